@@ -1,0 +1,69 @@
+/*
+ * compat.h
+ *	  Differences between PostgreSQL 15, 16, 17 and 18: the only file that
+ *	  looks at PG_VERSION_NUM.
+ *
+ * Each helper ends in _compat and names the server's commit or release that
+ * made the difference.
+ */
+#ifndef SYNCEXT_COMPAT_H
+#define SYNCEXT_COMPAT_H
+
+#if PG_VERSION_NUM < 150000
+#error "syncext needs PostgreSQL 15 or newer"
+#endif
+
+/*
+ * 16 moved permission data out of the range table (a61b1f74823c); 18 wants to
+ * know which relations were not pruned (525392d5727f).
+ */
+#if PG_VERSION_NUM >= 180000
+#define ExecInitRangeTable_compat(estate, rtes, perminfos) \
+	ExecInitRangeTable(estate, rtes, perminfos, bms_make_singleton(1))
+#elif PG_VERSION_NUM >= 160000
+#define ExecInitRangeTable_compat(estate, rtes, perminfos) \
+	ExecInitRangeTable(estate, rtes, perminfos)
+#else
+#define ExecInitRangeTable_compat(estate, rtes, perminfos) \
+	ExecInitRangeTable(estate, rtes)
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#define HAVE_RTE_PERMISSION_INFO 1
+#endif
+
+/* 16: an update may touch summarizing indexes alone (19d8e2308bc5). */
+#if PG_VERSION_NUM >= 160000
+typedef TU_UpdateIndexes UpdateIndexes_compat;
+#define update_indexes_any_compat(u)	((u) != TU_None)
+#define ExecInsertIndexTuples_compat(rri, slot, estate, update, nodup, conflict, arbiters, indexes) \
+	ExecInsertIndexTuples(rri, slot, estate, update, nodup, conflict, arbiters, \
+						  (indexes) == TU_Summarizing)
+#define UPDATE_INDEXES_ALL_COMPAT	TU_All
+#else
+typedef bool UpdateIndexes_compat;
+#define update_indexes_any_compat(u)	(u)
+#define ExecInsertIndexTuples_compat(rri, slot, estate, update, nodup, conflict, arbiters, indexes) \
+	ExecInsertIndexTuples(rri, slot, estate, update, nodup, conflict, arbiters)
+#define UPDATE_INDEXES_ALL_COMPAT	true
+#endif
+
+/* 18: the tuple that may be ignored is named by its tid (d5b9b2d40262). */
+#if PG_VERSION_NUM >= 180000
+#define ExecCheckIndexConstraints_compat(rri, slot, estate, conflict, arbiters) \
+	ExecCheckIndexConstraints(rri, slot, estate, conflict, NULL, arbiters)
+#else
+#define ExecCheckIndexConstraints_compat(rri, slot, estate, conflict, arbiters) \
+	ExecCheckIndexConstraints(rri, slot, estate, conflict, arbiters)
+#endif
+
+/* 18: index scans can be instrumented (0fbceae841cb). */
+#if PG_VERSION_NUM >= 180000
+#define index_beginscan_compat(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#else
+#define index_beginscan_compat(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
+#endif							/* SYNCEXT_COMPAT_H */

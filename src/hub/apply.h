@@ -1,0 +1,36 @@
+/*
+ * apply.h
+ *	  The hub's one door: a change comes in, is decided, written and answered.
+ */
+#ifndef SYNCEXT_APPLY_H
+#define SYNCEXT_APPLY_H
+
+#include "model/ladder.h"
+#include "storage/registry.h"
+
+/* What a caller is told of its change. */
+typedef struct Answer
+{
+	const Change *change;
+	Decision	decision;		/* decision.after is the record as it stands */
+	int64		conflict_id;	/* 0: none */
+} Answer;
+
+/* The open tables, kept for all changes of a call. */
+typedef struct ApplyCall ApplyCall;
+
+extern ApplyCall *apply_begin(const Registry *registry);
+
+/*
+ * Decide and write one change.  The caller has checked that the user may act
+ * as change->source, that source and entity are registered, and that the
+ * document fits the entity's ladder.
+ */
+extern void apply_change(ApplyCall *call, const Change *change, Answer *answer);
+extern void apply_end(ApplyCall *call);
+
+/* Decide only, by the rules in force; nothing is read or written. */
+extern void apply_decide(const Registry *registry, const Change *change, const Record *record,
+						 Decision *decision);
+
+#endif							/* SYNCEXT_APPLY_H */

@@ -1,0 +1,296 @@
+/*
+ * documents.c
+ *	  sync_apply and sync_explain: change documents in, answers out.
+ *
+ * Called from SQL.  A call takes one document or an array of them; a batch is
+ * worked off in the order of its records' keys, so that two batches never wait
+ * for one another in a circle.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "errcodes.h"
+#include "hub/answer.h"
+#include "hub/apply.h"
+#include "hub/closing.h"
+#include "settings.h"
+#include "storage/canonical.h"
+
+PG_FUNCTION_INFO_V1(sync_apply);
+PG_FUNCTION_INFO_V1(sync_explain);
+
+/* One document of a call. */
+typedef struct Document
+{
+	int			position;		/* in the array that came in */
+	int			depth;			/* of its entity among the references */
+	bool		good;
+	Change		change;
+	ChangeError error;
+	Jsonb	   *answer;
+} Document;
+
+typedef struct Documents
+{
+	bool		batch;
+	int			n;
+	Document   *document;		/* in the order they came in */
+	int			ngood;
+	Document  **order;			/* the good ones, in the order of work */
+	const Registry *registry;
+} Documents;
+
+/* ---------- reading ---------- */
+
+static bool
+check_size(Size bytes, ChangeError *error)
+{
+	if (bytes <= (Size) setting_max_document * 1024)
+		return true;
+	return change_error(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+						"Raise syncext.max_document, or send large values another way.",
+						"the document has %zu bytes, more than %d kB", bytes, setting_max_document);
+}
+
+/* Names must be registered, and the document fit the entity's ladder. */
+static bool
+check_names(const Registry *registry, Document *document)
+{
+	Change	   *change = &document->change;
+	const Source *source = registry_source(registry, change->source);
+	const Entity *entity = registry_entity(registry, change->entity);
+
+	if (source == NULL)
+		return change_error(&document->error, ERRCODE_SYNC_UNKNOWN_NAME,
+							psprintf("Add it with SELECT sync_add_source(%s).",
+									 quote_literal_cstr(change->source)),
+							"key \"source\" names \"%s\", which is not a source", change->source);
+	if (entity == NULL)
+		return change_error(&document->error, ERRCODE_SYNC_UNKNOWN_NAME,
+							psprintf("Add it with SELECT sync_add_entity(%s).",
+									 quote_literal_cstr(change->entity)),
+							"key \"entity\" names \"%s\", which is not an entity", change->entity);
+	change->source = source->name;
+	change->entity = entity->name;
+	document->depth = entity->depth;
+	return ladder_check_change(entity->ladder, change, &document->error);
+}
+
+static void
+read_document(Documents *docs, JsonbContainer *container, Size bytes, Document *document)
+{
+	ChangeLimits limits = {.max_fields = setting_max_fields};
+
+	document->good = check_size(bytes, &document->error) &&
+		change_parse(container, &limits, &document->change, &document->error) &&
+		check_names(docs->registry, document);
+	if (!document->good && !docs->batch)
+		change_raise(&document->error);
+}
+
+/* An element of a batch that isn't an object has no container to parse. */
+static void
+read_element(Documents *docs, JsonbValue *element, Document *document)
+{
+	if (element->type == jbvBinary)
+		read_document(docs, element->val.binary.data, element->val.binary.len, document);
+	else
+		document->good = change_error(&document->error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+									  "a change document must be a JSON object");
+}
+
+static void
+read_batch(Documents *docs, JsonbContainer *array)
+{
+	JsonbIterator *it = JsonbIteratorInit(array);
+	JsonbIteratorToken token;
+	JsonbValue	v;
+	int			n = JsonContainerSize(array);
+
+	if (n > setting_max_batch)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the batch has %d documents, more than %d", n, setting_max_batch),
+				 errhint("Raise syncext.max_batch, or send smaller batches.")));
+	docs->batch = true;
+	docs->document = palloc0(sizeof(Document) * Max(n, 1));
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		if (token == WJB_ELEM)
+		{
+			docs->document[docs->n].position = docs->n;
+			read_element(docs, &v, &docs->document[docs->n++]);
+		}
+	}
+}
+
+/* The order of work: parents before children, then by key, then as they came. */
+static int
+compare_documents(const void *a, const void *b)
+{
+	const Document *da = *(Document *const *) a;
+	const Document *db = *(Document *const *) b;
+	int			cmp;
+
+	if (da->depth != db->depth)
+		return da->depth < db->depth ? -1 : 1;
+	if ((cmp = strcmp(da->change.entity, db->change.entity)) != 0)
+		return cmp;
+	if ((cmp = strcmp(da->change.external_id, db->change.external_id)) != 0)
+		return cmp;
+	return da->position < db->position ? -1 : 1;
+}
+
+/* Raise if the user may not act as one of the sources; then nothing is done. */
+static void
+check_rights(Documents *docs)
+{
+	const char *last = NULL;
+
+	for (int i = 0; i < docs->ngood; i++)
+	{
+		const char *source = docs->order[i]->change.source;
+
+		/* names are the registry's own, so that equal ones are the same */
+		if (source != last)
+			source_role_check(registry_source(docs->registry, source));
+		last = source;
+	}
+}
+
+static void
+read_documents(Documents *docs, Jsonb *input)
+{
+	MemSet(docs, 0, sizeof(Documents));
+	docs->registry = registry_get();
+	if (JB_ROOT_IS_ARRAY(input) && !JB_ROOT_IS_SCALAR(input))
+		read_batch(docs, &input->root);
+	else
+	{
+		docs->n = 1;
+		docs->document = palloc0(sizeof(Document));
+		read_document(docs, &input->root, VARSIZE(input), docs->document);
+	}
+	docs->order = palloc(sizeof(Document *) * Max(docs->n, 1));
+	for (int i = 0; i < docs->n; i++)
+	{
+		if (docs->document[i].good)
+			docs->order[docs->ngood++] = &docs->document[i];
+		else
+			docs->document[i].answer = answer_refused(&docs->document[i].error);
+	}
+	qsort(docs->order, docs->ngood, sizeof(Document *), compare_documents);
+	check_rights(docs);
+}
+
+static Jsonb *
+documents_answer(const Documents *docs)
+{
+	Jsonb	  **answers;
+
+	if (!docs->batch)
+		return docs->document[0].answer;
+	answers = palloc(sizeof(Jsonb *) * Max(docs->n, 1));
+	for (int i = 0; i < docs->n; i++)
+		answers[i] = docs->document[i].answer;
+	return answer_array(answers, docs->n);
+}
+
+/* ---------- applying ---------- */
+
+static void
+apply_documents(Documents *docs)
+{
+	ApplyCall  *call = apply_begin(docs->registry);
+	MemoryContext outer = CurrentMemoryContext;
+	MemoryContext item = AllocSetContextCreate(outer, "syncext change", ALLOCSET_DEFAULT_SIZES);
+
+	for (int i = 0; i < docs->ngood; i++)
+	{
+		Document   *document = docs->order[i];
+		Answer		answer;
+
+		MemoryContextSwitchTo(item);
+		apply_change(call, &document->change, &answer);
+		MemoryContextSwitchTo(outer);
+		document->answer = answer_to_jsonb(&answer);
+		MemoryContextReset(item);
+	}
+	apply_end(call);
+	MemoryContextDelete(item);
+}
+
+static Jsonb *
+documents_argument(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the change document must not be null")));
+	return PG_GETARG_JSONB_P(0);
+}
+
+Datum
+sync_apply(PG_FUNCTION_ARGS)
+{
+	Documents	docs;
+
+	read_documents(&docs, documents_argument(fcinfo));
+	if (docs.ngood > 0)
+		apply_documents(&docs);
+	PG_RETURN_JSONB_P(documents_answer(&docs));
+}
+
+/* ---------- explaining ---------- */
+
+static bool
+same_record(const Document *a, const Document *b)
+{
+	return strcmp(a->change.entity, b->change.entity) == 0 &&
+		strcmp(a->change.external_id, b->change.external_id) == 0;
+}
+
+/*
+ * Decide as apply_documents would, but write nothing: the record that one
+ * change of a batch would leave is what the next one on it is decided against.
+ */
+static void
+explain_documents(Documents *docs)
+{
+	Canonical  *canonical = canonical_open(false);
+	ConflictLog *conflicts = conflict_log_open(false);
+	Record		record;
+
+	for (int i = 0; i < docs->ngood; i++)
+	{
+		Document   *document = docs->order[i];
+		Change	   *change = &document->change;
+		Answer		answer = {.change = change};
+
+		CHECK_FOR_INTERRUPTS();
+		if (i == 0 || !same_record(docs->order[i - 1], document))
+			canonical_find(canonical, change->entity, change->external_id, &record);
+		apply_decide(docs->registry, change, &record, &answer.decision);
+		if (answer.decision.resolution == RESOLUTION_MANUAL)
+			answer.conflict_id = closing_find_same(conflicts, change, &record);
+		document->answer = answer_to_jsonb(&answer);
+		record = answer.decision.after;
+	}
+	conflict_log_close(conflicts);
+	canonical_close(canonical);
+}
+
+Datum
+sync_explain(PG_FUNCTION_ARGS)
+{
+	Documents	docs;
+
+	read_documents(&docs, documents_argument(fcinfo));
+	if (docs.ngood > 0)
+		explain_documents(&docs);
+	PG_RETURN_JSONB_P(documents_answer(&docs));
+}

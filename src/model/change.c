@@ -1,0 +1,294 @@
+/*
+ * change.c
+ *	  Reading and checking a change document.
+ *
+ * Called by hub/apply for every document.  LADDER.md, "The change document",
+ * is the table that this implements.  Nothing is raised here: an error is
+ * handed back, as a batch answers it in place.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
+
+#include "errcodes.h"
+#include "model/change.h"
+#include "model/rfc3339.h"
+
+/*
+ * Fill in an error; always returns false, so that checks read
+ * "return change_error(…)".
+ */
+bool
+change_error(ChangeError *error, int sqlerrcode, const char *hint, const char *format,...)
+{
+	StringInfoData message;
+
+	initStringInfo(&message);
+	for (;;)
+	{
+		va_list		args;
+		int			needed;
+
+		va_start(args, format);
+		needed = appendStringInfoVA(&message, format, args);
+		va_end(args);
+		if (needed == 0)
+			break;
+		enlargeStringInfo(&message, needed);
+	}
+	error->sqlerrcode = sqlerrcode;
+	error->message = message.data;
+	error->hint = hint ? pstrdup(hint) : NULL;
+	return false;
+}
+
+void
+change_raise(const ChangeError *error)
+{
+	ereport(ERROR,
+			(errcode(error->sqlerrcode),
+			 errmsg_internal("%s", error->message),
+			 error->hint ? errhint("%s", error->hint) : 0));
+	pg_unreachable();
+}
+
+/* ---------- values of single keys ---------- */
+
+static const char *
+json_type_name(const JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvNull:
+			return "null";
+		case jbvString:
+			return "a string";
+		case jbvNumeric:
+			return "a number";
+		case jbvBool:
+			return "a boolean";
+		case jbvBinary:
+			return JsonContainerIsArray(value->val.binary.data) ? "an array" : "an object";
+		default:
+			return "something else";
+	}
+}
+
+static bool
+wrong_type(ChangeError *error, const char *key, const char *wanted, const JsonbValue *value)
+{
+	return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+						"key \"%s\" must be %s, not %s", key, wanted, json_type_name(value));
+}
+
+static bool
+parse_string(const char *key, const JsonbValue *value, int max_bytes, const char **result,
+			 ChangeError *error)
+{
+	if (value->type != jbvString)
+		return wrong_type(error, key, "a string", value);
+	if (value->val.string.len == 0)
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+							"key \"%s\" must not be empty", key);
+	if (value->val.string.len > max_bytes)
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+							"key \"%s\" is %d bytes long, more than %d",
+							key, value->val.string.len, max_bytes);
+	*result = pnstrdup(value->val.string.val, value->val.string.len);
+	return true;
+}
+
+static bool
+parse_boolean(const char *key, const JsonbValue *value, bool *result, ChangeError *error)
+{
+	if (value->type != jbvBool)
+		return wrong_type(error, key, "a boolean", value);
+	*result = value->val.boolean;
+	return true;
+}
+
+/* A whole number from 0 to below 2^62; 5.0 is whole, as jsonb has 5.0 = 5. */
+static bool
+parse_whole_number(const char *key, const JsonbValue *value, int64 *result, ChangeError *error)
+{
+	char	   *text;
+	char	   *end;
+
+	if (value->type != jbvNumeric)
+		return wrong_type(error, key, "a whole number", value);
+	text = DatumGetCString(DirectFunctionCall1(numeric_out,
+											   NumericGetDatum(value->val.numeric)));
+	if (text[0] == '-')
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+							"key \"%s\" must not be negative", key);
+	errno = 0;
+	*result = strtoi64(text, &end, 10);
+	if (*end == '.')
+		end += 1 + strspn(end + 1, "0");
+	if (*end != '\0')
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+							"key \"%s\" must be a whole number, not a fraction", key);
+	if (errno != 0 || *result > CHANGE_MAX_VERSION)
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+							"key \"%s\" is too big: the limit is " INT64_FORMAT,
+							key, CHANGE_MAX_VERSION);
+	return true;
+}
+
+static bool
+parse_time(const char *key, const JsonbValue *value, TimestampTz *result, ChangeError *error)
+{
+	if (value->type != jbvString)
+		return wrong_type(error, key, "a string", value);
+	if (!rfc3339_parse(value->val.string.val, value->val.string.len, result))
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+							"Write it as 2026-01-31T12:00:00Z or 2026-01-31T13:00:00.5+01:00.",
+							"key \"%s\" is not an RFC 3339 time with a zone: \"%.*s\"", key,
+							Min(value->val.string.len, 64), value->val.string.val);
+	return true;
+}
+
+/* ---------- the document ---------- */
+
+/*
+ * Take one member of the document that has a meaning of its own.  *known is
+ * false where it has none.
+ */
+static bool
+take_key(const Field *member, Change *change, bool *known, ChangeError *error)
+{
+	char		key[16];
+
+	*known = false;
+	if (member->name.len >= (int) sizeof(key))
+		return true;
+	memcpy(key, member->name.data, member->name.len);
+	key[member->name.len] = '\0';
+	*known = true;
+	if (strcmp(key, "externalId") == 0)
+		return parse_string(key, &member->value, CHANGE_MAX_EXTERNAL_ID,
+							&change->external_id, error);
+	if (strcmp(key, "source") == 0)
+		return parse_string(key, &member->value, INT_MAX, &change->source, error);
+	if (strcmp(key, "entity") == 0)
+		return parse_string(key, &member->value, INT_MAX, &change->entity, error);
+	if (strcmp(key, "version") == 0)
+		return change->has_version = true,
+			parse_whole_number(key, &member->value, &change->version, error);
+	if (strcmp(key, "base") == 0)
+		return change->has_base = true,
+			parse_whole_number(key, &member->value, &change->base, error);
+	if (strcmp(key, "ifMatch") == 0)
+		return change->has_if_match = true,
+			parse_whole_number(key, &member->value, &change->if_match, error);
+	if (strcmp(key, "updatedAt") == 0)
+		return change->has_updated_at = true,
+			parse_time(key, &member->value, &change->updated_at, error);
+	if (strcmp(key, "deleted") == 0)
+		return parse_boolean(key, &member->value, &change->deleted, error);
+	*known = strcmp(key, "fields") == 0;
+	return true;
+}
+
+/* The keys of the document itself; in flat form the others are fields. */
+static bool
+take_members(const Fields *members, bool flat, Change *change, ChangeError *error)
+{
+	if (flat)
+		change->fields.field = palloc(sizeof(Field) * Max(members->n, 1));
+	for (int i = 0; i < members->n; i++)
+	{
+		const Field *member = &members->field[i];
+		bool		known;
+
+		if (!take_key(member, change, &known, error))
+			return false;
+		if (!known && flat)
+			change->fields.field[change->fields.n++] = *member;
+		else if (!known)
+			return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+								"With \"fields\", data goes into \"fields\"; check the spelling of the key.",
+								"unknown key \"%.*s\" beside \"fields\"",
+								Min(member->name.len, 64), member->name.data);
+	}
+	return true;
+}
+
+static bool
+check_fields(const Change *change, const ChangeLimits *limits, ChangeError *error)
+{
+	if (change->deleted && change->fields.n > 0)
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+							"a document with \"deleted\" true cannot have fields, but has \"%.*s\"",
+							Min(change->fields.field[0].name.len, 64),
+							change->fields.field[0].name.data);
+	if (!change->deleted && change->fields.n == 0)
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+							"Name what is set, in \"fields\" or beside the other keys, or send \"deleted\": true.",
+							"the document sets no fields");
+	if (change->fields.n > limits->max_fields)
+		return change_error(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+							"Raise syncext.max_fields, or split the document.",
+							"\"fields\" has %d fields, more than %d",
+							change->fields.n, limits->max_fields);
+	for (int i = 0; i < change->fields.n; i++)
+	{
+		FieldName	name = change->fields.field[i].name;
+
+		/* '*' stands for all fields in priorities and conflicts */
+		if (name.len == 0 || (name.len == 1 && name.data[0] == '*'))
+			return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+								"a key of \"fields\" must not be empty or \"*\"");
+	}
+	return true;
+}
+
+static bool
+check_required(const Change *change, ChangeError *error)
+{
+	if (change->external_id == NULL)
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+							"key \"externalId\" is missing");
+	if (change->source == NULL)
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+							"key \"source\" is missing");
+	if (change->has_version && change->has_base)
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+							"\"base\" says on which row version the edit was made, and takes the place of \"version\".",
+							"the document has both \"version\" and \"base\"");
+	return true;
+}
+
+/*
+ * Read a document into *change, whose members point into it.  Returns false
+ * and fills in *error where it is wrong.
+ */
+bool
+change_parse(JsonbContainer *document, const ChangeLimits *limits, Change *change,
+			 ChangeError *error)
+{
+	Fields		members;
+	const Field *fields;
+
+	MemSet(change, 0, sizeof(Change));
+	change->entity = "record";
+	if (!JsonContainerIsObject(document))
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+							"a change document must be a JSON object");
+	fields_from_container(document, &members);
+	fields = fields_find(&members, field_name("fields"));
+	if (fields != NULL)
+	{
+		if (fields->value.type != jbvBinary ||
+			!JsonContainerIsObject(fields->value.val.binary.data))
+			return wrong_type(error, "fields", "an object", &fields->value);
+		fields_from_container(fields->value.val.binary.data, &change->fields);
+	}
+	return take_members(&members, fields == NULL, change, error) &&
+		check_required(change, error) &&
+		check_fields(change, limits, error);
+}

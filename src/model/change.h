@@ -1,0 +1,53 @@
+/*
+ * change.h
+ *	  A change document: what a source says about one record.
+ */
+#ifndef SYNCEXT_CHANGE_H
+#define SYNCEXT_CHANGE_H
+
+#include "datatype/timestamp.h"
+#include "model/fields.h"
+
+/* externalId is at most this many bytes, which leaves room in a btree page */
+#define CHANGE_MAX_EXTERNAL_ID	1024
+/* versions stay below 2^62, so that "+ 1" can't overflow */
+#define CHANGE_MAX_VERSION		((INT64CONST(1) << 62) - 1)
+
+typedef struct Change
+{
+	const char *entity;
+	const char *external_id;
+	const char *source;
+	bool		has_version;
+	int64		version;
+	bool		has_base;
+	int64		base;
+	bool		has_updated_at;
+	TimestampTz updated_at;
+	bool		has_if_match;
+	int64		if_match;
+	bool		deleted;
+	Fields		fields;			/* empty for a delete */
+} Change;
+
+/* Why a document was refused; a batch answers it, a single call raises it. */
+typedef struct ChangeError
+{
+	int			sqlerrcode;
+	char	   *message;
+	char	   *hint;			/* may be NULL */
+} ChangeError;
+
+/* What a document may hold at most (syncext.max_fields). */
+typedef struct ChangeLimits
+{
+	int			max_fields;
+} ChangeLimits;
+
+extern bool change_parse(JsonbContainer *document, const ChangeLimits *limits,
+						 Change *change, ChangeError *error);
+extern bool change_error(ChangeError *error, int sqlerrcode, const char *hint,
+						 const char *format,...) pg_attribute_printf(4, 5);
+extern void change_raise(const ChangeError *error) pg_attribute_noreturn();
+
+#endif							/* SYNCEXT_CHANGE_H */

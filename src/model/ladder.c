@@ -1,0 +1,384 @@
+/*
+ * ladder.c
+ *	  The conflict ladder: what becomes of a change, given the record.
+ *
+ * Called by hub/apply for every change.  The rules, and the names of the rungs,
+ * are those of LADDER.md, "The rungs" and "What a write does"; the code goes
+ * down the same way.  Pure: the result depends on the arguments alone.
+ */
+#include "postgres.h"
+
+#include "model/ladder.h"
+#include "model/ladder_state.h"
+
+/* ---------- the state that the rungs share ---------- */
+
+/* Line the patch up with the record: both are in the same key order. */
+static void
+state_match(LadderState *s)
+{
+	const Change *change = s->change;
+	const Record *record = s->record;
+	int			r = 0;
+
+	s->match = palloc0(sizeof(PatchField) * Max(change->fields.n, 1));
+	s->says_new = change->deleted != record->deleted;
+	for (int i = 0; i < change->fields.n; i++)
+	{
+		PatchField *match = &s->match[i];
+
+		while (r < record->nfields &&
+			   field_name_cmp(record->fields[r].field.name, change->fields.field[i].name) < 0)
+			r++;
+		if (r < record->nfields &&
+			field_name_cmp(record->fields[r].field.name, change->fields.field[i].name) == 0)
+			match->current = &record->fields[r];
+		match->differs = match->current == NULL ||
+			!json_value_equal(&match->current->field.value, &change->fields.field[i].value);
+		if (match->differs)
+			s->says_new = true;
+	}
+}
+
+static int64
+rank_of(const LadderState *s, const char *source, FieldName field)
+{
+	return s->rules->rank(s->rules->rank_arg, source, field);
+}
+
+static int64
+rank_of_record(const LadderState *s, const char *source)
+{
+	FieldName	whole = {NULL, 0};
+
+	return rank_of(s, source, whole);
+}
+
+static bool
+has_rung(const LadderState *s, LadderRung rung)
+{
+	return (s->rules->ladder & rung) != 0;
+}
+
+/* Is a delete on either side? */
+static bool
+delete_involved(const LadderState *s)
+{
+	return s->change->deleted || s->record->deleted;
+}
+
+/* Ranks as a reason shows them. */
+static char *
+rank_text(int64 rank)
+{
+	return rank == RANK_NONE ? pstrdup("none") : psprintf(INT64_FORMAT, rank);
+}
+
+/* ---------- the rungs ---------- */
+
+static bool
+rung_if_match(LadderState *s)
+{
+	int64		present = s->record->exists ? s->record->row_version : 0;
+
+	if (!s->change->has_if_match || s->change->if_match == present)
+		return false;
+	ladder_set_aside(s, 412, RESOLUTION_PRECONDITION_FAILED, false,
+					 psprintf("the record's row version is " INT64_FORMAT ", not the " INT64_FORMAT " of ifMatch",
+							  present, s->change->if_match));
+	return true;
+}
+
+/* Did somebody else than the source itself set this, as far as order goes? */
+static bool
+set_by_another(const LadderState *s, const char *set_by)
+{
+	return !s->rules->single_writer || strcmp(set_by, s->change->source) != 0;
+}
+
+/*
+ * Mark what others set after the row version that the edit was made on:
+ * patch fields, all fields for a delete, or a tombstone as a whole.
+ */
+static void
+mark_foreign(LadderState *s)
+{
+	const Change *change = s->change;
+	const Record *record = s->record;
+
+	if (record->deleted)
+	{
+		s->foreign_tombstone = change->base > 0 && change->base < record->row_version &&
+			set_by_another(s, record->last_source);
+		return;
+	}
+	s->foreign = palloc0(sizeof(RecordField *) * Max(record->nfields, 1));
+	if (change->deleted)
+	{
+		for (int i = 0; i < record->nfields; i++)
+		{
+			RecordField *field = &record->fields[i];
+
+			if (field->stamp.row_version > change->base && set_by_another(s, field->stamp.set_by))
+				s->foreign[s->nforeign++] = field;
+		}
+		return;
+	}
+	for (int i = 0; i < change->fields.n; i++)
+	{
+		PatchField *match = &s->match[i];
+		RecordField *field = match->current;
+
+		if (field == NULL || !match->differs || field->stamp.row_version <= change->base ||
+			!set_by_another(s, field->stamp.set_by))
+			continue;
+		match->contested = true;
+		s->foreign[s->nforeign++] = field;
+	}
+}
+
+static bool
+rung_base(LadderState *s)
+{
+	if (!s->says_new)
+	{
+		ladder_vouch(s, RESOLUTION_NO_CHANGE, "the record says all that already");
+		return true;
+	}
+	mark_foreign(s);
+	if (s->nforeign > 0 || s->foreign_tombstone)
+		return false;
+	ladder_write_whole(s, RESOLUTION_VERSION_WIN, s->record->version + 1,
+					   psprintf("nobody else set these fields after row version " INT64_FORMAT,
+								s->change->base));
+	return true;
+}
+
+static bool
+rung_version(LadderState *s)
+{
+	int64		incoming = s->change->version;
+	int64		present = s->record->version;
+
+	if (incoming == present)
+		return false;
+	if (incoming > present)
+		ladder_write_whole(s, RESOLUTION_VERSION_WIN, incoming,
+						   psprintf("version " INT64_FORMAT " is higher than the record's " INT64_FORMAT,
+									incoming, present));
+	else
+		ladder_set_aside(s, 200, RESOLUTION_STALE_SKIP, true,
+						 psprintf("version " INT64_FORMAT " is lower than the record's " INT64_FORMAT,
+								  incoming, present));
+	return true;
+}
+
+/* A record's version after a whole write that won a contest. */
+static int64
+contest_version(const LadderState *s)
+{
+	return has_rung(s, RUNG_VERSION) ? s->record->version : s->record->version + 1;
+}
+
+static bool
+rung_latest(LadderState *s)
+{
+	bool		present = s->record->has_updated_at;
+
+	if (present && s->change->updated_at == s->record->updated_at)
+		return false;
+	if (!present || s->change->updated_at > s->record->updated_at)
+		ladder_write_whole(s, RESOLUTION_LATEST_WIN, contest_version(s),
+						   "updatedAt is later than the record's");
+	else
+		ladder_set_aside(s, 200, RESOLUTION_LATEST_SKIP, true,
+						 "updatedAt is earlier than the record's");
+	return true;
+}
+
+/*
+ * Without a base, a field is contested if the record has another value that
+ * somebody vouches for at the record's own version.
+ */
+static int
+mark_contested(LadderState *s)
+{
+	int			n = 0;
+
+	for (int i = 0; i < s->change->fields.n; i++)
+	{
+		PatchField *match = &s->match[i];
+
+		if (!s->change->has_base)
+			match->contested = match->current != NULL && match->differs &&
+				(!has_rung(s, RUNG_VERSION) ||
+				 match->current->stamp.version == s->record->version);
+		n += match->contested;
+	}
+	return n;
+}
+
+static bool
+rung_merge(LadderState *s)
+{
+	if (mark_contested(s) > 0)
+		return false;
+	for (int i = 0; i < s->change->fields.n; i++)
+		s->match[i].take = true;
+	ladder_write_merge(s, RESOLUTION_FIELD_MERGE,
+					   "no field is contested: the fields of both sides stand");
+	return true;
+}
+
+/* Each contested field goes to the better ranked source; a tie decides nothing. */
+static bool
+rung_priority_by_field(LadderState *s)
+{
+	for (int i = 0; i < s->change->fields.n; i++)
+	{
+		PatchField *match = &s->match[i];
+		FieldName	name = s->change->fields.field[i].name;
+
+		match->take = true;
+		if (match->contested)
+		{
+			int64		ours = rank_of(s, s->change->source, name);
+			int64		theirs = rank_of(s, match->current->stamp.source, name);
+
+			if (ours == theirs)
+				return false;
+			match->take = ours < theirs;
+		}
+	}
+	ladder_write_merge(s, RESOLUTION_PRIORITY_WIN,
+					   psprintf("each contested field goes to the better ranked source; %s ranks %s for the first",
+								s->change->source,
+								rank_text(rank_of(s, s->change->source,
+												  ladder_first_contested(s)))));
+	return true;
+}
+
+/* The best rank on the record's side, where the whole record is contested. */
+static int64
+best_rank_of_record(const LadderState *s)
+{
+	const Record *record = s->record;
+	int64		best = RANK_NONE;
+	bool		any = false;
+
+	if (record->deleted)
+		return rank_of_record(s, record->last_source);
+	for (int i = 0; i < s->nforeign; i++)
+		best = Min(best, rank_of_record(s, s->foreign[i]->stamp.source));
+	if (s->nforeign > 0)
+		return best;
+	for (int i = 0; i < record->nfields; i++)
+	{
+		if (record->fields[i].stamp.version != record->version)
+			continue;
+		best = Min(best, rank_of_record(s, record->fields[i].stamp.source));
+		any = true;
+	}
+	return any ? best : rank_of_record(s, record->last_source);
+}
+
+static bool
+rung_priority_whole(LadderState *s)
+{
+	int64		ours = rank_of_record(s, s->change->source);
+	int64		theirs = best_rank_of_record(s);
+
+	if (ours == theirs)
+		return false;
+	if (ours < theirs)
+		ladder_write_whole(s, RESOLUTION_PRIORITY_WIN, contest_version(s),
+						   psprintf("%s ranks %s, the record's side %s",
+									s->change->source, rank_text(ours), rank_text(theirs)));
+	else
+		ladder_set_aside(s, 200, RESOLUTION_PRIORITY_WIN, true,
+						 psprintf("the record's side ranks %s, %s only %s",
+								  rank_text(theirs), s->change->source, rank_text(ours)));
+	return true;
+}
+
+static void
+rung_last(LadderState *s, bool by_field)
+{
+	Decision   *d = s->decision;
+
+	if (has_rung(s, RUNG_OVERWRITE))
+		ladder_write_whole(s, RESOLUTION_OVERWRITE, contest_version(s),
+						   "no rung decided, and this ladder ends with overwrite");
+	else if (has_rung(s, RUNG_KEEP))
+		ladder_set_aside(s, 200, RESOLUTION_KEEP, true,
+						 "no rung decided, and this ladder ends with keep");
+	else
+	{
+		ladder_set_aside(s, 409, RESOLUTION_MANUAL, false,
+						 "no rung decided: somebody has to, with sync_resolve");
+		d->closes_own = true;
+		d->contested_all = !by_field;
+		field_names_init(&d->contested, s->change->fields.n);
+		for (int i = 0; by_field && i < s->change->fields.n; i++)
+			if (s->match[i].contested)
+				field_names_add(&d->contested, s->change->fields.field[i].name);
+		field_names_sort(&d->contested);
+	}
+}
+
+/*
+ * Decide one change.  record->exists is false where there is none.  Everything
+ * in *decision is allocated in the current context or points into the change
+ * and the record.
+ */
+void
+ladder_decide(const Change *change, const Record *record, const LadderRules *rules,
+			  Decision *decision)
+{
+	LadderState state = {.change = change, .record = record, .rules = rules, .decision = decision};
+	LadderState *s = &state;
+	bool		by_field;
+
+	MemSet(decision, 0, sizeof(Decision));
+	decision->after = *record;
+	if (rung_if_match(s))
+		return;
+	if (!record->exists)
+	{
+		ladder_write_new(s);
+		return;
+	}
+	state_match(s);
+	if (change->has_base)
+	{
+		if (rung_base(s))
+			return;
+	}
+	else if (has_rung(s, RUNG_VERSION) && rung_version(s))
+		return;
+	if (has_rung(s, RUNG_LATEST) && rung_latest(s))
+		return;
+	if (!s->says_new)
+	{
+		ladder_vouch(s, RESOLUTION_NO_CHANGE, "the record says all that already");
+		return;
+	}
+	by_field = has_rung(s, RUNG_MERGE) && !delete_involved(s);
+	if (by_field && rung_merge(s))
+		return;
+	if (has_rung(s, RUNG_PRIORITY) &&
+		(by_field ? rung_priority_by_field(s) : rung_priority_whole(s)))
+		return;
+	rung_last(s, by_field);
+}
+
+void
+ladder_impose(const Change *change, const Record *record, int64 version, Decision *decision)
+{
+	LadderState state = {.change = change, .record = record, .decision = decision};
+
+	MemSet(decision, 0, sizeof(Decision));
+	decision->after = *record;
+	state_match(&state);
+	ladder_write_whole(&state, RESOLUTION_RESOLVED, version, "");
+}

@@ -1,0 +1,167 @@
+/*
+ * ladder_names.c
+ *	  The words of the ladder: rungs, resolutions, who is told; and which
+ *	  rungs make a ladder.
+ *
+ * Called by the registry, which reads ladders, by the answer and by the views
+ * that spell out the codes of the change log.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/builtins.h"
+
+#include "errcodes.h"
+#include "model/ladder.h"
+
+PG_FUNCTION_INFO_V1(syncext_resolution_name);
+PG_FUNCTION_INFO_V1(syncext_told_name);
+
+static const struct
+{
+	const char *name;
+	LadderRung	rung;
+}			rung_names[] = {
+	{"version", RUNG_VERSION},
+	{"latest", RUNG_LATEST},
+	{"merge", RUNG_MERGE},
+	{"priority", RUNG_PRIORITY},
+	{"manual", RUNG_MANUAL},
+	{"keep", RUNG_KEEP},
+	{"overwrite", RUNG_OVERWRITE},
+};
+
+#define LAST_RUNGS	(RUNG_MANUAL | RUNG_KEEP | RUNG_OVERWRITE)
+
+static const struct
+{
+	Resolution	resolution;
+	const char *name;
+}			resolution_names[] = {
+	{RESOLUTION_NEW_RECORD, "NEW_RECORD"},
+	{RESOLUTION_VERSION_WIN, "VERSION_WIN"},
+	{RESOLUTION_STALE_SKIP, "STALE_SKIP"},
+	{RESOLUTION_LATEST_WIN, "LATEST_WIN"},
+	{RESOLUTION_LATEST_SKIP, "LATEST_SKIP"},
+	{RESOLUTION_NO_CHANGE, "NO_CHANGE"},
+	{RESOLUTION_FIELD_MERGE, "FIELD_MERGE"},
+	{RESOLUTION_PRIORITY_WIN, "PRIORITY_WIN"},
+	{RESOLUTION_MANUAL, "MANUAL"},
+	{RESOLUTION_KEEP, "KEEP"},
+	{RESOLUTION_OVERWRITE, "OVERWRITE"},
+	{RESOLUTION_PRECONDITION_FAILED, "PRECONDITION_FAILED"},
+	{RESOLUTION_DEPENDENCY_WAIT, "DEPENDENCY_WAIT"},
+	{RESOLUTION_RESOLVED, "RESOLVED"},
+	{RESOLUTION_DISMISSED, "DISMISSED"},
+	{RESOLUTION_SUPERSEDED, "SUPERSEDED"},
+};
+
+const char *
+resolution_name(Resolution resolution)
+{
+	for (size_t i = 0; i < lengthof(resolution_names); i++)
+		if (resolution_names[i].resolution == resolution)
+			return resolution_names[i].name;
+	return "UNKNOWN";
+}
+
+const char *
+told_name(Told told)
+{
+	switch (told)
+	{
+		case TOLD_NONE:
+			return "none";
+		case TOLD_OTHERS:
+			return "others";
+		case TOLD_ORIGIN:
+			return "origin";
+		case TOLD_ALL:
+			return "all";
+	}
+	return "unknown";
+}
+
+static LadderRung
+rung_by_name(const char *name)
+{
+	for (size_t i = 0; i < lengthof(rung_names); i++)
+		if (strcmp(rung_names[i].name, name) == 0)
+			return rung_names[i].rung;
+	return 0;
+}
+
+/*
+ * Make a ladder of its rungs' names.  Returns false and says why where they
+ * form none.
+ */
+bool
+ladder_parse(char **rungs, int n, Ladder *ladder, const char **why)
+{
+	LadderRung	highest = 0;
+
+	*ladder = 0;
+	for (int i = 0; i < n; i++)
+	{
+		LadderRung	rung = rung_by_name(rungs[i]);
+
+		if (rung == 0)
+		{
+			*why = psprintf("\"%s\" is not a rung: they are version, latest, merge, priority, manual, keep, overwrite",
+							rungs[i]);
+			return false;
+		}
+		if (rung <= highest || (highest & LAST_RUNGS) != 0)
+		{
+			*why = psprintf("rung \"%s\" is out of order: first version, latest, merge, priority, then one of manual, keep, overwrite",
+							rungs[i]);
+			return false;
+		}
+		highest = rung;
+		*ladder |= rung;
+	}
+	if ((highest & LAST_RUNGS) == 0)
+	{
+		*why = "a ladder ends with manual, keep or overwrite";
+		return false;
+	}
+	if ((*ladder & (RUNG_VERSION | RUNG_LATEST)) == 0 &&
+		*ladder != RUNG_KEEP && *ladder != RUNG_OVERWRITE &&
+		*ladder != (RUNG_PRIORITY | RUNG_OVERWRITE))
+	{
+		*why = "a ladder with neither version nor latest can only be {keep}, {overwrite} or {priority,overwrite}";
+		return false;
+	}
+	return true;
+}
+
+/* What the ladder needs of a document, beside what every document needs. */
+bool
+ladder_check_change(Ladder ladder, const Change *change, ChangeError *error)
+{
+	if ((ladder & RUNG_VERSION) && !change->has_version && !change->has_base)
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+							"Send the source's version of the record, or in \"base\" the rowVersion that the edit was made on.",
+							"key \"version\" is missing, which the ladder of entity \"%s\" goes by",
+							change->entity);
+	if ((ladder & RUNG_LATEST) && !change->has_updated_at)
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+							"Send when the source changed the record, as 2026-01-31T12:00:00Z.",
+							"key \"updatedAt\" is missing, which the ladder of entity \"%s\" goes by",
+							change->entity);
+	return true;
+}
+
+/* ---------- for SQL ---------- */
+
+Datum
+syncext_resolution_name(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(resolution_name((Resolution) PG_GETARG_CHAR(0))));
+}
+
+Datum
+syncext_told_name(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(told_name((Told) PG_GETARG_CHAR(0))));
+}

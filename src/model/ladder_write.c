@@ -1,0 +1,268 @@
+/*
+ * ladder_write.c
+ *	  The record that a decision of the ladder leads to, and who is told.
+ *
+ * Called by ladder.c alone.  LADDER.md, "What a write does" and "Who is told".
+ */
+#include "postgres.h"
+
+#include "model/ladder_state.h"
+
+/* A copy of the record's fields with room for more. */
+static void
+copy_fields(Record *after, const Record *record, int room)
+{
+	after->fields = palloc(sizeof(RecordField) * Max(record->nfields + room, 1));
+	if (record->nfields > 0)
+		memcpy(after->fields, record->fields, sizeof(RecordField) * record->nfields);
+}
+
+static void
+later_updated_at(Record *after, const Change *change)
+{
+	if (change->has_updated_at &&
+		(!after->has_updated_at || change->updated_at > after->updated_at))
+	{
+		after->has_updated_at = true;
+		after->updated_at = change->updated_at;
+	}
+}
+
+static void
+start_outcome(LadderState *s, int status, Resolution resolution, const char *reason)
+{
+	Decision   *d = s->decision;
+
+	d->status = status;
+	d->resolution = resolution;
+	d->reason = unconstify(char *, reason);
+	d->told = TOLD_NONE;
+	field_names_init(&d->changed, s->change->fields.n);
+	field_names_init(&d->lost, s->change->fields.n);
+}
+
+/* The answer of a change that leaves the record as it stands. */
+void
+ladder_set_aside(LadderState *s, int status, Resolution resolution, bool lost,
+				 const char *reason)
+{
+	start_outcome(s, status, resolution, reason);
+	s->decision->lost_all = lost;
+	s->decision->told = lost ? TOLD_ORIGIN : TOLD_NONE;
+}
+
+/* Stamp a field whose value the change has just set to another one. */
+static void
+stamp_changed(LadderState *s, RecordField *field, const Record *after)
+{
+	field->stamp.version = after->version;
+	field->stamp.source = s->change->source;
+	field->stamp.row_version = after->row_version;
+	field->stamp.set_by = s->change->source;
+	field_names_add(&s->decision->changed, field->field.name);
+}
+
+void
+ladder_write_new(LadderState *s)
+{
+	const Change *change = s->change;
+	Decision   *d = s->decision;
+	Record	   *after = &d->after;
+	bool		counts = (s->rules->ladder & RUNG_VERSION) && change->has_version;
+
+	start_outcome(s, 200, RESOLUTION_NEW_RECORD, "there was no such record");
+	d->write = WRITE_WHOLE;
+	d->told = TOLD_OTHERS;
+	after->version = counts ? change->version : 1;
+	after->row_version = 1;
+	after->last_source = change->source;
+	after->deleted = change->deleted;
+	after->nfields = change->fields.n;
+	after->fields = palloc(sizeof(RecordField) * Max(change->fields.n, 1));
+	later_updated_at(after, change);
+	for (int i = 0; i < change->fields.n; i++)
+	{
+		after->fields[i].field = change->fields.field[i];
+		stamp_changed(s, &after->fields[i], after);
+	}
+	after->exists = true;
+	field_names_sort(&d->changed);
+}
+
+/*
+ * Walk patch and record side by side and make the record's new field list.
+ * With whole, every field of the patch is stamped; else those that are taken.
+ */
+static void
+merge_fields(LadderState *s, bool whole)
+{
+	const Change *change = s->change;
+	const Record *record = s->record;
+	Record	   *after = &s->decision->after;
+	int			n = 0;
+	int			r = 0;
+
+	copy_fields(after, record, change->fields.n);
+	for (int i = 0; i < change->fields.n; i++)
+	{
+		PatchField *match = &s->match[i];
+		const Field *patch = &change->fields.field[i];
+
+		while (r < record->nfields &&
+			   field_name_cmp(record->fields[r].field.name, patch->name) < 0)
+			after->fields[n++] = record->fields[r++];
+		if (match->current != NULL)
+			after->fields[n] = record->fields[r++];
+		else if (!whole && !match->take)
+			continue;
+		if (whole || (match->take && match->differs))
+		{
+			after->fields[n].field = *patch;
+			if (match->differs)
+				stamp_changed(s, &after->fields[n], after);
+			after->fields[n].stamp.version = after->version;
+			after->fields[n].stamp.source = change->source;
+		}
+		n++;
+	}
+	while (r < record->nfields)
+		after->fields[n++] = record->fields[r++];
+	after->nfields = n;
+	field_names_sort(&s->decision->changed);
+}
+
+/* A live change on a tombstone starts from no fields: all of them are new. */
+static void
+revive(LadderState *s)
+{
+	Record	   *empty = palloc(sizeof(Record));
+
+	*empty = *s->record;
+	empty->nfields = 0;
+	s->record = empty;
+	for (int i = 0; i < s->change->fields.n; i++)
+	{
+		s->match[i].current = NULL;
+		s->match[i].differs = true;
+	}
+}
+
+void
+ladder_write_whole(LadderState *s, Resolution resolution, int64 version, const char *reason)
+{
+	const Change *change = s->change;
+	Decision   *d = s->decision;
+	Record	   *after = &d->after;
+	bool		flips = change->deleted != s->record->deleted;
+
+	start_outcome(s, 200, resolution, reason);
+	d->write = WRITE_WHOLE;
+	after->version = version;
+	after->row_version = s->record->row_version + 1;
+	after->last_source = change->source;
+	after->deleted = change->deleted;
+	later_updated_at(after, change);
+	if (flips && !change->deleted)
+		revive(s);
+	merge_fields(s, true);
+	d->told = flips || d->changed.n > 0 ? TOLD_OTHERS : TOLD_NONE;
+}
+
+/* Does the source vouch for a value that the record has already? */
+static bool
+vouches(LadderState *s, int i)
+{
+	PatchField *match = &s->match[i];
+	const Stamp *stamp = &match->current->stamp;
+	FieldName	name = match->current->field.name;
+	LadderRank	rank = s->rules->rank;
+
+	return stamp->version < s->record->version ||
+		rank(s->rules->rank_arg, s->change->source, name) <
+		rank(s->rules->rank_arg, stamp->source, name);
+}
+
+/* Restamp the equal fields that the source vouches for; true if there are some. */
+static bool
+restamp_vouched(LadderState *s)
+{
+	Record	   *after = &s->decision->after;
+	bool		any = false;
+
+	if (!(s->rules->ladder & RUNG_MERGE) || s->change->has_base || s->record->deleted)
+		return false;
+	for (int i = 0; i < s->change->fields.n; i++)
+	{
+		RecordField *field;
+
+		if (s->match[i].differs || !vouches(s, i))
+			continue;
+		if (!any && after->fields == s->record->fields)
+			copy_fields(after, s->record, 0);
+		any = true;
+		field = record_find(after, s->change->fields.field[i].name);
+		field->stamp.version = s->record->version;
+		field->stamp.source = s->change->source;
+	}
+	return any;
+}
+
+void
+ladder_vouch(LadderState *s, Resolution resolution, const char *reason)
+{
+	Decision   *d = s->decision;
+
+	start_outcome(s, 200, resolution, reason);
+	d->closes_own = true;
+	d->write = restamp_vouched(s) ? WRITE_VOUCH : WRITE_NOTHING;
+}
+
+FieldName
+ladder_first_contested(const LadderState *s)
+{
+	FieldName	none = {NULL, 0};
+
+	for (int i = 0; i < s->change->fields.n; i++)
+		if (s->match[i].contested)
+			return s->change->fields.field[i].name;
+	return none;
+}
+
+/* Does the merge change a value of the record? */
+static bool
+merge_changes(const LadderState *s)
+{
+	for (int i = 0; i < s->change->fields.n; i++)
+		if (s->match[i].take && s->match[i].differs)
+			return true;
+	return false;
+}
+
+void
+ladder_write_merge(LadderState *s, Resolution resolution, const char *reason)
+{
+	const Change *change = s->change;
+	Decision   *d = s->decision;
+	Record	   *after = &d->after;
+
+	start_outcome(s, 200, resolution, reason);
+	d->closes_own = true;
+	for (int i = 0; i < change->fields.n; i++)
+		if (s->match[i].contested && !s->match[i].take)
+			field_names_add(&d->lost, change->fields.field[i].name);
+	field_names_sort(&d->lost);
+	if (merge_changes(s))
+	{
+		d->write = WRITE_MERGE;
+		after->row_version++;
+		if (d->lost.n == 0)
+			after->last_source = change->source;
+		later_updated_at(after, change);
+		merge_fields(s, false);
+		d->told = d->lost.n > 0 ? TOLD_ALL : TOLD_OTHERS;
+		(void) restamp_vouched(s);
+		return;
+	}
+	d->write = restamp_vouched(s) ? WRITE_VOUCH : WRITE_NOTHING;
+	d->told = d->lost.n > 0 ? TOLD_ORIGIN : TOLD_NONE;
+}

@@ -1,0 +1,47 @@
+/*
+ * record.h
+ *	  The golden record in memory, with the provenance (stamp) of each field.
+ */
+#ifndef SYNCEXT_RECORD_H
+#define SYNCEXT_RECORD_H
+
+#include "datatype/timestamp.h"
+#include "model/fields.h"
+
+/*
+ * Who vouches for a field's value at which version, and who gave it this value
+ * in which row version.  LADDER.md, "The record", has the rules.
+ */
+typedef struct Stamp
+{
+	int64		version;
+	const char *source;
+	int64		row_version;
+	const char *set_by;
+} Stamp;
+
+typedef struct RecordField
+{
+	Field		field;
+	Stamp		stamp;
+} RecordField;
+
+typedef struct Record
+{
+	bool		exists;
+	int64		version;
+	int64		row_version;
+	const char *last_source;
+	bool		deleted;
+	bool		has_updated_at;
+	TimestampTz updated_at;
+	int			nfields;
+	RecordField *fields;		/* in jsonb's key order */
+} Record;
+
+extern void record_set_fields(Record *record, Jsonb *fields, Jsonb *stamps);
+extern RecordField *record_find(const Record *record, FieldName name);
+extern Jsonb *record_fields_jsonb(const Record *record);
+extern Jsonb *record_stamps_jsonb(const Record *record);
+
+#endif							/* SYNCEXT_RECORD_H */

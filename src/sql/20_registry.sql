@@ -1,0 +1,82 @@
+-- Configuration: sources, their priorities, entities and references.  DBAs
+-- edit these tables with plain SQL; an edit is in force from the next
+-- statement in every session.
+
+CREATE TABLE syncext.source (
+	name          text COLLATE "C" PRIMARY KEY
+	              CHECK (name <> '' AND name <> '*' AND octet_length(name) <= 63),
+	role          regrole,
+	single_writer boolean NOT NULL DEFAULT false,
+	entities      text[] COLLATE "C",
+	retry_cap     integer NOT NULL DEFAULT 5 CHECK (retry_cap > 0),
+	added_at      timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE syncext.source IS 'the systems that send and get changes';
+COMMENT ON COLUMN syncext.source.role IS 'whoever is a member of it may act as the source; null: administrators only';
+COMMENT ON COLUMN syncext.source.single_writer IS 'its edits come in order (an attached table, a link)';
+COMMENT ON COLUMN syncext.source.entities IS 'the entities it gets; null: every entity';
+COMMENT ON COLUMN syncext.source.retry_cap IS 'failed deliveries of a change until it is a dead letter';
+
+CREATE TABLE syncext.source_priority (
+	source   text COLLATE "C" NOT NULL REFERENCES syncext.source ON DELETE CASCADE ON UPDATE CASCADE,
+	entity   text COLLATE "C" NOT NULL DEFAULT '*',
+	field    text COLLATE "C" NOT NULL DEFAULT '*',
+	priority integer NOT NULL,
+	PRIMARY KEY (source, entity, field)
+);
+COMMENT ON TABLE syncext.source_priority IS
+	'who wins a contest: the lower priority; looked up as (source, entity, field), (source, *, field), (source, entity, *), (source, *, *)';
+
+CREATE TABLE syncext.entity (
+	name     text COLLATE "C" PRIMARY KEY
+	         CHECK (name <> '' AND name <> '*' AND octet_length(name) <= 63),
+	ladder   text[] NOT NULL DEFAULT '{version,merge,priority,manual}'
+	         CHECK (syncext.ladder_error(ladder) IS NULL),
+	added_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE syncext.entity IS 'the kinds of record, each with its conflict ladder';
+
+CREATE TABLE syncext.reference (
+	entity    text COLLATE "C" NOT NULL REFERENCES syncext.entity ON DELETE CASCADE ON UPDATE CASCADE,
+	field     text COLLATE "C" NOT NULL CHECK (field <> ''),
+	parent    text COLLATE "C" NOT NULL REFERENCES syncext.entity ON DELETE CASCADE ON UPDATE CASCADE,
+	on_delete text NOT NULL DEFAULT 'ignore' CHECK (on_delete IN ('ignore', 'restrict', 'cascade')),
+	PRIMARY KEY (entity, field)
+);
+COMMENT ON TABLE syncext.reference IS 'which field of an entity names a record of another, that has to come first';
+
+-- What the hub knows of itself: which change log table is written to, and
+-- which cluster the transaction ids in the log belong to.
+CREATE TABLE syncext.feed_state (
+	only_row          boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+	current_log       integer NOT NULL DEFAULT 0 CHECK (current_log BETWEEN 0 AND 3),
+	switched_at       timestamptz NOT NULL DEFAULT now(),
+	switched_xid      xid8,
+	system_identifier bigint,
+	incarnation       bigint NOT NULL DEFAULT 1
+);
+COMMENT ON TABLE syncext.feed_state IS 'the change feed''s own state: the log table in use, and the cluster its transaction ids belong to';
+INSERT INTO syncext.feed_state DEFAULT VALUES;
+INSERT INTO syncext.entity (name) VALUES ('record');
+
+CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON syncext.source
+	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
+CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON syncext.source_priority
+	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
+CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON syncext.entity
+	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
+CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON syncext.reference
+	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
+CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON syncext.feed_state
+	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
+ALTER TABLE syncext.source ENABLE ALWAYS TRIGGER registry_changed;
+ALTER TABLE syncext.source_priority ENABLE ALWAYS TRIGGER registry_changed;
+ALTER TABLE syncext.entity ENABLE ALWAYS TRIGGER registry_changed;
+ALTER TABLE syncext.reference ENABLE ALWAYS TRIGGER registry_changed;
+ALTER TABLE syncext.feed_state ENABLE ALWAYS TRIGGER registry_changed;
+
+-- The rows that CREATE EXTENSION makes are not dumped twice.
+SELECT pg_catalog.pg_extension_config_dump('syncext.source', '');
+SELECT pg_catalog.pg_extension_config_dump('syncext.source_priority', '');
+SELECT pg_catalog.pg_extension_config_dump('syncext.entity', $$WHERE name <> 'record'$$);
+SELECT pg_catalog.pg_extension_config_dump('syncext.reference', '');

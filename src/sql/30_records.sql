@@ -1,0 +1,101 @@
+-- The golden records, the change log and the conflict log.
+
+CREATE TABLE syncext.canonical (
+	entity      text COLLATE "C" NOT NULL,
+	external_id text COLLATE "C" NOT NULL,
+	version     bigint NOT NULL,
+	row_version bigint NOT NULL,
+	last_source text COLLATE "C" NOT NULL,
+	deleted     boolean NOT NULL DEFAULT false,
+	updated_at  timestamptz,
+	fields      jsonb NOT NULL,
+	stamps      jsonb NOT NULL,
+	PRIMARY KEY (entity, external_id)
+) WITH (fillfactor = 85);
+COMMENT ON TABLE syncext.canonical IS 'the golden records';
+COMMENT ON COLUMN syncext.canonical.version IS 'the version that sources count';
+COMMENT ON COLUMN syncext.canonical.row_version IS 'the ETag: 1, then one more at every write that counts';
+COMMENT ON COLUMN syncext.canonical.stamps IS
+	'field: [version, source, rowVersion, setBy], where they differ from (version, last_source, row_version, last_source)';
+SELECT pg_catalog.pg_extension_config_dump('syncext.canonical', '');
+
+CREATE SEQUENCE syncext.change_seq CACHE 1;
+SELECT pg_catalog.pg_extension_config_dump('syncext.change_seq', '');
+
+-- Four tables, used in turn, so that old rows go by TRUNCATE.  resolution and
+-- told are one-byte codes: the view change_log spells them out.
+CREATE TABLE syncext.change_log_0 (
+	xid         xid8 NOT NULL,
+	seq         bigint NOT NULL,
+	recorded_at timestamptz NOT NULL,
+	version     bigint NOT NULL,
+	row_version bigint NOT NULL,
+	resolution  "char" NOT NULL,
+	told        "char" NOT NULL,
+	entity      text COLLATE "C" NOT NULL,
+	external_id text COLLATE "C" NOT NULL,
+	source      text COLLATE "C" NOT NULL,
+	fields      jsonb NOT NULL,
+	detail      jsonb
+) WITH (autovacuum_enabled = true);
+CREATE TABLE syncext.change_log_1 (LIKE syncext.change_log_0 INCLUDING ALL);
+CREATE TABLE syncext.change_log_2 (LIKE syncext.change_log_0 INCLUDING ALL);
+CREATE TABLE syncext.change_log_3 (LIKE syncext.change_log_0 INCLUDING ALL);
+CREATE INDEX change_log_0_position ON syncext.change_log_0 (xid, seq);
+CREATE INDEX change_log_1_position ON syncext.change_log_1 (xid, seq);
+CREATE INDEX change_log_2_position ON syncext.change_log_2 (xid, seq);
+CREATE INDEX change_log_3_position ON syncext.change_log_3 (xid, seq);
+SELECT pg_catalog.pg_extension_config_dump('syncext.change_log_0', '');
+SELECT pg_catalog.pg_extension_config_dump('syncext.change_log_1', '');
+SELECT pg_catalog.pg_extension_config_dump('syncext.change_log_2', '');
+SELECT pg_catalog.pg_extension_config_dump('syncext.change_log_3', '');
+
+CREATE FUNCTION syncext.resolution_name(code "char") RETURNS text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'syncext_resolution_name';
+COMMENT ON FUNCTION syncext.resolution_name("char") IS 'the resolution that a one-byte code in the change log stands for';
+CREATE FUNCTION syncext.told_name(code "char") RETURNS text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'syncext_told_name';
+COMMENT ON FUNCTION syncext.told_name("char") IS 'who was told, as a one-byte code in the change log says';
+
+CREATE VIEW syncext.change_log AS
+	SELECT l.xid, l.seq, l.recorded_at, l.entity, l.external_id, l.source, l.version, l.row_version,
+	       syncext.resolution_name(l.resolution) AS resolution, syncext.told_name(l.told) AS told,
+	       l.fields, l.detail
+	FROM (SELECT * FROM syncext.change_log_0
+	      UNION ALL SELECT * FROM syncext.change_log_1
+	      UNION ALL SELECT * FROM syncext.change_log_2
+	      UNION ALL SELECT * FROM syncext.change_log_3) l;
+COMMENT ON VIEW syncext.change_log IS 'every change that was answered, but for NO_CHANGE, 412 and 400: what came in, how it was decided, who was told';
+
+CREATE TABLE syncext.conflict_log (
+	id                bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	status            text NOT NULL DEFAULT 'pending'
+	                  CHECK (status IN ('pending', 'resolved', 'superseded', 'dismissed')),
+	recorded_at       timestamptz NOT NULL DEFAULT now(),
+	entity            text COLLATE "C" NOT NULL,
+	external_id       text COLLATE "C" NOT NULL,
+	source            text COLLATE "C" NOT NULL,
+	version           bigint NOT NULL,
+	row_version       bigint NOT NULL,
+	contested         text[] NOT NULL,
+	incoming          jsonb NOT NULL,
+	incoming_deleted  boolean NOT NULL,
+	incoming_detail   jsonb NOT NULL,
+	canonical         jsonb NOT NULL,
+	canonical_deleted boolean NOT NULL,
+	canonical_source  text COLLATE "C" NOT NULL,
+	reason            text NOT NULL,
+	decision          text,
+	decided_fields    jsonb,
+	decided_by        text,
+	decided_at        timestamptz,
+	decided_seq       bigint,
+	note              text
+);
+COMMENT ON TABLE syncext.conflict_log IS 'conflicts for manual review: both sides, the contested fields, who decided and when';
+COMMENT ON COLUMN syncext.conflict_log.contested IS 'the contested fields, {*} where it is the whole record';
+COMMENT ON COLUMN syncext.conflict_log.decided_seq IS 'the change log row that closed it';
+-- Only pending rows are looked up by record, on every write: they stay few.
+CREATE INDEX conflict_log_pending ON syncext.conflict_log (entity, external_id) WHERE status = 'pending';
+SELECT pg_catalog.pg_extension_config_dump('syncext.conflict_log', '');
+SELECT pg_catalog.pg_extension_config_dump('syncext.conflict_log_id_seq', '');

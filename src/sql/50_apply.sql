@@ -1,0 +1,27 @@
+-- The hub's door, and looking at what it holds.
+
+CREATE FUNCTION sync_apply(change jsonb) RETURNS jsonb
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_apply';
+COMMENT ON FUNCTION sync_apply(jsonb) IS
+	'take in one change document or an array of them; answers with what became of each';
+
+CREATE FUNCTION sync_explain(change jsonb) RETURNS jsonb
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_explain';
+COMMENT ON FUNCTION sync_explain(jsonb) IS
+	'the answer that sync_apply would give now; nothing is written';
+
+CREATE FUNCTION sync_record(entity text, external_id text) RETURNS jsonb
+	LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_record';
+COMMENT ON FUNCTION sync_record(text, text) IS
+	'the golden record with the provenance of each field; null if there is none';
+
+CREATE FUNCTION sync_resolve(conflict_id bigint, decision text, fields jsonb DEFAULT NULL, note text DEFAULT NULL) RETURNS jsonb
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_resolve';
+COMMENT ON FUNCTION sync_resolve(bigint, text, jsonb, text) IS
+	'decide a pending conflict: incoming, canonical, merge (with fields) or dismiss; tells the sources';
+REVOKE ALL ON FUNCTION sync_resolve(bigint, text, jsonb, text) FROM PUBLIC;
+
+-- May the current user act as this source?  Null source: is it an administrator?
+CREATE FUNCTION syncext.may_act_as(source text) RETURNS boolean
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'syncext_may_act_as';
+COMMENT ON FUNCTION syncext.may_act_as(text) IS 'may the calling role act as the source; with null: is it an administrator of the hub';

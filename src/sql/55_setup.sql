@@ -1,0 +1,79 @@
+-- Setting the hub up.  For the extension's owner, and whom it grants these to.
+
+CREATE FUNCTION sync_add_source(name text, priority integer DEFAULT NULL,
+		role regrole DEFAULT (pg_catalog.quote_ident(CURRENT_USER)::regrole)) RETURNS void
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF EXISTS (SELECT FROM syncext.source s WHERE s.name = sync_add_source.name) THEN
+		RAISE EXCEPTION 'source "%" already exists', name USING ERRCODE = 'duplicate_object',
+			HINT = 'Change it with UPDATE syncext.source, or drop it first with sync_drop_source.';
+	END IF;
+	INSERT INTO syncext.source (name, role) VALUES (sync_add_source.name, sync_add_source.role);
+	IF priority IS NOT NULL THEN
+		INSERT INTO syncext.source_priority (source, priority)
+			VALUES (sync_add_source.name, sync_add_source.priority);
+	END IF;
+	PERFORM syncext.cursor_start(sync_add_source.name);
+END $$;
+COMMENT ON FUNCTION sync_add_source(text, integer, regrole) IS
+	'add a system that sends and gets changes; members of the role may act as it (null: administrators only)';
+REVOKE ALL ON FUNCTION sync_add_source(text, integer, regrole) FROM PUBLIC;
+
+CREATE FUNCTION sync_drop_source(name text) RETURNS void
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	attached text := (SELECT b.relation::text FROM syncext.binding b WHERE b.source = sync_drop_source.name LIMIT 1);
+BEGIN
+	IF NOT EXISTS (SELECT FROM syncext.source s WHERE s.name = sync_drop_source.name) THEN
+		RAISE EXCEPTION 'source "%" does not exist', name USING ERRCODE = 'undefined_object';
+	END IF;
+	IF attached IS NOT NULL THEN
+		RAISE EXCEPTION 'source "%" has a table attached: %', name, attached
+			USING ERRCODE = 'dependent_objects_still_exist',
+			HINT = format('Detach it first: SELECT sync_detach(%L).', attached);
+	END IF;
+	PERFORM syncext.cursor_drop(sync_drop_source.name);
+	DELETE FROM syncext.source s WHERE s.name = sync_drop_source.name;
+END $$;
+COMMENT ON FUNCTION sync_drop_source(text) IS
+	'drop a source with its priorities and its place in the feed; what it has set stays, under its name';
+REVOKE ALL ON FUNCTION sync_drop_source(text) FROM PUBLIC;
+
+CREATE FUNCTION sync_add_entity(name text, ladder text[] DEFAULT '{version,merge,priority,manual}') RETURNS void
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	wrong text := syncext.ladder_error(ladder);
+BEGIN
+	IF wrong IS NOT NULL THEN
+		RAISE EXCEPTION '% is not a ladder: %', ladder, wrong USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'The default is {version,merge,priority,manual}; latest wins is {latest,keep}.';
+	END IF;
+	IF EXISTS (SELECT FROM syncext.entity e WHERE e.name = sync_add_entity.name) THEN
+		RAISE EXCEPTION 'entity "%" already exists', name USING ERRCODE = 'duplicate_object',
+			HINT = 'Change its ladder with UPDATE syncext.entity.';
+	END IF;
+	INSERT INTO syncext.entity (name, ladder) VALUES (sync_add_entity.name, sync_add_entity.ladder);
+END $$;
+COMMENT ON FUNCTION sync_add_entity(text, text[]) IS 'add a kind of record, with its conflict ladder';
+REVOKE ALL ON FUNCTION sync_add_entity(text, text[]) FROM PUBLIC;
+
+-- A view's functions run as who reads it, its tables are read as its owner.
+CREATE VIEW syncext.history WITH (security_barrier) AS
+	SELECT l.* FROM syncext.change_log l
+	WHERE (SELECT pg_catalog.has_table_privilege('syncext.change_log', 'SELECT'))
+	   OR syncext.may_act_as(l.source);
+COMMENT ON VIEW syncext.history IS
+	'the change log as far as the reader may see it: rows of the sources it may act as, or all with SELECT on syncext.change_log';
+GRANT SELECT ON syncext.history TO PUBLIC;
+
+CREATE FUNCTION sync_history(entity text, external_id text)
+	RETURNS TABLE (recorded_at timestamptz, seq bigint, source text, version bigint, row_version bigint,
+	               resolution text, told text, fields jsonb, detail jsonb)
+	LANGUAGE sql STABLE PARALLEL SAFE ROWS 20 SET search_path = pg_catalog, pg_temp AS $$
+	SELECT h.recorded_at, h.seq, h.source, h.version, h.row_version, h.resolution, h.told, h.fields, h.detail
+	FROM syncext.history h
+	WHERE h.entity = $1 AND h.external_id = $2
+	ORDER BY h.seq
+$$;
+COMMENT ON FUNCTION sync_history(text, text) IS
+	'what came in for a record and how it was decided, oldest first, as far as the caller may see it';

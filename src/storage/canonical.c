@@ -1,0 +1,146 @@
+/*
+ * canonical.c
+ *	  The golden records: table syncext.canonical.
+ *
+ * Called by hub/ to find, lock and write the record that a change is about,
+ * and by delivery and load, which read it.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "storage/canonical.h"
+#include "storage/registry.h"
+
+enum
+{
+	COL_ENTITY = 1,
+	COL_EXTERNAL_ID,
+	COL_VERSION,
+	COL_ROW_VERSION,
+	COL_LAST_SOURCE,
+	COL_DELETED,
+	COL_UPDATED_AT,
+	COL_FIELDS,
+	COL_STAMPS,
+	NCOLUMNS = COL_STAMPS
+};
+
+struct Canonical
+{
+	Rows	   *rows;
+	bool		found;			/* the last find found a row */
+};
+
+Canonical *
+canonical_open(bool write)
+{
+	Canonical  *canonical = palloc0(sizeof(Canonical));
+	Oid			relid = registry_relation("canonical");
+
+	canonical->rows = write ? rows_open_write(relid) : rows_open_read(relid);
+	return canonical;
+}
+
+void
+canonical_close(Canonical *canonical)
+{
+	rows_close(canonical->rows);
+	pfree(canonical);
+}
+
+/* Turn the row that was found into a Record, copied into the current context. */
+static void
+read_record(Rows *rows, Record *record)
+{
+	bool		isnull;
+	Jsonb	   *fields;
+	Jsonb	   *stamps;
+
+	record->exists = true;
+	record->version = DatumGetInt64(rows_value(rows, COL_VERSION, &isnull));
+	record->row_version = DatumGetInt64(rows_value(rows, COL_ROW_VERSION, &isnull));
+	record->last_source = TextDatumGetCString(rows_value(rows, COL_LAST_SOURCE, &isnull));
+	record->deleted = DatumGetBool(rows_value(rows, COL_DELETED, &isnull));
+	record->updated_at = DatumGetTimestampTz(rows_value(rows, COL_UPDATED_AT, &isnull));
+	record->has_updated_at = !isnull;
+	fields = DatumGetJsonbPCopy(rows_value(rows, COL_FIELDS, &isnull));
+	stamps = DatumGetJsonbPCopy(rows_value(rows, COL_STAMPS, &isnull));
+	record_set_fields(record, fields, stamps);
+}
+
+void
+canonical_find(Canonical *canonical, const char *entity, const char *external_id,
+			   Record *record)
+{
+	Datum		keys[2] = {CStringGetTextDatum(entity), CStringGetTextDatum(external_id)};
+
+	MemSet(record, 0, sizeof(Record));
+	canonical->found = rows_find(canonical->rows, 2, keys);
+	if (canonical->found)
+		read_record(canonical->rows, record);
+}
+
+RowsOutcome
+canonical_write(Canonical *canonical, const char *entity, const char *external_id,
+				const Record *record)
+{
+	Datum		values[NCOLUMNS];
+	bool		isnull[NCOLUMNS] = {false};
+
+	values[COL_ENTITY - 1] = CStringGetTextDatum(entity);
+	values[COL_EXTERNAL_ID - 1] = CStringGetTextDatum(external_id);
+	values[COL_VERSION - 1] = Int64GetDatum(record->version);
+	values[COL_ROW_VERSION - 1] = Int64GetDatum(record->row_version);
+	values[COL_LAST_SOURCE - 1] = CStringGetTextDatum(record->last_source);
+	values[COL_DELETED - 1] = BoolGetDatum(record->deleted);
+	values[COL_UPDATED_AT - 1] = TimestampTzGetDatum(record->updated_at);
+	isnull[COL_UPDATED_AT - 1] = !record->has_updated_at;
+	values[COL_FIELDS - 1] = JsonbPGetDatum(record_fields_jsonb(record));
+	values[COL_STAMPS - 1] = JsonbPGetDatum(record_stamps_jsonb(record));
+
+	if (canonical->found)
+		return rows_update(canonical->rows, values, isnull);
+	return rows_insert_new(canonical->rows, values, isnull) ? ROWS_DONE : ROWS_MOVED;
+}
+
+RowsOutcome
+canonical_lock(Canonical *canonical)
+{
+	Assert(canonical->found);
+	return rows_lock(canonical->rows);
+}
+
+void
+canonical_lock_newest(Canonical *canonical)
+{
+	if (canonical->found)
+		rows_lock_newest(canonical->rows);
+}
+
+RowsScan *
+canonical_scan_begin(Canonical *canonical, const char *entity, const char *after_external_id)
+{
+	Datum		key = CStringGetTextDatum(entity);
+	Datum		after;
+
+	canonical->found = false;
+	if (after_external_id == NULL)
+		return rows_scan_begin(canonical->rows, InvalidOid, 1, &key, 0, NULL);
+	after = CStringGetTextDatum(after_external_id);
+	return rows_scan_begin(canonical->rows, InvalidOid, 1, &key, 1, &after);
+}
+
+bool
+canonical_scan_next(Canonical *canonical, RowsScan *scan, char **external_id, Record *record)
+{
+	bool		isnull;
+
+	if (!rows_scan_next(scan))
+		return false;
+	*external_id = TextDatumGetCString(rows_value(canonical->rows, COL_EXTERNAL_ID, &isnull));
+	MemSet(record, 0, sizeof(Record));
+	read_record(canonical->rows, record);
+	return true;
+}

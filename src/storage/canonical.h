@@ -1,0 +1,33 @@
+/*
+ * canonical.h
+ *	  The golden records: table syncext.canonical.
+ */
+#ifndef SYNCEXT_CANONICAL_H
+#define SYNCEXT_CANONICAL_H
+
+#include "model/record.h"
+#include "storage/rows.h"
+
+typedef struct Canonical Canonical;
+
+extern Canonical *canonical_open(bool write);
+extern void canonical_close(Canonical *canonical);
+
+/* Read a record in the current memory context; record->exists tells. */
+extern void canonical_find(Canonical *canonical, const char *entity,
+						   const char *external_id, Record *record);
+/* Write over the row that was found last, or insert where none was. */
+extern RowsOutcome canonical_write(Canonical *canonical, const char *entity,
+								   const char *external_id, const Record *record);
+/* Lock the row that was found last, so that what is decided on it holds. */
+extern RowsOutcome canonical_lock(Canonical *canonical);
+/* After repeated misses: wait for whoever holds the row. */
+extern void canonical_lock_newest(Canonical *canonical);
+
+/* Walk an entity's records by external_id, from after a position (NULL: start). */
+extern RowsScan *canonical_scan_begin(Canonical *canonical, const char *entity,
+									  const char *after_external_id);
+extern bool canonical_scan_next(Canonical *canonical, RowsScan *scan,
+								char **external_id, Record *record);
+
+#endif							/* SYNCEXT_CANONICAL_H */

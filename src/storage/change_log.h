@@ -1,0 +1,48 @@
+/*
+ * change_log.h
+ *	  The append-only change log: audit of what came in, and the outbound
+ *	  queue, in one row a change (tables syncext.change_log_0 … _3).
+ */
+#ifndef SYNCEXT_CHANGE_LOG_H
+#define SYNCEXT_CHANGE_LOG_H
+
+#include "model/ladder.h"
+#include "storage/rows.h"
+
+typedef struct ChangeLog ChangeLog;
+
+/* Columns of change_log_N; the view change_log shows them in another order. */
+#define LOG_XID			1
+#define LOG_SEQ			2
+#define LOG_RECORDED_AT	3
+#define LOG_VERSION		4
+#define LOG_ROW_VERSION	5
+#define LOG_RESOLUTION	6
+#define LOG_TOLD		7
+#define LOG_ENTITY		8
+#define LOG_EXTERNAL_ID	9
+#define LOG_SOURCE		10
+#define LOG_FIELDS		11
+#define LOG_DETAIL		12
+#define LOG_NCOLUMNS	12
+#define LOG_NTABLES		4
+
+typedef struct LogEntry
+{
+	const char *entity;
+	const char *external_id;
+	const char *source;
+	int64		version;		/* the record's, after the change */
+	int64		row_version;
+	Resolution	resolution;
+	Told		told;
+	Jsonb	   *fields;			/* what came in */
+	Jsonb	   *detail;			/* or NULL */
+} LogEntry;
+
+extern ChangeLog *change_log_open(int current_log);
+extern void change_log_close(ChangeLog *log);
+/* Append a row; returns its seq, drawn now: call it after the canonical write. */
+extern int64 change_log_append(ChangeLog *log, const LogEntry *entry);
+
+#endif							/* SYNCEXT_CHANGE_LOG_H */

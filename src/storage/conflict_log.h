@@ -1,0 +1,46 @@
+/*
+ * conflict_log.h
+ *	  The manual review queue: table syncext.conflict_log.
+ */
+#ifndef SYNCEXT_CONFLICT_LOG_H
+#define SYNCEXT_CONFLICT_LOG_H
+
+#include "model/ladder.h"
+#include "nodes/pg_list.h"
+
+typedef struct ConflictLog ConflictLog;
+
+typedef struct Conflict
+{
+	int64		id;
+	const char *status;			/* pending, resolved, superseded, dismissed */
+	const char *entity;
+	const char *external_id;
+	const char *source;
+	int64		version;		/* the record's, when the conflict arose */
+	int64		row_version;
+	Jsonb	   *incoming;		/* the patch */
+	bool		incoming_deleted;
+	Jsonb	   *incoming_detail;	/* version, base, updatedAt as they came */
+	Jsonb	   *canonical;		/* the record's fields then */
+	bool		canonical_deleted;
+	const char *canonical_source;
+	const char *reason;
+	bool		whole;			/* over the whole record */
+	FieldNames	fields;			/* else over these */
+} Conflict;
+
+extern ConflictLog *conflict_log_open(bool write);
+extern void conflict_log_close(ConflictLog *log);
+
+/* Pending conflicts of a record (of one source, if source isn't NULL). */
+extern List *conflict_log_pending(ConflictLog *log, const char *entity,
+								  const char *external_id, const char *source);
+extern bool conflict_log_find(ConflictLog *log, int64 id, Conflict *conflict);
+extern int64 conflict_log_add(ConflictLog *log, const Conflict *conflict);
+/* Close a pending conflict; false if somebody else closed it meanwhile. */
+extern bool conflict_log_close_one(ConflictLog *log, int64 id, const char *status,
+								   const char *decision, Jsonb *decided_fields,
+								   const char *note, int64 closed_by_seq);
+
+#endif							/* SYNCEXT_CONFLICT_LOG_H */

@@ -1,0 +1,584 @@
+/*
+ * registry.c
+ *	  Sources, entities, priorities, references and subscriptions, cached in
+ *	  the backend.
+ *
+ * Read by everything that decides.  The tables are read by systable scans with
+ * the catalog snapshot, not through SPI: in REPEATABLE READ an edit that is in
+ * force for all others must be in force here too, and the cache must not keep
+ * what a transaction's old snapshot showed.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "errcodes.h"
+#include "storage/registry.h"
+
+#define SYNCEXT_SCHEMA	"syncext"
+
+PG_FUNCTION_INFO_V1(syncext_registry_changed);
+PG_FUNCTION_INFO_V1(syncext_ladder_error);
+
+/* A name of the schema and its OID, kept until any relcache reset. */
+typedef struct RelationEntry
+{
+	NameData	name;			/* hash key */
+	Oid			relid;
+} RelationEntry;
+
+static MemoryContext registry_context = NULL;	/* of the live registry */
+static Registry *registry = NULL;
+static bool registry_valid = false;
+static Oid	registry_trigger_relid = InvalidOid;	/* invalidating it outdates us */
+static HTAB *relation_cache = NULL;
+static bool callback_registered = false;
+
+/* ---------- the schema's relations ---------- */
+
+Oid
+registry_schema(void)
+{
+	return get_namespace_oid(SYNCEXT_SCHEMA, false);
+}
+
+/*
+ * Called in the middle of other code whenever a relation's cache entry goes:
+ * only mark, the next use rebuilds.
+ */
+static void
+registry_invalidate(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid) || relid == registry_trigger_relid)
+		registry_valid = false;
+}
+
+/* A schema or a table of ours was dropped or made: names may mean others now. */
+static void
+registry_forget_names(Datum arg, int cacheid, uint32 hashvalue)
+{
+	if (relation_cache != NULL)
+		hash_destroy(relation_cache);
+	relation_cache = NULL;
+	registry_valid = false;
+}
+
+static void
+register_callbacks(void)
+{
+	if (callback_registered)
+		return;
+	CacheRegisterRelcacheCallback(registry_invalidate, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, registry_forget_names, (Datum) 0);
+	callback_registered = true;
+}
+
+static void
+make_relation_cache(void)
+{
+	HASHCTL		ctl = {.keysize = sizeof(NameData), .entrysize = sizeof(RelationEntry)};
+
+	register_callbacks();
+	relation_cache = hash_create("syncext relations", 32, &ctl, HASH_ELEM | HASH_STRINGS);
+}
+
+Oid
+registry_relation(const char *name)
+{
+	RelationEntry *entry;
+	NameData	key;
+	bool		found;
+	Oid			relid;
+
+	if (relation_cache == NULL)
+		make_relation_cache();
+	namestrcpy(&key, name);
+	entry = hash_search(relation_cache, NameStr(key), HASH_FIND, NULL);
+	/* a dropped extension leaves its OIDs behind: one syscache probe tells */
+	if (entry != NULL && SearchSysCacheExists1(RELOID, ObjectIdGetDatum(entry->relid)))
+		return entry->relid;
+
+	relid = get_relname_relid(name, registry_schema());
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"%s.%s\" does not exist", SYNCEXT_SCHEMA, name),
+				 errhint("Run CREATE EXTENSION syncext, or ALTER EXTENSION syncext UPDATE.")));
+	/* the lookup may have processed invalidations that dropped the cache */
+	if (relation_cache == NULL)
+		make_relation_cache();
+	entry = hash_search(relation_cache, NameStr(key), HASH_ENTER, &found);
+	entry->relid = relid;
+	return relid;
+}
+
+/*
+ * Trigger on the configuration tables.  All of them invalidate the same one,
+ * so that one OID tells a session to read everything again.
+ */
+Datum
+syncext_registry_changed(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("syncext.registry_changed is a trigger function")));
+	CacheInvalidateRelcacheByRelid(registry_relation("source"));
+	return PointerGetDatum(NULL);
+}
+
+/* ---------- reading the tables ---------- */
+
+/* One configuration table, walked row by row. */
+typedef struct ConfigScan
+{
+	Relation	rel;
+	SysScanDesc scan;
+	Datum	   *values;
+	bool	   *isnull;
+} ConfigScan;
+
+static void
+config_begin(ConfigScan *scan, const char *table)
+{
+	scan->rel = table_open(registry_relation(table), AccessShareLock);
+	scan->scan = systable_beginscan(scan->rel, InvalidOid, false, NULL, 0, NULL);
+	scan->values = palloc(sizeof(Datum) * RelationGetNumberOfAttributes(scan->rel));
+	scan->isnull = palloc(sizeof(bool) * RelationGetNumberOfAttributes(scan->rel));
+}
+
+static bool
+config_next(ConfigScan *scan)
+{
+	HeapTuple	tuple = systable_getnext(scan->scan);
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	heap_deform_tuple(tuple, RelationGetDescr(scan->rel), scan->values, scan->isnull);
+	return true;
+}
+
+static void
+config_end(ConfigScan *scan)
+{
+	systable_endscan(scan->scan);
+	table_close(scan->rel, AccessShareLock);
+}
+
+static int
+compare_sources(const void *a, const void *b)
+{
+	return strcmp(((const Source *) a)->name, ((const Source *) b)->name);
+}
+
+static int
+compare_entities(const void *a, const void *b)
+{
+	return strcmp(((const Entity *) a)->name, ((const Entity *) b)->name);
+}
+
+static int
+compare_ranks(const void *a, const void *b)
+{
+	const Rank *ra = a;
+	const Rank *rb = b;
+	int			cmp = strcmp(ra->entity, rb->entity);
+
+	return cmp != 0 ? cmp : strcmp(ra->field, rb->field);
+}
+
+static char **
+text_array(Datum array, int *n)
+{
+	ArrayType  *a = DatumGetArrayTypeP(array);
+	Datum	   *elements;
+	bool	   *nulls;
+	char	  **result;
+
+	deconstruct_array(a, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, n);
+	result = palloc(sizeof(char *) * (*n + 1));
+	for (int i = 0; i < *n; i++)
+		result[i] = nulls[i] ? pstrdup("") : TextDatumGetCString(elements[i]);
+	return result;
+}
+
+/* For the CHECK on syncext.entity: null, or why the rungs form no ladder. */
+Datum
+syncext_ladder_error(PG_FUNCTION_ARGS)
+{
+	Ladder		ladder;
+	const char *why = NULL;
+	int			n;
+	char	  **rungs = text_array(PG_GETARG_DATUM(0), &n);
+
+	if (ladder_parse(rungs, n, &ladder, &why))
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(why));
+}
+
+static void
+load_sources(Registry *r)
+{
+	ConfigScan	scan;
+	int			room = 8;
+
+	r->sources = palloc0(sizeof(Source) * room);
+	config_begin(&scan, "source");
+	while (config_next(&scan))
+	{
+		Source	   *source;
+
+		if (r->nsources == room)
+			r->sources = repalloc(r->sources, sizeof(Source) * (room *= 2));
+		source = &r->sources[r->nsources++];
+		MemSet(source, 0, sizeof(Source));
+		source->name = TextDatumGetCString(scan.values[0]);
+		source->role = scan.isnull[1] ? InvalidOid : DatumGetObjectId(scan.values[1]);
+		source->single_writer = DatumGetBool(scan.values[2]);
+		source->nentities = -1;
+		if (!scan.isnull[3])
+			source->entities = (const char **) text_array(scan.values[3], &source->nentities);
+		source->retry_cap = DatumGetInt32(scan.values[4]);
+	}
+	config_end(&scan);
+	qsort(r->sources, r->nsources, sizeof(Source), compare_sources);
+}
+
+static void
+load_entities(Registry *r)
+{
+	ConfigScan	scan;
+	int			room = 8;
+
+	r->entities = palloc0(sizeof(Entity) * room);
+	config_begin(&scan, "entity");
+	while (config_next(&scan))
+	{
+		Entity	   *entity;
+		char	  **rungs;
+		int			nrungs;
+		const char *why;
+
+		if (r->nentities == room)
+			r->entities = repalloc(r->entities, sizeof(Entity) * (room *= 2));
+		entity = &r->entities[r->nentities++];
+		MemSet(entity, 0, sizeof(Entity));
+		entity->name = TextDatumGetCString(scan.values[0]);
+		rungs = text_array(scan.values[1], &nrungs);
+		if (!ladder_parse(rungs, nrungs, &entity->ladder, &why))
+			elog(ERROR, "the ladder of entity \"%s\" is not valid: %s", entity->name, why);
+	}
+	config_end(&scan);
+	qsort(r->entities, r->nentities, sizeof(Entity), compare_entities);
+}
+
+static void
+load_priorities(Registry *r)
+{
+	ConfigScan	scan;
+
+	config_begin(&scan, "source_priority");
+	while (config_next(&scan))
+	{
+		char	   *name = TextDatumGetCString(scan.values[0]);
+		Source	   *source = (Source *) registry_source(r, name);
+		Rank	   *rank;
+
+		if (source == NULL)
+			continue;
+		/* grow by doubling at each power of two */
+		if ((source->nranks & (source->nranks - 1)) == 0)
+		{
+			Size		room = sizeof(Rank) * Max(1, source->nranks * 2);
+
+			source->ranks = source->ranks ? repalloc(source->ranks, room) : palloc(room);
+		}
+		rank = &source->ranks[source->nranks++];
+		rank->entity = TextDatumGetCString(scan.values[1]);
+		rank->field = TextDatumGetCString(scan.values[2]);
+		rank->rank = DatumGetInt32(scan.values[3]);
+	}
+	config_end(&scan);
+	for (int i = 0; i < r->nsources; i++)
+		qsort(r->sources[i].ranks, r->sources[i].nranks, sizeof(Rank), compare_ranks);
+}
+
+/*
+ * An entity is one deeper than its deepest parent.  Going round as often as
+ * there are entities settles every acyclic graph; cycles just stop there.
+ */
+static void
+load_depths(Registry *r)
+{
+	ConfigScan	scan;
+	List	   *children = NIL;
+	List	   *parents = NIL;
+
+	config_begin(&scan, "reference");
+	while (config_next(&scan))
+	{
+		Entity	   *child = (Entity *) registry_entity(r, TextDatumGetCString(scan.values[0]));
+		Entity	   *parent = (Entity *) registry_entity(r, TextDatumGetCString(scan.values[2]));
+
+		if (child == NULL || parent == NULL || child == parent)
+			continue;
+		children = lappend(children, child);
+		parents = lappend(parents, parent);
+	}
+	config_end(&scan);
+	for (int round = 0; round < r->nentities; round++)
+	{
+		ListCell   *c;
+		ListCell   *p;
+
+		forboth(c, children, p, parents)
+		{
+			Entity	   *child = lfirst(c);
+			Entity	   *parent = lfirst(p);
+
+			child->depth = Max(child->depth, Min(parent->depth + 1, r->nentities));
+		}
+	}
+}
+
+static void
+load_feed_state(Registry *r)
+{
+	ConfigScan	scan;
+
+	config_begin(&scan, "feed_state");
+	if (!config_next(&scan))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"syncext.feed_state\" is empty"),
+				 errhint("Run INSERT INTO syncext.feed_state DEFAULT VALUES.")));
+	r->current_log = DatumGetInt32(scan.values[1]);
+	config_end(&scan);
+}
+
+static Registry *
+registry_load(void)
+{
+	Registry   *r = palloc0(sizeof(Registry));
+
+	load_sources(r);
+	load_entities(r);
+	load_priorities(r);
+	load_depths(r);
+	load_feed_state(r);
+	return r;
+}
+
+/*
+ * Return the registry as it is in force now.  What was handed out before stays
+ * readable until the end of the transaction, as a caller further up may still
+ * decide by it.
+ */
+const Registry *
+registry_get(void)
+{
+	register_callbacks();
+	AcceptInvalidationMessages();
+	while (!registry_valid)
+	{
+		MemoryContext fresh = AllocSetContextCreate(CurrentMemoryContext, "syncext registry",
+													ALLOCSET_SMALL_SIZES);
+		MemoryContext old = MemoryContextSwitchTo(fresh);
+		Registry   *loaded;
+
+		registry_trigger_relid = registry_relation("source");
+		/* an invalidation that comes while we read must not be lost */
+		registry_valid = true;
+		PG_TRY();
+		{
+			loaded = registry_load();
+		}
+		PG_CATCH();
+		{
+			registry_valid = false;
+			PG_RE_THROW();
+		}
+		PG_END_TRY();
+		MemoryContextSwitchTo(old);
+		if (registry_context != NULL)
+			MemoryContextSetParent(registry_context, TopTransactionContext);
+		MemoryContextSetParent(fresh, CacheMemoryContext);
+		registry_context = fresh;
+		registry = loaded;
+	}
+	return registry;
+}
+
+/* ---------- looking things up ---------- */
+
+const Source *
+registry_source(const Registry *r, const char *name)
+{
+	Source		key = {.name = name};
+
+	return bsearch(&key, r->sources, r->nsources, sizeof(Source), compare_sources);
+}
+
+const Entity *
+registry_entity(const Registry *r, const char *name)
+{
+	Entity		key = {.name = name};
+
+	return bsearch(&key, r->entities, r->nentities, sizeof(Entity), compare_entities);
+}
+
+const Source *
+registry_source_required(const Registry *r, const char *name)
+{
+	const Source *source = registry_source(r, name);
+
+	if (source == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNC_UNKNOWN_NAME),
+				 errmsg("source \"%s\" does not exist", name),
+				 errhint("Add it with SELECT sync_add_source(%s).", quote_literal_cstr(name))));
+	return source;
+}
+
+const Entity *
+registry_entity_required(const Registry *r, const char *name)
+{
+	const Entity *entity = registry_entity(r, name);
+
+	if (entity == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNC_UNKNOWN_NAME),
+				 errmsg("entity \"%s\" does not exist", name),
+				 errhint("Add it with SELECT sync_add_entity(%s).", quote_literal_cstr(name))));
+	return entity;
+}
+
+/* Compare a rank's (entity, field) with what is looked up. */
+static int
+compare_rank_key(const Rank *rank, const char *entity, FieldName field)
+{
+	int			cmp = strcmp(rank->entity, entity);
+
+	if (cmp == 0)
+		cmp = strncmp(rank->field, field.data, field.len);
+	if (cmp == 0 && rank->field[field.len] != '\0')
+		cmp = 1;
+	return cmp;
+}
+
+static bool
+find_rank(const Source *source, const char *entity, FieldName field, int64 *rank)
+{
+	int			low = 0;
+	int			high = source->nranks - 1;
+
+	while (low <= high)
+	{
+		int			middle = (low + high) / 2;
+		int			cmp = compare_rank_key(&source->ranks[middle], entity, field);
+
+		if (cmp == 0)
+		{
+			*rank = source->ranks[middle].rank;
+			return true;
+		}
+		if (cmp < 0)
+			low = middle + 1;
+		else
+			high = middle - 1;
+	}
+	return false;
+}
+
+/* The most specific rank there is; field.data NULL asks for the whole record. */
+int64
+registry_rank(const Source *source, const char *entity, FieldName field)
+{
+	const FieldName any = {"*", 1};
+	int64		rank;
+
+	if (source == NULL)
+		return RANK_NONE;
+	if (field.data != NULL &&
+		(find_rank(source, entity, field, &rank) || find_rank(source, "*", field, &rank)))
+		return rank;
+	if (find_rank(source, entity, any, &rank) || find_rank(source, "*", any, &rank))
+		return rank;
+	return RANK_NONE;
+}
+
+bool
+source_gets_entity(const Source *source, const char *entity)
+{
+	if (source->nentities < 0)
+		return true;
+	for (int i = 0; i < source->nentities; i++)
+		if (strcmp(source->entities[i], entity) == 0)
+			return true;
+	return false;
+}
+
+/* ---------- rights ---------- */
+
+/* Superusers, the extension's owner and whoever has the owner's privileges. */
+bool
+role_is_administrator(void)
+{
+	HeapTuple	tuple;
+	Oid			owner;
+
+	if (superuser())
+		return true;
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(registry_relation("source")));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return has_privs_of_role(GetUserId(), owner);
+}
+
+bool
+source_role_held(const Source *source)
+{
+	if (OidIsValid(source->role) && has_privs_of_role(GetUserId(), source->role))
+		return true;
+	return role_is_administrator();
+}
+
+void
+source_role_check(const Source *source)
+{
+	char	   *role;
+
+	if (source_role_held(source))
+		return;
+	role = OidIsValid(source->role) ? GetUserNameFromId(source->role, true) : NULL;
+	if (role != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to act as source \"%s\"", source->name),
+				 errhint("Become a member of its role: GRANT %s TO %s.", quote_identifier(role),
+						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to act as source \"%s\"", source->name),
+			 errdetail("Only administrators may act as it, for it has no role."),
+			 errhint("Give it a role: UPDATE syncext.source SET role = '…' WHERE name = %s.",
+					 quote_literal_cstr(source->name))));
+}

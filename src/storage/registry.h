@@ -1,0 +1,69 @@
+/*
+ * registry.h
+ *	  Sources, entities, priorities, references and subscriptions, cached in
+ *	  the backend.
+ *
+ * The tables are edited with plain SQL.  Their triggers send a relcache
+ * invalidation, which marks the cache; the next registry_get rebuilds it.  A
+ * Registry that was handed out stays valid until the end of the transaction.
+ */
+#ifndef SYNCEXT_REGISTRY_H
+#define SYNCEXT_REGISTRY_H
+
+#include "model/ladder.h"
+
+typedef struct Rank
+{
+	const char *entity;			/* or "*" */
+	const char *field;			/* or "*" */
+	int64		rank;
+} Rank;
+
+typedef struct Source
+{
+	const char *name;
+	Oid			role;			/* InvalidOid: administrators only */
+	bool		single_writer;
+	int			retry_cap;		/* failures until a change is dead */
+	int			nentities;		/* subscription; -1: every entity */
+	const char **entities;
+	int			nranks;
+	Rank	   *ranks;			/* sorted by entity, field */
+} Source;
+
+typedef struct Entity
+{
+	const char *name;
+	Ladder		ladder;
+	int			depth;			/* among the references: 0 has no parent */
+} Entity;
+
+typedef struct Registry
+{
+	int			nsources;
+	Source	   *sources;		/* sorted by name */
+	int			nentities;
+	Entity	   *entities;		/* sorted by name */
+	int			current_log;	/* which change_log_N is written to */
+} Registry;
+
+/* A table or index of schema syncext, by name; raises if it isn't there. */
+extern Oid	registry_relation(const char *name);
+extern Oid	registry_schema(void);
+
+extern const Registry *registry_get(void);
+extern const Source *registry_source(const Registry *registry, const char *name);	/* or NULL */
+extern const Entity *registry_entity(const Registry *registry, const char *name);	/* or NULL */
+extern int64 registry_rank(const Source *source, const char *entity, FieldName field);
+extern bool source_gets_entity(const Source *source, const char *entity);
+
+/* The same, raising 42704 with a hint where the name is unknown. */
+extern const Source *registry_source_required(const Registry *registry, const char *name);
+extern const Entity *registry_entity_required(const Registry *registry, const char *name);
+
+/* May the current user act as this source?  The second raises 42501. */
+extern bool source_role_held(const Source *source);
+extern void source_role_check(const Source *source);
+extern bool role_is_administrator(void);
+
+#endif							/* SYNCEXT_REGISTRY_H */

@@ -1,0 +1,77 @@
+/*
+ * rows.h
+ *	  Executor-level reads and writes of syncext's own tables, without SPI.
+ *
+ * A Rows is an open table with its indexes, slots and executor state, kept
+ * for the whole of a call.  Finding takes an MVCC snapshot: the latest one
+ * in READ COMMITTED, the transaction's in REPEATABLE READ and above.  Writing
+ * is optimistic: rows_update and rows_delete act on the row version that
+ * rows_find returned and say so when it has moved on.
+ *
+ * No privileges are checked here: callers have checked the right to act.
+ */
+#ifndef SYNCEXT_ROWS_H
+#define SYNCEXT_ROWS_H
+
+#include "executor/tuptable.h"
+#include "utils/rel.h"
+#include "utils/snapshot.h"
+
+typedef struct Rows Rows;
+typedef struct RowsScan RowsScan;
+
+typedef enum RowsOutcome
+{
+	ROWS_DONE,
+	ROWS_MOVED					/* another transaction changed or deleted the
+								 * row: find it again and decide again */
+} RowsOutcome;
+
+#define ROWS_MAX_KEYS	4
+
+/*
+ * Open a table of schema syncext.  Writing takes RowExclusiveLock and refuses
+ * read-only transactions and parallel workers; reading AccessShareLock.  The
+ * lock is kept until the end of the transaction.
+ */
+extern Rows *rows_open_read(Oid relid);
+extern Rows *rows_open_write(Oid relid);
+/* Find and scan by the latest snapshot in every isolation level. */
+extern void rows_see_latest(Rows *rows);
+extern void rows_close(Rows *rows);
+extern TupleDesc rows_desc(const Rows *rows);
+
+/*
+ * Find the first row whose leading index columns equal the keys, by the
+ * primary key (index InvalidOid) or by another btree index.  The row is in
+ * rows_found(), with all columns deformed, until the next find.
+ */
+extern bool rows_find(Rows *rows, int nkeys, const Datum *keys);
+extern bool rows_find_by(Rows *rows, Oid index, int nkeys, const Datum *keys);
+extern Datum rows_value(const Rows *rows, int column, bool *isnull);	/* column from 1 */
+
+/*
+ * Walk an index range in index order: the rows whose first nkeys index columns
+ * equal the keys and whose next nafter columns, compared as a row, are greater
+ * than the values in after.  One snapshot serves the whole scan.
+ */
+extern RowsScan *rows_scan_begin(Rows *rows, Oid index, int nkeys, const Datum *keys,
+								 int nafter, const Datum *after);
+extern bool rows_scan_next(RowsScan *scan);	/* the row is the found one then */
+extern void rows_scan_end(RowsScan *scan);
+
+/*
+ * Write.  values/isnull are the whole row.  rows_insert raises on a duplicate
+ * key; rows_insert_new returns false if the primary key exists (now, or in a
+ * transaction that has just committed): find it again.
+ */
+extern void rows_insert(Rows *rows, const Datum *values, const bool *isnull);
+extern bool rows_insert_new(Rows *rows, const Datum *values, const bool *isnull);
+extern RowsOutcome rows_update(Rows *rows, const Datum *values, const bool *isnull);
+extern RowsOutcome rows_delete(Rows *rows);
+/* Lock the found row as SELECT … FOR NO KEY UPDATE does. */
+extern RowsOutcome rows_lock(Rows *rows);
+/* Lock whatever version is the newest, then find again: for who lost races. */
+extern void rows_lock_newest(Rows *rows);
+
+#endif							/* SYNCEXT_ROWS_H */
