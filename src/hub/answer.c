@@ -59,92 +59,101 @@ json_push_bool(JsonbParseState **state, const char *key, bool value)
 	pushJsonbValue(state, WJB_VALUE, &v);
 }
 
-static void
-push_binary(JsonbParseState **state, JsonbIteratorToken token, Jsonb *value)
-{
-	JsonbValue	v;
-
-	v.type = jbvBinary;
-	v.val.binary.data = &value->root;
-	v.val.binary.len = VARSIZE(value) - VARHDRSZ;
-	pushJsonbValue(state, token, &v);
-}
-
 void
 json_push_jsonb(JsonbParseState **state, const char *key, Jsonb *value)
 {
+	JsonbValue	v;
+
 	json_push_key(state, key);
-	push_binary(state, WJB_VALUE, value);
+	v.type = jbvBinary;
+	v.val.binary.data = &value->root;
+	v.val.binary.len = VARSIZE(value) - VARHDRSZ;
+	pushJsonbValue(state, WJB_VALUE, &v);
 }
 
 static void
-push_null(JsonbParseState **state, const char *key)
+push_number_or_null(JsonbParseState **state, const char *key, bool present, int64 value)
 {
-	json_push_string(state, key, NULL);
+	if (present)
+		json_push_number(state, key, value);
+	else
+		json_push_string(state, key, NULL);
 }
 
-/* The record as it now stands: nulls where there is none. */
+/* The names in the current context, which outlives the decision's. */
 static void
-push_standing(JsonbParseState **state, const Record *record)
+push_names(JsonbParseState **state, const char *key, const FieldNames *names)
 {
-	if (record->exists)
+	FieldNames	copy;
+
+	field_names_init(&copy, names->n);
+	for (int i = 0; i < names->n; i++)
 	{
-		json_push_number(state, "version", record->version);
-		json_push_number(state, "rowVersion", record->row_version);
-		json_push_string(state, "lastSource", record->last_source);
-		return;
+		FieldName	name = {pnstrdup(names->name[i].data, names->name[i].len), names->name[i].len};
+
+		field_names_add(&copy, name);
 	}
-	push_null(state, "version");
-	push_null(state, "rowVersion");
-	push_null(state, "lastSource");
+	json_push_key(state, key);
+	field_names_push(state, &copy);
 }
 
-Jsonb *
-answer_to_jsonb(const Answer *answer)
+/*
+ * Make an answer, all of it in the current context but what the change itself
+ * holds.  Keys are pushed in jsonb's own order, the shorter first, so that they
+ * need no sorting.
+ */
+JsonbValue *
+answer_make(const Answer *answer)
 {
 	const Decision *d = &answer->decision;
+	const Record *standing = &d->after;
 	JsonbParseState *state = NULL;
 	FieldName	all = {"*", 1};
 	FieldNames	whole = {1, &all};
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	json_push_number(&state, "status", d->status);
-	json_push_string(&state, "resolution", resolution_name(d->resolution));
-	json_push_string(&state, "entity", answer->change->entity);
-	json_push_string(&state, "externalId", answer->change->external_id);
-	push_standing(&state, &d->after);
-	json_push_key(&state, "changed");
-	field_names_push(&state, &d->changed);
-	json_push_key(&state, "lost");
-	field_names_push(&state, d->lost_all ? &whole : &d->lost);
+	push_names(&state, "lost", d->lost_all ? &whole : &d->lost);
 	json_push_string(&state, "told", told_name(d->told));
-	if (answer->conflict_id != 0)
-		json_push_number(&state, "conflictId", answer->conflict_id);
-	else
-		push_null(&state, "conflictId");
-	json_push_string(&state, "reason", d->reason);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	json_push_string(&state, "entity", answer->change->entity);
+	json_push_string(&state, "reason", pstrdup(d->reason));
+	json_push_number(&state, "status", d->status);
+	push_names(&state, "changed", &d->changed);
+	push_number_or_null(&state, "version", standing->exists, standing->version);
+	push_number_or_null(&state, "conflictId", answer->conflict_id != 0, answer->conflict_id);
+	json_push_string(&state, "externalId", answer->change->external_id);
+	json_push_string(&state, "lastSource",
+					 standing->exists ? pstrdup(standing->last_source) : NULL);
+	json_push_string(&state, "resolution", resolution_name(d->resolution));
+	push_number_or_null(&state, "rowVersion", standing->exists, standing->row_version);
+	return pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 }
 
 /* The answer of a bad document in a batch. */
-Jsonb *
+JsonbValue *
 answer_refused(const ChangeError *error)
 {
 	JsonbParseState *state = NULL;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	json_push_number(&state, "status", 400);
 	json_push_string(&state, "reason", error->message);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	json_push_number(&state, "status", 400);
+	return pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 }
 
+/*
+ * The answers of a batch.  The array is put together by hand: pushing each
+ * answer into it would take it apart and build it again.
+ */
 Jsonb *
-answer_array(Jsonb **answers, int n)
+answer_array(JsonbValue **answers, int n)
 {
-	JsonbParseState *state = NULL;
+	JsonbValue	array;
 
-	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	array.type = jbvArray;
+	array.val.array.rawScalar = false;
+	array.val.array.nElems = n;
+	array.val.array.elems = palloc(sizeof(JsonbValue) * Max(n, 1));
 	for (int i = 0; i < n; i++)
-		push_binary(&state, WJB_ELEM, answers[i]);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
+		array.val.array.elems[i] = *answers[i];
+	return JsonbValueToJsonb(&array);
 }

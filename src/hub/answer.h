@@ -7,10 +7,10 @@
 
 #include "hub/apply.h"
 
-extern Jsonb *answer_to_jsonb(const Answer *answer);
-extern Jsonb *answer_refused(const ChangeError *error);
+extern JsonbValue *answer_make(const Answer *answer);
+extern JsonbValue *answer_refused(const ChangeError *error);
 /* An array of answers, in the order given. */
-extern Jsonb *answer_array(Jsonb **answers, int n);
+extern Jsonb *answer_array(JsonbValue **answers, int n);
 
 /* Members of an object that is being built. */
 extern void json_push_string(JsonbParseState **state, const char *key, const char *value);

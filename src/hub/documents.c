@@ -31,7 +31,7 @@ typedef struct Document
 	bool		good;
 	Change		change;
 	ChangeError error;
-	Jsonb	   *answer;
+	JsonbValue *answer;
 } Document;
 
 typedef struct Documents
@@ -190,11 +190,11 @@ read_documents(Documents *docs, Jsonb *input)
 static Jsonb *
 documents_answer(const Documents *docs)
 {
-	Jsonb	  **answers;
+	JsonbValue **answers;
 
 	if (!docs->batch)
-		return docs->document[0].answer;
-	answers = palloc(sizeof(Jsonb *) * Max(docs->n, 1));
+		return JsonbValueToJsonb(docs->document[0].answer);
+	answers = palloc(sizeof(JsonbValue *) * Max(docs->n, 1));
 	for (int i = 0; i < docs->n; i++)
 		answers[i] = docs->document[i].answer;
 	return answer_array(answers, docs->n);
@@ -217,7 +217,7 @@ apply_documents(Documents *docs)
 		MemoryContextSwitchTo(item);
 		apply_change(call, &document->change, &answer);
 		MemoryContextSwitchTo(outer);
-		document->answer = answer_to_jsonb(&answer);
+		document->answer = answer_make(&answer);
 		MemoryContextReset(item);
 	}
 	apply_end(call);
@@ -277,7 +277,7 @@ explain_documents(Documents *docs)
 		apply_decide(docs->registry, change, &record, &answer.decision);
 		if (answer.decision.resolution == RESOLUTION_MANUAL)
 			answer.conflict_id = closing_find_same(conflicts, change, &record);
-		document->answer = answer_to_jsonb(&answer);
+		document->answer = answer_make(&answer);
 		record = answer.decision.after;
 	}
 	conflict_log_close(conflicts);

@@ -285,5 +285,5 @@ sync_resolve(PG_FUNCTION_ARGS)
 	conflict_log_close(r.conflicts);
 	change_log_close(r.log);
 	canonical_close(r.canonical);
-	PG_RETURN_JSONB_P(answer_to_jsonb(&answer));
+	PG_RETURN_JSONB_P(JsonbValueToJsonb(answer_make(&answer)));
 }

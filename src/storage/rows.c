@@ -360,11 +360,15 @@ rows_scan_end(RowsScan *scan)
 static void
 open_indexes(Rows *rows)
 {
-	if (!rows->indexes_open)
-	{
-		ExecOpenIndices(rows->result, false);
-		rows->indexes_open = true;
-	}
+	MemoryContext old;
+
+	if (rows->indexes_open)
+		return;
+	/* callers reset their own context from item to item */
+	old = MemoryContextSwitchTo(rows->estate->es_query_cxt);
+	ExecOpenIndices(rows->result, false);
+	rows->indexes_open = true;
+	MemoryContextSwitchTo(old);
 }
 
 static void
@@ -409,8 +413,11 @@ rows_insert(Rows *rows, const Datum *values, const bool *isnull)
 static void
 prepare_arbiter(Rows *rows, Oid primary_key)
 {
+	MemoryContext old;
+
 	if (rows->arbiter_ready)
 		return;
+	old = MemoryContextSwitchTo(rows->estate->es_query_cxt);
 	for (int i = 0; i < rows->result->ri_NumIndices; i++)
 	{
 		Relation	index = rows->result->ri_IndexRelationDescs[i];
@@ -418,6 +425,7 @@ prepare_arbiter(Rows *rows, Oid primary_key)
 		if (RelationGetRelid(index) == primary_key)
 			BuildSpeculativeIndexInfo(index, rows->result->ri_IndexRelationInfo[i]);
 	}
+	MemoryContextSwitchTo(old);
 	rows->arbiter_ready = true;
 }
 
