@@ -1,0 +1,164 @@
+-- demo.sql
+--	  The sync hub at work, told with the seed's story.  Run by make demo.
+\set QUIET on
+\pset footer off
+\pset null '-'
+\pset linestyle unicode
+\pset border 2
+SET client_min_messages = warning;
+
+\echo
+\echo '════ 1. A hub with four sources ════'
+\echo
+\echo 'CRM outranks ERP, ERP outranks Portal, Portal outranks LocalDB; the table is edited with plain SQL.'
+CREATE EXTENSION syncext;
+SELECT sync_add_source(name, priority) FROM (VALUES ('CRM', 1), ('ERP', 2), ('Portal', 3), ('LocalDB', 4)) s (name, priority) \g /dev/null
+SELECT source, entity, field, priority FROM syncext.source_priority ORDER BY priority;
+
+\echo '════ 2. Five customers, five ways to disagree ════'
+\echo
+CREATE TEMP TABLE story (step serial, change jsonb, answer jsonb);
+INSERT INTO story (change) VALUES
+	('{"externalId": "CUST-001", "source": "CRM",    "version": 1, "fullName": "Alice Martin",  "email": "alice@crm.example"}'),
+	('{"externalId": "CUST-001", "source": "ERP",    "version": 1, "fullName": "Alice Martens", "email": "alice@erp.example"}'),
+	('{"externalId": "CUST-002", "source": "CRM",    "version": 2, "fullName": "Bob Stone",     "email": "bob@crm.example"}'),
+	('{"externalId": "CUST-002", "source": "Portal", "version": 1, "fullName": "Bobby Stone"}'),
+	('{"externalId": "CUST-003", "source": "CRM",    "version": 1, "fullName": "Carol Reyes"}'),
+	('{"externalId": "CUST-003", "source": "ERP",    "version": 1, "email": "carol@erp.example"}'),
+	('{"externalId": "CUST-004", "source": "CRM",    "version": 5, "fullName": "David Brown",   "email": "david@crm.example"}'),
+	('{"externalId": "CUST-004", "source": "CRM",    "version": 5, "fullName": "David Brown",   "email": "d.brown@crm.example"}'),
+	('{"externalId": "CUST-005", "source": "CRM",    "version": 1, "fullName": "Eve Adams",     "email": "eve@crm.example"}');
+DO $$
+DECLARE s record;
+BEGIN
+	FOR s IN SELECT * FROM story ORDER BY step LOOP
+		UPDATE story SET answer = sync_apply(s.change) WHERE step = s.step;
+	END LOOP;
+END $$;
+SELECT change->>'externalId' AS record, change->>'source' AS source, (change->>'version')::int AS version,
+       change - '{externalId,source,version}'::text[] AS sets,
+       answer->>'status' AS status, answer->>'resolution' AS resolution
+FROM story ORDER BY step;
+
+\echo 'What came out, beside what the seed expects:'
+SELECT e.record, e.last_source AS expected_source, c.last_source, e.resolution AS expected_resolution,
+       a.answer->>'resolution' AS resolution,
+       CASE WHEN c.last_source = e.last_source AND a.answer->>'resolution' = e.resolution THEN 'as expected' ELSE 'DIFFERS' END AS verdict
+FROM (VALUES ('CUST-001', 'CRM', 'PRIORITY_WIN'), ('CUST-002', 'CRM', 'STALE_SKIP'), ('CUST-003', 'ERP', 'FIELD_MERGE'),
+             ('CUST-004', 'CRM', 'MANUAL'), ('CUST-005', 'CRM', 'NEW_RECORD')) e (record, last_source, resolution)
+JOIN syncext.canonical c ON c.external_id = e.record
+JOIN LATERAL (SELECT answer FROM story s WHERE s.change->>'externalId' = e.record ORDER BY step DESC LIMIT 1) a ON true
+ORDER BY 1;
+SELECT 1 / count(*) AS "every verdict is as expected, or this divides by zero" FROM (
+	SELECT 1 WHERE NOT EXISTS (SELECT FROM (VALUES ('CUST-001', 'CRM', 'PRIORITY_WIN'), ('CUST-002', 'CRM', 'STALE_SKIP'),
+		('CUST-003', 'ERP', 'FIELD_MERGE'), ('CUST-004', 'CRM', 'MANUAL'), ('CUST-005', 'CRM', 'NEW_RECORD')) e (record, last_source, resolution)
+		JOIN syncext.canonical c ON c.external_id = e.record
+		WHERE c.last_source <> e.last_source OR e.resolution <>
+			(SELECT answer->>'resolution' FROM story s WHERE s.change->>'externalId' = e.record ORDER BY step DESC LIMIT 1))) ok \g /dev/null
+
+\echo 'Why CUST-001 is as it is, field by field, and in the hub''s own words:'
+SELECT field, stamp->>'source' AS source, stamp->>'version' AS version, stamp->>'rowVersion' AS "since row version",
+       record->'fields'->>field AS value
+FROM sync_record('record', 'CUST-001') record, jsonb_each(record->'stamps') s (field, stamp) ORDER BY field;
+SELECT answer->>'reason' AS reason, answer->>'lost' AS lost, answer->>'told' AS told FROM story WHERE step = 2;
+
+\echo '════ 3. A local table joins in ════'
+\echo
+\echo 'CREATE TABLE customer …; SELECT sync_attach(…); CALL sync_load(…): the hub''s records come into it.'
+CREATE TABLE customer (
+	number    text PRIMARY KEY,
+	full_name text,
+	email     text CONSTRAINT no_freemail CHECK (email NOT LIKE '%@freemail.example')
+);
+SELECT sync_attach('customer', 'LocalDB', columns => '{"fullName": "full_name", "email": "email"}') \g /dev/null
+CALL sync_load('customer') \g /dev/null
+TABLE customer ORDER BY number;
+
+-- each source takes what is due to it until here
+DO $$
+DECLARE s text; b bigint;
+BEGIN
+	FOREACH s IN ARRAY '{CRM,ERP,Portal}'::text[] LOOP
+		LOOP
+			SELECT max(batch) INTO b FROM sync_pull(s);
+			EXIT WHEN b IS NULL;
+			PERFORM sync_ack(s, b);
+		END LOOP;
+	END LOOP;
+	WHILE sync_deliver('LocalDB') > 0 LOOP END LOOP;
+END $$;
+
+\echo 'UPDATE customer SET email = … : the edit is in the queue of CRM, ERP and Portal when it commits, not in LocalDB''s own.'
+UPDATE customer SET email = 'carol.reyes@home.example' WHERE number = 'CUST-003';
+SELECT target, entity, external_id, state FROM syncext.outbound_change ORDER BY target;
+SELECT 'CRM' AS pulled_by, batch, external_id, version, row_version, fields, last_source FROM sync_pull('CRM');
+SELECT sync_ack('CRM', (SELECT max(batch) FROM sync_pull('CRM'))) \g /dev/null
+SELECT sync_ack('ERP', (SELECT max(batch) FROM sync_pull('ERP'))) \g /dev/null
+SELECT sync_ack('Portal', (SELECT max(batch) FROM sync_pull('Portal'))) \g /dev/null
+
+\echo 'The other way: CRM changes a customer, sync_deliver writes the local table, and the write does not come back.'
+SELECT sync_apply('{"externalId": "CUST-005", "source": "CRM", "version": 2, "fullName": "Eve Adams-Lee"}') \g /dev/null
+SELECT sync_deliver('LocalDB') AS delivered;
+SELECT * FROM customer WHERE number = 'CUST-005';
+SELECT count(*) FILTER (WHERE source = 'LocalDB') AS "echoes of it in the change log"
+FROM sync_history('record', 'CUST-005');
+
+\echo '════ 4. A delivery that fails ════'
+\echo
+\echo 'ERP sends an address that the local table refuses. It is tried five times, is a dead letter then, and holds nothing up.'
+SET syncext.retry_base = '1ms';
+SELECT sync_apply('{"externalId": "CUST-002", "source": "ERP", "version": 3, "email": "bob@freemail.example"}') \g /dev/null
+DO $$
+BEGIN
+	FOR i IN 1 .. 100 LOOP
+		PERFORM sync_deliver('LocalDB');
+		EXIT WHEN EXISTS (SELECT FROM syncext.outbound_change WHERE target = 'LocalDB' AND state = 'dead');
+		PERFORM pg_sleep(0.02);
+	END LOOP;
+END $$;
+SELECT target, external_id, state, attempts, error FROM syncext.outbound_change WHERE target = 'LocalDB';
+\echo 'The constraint is mended, the letter redriven:'
+ALTER TABLE customer DROP CONSTRAINT no_freemail;
+SELECT sync_redrive('LocalDB') AS redriven;
+SELECT sync_deliver('LocalDB') AS delivered;
+SELECT * FROM customer WHERE number = 'CUST-002';
+RESET syncext.retry_base;
+
+\echo '════ 5. Priorities are data ════'
+\echo
+\echo 'The same contest before and after LocalDB is promoted above ERP:'
+SELECT sync_apply('{"externalId": "CUST-006", "source": "ERP", "version": 1, "fullName": "Frank Ito"}') \g /dev/null
+SELECT answer->>'resolution' AS resolution, answer->>'lost' AS lost, answer->>'reason' AS reason
+FROM sync_explain('{"externalId": "CUST-006", "source": "LocalDB", "version": 1, "fullName": "Franklin Ito"}') answer;
+UPDATE syncext.source_priority SET priority = 2 WHERE source = 'LocalDB';
+UPDATE syncext.source_priority SET priority = 3 WHERE source = 'ERP';
+SELECT answer->>'resolution' AS resolution, answer->>'changed' AS changed, answer->>'reason' AS reason
+FROM sync_apply('{"externalId": "CUST-006", "source": "LocalDB", "version": 1, "fullName": "Franklin Ito"}') answer;
+
+\echo '════ 6. CUST-004 waits for a person ════'
+\echo
+SELECT id, external_id, source, version, contested, incoming->>'email' AS incoming, canonical->>'email' AS canonical
+FROM syncext.conflict_log WHERE status = 'pending';
+\echo 'As the seed does it, CRM sends a corrected version 6, and the conflict is overtaken:'
+SELECT answer->>'resolution' AS resolution, answer->>'version' AS version, answer->>'told' AS told
+FROM sync_apply('{"externalId":"CUST-004","source":"CRM","version":6,"fullName":"David Brown","email":"david.corrected@crm.com"}') answer;
+SELECT id, status, decision FROM syncext.conflict_log;
+\echo 'Or somebody decides it in SQL; the outcome goes to every source, the loser too:'
+SELECT (sync_apply('{"externalId":"CUST-004","source":"CRM","version":6,"email":"david@new.example"}')->>'conflictId')::bigint AS conflict \gset
+SELECT answer->>'resolution' AS resolution, answer->>'version' AS version, answer->>'told' AS told, answer->>'reason' AS reason
+FROM sync_resolve(:conflict, 'incoming', note => 'David called: the new address is right') answer;
+SELECT sync_deliver('LocalDB') AS delivered \g /dev/null
+SELECT * FROM customer ORDER BY number;
+\echo 'The history of CUST-004, from the change log:'
+SELECT source, version, row_version, resolution, told, fields FROM sync_history('record', 'CUST-004');
+
+\echo '════ Try it by hand ════'
+\echo
+\echo '  apt-get install postgresql-15   (any cluster of yours will do)'
+\echo '  make && make install'
+\echo '  psql -c "CREATE EXTENSION syncext"'
+\echo '  psql -c "SELECT sync_add_source(''CRM'', 1)"'
+\echo '  psql -c "SELECT sync_apply(''{\"externalId\": \"CUST-001\", \"source\": \"CRM\", \"version\": 1, \"fullName\": \"Alice\"}'')"'
+\echo '  psql -c "SELECT * FROM sync_record(''record'', ''CUST-001'')"'
+\echo
+\echo 'README.md has a five-minute tour.'
