@@ -11,9 +11,11 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
-#include "hub/answer.h"
 #include "hub/apply.h"
 #include "hub/closing.h"
+#include "hub/dependency.h"
+#include "hub/release.h"
+#include "model/json.h"
 #include "model/rfc3339.h"
 #include "storage/canonical.h"
 #include "storage/change_log.h"
@@ -25,9 +27,12 @@
 struct ApplyCall
 {
 	const Registry *registry;
+	MemoryContext context;		/* outlives the single change */
 	Canonical  *canonical;
 	ChangeLog  *log;
 	ConflictLog *conflicts;
+	Dependency *dependency;
+	Release		release;
 };
 
 /* Where the ladder asks for ranks. */
@@ -52,8 +57,8 @@ apply_decide(const Registry *registry, const Change *change, const Record *recor
 {
 	RankScope	scope = {registry, change->entity};
 	LadderRules rules = {
-		.ladder = registry_entity(registry, change->entity)->ladder,
-		.single_writer = registry_source(registry, change->source)->single_writer,
+		.ladder = registry_entity_required(registry, change->entity)->ladder,
+		.single_writer = registry_source_required(registry, change->source)->single_writer,
 		.rank = scope_rank,
 		.rank_arg = &scope
 	};
@@ -66,16 +71,21 @@ apply_begin(const Registry *registry)
 {
 	ApplyCall  *call = palloc0(sizeof(ApplyCall));
 
-	call->registry = registry;
+	call->context = CurrentMemoryContext;
 	call->canonical = canonical_open(true);
+	/* opening may have waited for who was changing the rules just now */
+	call->registry = registry = registry_get();
 	call->log = change_log_open(registry->current_log);
 	call->conflicts = conflict_log_open(true);
+	call->dependency = dependency_begin(registry, true);
 	return call;
 }
 
 void
 apply_end(ApplyCall *call)
 {
+	release_run(call, &call->release, call->registry, call->dependency);
+	dependency_end(call->dependency);
 	conflict_log_close(call->conflicts);
 	change_log_close(call->log);
 	canonical_close(call->canonical);
@@ -149,43 +159,125 @@ log_change(ApplyCall *call, const Change *change, const Decision *d, int64 confl
 	return change_log_append(call->log, &entry);
 }
 
-void
-apply_change(ApplyCall *call, const Change *change, Answer *answer)
+/* Find the record; after lost races, wait for whoever holds it first. */
+static void
+find_record(ApplyCall *call, const Change *change, int tries, Record *record)
+{
+	canonical_find(call->canonical, change->entity, change->external_id, record);
+	if (tries >= OPTIMISTIC_TRIES && record->exists)
+	{
+		canonical_lock_newest(call->canonical);
+		canonical_find(call->canonical, change->entity, change->external_id, record);
+	}
+}
+
+/* ifMatch comes before references: what it refuses isn't parked. */
+static bool
+must_wait(ApplyCall *call, const Change *change, const Record *record, Decision *d)
+{
+	RecordKey	parent;
+	char	   *reason;
+
+	if (ladder_precondition_fails(change, record) ||
+		!dependency_must_wait(call->dependency, change, &parent, &reason))
+		return false;
+	dependency_park(call->dependency, change, &parent);
+	dependency_answer(record, reason, d);
+	return true;
+}
+
+/* Note what the write sets free, for the end of the call. */
+static void
+note_consequences(ApplyCall *call, const Change *change, const Record *before,
+				  const Decision *d)
+{
+	const Entity *entity = registry_entity(call->registry, change->entity);
+	MemoryContext old;
+	ListCell   *lc;
+
+	if (!entity->is_parent && !entity->tracks_parents)
+		return;
+	dependency_track(call->dependency, change, before, &d->after);
+	old = MemoryContextSwitchTo(call->context);
+	if (entity->is_parent && !before->exists)
+	{
+		RecordKey  *key = palloc(sizeof(RecordKey));
+
+		key->entity = entity->name;
+		key->external_id = pstrdup(change->external_id);
+		call->release.arrived = lappend(call->release.arrived, key);
+	}
+	foreach(lc, dependency_cascade(call->dependency, change))
+	{
+		Cascade    *cascade = palloc(sizeof(Cascade));
+
+		cascade->key = *(RecordKey *) lfirst(lc);
+		cascade->source = registry_source(call->registry, change->source)->name;
+		call->release.cascades = lappend(call->release.cascades, cascade);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* Log the change, and settle the conflicts that it adds or overtakes. */
+static void
+log_and_close(ApplyCall *call, const Change *change, const Record *before, Answer *answer)
 {
 	Decision   *d = &answer->decision;
-	Record		record;
-	int			tries = 0;
+	List	   *overtaken = NIL;
 	int64		seq;
+
+	if (d->resolution == RESOLUTION_MANUAL)
+		answer->conflict_id = closing_find_same(call->conflicts, change, before);
+	/* a conflict that is there already has closed the others in its time */
+	if (before->exists && answer->conflict_id == 0)
+		overtaken = closing_overtaken(call->conflicts, change, before, d);
+	if (d->resolution == RESOLUTION_MANUAL && answer->conflict_id == 0)
+		answer->conflict_id = closing_add_conflict(call->conflicts, change, before, d);
+	seq = log_change(call, change, d, answer->conflict_id);
+	closing_close(call->conflicts, call->log, overtaken, change, d, seq);
+}
+
+/* Decide and write until nobody came between.  Returns the record before. */
+static Record
+decide_and_write(ApplyCall *call, const Change *change, bool released, Decision *d)
+{
+	Record		record;
+
+	for (int tries = 0;; tries++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		find_record(call, change, tries, &record);
+		if (!released && must_wait(call, change, &record, d))
+			return record;
+		apply_decide(call->registry, change, &record, d);
+		if (dependency_restricts(call->dependency, change, &record, d))
+			return record;
+		if (write_record(call, change, d) == ROWS_DONE)
+			return record;
+	}
+}
+
+static void
+apply_one(ApplyCall *call, const Change *change, bool released, Answer *answer)
+{
+	Record		before;
 
 	answer->change = change;
 	answer->conflict_id = 0;
-	for (;;)
-	{
-		CHECK_FOR_INTERRUPTS();
-		canonical_find(call->canonical, change->entity, change->external_id, &record);
-		if (tries >= OPTIMISTIC_TRIES && record.exists)
-		{
-			canonical_lock_newest(call->canonical);
-			canonical_find(call->canonical, change->entity, change->external_id, &record);
-		}
-		apply_decide(call->registry, change, &record, d);
-		if (write_record(call, change, d) == ROWS_DONE)
-			break;
-		tries++;
-	}
-	if (d->resolution == RESOLUTION_MANUAL)
-		answer->conflict_id = closing_find_same(call->conflicts, change, &record);
-	if (d->resolution == RESOLUTION_MANUAL && answer->conflict_id == 0)
-	{
-		List	   *overtaken = closing_overtaken(call->conflicts, change, &record, d);
+	before = decide_and_write(call, change, released, &answer->decision);
+	if (answer->decision.write != WRITE_NOTHING)
+		note_consequences(call, change, &before, &answer->decision);
+	log_and_close(call, change, &before, answer);
+}
 
-		answer->conflict_id = closing_add_conflict(call->conflicts, change, &record, d);
-		seq = log_change(call, change, d, answer->conflict_id);
-		closing_close(call->conflicts, call->log, overtaken, change, d, seq);
-		return;
-	}
-	seq = log_change(call, change, d, answer->conflict_id);
-	if (record.exists && d->resolution != RESOLUTION_MANUAL)
-		closing_close(call->conflicts, call->log,
-					  closing_overtaken(call->conflicts, change, &record, d), change, d, seq);
+void
+apply_change(ApplyCall *call, const Change *change, Answer *answer)
+{
+	apply_one(call, change, false, answer);
+}
+
+void
+apply_released(ApplyCall *call, const Change *change, Answer *answer)
+{
+	apply_one(call, change, true, answer);
 }

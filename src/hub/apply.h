@@ -27,6 +27,9 @@ extern ApplyCall *apply_begin(const Registry *registry);
  * document fits the entity's ladder.
  */
 extern void apply_change(ApplyCall *call, const Change *change, Answer *answer);
+/* The same for a change that was parked, or follows from another one. */
+extern void apply_released(ApplyCall *call, const Change *change, Answer *answer);
+/* Apply what the call's changes have set free, and close the tables. */
 extern void apply_end(ApplyCall *call);
 
 /* Decide only, by the rules in force; nothing is read or written. */

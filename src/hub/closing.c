@@ -8,8 +8,8 @@
  */
 #include "postgres.h"
 
-#include "hub/answer.h"
 #include "hub/closing.h"
+#include "model/json.h"
 #include "model/rfc3339.h"
 
 static Jsonb *

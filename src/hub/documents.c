@@ -17,6 +17,7 @@
 #include "hub/answer.h"
 #include "hub/apply.h"
 #include "hub/closing.h"
+#include "hub/dependency.h"
 #include "settings.h"
 #include "storage/canonical.h"
 
@@ -254,6 +255,23 @@ same_record(const Document *a, const Document *b)
 		strcmp(a->change.external_id, b->change.external_id) == 0;
 }
 
+static void
+explain_decide(const Registry *registry, Dependency *dependency, const Change *change,
+			   const Record *record, Decision *d)
+{
+	RecordKey	parent;
+	char	   *reason;
+
+	if (!ladder_precondition_fails(change, record) &&
+		dependency_must_wait(dependency, change, &parent, &reason))
+	{
+		dependency_answer(record, reason, d);
+		return;
+	}
+	apply_decide(registry, change, record, d);
+	(void) dependency_restricts(dependency, change, record, d);
+}
+
 /*
  * Decide as apply_documents would, but write nothing: the record that one
  * change of a batch would leave is what the next one on it is decided against.
@@ -263,6 +281,7 @@ explain_documents(Documents *docs)
 {
 	Canonical  *canonical = canonical_open(false);
 	ConflictLog *conflicts = conflict_log_open(false);
+	Dependency *dependency = dependency_begin(docs->registry, false);
 	Record		record;
 
 	for (int i = 0; i < docs->ngood; i++)
@@ -274,12 +293,15 @@ explain_documents(Documents *docs)
 		CHECK_FOR_INTERRUPTS();
 		if (i == 0 || !same_record(docs->order[i - 1], document))
 			canonical_find(canonical, change->entity, change->external_id, &record);
-		apply_decide(docs->registry, change, &record, &answer.decision);
+		explain_decide(docs->registry, dependency, change, &record, &answer.decision);
+		if (!record.exists && answer.decision.after.exists)
+			dependency_suppose(dependency, change->entity, change->external_id);
 		if (answer.decision.resolution == RESOLUTION_MANUAL)
 			answer.conflict_id = closing_find_same(conflicts, change, &record);
 		document->answer = answer_make(&answer);
 		record = answer.decision.after;
 	}
+	dependency_end(dependency);
 	conflict_log_close(conflicts);
 	canonical_close(canonical);
 }

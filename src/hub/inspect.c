@@ -12,7 +12,7 @@
 #include "utils/builtins.h"
 
 #include "errcodes.h"
-#include "hub/answer.h"
+#include "model/json.h"
 #include "model/rfc3339.h"
 #include "storage/canonical.h"
 #include "storage/registry.h"

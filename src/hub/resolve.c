@@ -14,6 +14,7 @@
 #include "hub/answer.h"
 #include "hub/apply.h"
 #include "hub/closing.h"
+#include "model/json.h"
 #include "settings.h"
 #include "storage/canonical.h"
 

@@ -16,6 +16,7 @@
 
 #include "errcodes.h"
 #include "model/change.h"
+#include "model/json.h"
 #include "model/rfc3339.h"
 
 /*
@@ -291,4 +292,28 @@ change_parse(JsonbContainer *document, const ChangeLimits *limits, Change *chang
 	return take_members(&members, fields == NULL, change, error) &&
 		check_required(change, error) &&
 		check_fields(change, limits, error);
+}
+
+Jsonb *
+change_document(const Change *change)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	json_push_string(&state, "entity", change->entity);
+	json_push_string(&state, "externalId", change->external_id);
+	json_push_string(&state, "source", change->source);
+	if (change->has_version)
+		json_push_number(&state, "version", change->version);
+	if (change->has_base)
+		json_push_number(&state, "base", change->base);
+	if (change->has_if_match)
+		json_push_number(&state, "ifMatch", change->if_match);
+	if (change->has_updated_at)
+		json_push_string(&state, "updatedAt", rfc3339_format(change->updated_at));
+	if (change->deleted)
+		json_push_bool(&state, "deleted", true);
+	else
+		json_push_jsonb(&state, "fields", fields_to_jsonb(&change->fields));
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }

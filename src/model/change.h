@@ -48,6 +48,8 @@ extern bool change_parse(JsonbContainer *document, const ChangeLimits *limits,
 						 Change *change, ChangeError *error);
 extern bool change_error(ChangeError *error, int sqlerrcode, const char *hint,
 						 const char *format,...) pg_attribute_printf(4, 5);
+/* The document that says the same, in structured form. */
+extern Jsonb *change_document(const Change *change);
 extern void change_raise(const ChangeError *error) pg_attribute_noreturn();
 
 #endif							/* SYNCEXT_CHANGE_H */

@@ -76,16 +76,27 @@ rank_text(int64 rank)
 
 /* ---------- the rungs ---------- */
 
+/* A record that isn't there has row version 0; a tombstone is there. */
+static int64
+present_row_version(const Record *record)
+{
+	return record->exists ? record->row_version : 0;
+}
+
+bool
+ladder_precondition_fails(const Change *change, const Record *record)
+{
+	return change->has_if_match && change->if_match != present_row_version(record);
+}
+
 static bool
 rung_if_match(LadderState *s)
 {
-	int64		present = s->record->exists ? s->record->row_version : 0;
-
-	if (!s->change->has_if_match || s->change->if_match == present)
+	if (!ladder_precondition_fails(s->change, s->record))
 		return false;
 	ladder_set_aside(s, 412, RESOLUTION_PRECONDITION_FAILED, false,
 					 psprintf("the record's row version is " INT64_FORMAT ", not the " INT64_FORMAT " of ifMatch",
-							  present, s->change->if_match));
+							  present_row_version(s->record), s->change->if_match));
 	return true;
 }
 

@@ -40,7 +40,8 @@ typedef enum Resolution
 	RESOLUTION_KEEP = 'e',
 	RESOLUTION_OVERWRITE = 'o',
 	RESOLUTION_PRECONDITION_FAILED = '!',
-	RESOLUTION_DEPENDENCY_WAIT = 'w',
+	RESOLUTION_DEPENDENCY_WAIT = 'w',	/* its parent has not arrived */
+	RESOLUTION_RESTRICTED = 'x',	/* children keep it from being deleted */
 	/* written by sync_resolve and where a source's newer word closes its own */
 	RESOLUTION_RESOLVED = 'r',
 	RESOLUTION_DISMISSED = 'd',
@@ -98,6 +99,8 @@ typedef struct Decision
 
 extern bool ladder_parse(char **rungs, int n, Ladder *ladder, const char **why);
 extern bool ladder_check_change(Ladder ladder, const Change *change, ChangeError *error);
+/* Does ifMatch name another row version than the record has? */
+extern bool ladder_precondition_fails(const Change *change, const Record *record);
 extern void ladder_decide(const Change *change, const Record *record,
 						  const LadderRules *rules, Decision *decision);
 

@@ -319,16 +319,38 @@ load_priorities(Registry *r)
 		qsort(r->sources[i].ranks, r->sources[i].nranks, sizeof(Rank), compare_ranks);
 }
 
-/*
- * An entity is one deeper than its deepest parent.  Going round as often as
- * there are entities settles every acyclic graph; cycles just stop there.
- */
+static OnDelete
+on_delete_by_name(const char *name)
+{
+	if (strcmp(name, "restrict") == 0)
+		return ON_DELETE_RESTRICT;
+	return strcmp(name, "cascade") == 0 ? ON_DELETE_CASCADE : ON_DELETE_IGNORE;
+}
+
 static void
-load_depths(Registry *r)
+add_reference(Entity *child, Entity *parent, const char *field, OnDelete on_delete)
+{
+	Reference  *reference;
+
+	/* references are few: room for each as it comes */
+	child->references = child->references == NULL ? palloc(sizeof(Reference)) :
+		repalloc(child->references, sizeof(Reference) * (child->nreferences + 1));
+	reference = &child->references[child->nreferences++];
+	reference->field = field;
+	reference->parent = parent->name;
+	reference->on_delete = on_delete;
+	parent->is_parent = true;
+	if (on_delete != ON_DELETE_IGNORE)
+	{
+		parent->holds_children = true;
+		child->tracks_parents = true;
+	}
+}
+
+static void
+load_references(Registry *r)
 {
 	ConfigScan	scan;
-	List	   *children = NIL;
-	List	   *parents = NIL;
 
 	config_begin(&scan, "reference");
 	while (config_next(&scan))
@@ -336,23 +358,33 @@ load_depths(Registry *r)
 		Entity	   *child = (Entity *) registry_entity(r, TextDatumGetCString(scan.values[0]));
 		Entity	   *parent = (Entity *) registry_entity(r, TextDatumGetCString(scan.values[2]));
 
-		if (child == NULL || parent == NULL || child == parent)
-			continue;
-		children = lappend(children, child);
-		parents = lappend(parents, parent);
+		if (child != NULL && parent != NULL)
+			add_reference(child, parent, TextDatumGetCString(scan.values[1]),
+						  on_delete_by_name(TextDatumGetCString(scan.values[3])));
 	}
 	config_end(&scan);
+}
+
+/*
+ * An entity is one deeper than its deepest parent.  Going round as often as
+ * there are entities settles every acyclic graph; cycles just stop there.
+ */
+static void
+load_depths(Registry *r)
+{
 	for (int round = 0; round < r->nentities; round++)
 	{
-		ListCell   *c;
-		ListCell   *p;
-
-		forboth(c, children, p, parents)
+		for (int i = 0; i < r->nentities; i++)
 		{
-			Entity	   *child = lfirst(c);
-			Entity	   *parent = lfirst(p);
+			Entity	   *child = &r->entities[i];
 
-			child->depth = Max(child->depth, Min(parent->depth + 1, r->nentities));
+			for (int k = 0; k < child->nreferences; k++)
+			{
+				const Entity *parent = registry_entity(r, child->references[k].parent);
+
+				if (parent != child)
+					child->depth = Max(child->depth, Min(parent->depth + 1, r->nentities));
+			}
 		}
 	}
 }
@@ -380,6 +412,7 @@ registry_load(void)
 	load_sources(r);
 	load_entities(r);
 	load_priorities(r);
+	load_references(r);
 	load_depths(r);
 	load_feed_state(r);
 	return r;

@@ -31,11 +31,30 @@ typedef struct Source
 	Rank	   *ranks;			/* sorted by entity, field */
 } Source;
 
+typedef enum OnDelete
+{
+	ON_DELETE_IGNORE,
+	ON_DELETE_RESTRICT,
+	ON_DELETE_CASCADE
+} OnDelete;
+
+typedef struct Reference
+{
+	const char *field;
+	const char *parent;			/* entity */
+	OnDelete	on_delete;
+} Reference;
+
 typedef struct Entity
 {
 	const char *name;
 	Ladder		ladder;
 	int			depth;			/* among the references: 0 has no parent */
+	int			nreferences;
+	Reference  *references;
+	bool		is_parent;		/* others refer to it */
+	bool		holds_children; /* one of them with restrict or cascade */
+	bool		tracks_parents; /* it refers with restrict or cascade */
 } Entity;
 
 typedef struct Registry

@@ -177,6 +177,8 @@ rows_close(Rows *rows)
 	if (rows->write)
 	{
 		ExecDropSingleTupleTableSlot(rows->fresh);
+		/* the slots that triggers looked at hold buffers and descriptors */
+		ExecResetTupleTable(rows->estate->es_tupleTable, false);
 		ExecCloseResultRelations(rows->estate);
 		FreeExecutorState(rows->estate);
 	}

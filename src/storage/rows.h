@@ -27,7 +27,7 @@ typedef enum RowsOutcome
 								 * row: find it again and decide again */
 } RowsOutcome;
 
-#define ROWS_MAX_KEYS	4
+#define ROWS_MAX_KEYS	5
 
 /*
  * Open a table of schema syncext.  Writing takes RowExclusiveLock and refuses

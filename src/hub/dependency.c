@@ -1,0 +1,390 @@
+/*
+ * dependency.c
+ *	  References between records: changes that wait for their parent, and
+ *	  parents that can't go or take their children along.
+ *
+ * Called by hub/apply around each decision, for entities that have references
+ * (sync_add_reference); hub/release applies what was parked here.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "hub/dependency.h"
+#include "settings.h"
+#include "storage/canonical.h"
+#include "storage/child.h"
+
+struct Dependency
+{
+	const Registry *registry;
+	bool		write;
+	MemoryContext context;		/* of the tables that are opened late */
+	Canonical  *parents;
+	Waiting    *waiting;
+	Children   *children;
+	List	   *supposed;		/* RecordKey: what explaining takes for granted */
+};
+
+Dependency *
+dependency_begin(const Registry *registry, bool write)
+{
+	Dependency *dependency = palloc0(sizeof(Dependency));
+
+	dependency->registry = registry;
+	dependency->write = write;
+	dependency->context = CurrentMemoryContext;
+	return dependency;
+}
+
+void
+dependency_end(Dependency *dependency)
+{
+	if (dependency->children != NULL)
+		children_close(dependency->children);
+	if (dependency->waiting != NULL)
+		waiting_close(dependency->waiting);
+	if (dependency->parents != NULL)
+		canonical_close(dependency->parents);
+	pfree(dependency);
+}
+
+Waiting *
+dependency_waiting(Dependency *dependency)
+{
+	if (dependency->waiting == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(dependency->context);
+
+		dependency->waiting = waiting_open(dependency->write);
+		MemoryContextSwitchTo(old);
+	}
+	return dependency->waiting;
+}
+
+static Canonical *
+parents_table(Dependency *dependency)
+{
+	if (dependency->parents == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(dependency->context);
+
+		dependency->parents = canonical_open(false);
+		MemoryContextSwitchTo(old);
+	}
+	return dependency->parents;
+}
+
+static Children *
+children_table(Dependency *dependency)
+{
+	if (dependency->children == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(dependency->context);
+
+		dependency->children = children_open(dependency->write);
+		MemoryContextSwitchTo(old);
+	}
+	return dependency->children;
+}
+
+/* ---------- waiting for a parent ---------- */
+
+/* The external id that a value names; NULL where it names none. */
+static char *
+referred_id(const JsonbValue *value)
+{
+	if (value->type == jbvString && value->val.string.len > 0)
+		return pnstrdup(value->val.string.val, value->val.string.len);
+	if (value->type == jbvNumeric)
+		return DatumGetCString(DirectFunctionCall1(numeric_out,
+												   NumericGetDatum(value->val.numeric)));
+	return NULL;
+}
+
+void
+dependency_suppose(Dependency *dependency, const char *entity, const char *external_id)
+{
+	RecordKey  *key = palloc(sizeof(RecordKey));
+
+	key->entity = entity;
+	key->external_id = external_id;
+	dependency->supposed = lappend(dependency->supposed, key);
+}
+
+static bool
+is_supposed(const Dependency *dependency, const char *entity, const char *external_id)
+{
+	ListCell   *lc;
+
+	foreach(lc, dependency->supposed)
+	{
+		RecordKey  *key = lfirst(lc);
+
+		if (strcmp(key->entity, entity) == 0 && strcmp(key->external_id, external_id) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* A tombstone counts as arrived: what refers to it isn't early but late. */
+static bool
+record_arrived(Dependency *dependency, const char *entity, const char *external_id)
+{
+	Record		record;
+
+	if (is_supposed(dependency, entity, external_id))
+		return true;
+	canonical_find(parents_table(dependency), entity, external_id, &record);
+	return record.exists;
+}
+
+bool
+dependency_missing(Dependency *dependency, const Change *change, RecordKey *parent)
+{
+	const Entity *entity = registry_entity_required(dependency->registry, change->entity);
+
+	for (int i = 0; i < entity->nreferences && !change->deleted; i++)
+	{
+		const Reference *reference = &entity->references[i];
+		const Field *field = fields_find(&change->fields, field_name(reference->field));
+		char	   *id = field ? referred_id(&field->value) : NULL;
+
+		if (id == NULL)
+			continue;
+		/* a record may refer to itself: it arrives with this very change */
+		if (strcmp(reference->parent, change->entity) == 0 &&
+			strcmp(id, change->external_id) == 0)
+			continue;
+		if (!record_arrived(dependency, reference->parent, id))
+		{
+			parent->entity = reference->parent;
+			parent->external_id = id;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Does the order of arrival alone tell which of two changes is the newer? */
+static bool
+ordered_by_arrival(const Entity *entity, const Change *change)
+{
+	return change->has_base || !(entity->ladder & RUNG_VERSION);
+}
+
+/* The first change of this source and record that is parked; NULL if none is. */
+static WaitingChange *
+first_parked(Dependency *dependency, const Change *change)
+{
+	List	   *parked = waiting_of_record(dependency_waiting(dependency), change->entity,
+										   change->external_id);
+	ListCell   *lc;
+
+	foreach(lc, parked)
+	{
+		WaitingChange *w = lfirst(lc);
+
+		if (strcmp(w->source, change->source) == 0)
+			return w;
+	}
+	return NULL;
+}
+
+bool
+dependency_must_wait(Dependency *dependency, const Change *change, RecordKey *parent,
+					 char **reason)
+{
+	const Entity *entity = registry_entity_required(dependency->registry, change->entity);
+	WaitingChange *ahead;
+
+	if (entity->nreferences == 0)
+		return false;
+	if (dependency_missing(dependency, change, parent))
+	{
+		*reason = psprintf("waits for %s %s, which has not arrived", parent->entity,
+						   parent->external_id);
+		return true;
+	}
+	if (!ordered_by_arrival(entity, change) ||
+		(ahead = first_parked(dependency, change)) == NULL)
+		return false;
+	parent->entity = ahead->parent_entity;
+	parent->external_id = ahead->parent_id;
+	*reason = psprintf("waits behind an earlier change of the record, and that for %s %s",
+					   parent->entity, parent->external_id);
+	return true;
+}
+
+TimestampTz
+dependency_next_attempt(TimestampTz parked_at, TimestampTz now, int attempts, int cap)
+{
+	int64		delay = (int64) setting_waiting_retry * 1000;
+
+	if (attempts >= cap || now - parked_at > (int64) setting_waiting_max * USECS_PER_SEC)
+		return DT_NOEND;
+	for (int i = 0; i < attempts && delay < USECS_PER_DAY; i++)
+		delay *= 2;
+	return now + delay;
+}
+
+/* Is the very same document parked already?  Then it came twice. */
+static bool
+parked_already(Dependency *dependency, const Change *change, Jsonb *document)
+{
+	List	   *parked = waiting_of_record(dependency_waiting(dependency), change->entity,
+										   change->external_id);
+	ListCell   *lc;
+
+	foreach(lc, parked)
+	{
+		WaitingChange *w = lfirst(lc);
+
+		if (compareJsonbContainers(&w->change->root, &document->root) == 0)
+			return true;
+	}
+	return false;
+}
+
+void
+dependency_park(Dependency *dependency, const Change *change, const RecordKey *parent)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	WaitingChange w = {
+		.entity = change->entity,
+		.external_id = change->external_id,
+		.source = change->source,
+		.parent_entity = parent->entity,
+		.parent_id = parent->external_id,
+		.change = change_document(change),
+		.parked_at = now,
+		.next_attempt = now + (int64) setting_waiting_retry * 1000
+	};
+
+	/* an edit that says on what it was made is another edit each time */
+	if (change->has_version && parked_already(dependency, change, w.change))
+		return;
+	waiting_add(dependency_waiting(dependency), &w);
+}
+
+void
+dependency_answer(const Record *record, char *reason, Decision *decision)
+{
+	MemSet(decision, 0, sizeof(Decision));
+	decision->status = 409;
+	decision->resolution = RESOLUTION_DEPENDENCY_WAIT;
+	decision->told = TOLD_NONE;
+	decision->after = *record;
+	decision->reason = reason;
+}
+
+/* ---------- deleting a parent ---------- */
+
+static OnDelete
+on_delete_of(const Registry *registry, const Child *child)
+{
+	const Entity *entity = registry_entity(registry, child->entity);
+
+	for (int i = 0; entity != NULL && i < entity->nreferences; i++)
+		if (strcmp(entity->references[i].field, child->field) == 0)
+			return entity->references[i].on_delete;
+	return ON_DELETE_IGNORE;
+}
+
+static bool
+holds_children(Dependency *dependency, const Change *change)
+{
+	return change->deleted &&
+		registry_entity_required(dependency->registry, change->entity)->holds_children;
+}
+
+bool
+dependency_restricts(Dependency *dependency, const Change *change, const Record *before,
+					 Decision *decision)
+{
+	ListCell   *lc;
+
+	if (decision->write != WRITE_WHOLE || before->deleted || !before->exists ||
+		!holds_children(dependency, change))
+		return false;
+	foreach(lc, children_of(children_table(dependency), change->entity, change->external_id))
+	{
+		Child	   *child = lfirst(lc);
+
+		if (on_delete_of(dependency->registry, child) != ON_DELETE_RESTRICT)
+			continue;
+		MemSet(decision, 0, sizeof(Decision));
+		decision->status = 409;
+		decision->resolution = RESOLUTION_RESTRICTED;
+		decision->told = TOLD_ORIGIN;
+		decision->lost_all = true;
+		decision->after = *before;
+		decision->reason = psprintf("%s %s refers to it: delete that first", child->entity,
+									child->external_id);
+		return true;
+	}
+	return false;
+}
+
+List *
+dependency_cascade(Dependency *dependency, const Change *change)
+{
+	List	   *keys = NIL;
+	ListCell   *lc;
+
+	if (!holds_children(dependency, change))
+		return NIL;
+	foreach(lc, children_of(children_table(dependency), change->entity, change->external_id))
+	{
+		Child	   *child = lfirst(lc);
+		RecordKey  *key;
+
+		if (on_delete_of(dependency->registry, child) != ON_DELETE_CASCADE)
+			continue;
+		key = palloc(sizeof(RecordKey));
+		key->entity = child->entity;
+		key->external_id = child->external_id;
+		keys = lappend(keys, key);
+	}
+	return keys;
+}
+
+/* What a record refers to by a field, while it lives. */
+static char *
+refers_to(const Record *record, const char *field)
+{
+	RecordField *found;
+
+	if (!record->exists || record->deleted)
+		return NULL;
+	found = record_find(record, field_name(field));
+	return found ? referred_id(&found->field.value) : NULL;
+}
+
+void
+dependency_track(Dependency *dependency, const Change *change, const Record *before,
+				 const Record *after)
+{
+	const Entity *entity = registry_entity_required(dependency->registry, change->entity);
+
+	if (!entity->tracks_parents)
+		return;
+	for (int i = 0; i < entity->nreferences; i++)
+	{
+		const Reference *reference = &entity->references[i];
+		Child		child = {change->entity, change->external_id, reference->field};
+		char	   *was = refers_to(before, reference->field);
+		char	   *is = refers_to(after, reference->field);
+
+		if (reference->on_delete == ON_DELETE_IGNORE ||
+			(was == NULL && is == NULL) || (was && is && strcmp(was, is) == 0))
+			continue;
+		if (was != NULL)
+			children_remove(children_table(dependency), reference->parent, was, &child);
+		if (is != NULL)
+			children_add(children_table(dependency), reference->parent, is, &child);
+	}
+}

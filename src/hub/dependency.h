@@ -1,0 +1,52 @@
+/*
+ * dependency.h
+ *	  References between records: changes that wait for their parent, and
+ *	  parents that can't go or take their children along.
+ */
+#ifndef SYNCEXT_DEPENDENCY_H
+#define SYNCEXT_DEPENDENCY_H
+
+#include "hub/apply.h"
+#include "nodes/pg_list.h"
+#include "storage/waiting.h"
+
+/* A record, by its key. */
+typedef struct RecordKey
+{
+	const char *entity;
+	const char *external_id;
+} RecordKey;
+
+typedef struct Dependency Dependency;
+
+/* The tables are opened at the first use; read-only for explaining. */
+extern Dependency *dependency_begin(const Registry *registry, bool write);
+extern void dependency_end(Dependency *dependency);
+extern Waiting *dependency_waiting(Dependency *dependency);
+/* While explaining: count a record as arrived that would be by then. */
+extern void dependency_suppose(Dependency *dependency, const char *entity,
+							   const char *external_id);
+
+/* Does the change refer to a record that never arrived? */
+extern bool dependency_missing(Dependency *dependency, const Change *change, RecordKey *parent);
+/* Must it wait, for that or behind others?  Fills in *parent and *reason. */
+extern bool dependency_must_wait(Dependency *dependency, const Change *change, RecordKey *parent,
+								 char **reason);
+extern void dependency_park(Dependency *dependency, const Change *change, const RecordKey *parent);
+/* How a change that waits is answered. */
+extern void dependency_answer(const Record *record, char *reason, Decision *decision);
+
+/* Would the decision delete a record that others, with restrict, refer to? */
+extern bool dependency_restricts(Dependency *dependency, const Change *change,
+								 const Record *before, Decision *decision);
+/* Keep the list of children, after a write. */
+extern void dependency_track(Dependency *dependency, const Change *change,
+							 const Record *before, const Record *after);
+/* The records that go with a deleted one: a list of RecordKey. */
+extern List *dependency_cascade(Dependency *dependency, const Change *change);
+
+/* When a change parked at a time is tried the n-th time; DT_NOEND: no more. */
+extern TimestampTz dependency_next_attempt(TimestampTz parked_at, TimestampTz now, int attempts,
+										   int cap);
+
+#endif							/* SYNCEXT_DEPENDENCY_H */

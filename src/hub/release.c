@@ -1,0 +1,182 @@
+/*
+ * release.c
+ *	  Applying what a change sets free: children that waited for it, records
+ *	  that go with it, and parked changes whose time has come.
+ *
+ * Called by hub/apply at the end of a call, in the same transaction, and by
+ * pulls and maintenance for what is due.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "errcodes.h"
+#include "hub/release.h"
+#include "settings.h"
+#include "storage/canonical.h"
+
+/* ---------- one parked change ---------- */
+
+/* Read the parked document again, against today's names and ladders. */
+static bool
+reread(const Registry *registry, const WaitingChange *w, Change *change, ChangeError *error)
+{
+	ChangeLimits limits = {.max_fields = setting_max_fields};
+	const Entity *entity;
+
+	if (!change_parse(&w->change->root, &limits, change, error))
+		return false;
+	entity = registry_entity(registry, change->entity);
+	if (entity == NULL || registry_source(registry, change->source) == NULL)
+		return change_error(error, ERRCODE_SYNC_UNKNOWN_NAME, NULL,
+							"source \"%s\" or entity \"%s\" does not exist any more",
+							change->source, change->entity);
+	return ladder_check_change(entity->ladder, change, error);
+}
+
+/* It stays parked: for another parent, for another while, or as a dead letter. */
+static void
+park_again(const Registry *registry, Dependency *dependency, WaitingChange *w, bool attempted)
+{
+	const Source *source = registry_source(registry, w->source);
+
+	if (attempted)
+	{
+		w->attempts++;
+		w->next_attempt = dependency_next_attempt(w->parked_at, GetCurrentTimestamp(), w->attempts,
+												  source ? source->retry_cap : 0);
+		w->error = psprintf("%s %s has not arrived", w->parent_entity, w->parent_id);
+	}
+	(void) waiting_update(dependency_waiting(dependency), w);
+}
+
+/*
+ * Apply a parked change if its parents are there.  Whatever is wrong with it
+ * is kept with it: the transaction that sets it free has nothing to do with it.
+ */
+static bool
+release_one(ApplyCall *call, const Registry *registry, Dependency *dependency, WaitingChange *w,
+			bool attempted)
+{
+	Change		change;
+	ChangeError error;
+	RecordKey	parent;
+	Answer		answer;
+
+	if (!reread(registry, w, &change, &error))
+	{
+		w->next_attempt = DT_NOEND;
+		w->error = error.message;
+		(void) waiting_update(dependency_waiting(dependency), w);
+		return false;
+	}
+	if (dependency_missing(dependency, &change, &parent))
+	{
+		w->parent_entity = parent.entity;
+		w->parent_id = parent.external_id;
+		park_again(registry, dependency, w, attempted);
+		return false;
+	}
+	if (!waiting_take(dependency_waiting(dependency), w->id))
+		return false;
+	apply_released(call, &change, &answer);
+	return true;
+}
+
+static int
+release_list(ApplyCall *call, const Registry *registry, Dependency *dependency, List *parked,
+			 bool attempted)
+{
+	ListCell   *lc;
+	int			applied = 0;
+
+	foreach(lc, parked)
+	{
+		CHECK_FOR_INTERRUPTS();
+		applied += release_one(call, registry, dependency, lfirst(lc), attempted);
+	}
+	return applied;
+}
+
+/* ---------- what a call sets off ---------- */
+
+static void
+delete_child(ApplyCall *call, const Cascade *cascade)
+{
+	Canonical  *canonical = canonical_open(false);
+	Record		record;
+	Change		change = {0};
+	Answer		answer;
+
+	canonical_find(canonical, cascade->key.entity, cascade->key.external_id, &record);
+	canonical_close(canonical);
+	if (!record.exists || record.deleted)
+		return;
+	change.entity = cascade->key.entity;
+	change.external_id = cascade->key.external_id;
+	change.source = cascade->source;
+	change.deleted = true;
+	change.has_base = true;
+	change.base = record.row_version;
+	apply_released(call, &change, &answer);
+}
+
+void
+release_run(ApplyCall *call, Release *release, const Registry *registry, Dependency *dependency)
+{
+	while (release->arrived != NIL || release->cascades != NIL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (release->cascades != NIL)
+		{
+			Cascade    *cascade = llast(release->cascades);
+
+			release->cascades = list_delete_last(release->cascades);
+			delete_child(call, cascade);
+		}
+		else
+		{
+			RecordKey  *key = linitial(release->arrived);
+
+			release->arrived = list_delete_first(release->arrived);
+			release_list(call, registry, dependency,
+						 waiting_for_parent(dependency_waiting(dependency), key->entity,
+											key->external_id), false);
+		}
+	}
+}
+
+static bool
+any_due(TimestampTz now)
+{
+	Waiting    *waiting = waiting_open(false);
+	bool		any = waiting_any_due(waiting, now);
+
+	waiting_close(waiting);
+	return any;
+}
+
+int
+release_sweep(int n)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	const Registry *registry;
+	Dependency *dependency;
+	ApplyCall  *call;
+	int			applied;
+
+	if (!any_due(now))
+		return 0;
+	registry = registry_get();
+	call = apply_begin(registry);
+	dependency = dependency_begin(registry, true);
+	applied = release_list(call, registry, dependency,
+						   waiting_due(dependency_waiting(dependency), now, n), true);
+	dependency_end(dependency);
+	apply_end(call);
+	return applied;
+}

@@ -1,0 +1,89 @@
+-- Changes that wait for a record they refer to, and which records refer to
+-- which, where a delete has to know.
+
+CREATE TABLE syncext.waiting (
+	id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	entity        text COLLATE "C" NOT NULL,
+	external_id   text COLLATE "C" NOT NULL,
+	source        text COLLATE "C" NOT NULL,
+	parent_entity text COLLATE "C" NOT NULL,
+	parent_id     text COLLATE "C" NOT NULL,
+	change        jsonb NOT NULL,
+	parked_at     timestamptz NOT NULL DEFAULT now(),
+	attempts      integer NOT NULL DEFAULT 0,
+	next_attempt  timestamptz,
+	error         text
+) WITH (fillfactor = 85);
+COMMENT ON TABLE syncext.waiting IS 'changes whose parent has not arrived';
+COMMENT ON COLUMN syncext.waiting.change IS 'the change document';
+COMMENT ON COLUMN syncext.waiting.next_attempt IS
+	'when the parent is looked for again without being told of it; null: a dead letter, which only the parent''s arrival or sync_redrive revives';
+CREATE INDEX waiting_parent ON syncext.waiting (parent_entity, parent_id, id);
+CREATE INDEX waiting_record ON syncext.waiting (entity, external_id, id);
+CREATE INDEX waiting_due ON syncext.waiting (next_attempt) WHERE next_attempt IS NOT NULL;
+SELECT pg_catalog.pg_extension_config_dump('syncext.waiting', '');
+SELECT pg_catalog.pg_extension_config_dump('syncext.waiting_id_seq', '');
+
+-- Kept for references with restrict or cascade only: the others cost nothing.
+CREATE TABLE syncext.child (
+	parent_entity text COLLATE "C" NOT NULL,
+	parent_id     text COLLATE "C" NOT NULL,
+	entity        text COLLATE "C" NOT NULL,
+	external_id   text COLLATE "C" NOT NULL,
+	field         text COLLATE "C" NOT NULL,
+	PRIMARY KEY (parent_entity, parent_id, entity, external_id, field)
+);
+COMMENT ON TABLE syncext.child IS 'the live records that refer to a record, where deleting it is restricted or cascades';
+SELECT pg_catalog.pg_extension_config_dump('syncext.child', '');
+
+CREATE FUNCTION sync_add_reference(entity text, field text, parent text, on_delete text DEFAULT 'ignore') RETURNS void
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	missing text := (SELECT n FROM unnest(ARRAY[entity, parent]) n
+	                 WHERE NOT EXISTS (SELECT FROM syncext.entity e WHERE e.name = n) LIMIT 1);
+BEGIN
+	IF missing IS NOT NULL THEN
+		RAISE EXCEPTION 'entity "%" does not exist', missing USING ERRCODE = 'undefined_object',
+			HINT = format('Add it with SELECT sync_add_entity(%L).', missing);
+	END IF;
+	IF coalesce(field, '') IN ('', '*') THEN
+		RAISE EXCEPTION 'a reference needs the name of a field' USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	IF on_delete IS NULL OR on_delete NOT IN ('ignore', 'restrict', 'cascade') THEN
+		RAISE EXCEPTION 'on_delete "%" is not known', on_delete USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Say ignore, restrict or cascade.';
+	END IF;
+	IF EXISTS (SELECT FROM syncext.reference r WHERE r.entity = sync_add_reference.entity AND r.field = sync_add_reference.field) THEN
+		RAISE EXCEPTION 'field "%" of entity "%" is a reference already', field, entity USING ERRCODE = 'duplicate_object',
+			HINT = 'Change it with UPDATE syncext.reference.';
+	END IF;
+	INSERT INTO syncext.reference (entity, field, parent, on_delete)
+		VALUES (sync_add_reference.entity, sync_add_reference.field, sync_add_reference.parent, sync_add_reference.on_delete);
+END $$;
+COMMENT ON FUNCTION sync_add_reference(text, text, text, text) IS
+	'a field of an entity names a record of another, which has to come first; on_delete of that record: ignore, restrict or cascade';
+REVOKE ALL ON FUNCTION sync_add_reference(text, text, text, text) FROM PUBLIC;
+
+-- However a reference comes to track its children, those there are already
+-- are listed; and no longer when it ceases to.
+CREATE FUNCTION syncext.reference_changed() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF TG_OP <> 'INSERT' AND OLD.on_delete <> 'ignore' THEN
+		DELETE FROM syncext.child c WHERE c.entity = OLD.entity AND c.field = OLD.field;
+	END IF;
+	IF TG_OP <> 'DELETE' AND NEW.on_delete <> 'ignore' THEN
+		-- writers that don't track it yet must be done before the list is made
+		LOCK TABLE syncext.canonical IN SHARE MODE;
+		INSERT INTO syncext.child (parent_entity, parent_id, entity, external_id, field)
+		SELECT NEW.parent, r.fields->>NEW.field, r.entity, r.external_id, NEW.field
+		FROM syncext.canonical r
+		WHERE r.entity = NEW.entity AND NOT r.deleted
+		  AND jsonb_typeof(r.fields->NEW.field) IN ('string', 'number')
+		ON CONFLICT DO NOTHING;
+	END IF;
+	RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION syncext.reference_changed() FROM PUBLIC;
+CREATE TRIGGER reference_changed AFTER INSERT OR UPDATE OR DELETE ON syncext.reference
+	FOR EACH ROW EXECUTE FUNCTION syncext.reference_changed();

@@ -1,0 +1,30 @@
+/*
+ * child.h
+ *	  Which live records refer to a record, for references whose deletes are
+ *	  restricted or cascade: table syncext.child.
+ */
+#ifndef SYNCEXT_CHILD_H
+#define SYNCEXT_CHILD_H
+
+#include "nodes/pg_list.h"
+
+typedef struct Children Children;
+
+typedef struct Child
+{
+	const char *entity;
+	const char *external_id;
+	const char *field;
+} Child;
+
+extern Children *children_open(bool write);
+extern void children_close(Children *children);
+
+/* The children of a record, a list of Child in the order of their keys. */
+extern List *children_of(Children *children, const char *parent_entity, const char *parent_id);
+extern void children_add(Children *children, const char *parent_entity, const char *parent_id,
+						 const Child *child);
+extern void children_remove(Children *children, const char *parent_entity, const char *parent_id,
+							const Child *child);
+
+#endif							/* SYNCEXT_CHILD_H */

@@ -1,0 +1,46 @@
+/*
+ * waiting.h
+ *	  Changes whose parent has not arrived: table syncext.waiting.
+ */
+#ifndef SYNCEXT_WAITING_H
+#define SYNCEXT_WAITING_H
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+#include "utils/jsonb.h"
+
+typedef struct Waiting Waiting;
+
+typedef struct WaitingChange
+{
+	int64		id;
+	const char *entity;
+	const char *external_id;
+	const char *source;
+	const char *parent_entity;
+	const char *parent_id;
+	Jsonb	   *change;			/* the document */
+	TimestampTz parked_at;
+	int			attempts;
+	TimestampTz next_attempt;	/* DT_NOEND: a dead letter */
+	const char *error;			/* or NULL */
+} WaitingChange;
+
+extern Waiting *waiting_open(bool write);
+extern void waiting_close(Waiting *waiting);
+
+extern int64 waiting_add(Waiting *waiting, const WaitingChange *change);
+/* Lists of WaitingChange, in the order in which they were parked. */
+extern List *waiting_for_parent(Waiting *waiting, const char *entity, const char *external_id);
+extern List *waiting_of_record(Waiting *waiting, const char *entity, const char *external_id);
+/* The changes due by a time, the longest due first; at most n. */
+extern List *waiting_due(Waiting *waiting, TimestampTz now, int n);
+extern bool waiting_any_due(Waiting *waiting, TimestampTz now);
+/*
+ * Take a change off the table, or write its attempts, next attempt, parent and
+ * error back.  False: another transaction has taken it.
+ */
+extern bool waiting_take(Waiting *waiting, int64 id);
+extern bool waiting_update(Waiting *waiting, const WaitingChange *change);
+
+#endif							/* SYNCEXT_WAITING_H */
