@@ -3,11 +3,13 @@
  *	  Differences between PostgreSQL 15, 16, 17 and 18: the only file that
  *	  looks at PG_VERSION_NUM.
  *
- * Each helper ends in _compat and names the server's commit or release that
- * made the difference.
+ * Each helper ends in _compat and names the release, and where it is known the
+ * server's commit, that made the difference.
  */
 #ifndef SYNCEXT_COMPAT_H
 #define SYNCEXT_COMPAT_H
+
+#include "access/tableam.h"
 
 #if PG_VERSION_NUM < 150000
 #error "syncext needs PostgreSQL 15 or newer"
@@ -48,7 +50,7 @@ typedef bool UpdateIndexes_compat;
 #define UPDATE_INDEXES_ALL_COMPAT	true
 #endif
 
-/* 18: the tuple that may be ignored is named by its tid (d5b9b2d40262). */
+/* 18 asks for the tid of a tuple that doesn't count. */
 #if PG_VERSION_NUM >= 180000
 #define ExecCheckIndexConstraints_compat(rri, slot, estate, conflict, arbiters) \
 	ExecCheckIndexConstraints(rri, slot, estate, conflict, NULL, arbiters)
@@ -64,6 +66,26 @@ typedef bool UpdateIndexes_compat;
 #else
 #define index_beginscan_compat(heap, index, snapshot, nkeys) \
 	index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
+/* 16: one function for all kinds of objects (afbfc02983f8). */
+#if PG_VERSION_NUM >= 160000
+#define relation_ownercheck_compat(relid, role) \
+	object_ownercheck(RelationRelationId, relid, role)
+#else
+#define relation_ownercheck_compat(relid, role) pg_class_ownercheck(relid, role)
+#endif
+
+/* 18 has to be told whether a deferrable primary key will do. */
+#if PG_VERSION_NUM >= 180000
+#define RelationGetPrimaryKeyIndex_compat(rel)	RelationGetPrimaryKeyIndex(rel, false)
+#else
+#define RelationGetPrimaryKeyIndex_compat(rel)	RelationGetPrimaryKeyIndex(rel)
+#endif
+
+/* 16 took the macros for variable-length values out of postgres.h (d952373a987b). */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
 #endif
 
 #endif							/* SYNCEXT_COMPAT_H */

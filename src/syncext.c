@@ -9,6 +9,7 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "local/capture.h"
 #include "settings.h"
 
 PG_MODULE_MAGIC;
@@ -18,6 +19,13 @@ void		_PG_init(void);
 int			setting_max_document = 1024;
 int			setting_max_fields = 1000;
 int			setting_max_batch = 10000;
+char	   *setting_inbound = NULL;
+int			setting_lock_timeout = 500;
+int			setting_max_records = 10000;
+int			setting_tick_interval = 100;
+int			setting_lease = 60;
+int			setting_retry_base = 30 * 1000;
+int			setting_retry_max = 3600 * 1000;
 int			setting_waiting_retry = 30000;
 int			setting_waiting_max = 86400;
 
@@ -56,10 +64,57 @@ define_waiting(void)
 							PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
 }
 
+static void
+define_feed(void)
+{
+	DefineCustomIntVariable("syncext.max_records",
+							"Number of records that one sync_pull may ask for.",
+							NULL,
+							&setting_max_records, 10000, 1, 1000000,
+							PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("syncext.tick_interval",
+							"Age up to which a tick that another pull took is used again.",
+							"0 makes every pull that finds changes take its own.",
+							&setting_tick_interval, 100, 0, 60 * 1000,
+							PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("syncext.lease",
+							"How long a batch that was pulled is left to its consumer.",
+							"Until it is acknowledged or the lease ends, the same batch comes again.",
+							&setting_lease, 60, 1, 24 * 3600,
+							PGC_USERSET, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("syncext.retry_base",
+							"Time until a delivery that failed once is tried again.",
+							"It doubles with each failure, and is spread by half of itself either way.",
+							&setting_retry_base, 30 * 1000, 1, 24 * 3600 * 1000,
+							PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("syncext.retry_max",
+							"Longest time until a failed delivery is tried again.",
+							NULL,
+							&setting_retry_max, 3600 * 1000, 1, 7 * 24 * 3600 * 1000,
+							PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
+}
+
+static void
+define_local(void)
+{
+	DefineCustomStringVariable("syncext.inbound",
+							   "Whose edits of attached tables are deliveries, and not captured.",
+							   "\"on\": all; a relation's OID, a colon and an external id: that row's; otherwise none.",
+							   &setting_inbound, "",
+							   PGC_SUSET, 0, inbound_check, NULL, NULL);
+	DefineCustomIntVariable("syncext.lock_timeout",
+							"How long delivery waits for rows that others hold, in all.",
+							"Then the record is handed back, and comes again later.",
+							&setting_lock_timeout, 500, 1, 60 * 1000,
+							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+}
+
 void
 _PG_init(void)
 {
 	define_limits();
+	define_feed();
 	define_waiting();
+	define_local();
 	MarkGUCPrefixReserved("syncext");
 }

@@ -154,11 +154,12 @@ SELECT source, version, row_version, resolution, told, fields FROM sync_history(
 
 \echo '════ Try it by hand ════'
 \echo
-\echo '  apt-get install postgresql-15   (any cluster of yours will do)'
-\echo '  make && make install'
+\echo '  make install                                   # into the server that pg_config names; done by make demo'
+\echo '  pg_createcluster 15 main --start               # if the machine has no cluster yet; then, as user postgres:'
 \echo '  psql -c "CREATE EXTENSION syncext"'
-\echo '  psql -c "SELECT sync_add_source(''CRM'', 1)"'
-\echo '  psql -c "SELECT sync_apply(''{\"externalId\": \"CUST-001\", \"source\": \"CRM\", \"version\": 1, \"fullName\": \"Alice\"}'')"'
-\echo '  psql -c "SELECT * FROM sync_record(''record'', ''CUST-001'')"'
+\echo '  psql -c "SELECT sync_add_source(''CRM'', 1), sync_add_source(''ERP'', 2)"'
+\echo '  psql -c "SELECT sync_apply(''{\\"externalId\\": \\"CUST-001\\", \\"source\\": \\"CRM\\", \\"version\\": 1, \\"fullName\\": \\"Alice\\"}'')"'
+\echo '  psql -c "SELECT jsonb_pretty(sync_record(''record'', ''CUST-001''))"'
+\echo '  psql -c "SELECT * FROM sync_pull(''ERP'')"'
 \echo
 \echo 'README.md has a five-minute tour.'

@@ -174,7 +174,7 @@ read_documents(Documents *docs, Jsonb *input)
 	{
 		docs->n = 1;
 		docs->document = palloc0(sizeof(Document));
-		read_document(docs, &input->root, VARSIZE(input), docs->document);
+		read_document(docs, &input->root, VARSIZE(input) - VARHDRSZ, docs->document);
 	}
 	docs->order = palloc(sizeof(Document *) * Max(docs->n, 1));
 	for (int i = 0; i < docs->n; i++)

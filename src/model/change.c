@@ -54,7 +54,6 @@ change_raise(const ChangeError *error)
 			(errcode(error->sqlerrcode),
 			 errmsg_internal("%s", error->message),
 			 error->hint ? errhint("%s", error->hint) : 0));
-	pg_unreachable();
 }
 
 /* ---------- values of single keys ---------- */

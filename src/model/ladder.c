@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include "lib/stringinfo.h"
+
 #include "model/ladder.h"
 #include "model/ladder_state.h"
 
@@ -241,6 +243,41 @@ rung_merge(LadderState *s)
 	return true;
 }
 
+/* How many fields a reason names before it only counts them. */
+#define REASON_FIELDS	3
+
+/* "email: CRM (rank 1) before ERP (rank 2)", for each contested field. */
+static char *
+priority_reason(const LadderState *s)
+{
+	StringInfoData text;
+	int			n = 0;
+
+	initStringInfo(&text);
+	for (int i = 0; i < s->change->fields.n; i++)
+	{
+		PatchField *match = &s->match[i];
+		FieldName	name = s->change->fields.field[i].name;
+		const char *winner = s->change->source;
+		const char *loser;
+
+		if (!match->contested || n++ >= REASON_FIELDS)
+			continue;
+		loser = match->current->stamp.source;
+		if (!match->take)
+		{
+			winner = loser;
+			loser = s->change->source;
+		}
+		appendStringInfo(&text, "%s%.*s: %s (rank %s) before %s (rank %s)", n > 1 ? "; " : "",
+						 name.len, name.data, winner, rank_text(rank_of(s, winner, name)),
+						 loser, rank_text(rank_of(s, loser, name)));
+	}
+	if (n > REASON_FIELDS)
+		appendStringInfo(&text, "; and %d more", n - REASON_FIELDS);
+	return text.data;
+}
+
 /* Each contested field goes to the better ranked source; a tie decides nothing. */
 static bool
 rung_priority_by_field(LadderState *s)
@@ -261,11 +298,7 @@ rung_priority_by_field(LadderState *s)
 			match->take = ours < theirs;
 		}
 	}
-	ladder_write_merge(s, RESOLUTION_PRIORITY_WIN,
-					   psprintf("each contested field goes to the better ranked source; %s ranks %s for the first",
-								s->change->source,
-								rank_text(rank_of(s, s->change->source,
-												  ladder_first_contested(s)))));
+	ladder_write_merge(s, RESOLUTION_PRIORITY_WIN, priority_reason(s));
 	return true;
 }
 
@@ -303,11 +336,11 @@ rung_priority_whole(LadderState *s)
 		return false;
 	if (ours < theirs)
 		ladder_write_whole(s, RESOLUTION_PRIORITY_WIN, contest_version(s),
-						   psprintf("%s ranks %s, the record's side %s",
+						   psprintf("%s has rank %s, the record's side %s",
 									s->change->source, rank_text(ours), rank_text(theirs)));
 	else
 		ladder_set_aside(s, 200, RESOLUTION_PRIORITY_WIN, true,
-						 psprintf("the record's side ranks %s, %s only %s",
+						 psprintf("the record's side has rank %s, %s only %s",
 								  rank_text(theirs), s->change->source, rank_text(ours)));
 	return true;
 }

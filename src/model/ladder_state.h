@@ -39,6 +39,5 @@ extern void ladder_write_merge(LadderState *s, Resolution resolution, const char
 extern void ladder_vouch(LadderState *s, Resolution resolution, const char *reason);
 extern void ladder_set_aside(LadderState *s, int status, Resolution resolution, bool lost,
 							 const char *reason);
-extern FieldName ladder_first_contested(const LadderState *s);
 
 #endif							/* SYNCEXT_LADDER_STATE_H */

@@ -217,17 +217,6 @@ ladder_vouch(LadderState *s, Resolution resolution, const char *reason)
 	d->write = restamp_vouched(s) ? WRITE_VOUCH : WRITE_NOTHING;
 }
 
-FieldName
-ladder_first_contested(const LadderState *s)
-{
-	FieldName	none = {NULL, 0};
-
-	for (int i = 0; i < s->change->fields.n; i++)
-		if (s->match[i].contested)
-			return s->change->fields.field[i].name;
-	return none;
-}
-
 /* Does the merge change a value of the record? */
 static bool
 merge_changes(const LadderState *s)

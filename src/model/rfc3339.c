@@ -105,13 +105,18 @@ rfc3339_parse(const char *text, int len, TimestampTz *result)
 		!digits(&p, end, 2, &second) || !fraction(&p, end, &usec) ||
 		!zone(&p, end, &offset) || p != end)
 		return false;
-	/* second 60 is a leap second: it counts on into the next minute */
+	/* second 60 is a leap second, the last of a UTC day; it counts on into the next */
+	if (second == 60 && ((hour * 60 + minute) * 60 - offset + SECS_PER_DAY) % SECS_PER_DAY !=
+		SECS_PER_DAY - SECS_PER_MINUTE)
+		return false;
 	if (month < 1 || month > 12 || day < 1 || day > day_tab[isleap(year)][month - 1] ||
 		hour > 23 || minute > 59 || second > 60)
 		return false;
 	*result = (int64) (date2j(year, month, day) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY +
 		((hour * 60 + minute) * 60 + second - offset) * USECS_PER_SEC + usec;
-	return true;
+	/* its zone may take it beyond the years that can be written in UTC */
+	return *result >= (int64) (date2j(0, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY &&
+		*result < (int64) (date2j(10000, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
 }
 
 /* Write a time in UTC, with as many digits of a second as it has. */

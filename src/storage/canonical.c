@@ -82,6 +82,26 @@ canonical_find(Canonical *canonical, const char *entity, const char *external_id
 		read_record(canonical->rows, record);
 }
 
+bool
+canonical_find_state(Canonical *canonical, const char *entity, const char *external_id,
+					 CanonicalState *state)
+{
+	Datum		keys[2] = {CStringGetTextDatum(entity), CStringGetTextDatum(external_id)};
+	Rows	   *rows = canonical->rows;
+	bool		isnull;
+
+	canonical->found = rows_find(rows, 2, keys);
+	if (!canonical->found)
+		return false;
+	state->version = DatumGetInt64(rows_value(rows, COL_VERSION, &isnull));
+	state->row_version = DatumGetInt64(rows_value(rows, COL_ROW_VERSION, &isnull));
+	state->deleted = DatumGetBool(rows_value(rows, COL_DELETED, &isnull));
+	state->last_source = TextDatumGetCString(rows_value(rows, COL_LAST_SOURCE, &isnull));
+	state->fields = DatumGetJsonbPCopy(rows_value(rows, COL_FIELDS, &isnull));
+	state->written_by = rows_written_by(rows);
+	return true;
+}
+
 RowsOutcome
 canonical_write(Canonical *canonical, const char *entity, const char *external_id,
 				const Record *record)
@@ -140,7 +160,10 @@ canonical_scan_next(Canonical *canonical, RowsScan *scan, char **external_id, Re
 	if (!rows_scan_next(scan))
 		return false;
 	*external_id = TextDatumGetCString(rows_value(canonical->rows, COL_EXTERNAL_ID, &isnull));
-	MemSet(record, 0, sizeof(Record));
-	read_record(canonical->rows, record);
+	if (record != NULL)
+	{
+		MemSet(record, 0, sizeof(Record));
+		read_record(canonical->rows, record);
+	}
 	return true;
 }

@@ -10,12 +10,26 @@
 
 typedef struct Canonical Canonical;
 
+/* A record as targets are sent it: without its stamps. */
+typedef struct CanonicalState
+{
+	int64		version;
+	int64		row_version;
+	bool		deleted;
+	const char *last_source;
+	Jsonb	   *fields;
+	TransactionId written_by;
+} CanonicalState;
+
 extern Canonical *canonical_open(bool write);
 extern void canonical_close(Canonical *canonical);
 
 /* Read a record in the current memory context; record->exists tells. */
 extern void canonical_find(Canonical *canonical, const char *entity,
 						   const char *external_id, Record *record);
+/* The same, for delivery: its fields unopened.  False if there is no record. */
+extern bool canonical_find_state(Canonical *canonical, const char *entity,
+								 const char *external_id, CanonicalState *state);
 /* Write over the row that was found last, or insert where none was. */
 extern RowsOutcome canonical_write(Canonical *canonical, const char *entity,
 								   const char *external_id, const Record *record);
@@ -24,7 +38,10 @@ extern RowsOutcome canonical_lock(Canonical *canonical);
 /* After repeated misses: wait for whoever holds the row. */
 extern void canonical_lock_newest(Canonical *canonical);
 
-/* Walk an entity's records by external_id, from after a position (NULL: start). */
+/*
+ * Walk an entity's records by external_id, from after a position (NULL: start).
+ * Who needs no more than the ids gives NULL for the record.
+ */
 extern RowsScan *canonical_scan_begin(Canonical *canonical, const char *entity,
 									  const char *after_external_id);
 extern bool canonical_scan_next(Canonical *canonical, RowsScan *scan,

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/nbtree.h"
 #include "access/relscan.h"
 #include "access/table.h"
@@ -22,6 +23,7 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_relation.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "storage/predicate.h"
 #include "utils/fmgroids.h"
@@ -56,7 +58,8 @@ struct RowsScan
 	Rows	   *rows;
 	IndexScanDesc scan;
 	Snapshot	snapshot;
-	ScanKeyData keys[ROWS_MAX_KEYS];
+	ScanDirection direction;
+	ScanKeyData keys[ROWS_MAX_KEYS + 1];	/* the last bound comes on top */
 	ScanKeyData members[ROWS_MAX_KEYS]; /* of a row comparison */
 };
 
@@ -192,6 +195,12 @@ rows_desc(const Rows *rows)
 	return RelationGetDescr(rows->rel);
 }
 
+bool
+rows_empty(const Rows *rows)
+{
+	return RelationGetNumberOfBlocks(rows->rel) == 0;
+}
+
 /* ---------- find and scan ---------- */
 
 /* The snapshot to decide on; registered, the caller unregisters it. */
@@ -207,7 +216,7 @@ static Relation
 rows_index(Rows *rows, Oid index)
 {
 	if (!OidIsValid(index))
-		index = RelationGetPrimaryKeyIndex(rows->rel);
+		index = RelationGetPrimaryKeyIndex_compat(rows->rel);
 	if (!OidIsValid(index))
 		elog(ERROR, "table \"%s\" has no primary key", RelationGetRelationName(rows->rel));
 	for (int i = 0; i < rows->nindexes; i++)
@@ -319,29 +328,62 @@ rows_value(const Rows *rows, int column, bool *isnull)
 	return rows->found->tts_values[column - 1];
 }
 
+/* A frozen row still bears its id, whose commit status may be gone. */
+TransactionId
+rows_written_by(const Rows *rows)
+{
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(rows->found, false, NULL);
+
+	return HeapTupleHeaderGetXmin(tuple->t_data);
+}
+
+/* One key: the column is at most this. */
+static void
+init_last_key(Relation index, int column, Datum last, ScanKeyData *key)
+{
+	Oid			type = index->rd_opcintype[column];
+	Oid			operator = get_opfamily_member(index->rd_opfamily[column], type, type,
+											   BTLessEqualStrategyNumber);
+
+	ScanKeyEntryInitialize(key, 0, column + 1, BTLessEqualStrategyNumber, InvalidOid,
+						   index->rd_indcollation[column], get_opcode(operator), last);
+}
+
 RowsScan *
-rows_scan_begin(Rows *rows, Oid index_oid, int nkeys, const Datum *keys,
-				int nafter, const Datum *after)
+rows_scan_range(Rows *rows, Oid index_oid, const RowsRange *range)
 {
 	RowsScan   *scan = palloc0(sizeof(RowsScan));
 	Relation	index = rows_index(rows, index_oid);
-	int			n = nkeys;
+	int			n = range->nkeys;
 
-	Assert(nkeys + nafter <= ROWS_MAX_KEYS);
+	Assert(range->nkeys + range->nafter <= ROWS_MAX_KEYS);
 	scan->rows = rows;
+	scan->direction = range->backward ? BackwardScanDirection : ForwardScanDirection;
 	scan->snapshot = rows_snapshot(rows);
-	init_equal_keys(index, nkeys, keys, scan->keys);
-	if (nafter > 0)
-		init_row_comparison(index, nkeys, nafter, after, &scan->keys[n++], scan->members);
+	init_equal_keys(index, n, range->keys, scan->keys);
+	if (range->nafter > 0)
+		init_row_comparison(index, range->nkeys, range->nafter, range->after,
+							&scan->keys[n++], scan->members);
+	if (range->has_last)
+		init_last_key(index, range->nkeys, range->last, &scan->keys[n++]);
 	scan->scan = index_beginscan_compat(rows->rel, index, scan->snapshot, n);
 	index_rescan(scan->scan, scan->keys, n, NULL, 0);
 	return scan;
 }
 
+RowsScan *
+rows_scan_begin(Rows *rows, Oid index_oid, int nkeys, const Datum *keys,
+				int nafter, const Datum *after)
+{
+	RowsRange	range = {.nkeys = nkeys, .keys = keys, .nafter = nafter, .after = after};
+
+	return rows_scan_range(rows, index_oid, &range);
+}
+
 bool
 rows_scan_next(RowsScan *scan)
 {
-	if (!index_getnext_slot(scan->scan, ForwardScanDirection, scan->rows->found))
+	if (!index_getnext_slot(scan->scan, scan->direction, scan->rows->found))
 		return false;
 	slot_getallattrs(scan->rows->found);
 	return true;
@@ -461,7 +503,7 @@ refuse_invisible_row(Rows *rows, ItemPointer tid)
 bool
 rows_insert_new(Rows *rows, const Datum *values, const bool *isnull)
 {
-	Oid			primary_key = RelationGetPrimaryKeyIndex(rows->rel);
+	Oid			primary_key = RelationGetPrimaryKeyIndex_compat(rows->rel);
 	List	   *arbiters = list_make1_oid(primary_key);
 	ItemPointerData conflict;
 	uint32		token;

@@ -40,6 +40,8 @@ extern Rows *rows_open_write(Oid relid);
 extern void rows_see_latest(Rows *rows);
 extern void rows_close(Rows *rows);
 extern TupleDesc rows_desc(const Rows *rows);
+/* Has the table no page at all?  Then it need not be searched. */
+extern bool rows_empty(const Rows *rows);
 
 /*
  * Find the first row whose leading index columns equal the keys, by the
@@ -49,12 +51,27 @@ extern TupleDesc rows_desc(const Rows *rows);
 extern bool rows_find(Rows *rows, int nkeys, const Datum *keys);
 extern bool rows_find_by(Rows *rows, Oid index, int nkeys, const Datum *keys);
 extern Datum rows_value(const Rows *rows, int column, bool *isnull);	/* column from 1 */
+/* Which transaction wrote the found row; FrozenTransactionId: long ago. */
+extern TransactionId rows_written_by(const Rows *rows);
+
+/* Which rows of an index a scan walks. */
+typedef struct RowsRange
+{
+	int			nkeys;			/* the first nkeys columns equal the keys */
+	const Datum *keys;
+	int			nafter;			/* the next nafter, compared as a row, are
+								 * greater than the values in after */
+	const Datum *after;
+	bool		has_last;		/* column nkeys + 1 is at most last */
+	Datum		last;
+	bool		backward;		/* from the end of the range to its start */
+} RowsRange;
 
 /*
- * Walk an index range in index order: the rows whose first nkeys index columns
- * equal the keys and whose next nafter columns, compared as a row, are greater
- * than the values in after.  One snapshot serves the whole scan.
+ * Walk an index range in index order.  One snapshot serves the whole scan.
+ * rows_scan_begin is for a range that has no last.
  */
+extern RowsScan *rows_scan_range(Rows *rows, Oid index, const RowsRange *range);
 extern RowsScan *rows_scan_begin(Rows *rows, Oid index, int nkeys, const Datum *keys,
 								 int nafter, const Datum *after);
 extern bool rows_scan_next(RowsScan *scan);	/* the row is the found one then */

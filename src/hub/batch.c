@@ -1,0 +1,699 @@
+/*
+ * batch.c
+ *	  What a target is served next: cutting batches out of the feed, the
+ *	  backfill and the retries, and what an acknowledgement does to them.
+ *
+ * Called by hub/delivery with the cursor locked, but for feed_idle.
+ *
+ * A batch isn't stored record by record: the cursor says where it begins and
+ * ends in the window and in the backfill, and the retries in it bear its
+ * number.  batch_cut sets these marks, batch_collect finds the same records
+ * again by them.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "common/pg_prng.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "errcodes.h"
+#include "hub/batch.h"
+#include "settings.h"
+#include "storage/canonical.h"
+
+/* Rows that were walked for nothing until the cursor is moved past them. */
+#define PASS_OVER_ROWS		1000
+/* What is kept of a target's error message, in bytes. */
+#define MAX_ERROR_LENGTH	1000
+/* When a record that was busy comes again, in milliseconds. */
+#define BUSY_DELAY			1000
+
+/*
+ * The records that earlier pages of a window had, and which must not come
+ * again in later ones.  They follow from the log, so that any backend can find
+ * them; this one keeps them to spare itself that from page to page.
+ */
+typedef struct Served
+{
+	RecordSet  *set;			/* NULL: none; flag: came as a correction */
+	bool		complete;		/* false: filling it was broken off */
+	char		target[NAMEDATALEN];
+	int			slot;
+	int64		lo;
+	int64		hi;
+	LogPosition upto;			/* the set holds the window up to here */
+} Served;
+
+static Served served;
+
+/* ---------- open and close ---------- */
+
+Feed *
+feed_open(const char *source, bool write)
+{
+	Feed	   *feed = palloc0(sizeof(Feed));
+
+	feed->registry = registry_get();
+	feed->target = registry_source_required(feed->registry, source);
+	feed->now = GetCurrentTimestamp();
+	feed->cursors = cursor_open(write);
+	feed->pending = pending_open(feed->target->name, write);
+	feed->log = feed_log_open();
+	return feed;
+}
+
+void
+feed_close(Feed *feed)
+{
+	if (feed->members != NULL)
+		record_set_free(feed->members);
+	feed_log_close(feed->log);
+	pending_close(feed->pending);
+	cursor_close(feed->cursors);
+	pfree(feed);
+}
+
+static void
+load_tick(Feed *feed, int64 id, Tick *tick)
+{
+	if (tick->id == id)
+		return;
+	if (!tick_find(id, tick))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("tick " INT64_FORMAT " of source \"%s\" is missing",
+						id, feed->target->name),
+				 errhint("Let the source start anew with SELECT syncext.cursor_start(%s).",
+						 quote_literal_cstr(feed->target->name))));
+}
+
+static void
+load_ticks(Feed *feed)
+{
+	load_tick(feed, feed->cursor.lo, &feed->lo);
+	if (feed->cursor.hi != 0)
+		load_tick(feed, feed->cursor.hi, &feed->hi);
+}
+
+void
+feed_lock(Feed *feed)
+{
+	const char *name = feed->target->name;
+
+	while (!cursor_lock(feed->cursors, name, 0, &feed->cursor))
+	{
+		/* the source was added by plain SQL */
+		cursor_start(feed->registry, feed->target);
+	}
+	/* what was in force before the wait may not be any more */
+	feed->registry = registry_get();
+	feed->target = registry_source_required(feed->registry, name);
+	feed->now = GetCurrentTimestamp();
+	load_ticks(feed);
+}
+
+void
+feed_save(Feed *feed)
+{
+	cursor_save(feed->cursors, &feed->cursor);
+}
+
+/* ---------- windows ---------- */
+
+/*
+ * Is there anything for the target between its cursor and now?  Fills in the
+ * first row's position.  Returns true, too, where so much was walked for
+ * nothing that the cursor should be moved past it.
+ */
+static bool
+feed_has_changes(Feed *feed, LogPosition *first)
+{
+	const LogPosition start = {0, 0};
+	FeedSnapshot now;
+	FeedWindow *window;
+	FeedRow		row;
+	bool		due;
+	bool		much;
+
+	feed_snapshot_now(&now);
+	window = feed_window_begin(feed->log, feed->target, &feed->lo.snapshot, &now, start);
+	due = feed_window_next(window, &row);
+	*first = due ? row.at : start;
+	much = feed_window_walked(window) > PASS_OVER_ROWS;
+	feed_window_end(window);
+	return due || much;
+}
+
+bool
+feed_idle(Feed *feed)
+{
+	const Cursor *cursor = &feed->cursor;
+	LogPosition first;
+
+	if (!cursor_find(feed->cursors, feed->target->name, 0, &feed->cursor))
+		return false;
+	if (cursor->leased || cursor->hi != 0 || cursor->backfill_entity != NULL)
+		return false;
+	if (pending_due(feed->pending, feed->now, 1) != NIL)
+		return false;
+	load_ticks(feed);
+	return !feed_has_changes(feed, &first);
+}
+
+/*
+ * Open the window from the cursor's tick to a later one, if there is anything
+ * in it.  A tick that somebody else has taken just now will do.
+ */
+static bool
+open_window(Feed *feed)
+{
+	Tick	   *hi = &feed->hi;
+	LogPosition first;
+
+	if (!feed_has_changes(feed, &first))
+		return false;
+	if (!tick_newest(hi) || hi->id == feed->cursor.lo ||
+		!feed_snapshot_reaches(&hi->snapshot, &feed->lo.snapshot) ||
+		!feed_snapshot_sees(&hi->snapshot, first.xid) ||
+		TimestampDifferenceExceeds(hi->taken_at, feed->now, setting_tick_interval))
+		tick_take(hi);
+	feed->cursor.hi = hi->id;
+	feed->cursor.at.xid = 0;
+	feed->cursor.at.seq = 0;
+	return true;
+}
+
+/* ---------- what earlier pages had ---------- */
+
+static void
+forget_served(void)
+{
+	if (served.set != NULL)
+		record_set_free(served.set);
+	served.set = NULL;
+}
+
+static bool
+served_is_of(const Cursor *cursor)
+{
+	return served.set != NULL && served.complete &&
+		served.lo == cursor->lo && served.hi == cursor->hi &&
+		served.slot == cursor->slot && strcmp(served.target, cursor->target) == 0 &&
+		log_position_cmp(served.upto, cursor->at) <= 0;
+}
+
+/* Begin an empty set for the cursor's window. */
+static void
+start_served(const Cursor *cursor)
+{
+	forget_served();
+	served.set = record_set_create(CacheMemoryContext);
+	strlcpy(served.target, cursor->target, sizeof(served.target));
+	served.slot = cursor->slot;
+	served.lo = cursor->lo;
+	served.hi = cursor->hi;
+	served.upto.xid = 0;
+	served.upto.seq = 0;
+}
+
+/* The records of the window up to where the cursor stands; NULL at its start. */
+static RecordSet *
+served_records(Feed *feed)
+{
+	const Cursor *cursor = &feed->cursor;
+	FeedWindow *window;
+	FeedRow		row;
+
+	if (cursor->at.xid == 0)
+		return NULL;
+	if (!served_is_of(cursor))
+		start_served(cursor);
+	served.complete = false;
+	window = feed_window_begin(feed->log, feed->target, &feed->lo.snapshot,
+							   &feed->hi.snapshot, served.upto);
+	while (feed_window_next(window, &row) && log_position_cmp(row.at, cursor->at) <= 0)
+	{
+		bool		added;
+		RecordSetEntry *entry = record_set_add(served.set, row.entity, row.external_id, &added);
+
+		entry->flag |= row.correction;
+	}
+	feed_window_end(window);
+	served.upto = cursor->at;
+	served.complete = true;
+	return served.set;
+}
+
+/* ---------- the records of a batch ---------- */
+
+static void
+start_records(Feed *feed)
+{
+	if (feed->members != NULL)
+		record_set_free(feed->members);
+	feed->members = record_set_create(CurrentMemoryContext);
+	feed->nrecords = 0;
+	feed->nheld = 0;
+	feed->any_pending = pending_any(feed->pending);
+}
+
+/* How many records the batch serves. */
+static int
+batch_size(const Feed *feed)
+{
+	return feed->nrecords - feed->nheld;
+}
+
+/* The batch's record of this name; NULL if it has none. */
+static BatchRecord *
+find_record(Feed *feed, const text *entity, const text *external_id)
+{
+	RecordSetEntry *entry = record_set_find(feed->members, entity, external_id);
+
+	return entry == NULL ? NULL : &feed->records[entry->number - 1];
+}
+
+/* Add a record that isn't there yet. */
+static BatchRecord *
+add_record(Feed *feed, const text *entity, const text *external_id)
+{
+	BatchRecord *record;
+	const Entity *known;
+	bool		added;
+
+	if (feed->records == NULL)
+		feed->records = palloc(sizeof(BatchRecord) * (feed->room = 64));
+	else if (feed->nrecords == feed->room)
+		feed->records = repalloc_huge(feed->records, sizeof(BatchRecord) * (feed->room *= 2));
+	record = &feed->records[feed->nrecords++];
+	MemSet(record, 0, sizeof(BatchRecord));
+	record->entity = text_to_cstring(entity);
+	record->external_id = text_to_cstring(external_id);
+	known = registry_entity(feed->registry, record->entity);
+	record->depth = known == NULL ? 0 : known->depth;
+	record_set_add(feed->members, entity, external_id, &added)->number = feed->nrecords;
+	return record;
+}
+
+/* Add a record of the window or the backfill; if it is pending it is left out. */
+static BatchRecord *
+add_fresh_record(Feed *feed, const text *entity, const text *external_id)
+{
+	BatchRecord *record = add_record(feed, entity, external_id);
+	Pending		pending;
+
+	if (feed->any_pending &&
+		pending_find(feed->pending, record->entity, record->external_id, &pending))
+	{
+		record->held = true;
+		feed->nheld++;
+	}
+	return record;
+}
+
+/*
+ * Take the window's next records: up to room of them, or, with upto, those up
+ * to where the batch ends.  A record stands once in a window, at its first
+ * row; once more only where a later page finds that the target's own change
+ * has lost.  Returns where the page ends.
+ */
+static LogPosition
+take_page(Feed *feed, int room, const LogPosition *upto)
+{
+	RecordSet  *before = served_records(feed);
+	LogPosition last = feed->cursor.at;
+	FeedWindow *window = feed_window_begin(feed->log, feed->target, &feed->lo.snapshot,
+										   &feed->hi.snapshot, last);
+	FeedRow		row;
+
+	for (;;)
+	{
+		RecordSetEntry *had;
+
+		if (!feed_window_next(window, &row))
+		{
+			last = log_position_end(&feed->hi.snapshot);
+			break;
+		}
+		if (upto != NULL && log_position_cmp(row.at, *upto) > 0)
+			break;
+		had = before == NULL ? NULL : record_set_find(before, row.entity, row.external_id);
+		if (had == NULL || (row.correction && !had->flag))
+		{
+			BatchRecord *record = find_record(feed, row.entity, row.external_id);
+
+			if (record == NULL)
+			{
+				if (upto == NULL && batch_size(feed) >= room)
+					break;
+				record = add_fresh_record(feed, row.entity, row.external_id);
+			}
+			record->row_version = Max(record->row_version, row.row_version);
+			record->correction |= row.correction;
+		}
+		last = row.at;
+	}
+	feed_window_end(window);
+	return last;
+}
+
+/* ---------- the backfill ---------- */
+
+/* The entity under way is done: go on to the next one. */
+static void
+next_backfill_entity(Cursor *cursor)
+{
+	cursor->backfill_entity = NULL;
+	cursor->backfill_id = NULL;
+	if (cursor->backfill_rest != NIL)
+	{
+		cursor->backfill_entity = linitial(cursor->backfill_rest);
+		cursor->backfill_rest = list_delete_first(cursor->backfill_rest);
+	}
+}
+
+/*
+ * Take the next golden records of the entity under way: until the batch has
+ * max records, or, with upto, those up to an external id.  Returns the last
+ * one's id, NULL if there was none.
+ */
+static char *
+take_golden_records(Feed *feed, int max, const char *upto)
+{
+	Canonical  *canonical = canonical_open(false);
+	text	   *entity = cstring_to_text(feed->cursor.backfill_entity);
+	RowsScan   *scan = canonical_scan_begin(canonical, feed->cursor.backfill_entity,
+											feed->cursor.backfill_id);
+	char	   *last = NULL;
+	char	   *id;
+
+	while ((upto != NULL || batch_size(feed) < max) &&
+		   canonical_scan_next(canonical, scan, &id, NULL))
+	{
+		text	   *external_id = cstring_to_text(id);
+
+		CHECK_FOR_INTERRUPTS();
+		if (upto != NULL && strcmp(id, upto) > 0)
+			break;
+		if (find_record(feed, entity, external_id) == NULL)
+			(void) add_fresh_record(feed, entity, external_id);
+		last = id;
+	}
+	rows_scan_end(scan);
+	canonical_close(canonical);
+	return last;
+}
+
+/* Fill the batch up to max with the backfill's next records. */
+static void
+take_backfill(Feed *feed, int max)
+{
+	Cursor	   *cursor = &feed->cursor;
+
+	while (cursor->backfill_entity != NULL && batch_size(feed) < max)
+	{
+		if (source_gets_entity(feed->target, cursor->backfill_entity))
+			cursor->end_backfill_id = take_golden_records(feed, max, NULL);
+		/* a batch has records of one entity's walk alone */
+		if (cursor->end_backfill_id != NULL)
+			break;
+		next_backfill_entity(cursor);
+	}
+}
+
+/* ---------- retries ---------- */
+
+/*
+ * Records that turn up while they are pending: they will be delivered as they
+ * are then.  A newer row version brings a dead one back.
+ */
+static void
+raise_held(Feed *feed)
+{
+	for (int i = 0; i < feed->nrecords; i++)
+	{
+		const BatchRecord *record = &feed->records[i];
+		bool		newer;
+		Pending		p;
+
+		if (!record->held ||
+			!pending_find(feed->pending, record->entity, record->external_id, &p))
+			continue;
+		newer = record->row_version > p.row_version;
+		if (!newer && (p.correction || !record->correction))
+			continue;
+		if (newer && p.dead)
+		{
+			p.dead = false;
+			p.attempts = 0;
+			p.next_attempt = feed->now;
+		}
+		p.row_version = Max(p.row_version, record->row_version);
+		p.correction |= record->correction;
+		pending_save(feed->pending, &p);
+	}
+}
+
+/* Make a pending record a member of the batch. */
+static void
+add_retry(Feed *feed, const Pending *pending)
+{
+	text	   *entity = cstring_to_text(pending->entity);
+	text	   *external_id = cstring_to_text(pending->external_id);
+	BatchRecord *record = find_record(feed, entity, external_id);
+
+	if (record == NULL)
+		record = add_record(feed, entity, external_id);
+	else if (record->held)
+		feed->nheld--;
+	record->held = false;
+	record->retry = true;
+	record->row_version = Max(record->row_version, pending->row_version);
+	record->correction |= pending->correction;
+	record->attempts = pending->attempts;
+}
+
+/* Fill the batch up to max with records whose next attempt is due. */
+static void
+take_retries(Feed *feed, int max)
+{
+	List	   *due = pending_due(feed->pending, feed->now, max - batch_size(feed));
+	ListCell   *lc;
+
+	feed->cursor.batch_retries = 0;
+	foreach(lc, due)
+	{
+		Pending    *p = lfirst(lc);
+
+		if (!source_gets_entity(feed->target, p->entity))
+		{
+			pending_delete(feed->pending, p->entity, p->external_id);
+			continue;
+		}
+		p->batch = feed->cursor.batch;
+		pending_save(feed->pending, p);
+		add_retry(feed, p);
+		feed->cursor.batch_retries++;
+	}
+}
+
+/* When the next attempt is due, after so many failures. */
+static TimestampTz
+backoff(TimestampTz now, int failures)
+{
+	double		delay = ldexp(setting_retry_base, Min(failures, 64) - 1);
+
+	delay = Min(delay, setting_retry_max) * (0.5 + pg_prng_double(&pg_global_prng_state));
+	return TimestampTzPlusMilliseconds(now, (int64) delay);
+}
+
+/* Put a record that the target could not take into pending. */
+static void
+store_failure(Feed *feed, const BatchRecord *record)
+{
+	const BatchFailure *failure = record->failure;
+	Pending		p;
+
+	if (!pending_find(feed->pending, record->entity, record->external_id, &p))
+	{
+		MemSet(&p, 0, sizeof(p));
+		p.entity = record->entity;
+		p.external_id = record->external_id;
+		p.since = feed->now;
+	}
+	p.row_version = Max(p.row_version, record->row_version);
+	p.correction |= record->correction;
+	p.batch = 0;
+	p.error = pnstrdup(failure->error,
+					   pg_mbcliplen(failure->error, strlen(failure->error), MAX_ERROR_LENGTH));
+	if (failure->busy)
+		p.next_attempt = TimestampTzPlusMilliseconds(feed->now, BUSY_DELAY);
+	else
+	{
+		p.attempts++;
+		p.dead = p.attempts >= feed->target->retry_cap;
+		p.next_attempt = backoff(feed->now, p.attempts);
+	}
+	pending_save(feed->pending, &p);
+}
+
+/* ---------- cutting, finding again, finishing ---------- */
+
+void
+batch_collect(Feed *feed)
+{
+	const Cursor *cursor = &feed->cursor;
+	List	   *retries;
+	ListCell   *lc;
+
+	start_records(feed);
+	if (cursor->hi != 0)
+		(void) take_page(feed, 0, &cursor->end);
+	if (cursor->end_backfill_id != NULL)
+		(void) take_golden_records(feed, 0, cursor->end_backfill_id);
+	retries = pending_in_batch(feed->pending, cursor->batch, cursor->batch_retries);
+	foreach(lc, retries)
+		add_retry(feed, lfirst(lc));
+}
+
+/*
+ * How many of max records come from the window.  Retries that are due get half
+ * of the batch at most, and a backfill half of what they leave: none of the
+ * three can keep the others waiting.  Where a half isn't whole, the batches
+ * with odd numbers give the window the greater.
+ */
+static int
+window_share(Feed *feed, int max)
+{
+	int			due = list_length(pending_due(feed->pending, feed->now, (max + 1) / 2));
+	int			share = max - due;
+
+	if (feed->cursor.backfill_entity != NULL)
+		share = (share + feed->cursor.batch % 2) / 2;
+	return share;
+}
+
+/* Move the cursor behind the batch. */
+static void
+pass_batch(Feed *feed)
+{
+	Cursor	   *cursor = &feed->cursor;
+
+	if (cursor->hi != 0)
+	{
+		cursor->at = cursor->end;
+		if (cursor->at.xid >= feed->hi.snapshot.xmax)
+		{
+			cursor->lo = cursor->hi;
+			feed->lo = feed->hi;
+			cursor->hi = 0;
+			cursor->at.xid = 0;
+			cursor->at.seq = 0;
+			forget_served();
+		}
+	}
+	if (cursor->end_backfill_id != NULL)
+		cursor->backfill_id = cursor->end_backfill_id;
+	cursor->end_backfill_id = NULL;
+	cursor->end.xid = 0;
+	cursor->end.seq = 0;
+	cursor->batch_retries = 0;
+	cursor->leased = false;
+}
+
+/* Returns false if there is nothing to serve; the cursor may have moved even so. */
+bool
+batch_cut(Feed *feed, int max)
+{
+	Cursor	   *cursor = &feed->cursor;
+
+	cursor->batch++;
+	cursor->leased = false;
+	cursor->end_backfill_id = NULL;
+	for (;;)
+	{
+		bool		window = cursor->hi != 0 || open_window(feed);
+
+		start_records(feed);
+		if (window)
+		{
+			int			share = window_share(feed, max);
+
+			cursor->end = share > 0 ? take_page(feed, share, NULL) : cursor->at;
+		}
+		take_backfill(feed, max);
+		raise_held(feed);
+		take_retries(feed, max);
+		if (batch_size(feed) > 0)
+			return true;
+		if (!window && cursor->backfill_entity == NULL)
+			break;
+		/* what there was is pending, or came before: look further */
+		pass_batch(feed);
+	}
+	cursor->batch--;
+	return false;
+}
+
+void
+batch_lease(Feed *feed)
+{
+	feed->cursor.leased = true;
+	feed->cursor.lease_until =
+		TimestampTzPlusMilliseconds(feed->now, (int64) setting_lease * 1000);
+}
+
+bool
+batch_is_leased(const Feed *feed)
+{
+	return feed->cursor.leased && feed->cursor.lease_until > feed->now;
+}
+
+/* Note a failure at its record, which has to be in the batch. */
+static void
+note_failure(Feed *feed, const BatchFailure *failure)
+{
+	BatchRecord *record = find_record(feed, cstring_to_text(failure->entity),
+									  cstring_to_text(failure->external_id));
+
+	if (record != NULL && !record->held)
+	{
+		record->failure = failure;
+		return;
+	}
+	/* the target has unsubscribed since: it need not take it any more */
+	if (!source_gets_entity(feed->target, failure->entity))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_SYNC_BAD_DOCUMENT),
+			 errmsg("record \"%s\" of entity \"%s\" is not in batch " INT64_FORMAT,
+					failure->external_id, failure->entity, feed->cursor.batch),
+			 errhint("List records in \"failed\" that sync_pull returned with this batch.")));
+}
+
+void
+batch_finish(Feed *feed, const BatchFailure *failures, int nfailures)
+{
+	if (nfailures > 0 || feed->cursor.batch_retries > 0)
+	{
+		batch_collect(feed);
+		for (int i = 0; i < nfailures; i++)
+			note_failure(feed, &failures[i]);
+		for (int i = 0; i < feed->nrecords; i++)
+		{
+			const BatchRecord *record = &feed->records[i];
+
+			if (record->failure != NULL)
+				store_failure(feed, record);
+			else if (record->retry)
+				pending_delete(feed->pending, record->entity, record->external_id);
+		}
+	}
+	pass_batch(feed);
+	feed->cursor.moved_at = feed->now;
+}

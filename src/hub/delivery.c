@@ -1,0 +1,413 @@
+/*
+ * delivery.c
+ *	  Pull and acknowledge: what a target gets, and what became of it.
+ *
+ * sync_pull and sync_ack are the SQL side; local/deliver calls the C side.
+ * hub/batch says which records a batch has, here they are read as they stand.
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "errcodes.h"
+#include "hub/delivery.h"
+#include "settings.h"
+#include "storage/canonical.h"
+#include "storage/conflict_log.h"
+
+PG_FUNCTION_INFO_V1(sync_pull);
+PG_FUNCTION_INFO_V1(sync_ack);
+
+/* ---------- pull ---------- */
+
+/* What is read for a batch, and how. */
+typedef struct Reading
+{
+	Canonical  *canonical;
+	ConflictLog *conflicts;
+	const char *target;
+	XLogRecPtr	durable;		/* what was read is safe once WAL is, up to here */
+} Reading;
+
+static int
+compare_records(const void *a, const void *b)
+{
+	const BatchRecord *ra = a;
+	const BatchRecord *rb = b;
+	int			cmp = ra->depth - rb->depth;
+
+	if (cmp == 0)
+		cmp = strcmp(ra->entity, rb->entity);
+	if (cmp == 0)
+		cmp = strcmp(ra->external_id, rb->external_id);
+	return cmp;
+}
+
+/* The fields but for those that one of the conflicts is over. */
+static Jsonb *
+uncontested_fields(Jsonb *jsonb, const List *conflicts)
+{
+	Fields		fields;
+	int			kept = 0;
+
+	fields_from_container(&jsonb->root, &fields);
+	for (int i = 0; i < fields.n; i++)
+	{
+		bool		contested = false;
+		ListCell   *lc;
+
+		foreach(lc, conflicts)
+			contested |= field_names_has(&((Conflict *) lfirst(lc))->fields, fields.field[i].name);
+		if (!contested)
+			fields.field[kept++] = fields.field[i];
+	}
+	fields.n = kept;
+	return fields_to_jsonb(&fields);
+}
+
+static Jsonb *
+no_fields(void)
+{
+	Fields		none = {0, NULL};
+
+	return fields_to_jsonb(&none);
+}
+
+/*
+ * Whose record is lost if the server crashes now must not have reached the
+ * target: a transaction that committed asynchronously is seen before its WAL
+ * is safe.
+ */
+static void
+note_durability(Reading *reading, TransactionId written_by)
+{
+	XLogRecPtr	commit;
+
+	if (!TransactionIdIsNormal(written_by) || TransactionIdIsCurrentTransactionId(written_by))
+		return;
+	commit = TransactionIdGetCommitLSN(written_by);
+	reading->durable = Max(reading->durable, commit);
+}
+
+/*
+ * Read a record of the batch as it stands now.  Returns false if it isn't
+ * delivered: the target has a conflict over the whole of it, and will be told
+ * when that is closed; or the record has been erased.
+ */
+static bool
+read_record(Reading *reading, const BatchRecord *record, DeliveryRecord *out)
+{
+	List	   *conflicts = conflict_log_pending(reading->conflicts, record->entity,
+												 record->external_id, reading->target);
+	CanonicalState state;
+	ListCell   *lc;
+
+	foreach(lc, conflicts)
+	{
+		if (((Conflict *) lfirst(lc))->whole)
+			return false;
+	}
+	if (!canonical_find_state(reading->canonical, record->entity, record->external_id, &state))
+		return false;
+	note_durability(reading, state.written_by);
+	out->entity = record->entity;
+	out->external_id = record->external_id;
+	out->version = state.version;
+	out->row_version = state.row_version;
+	out->deleted = state.deleted;
+	out->last_source = state.last_source;
+	out->fields = state.deleted ? no_fields() :
+		conflicts != NIL ? uncontested_fields(state.fields, conflicts) : state.fields;
+	out->correction = record->correction;
+	out->attempt = record->attempts + 1;
+	return true;
+}
+
+/* Read the batch at hand.  Returns what must be in safe WAL. */
+static XLogRecPtr
+read_batch(Feed *feed, Delivery *delivery)
+{
+	Reading		reading = {
+		.canonical = canonical_open(false),
+		.conflicts = conflict_log_open(false),
+		.target = feed->target->name
+	};
+
+	/* in this order, the places that members says don't hold any more */
+	qsort(feed->records, feed->nrecords, sizeof(BatchRecord), compare_records);
+	delivery->batch = feed->cursor.batch;
+	delivery->nrecords = 0;
+	delivery->records = palloc_extended(sizeof(DeliveryRecord) * Max(feed->nrecords, 1),
+										MCXT_ALLOC_HUGE);
+	for (int i = 0; i < feed->nrecords; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!feed->records[i].held &&
+			read_record(&reading, &feed->records[i], &delivery->records[delivery->nrecords]))
+			delivery->nrecords++;
+	}
+	conflict_log_close(reading.conflicts);
+	canonical_close(reading.canonical);
+	return reading.durable;
+}
+
+/*
+ * Serve the batch that is out or cut one.  Where nothing of a batch is to be
+ * delivered now it counts as taken, and the next one is cut.
+ */
+static void
+serve(Feed *feed, int max_records, Delivery *delivery)
+{
+	bool		any = true;
+
+	if (batch_is_leased(feed))
+		batch_collect(feed);
+	else
+		any = batch_cut(feed, max_records);
+	while (any)
+	{
+		XLogRecPtr	durable = read_batch(feed, delivery);
+
+		if (delivery->nrecords > 0)
+		{
+			batch_lease(feed);
+			XLogFlush(durable);
+			/* a batch number that was served must not come again after a crash */
+			ForceSyncCommit();
+			return;
+		}
+		batch_finish(feed, NULL, 0);
+		any = batch_cut(feed, max_records);
+	}
+}
+
+static void
+check_max_records(int max_records)
+{
+	if (max_records < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_records must be at least 1, not %d", max_records)));
+	if (max_records > setting_max_records)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_records is %d, but at most %d are served at once",
+						max_records, setting_max_records),
+				 errhint("Ask for fewer, or raise the setting \"syncext.max_records\".")));
+}
+
+static void
+check_primary(void)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("a standby does not serve targets"),
+				 errhint("Pull from the primary; pg_is_in_recovery() tells them apart.")));
+}
+
+/* A snapshot that stands still shows neither the cursor nor the log as they are. */
+static void
+check_isolation(void)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("sync_pull needs transaction isolation level READ COMMITTED"),
+				 errhint("Pull in a transaction of its own, or begin with BEGIN ISOLATION LEVEL READ COMMITTED.")));
+}
+
+void
+delivery_pull(const char *source, int max_records, Delivery *delivery)
+{
+	Feed	   *feed;
+	bool		idle;
+
+	MemSet(delivery, 0, sizeof(Delivery));
+	check_max_records(max_records);
+	check_primary();
+	feed = feed_open(source, false);
+	source_role_check(feed->target);
+	idle = feed_idle(feed);
+	feed_close(feed);
+	if (idle)
+		return;
+
+	check_isolation();
+	feed = feed_open(source, true);
+	feed_lock(feed);
+	serve(feed, max_records, delivery);
+	feed_save(feed);
+	feed_close(feed);
+}
+
+static void
+put_record(ReturnSetInfo *rsinfo, const Delivery *delivery, const DeliveryRecord *record)
+{
+	Datum		values[10];
+	bool		isnull[10] = {false};
+
+	values[0] = Int64GetDatum(delivery->batch);
+	values[1] = CStringGetTextDatum(record->entity);
+	values[2] = CStringGetTextDatum(record->external_id);
+	values[3] = Int64GetDatum(record->version);
+	values[4] = Int64GetDatum(record->row_version);
+	values[5] = BoolGetDatum(record->deleted);
+	values[6] = JsonbPGetDatum(record->fields);
+	values[7] = CStringGetTextDatum(record->last_source);
+	values[8] = BoolGetDatum(record->correction);
+	values[9] = Int32GetDatum(record->attempt);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
+}
+
+static char *
+required_text(FunctionCallInfo fcinfo, int argument, const char *name)
+{
+	if (PG_ARGISNULL(argument))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name)));
+	return text_to_cstring(PG_GETARG_TEXT_PP(argument));
+}
+
+Datum
+sync_pull(PG_FUNCTION_ARGS)
+{
+	char	   *source = required_text(fcinfo, 0, "source");
+	Delivery	delivery;
+
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("max_records must not be null")));
+	InitMaterializedSRF(fcinfo, 0);
+	delivery_pull(source, PG_GETARG_INT32(1), &delivery);
+	for (int i = 0; i < delivery.nrecords; i++)
+		put_record((ReturnSetInfo *) fcinfo->resultinfo, &delivery, &delivery.records[i]);
+	return (Datum) 0;
+}
+
+/* ---------- acknowledge ---------- */
+
+static void
+raise_stale_batch(const Feed *feed, int64 batch)
+{
+	const Cursor *cursor = &feed->cursor;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_SYNC_STALE_BATCH),
+			 errmsg("batch " INT64_FORMAT " of source \"%s\" is not the one that is out", batch,
+					feed->target->name),
+			 cursor->leased ?
+			 errdetail("Batch " INT64_FORMAT " is.", cursor->batch) :
+			 errdetail("Every batch has been acknowledged, or has come back."),
+			 errhint("Another consumer pulls for the source, or the lease had ended: pull again and acknowledge what comes.")));
+}
+
+void
+delivery_ack(const char *source, int64 batch, const BatchFailure *failures, int nfailures)
+{
+	Feed	   *feed;
+
+	check_primary();
+	source_role_check(registry_source_required(registry_get(), source));
+	feed = feed_open(source, true);
+	feed_lock(feed);
+	if (!feed->cursor.leased || feed->cursor.batch != batch)
+		raise_stale_batch(feed, batch);
+	batch_finish(feed, failures, nfailures);
+	feed_save(feed);
+	feed_close(feed);
+}
+
+static void
+raise_bad_failed(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_SYNC_BAD_DOCUMENT),
+			 errmsg("%s", what),
+			 errhint("\"failed\" is an array of {\"entity\": …, \"externalId\": …, \"error\": …, \"busy\": true or false}.")));
+}
+
+static char *
+failed_string(const Field *field)
+{
+	if (field->value.type != jbvString)
+		raise_bad_failed(psprintf("\"%s\" in \"failed\" must be a string",
+								  field_name_cstring(field->name)));
+	return pnstrdup(field->value.val.string.val, field->value.val.string.len);
+}
+
+/* Read one element of the array. */
+static void
+parse_failure(const JsonbValue *element, BatchFailure *failure)
+{
+	Fields		keys;
+
+	if (element->type != jbvBinary || !JsonContainerIsObject(element->val.binary.data))
+		raise_bad_failed("an element of \"failed\" is not an object");
+	fields_from_container(element->val.binary.data, &keys);
+	failure->entity = "record";
+	failure->external_id = NULL;
+	failure->error = "no reason given";
+	failure->busy = false;
+	for (int i = 0; i < keys.n; i++)
+	{
+		const Field *key = &keys.field[i];
+		char	   *name = field_name_cstring(key->name);
+
+		if (strcmp(name, "entity") == 0)
+			failure->entity = failed_string(key);
+		else if (strcmp(name, "externalId") == 0)
+			failure->external_id = failed_string(key);
+		else if (strcmp(name, "error") == 0 && key->value.type != jbvNull)
+			failure->error = failed_string(key);
+		else if (strcmp(name, "busy") == 0 && key->value.type == jbvBool)
+			failure->busy = key->value.val.boolean;
+		else if (strcmp(name, "busy") == 0)
+			raise_bad_failed("\"busy\" in \"failed\" must be true or false");
+		else if (strcmp(name, "error") != 0)
+			raise_bad_failed(psprintf("unknown key \"%s\" in \"failed\"", name));
+	}
+	if (failure->external_id == NULL)
+		raise_bad_failed("an element of \"failed\" has no \"externalId\"");
+}
+
+static int
+parse_failures(Jsonb *failed, BatchFailure **failures)
+{
+	int			n;
+
+	if (!JB_ROOT_IS_ARRAY(failed) || JB_ROOT_IS_SCALAR(failed))
+		raise_bad_failed("\"failed\" is not an array");
+	n = JB_ROOT_COUNT(failed);
+	*failures = palloc_extended(sizeof(BatchFailure) * Max(n, 1), MCXT_ALLOC_HUGE);
+	for (int i = 0; i < n; i++)
+		parse_failure(getIthJsonbValueFromContainer(&failed->root, i), &(*failures)[i]);
+	return n;
+}
+
+Datum
+sync_ack(PG_FUNCTION_ARGS)
+{
+	char	   *source = required_text(fcinfo, 0, "source");
+	BatchFailure *failures = NULL;
+	int			nfailures = 0;
+
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("batch must not be null"),
+				 errhint("It is the number that sync_pull returned with the records.")));
+	if (!PG_ARGISNULL(2))
+		nfailures = parse_failures(PG_GETARG_JSONB_P(2), &failures);
+	delivery_ack(source, PG_GETARG_INT64(1), failures, nfailures);
+	PG_RETURN_VOID();
+}

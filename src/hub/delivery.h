@@ -1,0 +1,41 @@
+/*
+ * delivery.h
+ *	  Pull and acknowledge: what a target gets, and what became of it.
+ */
+#ifndef SYNCEXT_DELIVERY_H
+#define SYNCEXT_DELIVERY_H
+
+#include "hub/batch.h"
+#include "utils/jsonb.h"
+
+/* A record as it stands now, for the target that pulls. */
+typedef struct DeliveryRecord
+{
+	const char *entity;
+	const char *external_id;
+	int64		version;
+	int64		row_version;
+	bool		deleted;
+	Jsonb	   *fields;			/* without those in a conflict of the target's */
+	const char *last_source;
+	bool		correction;		/* the target's own change lost: it has to take
+								 * this, whatever row version it has */
+	int			attempt;		/* from 1 */
+} DeliveryRecord;
+
+typedef struct Delivery
+{
+	int64		batch;
+	int			nrecords;		/* 0: there is nothing, and no batch to ack */
+	DeliveryRecord *records;	/* parents before children */
+} Delivery;
+
+/*
+ * Both raise if the current user may not act as the source.  Pull writes
+ * nothing if there is nothing to deliver.
+ */
+extern void delivery_pull(const char *source, int max_records, Delivery *delivery);
+extern void delivery_ack(const char *source, int64 batch, const BatchFailure *failures,
+						 int nfailures);
+
+#endif							/* SYNCEXT_DELIVERY_H */

@@ -1,0 +1,132 @@
+/*
+ * redrive.c
+ *	  What an administrator does with failed deliveries: try again, or give up.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "hub/batch.h"
+#include "model/json.h"
+#include "storage/canonical.h"
+#include "storage/change_log.h"
+
+PG_FUNCTION_INFO_V1(sync_redrive);
+PG_FUNCTION_INFO_V1(sync_discard);
+
+static char *
+optional_text(FunctionCallInfo fcinfo, int argument)
+{
+	return PG_ARGISNULL(argument) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argument));
+}
+
+/* Open the source's feed with its cursor held; the pending rows asked for. */
+static Feed *
+open_pending(FunctionCallInfo fcinfo, List **rows)
+{
+	Feed	   *feed;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("source must not be null")));
+	feed = feed_open(text_to_cstring(PG_GETARG_TEXT_PP(0)), true);
+	feed_lock(feed);
+	*rows = pending_matching(feed->pending, optional_text(fcinfo, 1), optional_text(fcinfo, 2));
+	return feed;
+}
+
+/* Make retries and dead letters due now, as if they had never failed. */
+Datum
+sync_redrive(PG_FUNCTION_ARGS)
+{
+	List	   *rows;
+	Feed	   *feed = open_pending(fcinfo, &rows);
+	ListCell   *lc;
+
+	foreach(lc, rows)
+	{
+		Pending    *p = lfirst(lc);
+
+		p->dead = false;
+		p->attempts = 0;
+		p->next_attempt = feed->now;
+		pending_save(feed->pending, p);
+	}
+	feed_close(feed);
+	PG_RETURN_INT64(list_length(rows));
+}
+
+/* Leave a trace of the delivery that was given up in the change log. */
+static void
+log_discard(ChangeLog *log, Canonical *canonical, const Feed *feed, const Pending *p)
+{
+	CanonicalState record = {0};
+	JsonbParseState *state = NULL;
+	Fields		none = {0, NULL};
+	LogEntry	entry = {
+		.entity = p->entity,
+		.external_id = p->external_id,
+		.source = feed->target->name,
+		.row_version = p->row_version,
+		.resolution = RESOLUTION_DISMISSED,
+		.told = TOLD_NONE,
+		.fields = fields_to_jsonb(&none)
+	};
+
+	if (canonical_find_state(canonical, p->entity, p->external_id, &record))
+		entry.version = record.version;
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	json_push_string(&state, "discarded", "delivery");
+	json_push_string(&state, "by", GetUserNameFromId(GetUserId(), false));
+	json_push_number(&state, "attempts", p->attempts);
+	if (p->error != NULL)
+		json_push_string(&state, "error", p->error);
+	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	change_log_append(log, &entry);
+}
+
+/*
+ * Drop retries and dead letters: the target doesn't get these records until
+ * they change again.  What is in a batch that is out stays, for its consumer
+ * may take it yet.
+ */
+Datum
+sync_discard(PG_FUNCTION_ARGS)
+{
+	List	   *rows;
+	Feed	   *feed = open_pending(fcinfo, &rows);
+	ChangeLog  *log = change_log_open(feed->registry->current_log);
+	Canonical  *canonical = canonical_open(false);
+	int64		discarded = 0;
+	int64		out = 0;
+	ListCell   *lc;
+
+	foreach(lc, rows)
+	{
+		Pending    *p = lfirst(lc);
+
+		if (batch_is_leased(feed) && p->batch == feed->cursor.batch)
+		{
+			out++;
+			continue;
+		}
+		pending_delete(feed->pending, p->entity, p->external_id);
+		log_discard(log, canonical, feed, p);
+		discarded++;
+	}
+	canonical_close(canonical);
+	change_log_close(log);
+	if (out > 0)
+		ereport(NOTICE,
+				(errmsg_plural(INT64_FORMAT " record is being delivered and was left",
+							   INT64_FORMAT " records are being delivered and were left",
+							   (unsigned long) out, out),
+				 errhint("Discard again when batch " INT64_FORMAT " has been acknowledged.",
+						 feed->cursor.batch)));
+	feed_close(feed);
+	PG_RETURN_INT64(discarded);
+}

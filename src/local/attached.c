@@ -1,0 +1,558 @@
+/*
+ * attached.c
+ *	  An attached relation as capture and delivery see it.
+ *
+ * Called by everything in local/.  The cache is marked by relcache callbacks:
+ * of the relation itself, and of the one that stands for all configuration.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "nodes/value.h"
+#include "parser/parse_func.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "local/attached.h"
+#include "model/change.h"
+#include "storage/registry.h"
+
+/* In an external id of several columns: what stands between, and before it. */
+#define KEY_SEPARATOR	'|'
+#define KEY_ESCAPE		'\\'
+
+typedef struct AttachedEntry
+{
+	Oid			relid;			/* hash key */
+	bool		valid;
+	Attached   *attached;		/* NULL: none was built yet */
+} AttachedEntry;
+
+static HTAB *attached_cache = NULL;
+static Oid	attached_trigger_relid = InvalidOid;	/* invalidating it outdates all */
+
+/* ---------- building ---------- */
+
+/* The trigger function syncext.capture(). */
+Oid
+attached_capture_function(void)
+{
+	return LookupFuncName(list_make2(makeString("syncext"), makeString("capture")),
+						  0, NULL, false);
+}
+
+static void
+init_column(AttachedColumn *column, Relation rel, const char *name, FieldName field)
+{
+	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), name);
+	Form_pg_attribute att;
+
+	if (attnum <= InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("column \"%s\" of attached relation \"%s\" does not exist any more",
+						name, RelationGetRelationName(rel)),
+				 errhint("Call sync_detach, then sync_attach with the columns it has now.")));
+	att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+	column->name = pstrdup(name);
+	column->field = field;
+	column->attnum = attnum;
+	column->type = att->atttypid;
+	column->typmod = att->atttypmod;
+	column->value = value_type(att->atttypid, att->atttypmod);
+}
+
+static AttachedColumn *
+make_single_column(Relation rel, const char *name)
+{
+	FieldName	none = {NULL, 0};
+	AttachedColumn *column;
+
+	if (name == NULL)
+		return NULL;
+	column = palloc0(sizeof(AttachedColumn));
+	init_column(column, rel, name, none);
+	return column;
+}
+
+/* Is the column one that is a field where no map says otherwise? */
+static bool
+column_is_plain(const Binding *binding, Form_pg_attribute att)
+{
+	const char *name = NameStr(att->attname);
+
+	if (att->attisdropped || att->attgenerated != '\0' || att->attidentity != '\0')
+		return false;
+	if (binding->version_column != NULL && strcmp(name, binding->version_column) == 0)
+		return false;
+	if (binding->updated_column != NULL && strcmp(name, binding->updated_column) == 0)
+		return false;
+	for (int i = 0; i < binding->nkeys; i++)
+		if (strcmp(name, binding->key[i]) == 0)
+			return false;
+	return true;
+}
+
+static int
+compare_columns(const void *a, const void *b)
+{
+	return field_name_cmp(((const AttachedColumn *) a)->field,
+						  ((const AttachedColumn *) b)->field);
+}
+
+/*
+ * Which columns are fields is asked of the bound relation: a partition may
+ * have its columns in another order.
+ */
+static void
+init_columns(Attached *attached, Relation rel)
+{
+	const Binding *binding = attached->binding;
+
+	if (binding->columns != NULL)
+	{
+		Fields		map;
+
+		fields_from_container(&binding->columns->root, &map);
+		attached->columns = palloc0(sizeof(AttachedColumn) * Max(map.n, 1));
+		for (int i = 0; i < map.n; i++)
+		{
+			JsonbValue *column = &map.field[i].value;
+			char	   *name = pnstrdup(column->val.string.val, column->val.string.len);
+
+			init_column(&attached->columns[attached->ncolumns++], rel, name, map.field[i].name);
+		}
+	}
+	else
+	{
+		TupleDesc	desc = RelationGetDescr(rel);
+
+		attached->columns = palloc0(sizeof(AttachedColumn) * Max(desc->natts, 1));
+		for (int i = 0; i < desc->natts; i++)
+		{
+			Form_pg_attribute att = TupleDescAttr(desc, i);
+
+			if (column_is_plain(binding, att))
+				init_column(&attached->columns[attached->ncolumns++], rel, NameStr(att->attname),
+							field_name(pstrdup(NameStr(att->attname))));
+		}
+	}
+	qsort(attached->columns, attached->ncolumns, sizeof(AttachedColumn), compare_columns);
+}
+
+/*
+ * Prepare jsonb_populate_record.  Its first argument is a row of nulls and not
+ * a null row: then columns that the object leaves out are left alone, also
+ * those of a domain that forbids nulls.
+ */
+static void
+init_populate(Attached *attached, Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	Datum	   *values = palloc0(sizeof(Datum) * Max(desc->natts, 1));
+	bool	   *isnull = palloc(sizeof(bool) * Max(desc->natts, 1));
+	List	   *args = list_make2(makeNullConst(attached->row_type, -1, InvalidOid),
+								  makeNullConst(JSONBOID, -1, InvalidOid));
+
+	memset(isnull, true, sizeof(bool) * desc->natts);
+	attached->empty_row = heap_copy_tuple_as_datum(heap_form_tuple(desc, values, isnull), desc);
+	fmgr_info_cxt(F_JSONB_POPULATE_RECORD, &attached->populate, attached->context);
+	fmgr_info_set_expr((Node *) makeFuncExpr(F_JSONB_POPULATE_RECORD, attached->row_type, args,
+											 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL),
+					   &attached->populate);
+}
+
+static AttrNumber
+max_attnum(AttrNumber so_far, const AttachedColumn *column)
+{
+	return column != NULL && column->attnum > so_far ? column->attnum : so_far;
+}
+
+static void
+find_last_attnum(Attached *attached)
+{
+	AttrNumber	last = 0;
+
+	for (int i = 0; i < attached->nkeys; i++)
+		last = max_attnum(last, &attached->keys[i]);
+	for (int i = 0; i < attached->ncolumns; i++)
+		last = max_attnum(last, &attached->columns[i]);
+	attached->last_attnum = max_attnum(max_attnum(last, attached->version), attached->updated);
+}
+
+/*
+ * Describe a partition by the fields of the relation that is bound: its own
+ * columns are found by their names.
+ */
+static void
+init_columns_of_partition(Attached *attached, Relation rel)
+{
+	Attached   *root = attached_get(attached->binding->relation);
+
+	attached->ncolumns = root->ncolumns;
+	attached->columns = palloc0(sizeof(AttachedColumn) * Max(root->ncolumns, 1));
+	for (int i = 0; i < root->ncolumns; i++)
+	{
+		FieldName	field = root->columns[i].field;
+
+		field.data = pnstrdup(field.data, field.len);
+		init_column(&attached->columns[i], rel, root->columns[i].name, field);
+	}
+}
+
+/* Can what is stored differ from what a statement writes? */
+static bool
+may_change_rows(Relation rel)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+	Oid			capture = attached_capture_function();
+
+	/* partitions may have triggers of their own */
+	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rules != NULL)
+		return true;
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+		if (!triggers->triggers[i].tgisinternal && triggers->triggers[i].tgfoid != capture)
+			return true;
+	return false;
+}
+
+/* Build the description, in a memory context of its own. */
+static Attached *
+attached_build(Oid relid, const Binding *binding)
+{
+	Relation	rel = relation_open(relid, AccessShareLock);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "syncext attached relation",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Attached   *attached = palloc0(sizeof(Attached));
+	FieldName	none = {NULL, 0};
+
+	attached->context = context;
+	attached->relid = relid;
+	attached->binding = binding_copy(binding);
+	attached->name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+												RelationGetRelationName(rel));
+	attached->relkind = rel->rd_rel->relkind;
+	attached->owner = rel->rd_rel->relowner;
+	attached->has_triggers = may_change_rows(rel);
+	attached->row_type = rel->rd_rel->reltype;
+	attached->natts = RelationGetNumberOfAttributes(rel);
+	attached->nkeys = binding->nkeys;
+	attached->keys = palloc0(sizeof(AttachedColumn) * binding->nkeys);
+	for (int i = 0; i < binding->nkeys; i++)
+		init_column(&attached->keys[i], rel, binding->key[i], none);
+	if (relid == binding->relation)
+		init_columns(attached, rel);
+	else
+		init_columns_of_partition(attached, rel);
+	attached->version = make_single_column(rel, binding->version_column);
+	attached->updated = make_single_column(rel, binding->updated_column);
+	find_last_attnum(attached);
+	init_populate(attached, rel);
+	MemoryContextSwitchTo(old);
+	relation_close(rel, AccessShareLock);
+	return attached;
+}
+
+/* ---------- the cache ---------- */
+
+/* Called in the middle of other code: only mark, the next use rebuilds. */
+static void
+attached_invalidate(Datum arg, Oid relid)
+{
+	AttachedEntry *entry;
+	HASH_SEQ_STATUS status;
+
+	if (OidIsValid(relid) && relid != attached_trigger_relid)
+	{
+		entry = hash_search(attached_cache, &relid, HASH_FIND, NULL);
+		if (entry != NULL)
+			entry->valid = false;
+		return;
+	}
+	hash_seq_init(&status, attached_cache);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		entry->valid = false;
+}
+
+static void
+make_cache(void)
+{
+	HASHCTL		ctl = {.keysize = sizeof(Oid), .entrysize = sizeof(AttachedEntry)};
+
+	attached_cache = hash_create("syncext attached relations", 16, &ctl, HASH_ELEM | HASH_BLOBS);
+	CacheRegisterRelcacheCallback(attached_invalidate, (Datum) 0);
+}
+
+/* The binding of the relation, or else of the nearest one it is a partition of. */
+static const Binding *
+find_binding(Oid relid)
+{
+	const Binding *binding = binding_of_relation(relid);
+	ListCell   *lc;
+
+	if (binding != NULL || !get_rel_relispartition(relid))
+		return binding;
+	foreach(lc, get_partition_ancestors(relid))
+	{
+		if ((binding = binding_of_relation(lfirst_oid(lc))) != NULL)
+			return binding;
+	}
+	return NULL;
+}
+
+Attached *
+attached_get(Oid relid)
+{
+	AttachedEntry *entry;
+	bool		found;
+
+	if (attached_cache == NULL)
+		make_cache();
+	entry = hash_search(attached_cache, &relid, HASH_ENTER, &found);
+	if (!found)
+	{
+		entry->valid = false;
+		entry->attached = NULL;
+	}
+	while (!entry->valid)
+	{
+		const Binding *binding;
+		Attached   *attached;
+
+		attached_trigger_relid = registry_relation("source");
+		/* an invalidation that comes while we read must not be lost */
+		entry->valid = true;
+		PG_TRY();
+		{
+			binding = find_binding(relid);
+			attached = binding != NULL ? attached_build(relid, binding) : NULL;
+		}
+		PG_CATCH();
+		{
+			entry->valid = false;
+			PG_RE_THROW();
+		}
+		PG_END_TRY();
+		/* callers further up may still use the old one */
+		if (entry->attached != NULL)
+			MemoryContextSetParent(entry->attached->context, TopTransactionContext);
+		if (attached != NULL)
+			MemoryContextSetParent(attached->context, CacheMemoryContext);
+		entry->attached = attached;
+	}
+	return entry->attached;
+}
+
+/* ---------- rows ---------- */
+
+const char *
+attached_only(const Attached *attached)
+{
+	return attached->relkind == RELKIND_RELATION ? "ONLY " : "";
+}
+
+/* An empty row, all null, in the current memory context. */
+AttachedRow
+attached_row_make(const Attached *attached)
+{
+	AttachedRow row;
+
+	row.values = palloc0(sizeof(Datum) * attached->natts);
+	row.isnull = palloc(sizeof(bool) * attached->natts);
+	memset(row.isnull, true, sizeof(bool) * attached->natts);
+	return row;
+}
+
+Datum
+attached_value(const AttachedColumn *column, AttachedRow row, bool *isnull)
+{
+	*isnull = row.isnull[column->attnum - 1];
+	return row.values[column->attnum - 1];
+}
+
+/* ---------- external ids ---------- */
+
+static void
+append_key(StringInfo id, const char *text)
+{
+	for (const char *c = text; *c != '\0'; c++)
+	{
+		if (*c == KEY_SEPARATOR || *c == KEY_ESCAPE)
+			appendStringInfoChar(id, KEY_ESCAPE);
+		appendStringInfoChar(id, *c);
+	}
+}
+
+/* Say what is wrong with an external id, or return it. */
+static char *
+check_external_id(const Attached *attached, char *id, const char **problem)
+{
+	Size		len = strlen(id);
+
+	if (len >= 1 && len <= CHANGE_MAX_EXTERNAL_ID)
+		return id;
+	if (len == 0)
+		*problem = psprintf("a row of attached relation %s has an empty key", attached->name);
+	else
+		*problem = psprintf("the key of a row of attached relation %s has %zu bytes as text, more than %d",
+							attached->name, len, CHANGE_MAX_EXTERNAL_ID);
+	return NULL;
+}
+
+char *
+attached_find_external_id(const Attached *attached, ValueSettings *settings, AttachedRow row,
+						  const char **problem)
+{
+	StringInfoData id;
+	char	   *text = NULL;
+
+	initStringInfo(&id);
+	for (int i = 0; i < attached->nkeys; i++)
+	{
+		bool		isnull;
+		Datum		value = attached_value(&attached->keys[i], row, &isnull);
+
+		if (isnull)
+		{
+			*problem = psprintf("key column \"%s\" of attached relation %s is null",
+								attached->keys[i].name, attached->name);
+			return NULL;
+		}
+		text = value_to_text(attached->keys[i].value, settings, value);
+		if (i > 0)
+			appendStringInfoChar(&id, KEY_SEPARATOR);
+		append_key(&id, text);
+	}
+	/* a single column stands as it is */
+	return check_external_id(attached, attached->nkeys == 1 ? text : id.data, problem);
+}
+
+char *
+attached_external_id(const Attached *attached, ValueSettings *settings, AttachedRow row)
+{
+	const char *problem;
+	char	   *id = attached_find_external_id(attached, settings, row, &problem);
+
+	if (id == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s", problem),
+				 errhint("A record's external id has 1 to %d bytes.", CHANGE_MAX_EXTERNAL_ID)));
+	return id;
+}
+
+bool
+attached_key_equal(const Attached *attached, ValueSettings *settings,
+				   AttachedRow a, AttachedRow b)
+{
+	for (int i = 0; i < attached->nkeys; i++)
+	{
+		AttrNumber	attno = attached->keys[i].attnum - 1;
+
+		if (!value_equal(attached->keys[i].value, settings, a.values[attno], a.isnull[attno],
+						 b.values[attno], b.isnull[attno]))
+			return false;
+	}
+	return true;
+}
+
+static void
+raise_parts(const Attached *attached, const char *external_id, int n)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+			 errmsg("external id \"%s\" has %d parts, the key of relation %s has %d columns",
+					external_id, n, attached->name, attached->nkeys),
+			 errhint("Parts are separated by |; a | or \\ inside of one is written \\| or \\\\.")));
+}
+
+char **
+attached_split_external_id(const Attached *attached, const char *external_id)
+{
+	char	  **parts = palloc(sizeof(char *) * attached->nkeys);
+	StringInfoData part;
+	int			n = 0;
+
+	if (attached->nkeys == 1)
+	{
+		parts[0] = pstrdup(external_id);
+		return parts;
+	}
+	initStringInfo(&part);
+	for (const char *c = external_id;; c++)
+	{
+		if (*c == KEY_SEPARATOR || *c == '\0')
+		{
+			if (n < attached->nkeys)
+				parts[n] = pstrdup(part.data);
+			n++;
+			resetStringInfo(&part);
+			if (*c == '\0')
+				break;
+			continue;
+		}
+		if (*c == KEY_ESCAPE && c[1] != '\0')
+			c++;
+		appendStringInfoChar(&part, *c);
+	}
+	if (n != attached->nkeys)
+		raise_parts(attached, external_id, n);
+	return parts;
+}
+
+/* ---------- fields ---------- */
+
+void
+attached_fields(const Attached *attached, ValueSettings *settings, AttachedRow row,
+				const bool *wanted, Fields *out)
+{
+	out->n = 0;
+	out->field = palloc(sizeof(Field) * Max(attached->ncolumns, 1));
+	for (int i = 0; i < attached->ncolumns; i++)
+	{
+		const AttachedColumn *column = &attached->columns[i];
+		bool		isnull;
+		Datum		value;
+
+		if (wanted != NULL && !wanted[i])
+			continue;
+		value = attached_value(column, row, &isnull);
+		out->field[out->n].name = column->field;
+		value_to_json(column->value, settings, value, isnull, &out->field[out->n].value);
+		out->n++;
+	}
+}
+
+AttachedRow
+attached_populate(Attached *attached, ValueSettings *settings, Jsonb *object)
+{
+	AttachedRow row = attached_row_make(attached);
+	HeapTupleHeader header;
+	HeapTupleData tuple;
+	Relation	rel;
+
+	/* what the text of a value means depends on settings, too */
+	value_settings_fix(settings);
+	header = DatumGetHeapTupleHeader(FunctionCall2(&attached->populate, attached->empty_row,
+												   JsonbPGetDatum(object)));
+	rel = relation_open(attached->relid, AccessShareLock);
+	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
+	ItemPointerSetInvalid(&tuple.t_self);
+	tuple.t_tableOid = InvalidOid;
+	tuple.t_data = header;
+	heap_deform_tuple(&tuple, RelationGetDescr(rel), row.values, row.isnull);
+	relation_close(rel, AccessShareLock);
+	return row;
+}

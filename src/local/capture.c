@@ -1,0 +1,641 @@
+/*
+ * capture.c
+ *	  Edits of attached tables on their way to the hub.
+ *
+ * The trigger function syncext.capture() stands on every attached table that is
+ * captured by trigger, and on its partitions.  It makes a Change of each edit
+ * and has the ladder decide it in the same transaction.  Whatever the ladder
+ * says, the edit stands: where it lost, delivery corrects the row.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "local/capture.h"
+#include "local/writer.h"
+#include "settings.h"
+
+PG_FUNCTION_INFO_V1(syncext_capture);
+
+/* A row that left its partition, until the same row is met in another one. */
+typedef struct MovedRow
+{
+	const char *external_id;
+	const Attached *attached;	/* of the partition that it left */
+	AttachedRow row;
+} MovedRow;
+
+/*
+ * What the triggers of one statement share.  It lives in the statement's own
+ * memory and takes itself off the stack when that goes.
+ */
+typedef struct CaptureScope
+{
+	MemoryContext statement;
+	const Registry *registry;
+	List	   *moved;			/* of MovedRow * */
+	MemoryContextCallback callback;
+	struct CaptureScope *outer; /* of the statement whose trigger ran this one */
+} CaptureScope;
+
+/* One edit. */
+typedef struct Edit
+{
+	CaptureScope *scope;
+	Attached   *attached;
+	ValueSettings settings;
+	char	   *external_id;
+} Edit;
+
+static CaptureScope *innermost_scope = NULL;
+
+/* ---------- syncext.inbound ---------- */
+
+bool
+inbound_check(char **newval, void **extra, GucSource source)
+{
+	const char *value = *newval;
+	const char *c = value;
+
+	if (*value == '\0' || strcmp(value, "on") == 0 || strcmp(value, "off") == 0)
+		return true;
+	while (*c >= '0' && *c <= '9')
+		c++;
+	if (c > value && c[0] == ':' && c[1] != '\0')
+		return true;
+	GUC_check_errdetail("It is \"on\", \"off\", or a relation's OID, a colon and an external id.");
+	return false;
+}
+
+static bool
+inbound_is_all(void)
+{
+	return strcmp(setting_inbound, "on") == 0;
+}
+
+/* Is this the one row whose edit is a delivery? */
+static bool
+inbound_is_row(const Attached *attached, const char *external_id)
+{
+	char	   *end;
+
+	if (setting_inbound[0] < '0' || setting_inbound[0] > '9')
+		return false;
+	if (strtoul(setting_inbound, &end, 10) != attached->binding->relation)
+		return false;
+	return strcmp(end + 1, external_id) == 0;
+}
+
+/* ---------- what a statement's triggers share ---------- */
+
+static void
+scope_gone(void *arg)
+{
+	CaptureScope **link = &innermost_scope;
+
+	while (*link != NULL && *link != arg)
+		link = &(*link)->outer;
+	if (*link != NULL)
+		*link = (*link)->outer;
+}
+
+/*
+ * Find or make the scope of the statement whose trigger is running.  Triggers
+ * run in a short-lived context right below the statement's own.
+ */
+static CaptureScope *
+scope_get(void)
+{
+	MemoryContext statement = MemoryContextGetParent(CurrentMemoryContext);
+	CaptureScope *scope;
+
+	for (scope = innermost_scope; scope != NULL; scope = scope->outer)
+		if (scope->statement == statement)
+			return scope;
+	scope = MemoryContextAllocZero(statement, sizeof(CaptureScope));
+	scope->statement = statement;
+	scope->callback.func = scope_gone;
+	scope->callback.arg = scope;
+	MemoryContextRegisterResetCallback(statement, &scope->callback);
+	scope->outer = innermost_scope;
+	innermost_scope = scope;
+	return scope;
+}
+
+/* ---------- rows as they stand now ---------- */
+
+/*
+ * Read the row with the same key as it stands now, in the layout of the bound
+ * relation; false if there is none.
+ */
+static bool
+read_current(const Attached *attached, AttachedRow row, Attached **root, AttachedRow *current)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Writer		writer = {0};
+	AttachedRow key;
+	bool		found;
+
+	*root = attached_get(attached->binding->relation);
+	key = attached_row_make(*root);
+	for (int i = 0; i < attached->nkeys; i++)
+	{
+		AttrNumber	attno = (*root)->keys[i].attnum - 1;
+
+		key.values[attno] = attached_value(&attached->keys[i], row, &key.isnull[attno]);
+	}
+	SPI_connect();
+	MemoryContextSwitchTo(context);
+	writer_enter_reading(&writer, *root);
+	found = writer_read(*root, key, current);
+	writer_leave_reading(&writer);
+	SPI_finish();
+	return found;
+}
+
+/*
+ * Was this version of the row changed again in the meantime, by a trigger of
+ * the same statement?  Those edits may have come to the hub already.
+ */
+static bool
+is_superseded(TupleTableSlot *slot, HeapTuple tuple)
+{
+	uint16		infomask = tuple->t_data->t_infomask;
+
+	return TTS_IS_BUFFERTUPLE(slot) &&
+		!(infomask & HEAP_XMAX_INVALID) && !HEAP_XMAX_IS_LOCKED_ONLY(infomask);
+}
+
+/* Was the row deleted here to be inserted into another partition? */
+static bool
+is_move(TupleTableSlot *slot, HeapTuple tuple)
+{
+	return TTS_IS_BUFFERTUPLE(slot) && HeapTupleHeaderIndicatesMovedPartitions(tuple->t_data);
+}
+
+static AttachedRow
+slot_row(const Attached *attached, TupleTableSlot *slot)
+{
+	AttachedRow row;
+
+	slot_getsomeattrs(slot, attached->last_attnum);
+	row.values = slot->tts_values;
+	row.isnull = slot->tts_isnull;
+	return row;
+}
+
+/* ---------- changes ---------- */
+
+/* Say when the row was edited, as it says itself, or now if the ladder asks. */
+static void
+set_updated_at(const Registry *registry, const Attached *attached, AttachedRow row, Change *change)
+{
+	bool		isnull;
+	Datum		value;
+
+	change->updated_at = GetCurrentStatementStartTimestamp();
+	change->has_updated_at =
+		(registry_entity(registry, change->entity)->ladder & RUNG_LATEST) != 0;
+	if (attached->updated == NULL || change->deleted)
+		return;
+	value = attached_value(attached->updated, row, &isnull);
+	/* a timestamp without a zone is taken for UTC, and has the same bits */
+	if (isnull || TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(value)))
+		return;
+	change->updated_at = DatumGetTimestampTz(value);
+	change->has_updated_at = true;
+}
+
+/*
+ * Number the change by the relation's own version, if it keeps one and the
+ * ladder asks for it.  A delete counts one more: no edit could do so.
+ */
+static bool
+set_version(const Registry *registry, const Attached *attached, AttachedRow row, Change *change)
+{
+	const Entity *entity = registry_entity(registry, change->entity);
+	bool		isnull;
+	Datum		value;
+
+	if (attached->version == NULL || !(entity->ladder & RUNG_VERSION))
+		return false;
+	value = attached_value(attached->version, row, &isnull);
+	if (isnull)
+		return false;
+	switch (attached->version->type)
+	{
+		case INT2OID:
+			change->version = DatumGetInt16(value);
+			break;
+		case INT4OID:
+			change->version = DatumGetInt32(value);
+			break;
+		default:
+			change->version = DatumGetInt64(value);
+	}
+	if (change->deleted && change->version < CHANGE_MAX_VERSION)
+		change->version++;
+	if (change->version < 0 || change->version > CHANGE_MAX_VERSION)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("version column \"%s\" of attached relation %s holds " INT64_FORMAT ", which is no version",
+						attached->version->name, attached->name, change->version),
+				 errhint("A version is 0 or more and less than 2^62.")));
+	change->has_version = true;
+	return true;
+}
+
+void
+capture_send(ApplyCall *call, const Attached *attached, const char *external_id,
+			 const Fields *fields, int64 base, Answer *answer)
+{
+	Change		change = {
+		.entity = attached->binding->entity,
+		.external_id = external_id,
+		.source = attached->binding->source,
+		.has_updated_at = true,
+		.updated_at = GetCurrentStatementStartTimestamp(),
+		.has_base = true,
+		.base = base,
+		.fields = *fields
+	};
+
+	apply_change(call, &change, answer);
+	answer->change = NULL;		/* it was ours */
+}
+
+/* The same for an edit that a user made, with the row's own version and time. */
+static void
+send_change(ApplyCall *call, const Edit *edit, AttachedRow row, bool deleted,
+			const Fields *fields, int64 base, Answer *answer)
+{
+	const Attached *attached = edit->attached;
+	Change		change = {
+		.entity = attached->binding->entity,
+		.external_id = edit->external_id,
+		.source = attached->binding->source,
+		.deleted = deleted,
+		.fields = *fields
+	};
+
+	set_updated_at(edit->scope->registry, attached, row, &change);
+	if (!set_version(edit->scope->registry, attached, row, &change))
+	{
+		change.has_base = true;
+		change.base = base;
+	}
+	apply_change(call, &change, answer);
+	answer->change = NULL;		/* it was ours */
+}
+
+static int64
+json_int64(const JsonbValue *value)
+{
+	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value->val.numeric)));
+}
+
+/*
+ * Send what a conflict keeps from being delivered here on its own: those fields
+ * were last seen at an older row version than the others.  Returns the others.
+ */
+static Fields
+send_held(Edit *edit, ApplyCall *call, AttachedRow row, const ReplicaRow *replica,
+		  const Fields *fields)
+{
+	Fields		others = {0, palloc(sizeof(Field) * Max(fields->n, 1))};
+	Fields		held;
+
+	fields_from_container(&replica->held->root, &held);
+	for (int i = 0; i < fields->n; i++)
+	{
+		const Field *base = fields_find(&held, fields->field[i].name);
+		Fields		one = {1, &fields->field[i]};
+		Answer		answer;
+
+		if (base == NULL)
+			others.field[others.n++] = fields->field[i];
+		else
+			send_change(call, edit, row, false, &one, json_int64(&base->value), &answer);
+	}
+	return others;
+}
+
+/*
+ * The hub may know less of a record than the row holds: the table was not
+ * loaded, or the record came from elsewhere with fewer fields, or was deleted
+ * and came back with this edit.  Send what it lacks.
+ */
+static void
+send_missing(Edit *edit, ApplyCall *call, AttachedRow row, const Answer *answer)
+{
+	const Record *record = &answer->decision.after;
+	const Attached *attached = edit->attached;
+	bool	   *wanted;
+	bool		any = false;
+	Fields		fields;
+	Answer		second;
+
+	if (answer->decision.write != WRITE_WHOLE || record->deleted ||
+		record->nfields >= attached->ncolumns)
+		return;
+	wanted = palloc(sizeof(bool) * attached->ncolumns);
+	for (int i = 0; i < attached->ncolumns; i++)
+	{
+		const AttachedColumn *column = &attached->columns[i];
+
+		wanted[i] = !row.isnull[column->attnum - 1] && record_find(record, column->field) == NULL;
+		any |= wanted[i];
+	}
+	if (!any)
+		return;
+	attached_fields(attached, &edit->settings, row, wanted, &fields);
+	value_settings_end(&edit->settings);
+	capture_send(call, attached, edit->external_id, &fields,
+				 record->row_version, &second);
+}
+
+/* Bring an edit to the hub; wanted tells which fields, NULL: all of them. */
+static void
+send_edit(Edit *edit, AttachedRow row, const bool *wanted, bool deleted)
+{
+	Replica    *table = replica_open(false);
+	ApplyCall  *call = apply_begin(edit->scope->registry);
+	Fields		fields = {0, NULL};
+	ReplicaRow	replica;
+	Answer		answer;
+
+	if (!deleted)
+		attached_fields(edit->attached, &edit->settings, row, wanted, &fields);
+	value_settings_end(&edit->settings);
+	replica_find(table, edit->attached->binding->relation, edit->external_id, &replica);
+	replica_close(table);
+	if (replica.held != NULL && !deleted)
+		fields = send_held(edit, call, row, &replica, &fields);
+	if (deleted || wanted == NULL || fields.n > 0)
+	{
+		send_change(call, edit, row, deleted, &fields, replica.row_version, &answer);
+		if (!deleted && wanted != NULL)
+			send_missing(edit, call, row, &answer);
+	}
+	apply_end(call);
+}
+
+/* ---------- inserts, updates, deletes ---------- */
+
+/* Learn the row's external id; false if its edit is a delivery. */
+static bool
+identify(Edit *edit, AttachedRow row)
+{
+	edit->external_id = attached_external_id(edit->attached, &edit->settings, row);
+	return !inbound_is_row(edit->attached, edit->external_id);
+}
+
+static void
+capture_insert(Edit *edit, AttachedRow row, bool superseded)
+{
+	Attached   *root;
+
+	if (superseded)
+	{
+		if (!read_current(edit->attached, row, &root, &row))
+			return;
+		edit->attached = root;
+	}
+	send_edit(edit, row, NULL, false);
+}
+
+static void
+capture_delete(Edit *edit, AttachedRow row)
+{
+	send_edit(edit, row, NULL, true);
+}
+
+/*
+ * Tell the fields that an edit changed; old may be a row of another partition.
+ * Returns whether there are any.
+ */
+static bool
+find_changed(Edit *edit, const Attached *old_attached, AttachedRow old, AttachedRow new,
+			 bool *wanted)
+{
+	const Attached *attached = edit->attached;
+	bool		any = false;
+
+	for (int i = 0; i < attached->ncolumns; i++)
+	{
+		int			o = old_attached->columns[i].attnum - 1;
+		int			n = attached->columns[i].attnum - 1;
+
+		wanted[i] = !value_equal(attached->columns[i].value, &edit->settings,
+								 old.values[o], old.isnull[o], new.values[n], new.isnull[n]);
+		any |= wanted[i];
+	}
+	return any;
+}
+
+static void
+capture_update(Edit *edit, const Attached *old_attached, AttachedRow old, AttachedRow new,
+			   bool superseded)
+{
+	bool	   *wanted = palloc(sizeof(bool) * Max(edit->attached->ncolumns, 1));
+	Attached   *root;
+
+	if (!find_changed(edit, old_attached, old, new, wanted))
+		return;
+	if (superseded)
+	{
+		/* the fields are in the same order there */
+		if (!read_current(edit->attached, new, &root, &new))
+			return;
+		edit->attached = root;
+	}
+	send_edit(edit, new, wanted, false);
+}
+
+/* A row with another key is another record. */
+static void
+capture_key_change(Edit *edit, AttachedRow old, AttachedRow new, bool superseded)
+{
+	Attached   *root;
+	AttachedRow current;
+
+	/* another row may have the old key by now */
+	if (identify(edit, old) && !read_current(edit->attached, old, &root, &current))
+		capture_delete(edit, old);
+	if (identify(edit, new))
+		capture_insert(edit, new, superseded);
+}
+
+/* ---------- moves between partitions ---------- */
+
+static void
+remember_move(Edit *edit, AttachedRow row)
+{
+	const Attached *attached = edit->attached;
+	MemoryContext old = MemoryContextSwitchTo(edit->scope->statement);
+	MovedRow   *moved = palloc(sizeof(MovedRow));
+
+	moved->external_id = pstrdup(edit->external_id);
+	moved->attached = attached;
+	moved->row = attached_row_make(attached);
+	for (int i = 0; i < attached->ncolumns; i++)
+	{
+		const AttachedColumn *column = &attached->columns[i];
+		bool		isnull;
+		Datum		value = attached_value(column, row, &isnull);
+
+		moved->row.isnull[column->attnum - 1] = isnull;
+		if (!isnull)
+			moved->row.values[column->attnum - 1] = value_copy(column->value, value);
+	}
+	edit->scope->moved = lappend(edit->scope->moved, moved);
+	MemoryContextSwitchTo(old);
+}
+
+static MovedRow *
+take_moved(Edit *edit)
+{
+	ListCell   *lc;
+
+	foreach(lc, edit->scope->moved)
+	{
+		MovedRow   *moved = lfirst(lc);
+
+		if (strcmp(moved->external_id, edit->external_id) == 0 &&
+			moved->attached->binding->relation == edit->attached->binding->relation)
+		{
+			edit->scope->moved = foreach_delete_current(edit->scope->moved, lc);
+			return moved;
+		}
+	}
+	return NULL;
+}
+
+/*
+ * A row that goes to another partition is deleted in the one and inserted into
+ * the other, and the triggers of both fire.  That is one update, as long as the
+ * row is still there.
+ */
+static void
+capture_row_deleted(Edit *edit, TriggerData *trigger)
+{
+	AttachedRow row = slot_row(edit->attached, trigger->tg_trigslot);
+	Attached   *root;
+	AttachedRow current;
+
+	if (!identify(edit, row))
+		return;
+	if (is_move(trigger->tg_trigslot, trigger->tg_trigtuple) &&
+		read_current(edit->attached, row, &root, &current))
+		remember_move(edit, row);
+	else
+		capture_delete(edit, row);
+}
+
+static void
+capture_row_inserted(Edit *edit, TriggerData *trigger)
+{
+	AttachedRow row = slot_row(edit->attached, trigger->tg_trigslot);
+	bool		superseded = is_superseded(trigger->tg_trigslot, trigger->tg_trigtuple);
+	MovedRow   *moved;
+
+	if (!identify(edit, row))
+		return;
+	moved = edit->scope->moved != NIL ? take_moved(edit) : NULL;
+	if (moved != NULL)
+		capture_update(edit, moved->attached, moved->row, row, superseded);
+	else
+		capture_insert(edit, row, superseded);
+}
+
+static void
+capture_row_updated(Edit *edit, TriggerData *trigger)
+{
+	AttachedRow old = slot_row(edit->attached, trigger->tg_trigslot);
+	AttachedRow new = slot_row(edit->attached, trigger->tg_newslot);
+	bool		superseded = is_superseded(trigger->tg_newslot, trigger->tg_newtuple);
+
+	if (!attached_key_equal(edit->attached, &edit->settings, old, new))
+		capture_key_change(edit, old, new, superseded);
+	else if (identify(edit, new))
+		capture_update(edit, edit->attached, old, new, superseded);
+}
+
+/* ---------- the trigger ---------- */
+
+static void
+raise_not_attached(Relation rel)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"%s\" has a capture trigger, but is not attached",
+					RelationGetRelationName(rel)),
+			 errhint("Call sync_attach, or drop the trigger.")));
+}
+
+/* Deleting the rows one by one could be captured; this can't. */
+static void
+refuse_truncate(Relation rel)
+{
+	Attached   *attached = attached_get(RelationGetRelid(rel));
+
+	if (attached == NULL || !binding_captures(attached->binding) || inbound_is_all())
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("cannot truncate attached table \"%s\"", RelationGetRelationName(rel)),
+			 errhint("Use DELETE, so that the hub learns of each row; or call sync_detach first.")));
+}
+
+static void
+capture_row(TriggerData *trigger)
+{
+	Edit		edit = {0};
+
+	edit.attached = attached_get(RelationGetRelid(trigger->tg_relation));
+	if (edit.attached == NULL)
+		raise_not_attached(trigger->tg_relation);
+	if (!binding_captures(edit.attached->binding) || inbound_is_all())
+		return;
+	edit.scope = scope_get();
+	edit.scope->registry = registry_get();
+	value_settings_begin(&edit.settings);
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		capture_row_updated(&edit, trigger);
+	else if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		capture_row_inserted(&edit, trigger);
+	else
+		capture_row_deleted(&edit, trigger);
+	value_settings_end(&edit.settings);
+}
+
+Datum
+syncext_capture(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("syncext.capture is a trigger function")));
+	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+		refuse_truncate(trigger->tg_relation);
+	else if (TRIGGER_FIRED_AFTER(trigger->tg_event) && TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		capture_row(trigger);
+	else
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("syncext.capture works as an AFTER trigger FOR EACH ROW"),
+				 errhint("sync_attach creates the triggers that a table needs.")));
+	return PointerGetDatum(NULL);
+}

@@ -1,0 +1,135 @@
+/*
+ * deliver.c
+ *	  sync_deliver: what is due to a source, into its attached relations.
+ *
+ * Called from SQL.  Pull, place and acknowledge are one transaction: where it
+ * is rolled back, the batch comes again.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/builtins.h"
+
+#include "hub/delivery.h"
+#include "local/work.h"
+
+PG_FUNCTION_INFO_V1(sync_deliver);
+
+/* A record that was placed already, in a later version perhaps, is left alone. */
+static int
+deliver_item(Placer *placer, Attached *attached, WorkItem *item, void *arg)
+{
+	Placement	placement;
+
+	if (!place_lock(placer, attached, item->external_id, &placement))
+	{
+		item->busy = true;
+		return PLACE_BUSY;
+	}
+	if (placement.replica.exists && !item->correction &&
+		placement.record.row_version <= placement.replica.row_version)
+		return PLACE_EQUAL;
+	return place_write(placer, &placement);
+}
+
+/*
+ * Make an item of each record whose entity the source has a relation for; the
+ * others count as taken.  Returns how many there are, and which record each is.
+ */
+static int
+make_items(const char *source, const Delivery *delivery, WorkItem *items, int *of_record)
+{
+	int			n = 0;
+
+	for (int i = 0; i < delivery->nrecords; i++)
+	{
+		const DeliveryRecord *record = &delivery->records[i];
+		const Binding *binding = binding_of_entity(source, record->entity);
+
+		if (binding == NULL || !binding->out)
+			continue;
+		of_record[n] = i;
+		items[n].relation = binding->relation;
+		items[n].external_id = record->external_id;
+		items[n].correction = record->correction;
+		n++;
+	}
+	return n;
+}
+
+static int
+make_failures(const Delivery *delivery, const WorkItem *items, const int *of_record, int n,
+			  BatchFailure *failures)
+{
+	int			nfailures = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		BatchFailure *failure = &failures[nfailures];
+
+		if (!items[i].busy && items[i].error == NULL)
+			continue;
+		failure->entity = delivery->records[of_record[i]].entity;
+		failure->external_id = items[i].external_id;
+		failure->busy = items[i].busy;
+		failure->error = items[i].error != NULL ? items[i].error :
+			"somebody else's transaction holds the row";
+		nfailures++;
+	}
+	return nfailures;
+}
+
+/* Returns how many of the records are in their relations now. */
+static int64
+deliver_batch(const char *source, const Delivery *delivery)
+{
+	WorkItem   *items = palloc0(sizeof(WorkItem) * delivery->nrecords);
+	int		   *of_record = palloc(sizeof(int) * delivery->nrecords);
+	BatchFailure *failures = palloc0(sizeof(BatchFailure) * delivery->nrecords);
+	int			n = make_items(source, delivery, items, of_record);
+	int			nfailures;
+
+	if (n > 0)
+	{
+		writer_fire_deferred();
+		work_through(registry_get(), items, n, deliver_item, NULL);
+	}
+	nfailures = make_failures(delivery, items, of_record, n, failures);
+	delivery_ack(source, delivery->batch, failures, nfailures);
+	return n - nfailures;
+}
+
+static void
+check_attached(const char *source)
+{
+	ListCell   *lc;
+
+	foreach(lc, binding_list(source, NULL))
+	{
+		if (((Binding *) lfirst(lc))->out)
+			return;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("no relation is attached to deliver to for source \"%s\"", source),
+			 errhint("Attach one with sync_attach; a source without tables here takes its changes with sync_pull.")));
+}
+
+Datum
+sync_deliver(PG_FUNCTION_ARGS)
+{
+	const Source *source;
+	Delivery	delivery;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "source" : "max_records")));
+	source = registry_source_required(registry_get(), text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	source_role_check(source);
+	check_attached(source->name);
+	delivery_pull(source->name, PG_GETARG_INT32(1), &delivery);
+	if (delivery.nrecords == 0)
+		PG_RETURN_INT64(0);
+	PG_RETURN_INT64(deliver_batch(source->name, &delivery));
+}

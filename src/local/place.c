@@ -1,0 +1,416 @@
+/*
+ * place.c
+ *	  Putting one record into its attached relation.
+ *
+ * Called by deliver and load, from a Work.  Lock the row, then read the
+ * record afresh, compare field by field, write what differs, look at what the
+ * relation's own triggers made of it, and remember which row version the row
+ * has now seen.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+
+#include "local/capture.h"
+#include "local/place.h"
+#include "model/json.h"
+#include "model/rfc3339.h"
+
+/* ---------- the key ---------- */
+
+static void
+push_field(JsonbParseState **state, const char *column, const JsonbValue *value)
+{
+	json_push_key(state, column);
+	pushJsonbValue(state, WJB_VALUE, unconstify(JsonbValue *, value));
+}
+
+static void
+push_key(JsonbParseState **state, const Attached *attached, char **parts)
+{
+	for (int i = 0; i < attached->nkeys; i++)
+		json_push_string(state, attached->keys[i].name, parts[i]);
+}
+
+/*
+ * Make the key columns' values of the external id.  They must give that id
+ * again: "007" is no key of an integer column, whose row 7 is record "7".
+ */
+static void
+make_key(Placement *p)
+{
+	JsonbParseState *state = NULL;
+	char	   *back;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_key(&state, p->attached, attached_split_external_id(p->attached, p->external_id));
+	p->key = attached_populate(p->attached, &p->settings,
+							   JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	back = attached_external_id(p->attached, &p->settings, p->key);
+	value_settings_end(&p->settings);
+	if (strcmp(back, p->external_id) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("external id \"%s\" is no key of relation %s: its row would be \"%s\"",
+						p->external_id, p->attached->name, back)));
+}
+
+/* ---------- reading both sides ---------- */
+
+/* Fields that the source has in a pending conflict are not delivered to it. */
+static void
+find_withheld(Placer *placer, Placement *p)
+{
+	const Binding *binding = p->attached->binding;
+	List	   *pending = conflict_log_pending(placer->conflicts, binding->entity,
+											   p->external_id, binding->source);
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, pending)
+		n += ((Conflict *) lfirst(lc))->fields.n;
+	field_names_init(&p->withheld, n);
+	p->withheld_all = false;
+	foreach(lc, pending)
+	{
+		Conflict   *conflict = lfirst(lc);
+
+		p->withheld_all |= conflict->whole;
+		for (int i = 0; i < conflict->fields.n; i++)
+			field_names_add(&p->withheld, conflict->fields.name[i]);
+	}
+}
+
+bool
+place_lock(Placer *placer, Attached *attached, const char *external_id, Placement *p)
+{
+	WriterLock	lock;
+
+	MemSet(p, 0, sizeof(Placement));
+	p->attached = attached;
+	p->external_id = external_id;
+	value_settings_begin(&p->settings);
+	make_key(p);
+	lock = writer_lock(&placer->writer, attached, p->key, &p->before);
+	if (lock == WRITER_BUSY)
+		return false;
+	p->present = lock == WRITER_LOCKED;
+	canonical_find(placer->canonical, attached->binding->entity, external_id, &p->record);
+	replica_find(placer->replica, attached->binding->relation, external_id, &p->replica);
+	find_withheld(placer, p);
+	return true;
+}
+
+/* ---------- the row as the record says ---------- */
+
+static bool
+is_mapped(const Attached *attached, AttrNumber attnum)
+{
+	for (int i = 0; i < attached->ncolumns; i++)
+		if (attached->columns[i].attnum == attnum)
+			return true;
+	return false;
+}
+
+static bool
+is_delivered(const Placement *p, const AttachedColumn *column)
+{
+	return record_find(&p->record, column->field) != NULL &&
+		!field_names_has(&p->withheld, column->field);
+}
+
+/* The relation's own version and time of edit follow the record's. */
+static void
+push_special_columns(JsonbParseState **state, const Placement *p, Bitmapset **columns)
+{
+	const AttachedColumn *version = p->attached->version;
+	const AttachedColumn *updated = p->attached->updated;
+
+	if (version != NULL && !is_mapped(p->attached, version->attnum))
+	{
+		json_push_number(state, version->name, p->record.version);
+		*columns = bms_add_member(*columns, version->attnum);
+	}
+	if (updated != NULL && !is_mapped(p->attached, updated->attnum) && p->record.has_updated_at)
+	{
+		json_push_string(state, updated->name, rfc3339_format(p->record.updated_at));
+		*columns = bms_add_member(*columns, updated->attnum);
+	}
+}
+
+/* Make the row that the record's fields give, and tell which columns they are. */
+static AttachedRow
+make_target(Placement *p, Bitmapset **columns)
+{
+	const Attached *attached = p->attached;
+	JsonbParseState *state = NULL;
+	AttachedRow target;
+
+	*columns = NULL;
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_key(&state, attached, attached_split_external_id(attached, p->external_id));
+	for (int i = 0; i < attached->ncolumns; i++)
+	{
+		const AttachedColumn *column = &attached->columns[i];
+
+		if (!is_delivered(p, column))
+			continue;
+		push_field(&state, column->name, &record_find(&p->record, column->field)->field.value);
+		*columns = bms_add_member(*columns, column->attnum);
+	}
+	push_special_columns(&state, p, columns);
+	target = attached_populate(p->attached, &p->settings,
+							   JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	value_settings_end(&p->settings);
+	return target;
+}
+
+static const AttachedColumn *
+column_of_attnum(const Attached *attached, AttrNumber attnum)
+{
+	for (int i = 0; i < attached->ncolumns; i++)
+		if (attached->columns[i].attnum == attnum)
+			return &attached->columns[i];
+	if (attached->version != NULL && attached->version->attnum == attnum)
+		return attached->version;
+	return attached->updated;
+}
+
+/* The columns among these in which the row differs from what it should be. */
+static Bitmapset *
+find_different(Placement *p, AttachedRow target, Bitmapset *columns)
+{
+	Bitmapset  *different = NULL;
+	int			attnum = -1;
+
+	while ((attnum = bms_next_member(columns, attnum)) >= 0)
+	{
+		const AttachedColumn *column = column_of_attnum(p->attached, attnum);
+
+		if (!value_equal(column->value, &p->settings,
+						 p->before.values[attnum - 1], p->before.isnull[attnum - 1],
+						 target.values[attnum - 1], target.isnull[attnum - 1]))
+			different = bms_add_member(different, attnum);
+	}
+	value_settings_end(&p->settings);
+	return different;
+}
+
+void
+place_compare(Placement *p, bool *different, bool *missing)
+{
+	const Attached *attached = p->attached;
+	Bitmapset  *columns;
+	AttachedRow target = make_target(p, &columns);
+
+	columns = find_different(p, target, columns);
+	for (int i = 0; i < attached->ncolumns; i++)
+	{
+		const AttachedColumn *column = &attached->columns[i];
+
+		different[i] = bms_is_member(column->attnum, columns);
+		missing[i] = record_find(&p->record, column->field) == NULL &&
+			!field_names_has(&p->withheld, column->field) &&
+			!p->before.isnull[column->attnum - 1];
+	}
+}
+
+/* ---------- what the relation made of it ---------- */
+
+/* A trigger that gives the row another key makes another record of it. */
+static void
+check_stored_key(Placement *p, AttachedRow stored)
+{
+	char	   *external_id = attached_external_id(p->attached, &p->settings, stored);
+
+	value_settings_end(&p->settings);
+	if (strcmp(external_id, p->external_id) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("a trigger of relation %s changed the key of record \"%s\" to \"%s\"",
+						p->attached->name, p->external_id, external_id)));
+}
+
+/*
+ * Did the record come to be what it is by another relation's triggers changing
+ * what was delivered there?  Then what this one's triggers change of it would
+ * be changed again there, for ever.
+ */
+static bool
+is_adjustment_of_another(Placer *placer, const Placement *p)
+{
+	const Binding *binding = p->attached->binding;
+	ListCell   *lc;
+
+	foreach(lc, binding_list(NULL, binding->entity))
+	{
+		const Binding *other = lfirst(lc);
+		ReplicaRow	replica;
+
+		if (other->relation == binding->relation)
+			continue;
+		replica_find(placer->replica, other->relation, p->external_id, &replica);
+		if (replica.adjusted == p->record.row_version)
+			return true;
+	}
+	return false;
+}
+
+/* The fields in which the stored row is another than was written. */
+static bool
+find_adjusted(Placement *p, AttachedRow expected, AttachedRow stored, bool *adjusted)
+{
+	const Attached *attached = p->attached;
+	bool		any = false;
+
+	for (int i = 0; i < attached->ncolumns; i++)
+	{
+		const AttachedColumn *column = &attached->columns[i];
+		int			a = column->attnum - 1;
+		AttachedRow before = is_delivered(p, column) || !p->present ? expected : p->before;
+
+		adjusted[i] = !field_names_has(&p->withheld, column->field) &&
+			!value_equal(column->value, &p->settings, before.values[a], before.isnull[a],
+						 stored.values[a], stored.isnull[a]);
+		any |= adjusted[i];
+	}
+	return any;
+}
+
+/* Leave only those that the record doesn't have: they can't go to and fro. */
+static bool
+keep_unknown(const Placement *p, bool *adjusted)
+{
+	bool		any = false;
+
+	for (int i = 0; i < p->attached->ncolumns; i++)
+	{
+		adjusted[i] &= record_find(&p->record, p->attached->columns[i].field) == NULL;
+		any |= adjusted[i];
+	}
+	return any;
+}
+
+void
+place_send(Placer *placer, Placement *p, AttachedRow row, const bool *wanted, int64 base,
+		   Answer *answer)
+{
+	Fields		fields;
+
+	attached_fields(p->attached, &p->settings, row, wanted, &fields);
+	value_settings_end(&p->settings);
+	if (placer->call == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(placer->context);
+
+		placer->call = apply_begin(placer->registry);
+		MemoryContextSwitchTo(old);
+	}
+	capture_send(placer->call, p->attached, p->external_id, &fields, base, answer);
+}
+
+/*
+ * Where the relation's triggers or defaults made other values of what was
+ * delivered, that is an edit like any other, made on what was delivered.
+ */
+static void
+send_adjusted(Placer *placer, Placement *p, AttachedRow expected, AttachedRow stored)
+{
+	const Attached *attached = p->attached;
+	bool	   *adjusted = palloc(sizeof(bool) * Max(attached->ncolumns, 1));
+	bool		any = find_adjusted(p, expected, stored, adjusted);
+	Answer		answer;
+
+	p->replica.adjusted = 0;
+	if (!any || !binding_captures(attached->binding))
+		return;
+	if (is_adjustment_of_another(placer, p) && !keep_unknown(p, adjusted))
+		return;
+	place_send(placer, p, stored, adjusted, p->record.row_version, &answer);
+	if (answer.decision.write != WRITE_NOTHING)
+		p->replica.adjusted = answer.decision.after.row_version;
+}
+
+/* ---------- writing ---------- */
+
+/*
+ * Remember what the row has now seen.  A field that is kept back keeps the row
+ * version at which it was delivered last, and an edit of it is judged by that.
+ */
+void
+place_remember(Placer *placer, Placement *p)
+{
+	JsonbParseState *state = NULL;
+	Fields		held = {0, NULL};
+
+	if (p->replica.held != NULL)
+		fields_from_container(&p->replica.held->root, &held);
+	if (p->withheld.n > 0)
+	{
+		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+		for (int i = 0; i < p->withheld.n; i++)
+		{
+			const Field *before = fields_find(&held, p->withheld.name[i]);
+			char	   *name = field_name_cstring(p->withheld.name[i]);
+
+			if (before != NULL)
+				push_field(&state, name, &before->value);
+			else
+				json_push_number(&state, name, p->replica.row_version);
+		}
+		p->replica.held = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	}
+	else
+		p->replica.held = NULL;
+	p->replica.row_version = p->record.row_version;
+	replica_set(placer->replica, p->attached->binding->relation, p->external_id, &p->replica);
+}
+
+static bool
+write_tombstone(Placement *p)
+{
+	if (p->present)
+		writer_delete(p->attached, p->key);
+	return p->present;
+}
+
+static bool
+write_live(Placer *placer, Placement *p)
+{
+	Bitmapset  *columns;
+	AttachedRow target = make_target(p, &columns);
+	AttachedRow stored;
+
+	if (p->present)
+	{
+		columns = find_different(p, target, columns);
+		if (bms_is_empty(columns))
+			return false;
+		writer_update(p->attached, p->key, target, columns, &stored);
+	}
+	else
+	{
+		for (int i = 0; i < p->attached->nkeys; i++)
+			columns = bms_add_member(columns, p->attached->keys[i].attnum);
+		writer_insert(p->attached, target, columns, &stored);
+	}
+	check_stored_key(p, stored);
+	send_adjusted(placer, p, target, stored);
+	return true;
+}
+
+PlaceOutcome
+place_write(Placer *placer, Placement *p)
+{
+	bool		written;
+
+	/* what waits for review as a whole leaves the row as it is */
+	if (!p->record.exists || p->withheld_all)
+		return PLACE_EQUAL;
+	writer_set_inbound(p->attached, p->external_id);
+	written = p->record.deleted ? write_tombstone(p) : write_live(placer, p);
+	place_remember(placer, p);
+	return written ? PLACE_WRITTEN : PLACE_EQUAL;
+}

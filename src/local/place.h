@@ -1,0 +1,70 @@
+/*
+ * place.h
+ *	  Putting the hub's records into their attached relations.
+ */
+#ifndef SYNCEXT_PLACE_H
+#define SYNCEXT_PLACE_H
+
+#include "hub/apply.h"
+#include "local/attached.h"
+#include "local/writer.h"
+#include "storage/canonical.h"
+#include "storage/conflict_log.h"
+#include "storage/registry.h"
+#include "storage/replica.h"
+
+/* The tables that are open while records are placed. */
+typedef struct Placer
+{
+	const Registry *registry;
+	Writer		writer;
+	Canonical  *canonical;
+	Replica    *replica;
+	ConflictLog *conflicts;
+	ApplyCall  *call;			/* NULL until something is sent to the hub */
+	MemoryContext context;		/* of all these */
+} Placer;
+
+typedef enum PlaceOutcome
+{
+	PLACE_EQUAL,				/* the row is as it should be */
+	PLACE_WRITTEN,
+	PLACE_BUSY					/* somebody holds the row */
+} PlaceOutcome;
+
+/* What a relation's row and the record of the same external id are now. */
+typedef struct Placement
+{
+	Attached   *attached;
+	const char *external_id;
+	ValueSettings settings;
+	AttachedRow key;
+	bool		present;		/* the row is there, locked and read */
+	AttachedRow before;
+	Record		record;
+	ReplicaRow	replica;
+	FieldNames	withheld;		/* a pending conflict keeps them back */
+	bool		withheld_all;
+} Placement;
+
+/*
+ * Lock the row, then read the record: what is decided on the two can't undo an
+ * edit that comes between.  Returns false if the row is somebody else's.
+ */
+extern bool place_lock(Placer *placer, Attached *attached, const char *external_id,
+					   Placement *placement);
+/*
+ * Compare a present row with a record that isn't deleted, field by field (in
+ * the order of attached->columns): different are those that both have, missing
+ * those that the row alone has.  Fields that are withheld are neither.
+ */
+extern void place_compare(Placement *placement, bool *different, bool *missing);
+/* Write the record into the row, if that makes a difference. */
+extern PlaceOutcome place_write(Placer *placer, Placement *placement);
+/* Note that the row has seen the record as it is. */
+extern void place_remember(Placer *placer, Placement *placement);
+/* Send the row's own fields (all if wanted is NULL) to the hub. */
+extern void place_send(Placer *placer, Placement *placement, AttachedRow row,
+					   const bool *wanted, int64 base, Answer *answer);
+
+#endif							/* SYNCEXT_PLACE_H */

@@ -1,0 +1,43 @@
+/*
+ * value.h
+ *	  Column values as JSON, the same whatever a session's settings are.
+ */
+#ifndef SYNCEXT_VALUE_H
+#define SYNCEXT_VALUE_H
+
+#include "utils/jsonb.h"
+
+/* Names in text are qualified, but for the server's own. */
+#define VALUE_SEARCH_PATH	"pg_catalog, pg_temp"
+
+/* How values of a type become JSON; made once and kept with the relation. */
+typedef struct ValueType ValueType;
+
+/*
+ * The settings that some types' text depends on, fixed as long as a row is
+ * converted.  Begin costs nothing: the first value that needs them sets them.
+ */
+typedef struct ValueSettings
+{
+	int			nest_level;		/* 0: the session's own are in force */
+} ValueSettings;
+
+extern void value_settings_begin(ValueSettings *settings);
+extern void value_settings_fix(ValueSettings *settings);
+extern void value_settings_end(ValueSettings *settings);
+
+/* Make a ValueType in the current memory context. */
+extern ValueType *value_type(Oid type, int32 typmod);
+
+/* The result may point into the value. */
+extern void value_to_json(ValueType *type, ValueSettings *settings,
+						  Datum value, bool isnull, JsonbValue *json);
+extern char *value_to_text(ValueType *type, ValueSettings *settings, Datum value);
+
+extern Datum value_copy(const ValueType *type, Datum value);
+
+/* Are two values the same to the hub, though their bytes may differ? */
+extern bool value_equal(ValueType *type, ValueSettings *settings,
+						Datum a, bool a_isnull, Datum b, bool b_isnull);
+
+#endif							/* SYNCEXT_VALUE_H */

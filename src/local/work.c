@@ -1,0 +1,229 @@
+/*
+ * work.c
+ *	  Working through records of attached relations.
+ *
+ * Called by deliver and load.  A subtransaction for each record costs as much
+ * as placing it, so a run of records goes in one; where it fails, its records
+ * go one by one, and those that fail once more when others have gone in (a
+ * parent that came later, a unique value that was freed).
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "local/work.h"
+#include "settings.h"
+
+/* How often records that failed are tried in one call, while others succeed. */
+#define MAX_ROUNDS	3
+
+typedef struct Work
+{
+	Placer		placer;
+	WorkFunction function;
+	void	   *arg;
+	MemoryContext context;		/* of one item */
+} Work;
+
+static Attached *
+get_attached(Oid relation)
+{
+	Attached   *attached = attached_get(relation);
+
+	if (attached == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("relation with OID %u is not attached any more", relation)));
+	return attached;
+}
+
+/* ---------- one subtransaction ---------- */
+
+/* Work through items whose relations have one owner. */
+static void
+work_run(Work *work, WorkItem *items, int n)
+{
+	Placer	   *placer = &work->placer;
+	MemoryContext old = CurrentMemoryContext;
+
+	SPI_connect();
+	MemoryContextSwitchTo(work->context);
+	placer->canonical = canonical_open(false);
+	placer->replica = replica_open(true);
+	placer->conflicts = conflict_log_open(false);
+	placer->call = NULL;
+	placer->context = work->context;
+	MemoryContextSwitchTo(old);
+
+	writer_enter(&placer->writer, get_attached(items[0].relation));
+	for (int i = 0; i < n; i++)
+	{
+		MemoryContext item_context = AllocSetContextCreate(work->context, "syncext work item",
+														   ALLOCSET_DEFAULT_SIZES);
+
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextSwitchTo(item_context);
+		items[i].busy = false;
+		items[i].error = NULL;
+		items[i].outcome = work->function(placer, get_attached(items[i].relation), &items[i],
+										  work->arg);
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(item_context);
+	}
+	if (placer->call != NULL)
+		apply_end(placer->call);
+	writer_leave(&placer->writer);
+
+	conflict_log_close(placer->conflicts);
+	replica_close(placer->replica);
+	canonical_close(placer->canonical);
+	SPI_finish();
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(work->context);
+}
+
+/* Is the error about one record, and not about the server or the caller? */
+static bool
+is_about_record(const ErrorData *error)
+{
+	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
+	{
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_SYSTEM_ERROR:
+			return false;
+	}
+	return error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE || !IsolationUsesXactSnapshot();
+}
+
+/* Did somebody just have the row, or another that is needed, in use? */
+static bool
+is_busy(const ErrorData *error)
+{
+	switch (error->sqlerrcode)
+	{
+		case ERRCODE_LOCK_NOT_AVAILABLE:
+		case ERRCODE_T_R_DEADLOCK_DETECTED:
+		case ERRCODE_T_R_SERIALIZATION_FAILURE:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* SQLSTATE, message and constraint; DETAIL shows values, and is left out. */
+static char *
+describe_error(const ErrorData *error)
+{
+	const char *message = error->message != NULL ? error->message : "unknown error";
+
+	if (error->constraint_name != NULL && strstr(message, error->constraint_name) == NULL)
+		return psprintf("%s: %s (constraint \"%s\")", unpack_sql_state(error->sqlerrcode),
+						message, error->constraint_name);
+	return psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), message);
+}
+
+/*
+ * Work through the items in a subtransaction.  Returns false if that failed:
+ * then nothing was changed, and a single item has its error.
+ */
+static bool
+try_run(Work *work, WorkItem *items, int n)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool done = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		work_run(work, items, n);
+		ReleaseCurrentSubTransaction();
+		done = true;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		MemoryContextReset(work->context);
+		if (!is_about_record(error))
+			ReThrowError(error);
+		if (n == 1)
+		{
+			items[0].busy = is_busy(error);
+			items[0].error = describe_error(error);
+			/* it has waited long enough, and who waits for us did, too */
+			if (items[0].busy)
+				work->placer.writer.patience = 0;
+		}
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return done;
+}
+
+/* ---------- all of them ---------- */
+
+/* How many items from the first on have relations of the same owner. */
+static int
+run_length(WorkItem *items, int n)
+{
+	Oid			owner = get_attached(items[0].relation)->owner;
+	int			length = 1;
+
+	while (length < n && get_attached(items[length].relation)->owner == owner)
+		length++;
+	return length;
+}
+
+/* Try again, one by one, what has failed.  Returns whether any went well now. */
+static bool
+retry_failed(Work *work, WorkItem *items, int n)
+{
+	bool		any = false;
+
+	for (int i = 0; i < n; i++)
+		if (items[i].error != NULL && !items[i].busy)
+			any |= try_run(work, &items[i], 1);
+	return any;
+}
+
+void
+work_through(const Registry *registry, WorkItem *items, int n, WorkFunction function, void *arg)
+{
+	Work		work = {.function = function, .arg = arg};
+	bool		any = false;
+	int			length;
+
+	work.placer.registry = registry;
+	work.placer.writer.patience = setting_lock_timeout;
+	work.context = AllocSetContextCreate(CurrentMemoryContext, "syncext work",
+										 ALLOCSET_DEFAULT_SIZES);
+	for (int first = 0; first < n; first += length)
+	{
+		length = run_length(&items[first], n - first);
+		if (length > 1 && try_run(&work, &items[first], length))
+		{
+			any = true;
+			continue;
+		}
+		for (int i = first; i < first + length; i++)
+			any |= try_run(&work, &items[i], 1);
+	}
+	for (int round = 1; any && round < MAX_ROUNDS; round++)
+		any = retry_failed(&work, items, n);
+	MemoryContextDelete(work.context);
+}

@@ -1,0 +1,33 @@
+/*
+ * work.h
+ *	  Working through records of attached relations: all in one
+ *	  subtransaction, or one by one where that fails.
+ */
+#ifndef SYNCEXT_WORK_H
+#define SYNCEXT_WORK_H
+
+#include "local/place.h"
+
+typedef struct WorkItem
+{
+	Oid			relation;		/* attached */
+	const char *external_id;
+	bool		correction;		/* to be written whatever row version was seen */
+
+	/* what came of it */
+	int			outcome;		/* what the WorkFunction returned */
+	bool		busy;			/* somebody holds the row: not now */
+	char	   *error;			/* why it failed, or NULL */
+} WorkItem;
+
+/* Returns an outcome of its own making; sets item->busy, or raises. */
+typedef int (*WorkFunction) (Placer *placer, Attached *attached, WorkItem *item, void *arg);
+
+/*
+ * Do the work for all items.  An item that fails has error set and has changed
+ * nothing; what concerns more than one item (a cancel, no space) is raised.
+ */
+extern void work_through(const Registry *registry, WorkItem *items, int n,
+						 WorkFunction function, void *arg);
+
+#endif							/* SYNCEXT_WORK_H */

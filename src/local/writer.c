@@ -1,0 +1,490 @@
+/*
+ * writer.c
+ *	  Reading, locking and writing rows of attached relations, as their owner.
+ *
+ * Called by delivery and load, and by capture where a row has to be read again.
+ * Statements go through SPI, so that the relation's own triggers, defaults and
+ * constraints hold; plans are kept with the Attached, a plan for each set of
+ * columns that was ever written.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_operator.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#include "local/writer.h"
+
+typedef enum StatementKind
+{
+	STATEMENT_READ,
+	STATEMENT_LOCK,				/* passes by rows that others hold */
+	STATEMENT_LOCK_WAIT,
+	STATEMENT_INSERT,
+	STATEMENT_UPDATE,
+	STATEMENT_DELETE
+} StatementKind;
+
+/* A prepared statement of an Attached, gone with its memory. */
+typedef struct Statement
+{
+	StatementKind kind;
+	Bitmapset  *columns;		/* that it writes */
+	SPIPlanPtr	plan;
+	MemoryContextCallback callback;
+} Statement;
+
+/* Column sets are few; who sends ever new ones gets plans made anew. */
+#define MAX_STATEMENTS	64
+
+/* ---------- acting as the owner ---------- */
+
+static void
+set_for_section(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+							 true, 0, false);
+}
+
+/*
+ * Set when deferrable constraints are checked.  Going to immediate fires what
+ * waits, as the current user.
+ */
+static void
+set_constraints(bool deferred)
+{
+	ConstraintsSetStmt *stmt = makeNode(ConstraintsSetStmt);
+
+	stmt->deferred = deferred;
+	AfterTriggerSetState(stmt);
+}
+
+/* Let what the caller has deferred run now, as the caller, and fail its call. */
+void
+writer_fire_deferred(void)
+{
+	set_constraints(false);
+}
+
+static void
+set_lock_timeout(Writer *writer)
+{
+	char		timeout[16];
+
+	snprintf(timeout, sizeof(timeout), "%d", Max(writer->patience, 1));
+	set_for_section("lock_timeout", timeout);
+}
+
+static void
+begin_section(Writer *writer, const Attached *attached, int security)
+{
+	GetUserIdAndSecContext(&writer->user, &writer->security);
+	writer->nest_level = NewGUCNestLevel();
+	SetUserIdAndSecContext(attached->owner, writer->security | security |
+						   SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	set_for_section("search_path", VALUE_SEARCH_PATH);
+}
+
+static void
+end_section(Writer *writer)
+{
+	AtEOXact_GUC(false, writer->nest_level);
+	SetUserIdAndSecContext(writer->user, writer->security);
+}
+
+/*
+ * Triggers and defaults of the relation run as its owner, so they can do what
+ * the owner may and no more.  What they leave behind must not run as the
+ * caller later: deferred triggers are fired before the section ends, and an
+ * owner who can't act as the caller anyway is kept from anything that outlives
+ * the section, such as a cursor WITH HOLD; that forbids deferring, too.
+ */
+void
+writer_enter(Writer *writer, const Attached *attached)
+{
+	bool		restricted = !superuser_arg(attached->owner) &&
+		!is_member_of_role(attached->owner, GetUserId());
+
+	/* the caller's own deferred triggers must not run as the owner */
+	set_constraints(false);
+	if (!restricted)
+		set_constraints(true);
+	begin_section(writer, attached, restricted ? SECURITY_RESTRICTED_OPERATION : 0);
+	set_lock_timeout(writer);
+}
+
+void
+writer_leave(Writer *writer)
+{
+	set_for_section("syncext.inbound", "");
+	set_constraints(false);
+	end_section(writer);
+}
+
+/* The same for who only reads, in the middle of somebody's statement. */
+void
+writer_enter_reading(Writer *writer, const Attached *attached)
+{
+	begin_section(writer, attached, SECURITY_RESTRICTED_OPERATION);
+}
+
+void
+writer_leave_reading(Writer *writer)
+{
+	end_section(writer);
+}
+
+void
+writer_set_inbound(const Attached *attached, const char *external_id)
+{
+	set_for_section("syncext.inbound",
+					psprintf("%u:%s", attached->binding->relation, external_id));
+}
+
+/* ---------- statements ---------- */
+
+static void
+free_statement(void *arg)
+{
+	Statement  *statement = arg;
+
+	if (statement->plan != NULL)
+		SPI_freeplan(statement->plan);
+	statement->plan = NULL;
+}
+
+/* The columns that statements return: the key and what delivery looks at. */
+static void
+append_returned(StringInfo sql, const Attached *attached)
+{
+	for (int i = 0; i < attached->nkeys; i++)
+		appendStringInfo(sql, "%st.%s", i > 0 ? ", " : "", quote_identifier(attached->keys[i].name));
+	for (int i = 0; i < attached->ncolumns; i++)
+		appendStringInfo(sql, ", t.%s", quote_identifier(attached->columns[i].name));
+	if (attached->version != NULL)
+		appendStringInfo(sql, ", t.%s", quote_identifier(attached->version->name));
+	if (attached->updated != NULL)
+		appendStringInfo(sql, ", t.%s", quote_identifier(attached->updated->name));
+}
+
+/* "WHERE key = $1 AND …"; operators are named in full, as search_path is short. */
+static void
+append_where(StringInfo sql, const Attached *attached)
+{
+	for (int i = 0; i < attached->nkeys; i++)
+	{
+		TypeCacheEntry *type = lookup_type_cache(attached->keys[i].type, TYPECACHE_EQ_OPR);
+		HeapTuple	tuple;
+		Form_pg_operator operator;
+
+		if (!OidIsValid(type->eq_opr))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_FUNCTION),
+					 errmsg("key column \"%s\" of relation %s is of type %s, which has no equality operator",
+							attached->keys[i].name, attached->name,
+							format_type_be(attached->keys[i].type))));
+		tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(type->eq_opr));
+		if (!HeapTupleIsValid(tuple))
+			elog(ERROR, "cache lookup failed for operator %u", type->eq_opr);
+		operator = (Form_pg_operator) GETSTRUCT(tuple);
+		appendStringInfo(sql, " %s t.%s OPERATOR(%s.%s) $%d", i == 0 ? "WHERE" : "AND",
+						 quote_identifier(attached->keys[i].name),
+						 quote_identifier(get_namespace_name(operator->oprnamespace)),
+						 NameStr(operator->oprname), i + 1);
+		ReleaseSysCache(tuple);
+	}
+}
+
+static void
+append_select(StringInfo sql, const Attached *attached, StatementKind kind)
+{
+	appendStringInfoString(sql, "SELECT ");
+	append_returned(sql, attached);
+	appendStringInfo(sql, " FROM %s%s AS t", attached_only(attached), attached->name);
+	append_where(sql, attached);
+	/* a view or foreign table has no rows of its own to lock */
+	if (attached->relkind != RELKIND_RELATION && attached->relkind != RELKIND_PARTITIONED_TABLE)
+		return;
+	if (kind != STATEMENT_READ)
+		appendStringInfo(sql, " FOR NO KEY UPDATE OF t%s",
+						 kind == STATEMENT_LOCK ? " SKIP LOCKED" : "");
+}
+
+static void
+append_insert(StringInfo sql, const Attached *attached, char **names, int n)
+{
+	appendStringInfo(sql, "INSERT INTO %s AS t (", attached->name);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(sql, "%s%s", i > 0 ? ", " : "", quote_identifier(names[i]));
+	/* a key may be an identity column */
+	appendStringInfoString(sql, ") OVERRIDING SYSTEM VALUE VALUES (");
+	for (int i = 0; i < n; i++)
+		appendStringInfo(sql, "%s$%d", i > 0 ? ", " : "", i + 1);
+	appendStringInfoString(sql, ") RETURNING ");
+	append_returned(sql, attached);
+}
+
+static void
+append_update(StringInfo sql, const Attached *attached, char **names, int n)
+{
+	appendStringInfo(sql, "UPDATE %s%s AS t SET ", attached_only(attached), attached->name);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(sql, "%s%s = $%d", i > 0 ? ", " : "", quote_identifier(names[i]),
+						 attached->nkeys + i + 1);
+	append_where(sql, attached);
+	appendStringInfoString(sql, " RETURNING ");
+	append_returned(sql, attached);
+}
+
+/* Prepare a statement; its parameters are the key, if it looks for one, then the columns. */
+static SPIPlanPtr
+prepare_statement(const Attached *attached, StatementKind kind, Bitmapset *columns)
+{
+	StringInfoData sql;
+	int			n = bms_num_members(columns);
+	char	  **names = palloc(sizeof(char *) * (n + 1));
+	Oid		   *types = palloc(sizeof(Oid) * (attached->nkeys + n));
+	int			ntypes = 0;
+	int			attnum = -1;
+	SPIPlanPtr	plan;
+
+	if (kind != STATEMENT_INSERT)
+		for (int i = 0; i < attached->nkeys; i++)
+			types[ntypes++] = attached->keys[i].type;
+	for (int i = 0; (attnum = bms_next_member(columns, attnum)) >= 0; i++)
+	{
+		names[i] = get_attname(attached->relid, attnum, false);
+		types[ntypes++] = get_atttype(attached->relid, attnum);
+	}
+	initStringInfo(&sql);
+	switch (kind)
+	{
+		case STATEMENT_READ:
+		case STATEMENT_LOCK:
+		case STATEMENT_LOCK_WAIT:
+			append_select(&sql, attached, kind);
+			break;
+		case STATEMENT_INSERT:
+			append_insert(&sql, attached, names, n);
+			break;
+		case STATEMENT_UPDATE:
+			append_update(&sql, attached, names, n);
+			break;
+		case STATEMENT_DELETE:
+			appendStringInfo(&sql, "DELETE FROM %s%s AS t", attached_only(attached), attached->name);
+			append_where(&sql, attached);
+			break;
+	}
+	plan = SPI_prepare(sql.data, ntypes, types);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	return plan;
+}
+
+static SPIPlanPtr
+get_plan(Attached *attached, StatementKind kind, Bitmapset *columns)
+{
+	Statement  *statement;
+	MemoryContext old;
+	SPIPlanPtr	plan;
+	ListCell   *lc;
+
+	foreach(lc, attached->statements)
+	{
+		statement = lfirst(lc);
+		if (statement->kind == kind && bms_equal(statement->columns, columns))
+			return statement->plan;
+	}
+	plan = prepare_statement(attached, kind, columns);
+	if (list_length(attached->statements) >= MAX_STATEMENTS)
+		return plan;			/* gone with the SPI connection */
+	if (SPI_keepplan(plan) != 0)
+		elog(ERROR, "SPI_keepplan failed");
+	old = MemoryContextSwitchTo(attached->context);
+	statement = palloc0(sizeof(Statement));
+	statement->kind = kind;
+	statement->columns = bms_copy(columns);
+	statement->plan = plan;
+	statement->callback.func = free_statement;
+	statement->callback.arg = statement;
+	MemoryContextRegisterResetCallback(attached->context, &statement->callback);
+	attached->statements = lappend(attached->statements, statement);
+	MemoryContextSwitchTo(old);
+	return plan;
+}
+
+/* ---------- running them ---------- */
+
+static void
+copy_returned(const AttachedColumn *column, int position, AttachedRow *row)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+									  position, &isnull);
+
+	row->isnull[column->attnum - 1] = isnull;
+	if (!isnull)
+		row->values[column->attnum - 1] = value_copy(column->value, value);
+}
+
+/* Take over what append_returned named. */
+static void
+take_row(const Attached *attached, AttachedRow *row)
+{
+	int			position = 0;
+
+	*row = attached_row_make(attached);
+	for (int i = 0; i < attached->nkeys; i++)
+		copy_returned(&attached->keys[i], ++position, row);
+	for (int i = 0; i < attached->ncolumns; i++)
+		copy_returned(&attached->columns[i], ++position, row);
+	if (attached->version != NULL)
+		copy_returned(attached->version, ++position, row);
+	if (attached->updated != NULL)
+		copy_returned(attached->updated, ++position, row);
+}
+
+/* Run a statement; returns how many rows it met.  The row may be NULL. */
+static uint64
+run(Attached *attached, StatementKind kind, AttachedRow key, AttachedRow values,
+	Bitmapset *columns, AttachedRow *row)
+{
+	SPIPlanPtr	plan = get_plan(attached, kind, columns);
+	int			n = attached->nkeys + bms_num_members(columns);
+	Datum	   *params = palloc(sizeof(Datum) * n);
+	char	   *nulls = palloc(n + 1);
+	int			nparams = 0;
+	int			attnum = -1;
+	int			result;
+	uint64		processed;
+
+	if (kind != STATEMENT_INSERT)
+		for (int i = 0; i < attached->nkeys; i++)
+		{
+			nulls[nparams] = ' ';
+			params[nparams++] = key.values[attached->keys[i].attnum - 1];
+		}
+	while ((attnum = bms_next_member(columns, attnum)) >= 0)
+	{
+		nulls[nparams] = values.isnull[attnum - 1] ? 'n' : ' ';
+		params[nparams++] = values.values[attnum - 1];
+	}
+	result = SPI_execute_plan(plan, params, nulls, false, 0);
+	if (result < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
+	processed = SPI_processed;
+	if (processed > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_CARDINALITY_VIOLATION),
+				 errmsg("relation %s has several rows with the same key", attached->name)));
+	if (processed == 1 && row != NULL && SPI_tuptable != NULL)
+		take_row(attached, row);
+	SPI_freetuptable(SPI_tuptable);
+	return processed;
+}
+
+bool
+writer_read(Attached *attached, AttachedRow key, AttachedRow *row)
+{
+	return run(attached, STATEMENT_READ, key, key, NULL, row) > 0;
+}
+
+/*
+ * Wait for whoever holds the row, no longer than the writer's patience lasts:
+ * rows that we locked already make others wait as long.
+ */
+static WriterLock
+wait_for_lock(Writer *writer, Attached *attached, AttachedRow key, AttachedRow *row)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile WriterLock result = WRITER_BUSY;
+	instr_time	begin;
+	instr_time	waited;
+
+	set_lock_timeout(writer);
+	INSTR_TIME_SET_CURRENT(begin);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		result = run(attached, STATEMENT_LOCK_WAIT, key, key, NULL, row) > 0 ?
+			WRITER_LOCKED : WRITER_ABSENT;
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		int			code = geterrcode();
+
+		if (code != ERRCODE_LOCK_NOT_AVAILABLE && code != ERRCODE_T_R_DEADLOCK_DETECTED)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	INSTR_TIME_SET_CURRENT(waited);
+	INSTR_TIME_SUBTRACT(waited, begin);
+	writer->patience -= (int) INSTR_TIME_GET_MILLISEC(waited);
+	return result;
+}
+
+WriterLock
+writer_lock(Writer *writer, Attached *attached, AttachedRow key, AttachedRow *row)
+{
+	if (run(attached, STATEMENT_LOCK, key, key, NULL, row) > 0)
+		return WRITER_LOCKED;
+	if (!writer_read(attached, key, row))
+		return WRITER_ABSENT;
+	if (writer->patience <= 0)
+		return WRITER_BUSY;
+	return wait_for_lock(writer, attached, key, row);
+}
+
+/* A row that was written is there afterwards, unless a trigger or rule kept it out. */
+static void
+check_written(const Attached *attached, uint64 processed)
+{
+	if (processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+				 errmsg("a trigger or rule of relation %s let nothing be written", attached->name)));
+}
+
+void
+writer_insert(Attached *attached, AttachedRow values, Bitmapset *columns, AttachedRow *stored)
+{
+	check_written(attached, run(attached, STATEMENT_INSERT, values, values, columns, stored));
+	if (attached->has_triggers && !writer_read(attached, *stored, stored))
+		check_written(attached, 0);
+}
+
+void
+writer_update(Attached *attached, AttachedRow key, AttachedRow values, Bitmapset *columns,
+			  AttachedRow *stored)
+{
+	check_written(attached, run(attached, STATEMENT_UPDATE, key, values, columns, stored));
+	/* AFTER triggers may have changed the row once more */
+	if (attached->has_triggers && !writer_read(attached, key, stored))
+		check_written(attached, 0);
+}
+
+void
+writer_delete(Attached *attached, AttachedRow key)
+{
+	check_written(attached, run(attached, STATEMENT_DELETE, key, key, NULL, NULL));
+}

@@ -1,0 +1,53 @@
+/*
+ * writer.h
+ *	  Reading, locking and writing rows of attached relations, as their owner.
+ */
+#ifndef SYNCEXT_WRITER_H
+#define SYNCEXT_WRITER_H
+
+#include "nodes/bitmapset.h"
+
+#include "local/attached.h"
+
+typedef struct Writer
+{
+	int			patience;		/* ms to wait for locks of others, in all */
+	Oid			user;			/* who called, while the owner acts */
+	int			security;
+	int			nest_level;
+} Writer;
+
+typedef enum WriterLock
+{
+	WRITER_ABSENT,				/* there is no such row */
+	WRITER_LOCKED,				/* it is locked, and read */
+	WRITER_BUSY					/* somebody else holds it */
+} WriterLock;
+
+/* Before the first enter of a call: the caller's deferred constraints. */
+extern void writer_fire_deferred(void);
+
+/*
+ * Between enter and leave statements run as the relation's owner, with
+ * search_path pg_catalog.  Needs an SPI connection.  An error leaves by itself.
+ */
+extern void writer_enter(Writer *writer, const Attached *attached);
+extern void writer_leave(Writer *writer);
+extern void writer_enter_reading(Writer *writer, const Attached *attached);
+extern void writer_leave_reading(Writer *writer);
+
+/* Let the edit of this row, and of no other, go uncaptured from here on. */
+extern void writer_set_inbound(const Attached *attached, const char *external_id);
+
+/* Rows come back in the current memory context, with the key and the fields. */
+extern bool writer_read(Attached *attached, AttachedRow key, AttachedRow *row);
+extern WriterLock writer_lock(Writer *writer, Attached *attached, AttachedRow key,
+							  AttachedRow *row);
+/* columns: attribute numbers.  The row comes back as it was stored. */
+extern void writer_insert(Attached *attached, AttachedRow values, Bitmapset *columns,
+						  AttachedRow *stored);
+extern void writer_update(Attached *attached, AttachedRow key, AttachedRow values,
+						  Bitmapset *columns, AttachedRow *stored);
+extern void writer_delete(Attached *attached, AttachedRow key);
+
+#endif							/* SYNCEXT_WRITER_H */

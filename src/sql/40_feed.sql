@@ -1,0 +1,205 @@
+-- The change feed: how far each target has got, and what it failed to take.
+
+CREATE TABLE syncext.tick (
+	id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	taken_at timestamptz NOT NULL,
+	snapshot pg_snapshot NOT NULL
+);
+COMMENT ON TABLE syncext.tick IS
+	'snapshots that the change feed is cut by; a window is what happened between two of them';
+COMMENT ON COLUMN syncext.tick.snapshot IS
+	'the transactions that had ended; the one that took the tick counts as going on';
+SELECT pg_catalog.pg_extension_config_dump('syncext.tick', '');
+SELECT pg_catalog.pg_extension_config_dump('syncext.tick_id_seq', '');
+
+CREATE TABLE syncext.cursor (
+	target          text COLLATE "C" NOT NULL
+	                REFERENCES syncext.source ON DELETE CASCADE ON UPDATE CASCADE,
+	slot            integer NOT NULL DEFAULT 0,
+	slots           integer NOT NULL DEFAULT 1,
+	lo              bigint NOT NULL,
+	hi              bigint,
+	at_xid          xid8 NOT NULL DEFAULT '0',
+	at_seq          bigint NOT NULL DEFAULT 0,
+	backfill_entity text COLLATE "C",
+	backfill_id     text COLLATE "C",
+	backfill_rest   text[] COLLATE "C",
+	batch           bigint NOT NULL DEFAULT 0,
+	lease_until     timestamptz,
+	end_xid         xid8 NOT NULL DEFAULT '0',
+	end_seq         bigint NOT NULL DEFAULT 0,
+	end_backfill_id text COLLATE "C",
+	batch_retries   integer NOT NULL DEFAULT 0,
+	moved_at        timestamptz NOT NULL DEFAULT now(),
+	PRIMARY KEY (target, slot)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE syncext.cursor IS 'how far each target has got in the change feed';
+COMMENT ON COLUMN syncext.cursor.lo IS 'the tick up to which everything was acknowledged, or handed to syncext.pending';
+COMMENT ON COLUMN syncext.cursor.hi IS 'the tick at which the window under way ends; null: none is';
+COMMENT ON COLUMN syncext.cursor.at_xid IS 'the last row of the change log that was acknowledged in the window, with at_seq';
+COMMENT ON COLUMN syncext.cursor.backfill_entity IS 'the entity whose golden records are being walked; null: no backfill';
+COMMENT ON COLUMN syncext.cursor.backfill_id IS 'the last record of it that was acknowledged';
+COMMENT ON COLUMN syncext.cursor.backfill_rest IS 'the entities that are to be walked after it';
+COMMENT ON COLUMN syncext.cursor.batch IS 'the number of the last batch';
+COMMENT ON COLUMN syncext.cursor.lease_until IS 'until when that batch comes again; null: it was acknowledged';
+COMMENT ON COLUMN syncext.cursor.end_xid IS 'where the batch ends in the window, with end_seq';
+COMMENT ON COLUMN syncext.cursor.end_backfill_id IS 'where the batch ends in the backfill; null: it has none of it';
+COMMENT ON COLUMN syncext.cursor.batch_retries IS 'how many rows of syncext.pending are in the batch';
+COMMENT ON COLUMN syncext.cursor.moved_at IS 'when the target last acknowledged a batch';
+SELECT pg_catalog.pg_extension_config_dump('syncext.cursor', '');
+
+CREATE TABLE syncext.pending (
+	target       text COLLATE "C" NOT NULL
+	             REFERENCES syncext.source ON DELETE CASCADE ON UPDATE CASCADE,
+	entity       text COLLATE "C" NOT NULL,
+	external_id  text COLLATE "C" NOT NULL,
+	row_version  bigint NOT NULL,
+	correction   boolean NOT NULL,
+	attempts     integer NOT NULL,
+	since        timestamptz NOT NULL,
+	next_attempt timestamptz,
+	batch        bigint,
+	error        text,
+	PRIMARY KEY (target, entity, external_id)
+) WITH (fillfactor = 80);
+COMMENT ON TABLE syncext.pending IS 'deliveries that failed: retries and dead letters';
+COMMENT ON COLUMN syncext.pending.row_version IS 'the newest row version that the target is known to lack';
+COMMENT ON COLUMN syncext.pending.correction IS 'the target''s own change lost: it has to hear the truth';
+COMMENT ON COLUMN syncext.pending.attempts IS 'how often the target failed';
+COMMENT ON COLUMN syncext.pending.next_attempt IS 'null: a dead letter; sync_redrive brings it back, and so does a newer row version';
+COMMENT ON COLUMN syncext.pending.batch IS 'the batch that it was last put into';
+CREATE INDEX pending_due ON syncext.pending (target, next_attempt);
+SELECT pg_catalog.pg_extension_config_dump('syncext.pending', '');
+
+-- What sources call.
+
+CREATE FUNCTION sync_pull(source text, max_records integer DEFAULT 500)
+	RETURNS TABLE (batch bigint, entity text, external_id text, version bigint, row_version bigint,
+	               deleted boolean, fields jsonb, last_source text, correction boolean, attempt integer)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 500 AS 'MODULE_PATHNAME', 'sync_pull';
+COMMENT ON FUNCTION sync_pull(text, integer) IS
+	'the next batch of changed records for a source, parents first; the same one again until it is acknowledged or its lease ends';
+
+CREATE FUNCTION sync_ack(source text, batch bigint, failed jsonb DEFAULT '[]') RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_ack';
+COMMENT ON FUNCTION sync_ack(text, bigint, jsonb) IS
+	'the batch was taken, but for failed: [{"entity", "externalId", "error", "busy"}], which come again later';
+
+-- Set-up and repair, for the extension's owner and whom it grants these to.
+
+CREATE FUNCTION syncext.cursor_start(source text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_cursor_start';
+COMMENT ON FUNCTION syncext.cursor_start(text) IS
+	'let a source start in the feed, or anew: all golden records of its entities, and what changes from now on';
+REVOKE ALL ON FUNCTION syncext.cursor_start(text) FROM PUBLIC;
+
+CREATE FUNCTION syncext.cursor_subscribe(source text, entities text[]) RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_cursor_subscribe';
+COMMENT ON FUNCTION syncext.cursor_subscribe(text, text[]) IS
+	'let a source have the golden records of entities that it is about to subscribe to';
+REVOKE ALL ON FUNCTION syncext.cursor_subscribe(text, text[]) FROM PUBLIC;
+
+CREATE FUNCTION syncext.cursor_drop(source text) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+	DELETE FROM syncext.cursor WHERE target = $1;
+	DELETE FROM syncext.pending WHERE target = $1;
+$$;
+COMMENT ON FUNCTION syncext.cursor_drop(text) IS 'forget how far a source has got in the feed';
+REVOKE ALL ON FUNCTION syncext.cursor_drop(text) FROM PUBLIC;
+
+CREATE FUNCTION sync_subscribe(source text, entities text[]) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT syncext.cursor_subscribe($1, $2);
+	DELETE FROM syncext.pending WHERE target = $1 AND entity <> ALL ($2);
+	UPDATE syncext.source SET entities = $2 WHERE name = $1;
+$$;
+COMMENT ON FUNCTION sync_subscribe(text, text[]) IS
+	'which entities a source gets (null: every); of those that are new to it, it gets all records';
+REVOKE ALL ON FUNCTION sync_subscribe(text, text[]) FROM PUBLIC;
+
+CREATE FUNCTION sync_redrive(source text, entity text DEFAULT NULL, external_id text DEFAULT NULL) RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_redrive';
+COMMENT ON FUNCTION sync_redrive(text, text, text) IS
+	'try a source''s dead letters and retries again now, as if they had never failed; how many';
+REVOKE ALL ON FUNCTION sync_redrive(text, text, text) FROM PUBLIC;
+
+CREATE FUNCTION sync_discard(source text, entity text DEFAULT NULL, external_id text DEFAULT NULL) RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_discard';
+COMMENT ON FUNCTION sync_discard(text, text, text) IS
+	'give up a source''s dead letters and retries, until the records change again; how many. The change log keeps a note';
+REVOKE ALL ON FUNCTION sync_discard(text, text, text) FROM PUBLIC;
+
+-- Target by target, what is on its way.  It walks the change log from each
+-- cursor on, and the golden records where a backfill is under way.
+CREATE VIEW syncext.outbound_change AS
+	WITH
+	-- each cursor with its window, and the batch that is out
+	feed AS (
+		SELECT c.*, s.entities, lo.snapshot AS lo_snapshot, hi.snapshot AS hi_snapshot,
+		       coalesce(c.lease_until > pg_catalog.clock_timestamp(), false) AS leased
+		FROM syncext.cursor c
+		JOIN syncext.source s ON s.name = c.target
+		JOIN syncext.tick lo ON lo.id = c.lo
+		LEFT JOIN syncext.tick hi ON hi.id = c.hi
+	),
+	-- the log rows that each target is due, in the window or behind it
+	due AS (
+		SELECT f.target, l.entity, l.external_id, l.recorded_at, l.row_version,
+		       w.in_window AND (l.xid, l.seq) <= (f.at_xid, f.at_seq) AS served,
+		       w.in_window AND f.leased AND (l.xid, l.seq) <= (f.end_xid, f.end_seq) AS leased,
+		       NOT w.in_window AS later
+		FROM feed f
+		JOIN (SELECT xid, seq, recorded_at, entity, external_id, source, row_version, told FROM syncext.change_log_0
+		      UNION ALL SELECT xid, seq, recorded_at, entity, external_id, source, row_version, told FROM syncext.change_log_1
+		      UNION ALL SELECT xid, seq, recorded_at, entity, external_id, source, row_version, told FROM syncext.change_log_2
+		      UNION ALL SELECT xid, seq, recorded_at, entity, external_id, source, row_version, told FROM syncext.change_log_3) l
+			ON l.xid >= pg_catalog.pg_snapshot_xmin(f.lo_snapshot)
+			AND NOT pg_catalog.pg_visible_in_snapshot(l.xid, f.lo_snapshot)
+			AND CASE l.told WHEN 'a' THEN true WHEN 'o' THEN l.source <> f.target
+			                WHEN 'r' THEN l.source = f.target ELSE false END
+			AND (f.entities IS NULL OR l.entity = ANY (f.entities))
+		CROSS JOIN LATERAL (SELECT coalesce(pg_catalog.pg_visible_in_snapshot(l.xid, f.hi_snapshot), false)) AS w(in_window)
+	),
+	-- a record stands once in a window: what was served of it there is done
+	record AS (
+		SELECT target, entity, external_id, bool_or(leased) AND NOT bool_or(served) AS delivering,
+		       min(recorded_at) FILTER (WHERE later OR NOT served) AS since, max(row_version) AS row_version
+		FROM due
+		GROUP BY target, entity, external_id
+		HAVING bool_or(later) OR NOT bool_or(served)
+	),
+	backfill AS (
+		SELECT f.target, r.entity, r.external_id,
+		       f.leased AND r.entity = f.backfill_entity AND r.external_id <= f.end_backfill_id AS delivering,
+		       r.row_version
+		FROM feed f
+		JOIN syncext.canonical r ON (f.entities IS NULL OR r.entity = ANY (f.entities))
+			AND (r.entity = ANY (f.backfill_rest)
+			     OR r.entity = f.backfill_entity AND (f.backfill_id IS NULL OR r.external_id > f.backfill_id))
+		WHERE f.backfill_entity IS NOT NULL
+	),
+	waiting AS (
+		SELECT target, entity, external_id, bool_or(delivering) AS delivering, min(since) AS since, max(row_version) AS row_version
+		FROM (SELECT target, entity, external_id, delivering, since, row_version FROM record
+		      UNION ALL SELECT target, entity, external_id, coalesce(delivering, false), NULL, row_version FROM backfill) both_ways
+		GROUP BY target, entity, external_id
+	)
+	SELECT coalesce(p.target, w.target) AS target, coalesce(p.entity, w.entity) AS entity,
+	       coalesce(p.external_id, w.external_id) AS external_id,
+	       CASE WHEN p.target IS NULL THEN CASE WHEN w.delivering THEN 'delivering' ELSE 'waiting' END
+	            WHEN f.leased AND p.batch = f.batch THEN 'delivering'
+	            WHEN p.next_attempt IS NULL THEN 'dead'
+	            ELSE 'retry' END AS state,
+	       coalesce(p.since, w.since) AS since, coalesce(p.attempts, 0) AS attempts, p.next_attempt, p.error,
+	       greatest(p.row_version, w.row_version) AS row_version,
+	       CASE WHEN p.target IS NOT NULL AND f.leased AND p.batch = f.batch OR p.target IS NULL AND w.delivering
+	            THEN f.batch END AS batch
+	FROM syncext.pending p
+	FULL JOIN waiting w ON w.target = p.target AND w.entity = p.entity AND w.external_id = p.external_id
+	LEFT JOIN feed f ON f.target = coalesce(p.target, w.target) AND f.slot = 0;
+COMMENT ON VIEW syncext.outbound_change IS
+	'target by target the records that wait, are being delivered, retry or are dead; it walks the change log from each cursor on';
+COMMENT ON COLUMN syncext.outbound_change.state IS
+	'waiting; delivering: in the batch that is out; retry: it failed and comes again at next_attempt; dead: it failed too often, see sync_redrive and sync_discard';
+COMMENT ON COLUMN syncext.outbound_change.since IS
+	'when the first change that the target lacks came in, or when the delivery first failed; null: a backfill';

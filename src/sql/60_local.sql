@@ -1,0 +1,73 @@
+-- Attached relations: tables of this database that hold a source's copy of an
+-- entity, watched by triggers and written to by delivery.
+
+CREATE TABLE syncext.binding (
+	relation       regclass PRIMARY KEY,
+	source         text COLLATE "C" NOT NULL REFERENCES syncext.source ON UPDATE CASCADE,
+	entity         text COLLATE "C" NOT NULL REFERENCES syncext.entity ON UPDATE CASCADE,
+	key            text[] COLLATE "C" NOT NULL CHECK (pg_catalog.cardinality(key) > 0),
+	columns        jsonb CHECK (pg_catalog.jsonb_typeof(columns) = 'object'),
+	capture        text NOT NULL CHECK (capture IN ('trigger', 'poll', 'none')),
+	direction      text NOT NULL CHECK (direction IN ('both', 'in', 'out')),
+	version_column text COLLATE "C",
+	updated_column text COLLATE "C",
+	attached_at    timestamptz NOT NULL DEFAULT now(),
+	UNIQUE (source, entity)
+);
+COMMENT ON TABLE syncext.binding IS 'attached relations; sync_attach and sync_detach write it';
+COMMENT ON COLUMN syncext.binding.key IS 'the columns that make the external id, in order';
+COMMENT ON COLUMN syncext.binding.columns IS 'field: column; null: every plain column under its own name';
+COMMENT ON COLUMN syncext.binding.direction IS 'in: its edits go to the hub; out: the hub''s records are written to it; both';
+COMMENT ON COLUMN syncext.binding.version_column IS 'the column in which the relation counts versions itself';
+COMMENT ON COLUMN syncext.binding.updated_column IS 'the column that says when a row was edited';
+SELECT pg_catalog.pg_extension_config_dump('syncext.binding', '');
+CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON syncext.binding
+	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
+ALTER TABLE syncext.binding ENABLE ALWAYS TRIGGER registry_changed;
+
+CREATE TABLE syncext.replica (
+	relation       regclass NOT NULL,
+	external_id    text COLLATE "C" NOT NULL,
+	row_version    bigint NOT NULL,
+	fields         jsonb,
+	held           jsonb,
+	adjusted       bigint,
+	PRIMARY KEY (relation, external_id)
+) WITH (fillfactor = 85);
+COMMENT ON TABLE syncext.replica IS 'for each row that was delivered to an attached relation: what its next edit is based on';
+COMMENT ON COLUMN syncext.replica.row_version IS 'the record''s row version, last delivered';
+COMMENT ON COLUMN syncext.replica.fields IS 'of a polled relation: the fields last seen';
+COMMENT ON COLUMN syncext.replica.held IS
+	'field: row version it was last delivered at, of the fields that a pending conflict keeps back';
+COMMENT ON COLUMN syncext.replica.adjusted IS
+	'the row version that came of it when the relation''s own triggers changed what was delivered';
+SELECT pg_catalog.pg_extension_config_dump('syncext.replica', '');
+
+CREATE FUNCTION syncext.capture() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'syncext_capture';
+COMMENT ON FUNCTION syncext.capture() IS
+	'trigger on attached tables: brings each edit to the hub as the binding''s source; sync_attach creates it';
+REVOKE ALL ON FUNCTION syncext.capture() FROM PUBLIC;
+
+CREATE FUNCTION sync_attach(relation regclass, source text, entity text DEFAULT 'record',
+		key text[] DEFAULT NULL, columns jsonb DEFAULT NULL, capture text DEFAULT 'trigger',
+		direction text DEFAULT 'both', version_column text DEFAULT NULL,
+		updated_column text DEFAULT NULL) RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_attach';
+COMMENT ON FUNCTION sync_attach(regclass, text, text, text[], jsonb, text, text, text, text) IS
+	'make a table a source''s copy of an entity: its edits go to the hub, the hub''s records to it';
+
+CREATE FUNCTION sync_detach(relation regclass) RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_detach';
+COMMENT ON FUNCTION sync_detach(regclass) IS
+	'undo sync_attach: the table keeps its rows, the hub its records';
+
+CREATE FUNCTION sync_deliver(source text, max_records integer DEFAULT 500) RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_deliver';
+COMMENT ON FUNCTION sync_deliver(text, integer) IS
+	'write what is due to the source into its attached tables; returns how many records they now hold';
+
+CREATE PROCEDURE sync_load(relation regclass, winner text DEFAULT 'ladder', INOUT result jsonb DEFAULT NULL)
+	LANGUAGE c AS 'MODULE_PATHNAME', 'sync_load';
+COMMENT ON PROCEDURE sync_load(regclass, text, jsonb) IS
+	'bring an attached table and the hub together; where both have a row, ladder, hub or table decides; commits between batches';

@@ -1,0 +1,352 @@
+/*
+ * binding.c
+ *	  Attached relations (table syncext.binding), cached in the backend.
+ *
+ * Called by local/.  Read like the registry's tables, by a systable scan with
+ * the catalog snapshot, and for the same reason; the same invalidation, on
+ * syncext.source, outdates it.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "storage/binding.h"
+#include "storage/registry.h"
+#include "storage/replica.h"
+#include "storage/rows.h"
+
+enum
+{
+	COL_RELATION = 1,
+	COL_SOURCE,
+	COL_ENTITY,
+	COL_KEY,
+	COL_COLUMNS,
+	COL_CAPTURE,
+	COL_DIRECTION,
+	COL_VERSION_COLUMN,
+	COL_UPDATED_COLUMN,
+	COL_ATTACHED_AT,
+	NCOLUMNS = COL_ATTACHED_AT
+};
+
+static MemoryContext bindings_context = NULL;	/* of the live list */
+static List *bindings = NIL;	/* of Binding * */
+static bool bindings_valid = false;
+static Oid	bindings_trigger_relid = InvalidOid;	/* invalidating it outdates us */
+
+/* Called in the middle of other code: only mark, the next use rebuilds. */
+static void
+bindings_invalidate(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid) || relid == bindings_trigger_relid)
+		bindings_valid = false;
+}
+
+/* ---------- reading ---------- */
+
+static const char *
+text_or_null(Datum value, bool isnull)
+{
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+static BindingCapture
+parse_capture(const char *name)
+{
+	if (strcmp(name, "trigger") == 0)
+		return CAPTURE_TRIGGER;
+	return strcmp(name, "poll") == 0 ? CAPTURE_POLL : CAPTURE_NONE;
+}
+
+const char *
+binding_capture_name(BindingCapture capture)
+{
+	switch (capture)
+	{
+		case CAPTURE_TRIGGER:
+			return "trigger";
+		case CAPTURE_POLL:
+			return "poll";
+		case CAPTURE_NONE:
+			break;
+	}
+	return "none";
+}
+
+static void
+read_key(Datum array, Binding *binding)
+{
+	Datum	   *columns;
+
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT,
+					  &columns, NULL, &binding->nkeys);
+	binding->key = palloc(sizeof(char *) * binding->nkeys);
+	for (int i = 0; i < binding->nkeys; i++)
+		binding->key[i] = TextDatumGetCString(columns[i]);
+}
+
+static Binding *
+read_binding(const Datum *values, const bool *isnull)
+{
+	Binding    *binding = palloc0(sizeof(Binding));
+	char	   *direction = TextDatumGetCString(values[COL_DIRECTION - 1]);
+
+	binding->relation = DatumGetObjectId(values[COL_RELATION - 1]);
+	binding->source = TextDatumGetCString(values[COL_SOURCE - 1]);
+	binding->entity = TextDatumGetCString(values[COL_ENTITY - 1]);
+	read_key(values[COL_KEY - 1], binding);
+	if (!isnull[COL_COLUMNS - 1])
+		binding->columns = DatumGetJsonbPCopy(values[COL_COLUMNS - 1]);
+	binding->capture = parse_capture(TextDatumGetCString(values[COL_CAPTURE - 1]));
+	binding->in = strcmp(direction, "out") != 0;
+	binding->out = strcmp(direction, "in") != 0;
+	binding->version_column = text_or_null(values[COL_VERSION_COLUMN - 1],
+										   isnull[COL_VERSION_COLUMN - 1]);
+	binding->updated_column = text_or_null(values[COL_UPDATED_COLUMN - 1],
+										   isnull[COL_UPDATED_COLUMN - 1]);
+	return binding;
+}
+
+static List *
+load_bindings(void)
+{
+	Relation	rel = table_open(registry_relation("binding"), AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	Datum		values[NCOLUMNS];
+	bool		isnull[NCOLUMNS];
+	List	   *result = NIL;
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		heap_deform_tuple(tuple, RelationGetDescr(rel), values, isnull);
+		result = lappend(result, read_binding(values, isnull));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+/* Return the bindings in force now, after rebuilding the list if it is outdated. */
+static List *
+bindings_get(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+	{
+		CacheRegisterRelcacheCallback(bindings_invalidate, (Datum) 0);
+		registered = true;
+	}
+	AcceptInvalidationMessages();
+	while (!bindings_valid)
+	{
+		MemoryContext fresh = AllocSetContextCreate(CurrentMemoryContext, "syncext bindings",
+													ALLOCSET_SMALL_SIZES);
+		MemoryContext old = MemoryContextSwitchTo(fresh);
+		List	   *loaded;
+
+		bindings_trigger_relid = registry_relation("source");
+		/* an invalidation that comes while we read must not be lost */
+		bindings_valid = true;
+		PG_TRY();
+		{
+			loaded = load_bindings();
+		}
+		PG_CATCH();
+		{
+			bindings_valid = false;
+			PG_RE_THROW();
+		}
+		PG_END_TRY();
+		MemoryContextSwitchTo(old);
+		/* callers further up may still read the old list */
+		if (bindings_context != NULL)
+			MemoryContextSetParent(bindings_context, TopTransactionContext);
+		MemoryContextSetParent(fresh, CacheMemoryContext);
+		bindings_context = fresh;
+		bindings = loaded;
+	}
+	return bindings;
+}
+
+const Binding *
+binding_of_relation(Oid relation)
+{
+	ListCell   *lc;
+
+	foreach(lc, bindings_get())
+	{
+		const Binding *binding = lfirst(lc);
+
+		if (binding->relation == relation)
+			return binding;
+	}
+	return NULL;
+}
+
+const Binding *
+binding_of_entity(const char *source, const char *entity)
+{
+	ListCell   *lc;
+
+	foreach(lc, bindings_get())
+	{
+		const Binding *binding = lfirst(lc);
+
+		if (strcmp(binding->source, source) == 0 && strcmp(binding->entity, entity) == 0)
+			return binding;
+	}
+	return NULL;
+}
+
+List *
+binding_list(const char *source, const char *entity)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, bindings_get())
+	{
+		Binding    *binding = lfirst(lc);
+
+		if ((source == NULL || strcmp(binding->source, source) == 0) &&
+			(entity == NULL || strcmp(binding->entity, entity) == 0))
+			result = lappend(result, binding);
+	}
+	return result;
+}
+
+Binding *
+binding_copy(const Binding *binding)
+{
+	Binding    *copy = palloc(sizeof(Binding));
+
+	*copy = *binding;
+	copy->source = pstrdup(binding->source);
+	copy->entity = pstrdup(binding->entity);
+	copy->key = palloc(sizeof(char *) * binding->nkeys);
+	for (int i = 0; i < binding->nkeys; i++)
+		copy->key[i] = pstrdup(binding->key[i]);
+	if (binding->columns != NULL)
+	{
+		copy->columns = palloc(VARSIZE(binding->columns));
+		memcpy(copy->columns, binding->columns, VARSIZE(binding->columns));
+	}
+	if (binding->version_column != NULL)
+		copy->version_column = pstrdup(binding->version_column);
+	if (binding->updated_column != NULL)
+		copy->updated_column = pstrdup(binding->updated_column);
+	return copy;
+}
+
+/* Do the relation's edits reach the hub by themselves? */
+bool
+binding_captures(const Binding *binding)
+{
+	return binding->in && binding->capture != CAPTURE_NONE;
+}
+
+/* ---------- writing ---------- */
+
+/* Statement triggers don't fire for rows written here: invalidate as they do. */
+static void
+mark_changed(void)
+{
+	CacheInvalidateRelcacheByRelid(registry_relation("source"));
+}
+
+static Datum
+key_datum(const Binding *binding)
+{
+	Datum	   *columns = palloc(sizeof(Datum) * binding->nkeys);
+
+	for (int i = 0; i < binding->nkeys; i++)
+		columns[i] = CStringGetTextDatum(binding->key[i]);
+	return PointerGetDatum(construct_array(columns, binding->nkeys, TEXTOID, -1, false,
+										   TYPALIGN_INT));
+}
+
+static void
+set_text(Datum *values, bool *isnull, int column, const char *text)
+{
+	isnull[column - 1] = text == NULL;
+	if (text != NULL)
+		values[column - 1] = CStringGetTextDatum(text);
+}
+
+void
+binding_add(const Binding *binding)
+{
+	Rows	   *rows = rows_open_write(registry_relation("binding"));
+	Datum		values[NCOLUMNS] = {0};
+	bool		isnull[NCOLUMNS] = {false};
+	const char *direction = "both";
+
+	if (!binding->in || !binding->out)
+		direction = binding->in ? "in" : "out";
+	values[COL_RELATION - 1] = ObjectIdGetDatum(binding->relation);
+	set_text(values, isnull, COL_SOURCE, binding->source);
+	set_text(values, isnull, COL_ENTITY, binding->entity);
+	values[COL_KEY - 1] = key_datum(binding);
+	isnull[COL_COLUMNS - 1] = binding->columns == NULL;
+	values[COL_COLUMNS - 1] = JsonbPGetDatum(binding->columns);
+	set_text(values, isnull, COL_CAPTURE, binding_capture_name(binding->capture));
+	set_text(values, isnull, COL_DIRECTION, direction);
+	set_text(values, isnull, COL_VERSION_COLUMN, binding->version_column);
+	set_text(values, isnull, COL_UPDATED_COLUMN, binding->updated_column);
+	values[COL_ATTACHED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	rows_insert(rows, values, isnull);
+	rows_close(rows);
+	mark_changed();
+}
+
+/* Remove a binding and what is known of its rows. */
+void
+binding_remove(Oid relation)
+{
+	Rows	   *rows = rows_open_write(registry_relation("binding"));
+	Datum		key = ObjectIdGetDatum(relation);
+
+	while (rows_find(rows, 1, &key) && rows_delete(rows) != ROWS_DONE)
+		continue;
+	rows_close(rows);
+	replica_remove_all(relation);
+	mark_changed();
+}
+
+void
+source_set_single_writer(const char *source, bool single_writer)
+{
+	Rows	   *rows = rows_open_write(registry_relation("source"));
+	TupleDesc	desc = rows_desc(rows);
+	Datum		key = CStringGetTextDatum(source);
+	Datum	   *values = palloc(sizeof(Datum) * desc->natts);
+	bool	   *isnull = palloc(sizeof(bool) * desc->natts);
+	int			column = 0;
+
+	while (strcmp(NameStr(TupleDescAttr(desc, column)->attname), "single_writer") != 0)
+		column++;
+	do
+	{
+		if (!rows_find(rows, 1, &key))
+			break;
+		for (int i = 0; i < desc->natts; i++)
+			values[i] = rows_value(rows, i + 1, &isnull[i]);
+		if (DatumGetBool(values[column]) == single_writer)
+			break;
+		values[column] = BoolGetDatum(single_writer);
+	} while (rows_update(rows, values, isnull) != ROWS_DONE);
+	rows_close(rows);
+	mark_changed();
+}

@@ -1,0 +1,55 @@
+/*
+ * binding.h
+ *	  Attached relations: which relation holds a source's copy of an entity
+ *	  (table syncext.binding), cached in the backend.
+ *
+ * Like a Registry, a Binding that was handed out stays valid until the end of
+ * the transaction.
+ */
+#ifndef SYNCEXT_BINDING_H
+#define SYNCEXT_BINDING_H
+
+#include "nodes/pg_list.h"
+#include "utils/jsonb.h"
+
+typedef enum BindingCapture
+{
+	CAPTURE_NONE,
+	CAPTURE_TRIGGER,
+	CAPTURE_POLL
+} BindingCapture;
+
+typedef struct Binding
+{
+	Oid			relation;
+	const char *source;
+	const char *entity;
+	int			nkeys;
+	const char **key;			/* columns that make the external id, in order */
+	Jsonb	   *columns;		/* {field: column}; NULL: every plain column */
+	BindingCapture capture;
+	bool		in;				/* its edits go to the hub */
+	bool		out;			/* the hub's records are written to it */
+	const char *version_column; /* or NULL */
+	const char *updated_column; /* or NULL */
+} Binding;
+
+/* Both return NULL where there is none. */
+extern const Binding *binding_of_relation(Oid relation);
+extern const Binding *binding_of_entity(const char *source, const char *entity);
+/* The bindings of a source, or of an entity (the other is NULL): Binding *. */
+extern List *binding_list(const char *source, const char *entity);
+
+/* A copy in the current memory context. */
+extern Binding *binding_copy(const Binding *binding);
+extern bool binding_captures(const Binding *binding);
+extern const char *binding_capture_name(BindingCapture capture);
+
+/* Change the table and mark every session's cache.  Rights were checked. */
+extern void binding_add(const Binding *binding);
+extern void binding_remove(Oid relation);
+
+/* Say whether the source's edits come in order; see LADDER.md, rung 1. */
+extern void source_set_single_writer(const char *source, bool single_writer);
+
+#endif							/* SYNCEXT_BINDING_H */

@@ -1,0 +1,316 @@
+/*
+ * feed_window.c
+ *	  The change log as a queue: what of it a target is due between two
+ *	  snapshots.
+ *
+ * Called by hub/batch.  A window (lo, hi] holds the rows of transactions that
+ * hi sees and lo doesn't: those that were in progress at lo, and those that
+ * began after it.  In (xid, seq) order that is a row of runs, ranges of xids
+ * with no gap that hi doesn't see.  A run has its upper bound in the index
+ * scan, so that a big transaction in progress is passed over, not read.
+ *
+ * Each run is read from the four log tables and merged.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/xid8.h"
+
+#include "storage/change_log.h"
+#include "storage/feed_window.h"
+
+typedef struct LogTable
+{
+	Rows	   *rows;
+	Oid			index;
+} LogTable;
+
+struct FeedLog
+{
+	LogTable	tables[LOG_NTABLES];
+};
+
+/* Transactions first … last, all of which are in the window if they exist. */
+typedef struct Run
+{
+	uint64		first;
+	uint64		last;
+} Run;
+
+/* One log table within the present run. */
+typedef struct Branch
+{
+	const LogTable *table;
+	RowsScan   *scan;			/* NULL: no more rows */
+	LogPosition at;				/* of the row at hand */
+} Branch;
+
+struct FeedWindow
+{
+	const Source *target;
+	text	   *target_name;
+	const FeedSnapshot *lo;
+	const FeedSnapshot *hi;
+	LogPosition after;
+	int			lo_next;		/* of lo's xip, to make a run of */
+	int			hi_next;		/* of hi's xip, to end a run at */
+	uint64		tail;			/* where the runs from lo's xmax on have got */
+	bool		in_run;
+	int			nbranches;		/* log tables that aren't empty */
+	Branch		branches[LOG_NTABLES];
+	Branch	   *returned;		/* whose row was handed out last */
+	int64		walked;
+};
+
+int
+log_position_cmp(LogPosition a, LogPosition b)
+{
+	if (a.xid != b.xid)
+		return a.xid < b.xid ? -1 : 1;
+	return a.seq < b.seq ? -1 : a.seq > b.seq ? 1 : 0;
+}
+
+LogPosition
+log_position_end(const FeedSnapshot *hi)
+{
+	LogPosition end = {hi->xmax, 0};
+
+	return end;
+}
+
+FeedLog *
+feed_log_open(void)
+{
+	FeedLog    *log = palloc(sizeof(FeedLog));
+
+	for (int i = 0; i < LOG_NTABLES; i++)
+	{
+		char		name[NAMEDATALEN];
+
+		snprintf(name, sizeof(name), "change_log_%d", i);
+		log->tables[i].rows = rows_open_read(registry_relation(name));
+		snprintf(name, sizeof(name), "change_log_%d_position", i);
+		log->tables[i].index = registry_relation(name);
+	}
+	return log;
+}
+
+void
+feed_log_close(FeedLog *log)
+{
+	for (int i = 0; i < LOG_NTABLES; i++)
+		rows_close(log->tables[i].rows);
+	pfree(log);
+}
+
+FeedWindow *
+feed_window_begin(FeedLog *log, const Source *target, const FeedSnapshot *lo,
+				  const FeedSnapshot *hi, LogPosition after)
+{
+	FeedWindow *window = palloc0(sizeof(FeedWindow));
+
+	window->target = target;
+	window->target_name = cstring_to_text(target->name);
+	window->lo = lo;
+	window->hi = hi;
+	window->after = after;
+	window->tail = lo->xmax;
+	/* a table that is empty now, after hi was taken, holds nothing that hi sees */
+	for (int i = 0; i < LOG_NTABLES; i++)
+		if (!rows_empty(log->tables[i].rows))
+			window->branches[window->nbranches++].table = &log->tables[i];
+	return window;
+}
+
+int64
+feed_window_walked(const FeedWindow *window)
+{
+	return window->walked;
+}
+
+static void
+branch_end(Branch *branch)
+{
+	if (branch->scan != NULL)
+		rows_scan_end(branch->scan);
+	branch->scan = NULL;
+}
+
+void
+feed_window_end(FeedWindow *window)
+{
+	for (int i = 0; i < window->nbranches; i++)
+		branch_end(&window->branches[i]);
+	pfree(window->target_name);
+	pfree(window);
+}
+
+/* ---------- runs ---------- */
+
+/* The next run of transactions after lo's xmax: up to one that hi doesn't see. */
+static bool
+next_tail_run(FeedWindow *window, Run *run)
+{
+	const FeedSnapshot *hi = window->hi;
+
+	while (window->tail < hi->xmax)
+	{
+		while (window->hi_next < hi->nxip && hi->xip[window->hi_next] < window->tail)
+			window->hi_next++;
+		run->first = window->tail;
+		run->last = (window->hi_next < hi->nxip ? hi->xip[window->hi_next] : hi->xmax) - 1;
+		window->tail = run->last + 2;
+		if (run->first <= run->last)
+			return true;
+	}
+	return false;
+}
+
+/* The next run of the window, of those that aren't wholly behind us. */
+static bool
+next_run(FeedWindow *window, Run *run)
+{
+	const FeedSnapshot *lo = window->lo;
+
+	while (window->lo_next < lo->nxip)
+	{
+		run->first = run->last = lo->xip[window->lo_next++];
+		if (run->last >= window->after.xid && feed_snapshot_sees(window->hi, run->last))
+			return true;
+	}
+	while (next_tail_run(window, run))
+	{
+		if (run->last >= window->after.xid)
+			return true;
+	}
+	return false;
+}
+
+/* Go to the branch's next row, or end it. */
+static void
+branch_advance(Branch *branch)
+{
+	Rows	   *rows = branch->table->rows;
+	FullTransactionId xid;
+	bool		isnull;
+
+	if (!rows_scan_next(branch->scan))
+	{
+		branch_end(branch);
+		return;
+	}
+	xid = DatumGetFullTransactionId(rows_value(rows, LOG_XID, &isnull));
+	branch->at.xid = U64FromFullTransactionId(xid);
+	branch->at.seq = DatumGetInt64(rows_value(rows, LOG_SEQ, &isnull));
+}
+
+static void
+begin_run(FeedWindow *window, const Run *run)
+{
+	Datum		after[2];
+	RowsRange	range = {
+		.nafter = 2,
+		.after = after,
+		.has_last = true,
+		.last = FullTransactionIdGetDatum(FullTransactionIdFromU64(run->last))
+	};
+	LogPosition from = {run->first - 1, PG_INT64_MAX};
+
+	if (log_position_cmp(window->after, from) > 0)
+		from = window->after;
+	after[0] = FullTransactionIdGetDatum(FullTransactionIdFromU64(from.xid));
+	after[1] = Int64GetDatum(from.seq);
+	for (int i = 0; i < window->nbranches; i++)
+	{
+		Branch	   *branch = &window->branches[i];
+
+		branch->scan = rows_scan_range(branch->table->rows, branch->table->index, &range);
+		branch_advance(branch);
+	}
+	window->returned = NULL;
+	window->in_run = true;
+}
+
+/* ---------- rows ---------- */
+
+/* The branch whose row comes next in the run; NULL: the run is at its end. */
+static Branch *
+next_branch(FeedWindow *window)
+{
+	Branch	   *first = NULL;
+
+	if (window->returned != NULL)
+		branch_advance(window->returned);
+	for (int i = 0; i < window->nbranches; i++)
+	{
+		Branch	   *branch = &window->branches[i];
+
+		if (branch->scan != NULL &&
+			(first == NULL || log_position_cmp(branch->at, first->at) < 0))
+			first = branch;
+	}
+	window->returned = first;
+	return first;
+}
+
+static bool
+text_equal(const text *a, const text *b)
+{
+	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
+/* Is the target told of the row, and does it get the entity? */
+static bool
+row_is_due(const FeedWindow *window, Rows *rows, FeedRow *row)
+{
+	bool		isnull;
+	Told		told = DatumGetChar(rows_value(rows, LOG_TOLD, &isnull));
+	bool		own = text_equal(DatumGetTextPP(rows_value(rows, LOG_SOURCE, &isnull)),
+								 window->target_name);
+	char	   *entity;
+	bool		gets;
+
+	if (told == TOLD_NONE || (told == TOLD_OTHERS && own) || (told == TOLD_ORIGIN && !own))
+		return false;
+	row->correction = own;
+	row->entity = DatumGetTextPP(rows_value(rows, LOG_ENTITY, &isnull));
+	row->external_id = DatumGetTextPP(rows_value(rows, LOG_EXTERNAL_ID, &isnull));
+	row->row_version = DatumGetInt64(rows_value(rows, LOG_ROW_VERSION, &isnull));
+	if (window->target->nentities < 0)
+		return true;
+	entity = text_to_cstring(row->entity);
+	gets = source_gets_entity(window->target, entity);
+	pfree(entity);
+	return gets;
+}
+
+bool
+feed_window_next(FeedWindow *window, FeedRow *row)
+{
+	for (;;)
+	{
+		Branch	   *branch;
+		Run			run;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!window->in_run)
+		{
+			if (!next_run(window, &run))
+				return false;
+			begin_run(window, &run);
+		}
+		branch = next_branch(window);
+		if (branch == NULL)
+		{
+			window->in_run = false;
+			continue;
+		}
+		window->walked++;
+		row->at = branch->at;
+		if (row_is_due(window, branch->table->rows, row))
+			return true;
+	}
+}

@@ -1,0 +1,51 @@
+/*
+ * feed_window.h
+ *	  The change log as a queue: what of it a target is due between two
+ *	  snapshots.
+ */
+#ifndef SYNCEXT_FEED_WINDOW_H
+#define SYNCEXT_FEED_WINDOW_H
+
+#include "storage/registry.h"
+#include "storage/tick.h"
+
+/* Place of a row of the change log in the feed's order; zero is before all. */
+typedef struct LogPosition
+{
+	uint64		xid;
+	int64		seq;
+} LogPosition;
+
+/* A row that is due to the target.  The texts are the log's, until the next. */
+typedef struct FeedRow
+{
+	LogPosition at;
+	const text *entity;
+	const text *external_id;
+	int64		row_version;
+	bool		correction;		/* the target's own change: it lost */
+} FeedRow;
+
+typedef struct FeedLog FeedLog;
+typedef struct FeedWindow FeedWindow;
+
+extern FeedLog *feed_log_open(void);
+extern void feed_log_close(FeedLog *log);
+
+/*
+ * Walk the rows that are due to the target, of transactions that ended after
+ * lo and before hi, in (xid, seq) order from after a position on.  What lo, hi
+ * and target point to must stay.
+ */
+extern FeedWindow *feed_window_begin(FeedLog *log, const Source *target,
+									 const FeedSnapshot *lo, const FeedSnapshot *hi,
+									 LogPosition after);
+extern bool feed_window_next(FeedWindow *window, FeedRow *row);
+extern int64 feed_window_walked(const FeedWindow *window);	/* rows looked at */
+extern void feed_window_end(FeedWindow *window);
+
+extern int	log_position_cmp(LogPosition a, LogPosition b);
+/* Behind every row of a window that ends at hi. */
+extern LogPosition log_position_end(const FeedSnapshot *hi);
+
+#endif							/* SYNCEXT_FEED_WINDOW_H */

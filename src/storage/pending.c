@@ -1,0 +1,238 @@
+/*
+ * pending.c
+ *	  Deliveries that failed, retries and dead letters: table syncext.pending.
+ *
+ * Called by hub/batch, which puts due rows into batches and failures in here,
+ * and by hub/redrive.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "storage/pending.h"
+#include "storage/registry.h"
+#include "storage/rows.h"
+
+enum
+{
+	COL_TARGET = 1,
+	COL_ENTITY,
+	COL_EXTERNAL_ID,
+	COL_ROW_VERSION,
+	COL_CORRECTION,
+	COL_ATTEMPTS,
+	COL_SINCE,
+	COL_NEXT_ATTEMPT,
+	COL_BATCH,
+	COL_ERROR,
+	NCOLUMNS = COL_ERROR
+};
+
+struct PendingTable
+{
+	Rows	   *rows;
+	Oid			due_index;
+	Datum		target;
+};
+
+PendingTable *
+pending_open(const char *target, bool write)
+{
+	PendingTable *table = palloc(sizeof(PendingTable));
+	Oid			relid = registry_relation("pending");
+
+	table->rows = write ? rows_open_write(relid) : rows_open_read(relid);
+	table->due_index = registry_relation("pending_due");
+	table->target = CStringGetTextDatum(target);
+	return table;
+}
+
+void
+pending_close(PendingTable *table)
+{
+	rows_close(table->rows);
+	pfree(table);
+}
+
+/* ---------- reading ---------- */
+
+static void
+read_pending(const Rows *rows, Pending *pending)
+{
+	bool		isnull;
+	Datum		error;
+
+	pending->entity = TextDatumGetCString(rows_value(rows, COL_ENTITY, &isnull));
+	pending->external_id = TextDatumGetCString(rows_value(rows, COL_EXTERNAL_ID, &isnull));
+	pending->row_version = DatumGetInt64(rows_value(rows, COL_ROW_VERSION, &isnull));
+	pending->correction = DatumGetBool(rows_value(rows, COL_CORRECTION, &isnull));
+	pending->attempts = DatumGetInt32(rows_value(rows, COL_ATTEMPTS, &isnull));
+	pending->since = DatumGetTimestampTz(rows_value(rows, COL_SINCE, &isnull));
+	pending->next_attempt = DatumGetTimestampTz(rows_value(rows, COL_NEXT_ATTEMPT, &isnull));
+	pending->dead = isnull;
+	pending->batch = DatumGetInt64(rows_value(rows, COL_BATCH, &isnull));
+	if (isnull)
+		pending->batch = 0;
+	error = rows_value(rows, COL_ERROR, &isnull);
+	pending->error = isnull ? NULL : TextDatumGetCString(error);
+}
+
+bool
+pending_any(PendingTable *table)
+{
+	return !rows_empty(table->rows) && rows_find(table->rows, 1, &table->target);
+}
+
+static bool
+find_row(PendingTable *table, const char *entity, const char *external_id)
+{
+	Datum		keys[3] = {
+		table->target,
+		CStringGetTextDatum(entity),
+		CStringGetTextDatum(external_id)
+	};
+
+	return rows_find(table->rows, 3, keys);
+}
+
+bool
+pending_find(PendingTable *table, const char *entity, const char *external_id, Pending *pending)
+{
+	if (!find_row(table, entity, external_id))
+		return false;
+	read_pending(table->rows, pending);
+	return true;
+}
+
+/* Append the row at hand to a list. */
+static List *
+append_row(PendingTable *table, List *list)
+{
+	Pending    *pending = palloc(sizeof(Pending));
+
+	read_pending(table->rows, pending);
+	return lappend(list, pending);
+}
+
+List *
+pending_due(PendingTable *table, TimestampTz by, int max)
+{
+	RowsRange	range = {
+		.nkeys = 1,
+		.keys = &table->target,
+		.has_last = true,
+		.last = TimestampTzGetDatum(by)
+	};
+	List	   *due = NIL;
+	RowsScan   *scan;
+
+	if (rows_empty(table->rows))
+		return NIL;
+	scan = rows_scan_range(table->rows, table->due_index, &range);
+	while (list_length(due) < max && rows_scan_next(scan))
+		due = append_row(table, due);
+	rows_scan_end(scan);
+	return due;
+}
+
+/*
+ * The n rows that were put into a batch.  They were the first that were due
+ * then, and so are found before what has become due since.
+ */
+List *
+pending_in_batch(PendingTable *table, int64 batch, int n)
+{
+	List	   *members = NIL;
+	RowsScan   *scan;
+
+	if (n == 0)
+		return NIL;
+	scan = rows_scan_begin(table->rows, table->due_index, 1, &table->target, 0, NULL);
+	while (list_length(members) < n && rows_scan_next(scan))
+	{
+		bool		isnull;
+		Datum		value = rows_value(table->rows, COL_BATCH, &isnull);
+
+		if (!isnull && DatumGetInt64(value) == batch)
+			members = append_row(table, members);
+	}
+	rows_scan_end(scan);
+	return members;
+}
+
+/* Those of an entity, or of a record; NULL means any. */
+List *
+pending_matching(PendingTable *table, const char *entity, const char *external_id)
+{
+	Datum		keys[2] = {table->target};
+	int			nkeys = 1;
+	List	   *matching = NIL;
+	RowsScan   *scan;
+
+	if (entity != NULL)
+		keys[nkeys++] = CStringGetTextDatum(entity);
+	scan = rows_scan_begin(table->rows, InvalidOid, nkeys, keys, 0, NULL);
+	while (rows_scan_next(scan))
+	{
+		bool		isnull;
+		char	   *id = TextDatumGetCString(rows_value(table->rows, COL_EXTERNAL_ID, &isnull));
+
+		if (external_id == NULL || strcmp(id, external_id) == 0)
+			matching = append_row(table, matching);
+		pfree(id);
+	}
+	rows_scan_end(scan);
+	return matching;
+}
+
+/* ---------- writing ---------- */
+
+static void
+put_pending(PendingTable *table, const Pending *pending, Datum *values, bool *isnull)
+{
+	memset(isnull, false, sizeof(bool) * NCOLUMNS);
+	values[COL_TARGET - 1] = table->target;
+	values[COL_ENTITY - 1] = CStringGetTextDatum(pending->entity);
+	values[COL_EXTERNAL_ID - 1] = CStringGetTextDatum(pending->external_id);
+	values[COL_ROW_VERSION - 1] = Int64GetDatum(pending->row_version);
+	values[COL_CORRECTION - 1] = BoolGetDatum(pending->correction);
+	values[COL_ATTEMPTS - 1] = Int32GetDatum(pending->attempts);
+	values[COL_SINCE - 1] = TimestampTzGetDatum(pending->since);
+	values[COL_NEXT_ATTEMPT - 1] = TimestampTzGetDatum(pending->next_attempt);
+	isnull[COL_NEXT_ATTEMPT - 1] = pending->dead;
+	values[COL_BATCH - 1] = Int64GetDatum(pending->batch);
+	isnull[COL_BATCH - 1] = pending->batch == 0;
+	isnull[COL_ERROR - 1] = pending->error == NULL;
+	if (pending->error != NULL)
+		values[COL_ERROR - 1] = CStringGetTextDatum(pending->error);
+}
+
+void
+pending_save(PendingTable *table, const Pending *pending)
+{
+	Datum		values[NCOLUMNS];
+	bool		isnull[NCOLUMNS];
+
+	put_pending(table, pending, values, isnull);
+	for (;;)
+	{
+		if (find_row(table, pending->entity, pending->external_id))
+		{
+			if (rows_update(table->rows, values, isnull) == ROWS_DONE)
+				return;
+		}
+		else if (rows_insert_new(table->rows, values, isnull))
+			return;
+	}
+}
+
+void
+pending_delete(PendingTable *table, const char *entity, const char *external_id)
+{
+	while (find_row(table, entity, external_id))
+	{
+		if (rows_delete(table->rows) == ROWS_DONE)
+			return;
+	}
+}

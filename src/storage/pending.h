@@ -1,0 +1,46 @@
+/*
+ * pending.h
+ *	  Deliveries that failed, retries and dead letters: table syncext.pending.
+ *
+ * Whoever writes here holds the target's cursor.
+ */
+#ifndef SYNCEXT_PENDING_H
+#define SYNCEXT_PENDING_H
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+
+typedef struct Pending
+{
+	const char *entity;
+	const char *external_id;
+	int64		row_version;	/* the newest that the target lacks */
+	bool		correction;
+	int			attempts;		/* failures so far */
+	TimestampTz since;
+	bool		dead;
+	TimestampTz next_attempt;	/* if it isn't dead */
+	int64		batch;			/* the last that it was put into; 0: none */
+	const char *error;			/* or NULL */
+} Pending;
+
+typedef struct PendingTable PendingTable;
+
+extern PendingTable *pending_open(const char *target, bool write);
+extern void pending_close(PendingTable *table);
+
+/* Has the target anything pending, dead or alive? */
+extern bool pending_any(PendingTable *table);
+extern bool pending_find(PendingTable *table, const char *entity, const char *external_id,
+						 Pending *pending);
+/* Lists of Pending: due by a time, the earliest first; in a batch; of a record. */
+extern List *pending_due(PendingTable *table, TimestampTz by, int max);
+extern List *pending_in_batch(PendingTable *table, int64 batch, int n);
+extern List *pending_matching(PendingTable *table, const char *entity,
+							  const char *external_id);
+
+/* Insert the record's row or write over it; delete it if it is there. */
+extern void pending_save(PendingTable *table, const Pending *pending);
+extern void pending_delete(PendingTable *table, const char *entity, const char *external_id);
+
+#endif							/* SYNCEXT_PENDING_H */

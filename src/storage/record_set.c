@@ -1,0 +1,98 @@
+/*
+ * record_set.c
+ *	  A set of records by (entity, external id), each with a number and a flag.
+ *
+ * Used for the records of a batch and for those that earlier pages of a window
+ * had.  Keys are kept whole: if two records that only hash alike passed for
+ * one, the other would never be delivered.
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "lib/stringinfo.h"
+#include "utils/memutils.h"
+
+#include "compat.h"
+#include "storage/record_set.h"
+
+#define SH_PREFIX record_table
+#define SH_ELEMENT_TYPE RecordSetEntry
+#define SH_KEY_TYPE RecordSetKey
+#define SH_KEY key
+#define SH_HASH_KEY(table, key) hash_bytes((const unsigned char *) (key).data, (key).len)
+#define SH_EQUAL(table, a, b) ((a).len == (b).len && memcmp((a).data, (b).data, (a).len) == 0)
+#define SH_STORE_HASH
+#define SH_GET_HASH(table, entry) (entry)->hash
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+struct RecordSet
+{
+	MemoryContext context;
+	record_table_hash *table;
+	StringInfoData sought;		/* the key being looked for */
+};
+
+RecordSet *
+record_set_create(MemoryContext parent)
+{
+	MemoryContext context = GenerationContextCreate(parent, "syncext record set",
+													ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	RecordSet  *set = palloc(sizeof(RecordSet));
+
+	set->context = context;
+	set->table = record_table_create(context, 64, NULL);
+	initStringInfo(&set->sought);
+	MemoryContextSwitchTo(old);
+	return set;
+}
+
+void
+record_set_free(RecordSet *set)
+{
+	MemoryContextDelete(set->context);
+}
+
+static RecordSetKey
+sought_key(RecordSet *set, const text *entity, const text *external_id)
+{
+	RecordSetKey key;
+
+	resetStringInfo(&set->sought);
+	appendBinaryStringInfo(&set->sought, VARDATA_ANY(entity), VARSIZE_ANY_EXHDR(entity));
+	appendStringInfoChar(&set->sought, '\0');
+	appendBinaryStringInfo(&set->sought, VARDATA_ANY(external_id),
+						   VARSIZE_ANY_EXHDR(external_id));
+	key.data = set->sought.data;
+	key.len = set->sought.len;
+	return key;
+}
+
+RecordSetEntry *
+record_set_find(RecordSet *set, const text *entity, const text *external_id)
+{
+	return record_table_lookup(set->table, sought_key(set, entity, external_id));
+}
+
+RecordSetEntry *
+record_set_add(RecordSet *set, const text *entity, const text *external_id, bool *added)
+{
+	RecordSetKey key = sought_key(set, entity, external_id);
+	RecordSetEntry *entry;
+	bool		found;
+
+	entry = record_table_insert(set->table, key, &found);
+	*added = !found;
+	if (!found)
+	{
+		char	   *data = MemoryContextAlloc(set->context, key.len);
+
+		entry->key.data = memcpy(data, key.data, key.len);
+		entry->flag = false;
+		entry->number = 0;
+	}
+	return entry;
+}

@@ -1,0 +1,35 @@
+/*
+ * record_set.h
+ *	  A set of records by (entity, external id), each with a number and a flag.
+ */
+#ifndef SYNCEXT_RECORD_SET_H
+#define SYNCEXT_RECORD_SET_H
+
+typedef struct RecordSet RecordSet;
+
+typedef struct RecordSetKey
+{
+	const char *data;			/* entity, a zero byte, external id */
+	uint32		len;
+} RecordSetKey;
+
+typedef struct RecordSetEntry
+{
+	RecordSetKey key;
+	uint32		hash;
+	char		status;			/* the hash table's own */
+	bool		flag;			/* the caller's, false at first */
+	int			number;			/* the caller's, 0 at first */
+} RecordSetEntry;
+
+/* The set lives in a memory context of its own, a child of parent. */
+extern RecordSet *record_set_create(MemoryContext parent);
+extern void record_set_free(RecordSet *set);
+
+/* Find, or find or add.  An entry stays where it is until the next addition. */
+extern RecordSetEntry *record_set_find(RecordSet *set, const text *entity,
+									   const text *external_id);	/* or NULL */
+extern RecordSetEntry *record_set_add(RecordSet *set, const text *entity,
+									  const text *external_id, bool *added);
+
+#endif							/* SYNCEXT_RECORD_SET_H */
