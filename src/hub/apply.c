@@ -12,28 +12,13 @@
 #include "utils/memutils.h"
 
 #include "hub/apply.h"
+#include "hub/apply_state.h"
 #include "hub/closing.h"
-#include "hub/dependency.h"
-#include "hub/release.h"
 #include "model/json.h"
 #include "model/rfc3339.h"
-#include "storage/canonical.h"
-#include "storage/change_log.h"
-#include "storage/conflict_log.h"
 
 /* Losing the race for a row this often, wait for it before deciding. */
 #define OPTIMISTIC_TRIES	3
-
-struct ApplyCall
-{
-	const Registry *registry;
-	MemoryContext context;		/* outlives the single change */
-	Canonical  *canonical;
-	ChangeLog  *log;
-	ConflictLog *conflicts;
-	Dependency *dependency;
-	Release		release;
-};
 
 /* Where the ladder asks for ranks. */
 typedef struct RankScope
@@ -64,32 +49,6 @@ apply_decide(const Registry *registry, const Change *change, const Record *recor
 	};
 
 	ladder_decide(change, record, &rules, decision);
-}
-
-ApplyCall *
-apply_begin(const Registry *registry)
-{
-	ApplyCall  *call = palloc0(sizeof(ApplyCall));
-
-	call->context = CurrentMemoryContext;
-	call->canonical = canonical_open(true);
-	/* opening may have waited for who was changing the rules just now */
-	call->registry = registry = registry_get();
-	call->log = change_log_open(registry->current_log);
-	call->conflicts = conflict_log_open(true);
-	call->dependency = dependency_begin(registry, true);
-	return call;
-}
-
-void
-apply_end(ApplyCall *call)
-{
-	release_run(call, &call->release, call->registry, call->dependency);
-	dependency_end(call->dependency);
-	conflict_log_close(call->conflicts);
-	change_log_close(call->log);
-	canonical_close(call->canonical);
-	pfree(call);
 }
 
 /*
@@ -205,7 +164,7 @@ note_consequences(ApplyCall *call, const Change *change, const Record *before,
 
 		key->entity = entity->name;
 		key->external_id = pstrdup(change->external_id);
-		call->release.arrived = lappend(call->release.arrived, key);
+		call->consequences.arrived = lappend(call->consequences.arrived, key);
 	}
 	foreach(lc, dependency_cascade(call->dependency, change))
 	{
@@ -213,7 +172,7 @@ note_consequences(ApplyCall *call, const Change *change, const Record *before,
 
 		cascade->key = *(RecordKey *) lfirst(lc);
 		cascade->source = registry_source(call->registry, change->source)->name;
-		call->release.cascades = lappend(call->release.cascades, cascade);
+		call->consequences.cascades = lappend(call->consequences.cascades, cascade);
 	}
 	MemoryContextSwitchTo(old);
 }

@@ -16,10 +16,8 @@ typedef struct Answer
 	int64		conflict_id;	/* 0: none */
 } Answer;
 
-/* The open tables, kept for all changes of a call. */
+/* The open tables, kept for all changes of a call: see apply_call.h. */
 typedef struct ApplyCall ApplyCall;
-
-extern ApplyCall *apply_begin(const Registry *registry);
 
 /*
  * Decide and write one change.  The caller has checked that the user may act
@@ -29,8 +27,6 @@ extern ApplyCall *apply_begin(const Registry *registry);
 extern void apply_change(ApplyCall *call, const Change *change, Answer *answer);
 /* The same for a change that was parked, or follows from another one. */
 extern void apply_released(ApplyCall *call, const Change *change, Answer *answer);
-/* Apply what the call's changes have set free, and close the tables. */
-extern void apply_end(ApplyCall *call);
 
 /* Decide only, by the rules in force; nothing is read or written. */
 extern void apply_decide(const Registry *registry, const Change *change, const Record *record,

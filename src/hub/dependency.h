@@ -17,6 +17,20 @@ typedef struct RecordKey
 	const char *external_id;
 } RecordKey;
 
+/* A record that goes with its parent. */
+typedef struct Cascade
+{
+	RecordKey	key;
+	const char *source;			/* who deleted the parent */
+} Cascade;
+
+/* What the changes of a call set off; worked off at its end. */
+typedef struct Consequences
+{
+	List	   *arrived;		/* RecordKey: records that are new */
+	List	   *cascades;		/* Cascade: records to be deleted */
+} Consequences;
+
 typedef struct Dependency Dependency;
 
 /* The tables are opened at the first use; read-only for explaining. */

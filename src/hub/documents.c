@@ -15,7 +15,7 @@
 
 #include "errcodes.h"
 #include "hub/answer.h"
-#include "hub/apply.h"
+#include "hub/apply_call.h"
 #include "hub/closing.h"
 #include "hub/dependency.h"
 #include "settings.h"

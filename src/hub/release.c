@@ -1,10 +1,10 @@
 /*
  * release.c
- *	  Applying what a change sets free: children that waited for it, records
- *	  that go with it, and parked changes whose time has come.
+ *	  Applying what a change sets free: children that waited for it, and
+ *	  records that go with it.
  *
- * Called by hub/apply at the end of a call, in the same transaction, and by
- * pulls and maintenance for what is due.
+ * Called by hub/apply_call at the end of a call, in the same transaction, and
+ * by hub/sweep for what is due.
  */
 #include "postgres.h"
 
@@ -87,9 +87,9 @@ release_one(ApplyCall *call, const Registry *registry, Dependency *dependency, W
 	return true;
 }
 
-static int
-release_list(ApplyCall *call, const Registry *registry, Dependency *dependency, List *parked,
-			 bool attempted)
+int
+release_parked(ApplyCall *call, const Registry *registry, Dependency *dependency, List *parked,
+			   bool attempted)
 {
 	ListCell   *lc;
 	int			applied = 0;
@@ -126,57 +126,27 @@ delete_child(ApplyCall *call, const Cascade *cascade)
 }
 
 void
-release_run(ApplyCall *call, Release *release, const Registry *registry, Dependency *dependency)
+release_run(ApplyCall *call, const Registry *registry, Dependency *dependency,
+			Consequences *consequences)
 {
-	while (release->arrived != NIL || release->cascades != NIL)
+	while (consequences->arrived != NIL || consequences->cascades != NIL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (release->cascades != NIL)
+		if (consequences->cascades != NIL)
 		{
-			Cascade    *cascade = llast(release->cascades);
+			Cascade    *cascade = llast(consequences->cascades);
 
-			release->cascades = list_delete_last(release->cascades);
+			consequences->cascades = list_delete_last(consequences->cascades);
 			delete_child(call, cascade);
 		}
 		else
 		{
-			RecordKey  *key = linitial(release->arrived);
+			RecordKey  *key = linitial(consequences->arrived);
 
-			release->arrived = list_delete_first(release->arrived);
-			release_list(call, registry, dependency,
-						 waiting_for_parent(dependency_waiting(dependency), key->entity,
-											key->external_id), false);
+			consequences->arrived = list_delete_first(consequences->arrived);
+			release_parked(call, registry, dependency,
+						   waiting_for_parent(dependency_waiting(dependency), key->entity,
+											  key->external_id), false);
 		}
 	}
-}
-
-static bool
-any_due(TimestampTz now)
-{
-	Waiting    *waiting = waiting_open(false);
-	bool		any = waiting_any_due(waiting, now);
-
-	waiting_close(waiting);
-	return any;
-}
-
-int
-release_sweep(int n)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	const Registry *registry;
-	Dependency *dependency;
-	ApplyCall  *call;
-	int			applied;
-
-	if (!any_due(now))
-		return 0;
-	registry = registry_get();
-	call = apply_begin(registry);
-	dependency = dependency_begin(registry, true);
-	applied = release_list(call, registry, dependency,
-						   waiting_due(dependency_waiting(dependency), now, n), true);
-	dependency_end(dependency);
-	apply_end(call);
-	return applied;
 }

@@ -1,34 +1,23 @@
 /*
  * release.h
- *	  Applying what a change sets free: children that waited for it, records
- *	  that go with it, and parked changes whose time has come.
+ *	  Applying what a change sets free: children that waited for it, and
+ *	  records that go with it.
  */
 #ifndef SYNCEXT_RELEASE_H
 #define SYNCEXT_RELEASE_H
 
 #include "hub/dependency.h"
 
-/* What a call's changes have set off; worked off at its end. */
-typedef struct Release
-{
-	List	   *arrived;		/* RecordKey: records that are new */
-	List	   *cascades;		/* Cascade: records to be deleted */
-} Release;
-
-typedef struct Cascade
-{
-	RecordKey	key;
-	const char *source;			/* who deleted the parent */
-} Cascade;
-
-/* Apply all of it, and what that sets off in turn. */
-extern void release_run(ApplyCall *call, Release *release, const Registry *registry,
-						Dependency *dependency);
+/* Apply all that a call's changes have set off, and what that sets off in turn. */
+extern void release_run(ApplyCall *call, const Registry *registry, Dependency *dependency,
+						Consequences *consequences);
 
 /*
- * Try the parked changes that are due, for a wake-up that was lost to a race;
- * at most n.  Returns how many were applied.  Costs one index probe if none is.
+ * Apply those parked changes (a list of WaitingChange) whose parents are there.
+ * With attempted, a change that still has to wait has had one more attempt.
+ * Returns how many were applied.
  */
-extern int	release_sweep(int n);
+extern int	release_parked(ApplyCall *call, const Registry *registry, Dependency *dependency,
+						   List *parked, bool attempted);
 
 #endif							/* SYNCEXT_RELEASE_H */

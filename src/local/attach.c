@@ -18,6 +18,7 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -44,7 +45,7 @@ PG_FUNCTION_INFO_V1(sync_detach);
 /* ---------- the relation ---------- */
 
 static void
-check_owner(Oid relid)
+check_owner(Oid relid, const char *hint)
 {
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
 		ereport(ERROR,
@@ -54,7 +55,7 @@ check_owner(Oid relid)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of relation \"%s\"", get_rel_name(relid)),
-				 errhint("Have its owner attach it, as a member of the source's role.")));
+				 errhint("%s", hint)));
 }
 
 static void
@@ -450,20 +451,22 @@ create_triggers(Oid relid)
 }
 
 static void
+drop_trigger(Oid relid, const char *trigger)
+{
+	if (OidIsValid(get_trigger_oid(relid, trigger, true)))
+		run_utility(psprintf("DROP TRIGGER %s ON %s", trigger, qualified_name(relid)));
+}
+
+static void
 drop_triggers(Oid relid)
 {
 	List	   *members = find_all_inheritors(relid, AccessExclusiveLock, NULL);
 	ListCell   *lc;
 
 	SPI_connect();
-	run_utility(psprintf("DROP TRIGGER IF EXISTS " CAPTURE_TRIGGER_NAME " ON %s",
-						 qualified_name(relid)));
+	drop_trigger(relid, CAPTURE_TRIGGER_NAME);
 	foreach(lc, members)
-	{
-		if (get_rel_relkind(lfirst_oid(lc)) != RELKIND_FOREIGN_TABLE)
-			run_utility(psprintf("DROP TRIGGER IF EXISTS " TRUNCATE_TRIGGER_NAME " ON %s",
-								 qualified_name(lfirst_oid(lc))));
-	}
+		drop_trigger(lfirst_oid(lc), TRUNCATE_TRIGGER_NAME);
 	SPI_finish();
 }
 
@@ -581,7 +584,7 @@ sync_attach(PG_FUNCTION_ARGS)
 	read_arguments(fcinfo, &binding);
 	source_role_check(registry_source_required(registry, binding.source));
 	(void) registry_entity_required(registry, binding.entity);
-	check_owner(binding.relation);
+	check_owner(binding.relation, "Have its owner attach it, as a member of the source's role.");
 
 	/* no edit of others may fall between the binding and the triggers */
 	rel = relation_open(binding.relation, ShareRowExclusiveLock);
@@ -632,7 +635,7 @@ sync_detach(PG_FUNCTION_ARGS)
 	relid = PG_GETARG_OID(0);
 	exists = get_rel_name(relid) != NULL;
 	if (exists)
-		check_owner(relid);
+		check_owner(relid, "Have its owner detach it.");
 	binding = binding_of_relation(relid);
 	if (binding == NULL)
 		ereport(ERROR,

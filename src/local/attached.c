@@ -68,7 +68,7 @@ init_column(AttachedColumn *column, Relation rel, const char *name, FieldName fi
 	column->field = field;
 	column->attnum = attnum;
 	column->type = att->atttypid;
-	column->typmod = att->atttypmod;
+	column->not_null = att->attnotnull;
 	column->value = value_type(att->atttypid, att->atttypmod);
 }
 
@@ -554,5 +554,13 @@ attached_populate(Attached *attached, ValueSettings *settings, Jsonb *object)
 	tuple.t_data = header;
 	heap_deform_tuple(&tuple, RelationGetDescr(rel), row.values, row.isnull);
 	relation_close(rel, AccessShareLock);
+	for (int i = 0; i < attached->ncolumns; i++)
+	{
+		const AttachedColumn *column = &attached->columns[i];
+		int			a = column->attnum - 1;
+
+		if (row.isnull[a] && column->not_null)
+			row.isnull[a] = !value_json_null(column->value, &row.values[a]);
+	}
 	return row;
 }

@@ -23,7 +23,7 @@ typedef struct AttachedColumn
 	const char *name;
 	AttrNumber	attnum;
 	Oid			type;
-	int32		typmod;
+	bool		not_null;
 	ValueType  *value;
 } AttachedColumn;
 

@@ -21,6 +21,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "hub/apply_call.h"
 #include "local/capture.h"
 #include "local/writer.h"
 #include "settings.h"
@@ -340,28 +341,34 @@ send_missing(Edit *edit, ApplyCall *call, AttachedRow row, const Answer *answer)
 {
 	const Record *record = &answer->decision.after;
 	const Attached *attached = edit->attached;
-	bool	   *wanted;
-	bool		any = false;
+	bool	   *wanted = NULL;
+	int			known = 0;
 	Fields		fields;
 	Answer		second;
 
-	if (answer->decision.write != WRITE_WHOLE || record->deleted ||
-		record->nfields >= attached->ncolumns)
+	if (answer->decision.write != WRITE_WHOLE || record->deleted)
 		return;
-	wanted = palloc(sizeof(bool) * attached->ncolumns);
+	/* both are in jsonb's key order */
 	for (int i = 0; i < attached->ncolumns; i++)
 	{
 		const AttachedColumn *column = &attached->columns[i];
 
-		wanted[i] = !row.isnull[column->attnum - 1] && record_find(record, column->field) == NULL;
-		any |= wanted[i];
+		while (known < record->nfields &&
+			   field_name_cmp(record->fields[known].field.name, column->field) < 0)
+			known++;
+		if (row.isnull[column->attnum - 1] ||
+			(known < record->nfields &&
+			 field_name_cmp(record->fields[known].field.name, column->field) == 0))
+			continue;
+		if (wanted == NULL)
+			wanted = palloc0(sizeof(bool) * attached->ncolumns);
+		wanted[i] = true;
 	}
-	if (!any)
+	if (wanted == NULL)
 		return;
 	attached_fields(attached, &edit->settings, row, wanted, &fields);
 	value_settings_end(&edit->settings);
-	capture_send(call, attached, edit->external_id, &fields,
-				 record->row_version, &second);
+	capture_send(call, attached, edit->external_id, &fields, record->row_version, &second);
 }
 
 /* Bring an edit to the hub; wanted tells which fields, NULL: all of them. */

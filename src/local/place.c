@@ -13,6 +13,7 @@
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 
+#include "hub/apply_call.h"
 #include "local/capture.h"
 #include "local/place.h"
 #include "model/json.h"

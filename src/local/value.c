@@ -558,6 +558,22 @@ value_to_text(ValueType *type, ValueSettings *settings, Datum value)
 	return json.val.string.val;
 }
 
+/*
+ * JSON null is a value of json and jsonb, too, if one that can't be told from
+ * null on the way back.  Where the column forbids nulls it must be that one.
+ */
+bool
+value_json_null(const ValueType *type, Datum *value)
+{
+	if (type->kind == VALUE_JSONB)
+		*value = DirectFunctionCall1(jsonb_in, CStringGetDatum("null"));
+	else if (type->kind == VALUE_JSON)
+		*value = CStringGetTextDatum("null");
+	else
+		return false;
+	return true;
+}
+
 /* Copy a value into the current memory context, in one piece. */
 Datum
 value_copy(const ValueType *type, Datum value)
@@ -594,13 +610,16 @@ value_equal(ValueType *type, ValueSettings *settings, Datum a, bool a_isnull,
 	JsonbValue	ja;
 	JsonbValue	jb;
 
-	if (a_isnull || b_isnull)
-		return a_isnull && b_isnull;
-	if (datum_image_eq(a, b, type->byval, type->len))
+	/* null and a JSON null are both null to the hub */
+	if (a_isnull && b_isnull)
+		return true;
+	if ((a_isnull || b_isnull) && type->kind != VALUE_JSON && type->kind != VALUE_JSONB)
+		return false;
+	if (!a_isnull && !b_isnull && datum_image_eq(a, b, type->byval, type->len))
 		return true;
 	if (!bytes_may_mislead(type->kind))
 		return false;
-	value_to_json(type, settings, a, false, &ja);
-	value_to_json(type, settings, b, false, &jb);
+	value_to_json(type, settings, a, a_isnull, &ja);
+	value_to_json(type, settings, b, b_isnull, &jb);
 	return json_value_equal(&ja, &jb);
 }

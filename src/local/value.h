@@ -34,6 +34,8 @@ extern void value_to_json(ValueType *type, ValueSettings *settings,
 						  Datum value, bool isnull, JsonbValue *json);
 extern char *value_to_text(ValueType *type, ValueSettings *settings, Datum value);
 
+/* The type's own null; false if it has none. */
+extern bool value_json_null(const ValueType *type, Datum *value);
 extern Datum value_copy(const ValueType *type, Datum value);
 
 /* Are two values the same to the hub, though their bytes may differ? */

@@ -15,6 +15,7 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
+#include "hub/apply_call.h"
 #include "local/work.h"
 #include "settings.h"
 

@@ -361,15 +361,17 @@ static uint64
 run(Attached *attached, StatementKind kind, AttachedRow key, AttachedRow values,
 	Bitmapset *columns, AttachedRow *row)
 {
+	MemoryContext context = CurrentMemoryContext;
 	SPIPlanPtr	plan = get_plan(attached, kind, columns);
 	int			n = attached->nkeys + bms_num_members(columns);
-	Datum	   *params = palloc(sizeof(Datum) * n);
-	char	   *nulls = palloc(n + 1);
+	Datum	   *params = MemoryContextAlloc(context, sizeof(Datum) * n);
+	char	   *nulls = MemoryContextAlloc(context, n + 1);
 	int			nparams = 0;
 	int			attnum = -1;
 	int			result;
 	uint64		processed;
 
+	/* every call of SPI leaves in its own memory context */
 	if (kind != STATEMENT_INSERT)
 		for (int i = 0; i < attached->nkeys; i++)
 		{
@@ -382,6 +384,7 @@ run(Attached *attached, StatementKind kind, AttachedRow key, AttachedRow values,
 		params[nparams++] = values.values[attnum - 1];
 	}
 	result = SPI_execute_plan(plan, params, nulls, false, 0);
+	MemoryContextSwitchTo(context);
 	if (result < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
 	processed = SPI_processed;

@@ -160,6 +160,7 @@ ladder_write_whole(LadderState *s, Resolution resolution, int64 version, const c
 	after->version = version;
 	after->row_version = s->record->row_version + 1;
 	after->last_source = change->source;
+	after->exists = true;
 	after->deleted = change->deleted;
 	later_updated_at(after, change);
 	if (flips && !change->deleted)

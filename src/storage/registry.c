@@ -594,24 +594,30 @@ source_role_held(const Source *source)
 	return role_is_administrator();
 }
 
+/* Nobody is to be told to grant a superuser's role away. */
+static bool
+role_is_grantable(const Source *source)
+{
+	return OidIsValid(source->role) && !superuser_arg(source->role) &&
+		GetUserNameFromId(source->role, true) != NULL;
+}
+
 void
 source_role_check(const Source *source)
 {
-	char	   *role;
-
 	if (source_role_held(source))
 		return;
-	role = OidIsValid(source->role) ? GetUserNameFromId(source->role, true) : NULL;
-	if (role != NULL)
+	if (role_is_grantable(source))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to act as source \"%s\"", source->name),
-				 errhint("Become a member of its role: GRANT %s TO %s.", quote_identifier(role),
+				 errhint("Become a member of its role: GRANT %s TO %s.",
+						 quote_identifier(GetUserNameFromId(source->role, false)),
 						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied to act as source \"%s\"", source->name),
-			 errdetail("Only administrators may act as it, for it has no role."),
-			 errhint("Give it a role: UPDATE syncext.source SET role = '…' WHERE name = %s.",
+			 errdetail("Only administrators may act as it, for its role is theirs or it has none."),
+			 errhint("Give it a role of its own: UPDATE syncext.source SET role = '…' WHERE name = %s.",
 					 quote_literal_cstr(source->name))));
 }

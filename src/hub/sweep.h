@@ -1,0 +1,13 @@
+/*
+ * sweep.h
+ *	  Parked changes whose time has come.
+ */
+#ifndef SYNCEXT_SWEEP_H
+#define SYNCEXT_SWEEP_H
+
+/* Is a parked change due?  One index probe; works where nothing can be written. */
+extern bool sweep_any_due(void);
+/* Try those that are due, at most n; returns how many were applied. */
+extern int	sweep_due(int n);
+
+#endif							/* SYNCEXT_SWEEP_H */
