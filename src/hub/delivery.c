@@ -18,6 +18,7 @@
 
 #include "errcodes.h"
 #include "hub/delivery.h"
+#include "hub/sweep.h"
 #include "settings.h"
 #include "storage/canonical.h"
 #include "storage/conflict_log.h"
@@ -224,6 +225,17 @@ check_isolation(void)
 				 errhint("Pull in a transaction of its own, or begin with BEGIN ISOLATION LEVEL READ COMMITTED.")));
 }
 
+/* How many parked changes a pull tries at most. */
+#define SWEEP_AT_A_PULL	100
+
+/* What a pull does for parked changes, where it may write. */
+static void
+sweep_parked(void)
+{
+	if (!XactReadOnly && !IsolationUsesXactSnapshot())
+		(void) sweep_due(SWEEP_AT_A_PULL);
+}
+
 void
 delivery_pull(const char *source, int max_records, Delivery *delivery)
 {
@@ -237,6 +249,7 @@ delivery_pull(const char *source, int max_records, Delivery *delivery)
 	source_role_check(feed->target);
 	idle = feed_idle(feed);
 	feed_close(feed);
+	sweep_parked();
 	if (idle)
 		return;
 

@@ -3,9 +3,10 @@
  *	  Working through records of attached relations.
  *
  * Called by deliver and load.  A subtransaction for each record costs as much
- * as placing it, so a run of records goes in one; where it fails, its records
- * go one by one, and those that fail once more when others have gone in (a
- * parent that came later, a unique value that was freed).
+ * as placing it, so a run of records goes in one; where it fails, its halves
+ * do, down to the records that fail alone, and those are tried once more when
+ * others have gone in (a parent that came later, a unique value that was
+ * freed).
  */
 #include "postgres.h"
 
@@ -202,6 +203,23 @@ retry_failed(Work *work, WorkItem *items, int n)
 	return any;
 }
 
+/*
+ * Work through items whose relations have one owner: all at once, or where that
+ * fails the first half, then the other.  Returns whether any went well.
+ */
+static bool
+work_halves(Work *work, WorkItem *items, int n)
+{
+	bool		any;
+
+	if (try_run(work, items, n))
+		return true;
+	if (n == 1)
+		return false;
+	any = work_halves(work, items, n / 2);
+	return work_halves(work, items + n / 2, n - n / 2) || any;
+}
+
 void
 work_through(const Registry *registry, WorkItem *items, int n, WorkFunction function, void *arg)
 {
@@ -216,13 +234,7 @@ work_through(const Registry *registry, WorkItem *items, int n, WorkFunction func
 	for (int first = 0; first < n; first += length)
 	{
 		length = run_length(&items[first], n - first);
-		if (length > 1 && try_run(&work, &items[first], length))
-		{
-			any = true;
-			continue;
-		}
-		for (int i = first; i < first + length; i++)
-			any |= try_run(&work, &items[i], 1);
+		any |= work_halves(&work, &items[first], length);
 	}
 	for (int round = 1; any && round < MAX_ROUNDS; round++)
 		any = retry_failed(&work, items, n);

@@ -1,7 +1,7 @@
 /*
  * work.h
  *	  Working through records of attached relations: all in one
- *	  subtransaction, or one by one where that fails.
+ *	  subtransaction, or in smaller ones where that fails.
  */
 #ifndef SYNCEXT_WORK_H
 #define SYNCEXT_WORK_H

@@ -1,0 +1,17 @@
+/*
+ * incarnation.h
+ *	  Whether the feed's transaction ids are this cluster's, and a new start
+ *	  where they aren't.
+ */
+#ifndef SYNCEXT_INCARNATION_H
+#define SYNCEXT_INCARNATION_H
+
+/*
+ * If the database was restored from a dump: set aside what the log and the
+ * ticks say in another cluster's transaction ids, and let every target walk
+ * through the golden records.  Returns whether it did.  Costs nothing once it
+ * was found that all is well.  READ COMMITTED only.
+ */
+extern bool incarnation_check(void);
+
+#endif							/* SYNCEXT_INCARNATION_H */
