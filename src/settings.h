@@ -14,9 +14,11 @@ extern int	setting_lock_timeout;	/* ms that delivery waits for rows of others */
 extern int	setting_waiting_retry;	/* ms, first attempt of a parked change */
 extern int	setting_waiting_max;	/* s, until it is a dead letter */
 extern int	setting_max_records;	/* of one sync_pull */
-extern int	setting_tick_interval;	/* ms, a tick younger than this is used again */
 extern int	setting_lease;		/* s, how long a batch is its consumer's */
 extern int	setting_retry_base; /* ms, until a failed delivery is tried again */
 extern int	setting_retry_max;	/* ms, however often it has failed */
+
+extern int	setting_retention;	/* s, how long the log, conflicts, tombstones stay */
+extern int	setting_maintain_lock_timeout;	/* ms, until maintenance leaves it for later */
 
 #endif							/* SYNCEXT_SETTINGS_H */

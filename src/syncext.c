@@ -22,10 +22,11 @@ int			setting_max_batch = 10000;
 char	   *setting_inbound = NULL;
 int			setting_lock_timeout = 500;
 int			setting_max_records = 10000;
-int			setting_tick_interval = 100;
 int			setting_lease = 60;
 int			setting_retry_base = 30 * 1000;
 int			setting_retry_max = 3600 * 1000;
+int			setting_retention = 30 * 86400;
+int			setting_maintain_lock_timeout = 500;
 int			setting_waiting_retry = 30000;
 int			setting_waiting_max = 86400;
 
@@ -72,11 +73,6 @@ define_feed(void)
 							NULL,
 							&setting_max_records, 10000, 1, 1000000,
 							PGC_SUSET, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable("syncext.tick_interval",
-							"Age up to which a tick that another pull took is used again.",
-							"0 makes every pull that finds changes take its own.",
-							&setting_tick_interval, 100, 0, 60 * 1000,
-							PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("syncext.lease",
 							"How long a batch that was pulled is left to its consumer.",
 							"Until it is acknowledged or the lease ends, the same batch comes again.",
@@ -109,6 +105,21 @@ define_local(void)
 							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
 }
 
+static void
+define_maintenance(void)
+{
+	DefineCustomIntVariable("syncext.retention",
+							"How long the change log, closed conflicts and tombstones are kept.",
+							"sync_maintain removes them then; a target that is further behind gets all records again.",
+							&setting_retention, 30 * 86400, 0, INT_MAX,
+							PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("syncext.maintain_lock_timeout",
+							"How long sync_maintain waits for what others hold.",
+							"Then it leaves that for another time.",
+							&setting_maintain_lock_timeout, 500, 1, 60 * 1000,
+							PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
+}
+
 void
 _PG_init(void)
 {
@@ -116,5 +127,6 @@ _PG_init(void)
 	define_feed();
 	define_waiting();
 	define_local();
+	define_maintenance();
 	MarkGUCPrefixReserved("syncext");
 }

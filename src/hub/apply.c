@@ -52,16 +52,27 @@ apply_decide(const Registry *registry, const Change *change, const Record *recor
 }
 
 /*
- * Carry the decision out on the golden record.  A conflict for review writes
- * nothing there, but holds the row, so that a write that overtakes it comes
- * either before it, and is decided against, or after it, and closes it.
+ * Must the row be held though nothing is written to it?  Who adds or closes a
+ * conflict holds its record: a write that overtakes a conflict then comes either
+ * before it, and is decided against, or after it, and closes it; and conflicts
+ * are always locked after records.
  */
+static bool
+touches_conflicts(ApplyCall *call, const Change *change, const Record *record,
+				  const Decision *d)
+{
+	return d->resolution == RESOLUTION_MANUAL ||
+		(record->exists && d->closes_own &&
+		 closing_overtaken(call->conflicts, change, record, d) != NIL);
+}
+
+/* Carry the decision out on the golden record. */
 static RowsOutcome
-write_record(ApplyCall *call, const Change *change, const Decision *d)
+write_record(ApplyCall *call, const Change *change, const Record *record, const Decision *d)
 {
 	if (d->write != WRITE_NOTHING)
 		return canonical_write(call->canonical, change->entity, change->external_id, &d->after);
-	if (d->resolution == RESOLUTION_MANUAL)
+	if (touches_conflicts(call, change, record, d))
 		return canonical_lock(call->canonical);
 	return ROWS_DONE;
 }
@@ -211,7 +222,7 @@ decide_and_write(ApplyCall *call, const Change *change, bool released, Decision 
 		apply_decide(call->registry, change, &record, d);
 		if (dependency_restricts(call->dependency, change, &record, d))
 			return record;
-		if (write_record(call, change, d) == ROWS_DONE)
+		if (write_record(call, change, &record, d) == ROWS_DONE)
 			return record;
 	}
 }

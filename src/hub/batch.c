@@ -3,7 +3,7 @@
  *	  What a target is served next: cutting batches out of the feed, the
  *	  backfill and the retries, and what an acknowledgement does to them.
  *
- * Called by hub/delivery with the cursor locked, but for feed_idle.
+ * Called by hub/delivery and hub/redrive with the cursor locked.
  *
  * A batch isn't stored record by record: the cursor says where it begins and
  * ends in the window and in the backfill, and the retries in it bear its
@@ -26,8 +26,6 @@
 #include "settings.h"
 #include "storage/canonical.h"
 
-/* Rows that were walked for nothing until the cursor is moved past them. */
-#define PASS_OVER_ROWS		1000
 /* What is kept of a target's error message, in bytes. */
 #define MAX_ERROR_LENGTH	1000
 /* When a record that was busy comes again, in milliseconds. */
@@ -50,143 +48,6 @@ typedef struct Served
 } Served;
 
 static Served served;
-
-/* ---------- open and close ---------- */
-
-Feed *
-feed_open(const char *source, bool write)
-{
-	Feed	   *feed = palloc0(sizeof(Feed));
-
-	feed->registry = registry_get();
-	feed->target = registry_source_required(feed->registry, source);
-	feed->now = GetCurrentTimestamp();
-	feed->cursors = cursor_open(write);
-	feed->pending = pending_open(feed->target->name, write);
-	feed->log = feed_log_open();
-	return feed;
-}
-
-void
-feed_close(Feed *feed)
-{
-	if (feed->members != NULL)
-		record_set_free(feed->members);
-	feed_log_close(feed->log);
-	pending_close(feed->pending);
-	cursor_close(feed->cursors);
-	pfree(feed);
-}
-
-static void
-load_tick(Feed *feed, int64 id, Tick *tick)
-{
-	if (tick->id == id)
-		return;
-	if (!tick_find(id, tick))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("tick " INT64_FORMAT " of source \"%s\" is missing",
-						id, feed->target->name),
-				 errhint("Let the source start anew with SELECT syncext.cursor_start(%s).",
-						 quote_literal_cstr(feed->target->name))));
-}
-
-static void
-load_ticks(Feed *feed)
-{
-	load_tick(feed, feed->cursor.lo, &feed->lo);
-	if (feed->cursor.hi != 0)
-		load_tick(feed, feed->cursor.hi, &feed->hi);
-}
-
-void
-feed_lock(Feed *feed)
-{
-	const char *name = feed->target->name;
-
-	while (!cursor_lock(feed->cursors, name, 0, &feed->cursor))
-	{
-		/* the source was added by plain SQL */
-		cursor_start(feed->registry, feed->target);
-	}
-	/* what was in force before the wait may not be any more */
-	feed->registry = registry_get();
-	feed->target = registry_source_required(feed->registry, name);
-	feed->now = GetCurrentTimestamp();
-	load_ticks(feed);
-}
-
-void
-feed_save(Feed *feed)
-{
-	cursor_save(feed->cursors, &feed->cursor);
-}
-
-/* ---------- windows ---------- */
-
-/*
- * Is there anything for the target between its cursor and now?  Fills in the
- * first row's position.  Returns true, too, where so much was walked for
- * nothing that the cursor should be moved past it.
- */
-static bool
-feed_has_changes(Feed *feed, LogPosition *first)
-{
-	const LogPosition start = {0, 0};
-	FeedSnapshot now;
-	FeedWindow *window;
-	FeedRow		row;
-	bool		due;
-	bool		much;
-
-	feed_snapshot_now(&now);
-	window = feed_window_begin(feed->log, feed->target, &feed->lo.snapshot, &now, start);
-	due = feed_window_next(window, &row);
-	*first = due ? row.at : start;
-	much = feed_window_walked(window) > PASS_OVER_ROWS;
-	feed_window_end(window);
-	return due || much;
-}
-
-bool
-feed_idle(Feed *feed)
-{
-	const Cursor *cursor = &feed->cursor;
-	LogPosition first;
-
-	if (!cursor_find(feed->cursors, feed->target->name, 0, &feed->cursor))
-		return false;
-	if (cursor->leased || cursor->hi != 0 || cursor->backfill_entity != NULL)
-		return false;
-	if (pending_due(feed->pending, feed->now, 1) != NIL)
-		return false;
-	load_ticks(feed);
-	return !feed_has_changes(feed, &first);
-}
-
-/*
- * Open the window from the cursor's tick to a later one, if there is anything
- * in it.  A tick that somebody else has taken just now will do.
- */
-static bool
-open_window(Feed *feed)
-{
-	Tick	   *hi = &feed->hi;
-	LogPosition first;
-
-	if (!feed_has_changes(feed, &first))
-		return false;
-	if (!tick_newest(hi) || hi->id == feed->cursor.lo ||
-		!feed_snapshot_reaches(&hi->snapshot, &feed->lo.snapshot) ||
-		!feed_snapshot_sees(&hi->snapshot, first.xid) ||
-		TimestampDifferenceExceeds(hi->taken_at, feed->now, setting_tick_interval))
-		tick_take(hi);
-	feed->cursor.hi = hi->id;
-	feed->cursor.at.xid = 0;
-	feed->cursor.at.seq = 0;
-	return true;
-}
 
 /* ---------- what earlier pages had ---------- */
 
@@ -238,10 +99,9 @@ served_records(Feed *feed)
 							   &feed->hi.snapshot, served.upto);
 	while (feed_window_next(window, &row) && log_position_cmp(row.at, cursor->at) <= 0)
 	{
-		bool		added;
-		RecordSetEntry *entry = record_set_add(served.set, row.entity, row.external_id, &added);
+		RecordSetKey key = record_set_key(&feed->key, row.entity, row.external_id);
 
-		entry->flag |= row.correction;
+		record_set_add(served.set, key)->flag |= row.correction;
 	}
 	feed_window_end(window);
 	served.upto = cursor->at;
@@ -271,20 +131,19 @@ batch_size(const Feed *feed)
 
 /* The batch's record of this name; NULL if it has none. */
 static BatchRecord *
-find_record(Feed *feed, const text *entity, const text *external_id)
+find_record(Feed *feed, RecordSetKey key)
 {
-	RecordSetEntry *entry = record_set_find(feed->members, entity, external_id);
+	RecordSetEntry *entry = record_set_find(feed->members, key);
 
 	return entry == NULL ? NULL : &feed->records[entry->number - 1];
 }
 
 /* Add a record that isn't there yet. */
 static BatchRecord *
-add_record(Feed *feed, const text *entity, const text *external_id)
+add_record(Feed *feed, RecordSetKey key)
 {
 	BatchRecord *record;
 	const Entity *known;
-	bool		added;
 
 	if (feed->records == NULL)
 		feed->records = palloc(sizeof(BatchRecord) * (feed->room = 64));
@@ -292,19 +151,20 @@ add_record(Feed *feed, const text *entity, const text *external_id)
 		feed->records = repalloc_huge(feed->records, sizeof(BatchRecord) * (feed->room *= 2));
 	record = &feed->records[feed->nrecords++];
 	MemSet(record, 0, sizeof(BatchRecord));
-	record->entity = text_to_cstring(entity);
-	record->external_id = text_to_cstring(external_id);
+	record->entity = pstrdup(key.data);
+	record->external_id = pnstrdup(key.data + strlen(key.data) + 1,
+								   key.len - strlen(key.data) - 1);
 	known = registry_entity(feed->registry, record->entity);
 	record->depth = known == NULL ? 0 : known->depth;
-	record_set_add(feed->members, entity, external_id, &added)->number = feed->nrecords;
+	record_set_add(feed->members, key)->number = feed->nrecords;
 	return record;
 }
 
 /* Add a record of the window or the backfill; if it is pending it is left out. */
 static BatchRecord *
-add_fresh_record(Feed *feed, const text *entity, const text *external_id)
+add_fresh_record(Feed *feed, RecordSetKey key)
 {
-	BatchRecord *record = add_record(feed, entity, external_id);
+	BatchRecord *record = add_record(feed, key);
 	Pending		pending;
 
 	if (feed->any_pending &&
@@ -333,6 +193,7 @@ take_page(Feed *feed, int room, const LogPosition *upto)
 
 	for (;;)
 	{
+		RecordSetKey key;
 		RecordSetEntry *had;
 
 		if (!feed_window_next(window, &row))
@@ -342,16 +203,17 @@ take_page(Feed *feed, int room, const LogPosition *upto)
 		}
 		if (upto != NULL && log_position_cmp(row.at, *upto) > 0)
 			break;
-		had = before == NULL ? NULL : record_set_find(before, row.entity, row.external_id);
+		key = record_set_key(&feed->key, row.entity, row.external_id);
+		had = before == NULL ? NULL : record_set_find(before, key);
 		if (had == NULL || (row.correction && !had->flag))
 		{
-			BatchRecord *record = find_record(feed, row.entity, row.external_id);
+			BatchRecord *record = find_record(feed, key);
 
 			if (record == NULL)
 			{
 				if (upto == NULL && batch_size(feed) >= room)
 					break;
-				record = add_fresh_record(feed, row.entity, row.external_id);
+				record = add_fresh_record(feed, key);
 			}
 			record->row_version = Max(record->row_version, row.row_version);
 			record->correction |= row.correction;
@@ -395,13 +257,13 @@ take_golden_records(Feed *feed, int max, const char *upto)
 	while ((upto != NULL || batch_size(feed) < max) &&
 		   canonical_scan_next(canonical, scan, &id, NULL))
 	{
-		text	   *external_id = cstring_to_text(id);
+		RecordSetKey key = record_set_key(&feed->key, entity, cstring_to_text(id));
 
 		CHECK_FOR_INTERRUPTS();
 		if (upto != NULL && strcmp(id, upto) > 0)
 			break;
-		if (find_record(feed, entity, external_id) == NULL)
-			(void) add_fresh_record(feed, entity, external_id);
+		if (find_record(feed, key) == NULL)
+			(void) add_fresh_record(feed, key);
 		last = id;
 	}
 	rows_scan_end(scan);
@@ -463,12 +325,12 @@ raise_held(Feed *feed)
 static void
 add_retry(Feed *feed, const Pending *pending)
 {
-	text	   *entity = cstring_to_text(pending->entity);
-	text	   *external_id = cstring_to_text(pending->external_id);
-	BatchRecord *record = find_record(feed, entity, external_id);
+	RecordSetKey key = record_set_key(&feed->key, cstring_to_text(pending->entity),
+									  cstring_to_text(pending->external_id));
+	BatchRecord *record = find_record(feed, key);
 
 	if (record == NULL)
-		record = add_record(feed, entity, external_id);
+		record = add_record(feed, key);
 	else if (record->held)
 		feed->nheld--;
 	record->held = false;
@@ -509,7 +371,7 @@ backoff(TimestampTz now, int failures)
 	double		delay = ldexp(setting_retry_base, Min(failures, 64) - 1);
 
 	delay = Min(delay, setting_retry_max) * (0.5 + pg_prng_double(&pg_global_prng_state));
-	return TimestampTzPlusMilliseconds(now, (int64) delay);
+	return TimestampTzPlusMilliseconds(now, (int64) (delay * 1000));
 }
 
 /* Put a record that the target could not take into pending. */
@@ -617,7 +479,7 @@ batch_cut(Feed *feed, int max)
 	cursor->end_backfill_id = NULL;
 	for (;;)
 	{
-		bool		window = cursor->hi != 0 || open_window(feed);
+		bool		window = cursor->hi != 0 || feed_open_window(feed);
 
 		start_records(feed);
 		if (window)
@@ -658,8 +520,9 @@ batch_is_leased(const Feed *feed)
 static void
 note_failure(Feed *feed, const BatchFailure *failure)
 {
-	BatchRecord *record = find_record(feed, cstring_to_text(failure->entity),
+	RecordSetKey key = record_set_key(&feed->key, cstring_to_text(failure->entity),
 									  cstring_to_text(failure->external_id));
+	BatchRecord *record = find_record(feed, key);
 
 	if (record != NULL && !record->held)
 	{

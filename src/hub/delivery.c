@@ -18,6 +18,7 @@
 
 #include "errcodes.h"
 #include "hub/delivery.h"
+#include "hub/incarnation.h"
 #include "hub/sweep.h"
 #include "settings.h"
 #include "storage/canonical.h"
@@ -32,7 +33,9 @@ PG_FUNCTION_INFO_V1(sync_ack);
 typedef struct Reading
 {
 	Canonical  *canonical;
+	RowsScan   *records;
 	ConflictLog *conflicts;
+	bool		any_conflict;	/* else none need be looked for */
 	const char *target;
 	XLogRecPtr	durable;		/* what was read is safe once WAL is, up to here */
 } Reading;
@@ -105,17 +108,20 @@ note_durability(Reading *reading, TransactionId written_by)
 static bool
 read_record(Reading *reading, const BatchRecord *record, DeliveryRecord *out)
 {
-	List	   *conflicts = conflict_log_pending(reading->conflicts, record->entity,
-												 record->external_id, reading->target);
+	List	   *conflicts = NIL;
 	CanonicalState state;
 	ListCell   *lc;
 
+	if (reading->any_conflict)
+		conflicts = conflict_log_pending(reading->conflicts, record->entity,
+										 record->external_id, reading->target);
 	foreach(lc, conflicts)
 	{
 		if (((Conflict *) lfirst(lc))->whole)
 			return false;
 	}
-	if (!canonical_find_state(reading->canonical, record->entity, record->external_id, &state))
+	if (!canonical_seek(reading->canonical, reading->records, record->entity,
+						record->external_id, &state))
 		return false;
 	note_durability(reading, state.written_by);
 	out->entity = record->entity;
@@ -141,6 +147,8 @@ read_batch(Feed *feed, Delivery *delivery)
 		.target = feed->target->name
 	};
 
+	reading.records = canonical_seek_begin(reading.canonical);
+	reading.any_conflict = conflict_log_any_pending(reading.conflicts);
 	/* in this order, the places that members says don't hold any more */
 	qsort(feed->records, feed->nrecords, sizeof(BatchRecord), compare_records);
 	delivery->batch = feed->cursor.batch;
@@ -154,6 +162,7 @@ read_batch(Feed *feed, Delivery *delivery)
 			read_record(&reading, &feed->records[i], &delivery->records[delivery->nrecords]))
 			delivery->nrecords++;
 	}
+	rows_scan_end(reading.records);
 	conflict_log_close(reading.conflicts);
 	canonical_close(reading.canonical);
 	return reading.durable;
@@ -245,10 +254,15 @@ delivery_pull(const char *source, int max_records, Delivery *delivery)
 	MemSet(delivery, 0, sizeof(Delivery));
 	check_max_records(max_records);
 	check_primary();
-	feed = feed_open(source, false);
-	source_role_check(feed->target);
-	idle = feed_idle(feed);
-	feed_close(feed);
+	source_role_check(registry_source_required(registry_get(), source));
+	idle = feed_known_idle(source);
+	if (!idle)
+	{
+		(void) incarnation_check();
+		feed = feed_open(source, false);
+		idle = feed_idle(feed);
+		feed_close(feed);
+	}
 	sweep_parked();
 	if (idle)
 		return;

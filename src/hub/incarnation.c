@@ -30,6 +30,7 @@
 
 #include "hub/incarnation.h"
 #include "hub/section.h"
+#include "storage/change_log.h"
 #include "storage/cursor.h"
 #include "storage/rows.h"
 #include "storage/tick.h"
@@ -143,6 +144,11 @@ begin_incarnation(void)
 	Origin		origin;
 	Section		section;
 
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("the feed has to begin anew after a restore, which needs transaction isolation level READ COMMITTED"),
+				 errhint("Run CALL sync_maintain() first.")));
 	SPI_connect();
 	section_enter(&section, 0);
 	/* two pulls may have found the same: one does it, the other waits here */

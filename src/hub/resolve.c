@@ -68,6 +68,7 @@ verdict_by_name(const char *name)
 static void
 check_fields(const Resolve *r)
 {
+	Fields		fields;
 
 	if (r->verdict != VERDICT_MERGE)
 	{
@@ -87,6 +88,12 @@ check_fields(const Resolve *r)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("fields has more than %d fields", setting_max_fields)));
+	fields_from_container(&r->fields->root, &fields);
+	for (int i = 0; i < fields.n; i++)
+		if (!field_name_valid(fields.field[i].name))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("a key of fields must not be empty or \"*\"")));
 }
 
 static void

@@ -66,7 +66,7 @@ section_leave(Section *section)
 
 /* ---------- statements ---------- */
 
-static void
+static void pg_attribute_printf(1, 0)
 execute(const char *format, va_list args)
 {
 	StringInfoData statement;
@@ -181,7 +181,7 @@ section_try(void (*function) (void *arg), void *arg)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	bool		done = false;
+	volatile bool done = false;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);

@@ -239,7 +239,7 @@ check_special_columns(Relation rel, const Binding *binding)
 static void
 use_primary_key(Relation rel, Binding *binding)
 {
-	Oid			index_oid = has_own_rows(rel) ? RelationGetPrimaryKeyIndex(rel) : InvalidOid;
+	Oid			index_oid = has_own_rows(rel) ? RelationGetPrimaryKeyIndex_compat(rel) : InvalidOid;
 	Relation	index;
 
 	if (!OidIsValid(index_oid))
@@ -402,23 +402,34 @@ function_owner(Oid function)
 }
 
 /*
- * Statement triggers of a partitioned table see nothing of a TRUNCATE of one of
- * its partitions, so each has its own.
+ * The relations that need a trigger against TRUNCATE: statement triggers of a
+ * partitioned table see nothing of a TRUNCATE of one of its partitions.
  */
+static List *
+truncatable(Oid relid, LOCKMODE lockmode)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+		return list_make1_oid(relid);
+	foreach(lc, find_all_inheritors(relid, lockmode, NULL))
+	{
+		if (get_rel_relkind(lfirst_oid(lc)) != RELKIND_FOREIGN_TABLE)
+			result = lappend_oid(result, lfirst_oid(lc));
+	}
+	return result;
+}
+
 static void
 create_truncate_triggers(Oid relid)
 {
-	List	   *members = find_all_inheritors(relid, ShareRowExclusiveLock, NULL);
-	bool		partitioned = get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE;
 	ListCell   *lc;
 
-	foreach(lc, members)
+	foreach(lc, truncatable(relid, ShareRowExclusiveLock))
 	{
-		Oid			member = lfirst_oid(lc);
-		char	   *name = qualified_name(member);
+		char	   *name = qualified_name(lfirst_oid(lc));
 
-		if (member != relid && (!partitioned || get_rel_relkind(member) == RELKIND_FOREIGN_TABLE))
-			continue;
 		run_utility(psprintf("CREATE TRIGGER " TRUNCATE_TRIGGER_NAME " BEFORE TRUNCATE ON %s"
 							 " FOR EACH STATEMENT EXECUTE FUNCTION syncext.capture()", name));
 		run_utility(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER " TRUNCATE_TRIGGER_NAME, name));
@@ -460,12 +471,11 @@ drop_trigger(Oid relid, const char *trigger)
 static void
 drop_triggers(Oid relid)
 {
-	List	   *members = find_all_inheritors(relid, AccessExclusiveLock, NULL);
 	ListCell   *lc;
 
 	SPI_connect();
 	drop_trigger(relid, CAPTURE_TRIGGER_NAME);
-	foreach(lc, members)
+	foreach(lc, truncatable(relid, AccessExclusiveLock))
 		drop_trigger(lfirst_oid(lc), TRUNCATE_TRIGGER_NAME);
 	SPI_finish();
 }

@@ -22,6 +22,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "local/attached.h"
 #include "model/change.h"
@@ -286,6 +287,13 @@ attached_invalidate(Datum arg, Oid relid)
 		entry->valid = false;
 }
 
+/* Statements name the relation with its schema. */
+static void
+attached_forget_names(Datum arg, int cacheid, uint32 hashvalue)
+{
+	attached_invalidate(arg, InvalidOid);
+}
+
 static void
 make_cache(void)
 {
@@ -293,6 +301,7 @@ make_cache(void)
 
 	attached_cache = hash_create("syncext attached relations", 16, &ctl, HASH_ELEM | HASH_BLOBS);
 	CacheRegisterRelcacheCallback(attached_invalidate, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, attached_forget_names, (Datum) 0);
 }
 
 /* The binding of the relation, or else of the nearest one it is a partition of. */
@@ -453,19 +462,23 @@ attached_external_id(const Attached *attached, ValueSettings *settings, Attached
 	return id;
 }
 
+/* Do two rows have the same external id? */
 bool
 attached_key_equal(const Attached *attached, ValueSettings *settings,
 				   AttachedRow a, AttachedRow b)
 {
-	for (int i = 0; i < attached->nkeys; i++)
+	bool		same_bytes = true;
+
+	for (int i = 0; i < attached->nkeys && same_bytes; i++)
 	{
 		AttrNumber	attno = attached->keys[i].attnum - 1;
 
-		if (!value_equal(attached->keys[i].value, settings, a.values[attno], a.isnull[attno],
-						 b.values[attno], b.isnull[attno]))
-			return false;
+		same_bytes = !a.isnull[attno] && !b.isnull[attno] &&
+			value_same_bytes(attached->keys[i].value, a.values[attno], b.values[attno]);
 	}
-	return true;
+	return same_bytes ||
+		strcmp(attached_external_id(attached, settings, a),
+			   attached_external_id(attached, settings, b)) == 0;
 }
 
 static void

@@ -136,12 +136,14 @@ scope_get(void)
 /* ---------- rows as they stand now ---------- */
 
 /*
- * Read the row with the same key as it stands now, in the layout of the bound
- * relation; false if there is none.
+ * Read the row that is the edit's record now, by the key of a row that was it,
+ * in the layout of the bound relation; false if there is none.  Keys that are
+ * equal may be other records, if their texts differ.
  */
 static bool
-read_current(const Attached *attached, AttachedRow row, Attached **root, AttachedRow *current)
+read_current(Edit *edit, AttachedRow row, Attached **root, AttachedRow *current)
 {
+	const Attached *attached = edit->attached;
 	MemoryContext context = CurrentMemoryContext;
 	Writer		writer = {0};
 	AttachedRow key;
@@ -161,7 +163,8 @@ read_current(const Attached *attached, AttachedRow row, Attached **root, Attache
 	found = writer_read(*root, key, current);
 	writer_leave_reading(&writer);
 	SPI_finish();
-	return found;
+	return found &&
+		strcmp(attached_external_id(*root, &edit->settings, *current), edit->external_id) == 0;
 }
 
 /*
@@ -414,7 +417,7 @@ capture_insert(Edit *edit, AttachedRow row, bool superseded)
 
 	if (superseded)
 	{
-		if (!read_current(edit->attached, row, &root, &row))
+		if (!read_current(edit, row, &root, &row))
 			return;
 		edit->attached = root;
 	}
@@ -462,7 +465,7 @@ capture_update(Edit *edit, const Attached *old_attached, AttachedRow old, Attach
 	if (superseded)
 	{
 		/* the fields are in the same order there */
-		if (!read_current(edit->attached, new, &root, &new))
+		if (!read_current(edit, new, &root, &new))
 			return;
 		edit->attached = root;
 	}
@@ -477,7 +480,7 @@ capture_key_change(Edit *edit, AttachedRow old, AttachedRow new, bool superseded
 	AttachedRow current;
 
 	/* another row may have the old key by now */
-	if (identify(edit, old) && !read_current(edit->attached, old, &root, &current))
+	if (identify(edit, old) && !read_current(edit, old, &root, &current))
 		capture_delete(edit, old);
 	if (identify(edit, new))
 		capture_insert(edit, new, superseded);
@@ -543,7 +546,7 @@ capture_row_deleted(Edit *edit, TriggerData *trigger)
 	if (!identify(edit, row))
 		return;
 	if (is_move(trigger->tg_trigslot, trigger->tg_trigtuple) &&
-		read_current(edit->attached, row, &root, &current))
+		read_current(edit, row, &root, &current))
 		remember_move(edit, row);
 	else
 		capture_delete(edit, row);

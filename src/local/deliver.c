@@ -8,12 +8,17 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 #include "hub/delivery.h"
 #include "local/work.h"
 
 PG_FUNCTION_INFO_V1(sync_deliver);
+
+/* After so many batches of which all failed, the rest can wait. */
+#define MAX_FRUITLESS	10
 
 /* A record that was placed already, in a later version perhaps, is left alone. */
 static int
@@ -79,24 +84,62 @@ make_failures(const Delivery *delivery, const WorkItem *items, const int *of_rec
 	return nfailures;
 }
 
-/* Returns how many of the records are in their relations now. */
-static int64
+/* What came of a batch. */
+typedef struct Outcome
+{
+	int			nitems;			/* that the source has relations for */
+	int			nfailures;
+} Outcome;
+
+static Outcome
 deliver_batch(const char *source, const Delivery *delivery)
 {
 	WorkItem   *items = palloc0(sizeof(WorkItem) * delivery->nrecords);
 	int		   *of_record = palloc(sizeof(int) * delivery->nrecords);
 	BatchFailure *failures = palloc0(sizeof(BatchFailure) * delivery->nrecords);
-	int			n = make_items(source, delivery, items, of_record);
-	int			nfailures;
+	Outcome		outcome;
 
-	if (n > 0)
+	outcome.nitems = make_items(source, delivery, items, of_record);
+	if (outcome.nitems > 0)
+		work_through(registry_get(), items, outcome.nitems, deliver_item, NULL);
+	outcome.nfailures = make_failures(delivery, items, of_record, outcome.nitems, failures);
+	delivery_ack(source, delivery->batch, failures, outcome.nfailures);
+	return outcome;
+}
+
+/*
+ * Deliver a batch; if nothing of it could be delivered, go on, so that who
+ * calls until 0 comes back has everything.  Rows that stay locked must not keep
+ * us here for ever.
+ */
+static int64
+deliver_batches(const char *source, int max_records)
+{
+	MemoryContext old = CurrentMemoryContext;
+	MemoryContext context = AllocSetContextCreate(old, "syncext delivery",
+												  ALLOCSET_DEFAULT_SIZES);
+	int			fruitless = 0;
+	int64		delivered = 0;
+
+	while (delivered == 0 && fruitless < MAX_FRUITLESS)
 	{
-		writer_fire_deferred();
-		work_through(registry_get(), items, n, deliver_item, NULL);
+		Delivery	delivery;
+		Outcome		outcome;
+
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(context);
+		MemoryContextSwitchTo(context);
+		delivery_pull(source, max_records, &delivery);
+		if (delivery.nrecords == 0)
+			break;
+		outcome = deliver_batch(source, &delivery);
+		delivered = outcome.nitems - outcome.nfailures;
+		if (outcome.nfailures > 0)
+			fruitless++;
 	}
-	nfailures = make_failures(delivery, items, of_record, n, failures);
-	delivery_ack(source, delivery->batch, failures, nfailures);
-	return n - nfailures;
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	return delivered;
 }
 
 static void
@@ -119,7 +162,6 @@ Datum
 sync_deliver(PG_FUNCTION_ARGS)
 {
 	const Source *source;
-	Delivery	delivery;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
@@ -128,8 +170,6 @@ sync_deliver(PG_FUNCTION_ARGS)
 	source = registry_source_required(registry_get(), text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	source_role_check(source);
 	check_attached(source->name);
-	delivery_pull(source->name, PG_GETARG_INT32(1), &delivery);
-	if (delivery.nrecords == 0)
-		PG_RETURN_INT64(0);
-	PG_RETURN_INT64(deliver_batch(source->name, &delivery));
+	writer_fire_deferred();
+	PG_RETURN_INT64(deliver_batches(source->name, PG_GETARG_INT32(1)));
 }

@@ -275,9 +275,10 @@ make_row_items(Load *load, WorkItem *items)
 }
 
 /*
- * Open a cursor over the relation's keys.  It is pinned, so that the first
- * commit holds it over: what it has yet to return is stored, on disk if it is
- * much.
+ * Open a cursor over the relation's keys.  Where transactions end while it is
+ * open it is pinned and held over: what it returns is stored, on disk if it is
+ * much.  That is done at once, while we act as the owner: a view's functions
+ * must not run as the caller.
  */
 static Portal
 open_keys(const Load *load)
@@ -298,8 +299,10 @@ open_keys(const Load *load)
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	portal = SPI_cursor_open(NULL, plan, NULL, NULL, false);
-	writer_leave_reading(&writer);
 	PinPortal(portal);
+	if (!load->atomic)
+		HoldPinnedPortals();
+	writer_leave_reading(&writer);
 	return portal;
 }
 
@@ -307,6 +310,7 @@ static void
 load_rows(Load *load)
 {
 	Portal		portal = open_keys(load);
+	Writer		writer = {0};
 
 	for (;;)
 	{
@@ -314,7 +318,9 @@ load_rows(Load *load)
 		int			n;
 
 		CHECK_FOR_INTERRUPTS();
+		writer_enter_reading(&writer, get_attached(load));
 		SPI_cursor_fetch(portal, true, LOAD_BATCH);
+		writer_leave_reading(&writer);
 		if (SPI_processed == 0)
 			break;
 		MemoryContextSwitchTo(load->batch);

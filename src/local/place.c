@@ -58,6 +58,23 @@ make_key(Placement *p)
 						p->external_id, p->attached->name, back)));
 }
 
+/*
+ * The key's type may take values for equal whose texts differ (1.0 and 1.00, or
+ * a collation without case).  Then the row is another record's.
+ */
+static void
+check_found_key(Placement *p)
+{
+	char	   *external_id = attached_external_id(p->attached, &p->settings, p->before);
+
+	value_settings_end(&p->settings);
+	if (strcmp(external_id, p->external_id) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("the row of relation %s whose key equals \"%s\" is record \"%s\"",
+						p->attached->name, p->external_id, external_id)));
+}
+
 /* ---------- reading both sides ---------- */
 
 /* Fields that the source has in a pending conflict are not delivered to it. */
@@ -98,6 +115,8 @@ place_lock(Placer *placer, Attached *attached, const char *external_id, Placemen
 	if (lock == WRITER_BUSY)
 		return false;
 	p->present = lock == WRITER_LOCKED;
+	if (p->present)
+		check_found_key(p);
 	canonical_find(placer->canonical, attached->binding->entity, external_id, &p->record);
 	replica_find(placer->replica, attached->binding->relation, external_id, &p->replica);
 	find_withheld(placer, p);

@@ -30,7 +30,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
-#include "utils/pg_locale.h"
 #include "utils/typcache.h"
 #include "utils/xml.h"
 
@@ -113,7 +112,7 @@ setting_is_fixed(int i)
 		case 4:
 			return bytea_output == BYTEA_OUTPUT_HEX;
 		case 5:
-			return strcmp(locale_monetary, "C") == 0;
+			return strcmp(GetConfigOption("lc_monetary", false, false), "C") == 0;
 		case 6:
 			return strcmp(namespace_search_path, VALUE_SEARCH_PATH) == 0;
 		case 7:
@@ -604,6 +603,12 @@ bytes_may_mislead(ValueKind kind)
 }
 
 bool
+value_same_bytes(const ValueType *type, Datum a, Datum b)
+{
+	return datum_image_eq(a, b, type->byval, type->len);
+}
+
+bool
 value_equal(ValueType *type, ValueSettings *settings, Datum a, bool a_isnull,
 			Datum b, bool b_isnull)
 {
@@ -615,7 +620,7 @@ value_equal(ValueType *type, ValueSettings *settings, Datum a, bool a_isnull,
 		return true;
 	if ((a_isnull || b_isnull) && type->kind != VALUE_JSON && type->kind != VALUE_JSONB)
 		return false;
-	if (!a_isnull && !b_isnull && datum_image_eq(a, b, type->byval, type->len))
+	if (!a_isnull && !b_isnull && value_same_bytes(type, a, b))
 		return true;
 	if (!bytes_may_mislead(type->kind))
 		return false;

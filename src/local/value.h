@@ -38,6 +38,7 @@ extern char *value_to_text(ValueType *type, ValueSettings *settings, Datum value
 extern bool value_json_null(const ValueType *type, Datum *value);
 extern Datum value_copy(const ValueType *type, Datum value);
 
+extern bool value_same_bytes(const ValueType *type, Datum a, Datum b);
 /* Are two values the same to the hub, though their bytes may differ? */
 extern bool value_equal(ValueType *type, ValueSettings *settings,
 						Datum a, bool a_isnull, Datum b, bool b_isnull);

@@ -165,6 +165,7 @@ try_run(Work *work, WorkItem *items, int n)
 		{
 			items[0].busy = is_busy(error);
 			items[0].error = describe_error(error);
+			items[0].sqlerrcode = error->sqlerrcode;
 			/* it has waited long enough, and who waits for us did, too */
 			if (items[0].busy)
 				work->placer.writer.patience = 0;
@@ -214,8 +215,9 @@ work_halves(Work *work, WorkItem *items, int n)
 
 	if (try_run(work, items, n))
 		return true;
+	/* who inserts the row at the same time makes an update of our insert */
 	if (n == 1)
-		return false;
+		return items[0].sqlerrcode == ERRCODE_UNIQUE_VIOLATION && try_run(work, items, 1);
 	any = work_halves(work, items, n / 2);
 	return work_halves(work, items + n / 2, n - n / 2) || any;
 }

@@ -18,6 +18,7 @@ typedef struct WorkItem
 	int			outcome;		/* what the WorkFunction returned */
 	bool		busy;			/* somebody holds the row: not now */
 	char	   *error;			/* why it failed, or NULL */
+	int			sqlerrcode;		/* of that */
 } WorkItem;
 
 /* Returns an outcome of its own making; sets item->busy, or raises. */

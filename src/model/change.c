@@ -237,10 +237,7 @@ check_fields(const Change *change, const ChangeLimits *limits, ChangeError *erro
 							change->fields.n, limits->max_fields);
 	for (int i = 0; i < change->fields.n; i++)
 	{
-		FieldName	name = change->fields.field[i].name;
-
-		/* '*' stands for all fields in priorities and conflicts */
-		if (name.len == 0 || (name.len == 1 && name.data[0] == '*'))
+		if (!field_name_valid(change->fields.field[i].name))
 			return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
 								"a key of \"fields\" must not be empty or \"*\"");
 	}

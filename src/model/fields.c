@@ -88,6 +88,12 @@ field_name(const char *cstring)
 	return name;
 }
 
+bool
+field_name_valid(FieldName name)
+{
+	return name.len > 0 && !(name.len == 1 && name.data[0] == '*');
+}
+
 /* jsonb's order of keys: the shorter first, then by bytes. */
 int
 field_name_cmp(FieldName a, FieldName b)

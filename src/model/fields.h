@@ -41,6 +41,8 @@ extern Jsonb *fields_to_jsonb(const Fields *fields);
 extern const Field *fields_find(const Fields *fields, FieldName name);
 
 extern FieldName field_name(const char *cstring);
+/* '*' stands for all fields in priorities and conflicts, so no field is named so. */
+extern bool field_name_valid(FieldName name);
 extern int	field_name_cmp(FieldName a, FieldName b);	/* jsonb's key order */
 extern int	field_name_cmp_bytes(const void *a, const void *b); /* for qsort */
 extern char *field_name_cstring(FieldName name);

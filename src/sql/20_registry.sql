@@ -45,17 +45,14 @@ CREATE TABLE syncext.reference (
 );
 COMMENT ON TABLE syncext.reference IS 'which field of an entity names a record of another, that has to come first';
 
--- What the hub knows of itself: which change log table is written to, and
--- which cluster the transaction ids in the log belong to.
+-- What the hub knows of itself: which change log table is written to.
 CREATE TABLE syncext.feed_state (
 	only_row          boolean PRIMARY KEY DEFAULT true CHECK (only_row),
 	current_log       integer NOT NULL DEFAULT 0 CHECK (current_log BETWEEN 0 AND 3),
 	switched_at       timestamptz NOT NULL DEFAULT now(),
-	switched_xid      xid8,
-	system_identifier bigint,
 	incarnation       bigint NOT NULL DEFAULT 1
 );
-COMMENT ON TABLE syncext.feed_state IS 'the change feed''s own state: the log table in use, and the cluster its transaction ids belong to';
+COMMENT ON TABLE syncext.feed_state IS 'the change feed''s own state: the log table in use, and how often it began anew after a restore';
 INSERT INTO syncext.feed_state DEFAULT VALUES;
 INSERT INTO syncext.entity (name) VALUES ('record');
 

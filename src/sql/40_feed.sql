@@ -120,13 +120,13 @@ REVOKE ALL ON FUNCTION sync_subscribe(text, text[]) FROM PUBLIC;
 CREATE FUNCTION sync_redrive(source text, entity text DEFAULT NULL, external_id text DEFAULT NULL) RETURNS bigint
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_redrive';
 COMMENT ON FUNCTION sync_redrive(text, text, text) IS
-	'try a source''s dead letters and retries again now, as if they had never failed; how many';
+	'try a source''s dead letters, retries and parked changes again now, as if they had never failed; how many';
 REVOKE ALL ON FUNCTION sync_redrive(text, text, text) FROM PUBLIC;
 
 CREATE FUNCTION sync_discard(source text, entity text DEFAULT NULL, external_id text DEFAULT NULL) RETURNS bigint
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_discard';
 COMMENT ON FUNCTION sync_discard(text, text, text) IS
-	'give up a source''s dead letters and retries, until the records change again; how many. The change log keeps a note';
+	'give up a source''s dead letters and retries, until the records change again, and its parked changes that are dead letters or of the record named; how many. The change log keeps a note';
 REVOKE ALL ON FUNCTION sync_discard(text, text, text) FROM PUBLIC;
 
 -- Target by target, what is on its way.  It walks the change log from each

@@ -34,7 +34,7 @@ CREATE TABLE syncext.child (
 	PRIMARY KEY (parent_entity, parent_id, entity, external_id, field)
 );
 COMMENT ON TABLE syncext.child IS 'the live records that refer to a record, where deleting it is restricted or cascades';
-SELECT pg_catalog.pg_extension_config_dump('syncext.child', '');
+-- It isn't dumped: loading syncext.reference and the first pull make it again.
 
 CREATE FUNCTION sync_add_reference(entity text, field text, parent text, on_delete text DEFAULT 'ignore') RETURNS void
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -11,7 +11,7 @@ COMMENT ON FUNCTION sync_explain(jsonb) IS
 	'the answer that sync_apply would give now; nothing is written';
 
 CREATE FUNCTION sync_record(entity text, external_id text) RETURNS jsonb
-	LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_record';
+	LANGUAGE c STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_record';
 COMMENT ON FUNCTION sync_record(text, text) IS
 	'the golden record with the provenance of each field; null if there is none';
 

@@ -65,7 +65,7 @@ COMMENT ON FUNCTION sync_detach(regclass) IS
 CREATE FUNCTION sync_deliver(source text, max_records integer DEFAULT 500) RETURNS bigint
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_deliver';
 COMMENT ON FUNCTION sync_deliver(text, integer) IS
-	'write what is due to the source into its attached tables; returns how many records they now hold';
+	'write what is due to the source into its attached tables; returns how many were delivered, 0 when nothing more can be';
 
 CREATE PROCEDURE sync_load(relation regclass, winner text DEFAULT 'ladder', INOUT result jsonb DEFAULT NULL)
 	LANGUAGE c AS 'MODULE_PATHNAME', 'sync_load';

@@ -82,16 +82,23 @@ canonical_find(Canonical *canonical, const char *entity, const char *external_id
 		read_record(canonical->rows, record);
 }
 
+RowsScan *
+canonical_seek_begin(Canonical *canonical)
+{
+	canonical->found = false;
+	return rows_seek_begin(canonical->rows, InvalidOid, 2);
+}
+
+/* Returns false if there is no such record. */
 bool
-canonical_find_state(Canonical *canonical, const char *entity, const char *external_id,
-					 CanonicalState *state)
+canonical_seek(Canonical *canonical, RowsScan *scan, const char *entity,
+			   const char *external_id, CanonicalState *state)
 {
 	Datum		keys[2] = {CStringGetTextDatum(entity), CStringGetTextDatum(external_id)};
 	Rows	   *rows = canonical->rows;
 	bool		isnull;
 
-	canonical->found = rows_find(rows, 2, keys);
-	if (!canonical->found)
+	if (!rows_seek(scan, keys))
 		return false;
 	state->version = DatumGetInt64(rows_value(rows, COL_VERSION, &isnull));
 	state->row_version = DatumGetInt64(rows_value(rows, COL_ROW_VERSION, &isnull));

@@ -27,9 +27,10 @@ extern void canonical_close(Canonical *canonical);
 /* Read a record in the current memory context; record->exists tells. */
 extern void canonical_find(Canonical *canonical, const char *entity,
 						   const char *external_id, Record *record);
-/* The same, for delivery: its fields unopened.  False if there is no record. */
-extern bool canonical_find_state(Canonical *canonical, const char *entity,
-								 const char *external_id, CanonicalState *state);
+/* Read many by one snapshot, their fields unopened; rows_scan_end ends it. */
+extern RowsScan *canonical_seek_begin(Canonical *canonical);
+extern bool canonical_seek(Canonical *canonical, RowsScan *scan, const char *entity,
+						   const char *external_id, CanonicalState *state);
 /* Write over the row that was found last, or insert where none was. */
 extern RowsOutcome canonical_write(Canonical *canonical, const char *entity,
 								   const char *external_id, const Record *record);

@@ -160,6 +160,16 @@ conflict_log_pending(ConflictLog *log, const char *entity, const char *external_
 }
 
 bool
+conflict_log_any_pending(ConflictLog *log)
+{
+	RowsScan   *scan = rows_scan_begin(log->rows, log->pending_index, 0, NULL, 0, NULL);
+	bool		any = rows_scan_next(scan);
+
+	rows_scan_end(scan);
+	return any;
+}
+
+bool
 conflict_log_find(ConflictLog *log, int64 id, Conflict *conflict)
 {
 	Datum		key = Int64GetDatum(id);

@@ -36,6 +36,8 @@ extern void conflict_log_close(ConflictLog *log);
 /* Pending conflicts of a record (of one source, if source isn't NULL). */
 extern List *conflict_log_pending(ConflictLog *log, const char *entity,
 								  const char *external_id, const char *source);
+/* Is any conflict pending at all? */
+extern bool conflict_log_any_pending(ConflictLog *log);
 extern bool conflict_log_find(ConflictLog *log, int64 id, Conflict *conflict);
 extern int64 conflict_log_add(ConflictLog *log, const Conflict *conflict);
 /* Close a pending conflict; false if somebody else closed it meanwhile. */

@@ -115,6 +115,29 @@ append_row(PendingTable *table, List *list)
 	return lappend(list, pending);
 }
 
+TimestampTz
+pending_next_due(PendingTable *table)
+{
+	TimestampTz next = DT_NOEND;
+	RowsScan   *scan;
+
+	if (rows_empty(table->rows))
+		return next;
+	scan = rows_scan_begin(table->rows, table->due_index, 1, &table->target, 0, NULL);
+	if (rows_scan_next(scan))
+	{
+		bool		isnull;
+		TimestampTz first = DatumGetTimestampTz(rows_value(table->rows, COL_NEXT_ATTEMPT,
+														   &isnull));
+
+		/* dead letters, which have none, come last */
+		if (!isnull)
+			next = first;
+	}
+	rows_scan_end(scan);
+	return next;
+}
+
 List *
 pending_due(PendingTable *table, TimestampTz by, int max)
 {

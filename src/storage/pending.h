@@ -33,6 +33,8 @@ extern void pending_close(PendingTable *table);
 extern bool pending_any(PendingTable *table);
 extern bool pending_find(PendingTable *table, const char *entity, const char *external_id,
 						 Pending *pending);
+/* When the first attempt is due; DT_NOEND: none ever. */
+extern TimestampTz pending_next_due(PendingTable *table);
 /* Lists of Pending: due by a time, the earliest first; in a batch; of a record. */
 extern List *pending_due(PendingTable *table, TimestampTz by, int max);
 extern List *pending_in_batch(PendingTable *table, int64 batch, int n);

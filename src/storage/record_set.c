@@ -9,20 +9,19 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
-#include "lib/stringinfo.h"
 #include "utils/memutils.h"
 
-#include "compat.h"
 #include "storage/record_set.h"
 
 #define SH_PREFIX record_table
 #define SH_ELEMENT_TYPE RecordSetEntry
 #define SH_KEY_TYPE RecordSetKey
 #define SH_KEY key
-#define SH_HASH_KEY(table, key) hash_bytes((const unsigned char *) (key).data, (key).len)
+#define SH_HASH_KEY(table, key) (key).hash
 #define SH_EQUAL(table, a, b) ((a).len == (b).len && memcmp((a).data, (b).data, (a).len) == 0)
+/* the hash comes with the key */
 #define SH_STORE_HASH
-#define SH_GET_HASH(table, entry) (entry)->hash
+#define SH_GET_HASH(table, entry) (entry)->key.hash
 #define SH_SCOPE static inline
 #define SH_DECLARE
 #define SH_DEFINE
@@ -32,7 +31,6 @@ struct RecordSet
 {
 	MemoryContext context;
 	record_table_hash *table;
-	StringInfoData sought;		/* the key being looked for */
 };
 
 RecordSet *
@@ -45,7 +43,6 @@ record_set_create(MemoryContext parent)
 
 	set->context = context;
 	set->table = record_table_create(context, 64, NULL);
-	initStringInfo(&set->sought);
 	MemoryContextSwitchTo(old);
 	return set;
 }
@@ -56,36 +53,34 @@ record_set_free(RecordSet *set)
 	MemoryContextDelete(set->context);
 }
 
-static RecordSetKey
-sought_key(RecordSet *set, const text *entity, const text *external_id)
+RecordSetKey
+record_set_key(StringInfo buffer, const text *entity, const text *external_id)
 {
 	RecordSetKey key;
 
-	resetStringInfo(&set->sought);
-	appendBinaryStringInfo(&set->sought, VARDATA_ANY(entity), VARSIZE_ANY_EXHDR(entity));
-	appendStringInfoChar(&set->sought, '\0');
-	appendBinaryStringInfo(&set->sought, VARDATA_ANY(external_id),
-						   VARSIZE_ANY_EXHDR(external_id));
-	key.data = set->sought.data;
-	key.len = set->sought.len;
+	resetStringInfo(buffer);
+	appendBinaryStringInfo(buffer, VARDATA_ANY(entity), VARSIZE_ANY_EXHDR(entity));
+	appendStringInfoChar(buffer, '\0');
+	appendBinaryStringInfo(buffer, VARDATA_ANY(external_id), VARSIZE_ANY_EXHDR(external_id));
+	key.data = buffer->data;
+	key.len = buffer->len;
+	key.hash = hash_bytes((const unsigned char *) buffer->data, buffer->len);
 	return key;
 }
 
 RecordSetEntry *
-record_set_find(RecordSet *set, const text *entity, const text *external_id)
+record_set_find(RecordSet *set, RecordSetKey key)
 {
-	return record_table_lookup(set->table, sought_key(set, entity, external_id));
+	return record_table_lookup_hash(set->table, key, key.hash);
 }
 
 RecordSetEntry *
-record_set_add(RecordSet *set, const text *entity, const text *external_id, bool *added)
+record_set_add(RecordSet *set, RecordSetKey key)
 {
-	RecordSetKey key = sought_key(set, entity, external_id);
 	RecordSetEntry *entry;
 	bool		found;
 
-	entry = record_table_insert(set->table, key, &found);
-	*added = !found;
+	entry = record_table_insert_hash(set->table, key, key.hash, &found);
 	if (!found)
 	{
 		char	   *data = MemoryContextAlloc(set->context, key.len);

@@ -5,18 +5,20 @@
 #ifndef SYNCEXT_RECORD_SET_H
 #define SYNCEXT_RECORD_SET_H
 
+#include "lib/stringinfo.h"
+
 typedef struct RecordSet RecordSet;
 
 typedef struct RecordSetKey
 {
 	const char *data;			/* entity, a zero byte, external id */
 	uint32		len;
+	uint32		hash;
 } RecordSetKey;
 
 typedef struct RecordSetEntry
 {
 	RecordSetKey key;
-	uint32		hash;
 	char		status;			/* the hash table's own */
 	bool		flag;			/* the caller's, false at first */
 	int			number;			/* the caller's, 0 at first */
@@ -26,10 +28,11 @@ typedef struct RecordSetEntry
 extern RecordSet *record_set_create(MemoryContext parent);
 extern void record_set_free(RecordSet *set);
 
+/* A record's key, held in the buffer until it is used for the next one. */
+extern RecordSetKey record_set_key(StringInfo buffer, const text *entity,
+								   const text *external_id);
 /* Find, or find or add.  An entry stays where it is until the next addition. */
-extern RecordSetEntry *record_set_find(RecordSet *set, const text *entity,
-									   const text *external_id);	/* or NULL */
-extern RecordSetEntry *record_set_add(RecordSet *set, const text *entity,
-									  const text *external_id, bool *added);
+extern RecordSetEntry *record_set_find(RecordSet *set, RecordSetKey key);	/* or NULL */
+extern RecordSetEntry *record_set_add(RecordSet *set, RecordSetKey key);
 
 #endif							/* SYNCEXT_RECORD_SET_H */

@@ -380,6 +380,31 @@ rows_scan_begin(Rows *rows, Oid index_oid, int nkeys, const Datum *keys,
 	return rows_scan_range(rows, index_oid, &range);
 }
 
+RowsScan *
+rows_seek_begin(Rows *rows, Oid index_oid, int nkeys)
+{
+	const Datum none[ROWS_MAX_KEYS] = {0};
+	RowsScan   *scan = palloc0(sizeof(RowsScan));
+	Relation	index = rows_index(rows, index_oid);
+
+	Assert(nkeys <= ROWS_MAX_KEYS);
+	scan->rows = rows;
+	scan->direction = ForwardScanDirection;
+	scan->snapshot = rows_snapshot(rows);
+	init_equal_keys(index, nkeys, none, scan->keys);
+	scan->scan = index_beginscan_compat(rows->rel, index, scan->snapshot, nkeys);
+	return scan;
+}
+
+bool
+rows_seek(RowsScan *scan, const Datum *keys)
+{
+	for (int i = 0; i < scan->scan->numberOfKeys; i++)
+		scan->keys[i].sk_argument = keys[i];
+	index_rescan(scan->scan, scan->keys, scan->scan->numberOfKeys, NULL, 0);
+	return rows_scan_next(scan);
+}
+
 bool
 rows_scan_next(RowsScan *scan)
 {

@@ -78,6 +78,13 @@ extern bool rows_scan_next(RowsScan *scan);	/* the row is the found one then */
 extern void rows_scan_end(RowsScan *scan);
 
 /*
+ * Find many rows by one snapshot: seek as often as needed, end it as a scan.
+ * It saves most of what rows_find costs beside the search itself.
+ */
+extern RowsScan *rows_seek_begin(Rows *rows, Oid index, int nkeys);
+extern bool rows_seek(RowsScan *scan, const Datum *keys);
+
+/*
  * Write.  values/isnull are the whole row.  rows_insert raises on a duplicate
  * key; rows_insert_new returns false if the primary key exists (now, or in a
  * transaction that has just committed): find it again.

@@ -144,6 +144,26 @@ waiting_of_record(Waiting *waiting, const char *entity, const char *external_id)
 }
 
 List *
+waiting_of_source(Waiting *waiting, const char *source, const char *entity,
+				  const char *external_id)
+{
+	RowsScan   *scan = rows_scan_begin(waiting->rows, InvalidOid, 0, NULL, 0, NULL);
+	List	   *found = NIL;
+
+	while (rows_scan_next(scan))
+	{
+		WaitingChange *w = read_waiting(waiting->rows);
+
+		if (strcmp(w->source, source) == 0 &&
+			(entity == NULL || strcmp(w->entity, entity) == 0) &&
+			(external_id == NULL || strcmp(w->external_id, external_id) == 0))
+			found = lappend(found, w);
+	}
+	rows_scan_end(scan);
+	return found;
+}
+
+List *
 waiting_due(Waiting *waiting, TimestampTz now, int n)
 {
 	RowsScan   *scan = rows_scan_begin(waiting->rows, registry_relation("waiting_due"), 0, NULL,

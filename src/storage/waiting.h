@@ -33,6 +33,9 @@ extern int64 waiting_add(Waiting *waiting, const WaitingChange *change);
 /* Lists of WaitingChange, in the order in which they were parked. */
 extern List *waiting_for_parent(Waiting *waiting, const char *entity, const char *external_id);
 extern List *waiting_of_record(Waiting *waiting, const char *entity, const char *external_id);
+/* A source's, of an entity or of a record; NULL means any.  Reads the whole table. */
+extern List *waiting_of_source(Waiting *waiting, const char *source, const char *entity,
+							   const char *external_id);
 /* The changes due by a time, the longest due first; at most n. */
 extern List *waiting_due(Waiting *waiting, TimestampTz now, int n);
 extern bool waiting_any_due(Waiting *waiting, TimestampTz now);

@@ -1,0 +1,200 @@
+/*
+ * feed.c
+ *	  One target's feed: its tables, its cursor, and whether there is anything
+ *	  in it.
+ *
+ * Called by hub/delivery, hub/batch and hub/redrive.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "hub/feed.h"
+
+/* Rows that were walked for nothing until the cursor is moved past them. */
+#define PASS_OVER_ROWS		1000
+
+/*
+ * The target that was found idle last.  As long as no transaction has ended
+ * since, nothing in the database has changed, and it is idle until the first
+ * retry is due.
+ */
+typedef struct Idle
+{
+	char		target[NAMEDATALEN];	/* empty: none */
+	FeedSnapshot snapshot;		/* xip in CacheMemoryContext */
+	TimestampTz next_retry;
+} Idle;
+
+static Idle idle;
+
+/* ---------- open and close ---------- */
+
+Feed *
+feed_open(const char *source, bool write)
+{
+	Feed	   *feed = palloc0(sizeof(Feed));
+
+	feed->registry = registry_get();
+	feed->target = registry_source_required(feed->registry, source);
+	feed->now = GetCurrentTimestamp();
+	feed->cursors = cursor_open(write);
+	feed->pending = pending_open(feed->target->name, write);
+	feed->log = feed_log_open();
+	initStringInfo(&feed->key);
+	return feed;
+}
+
+void
+feed_close(Feed *feed)
+{
+	if (feed->members != NULL)
+		record_set_free(feed->members);
+	feed_log_close(feed->log);
+	pending_close(feed->pending);
+	cursor_close(feed->cursors);
+	pfree(feed);
+}
+
+static void
+load_tick(Feed *feed, int64 id, Tick *tick)
+{
+	if (tick->id == id)
+		return;
+	if (!tick_find(id, tick))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("tick " INT64_FORMAT " of source \"%s\" is missing",
+						id, feed->target->name),
+				 errhint("Let the source start anew with SELECT syncext.cursor_start(%s).",
+						 quote_literal_cstr(feed->target->name))));
+}
+
+static void
+load_ticks(Feed *feed)
+{
+	load_tick(feed, feed->cursor.lo, &feed->lo);
+	if (feed->cursor.hi != 0)
+		load_tick(feed, feed->cursor.hi, &feed->hi);
+}
+
+void
+feed_lock(Feed *feed)
+{
+	const char *name = feed->target->name;
+
+	while (!cursor_lock(feed->cursors, name, 0, &feed->cursor))
+	{
+		/* the source was added by plain SQL */
+		cursor_start(feed->registry, feed->target);
+	}
+	/* what was in force before the wait may not be any more */
+	feed->registry = registry_get();
+	feed->target = registry_source_required(feed->registry, name);
+	feed->now = GetCurrentTimestamp();
+	load_ticks(feed);
+}
+
+void
+feed_save(Feed *feed)
+{
+	cursor_save(feed->cursors, &feed->cursor);
+}
+
+/* ---------- windows ---------- */
+
+/*
+ * Is there anything for the target between its cursor and now?  True, too,
+ * where so much was walked for nothing that the cursor should be moved past it.
+ */
+static bool
+feed_has_changes(Feed *feed, const FeedSnapshot *now)
+{
+	const LogPosition start = {0, 0};
+	FeedWindow *window;
+	FeedRow		row;
+	bool		any;
+
+	window = feed_window_begin(feed->log, feed->target, &feed->lo.snapshot, now, start);
+	any = feed_window_next(window, &row) || feed_window_walked(window) > PASS_OVER_ROWS;
+	feed_window_end(window);
+	return any;
+}
+
+/* Remember that the target is idle. */
+static void
+remember_idle(const char *target, const FeedSnapshot *now, TimestampTz next_retry)
+{
+	uint64	   *xip = idle.snapshot.xip;
+	Size		size = sizeof(uint64) * Max(now->nxip, 1);
+
+	idle.target[0] = '\0';
+	if (xip == NULL)
+		xip = MemoryContextAlloc(CacheMemoryContext, size);
+	else
+		xip = repalloc(xip, size);
+	memcpy(xip, now->xip, sizeof(uint64) * now->nxip);
+	idle.snapshot = *now;
+	idle.snapshot.xip = xip;
+	idle.next_retry = next_retry;
+	strlcpy(idle.target, target, sizeof(idle.target));
+}
+
+/* What this transaction has written counts, though it hasn't ended. */
+bool
+feed_known_idle(const char *target)
+{
+	FeedSnapshot now;
+
+	if (strcmp(idle.target, target) != 0 || TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		return false;
+	feed_snapshot_now(&now);
+	return feed_snapshot_reaches(&idle.snapshot, &now) &&
+		GetCurrentTimestamp() < idle.next_retry;
+}
+
+bool
+feed_idle(Feed *feed)
+{
+	const Cursor *cursor = &feed->cursor;
+	TimestampTz next_retry;
+	FeedSnapshot now;
+
+	feed_snapshot_now(&now);
+	if (!cursor_find(feed->cursors, feed->target->name, 0, &feed->cursor))
+		return false;
+	if (cursor->leased || cursor->hi != 0 || cursor->backfill_entity != NULL)
+		return false;
+	next_retry = pending_next_due(feed->pending);
+	if (next_retry <= feed->now)
+		return false;
+	load_ticks(feed);
+	if (feed_has_changes(feed, &now))
+		return false;
+	if (!IsolationUsesXactSnapshot())
+		remember_idle(feed->target->name, &now, next_retry);
+	return true;
+}
+
+/*
+ * Open the window from the cursor's tick to now, if there is anything in it.
+ * Its end is a tick of its own: one that somebody else has taken could be
+ * removed before this cursor is seen to need it.
+ */
+bool
+feed_open_window(Feed *feed)
+{
+	FeedSnapshot now;
+
+	feed_snapshot_now(&now);
+	if (!feed_has_changes(feed, &now))
+		return false;
+	tick_take(&feed->hi);
+	feed->cursor.hi = feed->hi.id;
+	feed->cursor.at.xid = 0;
+	feed->cursor.at.seq = 0;
+	return true;
+}

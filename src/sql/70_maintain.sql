@@ -1,0 +1,161 @@
+-- Keeping the hub in shape: retention, erasure, restored databases, and what
+-- to watch.
+
+-- Where the feed's transaction ids come from.  CREATE EXTENSION leaves a row, a
+-- restored dump brings those of where it was taken: more than one tells that
+-- the ids are not this cluster's.
+CREATE FUNCTION syncext.system_identifier() RETURNS bigint
+	LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+	AS 'SELECT system_identifier FROM pg_control_system()';
+COMMENT ON FUNCTION syncext.system_identifier() IS 'the identifier of this cluster';
+REVOKE ALL ON FUNCTION syncext.system_identifier() FROM PUBLIC;
+
+CREATE TABLE syncext.feed_origin (
+	mark              uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
+	system_identifier bigint NOT NULL DEFAULT syncext.system_identifier()
+);
+COMMENT ON TABLE syncext.feed_origin IS
+	'the cluster that the feed''s transaction ids belong to; several rows: the database was restored from a dump, and the next pull begins the feed anew';
+CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON syncext.feed_origin
+	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
+ALTER TABLE syncext.feed_origin ENABLE ALWAYS TRIGGER registry_changed;
+INSERT INTO syncext.feed_origin DEFAULT VALUES;
+SELECT pg_catalog.pg_extension_config_dump('syncext.feed_origin', '');
+
+CREATE PROCEDURE sync_maintain(INOUT result jsonb DEFAULT NULL)
+	LANGUAGE c AS 'MODULE_PATHNAME', 'sync_maintain';
+COMMENT ON PROCEDURE sync_maintain(jsonb) IS
+	'rotate and truncate the change log, remove what is older than syncext.retention, try parked changes; commits between its steps, and says what it did';
+REVOKE ALL ON PROCEDURE sync_maintain(jsonb) FROM PUBLIC;
+
+-- Erases a record without a trace.  It is no delete: nobody is told of it, and
+-- what sources hold is theirs to erase.  Cursors are held first, so that no
+-- pull or delivery under way keeps a copy of what goes.
+CREATE FUNCTION sync_forget(entity text, external_id text) RETURNS jsonb
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	restricted record;
+	names      text[] := '{canonical,changeLog,conflictLog,waiting,pending,replica,child}';
+	counts     bigint[] := '{0,0,0,0,0,0,0}';
+	n          bigint;
+BEGIN
+	IF entity IS NULL OR external_id IS NULL THEN
+		RAISE EXCEPTION 'entity and external_id must not be null' USING ERRCODE = 'null_value_not_allowed';
+	END IF;
+	IF current_setting('transaction_isolation') <> 'read committed' THEN
+		RAISE EXCEPTION 'sync_forget needs transaction isolation level READ COMMITTED'
+			USING ERRCODE = 'invalid_transaction_state',
+			HINT = 'What others commit meanwhile has to be erased, too: begin with BEGIN ISOLATION LEVEL READ COMMITTED.';
+	END IF;
+	PERFORM FROM syncext.cursor ORDER BY target, slot FOR NO KEY UPDATE;
+
+	DELETE FROM syncext.canonical r WHERE r.entity = $1 AND r.external_id = $2;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	counts[1] := n;
+	SELECT c.entity, c.external_id INTO restricted
+	FROM syncext.child c
+	JOIN syncext.reference f ON f.entity = c.entity AND f.field = c.field AND f.parent = c.parent_entity
+	WHERE c.parent_entity = $1 AND c.parent_id = $2 AND f.on_delete = 'restrict'
+	  AND (c.entity, c.external_id) <> ($1, $2)
+	ORDER BY 1, 2 LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION '% % cannot be forgotten while % % refers to it', entity, external_id,
+			restricted.entity, restricted.external_id USING ERRCODE = 'restrict_violation',
+			HINT = format('Delete that first, or erase it with SELECT sync_forget(%L, %L).',
+			              restricted.entity, restricted.external_id);
+	END IF;
+
+	FOR i IN 0 .. 3 LOOP
+		EXECUTE format('DELETE FROM syncext.change_log_%s l WHERE l.entity = $1 AND l.external_id = $2', i)
+			USING entity, external_id;
+		GET DIAGNOSTICS n = ROW_COUNT;
+		counts[2] := counts[2] + n;
+	END LOOP;
+	DELETE FROM syncext.conflict_log l WHERE l.entity = $1 AND l.external_id = $2;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	counts[3] := n;
+	DELETE FROM syncext.waiting w WHERE w.entity = $1 AND w.external_id = $2;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	counts[4] := n;
+	DELETE FROM syncext.pending p WHERE p.entity = $1 AND p.external_id = $2;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	counts[5] := n;
+	DELETE FROM syncext.replica p USING syncext.binding b
+	WHERE b.relation = p.relation AND b.entity = $1 AND p.external_id = $2;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	counts[6] := n;
+	DELETE FROM syncext.child c WHERE c.entity = $1 AND c.external_id = $2;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	counts[7] := n;
+
+	-- an entity that was dropped may have left records behind
+	IF 0 = ALL (counts) AND NOT EXISTS (SELECT FROM syncext.entity e WHERE e.name = $1) THEN
+		RAISE EXCEPTION 'entity "%" does not exist', entity USING ERRCODE = 'undefined_object';
+	END IF;
+	RETURN (SELECT jsonb_object_agg(u.name, u.n) FROM unnest(names, counts) AS u(name, n));
+END $$;
+COMMENT ON FUNCTION sync_forget(text, text) IS
+	'erase a record everywhere the hub keeps it, log and conflicts included, and say how many rows where; no source is told';
+REVOKE ALL ON FUNCTION sync_forget(text, text) FROM PUBLIC;
+
+-- What will not go on by itself.
+CREATE VIEW syncext.dead_letter AS
+	SELECT 'outbound' AS kind, p.target AS source, p.entity, p.external_id, p.since, p.attempts, p.error,
+	       pg_catalog.format('SELECT sync_redrive(%L, %L, %L)', p.target, p.entity, p.external_id) AS redrive,
+	       pg_catalog.format('SELECT sync_discard(%L, %L, %L)', p.target, p.entity, p.external_id) AS discard
+	FROM syncext.pending p
+	WHERE p.next_attempt IS NULL
+	UNION ALL
+	SELECT 'parked', w.source, w.entity, w.external_id, w.parked_at, w.attempts, w.error,
+	       pg_catalog.format('SELECT sync_redrive(%L, %L, %L)', w.source, w.entity, w.external_id),
+	       pg_catalog.format('SELECT sync_discard(%L, %L, %L)', w.source, w.entity, w.external_id)
+	FROM syncext.waiting w
+	WHERE w.next_attempt IS NULL;
+COMMENT ON VIEW syncext.dead_letter IS 'what was given up, of every kind, and what to call about it';
+COMMENT ON COLUMN syncext.dead_letter.kind IS
+	'outbound: a delivery that the source could not take; parked: a change of the source whose parent has not arrived';
+COMMENT ON COLUMN syncext.dead_letter.redrive IS 'tries it again, as if it had never failed';
+COMMENT ON COLUMN syncext.dead_letter.discard IS 'gives it up; the change log keeps a note';
+
+-- How far each source is behind, and whom the feed waits for.
+CREATE VIEW syncext.feed_lag AS
+	WITH horizon AS (
+		SELECT h.* FROM (
+			SELECT a.backend_xid AS xid, a.xact_start AS since,
+			       pg_catalog.format('session %s (%s)', a.pid, a.state) AS holder
+			FROM pg_catalog.pg_stat_activity a
+			WHERE a.backend_xid IS NOT NULL AND a.pid <> pg_catalog.pg_backend_pid()
+			UNION ALL
+			SELECT p.transaction, p.prepared, pg_catalog.format('prepared transaction %L', p.gid)
+			FROM pg_catalog.pg_prepared_xacts p) h
+		ORDER BY pg_catalog.age(h.xid) DESC LIMIT 1
+	), lag AS (
+		SELECT o.target,
+		       count(*) FILTER (WHERE o.state IN ('waiting', 'delivering')) AS changes,
+		       count(*) FILTER (WHERE o.state = 'retry') AS retries,
+		       count(*) FILTER (WHERE o.state = 'dead') AS dead,
+		       min(o.since) FILTER (WHERE o.state <> 'dead') AS since
+		FROM syncext.outbound_change o
+		GROUP BY o.target
+	), leases AS (
+		SELECT c.target, min(c.lease_until) FILTER (WHERE c.lease_until > pg_catalog.clock_timestamp()) AS lease_until,
+		       max(c.moved_at) AS acknowledged_at, bool_or(c.backfill_entity IS NOT NULL) AS backfill
+		FROM syncext.cursor c
+		GROUP BY c.target
+	)
+	SELECT s.name AS source, coalesce(l.changes, 0) AS changes, coalesce(l.retries, 0) AS retries,
+	       coalesce(l.dead, 0) AS dead,
+	       coalesce(extract(epoch FROM greatest(pg_catalog.clock_timestamp() - l.since, '0')), 0) AS seconds,
+	       coalesce(c.backfill, false) AS backfill, c.lease_until, c.acknowledged_at,
+	       h.holder AS horizon_holder, h.xid AS horizon_xid, h.since AS horizon_since
+	FROM syncext.source s
+	LEFT JOIN lag l ON l.target = s.name
+	LEFT JOIN leases c ON c.target = s.name
+	LEFT JOIN horizon h ON true;
+COMMENT ON VIEW syncext.feed_lag IS
+	'source by source how far it is behind; it walks the change log as syncext.outbound_change does';
+COMMENT ON COLUMN syncext.feed_lag.changes IS 'records that wait or are being delivered';
+COMMENT ON COLUMN syncext.feed_lag.seconds IS 'age of the oldest change that waits, is being delivered or retries';
+COMMENT ON COLUMN syncext.feed_lag.lease_until IS 'when the batch that is out comes again; the oldest one';
+COMMENT ON COLUMN syncext.feed_lag.horizon_holder IS
+	'the oldest transaction that goes on: its own changes are not fed yet, and no log table that it used is truncated. Sessions of others need pg_read_all_stats to be seen';
