@@ -26,6 +26,8 @@
 #include "settings.h"
 #include "storage/canonical.h"
 
+/* Records that are left out of a page until it ends even so. */
+#define MAX_HELD			10000
 /* What is kept of a target's error message, in bytes. */
 #define MAX_ERROR_LENGTH	1000
 /* When a record that was busy comes again, in milliseconds. */
@@ -211,7 +213,7 @@ take_page(Feed *feed, int room, const LogPosition *upto)
 
 			if (record == NULL)
 			{
-				if (upto == NULL && batch_size(feed) >= room)
+				if (upto == NULL && (batch_size(feed) >= room || feed->nheld >= MAX_HELD))
 					break;
 				record = add_fresh_record(feed, key);
 			}

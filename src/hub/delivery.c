@@ -36,7 +36,7 @@ typedef struct Reading
 	RowsScan   *records;
 	ConflictLog *conflicts;
 	bool		any_conflict;	/* else none need be looked for */
-	const char *target;
+	const Source *target;
 	XLogRecPtr	durable;		/* what was read is safe once WAL is, up to here */
 } Reading;
 
@@ -103,7 +103,7 @@ note_durability(Reading *reading, TransactionId written_by)
 /*
  * Read a record of the batch as it stands now.  Returns false if it isn't
  * delivered: the target has a conflict over the whole of it, and will be told
- * when that is closed; or the record has been erased.
+ * when that is closed; it has unsubscribed; or the record has been erased.
  */
 static bool
 read_record(Reading *reading, const BatchRecord *record, DeliveryRecord *out)
@@ -112,9 +112,11 @@ read_record(Reading *reading, const BatchRecord *record, DeliveryRecord *out)
 	CanonicalState state;
 	ListCell   *lc;
 
+	if (!source_gets_entity(reading->target, record->entity))
+		return false;
 	if (reading->any_conflict)
 		conflicts = conflict_log_pending(reading->conflicts, record->entity,
-										 record->external_id, reading->target);
+										 record->external_id, reading->target->name);
 	foreach(lc, conflicts)
 	{
 		if (((Conflict *) lfirst(lc))->whole)
@@ -144,7 +146,7 @@ read_batch(Feed *feed, Delivery *delivery)
 	Reading		reading = {
 		.canonical = canonical_open(false),
 		.conflicts = conflict_log_open(false),
-		.target = feed->target->name
+		.target = feed->target
 	};
 
 	reading.records = canonical_seek_begin(reading.canonical);

@@ -15,7 +15,6 @@
 #include "model/json.h"
 #include "storage/canonical.h"
 #include "storage/change_log.h"
-#include "storage/waiting.h"
 
 PG_FUNCTION_INFO_V1(sync_redrive);
 PG_FUNCTION_INFO_V1(sync_discard);
@@ -42,87 +41,6 @@ open_pending(FunctionCallInfo fcinfo, List **rows)
 	return feed;
 }
 
-/* ---------- parked changes ---------- */
-
-/* The source's parked changes asked for. */
-static List *
-find_parked(FunctionCallInfo fcinfo, Waiting *waiting, const Feed *feed)
-{
-	return waiting_of_source(waiting, feed->target->name, optional_text(fcinfo, 1),
-							 optional_text(fcinfo, 2));
-}
-
-/* The next pull or maintenance looks for their parents, and starts to count anew. */
-static int64
-redrive_parked(FunctionCallInfo fcinfo, const Feed *feed)
-{
-	Waiting    *waiting = waiting_open(true);
-	int64		redriven = 0;
-	ListCell   *lc;
-
-	foreach(lc, find_parked(fcinfo, waiting, feed))
-	{
-		WaitingChange *w = lfirst(lc);
-
-		w->attempts = 0;
-		w->parked_at = feed->now;
-		w->next_attempt = feed->now;
-		redriven += waiting_update(waiting, w);
-	}
-	waiting_close(waiting);
-	return redriven;
-}
-
-/* Leave a trace of the change that was given up in the change log. */
-static void
-log_parked(ChangeLog *log, const WaitingChange *w)
-{
-	JsonbParseState *state = NULL;
-	Fields		none = {0, NULL};
-	LogEntry	entry = {
-		.entity = w->entity,
-		.external_id = w->external_id,
-		.source = w->source,
-		.resolution = RESOLUTION_DISMISSED,
-		.told = TOLD_NONE,
-		.fields = fields_to_jsonb(&none)
-	};
-
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	json_push_string(&state, "discarded", "parked change");
-	json_push_string(&state, "by", GetUserNameFromId(GetUserId(), false));
-	json_push_number(&state, "attempts", w->attempts);
-	if (w->error != NULL)
-		json_push_string(&state, "error", w->error);
-	json_push_jsonb(&state, "change", w->change);
-	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-	change_log_append(log, &entry);
-}
-
-/* Those that wait in good health are given up only where the record is named. */
-static int64
-discard_parked(FunctionCallInfo fcinfo, const Feed *feed, ChangeLog *log)
-{
-	Waiting    *waiting = waiting_open(true);
-	int64		discarded = 0;
-	ListCell   *lc;
-
-	foreach(lc, find_parked(fcinfo, waiting, feed))
-	{
-		WaitingChange *w = lfirst(lc);
-
-		if ((PG_ARGISNULL(2) && !TIMESTAMP_IS_NOEND(w->next_attempt)) ||
-			!waiting_take(waiting, w->id))
-			continue;
-		log_parked(log, w);
-		discarded++;
-	}
-	waiting_close(waiting);
-	return discarded;
-}
-
-/* ---------- deliveries ---------- */
-
 /* Make retries and dead letters due now, as if they had never failed. */
 Datum
 sync_redrive(PG_FUNCTION_ARGS)
@@ -141,7 +59,8 @@ sync_redrive(PG_FUNCTION_ARGS)
 		p->next_attempt = feed->now;
 		pending_save(feed->pending, p);
 	}
-	parked = redrive_parked(fcinfo, feed);
+	parked = parked_redrive(feed->target->name, optional_text(fcinfo, 1),
+							optional_text(fcinfo, 2));
 	feed_close(feed);
 	PG_RETURN_INT64(list_length(rows) + parked);
 }
@@ -207,7 +126,6 @@ sync_discard(PG_FUNCTION_ARGS)
 	}
 	rows_scan_end(scan);
 	canonical_close(canonical);
-	discarded += discard_parked(fcinfo, feed, log);
 	discarded += parked_discard(feed->target->name, optional_text(fcinfo, 1),
 								optional_text(fcinfo, 2), log);
 	change_log_close(log);

@@ -254,17 +254,19 @@ check_stored_key(Placement *p, AttachedRow stored)
 }
 
 /*
- * Did the record come to be what it is by another relation's triggers changing
- * what was delivered there?  Then what this one's triggers change of it would
- * be changed again there, for ever.
+ * The row versions that came of what other relations' triggers changed, as far
+ * as is known: of each the last.
  */
-static bool
-is_adjustment_of_another(Placer *placer, const Placement *p)
+static int
+adjusted_elsewhere(Placer *placer, const Placement *p, int64 **row_versions)
 {
 	const Binding *binding = p->attached->binding;
+	List	   *bindings = binding_list(NULL, binding->entity);
+	int			n = 0;
 	ListCell   *lc;
 
-	foreach(lc, binding_list(NULL, binding->entity))
+	*row_versions = palloc(sizeof(int64) * (list_length(bindings) + 1));
+	foreach(lc, bindings)
 	{
 		const Binding *other = lfirst(lc);
 		ReplicaRow	replica;
@@ -272,15 +274,62 @@ is_adjustment_of_another(Placer *placer, const Placement *p)
 		if (other->relation == binding->relation)
 			continue;
 		replica_find(placer->replica, other->relation, p->external_id, &replica);
-		if (replica.adjusted == p->record.row_version)
-			return true;
+		if (replica.adjusted != 0)
+			(*row_versions)[n++] = replica.adjusted;
 	}
+	return n;
+}
+
+static bool
+was_adjusted(const RecordField *field, const int64 *row_versions, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (field->stamp.row_version == row_versions[i])
+			return true;
 	return false;
 }
 
-/* The fields in which the stored row is another than was written. */
+/*
+ * Triggers of two relations could answer one another for ever.  So what another
+ * relation's triggers made of a field is left as it is, and where nothing but
+ * their work has come from others since the last delivery, none is added, but for
+ * fields that the record doesn't have yet.
+ */
 static bool
-find_adjusted(Placement *p, AttachedRow expected, AttachedRow stored, bool *adjusted)
+drop_answers(Placer *placer, const Placement *p, bool *adjusted)
+{
+	const Attached *attached = p->attached;
+	int64	   *row_versions;
+	int			n = adjusted_elsewhere(placer, p, &row_versions);
+	bool		news = false;
+	bool		any = false;
+
+	for (int i = 0; i < p->record.nfields; i++)
+	{
+		const RecordField *field = &p->record.fields[i];
+
+		if (field->stamp.row_version > p->replica.row_version &&
+			strcmp(field->stamp.set_by, attached->binding->source) != 0)
+			news |= !was_adjusted(field, row_versions, n);
+	}
+	for (int i = 0; i < attached->ncolumns; i++)
+	{
+		const RecordField *field = record_find(&p->record, attached->columns[i].field);
+
+		if (field != NULL && (!news || was_adjusted(field, row_versions, n)))
+			adjusted[i] = false;
+		any |= adjusted[i];
+	}
+	return any;
+}
+
+/*
+ * The fields in which the stored row says something that the hub didn't: it is
+ * another value than was written, or a field that the record doesn't have (a
+ * default, a new column, or what the row had before the record came to be).
+ */
+static bool
+find_adjusted(Placement *p, AttachedRow target, AttachedRow stored, bool *adjusted)
 {
 	const Attached *attached = p->attached;
 	bool		any = false;
@@ -289,25 +338,11 @@ find_adjusted(Placement *p, AttachedRow expected, AttachedRow stored, bool *adju
 	{
 		const AttachedColumn *column = &attached->columns[i];
 		int			a = column->attnum - 1;
-		AttachedRow before = is_delivered(p, column) || !p->present ? expected : p->before;
 
+		/* what wasn't delivered is null in the target */
 		adjusted[i] = !field_names_has(&p->withheld, column->field) &&
-			!value_equal(column->value, &p->settings, before.values[a], before.isnull[a],
+			!value_equal(column->value, &p->settings, target.values[a], target.isnull[a],
 						 stored.values[a], stored.isnull[a]);
-		any |= adjusted[i];
-	}
-	return any;
-}
-
-/* Leave only those that the record doesn't have: they can't go to and fro. */
-static bool
-keep_unknown(const Placement *p, bool *adjusted)
-{
-	bool		any = false;
-
-	for (int i = 0; i < p->attached->ncolumns; i++)
-	{
-		adjusted[i] &= record_find(&p->record, p->attached->columns[i].field) == NULL;
 		any |= adjusted[i];
 	}
 	return any;
@@ -331,22 +366,18 @@ place_send(Placer *placer, Placement *p, AttachedRow row, const bool *wanted, in
 	capture_send(placer->call, p->attached, p->external_id, &fields, base, answer);
 }
 
-/*
- * Where the relation's triggers or defaults made other values of what was
- * delivered, that is an edit like any other, made on what was delivered.
- */
+/* That is an edit like any other, made on what was delivered. */
 static void
-send_adjusted(Placer *placer, Placement *p, AttachedRow expected, AttachedRow stored)
+send_adjusted(Placer *placer, Placement *p, AttachedRow target, AttachedRow stored)
 {
 	const Attached *attached = p->attached;
 	bool	   *adjusted = palloc(sizeof(bool) * Max(attached->ncolumns, 1));
-	bool		any = find_adjusted(p, expected, stored, adjusted);
+	bool		any = find_adjusted(p, target, stored, adjusted);
 	Answer		answer;
 
-	p->replica.adjusted = 0;
 	if (!any || !binding_captures(attached->binding))
 		return;
-	if (is_adjustment_of_another(placer, p) && !keep_unknown(p, adjusted))
+	if (!drop_answers(placer, p, adjusted))
 		return;
 	place_send(placer, p, stored, adjusted, p->record.row_version, &answer);
 	if (answer.decision.write != WRITE_NOTHING)
@@ -402,13 +433,16 @@ write_live(Placer *placer, Placement *p)
 	Bitmapset  *columns;
 	AttachedRow target = make_target(p, &columns);
 	AttachedRow stored;
+	bool		written = true;
 
 	if (p->present)
 	{
 		columns = find_different(p, target, columns);
-		if (bms_is_empty(columns))
-			return false;
-		writer_update(p->attached, p->key, target, columns, &stored);
+		written = !bms_is_empty(columns);
+		if (written)
+			writer_update(p->attached, p->key, target, columns, &stored);
+		else
+			stored = p->before;
 	}
 	else
 	{
@@ -418,7 +452,7 @@ write_live(Placer *placer, Placement *p)
 	}
 	check_stored_key(p, stored);
 	send_adjusted(placer, p, target, stored);
-	return true;
+	return written;
 }
 
 PlaceOutcome

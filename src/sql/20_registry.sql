@@ -72,8 +72,22 @@ ALTER TABLE syncext.entity ENABLE ALWAYS TRIGGER registry_changed;
 ALTER TABLE syncext.reference ENABLE ALWAYS TRIGGER registry_changed;
 ALTER TABLE syncext.feed_state ENABLE ALWAYS TRIGGER registry_changed;
 
--- The rows that CREATE EXTENSION makes are not dumped twice.
+-- CREATE EXTENSION has made the entity 'record' when a dump brings it again:
+-- it takes the ladder that it had there.
+CREATE FUNCTION syncext.entity_restored() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	UPDATE syncext.entity SET ladder = NEW.ladder, added_at = NEW.added_at WHERE name = NEW.name;
+	IF FOUND THEN
+		RETURN NULL;
+	END IF;
+	RETURN NEW;
+END $$;
+REVOKE ALL ON FUNCTION syncext.entity_restored() FROM PUBLIC;
+CREATE TRIGGER entity_restored BEFORE INSERT ON syncext.entity
+	FOR EACH ROW WHEN (NEW.name = 'record') EXECUTE FUNCTION syncext.entity_restored();
+
 SELECT pg_catalog.pg_extension_config_dump('syncext.source', '');
 SELECT pg_catalog.pg_extension_config_dump('syncext.source_priority', '');
-SELECT pg_catalog.pg_extension_config_dump('syncext.entity', $$WHERE name <> 'record'$$);
+SELECT pg_catalog.pg_extension_config_dump('syncext.entity', '');
 SELECT pg_catalog.pg_extension_config_dump('syncext.reference', '');

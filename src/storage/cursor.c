@@ -2,7 +2,7 @@
  * cursor.c
  *	  How far each target has got in the change feed: table syncext.cursor.
  *
- * Called by hub/batch and hub/delivery.  The cursor's row is the one lock of
+ * Called by hub/feed.  The cursor's row is the one lock of
  * the feed: who pulls, acknowledges or redrives for a target holds it, and no
  * writer ever waits for it.
  */

@@ -3,7 +3,7 @@
  *	  The change log as a queue: what of it a target is due between two
  *	  snapshots.
  *
- * Called by hub/batch.  A window (lo, hi] holds the rows of transactions that
+ * Called by hub/feed and hub/batch.  A window (lo, hi] holds the rows of transactions that
  * hi sees and lo doesn't: those that were in progress at lo, and those that
  * began after it.  In (xid, seq) order that is a row of runs, ranges of xids
  * with no gap that hi doesn't see.  A run has its upper bound in the index

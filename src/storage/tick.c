@@ -2,7 +2,7 @@
  * tick.c
  *	  Snapshots that the change feed is cut by, and their table syncext.tick.
  *
- * Called by cursor, for where a target starts, and by hub/batch, which opens
+ * Called by cursor, for where a target starts, and by hub/feed, which opens
  * windows.
  *
  * Nothing is locked to take a tick.  Their order is not that of their ids but
