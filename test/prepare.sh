@@ -78,7 +78,8 @@ install_packages()
 	command -v apt-get >/dev/null || return 0
 	wanted=(make gcc libc6-dev perl libipc-run-perl)
 	if [ -z "${PG_CONFIG:-}" ]; then
-		wanted+=("postgresql-$PGVERSION" "postgresql-server-dev-$PGVERSION")
+		wanted+=("postgresql-$PGVERSION" "postgresql-server-dev-$PGVERSION"
+			"postgresql-$PGVERSION-cron")
 	fi
 	mapfile -t missing < <(missing_packages "${wanted[@]}")
 	[ ${#missing[@]} -gt 0 ] || return 0

@@ -431,7 +431,8 @@ create_truncate_triggers(Oid relid)
 		char	   *name = qualified_name(lfirst_oid(lc));
 
 		run_utility(psprintf("CREATE TRIGGER " TRUNCATE_TRIGGER_NAME " BEFORE TRUNCATE ON %s"
-							 " FOR EACH STATEMENT EXECUTE FUNCTION syncext.capture()", name));
+							 " FOR EACH STATEMENT EXECUTE FUNCTION syncext.capture()",
+							 name));
 		run_utility(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER " TRUNCATE_TRIGGER_NAME, name));
 	}
 }
@@ -454,7 +455,8 @@ create_triggers(Oid relid)
 	SPI_connect();
 	run_utility(psprintf("CREATE TRIGGER " CAPTURE_TRIGGER_NAME
 						 " AFTER INSERT OR UPDATE OR DELETE ON %s"
-						 " FOR EACH ROW EXECUTE FUNCTION syncext.capture()", name));
+						 " FOR EACH ROW EXECUTE FUNCTION syncext.capture()",
+						 name));
 	run_utility(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER " CAPTURE_TRIGGER_NAME, name));
 	create_truncate_triggers(relid);
 	SPI_finish();

@@ -78,7 +78,7 @@ make_failures(const Delivery *delivery, const WorkItem *items, const int *of_rec
 		failure->external_id = items[i].external_id;
 		failure->busy = items[i].busy;
 		failure->error = items[i].error != NULL ? items[i].error :
-			"somebody else's transaction holds the row";
+												  "somebody else's transaction holds the row";
 		nfailures++;
 	}
 	return nfailures;

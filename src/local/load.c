@@ -147,7 +147,10 @@ load_both(Placer *placer, Placement *p, LoadWinner winner)
 		place_send(placer, p, p->before, different, base, &answer);
 		outcome = judge_answer(&answer, outcome);
 	}
-	settle(placer, p, outcome != LOAD_CONFLICT);
+	if (outcome == LOAD_EQUAL && p->attached->version == NULL && p->attached->updated == NULL)
+		place_remember(placer, p);
+	else
+		settle(placer, p, outcome != LOAD_CONFLICT);
 	return outcome;
 }
 
@@ -214,7 +217,7 @@ count_failure(Load *load, const char *external_id, const char *why)
 	if (++load->nfailed <= MAX_WARNINGS)
 		ereport(WARNING,
 				(external_id == NULL ? errmsg("a row was not loaded: %s", why) :
-				 errmsg("record \"%s\" was not loaded: %s", external_id, why)));
+									   errmsg("record \"%s\" was not loaded: %s", external_id, why)));
 }
 
 /* Work through a batch, count what came of it, and commit. */

@@ -337,9 +337,7 @@ json_of_float(ValueType *type, ValueSettings *settings, Datum value, JsonbValue 
 		float_to_shortest_decimal_buf(DatumGetFloat4(value), buf);
 	else
 		double_to_shortest_decimal_buf(number, buf);
-	json_numeric(json, DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(buf),
-														   ObjectIdGetDatum(InvalidOid),
-														   Int32GetDatum(-1))));
+	json_numeric(json, DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(buf), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1))));
 }
 
 static void
@@ -421,8 +419,7 @@ json_of_array(ValueType *type, ValueSettings *settings, Datum value, JsonbValue 
 	}
 	deconstruct_array(array, type->element->type, type->element->len, type->element->byval,
 					  type->element->align, &elements, &nulls, &n);
-	json_document(json, JsonbValueToJsonb(push_dimension(&state, type, settings, ARR_NDIM(array),
-														 ARR_DIMS(array), &elements, &nulls)));
+	json_document(json, JsonbValueToJsonb(push_dimension(&state, type, settings, ARR_NDIM(array), ARR_DIMS(array), &elements, &nulls)));
 }
 
 /* Learn the composite type's attributes, again if they have changed. */

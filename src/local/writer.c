@@ -92,8 +92,7 @@ begin_section(Writer *writer, const Attached *attached, int security)
 {
 	GetUserIdAndSecContext(&writer->user, &writer->security);
 	writer->nest_level = NewGUCNestLevel();
-	SetUserIdAndSecContext(attached->owner, writer->security | security |
-						   SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	SetUserIdAndSecContext(attached->owner, writer->security | security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
 	set_for_section("search_path", VALUE_SEARCH_PATH);
 }
 
@@ -198,7 +197,7 @@ append_where(StringInfo sql, const Attached *attached)
 		tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(type->eq_opr));
 		if (!HeapTupleIsValid(tuple))
 			elog(ERROR, "cache lookup failed for operator %u", type->eq_opr);
-		operator = (Form_pg_operator) GETSTRUCT(tuple);
+		operator=(Form_pg_operator) GETSTRUCT(tuple);
 		appendStringInfo(sql, " %s t.%s OPERATOR(%s.%s) $%d", i == 0 ? "WHERE" : "AND",
 						 quote_identifier(attached->keys[i].name),
 						 quote_identifier(get_namespace_name(operator->oprnamespace)),
@@ -424,7 +423,8 @@ wait_for_lock(Writer *writer, Attached *attached, AttachedRow key, AttachedRow *
 	PG_TRY();
 	{
 		result = run(attached, STATEMENT_LOCK_WAIT, key, key, NULL, row) > 0 ?
-			WRITER_LOCKED : WRITER_ABSENT;
+			WRITER_LOCKED :
+			WRITER_ABSENT;
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();

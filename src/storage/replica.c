@@ -81,6 +81,21 @@ replica_find(Replica *replica, Oid relation, const char *external_id, ReplicaRow
 		row->adjusted = 0;
 }
 
+/* Is the row that was found just like this? */
+static bool
+found_same(const Rows *rows, const ReplicaRow *row)
+{
+	bool		isnull;
+	int64		adjusted = DatumGetInt64(rows_value(rows, COL_ADJUSTED, &isnull));
+
+	if ((isnull ? 0 : adjusted) != row->adjusted || row->fields != NULL || row->held != NULL)
+		return false;
+	(void) rows_value(rows, COL_HELD, &isnull);
+	if (!isnull)
+		return false;
+	return DatumGetInt64(rows_value(rows, COL_ROW_VERSION, &isnull)) == row->row_version;
+}
+
 void
 replica_set(Replica *replica, Oid relation, const char *external_id, const ReplicaRow *row)
 {
@@ -100,7 +115,8 @@ replica_set(Replica *replica, Oid relation, const char *external_id, const Repli
 	do
 	{
 		if (find_row(replica, relation, external_id))
-			done = rows_update(replica->rows, values, isnull) == ROWS_DONE;
+			done = found_same(replica->rows, row) ||
+				rows_update(replica->rows, values, isnull) == ROWS_DONE;
 		else
 			done = rows_insert_new(replica->rows, values, isnull);
 	} while (!done);
