@@ -271,7 +271,8 @@ capture_send(ApplyCall *call, const Attached *attached, const char *external_id,
 		.updated_at = GetCurrentStatementStartTimestamp(),
 		.has_base = true,
 		.base = base,
-		.fields = *fields};
+		.fields = *fields,
+	};
 
 	apply_change(call, &change, answer);
 	answer->change = NULL;		/* it was ours */
@@ -288,7 +289,8 @@ send_change(ApplyCall *call, const Edit *edit, AttachedRow row, bool deleted,
 		.external_id = edit->external_id,
 		.source = attached->binding->source,
 		.deleted = deleted,
-		.fields = *fields};
+		.fields = *fields,
+	};
 
 	set_updated_at(edit->scope->registry, attached, row, &change);
 	if (!set_version(edit->scope->registry, attached, row, &change))

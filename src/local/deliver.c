@@ -72,13 +72,12 @@ make_failures(const Delivery *delivery, const WorkItem *items, const int *of_rec
 	{
 		BatchFailure *failure = &failures[nfailures];
 
-		if (!items[i].busy && items[i].error == NULL)
+		if (work_error(&items[i]) == NULL)
 			continue;
 		failure->entity = delivery->records[of_record[i]].entity;
 		failure->external_id = items[i].external_id;
 		failure->busy = items[i].busy;
-		failure->error = items[i].error != NULL ? items[i].error :
-												  "somebody else's transaction holds the row";
+		failure->error = work_error(&items[i]);
 		nfailures++;
 	}
 	return nfailures;

@@ -212,12 +212,10 @@ get_attached(const Load *load)
 }
 
 static void
-count_failure(Load *load, const char *external_id, const char *why)
+count_failure(Load *load, const char *what, const char *why)
 {
 	if (++load->nfailed <= MAX_WARNINGS)
-		ereport(WARNING,
-				(external_id == NULL ? errmsg("a row was not loaded: %s", why) :
-									   errmsg("record \"%s\" was not loaded: %s", external_id, why)));
+		ereport(WARNING, (errmsg("%s was not loaded: %s", what, why)));
 }
 
 /* Work through a batch, count what came of it, and commit. */
@@ -227,10 +225,10 @@ run_batch(Load *load, WorkItem *items, int n, WorkFunction function)
 	work_through(registry_get(), items, n, function, load);
 	for (int i = 0; i < n; i++)
 	{
-		if (items[i].error != NULL)
-			count_failure(load, items[i].external_id, items[i].error);
-		else if (items[i].busy)
-			count_failure(load, items[i].external_id, "somebody else's transaction holds the row");
+		const char *error = work_error(&items[i]);
+
+		if (error != NULL)
+			count_failure(load, psprintf("record \"%s\"", items[i].external_id), error);
 		else
 			load->count[items[i].outcome]++;
 	}
@@ -267,7 +265,7 @@ make_row_items(Load *load, WorkItem *items)
 		load->nread++;
 		if (external_id == NULL)
 		{
-			count_failure(load, NULL, problem);
+			count_failure(load, "a row", problem);
 			continue;
 		}
 		items[n].relation = load->relation;

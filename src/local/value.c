@@ -326,6 +326,7 @@ static void
 json_of_float(ValueType *type, ValueSettings *settings, Datum value, JsonbValue *json)
 {
 	char		buf[DOUBLE_SHORTEST_DECIMAL_LEN];
+	Datum		numeric;
 	float8		number = type->kind == VALUE_FLOAT4 ? DatumGetFloat4(value) : DatumGetFloat8(value);
 
 	if (isnan(number) || isinf(number))
@@ -337,7 +338,9 @@ json_of_float(ValueType *type, ValueSettings *settings, Datum value, JsonbValue 
 		float_to_shortest_decimal_buf(DatumGetFloat4(value), buf);
 	else
 		double_to_shortest_decimal_buf(number, buf);
-	json_numeric(json, DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(buf), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1))));
+	numeric = DirectFunctionCall3(numeric_in, CStringGetDatum(buf),
+								  ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	json_numeric(json, DatumGetNumeric(numeric));
 }
 
 static void
@@ -405,6 +408,7 @@ json_of_array(ValueType *type, ValueSettings *settings, Datum value, JsonbValue 
 {
 	ArrayType  *array = DatumGetArrayTypeP(value);
 	JsonbParseState *state = NULL;
+	JsonbValue *result;
 	bool		literal = type->as_literal;
 	Datum	   *elements;
 	bool	   *nulls;
@@ -419,7 +423,9 @@ json_of_array(ValueType *type, ValueSettings *settings, Datum value, JsonbValue 
 	}
 	deconstruct_array(array, type->element->type, type->element->len, type->element->byval,
 					  type->element->align, &elements, &nulls, &n);
-	json_document(json, JsonbValueToJsonb(push_dimension(&state, type, settings, ARR_NDIM(array), ARR_DIMS(array), &elements, &nulls)));
+	result = push_dimension(&state, type, settings, ARR_NDIM(array), ARR_DIMS(array),
+							&elements, &nulls);
+	json_document(json, JsonbValueToJsonb(result));
 }
 
 /* Learn the composite type's attributes, again if they have changed. */

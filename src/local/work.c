@@ -242,3 +242,11 @@ work_through(const Registry *registry, WorkItem *items, int n, WorkFunction func
 		any = retry_failed(&work, items, n);
 	MemoryContextDelete(work.context);
 }
+
+const char *
+work_error(const WorkItem *item)
+{
+	if (item->error == NULL && item->busy)
+		return "somebody else's transaction holds the row";
+	return item->error;
+}

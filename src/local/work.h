@@ -31,4 +31,7 @@ typedef int (*WorkFunction) (Placer *placer, Attached *attached, WorkItem *item,
 extern void work_through(const Registry *registry, WorkItem *items, int n,
 						 WorkFunction function, void *arg);
 
+/* Why the item wasn't done; NULL if it was. */
+extern const char *work_error(const WorkItem *item);
+
 #endif							/* SYNCEXT_WORK_H */

@@ -92,7 +92,8 @@ begin_section(Writer *writer, const Attached *attached, int security)
 {
 	GetUserIdAndSecContext(&writer->user, &writer->security);
 	writer->nest_level = NewGUCNestLevel();
-	SetUserIdAndSecContext(attached->owner, writer->security | security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	security |= writer->security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS;
+	SetUserIdAndSecContext(attached->owner, security);
 	set_for_section("search_path", VALUE_SEARCH_PATH);
 }
 
@@ -186,7 +187,7 @@ append_where(StringInfo sql, const Attached *attached)
 	{
 		TypeCacheEntry *type = lookup_type_cache(attached->keys[i].type, TYPECACHE_EQ_OPR);
 		HeapTuple	tuple;
-		Form_pg_operator operator;
+		Form_pg_operator op;
 
 		if (!OidIsValid(type->eq_opr))
 			ereport(ERROR,
@@ -197,11 +198,11 @@ append_where(StringInfo sql, const Attached *attached)
 		tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(type->eq_opr));
 		if (!HeapTupleIsValid(tuple))
 			elog(ERROR, "cache lookup failed for operator %u", type->eq_opr);
-		operator=(Form_pg_operator) GETSTRUCT(tuple);
+		op = (Form_pg_operator) GETSTRUCT(tuple);
 		appendStringInfo(sql, " %s t.%s OPERATOR(%s.%s) $%d", i == 0 ? "WHERE" : "AND",
 						 quote_identifier(attached->keys[i].name),
-						 quote_identifier(get_namespace_name(operator->oprnamespace)),
-						 NameStr(operator->oprname), i + 1);
+						 quote_identifier(get_namespace_name(op->oprnamespace)),
+						 NameStr(op->oprname), i + 1);
 		ReleaseSysCache(tuple);
 	}
 }
@@ -422,9 +423,10 @@ wait_for_lock(Writer *writer, Attached *attached, AttachedRow key, AttachedRow *
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		result = run(attached, STATEMENT_LOCK_WAIT, key, key, NULL, row) > 0 ?
-			WRITER_LOCKED :
-			WRITER_ABSENT;
+		if (run(attached, STATEMENT_LOCK_WAIT, key, key, NULL, row) > 0)
+			result = WRITER_LOCKED;
+		else
+			result = WRITER_ABSENT;
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();

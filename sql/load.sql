@@ -1,0 +1,146 @@
+-- sync_load: bringing a table and the hub together, with each of the winners.
+CREATE EXTENSION syncext;
+SELECT sync_add_source('CRM', 2), sync_add_source('ERP', 2), sync_add_source('Low', 9), sync_add_source('High', 1), sync_add_source('Tied', 2);
+SELECT count(sync_add_entity(name)) FROM unnest('{big,child,parent}'::text[]) name;
+CREATE FUNCTION hub() RETURNS TABLE (id text, rv bigint, last_source text, deleted bool, fields jsonb) LANGUAGE sql AS
+	$$ SELECT external_id, row_version, last_source, c.deleted, c.fields FROM syncext.canonical c WHERE entity = 'record' ORDER BY 1 $$;
+-- The same start for each: what the hub has, and what the table has.
+CREATE PROCEDURE start(source text, direction text DEFAULT 'both') LANGUAGE plpgsql AS $$
+BEGIN
+	DELETE FROM syncext.canonical;
+	DELETE FROM syncext.conflict_log;
+	TRUNCATE syncext.change_log_0;
+	DROP TABLE IF EXISTS t;
+	CREATE TABLE t (id text COLLATE "C" PRIMARY KEY, name text, phone text, note text);
+	INSERT INTO t VALUES ('both equal', 'E', '1', NULL), ('both differ', 'T', '2', 't'), ('missing', 'M', '3', 'only here'),
+		('table only', 'O', '4', NULL), ('was deleted', 'D', '5', NULL);
+	PERFORM sync_apply('[
+		{"externalId": "both equal", "source": "CRM", "version": 1, "name": "E", "phone": "1", "extra": 1},
+		{"externalId": "both differ", "source": "CRM", "version": 1, "name": "H", "phone": "2", "note": "h"},
+		{"externalId": "missing", "source": "CRM", "version": 1, "name": "M"},
+		{"externalId": "hub only", "source": "CRM", "version": 1, "name": "N", "phone": "6", "note": null},
+		{"externalId": "was deleted", "source": "CRM", "version": 1, "name": "D"},
+		{"externalId": "hub deleted", "source": "CRM", "version": 1, "name": "X"}]');
+	PERFORM sync_apply('[{"externalId": "was deleted", "source": "ERP", "version": 2, "deleted": true},
+		{"externalId": "hub deleted", "source": "ERP", "version": 2, "deleted": true}]');
+	PERFORM sync_attach('t', source, direction => direction);
+END $$;
+CREATE FUNCTION plain(result jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT CASE WHEN (result->>'seconds')::numeric >= 0 THEN result - 'seconds' END $$;
+
+-- what goes wrong
+CREATE TABLE t (id int PRIMARY KEY);
+CALL sync_load('t');
+SELECT sync_attach('t', 'Low', direction => 'in');
+CALL sync_load('t', 'loudest');
+CALL sync_load('t', 'hub');
+CALL sync_load(NULL);
+CALL sync_load('t', NULL);
+CALL sync_load(4711);
+SELECT sync_detach('t'), sync_attach('t', 'Low', direction => 'out');
+CALL sync_load('t', 'table');
+CREATE ROLE regress_load;
+SET ROLE regress_load;
+CALL sync_load('t');
+RESET ROLE;
+ALTER TABLE t OWNER TO regress_load;
+SET ROLE regress_load;
+CALL sync_load('t');
+RESET ROLE;
+DROP OWNED BY regress_load;
+DROP ROLE regress_load;
+
+-- by the ladder: the lower rank loses what differs, the higher one wins, equals wait for review
+CALL start('Low');
+CALL sync_load('t') \gset
+SELECT plain(:'result');
+SELECT * FROM hub();
+SELECT * FROM t ORDER BY 1;
+SELECT external_id, row_version FROM syncext.replica ORDER BY 1;
+-- again there is nothing to do
+CALL sync_load('t') \gset
+SELECT plain(:'result');
+-- and the feed has nothing new for the table
+SELECT count(*) FROM syncext.change_log WHERE told = 'all' OR source <> 'Low' AND told = 'others' AND seq > 8;
+SELECT sync_detach('t');
+CALL start('High');
+CALL sync_load('t') \gset
+SELECT plain(:'result');
+SELECT * FROM hub() WHERE id = 'both differ';
+SELECT * FROM t WHERE id = 'both differ';
+SELECT sync_detach('t');
+CALL start('Tied');
+CALL sync_load('t') \gset
+SELECT plain(:'result');
+SELECT external_id, contested, status FROM syncext.conflict_log;
+SELECT * FROM t WHERE id = 'both differ';
+SELECT external_id, row_version, held FROM syncext.replica WHERE external_id = 'both differ';
+SELECT sync_detach('t');
+
+-- the hub
+CALL start('High');
+CALL sync_load('t', 'hub') \gset
+SELECT plain(:'result');
+SELECT * FROM hub();
+SELECT * FROM t ORDER BY 1;
+SELECT sync_detach('t');
+
+-- the table
+CALL start('Low');
+CALL sync_load('t', 'table') \gset
+SELECT plain(:'result');
+SELECT * FROM hub();
+SELECT * FROM t ORDER BY 1;
+SELECT sync_detach('t');
+
+-- one way
+CALL start('High', 'in');
+CALL sync_load('t') \gset
+SELECT plain(:'result');
+SELECT count(*) FROM t;
+SELECT sync_detach('t');
+CALL start('High', 'out');
+CALL sync_load('t') \gset
+SELECT plain(:'result');
+SELECT * FROM t ORDER BY 1;
+SELECT * FROM hub() WHERE last_source = 'High';
+SELECT sync_detach('t');
+
+-- in a transaction it is part of that
+CALL start('Low');
+BEGIN;
+CALL sync_load('t', 'table') \gset
+ROLLBACK;
+SELECT count(*) FROM hub() WHERE last_source = 'Low';
+
+-- rows that fail are counted, the others go in; parents may come later
+CREATE TABLE big (id text PRIMARY KEY, v int CHECK (v <> 13));
+INSERT INTO big SELECT 'r' || n, n FROM generate_series(100, 1700) n;
+INSERT INTO big VALUES ('', 0), (repeat('x', 1100), 0);
+SELECT sync_apply('{"entity": "big", "externalId": "r13", "source": "CRM", "version": 1, "v": 13}')->>'resolution';
+SELECT count(sync_apply(jsonb_build_object('entity', 'big', 'externalId', 'h' || n, 'source', 'CRM', 'version', 1, 'v', n))) FROM generate_series(2000, 2700) n;
+SELECT sync_attach('big', 'Low', 'big');
+CALL sync_load('big') \gset
+SELECT plain(:'result');
+SELECT count(*), min(v), max(v) FROM big;
+SELECT count(*) FROM syncext.canonical WHERE entity = 'big';
+SELECT count(*) FROM syncext.replica WHERE relation = 'big'::regclass;
+-- each batch was a transaction
+SELECT count(DISTINCT xid) > 3 AS several FROM syncext.change_log WHERE entity = 'big' AND source = 'Low';
+SELECT sync_add_reference('child', 'parent', 'parent');
+CREATE TABLE parent (id int PRIMARY KEY, v int);
+CREATE TABLE child (id int PRIMARY KEY, parent int, v int);
+INSERT INTO parent VALUES (1, 1);
+INSERT INTO child VALUES (1, 1, 1), (2, 2, 2), (3, NULL, 3);
+SELECT sync_attach('parent', 'Low', 'parent'), sync_attach('child', 'Low', 'child');
+CALL sync_load('child') \gset
+SELECT plain(:'result');
+CALL sync_load('parent') \gset
+SELECT plain(:'result');
+SELECT external_id FROM syncext.canonical WHERE entity = 'child' ORDER BY 1;
+CALL sync_load('child') \gset
+SELECT plain(:'result');
+
+DROP FUNCTION hub, plain;
+DROP PROCEDURE start;
+DROP TABLE t, big, child, parent;
+DROP EXTENSION syncext CASCADE;

@@ -1,0 +1,94 @@
+# 030_failover.pl
+#	  A promoted standby goes on where the primary was: cursors, leases and
+#	  retries are exact, and nobody starts anew.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $primary = PostgreSQL::Test::Cluster->new('primary');
+$primary->init(allows_streaming => 1);
+$primary->append_conf('postgresql.conf', 'max_prepared_transactions = 5');
+$primary->start;
+$primary->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($primary, 'base', has_streaming => 1);
+$standby->start;
+
+my $node = $primary;
+
+sub change
+{
+	my ($source, $id, $version, $value) = @_;
+	$node->safe_psql('postgres',
+		qq(SELECT sync_apply('{"source": "$source", "externalId": "$id", "version": $version, "value": "$value"}')));
+}
+
+# What a pull returns: records and the number of the batch.
+sub pull
+{
+	my ($source) = @_;
+	return $node->safe_psql('postgres', qq(
+		SELECT coalesce(string_agg(external_id || '=' || (fields->>'value'), ' ' ORDER BY external_id), ''), max(batch)
+		FROM sync_pull('$source')));
+}
+
+sub ack
+{
+	my ($source, $batch, $failed) = @_;
+	$node->safe_psql('postgres', "SELECT sync_ack('$source', $batch, '" . ($failed // '[]') . "')");
+}
+
+$primary->safe_psql('postgres', q(
+	CREATE EXTENSION syncext;
+	SELECT sync_add_source('CRM', 1), sync_add_source('ERP', 2), sync_add_source('Shop', 3);
+));
+change('CRM', 'A', 1, 'one');
+change('CRM', 'B', 1, 'one');
+is(pull('ERP'), 'A=one B=one|1', 'the primary serves');
+ack('ERP', 1, '[{"externalId": "B", "error": "no"}]');
+change('CRM', 'A', 2, 'two');
+# a transaction that the failover finds half done, and one that is prepared
+$primary->safe_psql('postgres', q(
+	BEGIN;
+	SELECT sync_apply('{"source": "CRM", "externalId": "P", "version": 1, "value": "prepared"}');
+	PREPARE TRANSACTION 'failover';
+));
+my $open = $primary->background_psql('postgres');
+$open->query_safe('BEGIN');
+$open->query_safe(q(SELECT sync_apply('{"source": "CRM", "externalId": "L", "version": 1, "value": "lost"}')));
+is(pull('ERP'), 'A=two|2', 'a batch is out when the primary goes');
+
+$primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
+my ($rc, $out, $err) = $standby->psql('postgres', q(SELECT * FROM sync_pull('ERP')));
+like($err, qr/a standby does not serve targets/, 'a standby refuses to serve');
+($rc, $out, $err) = $standby->psql('postgres', q(CALL sync_maintain()));
+like($err, qr/a standby can't be maintained/, 'a standby refuses to be maintained');
+
+$primary->stop('immediate');
+$standby->promote;
+$node = $standby;
+
+is(pull('ERP'), 'A=two|2', 'the batch that was out comes again, under its number');
+ack('ERP', 2);
+is(pull('ERP'), '|', 'what was acknowledged does not come again');
+is(pull('Shop'), 'A=two B=one|1', 'another target gets what it had not');
+ack('Shop', 1);
+$node->safe_psql('postgres', q(COMMIT PREPARED 'failover'));
+change('CRM', 'C', 1, 'after');
+is(pull('ERP'), 'C=after P=prepared|3', 'the feed goes on, with what was prepared before');
+ack('ERP', 3);
+$node->safe_psql('postgres', q(SELECT sync_redrive('ERP')));
+is(pull('ERP'), 'B=one|4', 'a delivery that failed is tried again');
+ack('ERP', 4);
+unlike($node->safe_psql('postgres', 'CALL sync_maintain()'), qr/incarnation|restarted": \["/,
+	'nobody starts anew');
+is($node->safe_psql('postgres', 'SELECT incarnation FROM syncext.feed_state'), '1', 'it is the same feed');
+is(pull('ERP'), '|', 'nothing is left');
+
+$node->stop;
+eval { $open->quit };
+done_testing();
