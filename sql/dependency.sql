@@ -62,6 +62,15 @@ UPDATE syncext.source SET single_writer = true WHERE name = 'CRM';
 SELECT * FROM told('{"entity": "customer", "externalId": "C5", "source": "CRM", "version": 1, "name": "Emil"}');
 SELECT row_version, fields FROM syncext.canonical WHERE external_id = 'O8';
 
+-- and they do so too where the first finds that it has to wait for something else
+SELECT sync_add_entity('shop'), sync_add_reference('order', 'shopId', 'shop');
+SELECT * FROM told('{"entity": "order", "externalId": "O10", "source": "CRM", "base": 0, "fields": {"clientId": "C7", "shopId": "S1", "total": 1}}');
+SELECT * FROM told('{"entity": "order", "externalId": "O10", "source": "CRM", "base": 0, "fields": {"total": 2}}');
+SELECT * FROM told('{"entity": "customer", "externalId": "C7", "source": "CRM", "version": 1, "name": "Gina"}');
+SELECT parent_entity, parent_id, change->'fields' AS fields FROM syncext.waiting ORDER BY id;
+SELECT * FROM told('{"entity": "shop", "externalId": "S1", "source": "CRM", "version": 1, "name": "Corner"}');
+SELECT row_version, fields FROM syncext.canonical WHERE external_id = 'O10';
+
 -- cycles don't hang: both wait, and end as dead letters if nobody breaks it
 SELECT sync_add_entity('a'), sync_add_entity('b');
 SELECT sync_add_reference('a', 'b', 'b'), sync_add_reference('b', 'a', 'a'), sync_add_reference('a', 'self', 'a');

@@ -246,6 +246,15 @@ apply_change(ApplyCall *call, const Change *change, Answer *answer)
 	apply_one(call, change, false, answer);
 }
 
+bool
+apply_available(ApplyCall *call, const Change *change)
+{
+	Record		record;
+
+	canonical_find(call->canonical, change->entity, change->external_id, &record);
+	return canonical_try_lock(call->canonical);
+}
+
 void
 apply_released(ApplyCall *call, const Change *change, Answer *answer)
 {

@@ -25,6 +25,11 @@ typedef struct ApplyCall ApplyCall;
  * document fits the entity's ladder.
  */
 extern void apply_change(ApplyCall *call, const Change *change, Answer *answer);
+/*
+ * Can the record be written without waiting?  What is set free comes out of the
+ * order that keeps batches from deadlock, so it must not wait for a record.
+ */
+extern bool apply_available(ApplyCall *call, const Change *change);
 /* The same for a change that was parked, or follows from another one. */
 extern void apply_released(ApplyCall *call, const Change *change, Answer *answer);
 

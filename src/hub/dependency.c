@@ -169,10 +169,11 @@ dependency_missing(Dependency *dependency, const Change *change, RecordKey *pare
 	return false;
 }
 
-/* Does the order of arrival alone tell which of two changes is the newer? */
-static bool
-ordered_by_arrival(const Entity *entity, const Change *change)
+bool
+dependency_ordered(Dependency *dependency, const Change *change)
 {
+	const Entity *entity = registry_entity_required(dependency->registry, change->entity);
+
 	return change->has_base || !(entity->ladder & RUNG_VERSION);
 }
 
@@ -209,7 +210,7 @@ dependency_must_wait(Dependency *dependency, const Change *change, RecordKey *pa
 						   parent->external_id);
 		return true;
 	}
-	if (!ordered_by_arrival(entity, change) ||
+	if (!dependency_ordered(dependency, change) ||
 		(ahead = first_parked(dependency, change)) == NULL)
 		return false;
 	parent->entity = ahead->parent_entity;

@@ -43,6 +43,8 @@ extern void dependency_suppose(Dependency *dependency, const char *entity,
 
 /* Does the change refer to a record that never arrived? */
 extern bool dependency_missing(Dependency *dependency, const Change *change, RecordKey *parent);
+/* Does the order of arrival alone tell which of two changes is the newer? */
+extern bool dependency_ordered(Dependency *dependency, const Change *change);
 /* Must it wait, for that or behind others?  Fills in *parent and *reason. */
 extern bool dependency_must_wait(Dependency *dependency, const Change *change, RecordKey *parent,
 								 char **reason);

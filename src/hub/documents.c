@@ -52,7 +52,7 @@ check_size(Size bytes, ChangeError *error)
 {
 	if (bytes <= (Size) setting_max_document * 1024)
 		return true;
-	return change_error(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+	return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
 						"Raise syncext.max_document, or send large values another way.",
 						"the document has %zu bytes, more than %d kB", bytes, setting_max_document);
 }
@@ -100,8 +100,7 @@ read_element(Documents *docs, JsonbValue *element, Document *document)
 	if (element->type == jbvBinary)
 		read_document(docs, element->val.binary.data, element->val.binary.len, document);
 	else
-		document->good = change_error(&document->error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
-									  "a change document must be a JSON object");
+		document->good = change_not_object(&document->error);
 }
 
 static void
@@ -231,7 +230,8 @@ documents_argument(FunctionCallInfo fcinfo)
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("the change document must not be null")));
+				 errmsg("the change document must not be null"),
+				 errhint("Send a change document, or an array of them.")));
 	return PG_GETARG_JSONB_P(0);
 }
 

@@ -54,13 +54,42 @@ park_again(const Registry *registry, Dependency *dependency, WaitingChange *w, b
 	(void) waiting_update(dependency_waiting(dependency), w);
 }
 
+/* An earlier change of the record and source that stays parked; NULL: none does. */
+static const WaitingChange *
+find_ahead(List *staying, const WaitingChange *w)
+{
+	ListCell   *lc;
+
+	foreach(lc, staying)
+	{
+		const WaitingChange *ahead = lfirst(lc);
+
+		if (strcmp(ahead->entity, w->entity) == 0 &&
+			strcmp(ahead->external_id, w->external_id) == 0 &&
+			strcmp(ahead->source, w->source) == 0)
+			return ahead;
+	}
+	return NULL;
+}
+
+/* It waits for what the change ahead of it waits for. */
+static void
+stay_behind(Dependency *dependency, WaitingChange *w, const WaitingChange *ahead)
+{
+	w->parent_entity = ahead->parent_entity;
+	w->parent_id = ahead->parent_id;
+	w->next_attempt = ahead->next_attempt;
+	(void) waiting_update(dependency_waiting(dependency), w);
+}
+
 /*
  * Apply a parked change if its parents are there.  Whatever is wrong with it
  * is kept with it: the transaction that sets it free has nothing to do with it.
+ * Returns false if it stays parked.
  */
 static bool
 release_one(ApplyCall *call, const Registry *registry, Dependency *dependency, WaitingChange *w,
-			bool attempted)
+			const WaitingChange *ahead, bool attempted)
 {
 	Change		change;
 	ChangeError error;
@@ -74,6 +103,11 @@ release_one(ApplyCall *call, const Registry *registry, Dependency *dependency, W
 		(void) waiting_update(dependency_waiting(dependency), w);
 		return false;
 	}
+	if (ahead != NULL && dependency_ordered(dependency, &change))
+	{
+		stay_behind(dependency, w, ahead);
+		return false;
+	}
 	if (dependency_missing(dependency, &change, &parent))
 	{
 		w->parent_entity = parent.entity;
@@ -81,9 +115,15 @@ release_one(ApplyCall *call, const Registry *registry, Dependency *dependency, W
 		park_again(registry, dependency, w, attempted);
 		return false;
 	}
-	if (!waiting_take(dependency_waiting(dependency), w->id))
+	if (!apply_available(call, &change))
+	{
+		/* the next sweep finds whoever holds the record gone */
+		w->next_attempt = GetCurrentTimestamp();
+		(void) waiting_update(dependency_waiting(dependency), w);
 		return false;
-	apply_released(call, &change, &answer);
+	}
+	if (waiting_take(dependency_waiting(dependency), w->id))
+		apply_released(call, &change, &answer);
 	return true;
 }
 
@@ -91,15 +131,18 @@ int
 release_parked(ApplyCall *call, const Registry *registry, Dependency *dependency, List *parked,
 			   bool attempted)
 {
+	List	   *staying = NIL;
 	ListCell   *lc;
-	int			applied = 0;
 
 	foreach(lc, parked)
 	{
+		WaitingChange *w = lfirst(lc);
+
 		CHECK_FOR_INTERRUPTS();
-		applied += release_one(call, registry, dependency, lfirst(lc), attempted);
+		if (!release_one(call, registry, dependency, w, find_ahead(staying, w), attempted))
+			staying = lappend(staying, w);
 	}
-	return applied;
+	return list_length(parked) - list_length(staying);
 }
 
 /* ---------- what a call sets off ---------- */

@@ -15,7 +15,7 @@ extern void release_run(ApplyCall *call, const Registry *registry, Dependency *d
 /*
  * Apply those parked changes (a list of WaitingChange) whose parents are there.
  * With attempted, a change that still has to wait has had one more attempt.
- * Returns how many were applied.
+ * Returns how many are parked no longer.
  */
 extern int	release_parked(ApplyCall *call, const Registry *registry, Dependency *dependency,
 						   List *parked, bool attempted);

@@ -86,14 +86,16 @@ check_fields(const Resolve *r)
 				 errhint("Name the values that shall stand, as '{\"email\": \"…\"}'.")));
 	if ((int) JB_ROOT_COUNT(r->fields) > setting_max_fields)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("fields has more than %d fields", setting_max_fields)));
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("fields has more than %d fields", setting_max_fields),
+				 errhint("Raise syncext.max_fields.")));
 	fields_from_container(&r->fields->root, &fields);
 	for (int i = 0; i < fields.n; i++)
 		if (!field_name_valid(fields.field[i].name))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("a key of fields must not be empty or \"*\"")));
+					 errmsg("a key of fields must not be empty or \"*\""),
+					 errhint("Name the fields one by one.")));
 }
 
 static void
@@ -111,7 +113,8 @@ find_pending(const Resolve *r, Conflict *conflict)
 	if (!conflict_log_find(r->conflicts, r->id, conflict))
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNC_UNKNOWN_NAME),
-				 errmsg("conflict " INT64_FORMAT " does not exist", r->id)));
+				 errmsg("conflict " INT64_FORMAT " does not exist", r->id),
+				 errhint("See SELECT * FROM syncext.conflict_log.")));
 	if (strcmp(conflict->status, "pending") != 0)
 		refuse_closed(r->id, conflict->status);
 }
@@ -278,7 +281,8 @@ sync_resolve(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("conflict id and decision must not be null")));
+				 errmsg("conflict id and decision must not be null"),
+				 errhint("Decide incoming, canonical, merge (with fields) or dismiss.")));
 	r.id = PG_GETARG_INT64(0);
 	r.verdict_name = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	r.verdict = verdict_by_name(r.verdict_name);

@@ -100,7 +100,10 @@ deliver_batch(const char *source, const Delivery *delivery)
 
 	outcome.nitems = make_items(source, delivery, items, of_record);
 	if (outcome.nitems > 0)
+	{
+		writer_fire_deferred();
 		work_through(registry_get(), items, outcome.nitems, deliver_item, NULL);
+	}
 	outcome.nfailures = make_failures(delivery, items, of_record, outcome.nitems, failures);
 	delivery_ack(source, delivery->batch, failures, outcome.nfailures);
 	return outcome;
@@ -169,6 +172,5 @@ sync_deliver(PG_FUNCTION_ARGS)
 	source = registry_source_required(registry_get(), text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	source_role_check(source);
 	check_attached(source->name);
-	writer_fire_deferred();
 	PG_RETURN_INT64(deliver_batches(source->name, PG_GETARG_INT32(1)));
 }

@@ -421,7 +421,7 @@ json_of_array(ValueType *type, ValueSettings *settings, Datum value, JsonbValue 
 		json_of_output(type, settings, PointerGetDatum(array), json);
 		return;
 	}
-	deconstruct_array(array, type->element->type, type->element->len, type->element->byval,
+	deconstruct_array(array, ARR_ELEMTYPE(array), type->element->len, type->element->byval,
 					  type->element->align, &elements, &nulls, &n);
 	result = push_dimension(&state, type, settings, ARR_NDIM(array), ARR_DIMS(array),
 							&elements, &nulls);

@@ -56,7 +56,17 @@ change_raise(const ChangeError *error)
 			 error->hint ? errhint("%s", error->hint) : 0));
 }
 
+bool
+change_not_object(ChangeError *error)
+{
+	return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+						"Send {\"externalId\": …, \"source\": …, \"version\": …, \"fields\": {…}}, or an array of such.",
+						"a change document must be a JSON object");
+}
+
 /* ---------- values of single keys ---------- */
+
+#define WHOLE_NUMBER_HINT	"Write a number from 0 to 4611686018427387903, without quotes."
 
 static const char *
 json_type_name(const JsonbValue *value)
@@ -79,9 +89,10 @@ json_type_name(const JsonbValue *value)
 }
 
 static bool
-wrong_type(ChangeError *error, const char *key, const char *wanted, const JsonbValue *value)
+wrong_type(ChangeError *error, const char *key, const char *wanted, const char *hint,
+		   const JsonbValue *value)
 {
-	return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+	return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, hint,
 						"key \"%s\" must be %s, not %s", key, wanted, json_type_name(value));
 }
 
@@ -90,12 +101,14 @@ parse_string(const char *key, const JsonbValue *value, int max_bytes, const char
 			 ChangeError *error)
 {
 	if (value->type != jbvString)
-		return wrong_type(error, key, "a string", value);
+		return wrong_type(error, key, "a string", "Write it in double quotes.", value);
 	if (value->val.string.len == 0)
-		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+							"Name the record, source or entity that is meant.",
 							"key \"%s\" must not be empty", key);
 	if (value->val.string.len > max_bytes)
-		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+							"Use a shorter key; a hash of it will do.",
 							"key \"%s\" is %d bytes long, more than %d",
 							key, value->val.string.len, max_bytes);
 	*result = pnstrdup(value->val.string.val, value->val.string.len);
@@ -106,7 +119,7 @@ static bool
 parse_boolean(const char *key, const JsonbValue *value, bool *result, ChangeError *error)
 {
 	if (value->type != jbvBool)
-		return wrong_type(error, key, "a boolean", value);
+		return wrong_type(error, key, "a boolean", "Write true or false, without quotes.", value);
 	*result = value->val.boolean;
 	return true;
 }
@@ -119,21 +132,21 @@ parse_whole_number(const char *key, const JsonbValue *value, int64 *result, Chan
 	char	   *end;
 
 	if (value->type != jbvNumeric)
-		return wrong_type(error, key, "a whole number", value);
+		return wrong_type(error, key, "a whole number", WHOLE_NUMBER_HINT, value);
 	text = DatumGetCString(DirectFunctionCall1(numeric_out,
 											   NumericGetDatum(value->val.numeric)));
 	if (text[0] == '-')
-		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, WHOLE_NUMBER_HINT,
 							"key \"%s\" must not be negative", key);
 	errno = 0;
 	*result = strtoi64(text, &end, 10);
 	if (*end == '.')
 		end += 1 + strspn(end + 1, "0");
 	if (*end != '\0')
-		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, WHOLE_NUMBER_HINT,
 							"key \"%s\" must be a whole number, not a fraction", key);
 	if (errno != 0 || *result > CHANGE_MAX_VERSION)
-		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, WHOLE_NUMBER_HINT,
 							"key \"%s\" is too big: the limit is " INT64_FORMAT,
 							key, CHANGE_MAX_VERSION);
 	return true;
@@ -143,7 +156,7 @@ static bool
 parse_time(const char *key, const JsonbValue *value, TimestampTz *result, ChangeError *error)
 {
 	if (value->type != jbvString)
-		return wrong_type(error, key, "a string", value);
+		return wrong_type(error, key, "a string", "Write it in double quotes.", value);
 	if (!rfc3339_parse(value->val.string.val, value->val.string.len, result))
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
 							"Write it as 2026-01-31T12:00:00Z or 2026-01-31T13:00:00.5+01:00.",
@@ -222,23 +235,25 @@ static bool
 check_fields(const Change *change, const ChangeLimits *limits, ChangeError *error)
 {
 	if (change->deleted && change->fields.n > 0)
-		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+							"Send the delete alone: the tombstone keeps the last fields.",
 							"a document with \"deleted\" true cannot have fields, but has \"%.*s\"",
 							Min(change->fields.field[0].name.len, 64),
 							change->fields.field[0].name.data);
 	if (!change->deleted && change->fields.n == 0)
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
 							"Name what is set, in \"fields\" or beside the other keys, or send \"deleted\": true.",
-							"the document sets no fields");
+							"key \"fields\" is missing or empty: the document sets no fields");
 	if (change->fields.n > limits->max_fields)
-		return change_error(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
 							"Raise syncext.max_fields, or split the document.",
 							"\"fields\" has %d fields, more than %d",
 							change->fields.n, limits->max_fields);
 	for (int i = 0; i < change->fields.n; i++)
 	{
 		if (!field_name_valid(change->fields.field[i].name))
-			return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+			return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+								"Give the field another name: \"*\" stands for all of them.",
 								"a key of \"fields\" must not be empty or \"*\"");
 	}
 	return true;
@@ -248,10 +263,12 @@ static bool
 check_required(const Change *change, ChangeError *error)
 {
 	if (change->external_id == NULL)
-		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+							"Every document names its record, as \"externalId\": \"CUST-001\".",
 							"key \"externalId\" is missing");
 	if (change->source == NULL)
-		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+							"Every document says who sends it, as \"source\": \"CRM\".",
 							"key \"source\" is missing");
 	if (change->has_version && change->has_base)
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
@@ -274,15 +291,16 @@ change_parse(JsonbContainer *document, const ChangeLimits *limits, Change *chang
 	MemSet(change, 0, sizeof(Change));
 	change->entity = "record";
 	if (!JsonContainerIsObject(document))
-		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
-							"a change document must be a JSON object");
+		return change_not_object(error);
 	fields_from_container(document, &members);
 	fields = fields_find(&members, field_name("fields"));
 	if (fields != NULL)
 	{
 		if (fields->value.type != jbvBinary ||
 			!JsonContainerIsObject(fields->value.val.binary.data))
-			return wrong_type(error, "fields", "an object", &fields->value);
+			return wrong_type(error, "fields", "an object",
+							  "Name what is set, as in {\"email\": \"anna@example.org\"}.",
+							  &fields->value);
 		fields_from_container(fields->value.val.binary.data, &change->fields);
 	}
 	return take_members(&members, fields == NULL, change, error) &&

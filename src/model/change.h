@@ -50,6 +50,8 @@ extern bool change_error(ChangeError *error, int sqlerrcode, const char *hint,
 						 const char *format,...) pg_attribute_printf(4, 5);
 /* The document that says the same, in structured form. */
 extern Jsonb *change_document(const Change *change);
+/* What a document that isn't an object is told. */
+extern bool change_not_object(ChangeError *error);
 extern void change_raise(const ChangeError *error);
 
 #endif							/* SYNCEXT_CHANGE_H */

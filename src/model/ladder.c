@@ -254,6 +254,7 @@ priority_reason(const LadderState *s)
 	int			n = 0;
 
 	initStringInfo(&text);
+	appendStringInfoString(&text, "by priority, ");
 	for (int i = 0; i < s->change->fields.n; i++)
 	{
 		PatchField *match = &s->match[i];
@@ -336,13 +337,32 @@ rung_priority_whole(LadderState *s)
 		return false;
 	if (ours < theirs)
 		ladder_write_whole(s, RESOLUTION_PRIORITY_WIN, contest_version(s),
-						   psprintf("%s has rank %s, the record's side %s",
+						   psprintf("by priority, %s has rank %s, the record's side %s",
 									s->change->source, rank_text(ours), rank_text(theirs)));
 	else
 		ladder_set_aside(s, 200, RESOLUTION_PRIORITY_WIN, true,
-						 psprintf("the record's side has rank %s, %s only %s",
+						 psprintf("by priority, the record's side has rank %s, %s only %s",
 								  rank_text(theirs), s->change->source, rank_text(ours)));
 	return true;
+}
+
+/* "no rung decided email, phone: …" */
+static char *
+manual_reason(const Decision *d)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfoString(&text, "no rung decided ");
+	for (int i = 0; i < d->contested.n && i < REASON_FIELDS; i++)
+		appendStringInfo(&text, "%s%.*s", i > 0 ? ", " : "", d->contested.name[i].len,
+						 d->contested.name[i].data);
+	if (d->contested.n > REASON_FIELDS)
+		appendStringInfo(&text, " and %d more", d->contested.n - REASON_FIELDS);
+	if (d->contested_all)
+		appendStringInfoString(&text, "on the record as a whole");
+	appendStringInfoString(&text, ": somebody has to, with sync_resolve");
+	return text.data;
 }
 
 static void
@@ -358,8 +378,7 @@ rung_last(LadderState *s, bool by_field)
 						 "no rung decided, and this ladder ends with keep");
 	else
 	{
-		ladder_set_aside(s, 409, RESOLUTION_MANUAL, false,
-						 "no rung decided: somebody has to, with sync_resolve");
+		ladder_set_aside(s, 409, RESOLUTION_MANUAL, false, NULL);
 		d->closes_own = true;
 		d->contested_all = !by_field;
 		field_names_init(&d->contested, s->change->fields.n);
@@ -367,6 +386,7 @@ rung_last(LadderState *s, bool by_field)
 			if (s->match[i].contested)
 				field_names_add(&d->contested, s->change->fields.field[i].name);
 		field_names_sort(&d->contested);
+		d->reason = manual_reason(d);
 	}
 }
 

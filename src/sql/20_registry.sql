@@ -4,7 +4,7 @@
 
 CREATE TABLE syncext.source (
 	name          text COLLATE "C" PRIMARY KEY
-	              CHECK (name <> '' AND name <> '*' AND octet_length(name) <= 63),
+	              CHECK (name NOT IN ('', '*', 'sync_resolve') AND octet_length(name) <= 63),
 	role          regrole,
 	single_writer boolean NOT NULL DEFAULT false,
 	entities      text[] COLLATE "C",
@@ -56,7 +56,10 @@ COMMENT ON TABLE syncext.feed_state IS 'the change feed''s own state: the log ta
 INSERT INTO syncext.feed_state DEFAULT VALUES;
 INSERT INTO syncext.entity (name) VALUES ('record');
 
-CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON syncext.source
+-- source by row, as sync_attach writes it without a statement
+CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE ON syncext.source
+	FOR EACH ROW EXECUTE FUNCTION syncext.registry_changed();
+CREATE TRIGGER registry_truncated AFTER TRUNCATE ON syncext.source
 	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON syncext.source_priority
 	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
@@ -67,6 +70,7 @@ CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON 
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON syncext.feed_state
 	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
 ALTER TABLE syncext.source ENABLE ALWAYS TRIGGER registry_changed;
+ALTER TABLE syncext.source ENABLE ALWAYS TRIGGER registry_truncated;
 ALTER TABLE syncext.source_priority ENABLE ALWAYS TRIGGER registry_changed;
 ALTER TABLE syncext.entity ENABLE ALWAYS TRIGGER registry_changed;
 ALTER TABLE syncext.reference ENABLE ALWAYS TRIGGER registry_changed;

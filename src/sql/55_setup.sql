@@ -1,9 +1,23 @@
 -- Setting the hub up.  For the extension's owner, and whom it grants these to.
 
+-- Refuses what can't be the name of a source or an entity.
+CREATE FUNCTION syncext.check_name(kind text, name text) RETURNS void
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF name IS NULL OR name IN ('', '*', 'sync_resolve') OR octet_length(name) > 63 THEN
+		RAISE EXCEPTION '% cannot be the name of %', coalesce(quote_literal(name), 'null'), kind
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'A name has 1 to 63 bytes, and is not "*" or "sync_resolve", which have a meaning of their own.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION syncext.check_name(text, text) IS 'refuses what can''t be the name of a source or an entity';
+REVOKE ALL ON FUNCTION syncext.check_name(text, text) FROM PUBLIC;
+
 CREATE FUNCTION sync_add_source(name text, priority integer DEFAULT NULL,
 		role regrole DEFAULT (pg_catalog.quote_ident(CURRENT_USER)::regrole)) RETURNS void
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+	PERFORM syncext.check_name('a source', name);
 	IF EXISTS (SELECT FROM syncext.source s WHERE s.name = sync_add_source.name) THEN
 		RAISE EXCEPTION 'source "%" already exists', name USING ERRCODE = 'duplicate_object',
 			HINT = 'Change it with UPDATE syncext.source, or drop it first with sync_drop_source.';
@@ -44,6 +58,11 @@ CREATE FUNCTION sync_add_entity(name text, ladder text[] DEFAULT '{version,merge
 DECLARE
 	wrong text := syncext.ladder_error(ladder);
 BEGIN
+	PERFORM syncext.check_name('an entity', name);
+	IF ladder IS NULL THEN
+		RAISE EXCEPTION 'the ladder must not be null' USING ERRCODE = 'null_value_not_allowed',
+			HINT = 'Leave it out for the default, {version,merge,priority,manual}.';
+	END IF;
 	IF wrong IS NOT NULL THEN
 		RAISE EXCEPTION '% is not a ladder: %', ladder, wrong USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'The default is {version,merge,priority,manual}; latest wins is {latest,keep}.';

@@ -21,9 +21,13 @@ COMMENT ON COLUMN syncext.binding.direction IS 'in: its edits go to the hub; out
 COMMENT ON COLUMN syncext.binding.version_column IS 'the column in which the relation counts versions itself';
 COMMENT ON COLUMN syncext.binding.updated_column IS 'the column that says when a row was edited';
 SELECT pg_catalog.pg_extension_config_dump('syncext.binding', '');
-CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON syncext.binding
+-- by row, as sync_attach writes it without a statement
+CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE ON syncext.binding
+	FOR EACH ROW EXECUTE FUNCTION syncext.registry_changed();
+CREATE TRIGGER registry_truncated AFTER TRUNCATE ON syncext.binding
 	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
 ALTER TABLE syncext.binding ENABLE ALWAYS TRIGGER registry_changed;
+ALTER TABLE syncext.binding ENABLE ALWAYS TRIGGER registry_truncated;
 
 CREATE TABLE syncext.replica (
 	relation       regclass NOT NULL,

@@ -259,13 +259,6 @@ binding_captures(const Binding *binding)
 
 /* ---------- writing ---------- */
 
-/* Statement triggers don't fire for rows written here: invalidate as they do. */
-static void
-mark_changed(void)
-{
-	CacheInvalidateRelcacheByRelid(registry_relation("source"));
-}
-
 static Datum
 key_datum(const Binding *binding)
 {
@@ -308,7 +301,6 @@ binding_add(const Binding *binding)
 	values[COL_ATTACHED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	rows_insert(rows, values, isnull);
 	rows_close(rows);
-	mark_changed();
 }
 
 /* Remove a binding and what is known of its rows. */
@@ -322,7 +314,6 @@ binding_remove(Oid relation)
 		continue;
 	rows_close(rows);
 	replica_remove_all(relation);
-	mark_changed();
 }
 
 void
@@ -348,5 +339,4 @@ source_set_single_writer(const char *source, bool single_writer)
 		values[column] = BoolGetDatum(single_writer);
 	} while (rows_update(rows, values, isnull) != ROWS_DONE);
 	rows_close(rows);
-	mark_changed();
 }

@@ -139,6 +139,12 @@ canonical_lock(Canonical *canonical)
 	return rows_lock(canonical->rows);
 }
 
+bool
+canonical_try_lock(Canonical *canonical)
+{
+	return !canonical->found || rows_try_lock(canonical->rows);
+}
+
 void
 canonical_lock_newest(Canonical *canonical)
 {

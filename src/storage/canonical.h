@@ -36,6 +36,8 @@ extern RowsOutcome canonical_write(Canonical *canonical, const char *entity,
 								   const char *external_id, const Record *record);
 /* Lock the row that was found last, so that what is decided on it holds. */
 extern RowsOutcome canonical_lock(Canonical *canonical);
+/* The same without waiting; false: another transaction holds it. */
+extern bool canonical_try_lock(Canonical *canonical);
 /* After repeated misses: wait for whoever holds the row. */
 extern void canonical_lock_newest(Canonical *canonical);
 

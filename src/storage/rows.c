@@ -72,20 +72,29 @@ struct RowsScan
 
 /* ---------- open and close ---------- */
 
-/* A BEFORE trigger could change what was decided on: refuse it. */
+/*
+ * Of users' triggers only plain AFTER ROW triggers fire here.  A BEFORE trigger
+ * could change what was decided on, and there is no statement to go before or
+ * after: refuse the others rather than not to fire them.
+ */
 static void
-refuse_before_triggers(Relation rel)
+refuse_other_triggers(Relation rel)
 {
-	TriggerDesc *triggers = rel->trigdesc;
+	TriggerDesc *t = rel->trigdesc;
 
-	if (triggers != NULL &&
-		(triggers->trig_insert_before_row || triggers->trig_update_before_row ||
-		 triggers->trig_delete_before_row))
+	if (t == NULL)
+		return;
+	if (t->trig_insert_before_row || t->trig_update_before_row || t->trig_delete_before_row ||
+		t->trig_insert_before_statement || t->trig_update_before_statement ||
+		t->trig_delete_before_statement || t->trig_insert_after_statement ||
+		t->trig_update_after_statement || t->trig_delete_after_statement ||
+		t->trig_insert_new_table || t->trig_update_old_table || t->trig_update_new_table ||
+		t->trig_delete_old_table)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("table \"%s\" cannot have BEFORE ROW triggers",
+				 errmsg("table \"%s\" can only have AFTER triggers FOR EACH ROW",
 						RelationGetRelationName(rel)),
-				 errhint("Make it an AFTER trigger.")));
+				 errhint("Drop its BEFORE and FOR EACH STATEMENT triggers, and those with REFERENCING.")));
 }
 
 /* Columns that an update may change: all but those of the primary key. */
@@ -141,7 +150,7 @@ rows_open(Oid relid, bool write)
 	rows->found = table_slot_create(rows->rel, NULL);
 	if (write)
 	{
-		refuse_before_triggers(rows->rel);
+		refuse_other_triggers(rows->rel);
 		rows->fresh = table_slot_create(rows->rel, NULL);
 		init_executor_state(rows);
 		if (rows->rel->trigdesc != NULL)
@@ -685,7 +694,7 @@ rows_delete(Rows *rows)
 }
 
 static TM_Result
-lock_found(Rows *rows, uint8 flags)
+lock_found(Rows *rows, LockWaitPolicy wait, uint8 flags)
 {
 	ItemPointerData tid = rows->found->tts_tid;
 	TupleTableSlot *slot = table_slot_create(rows->rel, NULL);
@@ -694,7 +703,7 @@ lock_found(Rows *rows, uint8 flags)
 	TM_Result	result;
 
 	result = table_tuple_lock(rows->rel, &tid, snapshot, slot, GetCurrentCommandId(true),
-							  LockTupleNoKeyExclusive, LockWaitBlock, flags, &failure);
+							  LockTupleNoKeyExclusive, wait, flags, &failure);
 	UnregisterSnapshot(snapshot);
 	ExecDropSingleTupleTableSlot(slot);
 	return result;
@@ -703,12 +712,18 @@ lock_found(Rows *rows, uint8 flags)
 RowsOutcome
 rows_lock(Rows *rows)
 {
-	return judge_outcome(lock_found(rows, 0), "lock");
+	return judge_outcome(lock_found(rows, LockWaitBlock, 0), "lock");
+}
+
+bool
+rows_try_lock(Rows *rows)
+{
+	return lock_found(rows, LockWaitSkip, 0) != TM_WouldBlock;
 }
 
 void
 rows_lock_newest(Rows *rows)
 {
 	/* whether it was updated or deleted meanwhile: the caller finds again */
-	(void) lock_found(rows, TUPLE_LOCK_FLAG_FIND_LAST_VERSION);
+	(void) lock_found(rows, LockWaitBlock, TUPLE_LOCK_FLAG_FIND_LAST_VERSION);
 }

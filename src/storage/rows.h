@@ -96,6 +96,8 @@ extern RowsOutcome rows_update(Rows *rows, const Datum *values, const bool *isnu
 extern RowsOutcome rows_delete(Rows *rows);
 /* Lock the found row as SELECT … FOR NO KEY UPDATE does. */
 extern RowsOutcome rows_lock(Rows *rows);
+/* The same without waiting; false: another transaction has it. */
+extern bool rows_try_lock(Rows *rows);
 /* Lock whatever version is the newest, then find again: for who lost races. */
 extern void rows_lock_newest(Rows *rows);
 

@@ -109,12 +109,16 @@ sub check_tables
 	my ($when) = @_;
 
 	query_is_empty(q(
-		SELECT c.external_id, c.row_version, count(DISTINCT l.row_version), max(l.row_version)
-		FROM syncext.canonical c LEFT JOIN syncext.change_log l USING (entity, external_id)
+		SELECT c.external_id, c.row_version, count(l.row_version), count(DISTINCT l.row_version), max(l.row_version)
+		FROM syncext.canonical c LEFT JOIN (
+			SELECT * FROM syncext.change_log
+			WHERE resolution IN ('NEW_RECORD', 'VERSION_WIN', 'FIELD_MERGE')
+				OR resolution = 'PRIORITY_WIN' AND told IN ('others', 'all')) l USING (entity, external_id)
 		GROUP BY c.entity, c.external_id, c.row_version
 		HAVING c.row_version IS DISTINCT FROM max(l.row_version)
+			OR c.row_version <> count(l.row_version)
 			OR c.row_version <> count(DISTINCT l.row_version)),
-		"$when: every row version of every record has its change in the log");
+		"$when: every row version of every record has the one change in the log that made it");
 	query_is_empty(q(
 		SELECT l.seq, l.external_id FROM syncext.change_log l
 		WHERE NOT EXISTS (SELECT FROM syncext.canonical c WHERE c.external_id = l.external_id)),

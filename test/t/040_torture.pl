@@ -355,12 +355,13 @@ my $has_slots;
 # A consumer: of which target (and slot), and its habits.
 #	  max		records at once, up to		nap		seconds between pulls, up to
 #	  fails		chance that a record fails	drops	chance to lose the connection
-#	  writes	sends changes of its own	broken	how its feed is broken
+#	  writes	changes of its own that it	broken	how its feed is broken
+#				sends between two pulls
 sub consumer
 {
 	my ($target, %habits) = @_;
 	return { target => $target, slot => 0, slots => 1, max => 100, nap => 0.02, fails => 0,
-		drops => 0.04, writes => 0, broken => '', copy => {}, n => 0, last => '', naps_in_batch => 0, %habits };
+		drops => 0.04, writes => 0, broken => '', copy => {}, n => 0, last => '', nap_in_batch => 0, %habits };
 }
 
 sub consumer_file { return "$dir/$db.$_[1].$_[0]{target}.$_[0]{slot}" }
@@ -554,6 +555,14 @@ sub write_own
 {
 	my ($consumer) = @_;
 	my ($entity, $key) = (pick(qw(item thing)), key());
+
+	# what somebody else has just written, and the target has maybe not got yet
+	if (chance(0.5))
+	{
+		my $lines = $consumer->{session}->insist("SELECT entity, external_id FROM torture.log
+			WHERE source <> '$consumer->{target}' AND entity <> 'record' ORDER BY seq DESC LIMIT 10");
+		($entity, $key) = split /\t/, pick(@$lines) if @$lines;
+	}
 	my $document = document($consumer->{target}, $entity, $key);
 	my $known = $consumer->{copy}{"$entity $key"};
 	my $before = !$known || $known->[1] eq 't' ? '{}' : $known->[2];
@@ -586,7 +595,10 @@ sub consume
 	$consumer->{session} = Session->new($node->connstr($db), $settings);
 	while (!-e "$dir/$db.drain")
 	{
-		write_own($consumer) if $consumer->{writes} && elapsed() < $until;
+		for (1 .. $consumer->{writes})
+		{
+			write_own($consumer) if elapsed() < $until;
+		}
 		pull($consumer) or sleep(0.01);
 		sleep(rand() * $consumer->{nap});
 	}
@@ -628,6 +640,7 @@ SELECT sync_subscribe('W' || n, '{}') FROM generate_series(1, 8) n;
 CREATE SCHEMA torture;
 CREATE TABLE torture.log (xid xid8, seq bigint, entity text COLLATE "C", external_id text COLLATE "C",
 	source text COLLATE "C", row_version bigint, told "char");
+CREATE INDEX ON torture.log (seq);
 CREATE TABLE torture.removed (entity text COLLATE "C", external_id text COLLATE "C", row_version bigint);
 CREATE TABLE torture.batch (target text, slot int, n int, batch text, lo pg_snapshot, hi pg_snapshot,
 	end_xid xid8, end_seq bigint, backfill_entity text COLLATE "C", backfill_id text COLLATE "C",
@@ -879,10 +892,10 @@ note($has_slots ? 'target parted has 3 slots' : 'sync_pull has no slots: target 
 
 my $slots = $has_slots ? 3 : 1;
 my @consumers = (
-	consumer('slow', max => 60, nap => 0.6, nap_in_batch => 1.5, lease => '1s'),
+	consumer('slow', max => 3000, nap => 0.4, nap_in_batch => 1.5, lease => '1s'),
 	consumer('shaky', fails => 0.2, drops => 0.1),
 	(map { consumer('parted', slot => $_, slots => $slots, max => 500) } 0 .. $slots - 1),
-	consumer('spoke', writes => 1, max => 30));
+	consumer('spoke', writes => 2, max => 200));
 
 run($seconds, \@consumers, 1,
 	[ 0.3 * $seconds, sub { ok(kill_and_start(), 'the server was killed, and recovers') } ],
@@ -922,7 +935,7 @@ my $short = $seconds < 30 ? $seconds / 3 : 10;
 
 run($short,
 	[ consumer('honest'), consumer('seq', broken => 'seq', max => 40), consumer('xid', broken => 'xid', max => 400),
-	  consumer('again', broken => 'again'), consumer('echo', broken => 'echo', writes => 1) ], 0);
+	  consumer('again', broken => 'again'), consumer('echo', broken => 'echo', writes => 5, nap => 0.3) ], 0);
 expect_right('honest');
 cmp_ok(verdict('seq')->{lost}, '>', 0, 'a cursor that is a number loses changes, and that is found');
 cmp_ok(verdict('echo')->{lost}, '>', 0, 'telling by the last origin alone loses changes, and that is found');
