@@ -316,6 +316,13 @@ DROP TRIGGER meddle ON syncext.change_log_0;
 CREATE TRIGGER meddle BEFORE INSERT ON syncext.conflict_log FOR EACH ROW EXECUTE FUNCTION meddle();
 SELECT * FROM try($$SELECT sync_apply('{"externalId":"T","source":"CRM","version":9,"x":1}')$$);
 DROP TRIGGER meddle ON syncext.conflict_log;
+-- and so is what would never fire, for there is no statement
+CREATE TRIGGER meddle AFTER UPDATE ON syncext.canonical FOR EACH STATEMENT EXECUTE FUNCTION meddle();
+SELECT state FROM try($$SELECT sync_apply('{"externalId":"T","source":"CRM","version":9,"x":1}')$$);
+DROP TRIGGER meddle ON syncext.canonical;
+CREATE TRIGGER meddle AFTER INSERT ON syncext.canonical REFERENCING NEW TABLE AS fresh FOR EACH ROW EXECUTE FUNCTION meddle();
+SELECT state FROM try($$SELECT sync_apply('{"externalId":"T","source":"CRM","version":9,"x":1}')$$);
+DROP TRIGGER meddle ON syncext.canonical;
 -- Row security hides rows from their readers, not from the hub.
 ALTER TABLE syncext.canonical ENABLE ROW LEVEL SECURITY;
 SET ROLE syncext_crm;
