@@ -6,6 +6,8 @@
 #
 # On a machine that has nothing but make, these install what is missing:
 #	  make test		everything; TESTS="name ..." runs only those
+#	  make torture	the change feed under everything at once, for longer than
+#					make test does; TORTURE_SECONDS=n for how long
 #	  make demo		the sync hub at work, step by step
 #	  make bench	speed against PL/pgSQL and against bare SQL
 # And for work on the code:
@@ -95,9 +97,15 @@ all install uninstall installcheck prove_installcheck clean:
 
 endif
 
-.PHONY: test demo bench lint format sanitize coverage
+.PHONY: test torture demo bench lint format sanitize coverage
 test:
 	@bash test/run
+
+# The test also breaks the feed on purpose and drains: about a minute more.
+TORTURE_SECONDS ?= 100
+torture:
+	@TORTURE_SECONDS=$(TORTURE_SECONDS) TEST_SECONDS=$$(($(TORTURE_SECONDS) * 4 + 600)) \
+		TESTS=040_torture bash test/run
 
 demo:
 	@bash test/demo

@@ -71,6 +71,26 @@ SELECT parent_entity, parent_id, change->'fields' AS fields FROM syncext.waiting
 SELECT * FROM told('{"entity": "shop", "externalId": "S1", "source": "CRM", "version": 1, "name": "Corner"}');
 SELECT row_version, fields FROM syncext.canonical WHERE external_id = 'O10';
 
+-- nor does a sweep let the second overtake, whichever of them is due
+SELECT * FROM told('{"entity": "order", "externalId": "O11", "source": "CRM", "base": 0, "fields": {"clientId": "C8", "total": 1}}');
+SELECT * FROM told('{"entity": "order", "externalId": "O11", "source": "CRM", "base": 0, "fields": {"total": 2}}');
+UPDATE syncext.waiting SET next_attempt = now() - interval '1 s' WHERE change->'fields' = '{"total": 2}';
+SELECT count(*) FROM sync_pull('ERP', 1);
+SELECT change->'fields' AS fields, attempts, next_attempt > now() AS later FROM syncext.waiting ORDER BY id;
+SELECT * FROM told('{"entity": "customer", "externalId": "C8", "source": "CRM", "version": 1, "name": "Hugo"}');
+SELECT row_version, fields FROM syncext.canonical WHERE external_id = 'O11';
+
+-- what is wrong with a parked change is kept with it, and is not the parent's fault
+SELECT * FROM told('{"entity": "order", "externalId": "O12", "source": "CRM", "version": 1, "clientId": "C9", "total": -1}');
+ALTER TABLE syncext.canonical ADD CONSTRAINT positive CHECK ((fields->>'total')::numeric > 0);
+SELECT * FROM told('{"entity": "customer", "externalId": "C9", "source": "CRM", "version": 1, "name": "Ida"}');
+SELECT external_id, next_attempt IS NULL AS dead, error FROM syncext.waiting;
+ALTER TABLE syncext.canonical DROP CONSTRAINT positive;
+SELECT sync_redrive('CRM');
+SELECT count(*) FROM sync_pull('ERP', 1);
+SELECT fields->'total' AS total FROM syncext.canonical WHERE external_id = 'O12';
+SELECT count(*) FROM syncext.waiting;
+
 -- cycles don't hang: both wait, and end as dead letters if nobody breaks it
 SELECT sync_add_entity('a'), sync_add_entity('b');
 SELECT sync_add_reference('a', 'b', 'b'), sync_add_reference('b', 'a', 'a'), sync_add_reference('a', 'self', 'a');
@@ -101,6 +121,18 @@ SELECT * FROM told('{"entity": "customer", "externalId": "C6", "source": "CRM", 
 SELECT * FROM told('{"entity": "order", "externalId": "O9", "source": "CRM", "version": 1, "clientId": "C6"}');
 SELECT * FROM told('{"entity": "order", "externalId": "O9", "source": "CRM", "version": 2, "clientId": "C5"}');
 SELECT * FROM told('{"entity": "customer", "externalId": "C6", "source": "CRM", "version": 2, "deleted": true}');
+
+-- a reviewer's decision goes by the references too
+SELECT * FROM told('{"entity": "customer", "externalId": "C10", "source": "CRM", "version": 1, "name": "Jan"}');
+SELECT * FROM told('{"entity": "order", "externalId": "O13", "source": "CRM", "version": 1, "clientId": "C10"}');
+SELECT * FROM told('{"entity": "customer", "externalId": "C10", "source": "CRM", "version": 1, "deleted": true}');
+SELECT max(id) AS conflict FROM syncext.conflict_log \gset
+SELECT sync_resolve(:conflict, 'incoming');
+SELECT * FROM told('{"entity": "order", "externalId": "O13", "source": "CRM", "version": 1, "clientId": "C9"}');
+SELECT max(id) AS moved FROM syncext.conflict_log \gset
+SELECT sync_resolve(:moved, 'incoming')->>'resolution' AS resolution;
+SELECT parent_id, external_id FROM syncext.child WHERE external_id = 'O13';
+SELECT sync_resolve(:conflict, 'incoming')->>'resolution' AS resolution;
 
 -- references that make no sense
 SELECT sync_add_reference('order', 'x', 'nobody');

@@ -157,13 +157,11 @@ must_wait(ApplyCall *call, const Change *change, const Record *record, Decision 
 }
 
 /* Note what the write sets free, for the end of the call. */
-static void
-note_consequences(ApplyCall *call, const Change *change, const Record *before,
-				  const Decision *d)
+void
+apply_note(ApplyCall *call, const Change *change, const Record *before, const Decision *d)
 {
-	const Entity *entity = registry_entity(call->registry, change->entity);
+	const Entity *entity = registry_entity_required(call->registry, change->entity);
 	MemoryContext old;
-	ListCell   *lc;
 
 	if (!entity->is_parent && !entity->tracks_parents)
 		return;
@@ -177,14 +175,8 @@ note_consequences(ApplyCall *call, const Change *change, const Record *before,
 		key->external_id = pstrdup(change->external_id);
 		call->consequences.arrived = lappend(call->consequences.arrived, key);
 	}
-	foreach(lc, dependency_cascade(call->dependency, change))
-	{
-		Cascade    *cascade = palloc(sizeof(Cascade));
-
-		cascade->key = *(RecordKey *) lfirst(lc);
-		cascade->source = registry_source(call->registry, change->source)->name;
-		call->consequences.cascades = lappend(call->consequences.cascades, cascade);
-	}
+	call->consequences.cascades = list_concat(call->consequences.cascades,
+											  dependency_cascade(call->dependency, change));
 	MemoryContextSwitchTo(old);
 }
 
@@ -236,7 +228,7 @@ apply_one(ApplyCall *call, const Change *change, bool released, Answer *answer)
 	answer->conflict_id = 0;
 	before = decide_and_write(call, change, released, &answer->decision);
 	if (answer->decision.write != WRITE_NOTHING)
-		note_consequences(call, change, &before, &answer->decision);
+		apply_note(call, change, &before, &answer->decision);
 	log_and_close(call, change, &before, answer);
 }
 

@@ -1,16 +1,29 @@
 /*
  * apply_call.c
- *	  Opening and closing the hub's tables around the changes of a call.
+ *	  A call of the hub: its open tables, and what its changes set off.
  *
- * Called by whoever applies changes: hub/documents, local/capture and local/work,
- * hub/sweep.  Tables stay open for the whole call, as opening them costs as much
- * as a change.
+ * Called by whoever applies changes: hub/documents, hub/resolve, local/capture
+ * and local/work, hub/sweep.  Tables stay open for the whole call, as opening
+ * them costs as much as a change.  At its end come, in the same transaction, the
+ * records that go with a deleted one, and the changes that waited for a new one.
  */
 #include "postgres.h"
 
+#include <limits.h>
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+#include "errcodes.h"
 #include "hub/apply_call.h"
 #include "hub/apply_state.h"
-#include "hub/release.h"
+#include "settings.h"
+
+/* How many parked changes are held in memory at a time. */
+#define PARKED_PAGE		500
 
 ApplyCall *
 apply_begin(const Registry *registry)
@@ -27,13 +40,270 @@ apply_begin(const Registry *registry)
 	return call;
 }
 
-void
-apply_end(ApplyCall *call)
+static void
+apply_close(ApplyCall *call)
 {
-	release_run(call, call->registry, call->dependency, &call->consequences);
 	dependency_end(call->dependency);
 	conflict_log_close(call->conflicts);
 	change_log_close(call->log);
 	canonical_close(call->canonical);
 	pfree(call);
+}
+
+/* ---------- one parked change ---------- */
+
+/* Read the parked document again, against today's names and ladders. */
+static bool
+reread(const Registry *registry, const WaitingChange *w, Change *change, ChangeError *error)
+{
+	ChangeLimits limits = {.max_fields = INT_MAX};	/* it was let in once */
+	const Entity *entity;
+
+	if (!change_parse(&w->change->root, &limits, change, error))
+		return false;
+	entity = registry_entity(registry, change->entity);
+	if (entity == NULL || registry_source(registry, change->source) == NULL)
+		return change_error(error, ERRCODE_SYNC_UNKNOWN_NAME, NULL,
+							"source \"%s\" or entity \"%s\" does not exist any more",
+							change->source, change->entity);
+	return ladder_check_change(entity->ladder, change, error);
+}
+
+/* One more attempt was in vain. */
+static void
+count_attempt(const Registry *registry, WaitingChange *w)
+{
+	const Source *source = registry_source(registry, w->source);
+
+	w->attempts++;
+	w->next_attempt = dependency_next_attempt(w->parked_at, GetCurrentTimestamp(), w->attempts,
+											  source ? source->retry_cap : 0);
+	w->error = psprintf("%s %s has not arrived", w->parent_entity, w->parent_id);
+}
+
+/*
+ * Must the change stay parked?  Then *w says for what and until when: for another
+ * parent, behind an earlier change of its record, for whoever holds the record,
+ * or as a dead letter.
+ */
+static bool
+stays_parked(ApplyCall *call, WaitingChange *w, Change *change, bool attempted)
+{
+	ChangeError error;
+	RecordKey	parent;
+	bool		missing;
+
+	if (!reread(call->registry, w, change, &error))
+	{
+		w->next_attempt = DT_NOEND;
+		w->error = error.message;
+		return true;
+	}
+	missing = dependency_missing(call->dependency, change, &parent);
+	if (missing || dependency_ahead(call->dependency, change, w->id, &parent))
+	{
+		w->parent_entity = parent.entity;
+		w->parent_id = parent.external_id;
+		if (attempted && missing)
+			count_attempt(call->registry, w);
+		else if (attempted)
+			w->next_attempt = GetCurrentTimestamp() + (int64) setting_waiting_retry * 1000;
+		return true;
+	}
+	if (apply_available(call, change))
+		return false;
+	/* the next sweep finds whoever holds the record gone */
+	w->next_attempt = GetCurrentTimestamp();
+	return true;
+}
+
+/* Apply the change, or write back why it stays; true if it is parked no longer. */
+static bool
+release_or_park(WaitingChange *w, bool attempted)
+{
+	ApplyCall  *call = apply_begin(registry_get());
+	Change		change;
+	Answer		answer;
+	bool		stays = stays_parked(call, w, &change, attempted);
+
+	if (stays)
+		(void) waiting_update(dependency_waiting(call->dependency), w);
+	else if (waiting_take(dependency_waiting(call->dependency), w->id))
+		apply_released(call, &change, &answer);
+	apply_end(call);
+	return !stays;
+}
+
+/* Errors that say nothing of the change itself: they end the transaction. */
+static bool
+is_passing_error(int sqlerrcode)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case ERRCODE_TRANSACTION_ROLLBACK:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE:
+			return true;
+		default:
+			return false;
+	}
+}
+
+static void
+keep_as_dead_letter(WaitingChange *w, const char *message)
+{
+	Waiting    *waiting = waiting_open(true);
+
+	w->next_attempt = DT_NOEND;
+	w->error = message;
+	(void) waiting_update(waiting, w);
+	waiting_close(waiting);
+}
+
+/*
+ * Release one parked change in a subtransaction.  Whatever is wrong with it, a
+ * constraint that it violates for one, is kept with it: the transaction that
+ * sets it free has nothing to do with it.
+ */
+static bool
+release_one(WaitingChange *w, bool attempted)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool released = false;
+
+	check_stack_depth();
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		released = release_or_park(w, attempted);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (is_passing_error(error->sqlerrcode))
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		keep_as_dead_letter(w, error->message);
+	}
+	PG_END_TRY();
+	return released;
+}
+
+int
+apply_parked(List *parked, bool attempted)
+{
+	MemoryContext outer = CurrentMemoryContext;
+	MemoryContext item = AllocSetContextCreate(outer, "syncext parked change",
+											   ALLOCSET_DEFAULT_SIZES);
+	ListCell   *lc;
+	int			released = 0;
+
+	foreach(lc, parked)
+	{
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextSwitchTo(item);
+		released += release_one(lfirst(lc), attempted);
+		MemoryContextSwitchTo(outer);
+		MemoryContextReset(item);
+	}
+	MemoryContextDelete(item);
+	return released;
+}
+
+/* ---------- what a call sets off ---------- */
+
+/* Release, page by page, all that waited for a record. */
+static void
+release_children(ApplyCall *call, const RecordKey *parent)
+{
+	MemoryContext outer = CurrentMemoryContext;
+	MemoryContext page = AllocSetContextCreate(outer, "syncext parked changes",
+											   ALLOCSET_DEFAULT_SIZES);
+	int64		last = 0;
+	int			n;
+
+	do
+	{
+		List	   *parked;
+
+		MemoryContextSwitchTo(page);
+		parked = waiting_for_parent(dependency_waiting(call->dependency), parent->entity,
+									parent->external_id, last, PARKED_PAGE);
+		n = list_length(parked);
+		if (n > 0)
+			last = ((WaitingChange *) llast(parked))->id;
+		(void) apply_parked(parked, false);
+		MemoryContextSwitchTo(outer);
+		MemoryContextReset(page);
+	} while (n == PARKED_PAGE);
+	MemoryContextDelete(page);
+}
+
+/* Delete a record because its parent was deleted, if that still is its parent. */
+static void
+delete_child(ApplyCall *call, const Cascade *cascade)
+{
+	Record		record;
+	Change		change = {
+		.entity = cascade->key.entity,
+		.external_id = cascade->key.external_id,
+		.source = cascade->source,
+		.deleted = true,
+		.has_base = true
+	};
+	Answer		answer;
+
+	canonical_find(call->canonical, cascade->key.entity, cascade->key.external_id, &record);
+	if (!dependency_refers(&record, cascade->field, cascade->parent_id))
+		return;
+	change.base = record.row_version;
+	apply_released(call, &change, &answer);
+}
+
+static void
+run_cascades(ApplyCall *call)
+{
+	MemoryContext outer = CurrentMemoryContext;
+	MemoryContext item = AllocSetContextCreate(outer, "syncext cascade", ALLOCSET_DEFAULT_SIZES);
+
+	/* in the order of their keys, as a batch would go */
+	while (call->consequences.cascades != NIL)
+	{
+		Cascade    *cascade = linitial(call->consequences.cascades);
+
+		CHECK_FOR_INTERRUPTS();
+		call->consequences.cascades = list_delete_first(call->consequences.cascades);
+		MemoryContextSwitchTo(item);
+		delete_child(call, cascade);
+		MemoryContextSwitchTo(outer);
+		MemoryContextReset(item);
+	}
+	MemoryContextDelete(item);
+}
+
+void
+apply_end(ApplyCall *call)
+{
+	if (call->consequences.cascades != NIL)
+		run_cascades(call);
+	while (call->consequences.arrived != NIL)
+	{
+		RecordKey  *key = linitial(call->consequences.arrived);
+
+		call->consequences.arrived = list_delete_first(call->consequences.arrived);
+		release_children(call, key);
+	}
+	apply_close(call);
 }

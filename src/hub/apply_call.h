@@ -1,15 +1,23 @@
 /*
  * apply_call.h
- *	  Opening and closing the hub's tables around the changes of a call.
+ *	  A call of the hub: its open tables, and what its changes set off.
  */
 #ifndef SYNCEXT_APPLY_CALL_H
 #define SYNCEXT_APPLY_CALL_H
 
 #include "hub/apply.h"
+#include "nodes/pg_list.h"
 
 /* Open the tables, in the current memory context. */
 extern ApplyCall *apply_begin(const Registry *registry);
-/* Apply what the call's changes have set free, and close the tables. */
+/* Apply what the call's changes have set off, and close the tables. */
 extern void apply_end(ApplyCall *call);
+
+/*
+ * Apply those parked changes (a list of WaitingChange) whose parents are there,
+ * each in a subtransaction of its own.  With attempted, a change that still has
+ * to wait has had one more attempt.  Returns how many are parked no longer.
+ */
+extern int	apply_parked(List *parked, bool attempted);
 
 #endif							/* SYNCEXT_APPLY_CALL_H */

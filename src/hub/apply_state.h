@@ -2,8 +2,8 @@
  * apply_state.h
  *	  The open tables of a call, kept for all its changes.
  *
- * Internal to apply.c, which works on them, and apply_call.c, which opens and
- * closes them.
+ * Internal to apply.c and resolve.c, which work on them, and apply_call.c, which
+ * opens and closes them.
  */
 #ifndef SYNCEXT_APPLY_STATE_H
 #define SYNCEXT_APPLY_STATE_H
@@ -24,5 +24,9 @@ struct ApplyCall
 	Dependency *dependency;
 	Consequences consequences;
 };
+
+/* Note what a write sets off, for the end of the call. */
+extern void apply_note(ApplyCall *call, const Change *change, const Record *before,
+					   const Decision *d);
 
 #endif							/* SYNCEXT_APPLY_STATE_H */

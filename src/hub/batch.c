@@ -97,7 +97,7 @@ served_records(Feed *feed)
 	if (!served_is_of(cursor))
 		start_served(cursor);
 	served.complete = false;
-	window = feed_window_begin(feed->log, feed->target, &feed->lo.snapshot,
+	window = feed_window_begin(feed->log, feed->target, feed->slot, &feed->lo.snapshot,
 							   &feed->hi.snapshot, served.upto);
 	while (feed_window_next(window, &row) && log_position_cmp(row.at, cursor->at) <= 0)
 	{
@@ -189,8 +189,8 @@ take_page(Feed *feed, int room, const LogPosition *upto)
 {
 	RecordSet  *before = served_records(feed);
 	LogPosition last = feed->cursor.at;
-	FeedWindow *window = feed_window_begin(feed->log, feed->target, &feed->lo.snapshot,
-										   &feed->hi.snapshot, last);
+	FeedWindow *window = feed_window_begin(feed->log, feed->target, feed->slot,
+										   &feed->lo.snapshot, &feed->hi.snapshot, last);
 	FeedRow		row;
 
 	for (;;)
@@ -244,10 +244,11 @@ next_backfill_entity(Cursor *cursor)
 /*
  * Take the next golden records of the entity under way: until the batch has
  * max records, or, with upto, those up to an external id.  Returns the last
- * one's id, NULL if there was none.
+ * id that it came by, NULL if there was none, and in walked how many records
+ * of the slot that were.
  */
 static char *
-take_golden_records(Feed *feed, int max, const char *upto)
+take_golden_records(Feed *feed, int max, const char *upto, int64 *walked)
 {
 	Canonical  *canonical = canonical_open(false);
 	text	   *entity = cstring_to_text(feed->cursor.backfill_entity);
@@ -256,17 +257,22 @@ take_golden_records(Feed *feed, int max, const char *upto)
 	char	   *last = NULL;
 	char	   *id;
 
+	*walked = 0;
 	while ((upto != NULL || batch_size(feed) < max) &&
 		   canonical_scan_next(canonical, scan, &id, NULL))
 	{
-		RecordSetKey key = record_set_key(&feed->key, entity, cstring_to_text(id));
-
 		CHECK_FOR_INTERRUPTS();
 		if (upto != NULL && strcmp(id, upto) > 0)
 			break;
-		if (find_record(feed, key) == NULL)
-			(void) add_fresh_record(feed, key);
 		last = id;
+		if (slot_has(feed->slot, feed->cursor.backfill_entity, id))
+		{
+			RecordSetKey key = record_set_key(&feed->key, entity, cstring_to_text(id));
+
+			(*walked)++;
+			if (find_record(feed, key) == NULL)
+				(void) add_fresh_record(feed, key);
+		}
 	}
 	rows_scan_end(scan);
 	canonical_close(canonical);
@@ -278,16 +284,18 @@ static void
 take_backfill(Feed *feed, int max)
 {
 	Cursor	   *cursor = &feed->cursor;
+	int64		walked = 0;
 
 	while (cursor->backfill_entity != NULL && batch_size(feed) < max)
 	{
 		if (source_gets_entity(feed->target, cursor->backfill_entity))
-			cursor->end_backfill_id = take_golden_records(feed, max, NULL);
+			cursor->end_backfill_id = take_golden_records(feed, max, NULL, &walked);
 		/* a batch has records of one entity's walk alone */
 		if (cursor->end_backfill_id != NULL)
 			break;
 		next_backfill_entity(cursor);
 	}
+	cursor->end_backfill_done = cursor->backfill_done + walked;
 }
 
 /* ---------- retries ---------- */
@@ -346,7 +354,7 @@ add_retry(Feed *feed, const Pending *pending)
 static void
 take_retries(Feed *feed, int max)
 {
-	List	   *due = pending_due(feed->pending, feed->now, max - batch_size(feed));
+	List	   *due = pending_due(feed->pending, feed->slot, feed->now, max - batch_size(feed));
 	ListCell   *lc;
 
 	feed->cursor.batch_retries = 0;
@@ -412,6 +420,7 @@ void
 batch_collect(Feed *feed)
 {
 	const Cursor *cursor = &feed->cursor;
+	int64		walked;
 	List	   *retries;
 	ListCell   *lc;
 
@@ -419,7 +428,7 @@ batch_collect(Feed *feed)
 	if (cursor->hi != 0)
 		(void) take_page(feed, 0, &cursor->end);
 	if (cursor->end_backfill_id != NULL)
-		(void) take_golden_records(feed, 0, cursor->end_backfill_id);
+		(void) take_golden_records(feed, 0, cursor->end_backfill_id, &walked);
 	retries = pending_in_batch(feed->pending, cursor->batch, cursor->batch_retries);
 	foreach(lc, retries)
 		add_retry(feed, lfirst(lc));
@@ -428,17 +437,18 @@ batch_collect(Feed *feed)
 /*
  * How many of max records come from the window.  Retries that are due get half
  * of the batch at most, and a backfill half of what they leave: none of the
- * three can keep the others waiting.  Where a half isn't whole, the batches
- * with odd numbers give the window the greater.
+ * three can keep the others waiting.  Where a half isn't whole, every other
+ * batch gives the window the greater.
  */
 static int
 window_share(Feed *feed, int max)
 {
-	int			due = list_length(pending_due(feed->pending, feed->now, (max + 1) / 2));
+	int			due = list_length(pending_due(feed->pending, feed->slot, feed->now,
+											  (max + 1) / 2));
 	int			share = max - due;
 
 	if (feed->cursor.backfill_entity != NULL)
-		share = (share + feed->cursor.batch % 2) / 2;
+		share = (share + feed->cursor.batch / feed->cursor.slots % 2) / 2;
 	return share;
 }
 
@@ -462,7 +472,10 @@ pass_batch(Feed *feed)
 		}
 	}
 	if (cursor->end_backfill_id != NULL)
+	{
 		cursor->backfill_id = cursor->end_backfill_id;
+		cursor->backfill_done = cursor->end_backfill_done;
+	}
 	cursor->end_backfill_id = NULL;
 	cursor->end.xid = 0;
 	cursor->end.seq = 0;
@@ -470,13 +483,28 @@ pass_batch(Feed *feed)
 	cursor->leased = false;
 }
 
+/*
+ * The number after the last batch's that leaves the slot's when it is divided by
+ * how many there are: no two slots have a batch of the same number.
+ */
+static int64
+next_batch(const Cursor *cursor)
+{
+	int64		next = cursor->batch + 1;
+
+	while (next % cursor->slots != cursor->slot)
+		next++;
+	return next;
+}
+
 /* Returns false if there is nothing to serve; the cursor may have moved even so. */
 bool
 batch_cut(Feed *feed, int max)
 {
 	Cursor	   *cursor = &feed->cursor;
+	int64		last_batch = cursor->batch;
 
-	cursor->batch++;
+	cursor->batch = next_batch(cursor);
 	cursor->leased = false;
 	cursor->end_backfill_id = NULL;
 	for (;;)
@@ -500,7 +528,7 @@ batch_cut(Feed *feed, int max)
 		/* what there was is pending, or came before: look further */
 		pass_batch(feed);
 	}
-	cursor->batch--;
+	cursor->batch = last_batch;
 	return false;
 }
 

@@ -248,20 +248,21 @@ sweep_parked(void)
 }
 
 void
-delivery_pull(const char *source, int max_records, Delivery *delivery)
+delivery_pull(const char *source, Slot slot, int max_records, Delivery *delivery)
 {
 	Feed	   *feed;
 	bool		idle;
 
 	MemSet(delivery, 0, sizeof(Delivery));
 	check_max_records(max_records);
+	slot_check(slot);
 	check_primary();
 	source_role_check(registry_source_required(registry_get(), source));
-	idle = feed_known_idle(source);
+	idle = feed_known_idle(source, slot);
 	if (!idle)
 	{
 		(void) incarnation_check();
-		feed = feed_open(source, false);
+		feed = feed_open(source, slot, false);
 		idle = feed_idle(feed);
 		feed_close(feed);
 	}
@@ -270,7 +271,7 @@ delivery_pull(const char *source, int max_records, Delivery *delivery)
 		return;
 
 	check_isolation();
-	feed = feed_open(source, true);
+	feed = feed_open(source, slot, true);
 	feed_lock(feed);
 	serve(feed, max_records, delivery);
 	feed_save(feed);
@@ -306,18 +307,28 @@ required_text(FunctionCallInfo fcinfo, int argument, const char *name)
 	return text_to_cstring(PG_GETARG_TEXT_PP(argument));
 }
 
+static int
+required_int(FunctionCallInfo fcinfo, int argument, const char *name)
+{
+	if (PG_ARGISNULL(argument))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name)));
+	return PG_GETARG_INT32(argument);
+}
+
 Datum
 sync_pull(PG_FUNCTION_ARGS)
 {
 	char	   *source = required_text(fcinfo, 0, "source");
+	int			max_records = required_int(fcinfo, 1, "max_records");
+	Slot		slot;
 	Delivery	delivery;
 
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("max_records must not be null")));
+	slot.number = required_int(fcinfo, 2, "slot");
+	slot.of = required_int(fcinfo, 3, "slots");
 	InitMaterializedSRF(fcinfo, 0);
-	delivery_pull(source, PG_GETARG_INT32(1), &delivery);
+	delivery_pull(source, slot, max_records, &delivery);
 	for (int i = 0; i < delivery.nrecords; i++)
 		put_record((ReturnSetInfo *) fcinfo->resultinfo, &delivery, &delivery.records[i]);
 	return (Datum) 0;
@@ -325,11 +336,28 @@ sync_pull(PG_FUNCTION_ARGS)
 
 /* ---------- acknowledge ---------- */
 
+/* The batch of another slot of the target was meant. */
+static void
+raise_batch_of_slot(const Feed *feed, int64 batch, int slot)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_SYNC_STALE_BATCH),
+			 errmsg("batch " INT64_FORMAT " of source \"%s\" is not of slot %d", batch,
+					feed->target->name, feed->slot.number),
+			 errhint("Acknowledge it with slot => %d.", slot)));
+}
+
 static void
 raise_stale_batch(const Feed *feed, int64 batch)
 {
 	const Cursor *cursor = &feed->cursor;
+	int			slot = (int) (Max(batch, 0) % cursor->slots);
+	Cursor		other;
 
+	if (slot != cursor->slot &&
+		cursor_find(feed->cursors, feed->target->name, slot, &other) &&
+		other.leased && other.batch == batch)
+		raise_batch_of_slot(feed, batch, slot);
 	ereport(ERROR,
 			(errcode(ERRCODE_SYNC_STALE_BATCH),
 			 errmsg("batch " INT64_FORMAT " of source \"%s\" is not the one that is out", batch,
@@ -337,17 +365,19 @@ raise_stale_batch(const Feed *feed, int64 batch)
 			 cursor->leased ?
 			 errdetail("Batch " INT64_FORMAT " is.", cursor->batch) :
 			 errdetail("Every batch has been acknowledged, or has come back."),
-			 errhint("Another consumer pulls for the source, or the lease had ended: pull again and acknowledge what comes.")));
+			 errhint("Another consumer pulls for the source, or the lease had ended: pull again and acknowledge what comes. Consumers side by side need a slot each: sync_pull(source, max_records, slot, slots).")));
 }
 
 void
-delivery_ack(const char *source, int64 batch, const BatchFailure *failures, int nfailures)
+delivery_ack(const char *source, int slot, int64 batch, const BatchFailure *failures,
+			 int nfailures)
 {
+	const Slot	any_number = {slot, 0};
 	Feed	   *feed;
 
 	check_primary();
 	source_role_check(registry_source_required(registry_get(), source));
-	feed = feed_open(source, true);
+	feed = feed_open(source, any_number, true);
 	feed_lock(feed);
 	if (!feed->cursor.leased || feed->cursor.batch != batch)
 		raise_stale_batch(feed, batch);
@@ -437,6 +467,7 @@ sync_ack(PG_FUNCTION_ARGS)
 				 errhint("It is the number that sync_pull returned with the records.")));
 	if (!PG_ARGISNULL(2))
 		nfailures = parse_failures(PG_GETARG_JSONB_P(2), &failures);
-	delivery_ack(source, PG_GETARG_INT64(1), failures, nfailures);
+	delivery_ack(source, required_int(fcinfo, 3, "slot"), PG_GETARG_INT64(1), failures,
+				 nfailures);
 	PG_RETURN_VOID();
 }

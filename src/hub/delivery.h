@@ -30,12 +30,15 @@ typedef struct Delivery
 	DeliveryRecord *records;	/* parents before children */
 } Delivery;
 
+/* Of a source whose records aren't shared out among consumers. */
+#define ONLY_SLOT	((Slot) {0, 1})
+
 /*
  * Both raise if the current user may not act as the source.  Pull writes
  * nothing if there is nothing to deliver.
  */
-extern void delivery_pull(const char *source, int max_records, Delivery *delivery);
-extern void delivery_ack(const char *source, int64 batch, const BatchFailure *failures,
-						 int nfailures);
+extern void delivery_pull(const char *source, Slot slot, int max_records, Delivery *delivery);
+extern void delivery_ack(const char *source, int slot, int64 batch,
+						 const BatchFailure *failures, int nfailures);
 
 #endif							/* SYNCEXT_DELIVERY_H */

@@ -4,7 +4,7 @@
  *	  parents that can't go or take their children along.
  *
  * Called by hub/apply around each decision, for entities that have references
- * (sync_add_reference); hub/release applies what was parked here.
+ * (sync_add_reference); hub/apply_call applies what was parked here.
  */
 #include "postgres.h"
 
@@ -169,30 +169,35 @@ dependency_missing(Dependency *dependency, const Change *change, RecordKey *pare
 	return false;
 }
 
-bool
-dependency_ordered(Dependency *dependency, const Change *change)
+/* Does the order of arrival alone tell which of two changes is the newer? */
+static bool
+ordered_by_arrival(const Entity *entity, const Change *change)
 {
-	const Entity *entity = registry_entity_required(dependency->registry, change->entity);
-
 	return change->has_base || !(entity->ladder & RUNG_VERSION);
 }
 
-/* The first change of this source and record that is parked; NULL if none is. */
-static WaitingChange *
-first_parked(Dependency *dependency, const Change *change)
+bool
+dependency_ahead(Dependency *dependency, const Change *change, int64 id, RecordKey *parent)
 {
-	List	   *parked = waiting_of_record(dependency_waiting(dependency), change->entity,
-										   change->external_id);
+	const Entity *entity = registry_entity_required(dependency->registry, change->entity);
 	ListCell   *lc;
 
-	foreach(lc, parked)
+	/* a version says itself which is the newer, and may overtake */
+	if (!ordered_by_arrival(entity, change))
+		return false;
+	foreach(lc, waiting_of_record(dependency_waiting(dependency), change->entity,
+								  change->external_id))
 	{
 		WaitingChange *w = lfirst(lc);
 
-		if (strcmp(w->source, change->source) == 0)
-			return w;
+		if (w->id < id && strcmp(w->source, change->source) == 0)
+		{
+			parent->entity = w->parent_entity;
+			parent->external_id = w->parent_id;
+			return true;
+		}
 	}
-	return NULL;
+	return false;
 }
 
 bool
@@ -200,7 +205,6 @@ dependency_must_wait(Dependency *dependency, const Change *change, RecordKey *pa
 					 char **reason)
 {
 	const Entity *entity = registry_entity_required(dependency->registry, change->entity);
-	WaitingChange *ahead;
 
 	if (entity->nreferences == 0)
 		return false;
@@ -210,11 +214,8 @@ dependency_must_wait(Dependency *dependency, const Change *change, RecordKey *pa
 						   parent->external_id);
 		return true;
 	}
-	if (!dependency_ordered(dependency, change) ||
-		(ahead = first_parked(dependency, change)) == NULL)
+	if (!dependency_ahead(dependency, change, PG_INT64_MAX, parent))
 		return false;
-	parent->entity = ahead->parent_entity;
-	parent->external_id = ahead->parent_id;
 	*reason = psprintf("waits behind an earlier change of the record, and that for %s %s",
 					   parent->entity, parent->external_id);
 	return true;
@@ -333,7 +334,7 @@ dependency_restricts(Dependency *dependency, const Change *change, const Record 
 List *
 dependency_cascade(Dependency *dependency, const Change *change)
 {
-	List	   *keys = NIL;
+	List	   *cascades = NIL;
 	ListCell   *lc;
 
 	if (!holds_children(dependency, change))
@@ -341,16 +342,19 @@ dependency_cascade(Dependency *dependency, const Change *change)
 	foreach(lc, children_of(children_table(dependency), change->entity, change->external_id))
 	{
 		Child	   *child = lfirst(lc);
-		RecordKey  *key;
+		Cascade    *cascade;
 
 		if (on_delete_of(dependency->registry, child) != ON_DELETE_CASCADE)
 			continue;
-		key = palloc(sizeof(RecordKey));
-		key->entity = child->entity;
-		key->external_id = child->external_id;
-		keys = lappend(keys, key);
+		cascade = palloc(sizeof(Cascade));
+		cascade->key.entity = child->entity;
+		cascade->key.external_id = child->external_id;
+		cascade->field = child->field;
+		cascade->parent_id = pstrdup(change->external_id);
+		cascade->source = pstrdup(change->source);
+		cascades = lappend(cascades, cascade);
 	}
-	return keys;
+	return cascades;
 }
 
 /* What a record refers to by a field, while it lives. */
@@ -363,6 +367,14 @@ refers_to(const Record *record, const char *field)
 		return NULL;
 	found = record_find(record, field_name(field));
 	return found ? referred_id(&found->field.value) : NULL;
+}
+
+bool
+dependency_refers(const Record *record, const char *field, const char *parent_id)
+{
+	char	   *id = refers_to(record, field);
+
+	return id != NULL && strcmp(id, parent_id) == 0;
 }
 
 void

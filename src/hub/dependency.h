@@ -21,6 +21,8 @@ typedef struct RecordKey
 typedef struct Cascade
 {
 	RecordKey	key;
+	const char *field;			/* by which it refers to the parent */
+	const char *parent_id;
 	const char *source;			/* who deleted the parent */
 } Cascade;
 
@@ -43,8 +45,12 @@ extern void dependency_suppose(Dependency *dependency, const char *entity,
 
 /* Does the change refer to a record that never arrived? */
 extern bool dependency_missing(Dependency *dependency, const Change *change, RecordKey *parent);
-/* Does the order of arrival alone tell which of two changes is the newer? */
-extern bool dependency_ordered(Dependency *dependency, const Change *change);
+/*
+ * Is an earlier change of this source and record parked, one with a lower id,
+ * that this one must not overtake?  Fills in what that waits for.
+ */
+extern bool dependency_ahead(Dependency *dependency, const Change *change, int64 id,
+							 RecordKey *parent);
 /* Must it wait, for that or behind others?  Fills in *parent and *reason. */
 extern bool dependency_must_wait(Dependency *dependency, const Change *change, RecordKey *parent,
 								 char **reason);
@@ -58,8 +64,10 @@ extern bool dependency_restricts(Dependency *dependency, const Change *change,
 /* Keep the list of children, after a write. */
 extern void dependency_track(Dependency *dependency, const Change *change,
 							 const Record *before, const Record *after);
-/* The records that go with a deleted one: a list of RecordKey. */
+/* The records that go with a deleted one: a list of Cascade, in key order. */
 extern List *dependency_cascade(Dependency *dependency, const Change *change);
+/* Does a live record refer to another by this field? */
+extern bool dependency_refers(const Record *record, const char *field, const char *parent_id);
 
 /* When a change parked at a time is tried the n-th time; DT_NOEND: no more. */
 extern TimestampTz dependency_next_attempt(TimestampTz parked_at, TimestampTz now, int attempts,

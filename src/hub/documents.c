@@ -18,6 +18,7 @@
 #include "hub/apply_call.h"
 #include "hub/closing.h"
 #include "hub/dependency.h"
+#include "hub/inspect.h"
 #include "settings.h"
 #include "storage/canonical.h"
 
@@ -291,6 +292,9 @@ explain_documents(Documents *docs)
 		Answer		answer = {.change = change};
 
 		CHECK_FOR_INTERRUPTS();
+		/* or guesses would find out what a source doesn't get to see */
+		if (i == 0 || docs->order[i - 1]->change.entity != change->entity)
+			inspect_check_may_read(docs->registry, change->entity);
 		if (i == 0 || !same_record(docs->order[i - 1], document))
 			canonical_find(canonical, change->entity, change->external_id, &record);
 		explain_decide(docs->registry, dependency, change, &record, &answer.decision);

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -18,13 +19,14 @@
 #define PASS_OVER_ROWS		1000
 
 /*
- * The target that was found idle last.  As long as no transaction has ended
+ * The slot that was found idle last.  As long as no transaction has ended
  * since, nothing in the database has changed, and it is idle until the first
  * retry is due.
  */
 typedef struct Idle
 {
 	char		target[NAMEDATALEN];	/* empty: none */
+	Slot		slot;
 	FeedSnapshot snapshot;		/* xip in CacheMemoryContext */
 	TimestampTz next_retry;
 } Idle;
@@ -34,12 +36,13 @@ static Idle idle;
 /* ---------- open and close ---------- */
 
 Feed *
-feed_open(const char *source, bool write)
+feed_open(const char *source, Slot slot, bool write)
 {
 	Feed	   *feed = palloc0(sizeof(Feed));
 
 	feed->registry = registry_get();
 	feed->target = registry_source_required(feed->registry, source);
+	feed->slot = slot;
 	feed->now = GetCurrentTimestamp();
 	feed->cursors = cursor_open(write);
 	feed->pending = pending_open(feed->target->name, write);
@@ -81,16 +84,53 @@ load_ticks(Feed *feed)
 		load_tick(feed, feed->cursor.hi, &feed->hi);
 }
 
+/*
+ * Returns false, perhaps with the cursor locked, if the target has none for the
+ * slot or another number of slots.  Whoever then changes that locks all cursors
+ * from the first on: only that one may be held already.
+ */
+static bool
+lock_slot(Feed *feed)
+{
+	const char *name = feed->target->name;
+	Slot		slot = feed->slot;
+
+	if (slot.number > 0 && slot.of > 0 &&
+		!(cursor_find(feed->cursors, name, slot.number, &feed->cursor) &&
+		  feed->cursor.slots == slot.of))
+		return false;
+	return cursor_lock(feed->cursors, name, slot.number, &feed->cursor) &&
+		(slot.of == 0 || feed->cursor.slots == slot.of);
+}
+
+/* Let the target have the slots that are asked for. */
+static void
+arrange_slots(Feed *feed)
+{
+	Slot		slot = feed->slot;
+	Cursor		first;
+
+	if (slot.of == 0)
+	{
+		slot.of = 1;
+		if (cursor_find(feed->cursors, feed->target->name, 0, &first))
+			slot.of = first.slots;
+		slot_check(slot);
+	}
+	cursor_set_slots(feed->registry, feed->target, slot.of);
+}
+
 void
 feed_lock(Feed *feed)
 {
 	const char *name = feed->target->name;
 
-	while (!cursor_lock(feed->cursors, name, 0, &feed->cursor))
+	while (!lock_slot(feed))
 	{
-		/* the source was added by plain SQL */
-		cursor_start(feed->registry, feed->target);
+		CHECK_FOR_INTERRUPTS();
+		arrange_slots(feed);
 	}
+	feed->slot.of = feed->cursor.slots;
 	/* what was in force before the wait may not be any more */
 	feed->registry = registry_get();
 	feed->target = registry_source_required(feed->registry, name);
@@ -118,15 +158,16 @@ feed_has_changes(Feed *feed, const FeedSnapshot *now)
 	FeedRow		row;
 	bool		any;
 
-	window = feed_window_begin(feed->log, feed->target, &feed->lo.snapshot, now, start);
+	window = feed_window_begin(feed->log, feed->target, feed->slot, &feed->lo.snapshot, now,
+							   start);
 	any = feed_window_next(window, &row) || feed_window_walked(window) > PASS_OVER_ROWS;
 	feed_window_end(window);
 	return any;
 }
 
-/* Remember that the target is idle. */
+/* Remember that the slot is idle. */
 static void
-remember_idle(const char *target, const FeedSnapshot *now, TimestampTz next_retry)
+remember_idle(const char *target, Slot slot, const FeedSnapshot *now, TimestampTz next_retry)
 {
 	uint64	   *xip = idle.snapshot.xip;
 	Size		size = sizeof(uint64) * Max(now->nxip, 1);
@@ -140,16 +181,19 @@ remember_idle(const char *target, const FeedSnapshot *now, TimestampTz next_retr
 	idle.snapshot = *now;
 	idle.snapshot.xip = xip;
 	idle.next_retry = next_retry;
+	idle.slot = slot;
 	strlcpy(idle.target, target, sizeof(idle.target));
 }
 
 /* What this transaction has written counts, though it hasn't ended. */
 bool
-feed_known_idle(const char *target)
+feed_known_idle(const char *target, Slot slot)
 {
 	FeedSnapshot now;
 
-	if (strcmp(idle.target, target) != 0 || TransactionIdIsValid(GetTopTransactionIdIfAny()))
+	if (strcmp(idle.target, target) != 0 ||
+		idle.slot.number != slot.number || idle.slot.of != slot.of ||
+		TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		return false;
 	feed_snapshot_now(&now);
 	return feed_snapshot_reaches(&idle.snapshot, &now) &&
@@ -164,18 +208,19 @@ feed_idle(Feed *feed)
 	FeedSnapshot now;
 
 	feed_snapshot_now(&now);
-	if (!cursor_find(feed->cursors, feed->target->name, 0, &feed->cursor))
+	if (!cursor_find(feed->cursors, feed->target->name, feed->slot.number, &feed->cursor) ||
+		cursor->slots != feed->slot.of)
 		return false;
 	if (cursor->leased || cursor->hi != 0 || cursor->backfill_entity != NULL)
 		return false;
-	next_retry = pending_next_due(feed->pending);
+	next_retry = pending_next_due(feed->pending, feed->slot);
 	if (next_retry <= feed->now)
 		return false;
 	load_ticks(feed);
 	if (feed_has_changes(feed, &now))
 		return false;
 	if (!IsolationUsesXactSnapshot())
-		remember_idle(feed->target->name, &now, next_retry);
+		remember_idle(feed->target->name, feed->slot, &now, next_retry);
 	return true;
 }
 

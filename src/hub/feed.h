@@ -6,17 +6,18 @@
 #ifndef SYNCEXT_FEED_H
 #define SYNCEXT_FEED_H
 
-#include "storage/cursor.h"
+#include "storage/cursor_set.h"
 #include "storage/pending.h"
 #include "storage/record_set.h"
 
 struct BatchRecord;
 
-/* One target's feed, open for the time of a call, and the batch at hand. */
+/* A slot of a target's feed, open for the time of a call, and the batch at hand. */
 typedef struct Feed
 {
 	const Registry *registry;
 	const Source *target;
+	Slot		slot;
 	TimestampTz now;
 	CursorTable *cursors;
 	PendingTable *pending;
@@ -34,13 +35,17 @@ typedef struct Feed
 	StringInfoData key;			/* of the record being looked for */
 } Feed;
 
-/* Was the target idle, and has nothing happened since?  Opens no table. */
-extern bool feed_known_idle(const char *target);
-extern Feed *feed_open(const char *source, bool write);
+/* Was the slot idle, and has nothing happened since?  Opens no table. */
+extern bool feed_known_idle(const char *target, Slot slot);
+extern Feed *feed_open(const char *source, Slot slot, bool write);
 extern void feed_close(Feed *feed);
 /* Is there nothing to serve?  Holds no lock, writes nothing. */
 extern bool feed_idle(Feed *feed);
-/* Hold the target's cursor until the end of the transaction. */
+/*
+ * Hold the slot's cursor until the end of the transaction.  A target that has
+ * another number of slots gets the one that the slot is of; with 0 it keeps
+ * what it has, and slot.of says then how many that is.
+ */
 extern void feed_lock(Feed *feed);
 /* Store the cursor; once a call, at its end. */
 extern void feed_save(Feed *feed);

@@ -31,7 +31,7 @@
 #include "hub/incarnation.h"
 #include "hub/section.h"
 #include "storage/change_log.h"
-#include "storage/cursor.h"
+#include "storage/cursor_set.h"
 #include "storage/rows.h"
 #include "storage/tick.h"
 

@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 
 #include "errcodes.h"
+#include "hub/inspect.h"
 #include "model/json.h"
 #include "model/rfc3339.h"
 #include "storage/canonical.h"
@@ -59,8 +60,8 @@ record_to_jsonb(const char *entity, const char *external_id, const Record *recor
  * Golden records are for those who get them anyway, by pulling as a source of
  * theirs, and for those who may read the table.
  */
-static void
-check_may_read(const Registry *registry, const char *entity)
+void
+inspect_check_may_read(const Registry *registry, const char *entity)
 {
 	if (pg_class_aclcheck(registry_relation("canonical"), GetUserId(), ACL_SELECT) == ACLCHECK_OK)
 		return;
@@ -87,7 +88,7 @@ sync_record(PG_FUNCTION_ARGS)
 	Record		record;
 
 	registry_entity_required(registry, entity);
-	check_may_read(registry, entity);
+	inspect_check_may_read(registry, entity);
 	canonical = canonical_open(false);
 	canonical_find(canonical, entity, external_id, &record);
 	canonical_close(canonical);

@@ -149,12 +149,17 @@ mend_cursors(Maintenance *m)
 	}
 }
 
-/* Move the target's cursor to now if there is nothing on the way there. */
-static void
-advance_if_idle(void *arg)
+/*
+ * Move the slot's cursor to now if there is nothing on the way there.  Returns
+ * how many slots the target has.
+ */
+static int
+advance_slot_if_idle(const char *target, int slot)
 {
 	const LogPosition start = {0, 0};
-	Feed	   *feed = feed_open(arg, true);
+	const Slot	any_number = {slot, 0};
+	Feed	   *feed = feed_open(target, any_number, true);
+	int			slots;
 	FeedWindow *window;
 	FeedRow		row;
 	Tick		tick;
@@ -163,8 +168,8 @@ advance_if_idle(void *arg)
 	if (!feed->cursor.leased && feed->cursor.hi == 0 && feed->cursor.backfill_entity == NULL)
 	{
 		tick_take(&tick);
-		window = feed_window_begin(feed->log, feed->target, &feed->lo.snapshot, &tick.snapshot,
-								   start);
+		window = feed_window_begin(feed->log, feed->target, feed->slot, &feed->lo.snapshot,
+								   &tick.snapshot, start);
 		if (!feed_window_next(window, &row))
 		{
 			feed->cursor.lo = tick.id;
@@ -172,7 +177,19 @@ advance_if_idle(void *arg)
 		}
 		feed_window_end(window);
 	}
+	slots = feed->slot.of;
 	feed_close(feed);
+	return slots;
+}
+
+static void
+advance_if_idle(void *arg)
+{
+	int			slots = 1;
+
+	/* who holds the first knows how many there are */
+	for (int slot = 0; slot < slots; slot++)
+		slots = advance_slot_if_idle(arg, slot);
 }
 
 /*
@@ -187,8 +204,8 @@ advance_idle_cursors(Maintenance *m)
 
 	maintain_step_begin();
 	targets = section_texts(m->context,
-							"SELECT c.target FROM syncext.cursor c JOIN syncext.tick t ON t.id = c.lo "
-							"WHERE c.slot = 0 AND c.hi IS NULL AND c.lease_until IS NULL AND c.backfill_entity IS NULL "
+							"SELECT DISTINCT c.target FROM syncext.cursor c JOIN syncext.tick t ON t.id = c.lo "
+							"WHERE c.hi IS NULL AND c.lease_until IS NULL AND c.backfill_entity IS NULL "
 							"AND t.taken_at < clock_timestamp() - interval '%d s' "
 							"AND t.id < (SELECT max(id) FROM syncext.tick) ORDER BY 1",
 							Min(setting_retention / 3, IDLE_AGE));

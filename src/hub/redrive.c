@@ -25,29 +25,39 @@ optional_text(FunctionCallInfo fcinfo, int argument)
 	return PG_ARGISNULL(argument) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argument));
 }
 
-/* Open the source's feed with its cursor held; the pending rows asked for. */
-static Feed *
-open_pending(FunctionCallInfo fcinfo, List **rows)
+static char *
+source_argument(FunctionCallInfo fcinfo)
 {
-	Feed	   *feed;
-
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("source must not be null")));
-	feed = feed_open(text_to_cstring(PG_GETARG_TEXT_PP(0)), true);
+	return text_to_cstring(PG_GETARG_TEXT_PP(0));
+}
+
+/*
+ * Open a slot of the source's feed with its cursor held; the pending rows asked
+ * for.  Slots are taken from the first on, which is how whoever needs more than
+ * one locks them; feed->slot.of says how many there are.
+ */
+static Feed *
+open_pending(FunctionCallInfo fcinfo, int slot, List **rows)
+{
+	const Slot	any_number = {slot, 0};
+	Feed	   *feed = feed_open(source_argument(fcinfo), any_number, true);
+
 	feed_lock(feed);
-	*rows = pending_matching(feed->pending, optional_text(fcinfo, 1), optional_text(fcinfo, 2));
+	*rows = pending_matching(feed->pending, feed->slot, optional_text(fcinfo, 1),
+							 optional_text(fcinfo, 2));
 	return feed;
 }
 
-/* Make retries and dead letters due now, as if they had never failed. */
-Datum
-sync_redrive(PG_FUNCTION_ARGS)
+/* Make a slot's rows due; returns how many, and how many slots there are. */
+static int
+redrive_slot(FunctionCallInfo fcinfo, int slot, int *slots)
 {
 	List	   *rows;
-	Feed	   *feed = open_pending(fcinfo, &rows);
-	int64		parked;
+	Feed	   *feed = open_pending(fcinfo, slot, &rows);
 	ListCell   *lc;
 
 	foreach(lc, rows)
@@ -59,10 +69,23 @@ sync_redrive(PG_FUNCTION_ARGS)
 		p->next_attempt = feed->now;
 		pending_save(feed->pending, p);
 	}
-	parked = parked_redrive(feed->target->name, optional_text(fcinfo, 1),
-							optional_text(fcinfo, 2));
+	*slots = feed->slot.of;
 	feed_close(feed);
-	PG_RETURN_INT64(list_length(rows) + parked);
+	return list_length(rows);
+}
+
+/* Make retries and dead letters due now, as if they had never failed. */
+Datum
+sync_redrive(PG_FUNCTION_ARGS)
+{
+	int64		redriven = 0;
+	int			slots = 1;
+
+	for (int slot = 0; slot < slots; slot++)
+		redriven += redrive_slot(fcinfo, slot, &slots);
+	redriven += parked_redrive(source_argument(fcinfo), optional_text(fcinfo, 1),
+							   optional_text(fcinfo, 2));
+	PG_RETURN_INT64(redriven);
 }
 
 /* Leave a trace of the delivery that was given up in the change log. */
@@ -93,16 +116,14 @@ log_discard(ChangeLog *log, int64 version, const Feed *feed, const Pending *p)
 }
 
 /*
- * Drop retries and dead letters: the target doesn't get these records until
- * they change again.  What is in a batch that is out stays, for its consumer
- * may take it yet.
+ * Drop a slot's rows, but what is in a batch that is out.  Returns how many, and
+ * how many slots there are.
  */
-Datum
-sync_discard(PG_FUNCTION_ARGS)
+static int64
+discard_slot(FunctionCallInfo fcinfo, int slot, ChangeLog *log, int *slots)
 {
 	List	   *rows;
-	Feed	   *feed = open_pending(fcinfo, &rows);
-	ChangeLog  *log = change_log_open(feed->registry->current_log);
+	Feed	   *feed = open_pending(fcinfo, slot, &rows);
 	Canonical  *canonical = canonical_open(false);
 	RowsScan   *scan = canonical_seek_begin(canonical);
 	int64		discarded = 0;
@@ -126,9 +147,6 @@ sync_discard(PG_FUNCTION_ARGS)
 	}
 	rows_scan_end(scan);
 	canonical_close(canonical);
-	discarded += parked_discard(feed->target->name, optional_text(fcinfo, 1),
-								optional_text(fcinfo, 2), log);
-	change_log_close(log);
 	if (out > 0)
 		ereport(NOTICE,
 				(errmsg_plural(INT64_FORMAT " record is being delivered and was left",
@@ -136,6 +154,27 @@ sync_discard(PG_FUNCTION_ARGS)
 							   (unsigned long) out, out),
 				 errhint("Discard again when batch " INT64_FORMAT " has been acknowledged.",
 						 feed->cursor.batch)));
+	*slots = feed->slot.of;
 	feed_close(feed);
+	return discarded;
+}
+
+/*
+ * Drop retries and dead letters: the target doesn't get these records until
+ * they change again.  What is in a batch that is out stays, for its consumer
+ * may take it yet.
+ */
+Datum
+sync_discard(PG_FUNCTION_ARGS)
+{
+	ChangeLog  *log = change_log_open(registry_get()->current_log);
+	int64		discarded = 0;
+	int			slots = 1;
+
+	for (int slot = 0; slot < slots; slot++)
+		discarded += discard_slot(fcinfo, slot, log, &slots);
+	discarded += parked_discard(source_argument(fcinfo), optional_text(fcinfo, 1),
+								optional_text(fcinfo, 2), log);
+	change_log_close(log);
 	PG_RETURN_INT64(discarded);
 }

@@ -12,11 +12,11 @@
 
 #include "errcodes.h"
 #include "hub/answer.h"
-#include "hub/apply.h"
+#include "hub/apply_call.h"
+#include "hub/apply_state.h"
 #include "hub/closing.h"
 #include "model/json.h"
 #include "settings.h"
-#include "storage/canonical.h"
 
 PG_FUNCTION_INFO_V1(sync_resolve);
 
@@ -42,9 +42,7 @@ typedef struct Resolve
 	const char *verdict_name;
 	Jsonb	   *fields;
 	const char *note;
-	Canonical  *canonical;
-	ConflictLog *conflicts;
-	ChangeLog  *log;
+	ApplyCall  *call;
 } Resolve;
 
 static Verdict
@@ -110,7 +108,7 @@ refuse_closed(int64 id, const char *status)
 static void
 find_pending(const Resolve *r, Conflict *conflict)
 {
-	if (!conflict_log_find(r->conflicts, r->id, conflict))
+	if (!conflict_log_find(r->call->conflicts, r->id, conflict))
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNC_UNKNOWN_NAME),
 				 errmsg("conflict " INT64_FORMAT " does not exist", r->id),
@@ -200,14 +198,14 @@ log_verdict(const Resolve *r, const Change *change, const Decision *d)
 		field_names_push(&state, &d->lost);
 	}
 	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-	return change_log_append(r->log, &entry);
+	return change_log_append(r->call->log, &entry);
 }
 
 /* The record stands: only the loser is told.  The row is held meanwhile. */
 static bool
 let_stand(Resolve *r, const Conflict *conflict, Change *change, Decision *d)
 {
-	if (d->after.exists && canonical_lock(r->canonical) == ROWS_MOVED)
+	if (d->after.exists && canonical_lock(r->call->canonical) == ROWS_MOVED)
 		return false;
 	MemSet(change, 0, sizeof(Change));
 	change->entity = conflict->entity;
@@ -223,6 +221,20 @@ let_stand(Resolve *r, const Conflict *conflict, Change *change, Decision *d)
 	return true;
 }
 
+/* A reviewer can't delete what other records, with restrict, refer to. */
+static void
+refuse_restricted(Resolve *r, const Change *change, const Record *record)
+{
+	Decision	d = {.write = WRITE_WHOLE};
+
+	if (dependency_restricts(r->call->dependency, change, record, &d))
+		ereport(ERROR,
+				(errcode(ERRCODE_RESTRICT_VIOLATION),
+				 errmsg("%s \"%s\" cannot be deleted: %s", change->entity, change->external_id,
+						d.reason),
+				 errhint("Delete what refers to it, or decide canonical.")));
+}
+
 /* A whole write at the record's version + 1, told to all. */
 static bool
 write_verdict(Resolve *r, const Conflict *conflict, const Record *record, Change *change,
@@ -231,14 +243,16 @@ write_verdict(Resolve *r, const Conflict *conflict, const Record *record, Change
 	FieldNames	left_out;
 
 	verdict_change(r, conflict, record, change, &left_out);
-	ladder_impose(change, record, record->version + 1, d);
+	if (change->deleted)
+		refuse_restricted(r, change, record);
+	ladder_impose(change, record, d);
 	d->resolution = RESOLUTION_RESOLVED;
 	d->told = TOLD_ALL;
 	d->lost = left_out;
 	d->reason = psprintf("%s decided %s", GetUserNameFromId(GetUserId(), false), r->verdict_name);
 	if (r->verdict == VERDICT_MERGE)
 		stamp_reviewer(conflict, d);
-	return canonical_write(r->canonical, change->entity, change->external_id, &d->after) == ROWS_DONE;
+	return canonical_write(r->call->canonical, change->entity, change->external_id, &d->after) == ROWS_DONE;
 }
 
 /* Decide; false if the record moved on meanwhile. */
@@ -253,7 +267,7 @@ resolve_once(Resolve *r, Answer *answer)
 	int64		seq;
 
 	find_pending(r, conflict);
-	canonical_find(r->canonical, conflict->entity, conflict->external_id, &record);
+	canonical_find(r->call->canonical, conflict->entity, conflict->external_id, &record);
 	MemSet(d, 0, sizeof(Decision));
 	d->after = record;
 	if (!(stands ? let_stand(r, conflict, change, d)
@@ -261,14 +275,16 @@ resolve_once(Resolve *r, Answer *answer)
 		return false;
 	answer->change = change;
 	answer->conflict_id = r->id;
+	if (!stands)
+		apply_note(r->call, change, &record, d);
 	seq = log_verdict(r, change, d);
-	if (!conflict_log_close_one(r->conflicts, r->id,
+	if (!conflict_log_close_one(r->call->conflicts, r->id,
 								r->verdict == VERDICT_DISMISS ? "dismissed" : "resolved",
 								r->verdict_name, r->fields, r->note, seq))
 		refuse_closed(r->id, "closed by another session just now");
 	if (!stands)
-		closing_close(r->conflicts, r->log,
-					  closing_overtaken(r->conflicts, change, &record, d), change, d, seq);
+		closing_close(r->call->conflicts, r->call->log,
+					  closing_overtaken(r->call->conflicts, change, &record, d), change, d, seq);
 	return true;
 }
 
@@ -289,13 +305,9 @@ sync_resolve(PG_FUNCTION_ARGS)
 	r.fields = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
 	r.note = PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3));
 	check_fields(&r);
-	r.canonical = canonical_open(true);
-	r.log = change_log_open(registry_get()->current_log);
-	r.conflicts = conflict_log_open(true);
+	r.call = apply_begin(registry_get());
 	while (!resolve_once(&r, &answer))
 		CHECK_FOR_INTERRUPTS();
-	conflict_log_close(r.conflicts);
-	change_log_close(r.log);
-	canonical_close(r.canonical);
+	apply_end(r.call);
 	PG_RETURN_JSONB_P(JsonbValueToJsonb(answer_make(&answer)));
 }

@@ -66,6 +66,7 @@ table_targets(MemoryContext context, int table)
 						 "AND NOT pg_visible_in_snapshot(l.xid, lo.snapshot) "
 						 "AND CASE l.told WHEN '%c' THEN true WHEN '%c' THEN l.source <> c.target "
 						 "WHEN '%c' THEN l.source = c.target ELSE false END "
+						 "AND syncext.record_slot(l.entity, l.external_id, c.slots) = c.slot "
 						 "AND (s.entities IS NULL OR l.entity = ANY (s.entities))) ORDER BY 1",
 						 table, TOLD_ALL, TOLD_OTHERS, TOLD_ORIGIN);
 }

@@ -11,8 +11,8 @@
 #include "utils/timestamp.h"
 
 #include "hub/apply_call.h"
-#include "hub/release.h"
 #include "hub/sweep.h"
+#include "storage/waiting.h"
 
 bool
 sweep_any_due(void)
@@ -27,20 +27,9 @@ sweep_any_due(void)
 int
 sweep_due(int n)
 {
-	const Registry *registry;
-	Dependency *dependency;
-	ApplyCall  *call;
-	int			applied;
+	Waiting    *waiting = waiting_open(false);
+	List	   *due = waiting_due(waiting, GetCurrentTimestamp(), n);
 
-	if (!sweep_any_due())
-		return 0;
-	registry = registry_get();
-	call = apply_begin(registry);
-	dependency = dependency_begin(registry, true);
-	applied = release_parked(call, registry, dependency,
-							 waiting_due(dependency_waiting(dependency), GetCurrentTimestamp(), n),
-							 true);
-	dependency_end(dependency);
-	apply_end(call);
-	return applied;
+	waiting_close(waiting);
+	return apply_parked(due, true);
 }

@@ -335,13 +335,13 @@ attached_get(Oid relid)
 		entry->valid = false;
 		entry->attached = NULL;
 	}
-	while (!entry->valid)
+	if (!entry->valid)
 	{
 		const Binding *binding;
 		Attached   *attached;
 
 		attached_trigger_relid = registry_relation("source");
-		/* an invalidation that comes while we read must not be lost */
+		/* an invalidation that comes while we read counts for the next call */
 		entry->valid = true;
 		PG_TRY();
 		{

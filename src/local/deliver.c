@@ -105,7 +105,7 @@ deliver_batch(const char *source, const Delivery *delivery)
 		work_through(registry_get(), items, outcome.nitems, deliver_item, NULL);
 	}
 	outcome.nfailures = make_failures(delivery, items, of_record, outcome.nitems, failures);
-	delivery_ack(source, delivery->batch, failures, outcome.nfailures);
+	delivery_ack(source, 0, delivery->batch, failures, outcome.nfailures);
 	return outcome;
 }
 
@@ -131,7 +131,7 @@ deliver_batches(const char *source, int max_records)
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(context);
 		MemoryContextSwitchTo(context);
-		delivery_pull(source, max_records, &delivery);
+		delivery_pull(source, ONLY_SLOT, max_records, &delivery);
 		if (delivery.nrecords == 0)
 			break;
 		outcome = deliver_batch(source, &delivery);

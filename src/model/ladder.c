@@ -76,6 +76,13 @@ rank_text(int64 rank)
 	return rank == RANK_NONE ? pstrdup("none") : psprintf(INT64_FORMAT, rank);
 }
 
+/* One more than the record's, but never beyond what a document can name. */
+static int64
+next_version(const Record *record)
+{
+	return Min(record->version + 1, CHANGE_MAX_VERSION);
+}
+
 /* ---------- the rungs ---------- */
 
 /* A record that isn't there has row version 0; a tombstone is there. */
@@ -161,7 +168,7 @@ rung_base(LadderState *s)
 	mark_foreign(s);
 	if (s->nforeign > 0 || s->foreign_tombstone)
 		return false;
-	ladder_write_whole(s, RESOLUTION_VERSION_WIN, s->record->version + 1,
+	ladder_write_whole(s, RESOLUTION_VERSION_WIN, next_version(s->record),
 					   psprintf("nobody else set these fields after row version " INT64_FORMAT,
 								s->change->base));
 	return true;
@@ -190,7 +197,7 @@ rung_version(LadderState *s)
 static int64
 contest_version(const LadderState *s)
 {
-	return has_rung(s, RUNG_VERSION) ? s->record->version : s->record->version + 1;
+	return has_rung(s, RUNG_VERSION) ? s->record->version : next_version(s->record);
 }
 
 static bool
@@ -437,12 +444,12 @@ ladder_decide(const Change *change, const Record *record, const LadderRules *rul
 }
 
 void
-ladder_impose(const Change *change, const Record *record, int64 version, Decision *decision)
+ladder_impose(const Change *change, const Record *record, Decision *decision)
 {
 	LadderState state = {.change = change, .record = record, .decision = decision};
 
 	MemSet(decision, 0, sizeof(Decision));
 	decision->after = *record;
 	state_match(&state);
-	ladder_write_whole(&state, RESOLUTION_RESOLVED, version, "");
+	ladder_write_whole(&state, RESOLUTION_RESOLVED, next_version(record), "");
 }

@@ -104,9 +104,8 @@ extern bool ladder_precondition_fails(const Change *change, const Record *record
 extern void ladder_decide(const Change *change, const Record *record,
 						  const LadderRules *rules, Decision *decision);
 
-/* A whole write by decree, at a version given: what a reviewer decided. */
-extern void ladder_impose(const Change *change, const Record *record, int64 version,
-						  Decision *decision);
+/* A whole write by decree, at the record's next version: what a reviewer decided. */
+extern void ladder_impose(const Change *change, const Record *record, Decision *decision);
 
 extern const char *resolution_name(Resolution resolution);
 extern const char *told_name(Told told);

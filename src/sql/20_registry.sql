@@ -18,7 +18,7 @@ COMMENT ON COLUMN syncext.source.entities IS 'the entities it gets; null: every 
 COMMENT ON COLUMN syncext.source.retry_cap IS 'failed deliveries of a change until it is a dead letter';
 
 CREATE TABLE syncext.source_priority (
-	source   text COLLATE "C" NOT NULL REFERENCES syncext.source ON DELETE CASCADE ON UPDATE CASCADE,
+	source   text COLLATE "C" NOT NULL REFERENCES syncext.source ON DELETE CASCADE,
 	entity   text COLLATE "C" NOT NULL DEFAULT '*',
 	field    text COLLATE "C" NOT NULL DEFAULT '*',
 	priority integer NOT NULL,
@@ -37,13 +37,28 @@ CREATE TABLE syncext.entity (
 COMMENT ON TABLE syncext.entity IS 'the kinds of record, each with its conflict ladder';
 
 CREATE TABLE syncext.reference (
-	entity    text COLLATE "C" NOT NULL REFERENCES syncext.entity ON DELETE CASCADE ON UPDATE CASCADE,
+	entity    text COLLATE "C" NOT NULL REFERENCES syncext.entity ON DELETE CASCADE,
 	field     text COLLATE "C" NOT NULL CHECK (field <> ''),
-	parent    text COLLATE "C" NOT NULL REFERENCES syncext.entity ON DELETE CASCADE ON UPDATE CASCADE,
+	parent    text COLLATE "C" NOT NULL REFERENCES syncext.entity ON DELETE CASCADE,
 	on_delete text NOT NULL DEFAULT 'ignore' CHECK (on_delete IN ('ignore', 'restrict', 'cascade')),
 	PRIMARY KEY (entity, field)
 );
 COMMENT ON TABLE syncext.reference IS 'which field of an entity names a record of another, that has to come first';
+
+-- Names stand in records, stamps, conflicts and the log: they don't change.
+CREATE FUNCTION syncext.refuse_rename() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RAISE EXCEPTION '% "%" cannot be renamed', TG_TABLE_NAME, OLD.name USING ERRCODE = 'feature_not_supported',
+		HINT = 'Records and the log know it by its name. Add another one, and drop this one.';
+END $$;
+COMMENT ON FUNCTION syncext.refuse_rename() IS 'trigger: sources and entities keep their names';
+REVOKE ALL ON FUNCTION syncext.refuse_rename() FROM PUBLIC;
+-- named so that it comes before the foreign keys' triggers, which say it less well
+CREATE TRIGGER "Keep_name" AFTER UPDATE ON syncext.source
+	FOR EACH ROW WHEN (OLD.name <> NEW.name) EXECUTE FUNCTION syncext.refuse_rename();
+CREATE TRIGGER "Keep_name" AFTER UPDATE ON syncext.entity
+	FOR EACH ROW WHEN (OLD.name <> NEW.name) EXECUTE FUNCTION syncext.refuse_rename();
 
 -- What the hub knows of itself: which change log table is written to.
 CREATE TABLE syncext.feed_state (

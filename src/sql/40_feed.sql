@@ -31,21 +31,28 @@ CREATE TABLE syncext.cursor (
 	end_backfill_id text COLLATE "C",
 	batch_retries   integer NOT NULL DEFAULT 0,
 	moved_at        timestamptz NOT NULL DEFAULT now(),
+	backfill_since  timestamptz,
+	backfill_done   bigint NOT NULL DEFAULT 0,
+	end_backfill_done bigint NOT NULL DEFAULT 0,
 	PRIMARY KEY (target, slot)
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE syncext.cursor IS 'how far each target has got in the change feed';
+COMMENT ON TABLE syncext.cursor IS 'how far each target has got in the change feed; one row for each of its parallel consumers';
+COMMENT ON COLUMN syncext.cursor.slot IS 'which of the consumers; the records that syncext.record_slot gives this number are its';
+COMMENT ON COLUMN syncext.cursor.slots IS 'how many there are, as the last sync_pull said';
 COMMENT ON COLUMN syncext.cursor.lo IS 'the tick up to which everything was acknowledged, or handed to syncext.pending';
 COMMENT ON COLUMN syncext.cursor.hi IS 'the tick at which the window under way ends; null: none is';
 COMMENT ON COLUMN syncext.cursor.at_xid IS 'the last row of the change log that was acknowledged in the window, with at_seq';
 COMMENT ON COLUMN syncext.cursor.backfill_entity IS 'the entity whose golden records are being walked; null: no backfill';
 COMMENT ON COLUMN syncext.cursor.backfill_id IS 'the last record of it that was acknowledged';
 COMMENT ON COLUMN syncext.cursor.backfill_rest IS 'the entities that are to be walked after it';
-COMMENT ON COLUMN syncext.cursor.batch IS 'the number of the last batch';
+COMMENT ON COLUMN syncext.cursor.batch IS 'the number of the last batch; divided by slots it leaves slot';
 COMMENT ON COLUMN syncext.cursor.lease_until IS 'until when that batch comes again; null: it was acknowledged';
 COMMENT ON COLUMN syncext.cursor.end_xid IS 'where the batch ends in the window, with end_seq';
 COMMENT ON COLUMN syncext.cursor.end_backfill_id IS 'where the batch ends in the backfill; null: it has none of it';
 COMMENT ON COLUMN syncext.cursor.batch_retries IS 'how many rows of syncext.pending are in the batch';
 COMMENT ON COLUMN syncext.cursor.moved_at IS 'when the target last acknowledged a batch';
+COMMENT ON COLUMN syncext.cursor.backfill_since IS 'when the backfill began';
+COMMENT ON COLUMN syncext.cursor.backfill_done IS 'how many records of it were acknowledged; end_backfill_done: with those of the batch';
 SELECT pg_catalog.pg_extension_config_dump('syncext.cursor', '');
 
 CREATE TABLE syncext.pending (
@@ -73,16 +80,21 @@ SELECT pg_catalog.pg_extension_config_dump('syncext.pending', '');
 
 -- What sources call.
 
-CREATE FUNCTION sync_pull(source text, max_records integer DEFAULT 500)
+CREATE FUNCTION syncext.record_slot(entity text, external_id text, slots integer) RETURNS integer
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'syncext_record_slot';
+COMMENT ON FUNCTION syncext.record_slot(text, text, integer) IS
+	'which of so many parallel consumers a record belongs to, from 0';
+
+CREATE FUNCTION sync_pull(source text, max_records integer DEFAULT 500, slot integer DEFAULT 0, slots integer DEFAULT 1)
 	RETURNS TABLE (batch bigint, entity text, external_id text, version bigint, row_version bigint,
 	               deleted boolean, fields jsonb, last_source text, correction boolean, attempt integer)
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 500 AS 'MODULE_PATHNAME', 'sync_pull';
-COMMENT ON FUNCTION sync_pull(text, integer) IS
-	'the next batch of changed records for a source, parents first; the same one again until it is acknowledged or its lease ends';
+COMMENT ON FUNCTION sync_pull(text, integer, integer, integer) IS
+	'the next batch of changed records for a source, parents first; the same one again until it is acknowledged or its lease ends. Consumers side by side say which of how many slots they are: each has its own records';
 
-CREATE FUNCTION sync_ack(source text, batch bigint, failed jsonb DEFAULT '[]') RETURNS void
+CREATE FUNCTION sync_ack(source text, batch bigint, failed jsonb DEFAULT '[]', slot integer DEFAULT 0) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_ack';
-COMMENT ON FUNCTION sync_ack(text, bigint, jsonb) IS
+COMMENT ON FUNCTION sync_ack(text, bigint, jsonb, integer) IS
 	'the batch was taken, but for failed: [{"entity", "externalId", "error", "busy"}], which come again later';
 
 -- Set-up and repair, for the extension's owner and whom it grants these to.
@@ -101,6 +113,7 @@ REVOKE ALL ON FUNCTION syncext.cursor_subscribe(text, text[]) FROM PUBLIC;
 
 CREATE FUNCTION syncext.cursor_drop(source text) RETURNS void
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT FROM syncext.cursor WHERE target = $1 ORDER BY slot FOR UPDATE;
 	DELETE FROM syncext.cursor WHERE target = $1;
 	DELETE FROM syncext.pending WHERE target = $1;
 $$;
@@ -116,6 +129,12 @@ $$;
 COMMENT ON FUNCTION sync_subscribe(text, text[]) IS
 	'which entities a source gets (null: every); of those that are new to it, it gets all records';
 REVOKE ALL ON FUNCTION sync_subscribe(text, text[]) FROM PUBLIC;
+
+CREATE FUNCTION sync_resync(source text, entity text DEFAULT NULL) RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_resync';
+COMMENT ON FUNCTION sync_resync(text, text) IS
+	'let a source have all records of an entity, or of all that it gets, again; syncext.backfill_progress tells how far it is. An attached table is compared with the hub by sync_load instead';
+REVOKE ALL ON FUNCTION sync_resync(text, text) FROM PUBLIC;
 
 CREATE FUNCTION sync_redrive(source text, entity text DEFAULT NULL, external_id text DEFAULT NULL) RETURNS bigint
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_redrive';
@@ -158,6 +177,7 @@ CREATE VIEW syncext.outbound_change AS
 			AND CASE l.told WHEN 'a' THEN true WHEN 'o' THEN l.source <> f.target
 			                WHEN 'r' THEN l.source = f.target ELSE false END
 			AND (f.entities IS NULL OR l.entity = ANY (f.entities))
+			AND (f.slots = 1 OR syncext.record_slot(l.entity, l.external_id, f.slots) = f.slot)
 		CROSS JOIN LATERAL (SELECT coalesce(pg_catalog.pg_visible_in_snapshot(l.xid, f.hi_snapshot), false)) AS w(in_window)
 	),
 	-- a record stands once in a window: what was served of it there is done
@@ -176,6 +196,7 @@ CREATE VIEW syncext.outbound_change AS
 		JOIN syncext.canonical r ON (f.entities IS NULL OR r.entity = ANY (f.entities))
 			AND (r.entity = ANY (f.backfill_rest)
 			     OR r.entity = f.backfill_entity AND (f.backfill_id IS NULL OR r.external_id > f.backfill_id))
+			AND (f.slots = 1 OR syncext.record_slot(r.entity, r.external_id, f.slots) = f.slot)
 		WHERE f.backfill_entity IS NOT NULL
 	),
 	waiting AS (
@@ -196,10 +217,35 @@ CREATE VIEW syncext.outbound_change AS
 	            THEN f.batch END AS batch
 	FROM syncext.pending p
 	FULL JOIN waiting w ON w.target = p.target AND w.entity = p.entity AND w.external_id = p.external_id
-	LEFT JOIN feed f ON f.target = coalesce(p.target, w.target) AND f.slot = 0;
+	LEFT JOIN feed f ON f.target = coalesce(p.target, w.target)
+		AND f.slot = syncext.record_slot(coalesce(p.entity, w.entity), coalesce(p.external_id, w.external_id), f.slots);
 COMMENT ON VIEW syncext.outbound_change IS
 	'target by target the records that wait, are being delivered, retry or are dead; it walks the change log from each cursor on';
 COMMENT ON COLUMN syncext.outbound_change.state IS
 	'waiting; delivering: in the batch that is out; retry: it failed and comes again at next_attempt; dead: it failed too often, see sync_redrive and sync_discard';
 COMMENT ON COLUMN syncext.outbound_change.since IS
 	'when the first change that the target lacks came in, or when the delivery first failed; null: a backfill';
+
+-- How far the backfills are.  It counts the records that are left.
+CREATE VIEW syncext.backfill_progress AS
+	SELECT c.target AS source, c.slot, c.backfill_entity AS entity, c.backfill_rest AS entities_left,
+	       c.backfill_done AS done, c.backfill_done + l.n AS total,
+	       pg_catalog.round(100.0 * c.backfill_done / nullif(c.backfill_done + l.n, 0), 1) AS percent,
+	       c.backfill_since AS since
+	FROM syncext.cursor c
+	JOIN syncext.source s ON s.name = c.target
+	CROSS JOIN LATERAL (
+		SELECT count(*) AS n
+		FROM (SELECT r.entity, r.external_id FROM syncext.canonical r
+		      WHERE r.entity = c.backfill_entity AND r.external_id > coalesce(c.backfill_id, '')
+		      UNION ALL
+		      SELECT r.entity, r.external_id FROM syncext.canonical r
+		      WHERE r.entity = ANY (c.backfill_rest)) r
+		WHERE (s.entities IS NULL OR r.entity = ANY (s.entities))
+		  AND (c.slots = 1 OR syncext.record_slot(r.entity, r.external_id, c.slots) = c.slot)) l
+	WHERE c.backfill_entity IS NOT NULL;
+COMMENT ON VIEW syncext.backfill_progress IS
+	'the sources, slot by slot, that are walking through the golden records: new, too far behind, or after sync_resync or sync_subscribe';
+COMMENT ON COLUMN syncext.backfill_progress.entity IS 'the entity whose records are being walked; after it come entities_left';
+COMMENT ON COLUMN syncext.backfill_progress.done IS 'records that were acknowledged';
+COMMENT ON COLUMN syncext.backfill_progress.total IS 'those, and the records that are left as of now';

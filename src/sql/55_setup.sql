@@ -47,6 +47,8 @@ BEGIN
 			HINT = format('Detach it first: SELECT sync_detach(%L).', attached);
 	END IF;
 	PERFORM syncext.cursor_drop(sync_drop_source.name);
+	-- what it had parked stays in the change log, as DEPENDENCY_WAIT
+	DELETE FROM syncext.waiting w WHERE w.source = sync_drop_source.name;
 	DELETE FROM syncext.source s WHERE s.name = sync_drop_source.name;
 END $$;
 COMMENT ON FUNCTION sync_drop_source(text) IS

@@ -3,8 +3,8 @@
 
 CREATE TABLE syncext.binding (
 	relation       regclass PRIMARY KEY,
-	source         text COLLATE "C" NOT NULL REFERENCES syncext.source ON UPDATE CASCADE,
-	entity         text COLLATE "C" NOT NULL REFERENCES syncext.entity ON UPDATE CASCADE,
+	source         text COLLATE "C" NOT NULL REFERENCES syncext.source,
+	entity         text COLLATE "C" NOT NULL REFERENCES syncext.entity,
 	key            text[] COLLATE "C" NOT NULL CHECK (pg_catalog.cardinality(key) > 0),
 	columns        jsonb CHECK (pg_catalog.jsonb_typeof(columns) = 'object'),
 	capture        text NOT NULL CHECK (capture IN ('trigger', 'poll', 'none')),

@@ -149,7 +149,7 @@ bindings_get(void)
 		registered = true;
 	}
 	AcceptInvalidationMessages();
-	while (!bindings_valid)
+	if (!bindings_valid)
 	{
 		MemoryContext fresh = AllocSetContextCreate(CurrentMemoryContext, "syncext bindings",
 													ALLOCSET_SMALL_SIZES);
@@ -157,7 +157,7 @@ bindings_get(void)
 		List	   *loaded;
 
 		bindings_trigger_relid = registry_relation("source");
-		/* an invalidation that comes while we read must not be lost */
+		/* one that comes while we read counts for the next call */
 		bindings_valid = true;
 		PG_TRY();
 		{

@@ -2,26 +2,22 @@
  * cursor.c
  *	  How far each target has got in the change feed: table syncext.cursor.
  *
- * Called by hub/feed.  The cursor's row is the one lock of
- * the feed: who pulls, acknowledges or redrives for a target holds it, and no
- * writer ever waits for it.
+ * Called by hub/feed and cursor_set.  The cursor's row is the one lock of the
+ * feed: who pulls, acknowledges or redrives for a target holds it, and no
+ * writer ever waits for it.  A target with parallel consumers has a row for
+ * each slot.  Who holds that of slot 0 holds how many there are; who needs more
+ * than one locks them in the order of their numbers.
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "fmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
-#include "storage/canonical.h"
 #include "storage/cursor.h"
 #include "storage/rows.h"
-
-PG_FUNCTION_INFO_V1(syncext_cursor_start);
-PG_FUNCTION_INFO_V1(syncext_cursor_subscribe);
 
 enum
 {
@@ -42,7 +38,10 @@ enum
 	COL_END_BACKFILL_ID,
 	COL_BATCH_RETRIES,
 	COL_MOVED_AT,
-	NCOLUMNS = COL_MOVED_AT
+	COL_BACKFILL_SINCE,
+	COL_BACKFILL_DONE,
+	COL_END_BACKFILL_DONE,
+	NCOLUMNS = COL_END_BACKFILL_DONE
 };
 
 struct CursorTable
@@ -132,6 +131,9 @@ read_cursor(const Rows *rows, Cursor *cursor)
 	cursor->end_backfill_id = optional_text(rows, COL_END_BACKFILL_ID);
 	cursor->batch_retries = DatumGetInt32(rows_value(rows, COL_BATCH_RETRIES, &isnull));
 	cursor->moved_at = DatumGetTimestampTz(rows_value(rows, COL_MOVED_AT, &isnull));
+	cursor->backfill_since = DatumGetTimestampTz(rows_value(rows, COL_BACKFILL_SINCE, &isnull));
+	cursor->backfill_done = DatumGetInt64(rows_value(rows, COL_BACKFILL_DONE, &isnull));
+	cursor->end_backfill_done = DatumGetInt64(rows_value(rows, COL_END_BACKFILL_DONE, &isnull));
 }
 
 static bool
@@ -168,6 +170,26 @@ cursor_lock(CursorTable *table, const char *target, int slot, Cursor *cursor)
 		rows_lock_newest(table->rows);
 	}
 	return false;
+}
+
+/* Lock all of the target's cursors.  Returns them in the order of their slots. */
+List *
+cursor_lock_all(CursorTable *table, const char *target)
+{
+	List	   *cursors = NIL;
+	int			slots = 1;
+
+	for (int slot = 0; slot < slots; slot++)
+	{
+		Cursor	   *cursor = palloc(sizeof(Cursor));
+
+		if (cursor_lock(table, target, slot, cursor))
+		{
+			cursors = lappend(cursors, cursor);
+			slots = cursor->slots;
+		}
+	}
+	return cursors;
 }
 
 /* ---------- writing ---------- */
@@ -224,6 +246,10 @@ put_cursor(const Cursor *cursor, Datum *values, bool *isnull)
 	put_text(values, isnull, COL_END_BACKFILL_ID, cursor->end_backfill_id);
 	values[COL_BATCH_RETRIES - 1] = Int32GetDatum(cursor->batch_retries);
 	values[COL_MOVED_AT - 1] = TimestampTzGetDatum(cursor->moved_at);
+	values[COL_BACKFILL_SINCE - 1] = TimestampTzGetDatum(cursor->backfill_since);
+	isnull[COL_BACKFILL_SINCE - 1] = cursor->backfill_entity == NULL;
+	values[COL_BACKFILL_DONE - 1] = Int64GetDatum(cursor->backfill_done);
+	values[COL_END_BACKFILL_DONE - 1] = Int64GetDatum(cursor->end_backfill_done);
 }
 
 void
@@ -237,180 +263,30 @@ cursor_save(CursorTable *table, const Cursor *cursor)
 		elog(ERROR, "the cursor of \"%s\" was changed although it is locked", cursor->target);
 }
 
-/* ---------- where a target starts ---------- */
-
-static int
-compare_depths(const ListCell *a, const ListCell *b)
-{
-	const Entity *ea = lfirst(a);
-	const Entity *eb = lfirst(b);
-
-	return ea->depth != eb->depth ? ea->depth - eb->depth : strcmp(ea->name, eb->name);
-}
-
-/* Are there records that were written before now?  If in doubt, yes. */
-static bool
-entity_has_records(const char *entity)
-{
-	Canonical  *canonical;
-	RowsScan   *scan;
-	bool		any;
-
-	/* the transaction's snapshot is older than the tick that was taken */
-	if (IsolationUsesXactSnapshot())
-		return true;
-	canonical = canonical_open(false);
-	scan = canonical_scan_begin(canonical, entity, NULL);
-	any = rows_scan_next(scan);
-	rows_scan_end(scan);
-	canonical_close(canonical);
-	return any;
-}
-
 /*
- * The names of entities that the target gets, parents first, but for those of
- * which there are no records, and those that it has had so far.
+ * Write one of several cursors that are locked, or a new one.  Returns false if
+ * somebody else makes it at the same time.
  */
-static List *
-entities_to_walk(const Registry *registry, const Source *target, const Source *had)
+bool
+cursor_put(CursorTable *table, const Cursor *cursor)
 {
-	List	   *entities = NIL;
-	List	   *names = NIL;
-	ListCell   *lc;
-
-	for (int i = 0; i < registry->nentities; i++)
-	{
-		Entity	   *entity = &registry->entities[i];
-
-		if (source_gets_entity(target, entity->name) &&
-			(had == NULL || !source_gets_entity(had, entity->name)) &&
-			entity_has_records(entity->name))
-			entities = lappend(entities, entity);
-	}
-	list_sort(entities, compare_depths);
-	foreach(lc, entities)
-		names = lappend(names, pstrdup(((Entity *) lfirst(lc))->name));
-	return names;
-}
-
-/* Let the target walk through these entities' records, after what it has to walk. */
-static void
-add_backfill(Cursor *cursor, List *entities)
-{
-	cursor->backfill_rest = list_concat(cursor->backfill_rest, entities);
-	if (cursor->backfill_entity == NULL && cursor->backfill_rest != NIL)
-	{
-		cursor->backfill_entity = linitial(cursor->backfill_rest);
-		cursor->backfill_id = NULL;
-		cursor->backfill_rest = list_delete_first(cursor->backfill_rest);
-	}
-}
-
-/*
- * The window begins at a tick of now.  What the walk finds is read later than
- * that, and what is written while it goes on comes in windows, too: nothing
- * falls between them.
- */
-void
-cursor_start(const Registry *registry, const Source *target)
-{
-	CursorTable *table = cursor_open(true);
 	Datum		values[NCOLUMNS];
 	bool		isnull[NCOLUMNS];
-	Cursor		cursor;
-	Cursor		old;
-	Tick		tick;
 
-	MemSet(&cursor, 0, sizeof(cursor));
-	cursor.target = target->name;
-	cursor.slots = 1;
-	cursor.moved_at = GetCurrentTimestamp();
-	for (;;)
+	if (find_row(table->rows, cursor->target, cursor->slot))
 	{
-		bool		exists = cursor_lock(table, target->name, 0, &old);
-
-		tick_take(&tick);
-		cursor.lo = tick.id;
-		add_backfill(&cursor, entities_to_walk(registry, target, NULL));
-		if (exists)
-		{
-			cursor.batch = old.batch;
-			cursor_save(table, &cursor);
-			break;
-		}
-		put_cursor(&cursor, values, isnull);
-		if (rows_insert_new(table->rows, values, isnull))
-			break;
-		/* somebody else has made it just now, and that will do */
-		if (cursor_find(table, target->name, 0, &old))
-			break;
+		cursor_save(table, cursor);
+		return true;
 	}
-	cursor_close(table);
+	put_cursor(cursor, values, isnull);
+	return rows_insert_new(table->rows, values, isnull);
 }
 
-Datum
-syncext_cursor_start(PG_FUNCTION_ARGS)
+/* Drop a cursor that is locked. */
+void
+cursor_remove(CursorTable *table, const Cursor *cursor)
 {
-	const Registry *registry = registry_get();
-
-	cursor_start(registry,
-				 registry_source_required(registry, text_to_cstring(PG_GETARG_TEXT_PP(0))));
-	PG_RETURN_VOID();
-}
-
-/* The entities of a subscription, each of which has to be there. */
-static void
-read_subscription(const Registry *registry, ArrayType *array, Source *source)
-{
-	Datum	   *names;
-	bool	   *nulls;
-
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &names, &nulls,
-					  &source->nentities);
-	source->entities = palloc(sizeof(char *) * (source->nentities + 1));
-	for (int i = 0; i < source->nentities; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("the name of an entity cannot be null"),
-					 errhint("To subscribe to every entity, give NULL instead of the array.")));
-		source->entities[i] = TextDatumGetCString(names[i]);
-		(void) registry_entity_required(registry, source->entities[i]);
-	}
-}
-
-/*
- * Called when a source's subscription is about to become entities (null:
- * every): lets it walk through the records of those that it hasn't had.
- */
-Datum
-syncext_cursor_subscribe(PG_FUNCTION_ARGS)
-{
-	const Registry *registry = registry_get();
-	const Source *source;
-	CursorTable *table;
-	Source		future;
-	Cursor		cursor;
-
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("source must not be null")));
-	source = registry_source_required(registry, text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	future = *source;
-	future.nentities = -1;
-	if (!PG_ARGISNULL(1))
-		read_subscription(registry, PG_GETARG_ARRAYTYPE_P(1), &future);
-	table = cursor_open(true);
-	if (cursor_lock(table, source->name, 0, &cursor))
-	{
-		/* by what is in force now that no pull is under way */
-		registry = registry_get();
-		source = registry_source_required(registry, source->name);
-		add_backfill(&cursor, entities_to_walk(registry, &future, source));
-		cursor_save(table, &cursor);
-	}
-	cursor_close(table);
-	PG_RETURN_VOID();
+	if (find_row(table->rows, cursor->target, cursor->slot) &&
+		rows_delete(table->rows) != ROWS_DONE)
+		elog(ERROR, "the cursor of \"%s\" was changed although it is locked", cursor->target);
 }

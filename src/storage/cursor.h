@@ -12,7 +12,7 @@ typedef struct Cursor
 {
 	const char *target;
 	int			slot;
-	int			slots;
+	int			slots;			/* how many the target has */
 
 	/* the window of the feed: ticks, and the last row that was acknowledged */
 	int64		lo;
@@ -32,6 +32,11 @@ typedef struct Cursor
 	char	   *end_backfill_id;	/* and in the backfill; NULL: not in it */
 	int			batch_retries;	/* how many pending rows are in it */
 	TimestampTz moved_at;		/* last acknowledgement */
+
+	/* the walk's progress, for who watches it */
+	TimestampTz backfill_since;
+	int64		backfill_done;	/* records that it has been through */
+	int64		end_backfill_done;	/* with those of the batch */
 } Cursor;
 
 typedef struct CursorTable CursorTable;
@@ -44,10 +49,10 @@ extern bool cursor_lock(CursorTable *table, const char *target, int slot, Cursor
 /* Write the cursor that was locked last. */
 extern void cursor_save(CursorTable *table, const Cursor *cursor);
 
-/*
- * Set the target's cursor to now and let it walk through the golden records;
- * make it if there is none.
- */
-extern void cursor_start(const Registry *registry, const Source *target);
+/* Hold all of a target's cursors; returns a list of Cursor *, NIL if none. */
+extern List *cursor_lock_all(CursorTable *table, const char *target);
+/* Write one of them, a new one too (false: somebody else makes it); drop one. */
+extern bool cursor_put(CursorTable *table, const Cursor *cursor);
+extern void cursor_remove(CursorTable *table, const Cursor *cursor);
 
 #endif							/* SYNCEXT_CURSOR_H */

@@ -50,6 +50,7 @@ typedef struct Branch
 struct FeedWindow
 {
 	const Source *target;
+	Slot		slot;
 	text	   *target_name;
 	const FeedSnapshot *lo;
 	const FeedSnapshot *hi;
@@ -106,12 +107,13 @@ feed_log_close(FeedLog *log)
 }
 
 FeedWindow *
-feed_window_begin(FeedLog *log, const Source *target, const FeedSnapshot *lo,
+feed_window_begin(FeedLog *log, const Source *target, Slot slot, const FeedSnapshot *lo,
 				  const FeedSnapshot *hi, LogPosition after)
 {
 	FeedWindow *window = palloc0(sizeof(FeedWindow));
 
 	window->target = target;
+	window->slot = slot;
 	window->target_name = cstring_to_text(target->name);
 	window->lo = lo;
 	window->hi = hi;
@@ -262,7 +264,7 @@ text_equal(const text *a, const text *b)
 		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
 }
 
-/* Is the target told of the row, and does it get the entity? */
+/* Is the target told of the row, does it get the entity, and in this slot? */
 static bool
 row_is_due(const FeedWindow *window, Rows *rows, FeedRow *row)
 {
@@ -279,6 +281,8 @@ row_is_due(const FeedWindow *window, Rows *rows, FeedRow *row)
 	row->entity = DatumGetTextPP(rows_value(rows, LOG_ENTITY, &isnull));
 	row->external_id = DatumGetTextPP(rows_value(rows, LOG_EXTERNAL_ID, &isnull));
 	row->row_version = DatumGetInt64(rows_value(rows, LOG_ROW_VERSION, &isnull));
+	if (!slot_has_record(window->slot, row->entity, row->external_id))
+		return false;
 	if (window->target->nentities < 0)
 		return true;
 	entity = text_to_cstring(row->entity);

@@ -7,6 +7,7 @@
 #define SYNCEXT_FEED_WINDOW_H
 
 #include "storage/registry.h"
+#include "storage/slot.h"
 #include "storage/tick.h"
 
 /* Place of a row of the change log in the feed's order; zero is before all. */
@@ -33,11 +34,11 @@ extern FeedLog *feed_log_open(void);
 extern void feed_log_close(FeedLog *log);
 
 /*
- * Walk the rows that are due to the target, of transactions that ended after
- * lo and before hi, in (xid, seq) order from after a position on.  What lo, hi
- * and target point to must stay.
+ * Walk the rows that are due to the target's slot, of transactions that ended
+ * after lo and before hi, in (xid, seq) order from after a position on.  What
+ * lo, hi and target point to must stay.
  */
-extern FeedWindow *feed_window_begin(FeedLog *log, const Source *target,
+extern FeedWindow *feed_window_begin(FeedLog *log, const Source *target, Slot slot,
 									 const FeedSnapshot *lo, const FeedSnapshot *hi,
 									 LogPosition after);
 extern bool feed_window_next(FeedWindow *window, FeedRow *row);

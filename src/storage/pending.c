@@ -115,8 +115,31 @@ append_row(PendingTable *table, List *list)
 	return lappend(list, pending);
 }
 
+/* Does the record at hand belong to the slot? */
+static bool
+row_is_of(PendingTable *table, Slot slot)
+{
+	bool		isnull;
+	Datum		entity = rows_value(table->rows, COL_ENTITY, &isnull);
+	Datum		external_id = rows_value(table->rows, COL_EXTERNAL_ID, &isnull);
+
+	return slot_has_record(slot, DatumGetTextPP(entity), DatumGetTextPP(external_id));
+}
+
+/* Go to the scan's next row that belongs to the slot. */
+static bool
+next_of_slot(PendingTable *table, RowsScan *scan, Slot slot)
+{
+	do
+	{
+		if (!rows_scan_next(scan))
+			return false;
+	} while (!row_is_of(table, slot));
+	return true;
+}
+
 TimestampTz
-pending_next_due(PendingTable *table)
+pending_next_due(PendingTable *table, Slot slot)
 {
 	TimestampTz next = DT_NOEND;
 	RowsScan   *scan;
@@ -124,7 +147,7 @@ pending_next_due(PendingTable *table)
 	if (rows_empty(table->rows))
 		return next;
 	scan = rows_scan_begin(table->rows, table->due_index, 1, &table->target, 0, NULL);
-	if (rows_scan_next(scan))
+	if (next_of_slot(table, scan, slot))
 	{
 		bool		isnull;
 		TimestampTz first = DatumGetTimestampTz(rows_value(table->rows, COL_NEXT_ATTEMPT,
@@ -139,7 +162,7 @@ pending_next_due(PendingTable *table)
 }
 
 List *
-pending_due(PendingTable *table, TimestampTz by, int max)
+pending_due(PendingTable *table, Slot slot, TimestampTz by, int max)
 {
 	RowsRange	range = {
 		.nkeys = 1,
@@ -153,15 +176,15 @@ pending_due(PendingTable *table, TimestampTz by, int max)
 	if (rows_empty(table->rows))
 		return NIL;
 	scan = rows_scan_range(table->rows, table->due_index, &range);
-	while (list_length(due) < max && rows_scan_next(scan))
+	while (list_length(due) < max && next_of_slot(table, scan, slot))
 		due = append_row(table, due);
 	rows_scan_end(scan);
 	return due;
 }
 
 /*
- * The n rows that were put into a batch.  They were the first that were due
- * then, and so are found before what has become due since.
+ * The n rows that were put into a batch.  They were the first of the slot that
+ * were due then, and so are found before what has become due since.
  */
 List *
 pending_in_batch(PendingTable *table, int64 batch, int n)
@@ -186,7 +209,7 @@ pending_in_batch(PendingTable *table, int64 batch, int n)
 
 /* Those of an entity, or of a record; NULL means any. */
 List *
-pending_matching(PendingTable *table, const char *entity, const char *external_id)
+pending_matching(PendingTable *table, Slot slot, const char *entity, const char *external_id)
 {
 	Datum		keys[2] = {table->target};
 	int			nkeys = 1;
@@ -196,7 +219,7 @@ pending_matching(PendingTable *table, const char *entity, const char *external_i
 	if (entity != NULL)
 		keys[nkeys++] = CStringGetTextDatum(entity);
 	scan = rows_scan_begin(table->rows, InvalidOid, nkeys, keys, 0, NULL);
-	while (rows_scan_next(scan))
+	while (next_of_slot(table, scan, slot))
 	{
 		bool		isnull;
 		char	   *id = TextDatumGetCString(rows_value(table->rows, COL_EXTERNAL_ID, &isnull));

@@ -2,13 +2,15 @@
  * pending.h
  *	  Deliveries that failed, retries and dead letters: table syncext.pending.
  *
- * Whoever writes here holds the target's cursor.
+ * Whoever writes here holds the target's cursor of the slot that the record
+ * belongs to.
  */
 #ifndef SYNCEXT_PENDING_H
 #define SYNCEXT_PENDING_H
 
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
+#include "storage/slot.h"
 
 typedef struct Pending
 {
@@ -33,12 +35,15 @@ extern void pending_close(PendingTable *table);
 extern bool pending_any(PendingTable *table);
 extern bool pending_find(PendingTable *table, const char *entity, const char *external_id,
 						 Pending *pending);
-/* When the first attempt is due; DT_NOEND: none ever. */
-extern TimestampTz pending_next_due(PendingTable *table);
-/* Lists of Pending: due by a time, the earliest first; in a batch; of a record. */
-extern List *pending_due(PendingTable *table, TimestampTz by, int max);
+/* When the slot's first attempt is due; DT_NOEND: none ever. */
+extern TimestampTz pending_next_due(PendingTable *table, Slot slot);
+/*
+ * Lists of Pending: the slot's that are due by a time, the earliest first;
+ * those in a batch; the slot's of a record.
+ */
+extern List *pending_due(PendingTable *table, Slot slot, TimestampTz by, int max);
 extern List *pending_in_batch(PendingTable *table, int64 batch, int n);
-extern List *pending_matching(PendingTable *table, const char *entity,
+extern List *pending_matching(PendingTable *table, Slot slot, const char *entity,
 							  const char *external_id);
 
 /* Insert the record's row or write over it; delete it if it is there. */

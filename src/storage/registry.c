@@ -76,7 +76,6 @@ registry_forget_names(Datum arg, int cacheid, uint32 hashvalue)
 	if (relation_cache != NULL)
 		hash_destroy(relation_cache);
 	relation_cache = NULL;
-	registry_valid = false;
 }
 
 static void
@@ -111,8 +110,10 @@ registry_relation(const char *name)
 	namestrcpy(&key, name);
 	entry = hash_search(relation_cache, NameStr(key), HASH_FIND, NULL);
 	/* a dropped extension leaves its OIDs behind: one syscache probe tells */
-	if (entry != NULL && SearchSysCacheExists1(RELOID, ObjectIdGetDatum(entry->relid)))
-		return entry->relid;
+	relid = entry != NULL ? entry->relid : InvalidOid;
+	/* the probe may process an invalidation that drops the cache, entry and all */
+	if (OidIsValid(relid) && SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+		return relid;
 
 	relid = get_relname_relid(name, registry_schema());
 	if (!OidIsValid(relid))

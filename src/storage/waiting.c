@@ -131,10 +131,21 @@ waiting_by(Waiting *waiting, const char *index, const char *entity, const char *
 	return found;
 }
 
+/* At most n changes with ids above after_id. */
 List *
-waiting_for_parent(Waiting *waiting, const char *entity, const char *external_id)
+waiting_for_parent(Waiting *waiting, const char *entity, const char *external_id, int64 after_id,
+				   int n)
 {
-	return waiting_by(waiting, "waiting_parent", entity, external_id);
+	Datum		keys[2] = {CStringGetTextDatum(entity), CStringGetTextDatum(external_id)};
+	Datum		after = Int64GetDatum(after_id);
+	RowsScan   *scan = rows_scan_begin(waiting->rows, registry_relation("waiting_parent"), 2, keys,
+									   1, &after);
+	List	   *found = NIL;
+
+	while (list_length(found) < n && rows_scan_next(scan))
+		found = lappend(found, read_waiting(waiting->rows));
+	rows_scan_end(scan);
+	return found;
 }
 
 List *

@@ -31,7 +31,8 @@ extern void waiting_close(Waiting *waiting);
 
 extern int64 waiting_add(Waiting *waiting, const WaitingChange *change);
 /* Lists of WaitingChange, in the order in which they were parked. */
-extern List *waiting_for_parent(Waiting *waiting, const char *entity, const char *external_id);
+extern List *waiting_for_parent(Waiting *waiting, const char *entity, const char *external_id,
+								int64 after_id, int n);
 extern List *waiting_of_record(Waiting *waiting, const char *entity, const char *external_id);
 /* A source's, of an entity or of a record; NULL means any.  Reads the whole table. */
 extern List *waiting_of_source(Waiting *waiting, const char *source, const char *entity,

@@ -357,6 +357,7 @@ my $has_slots;
 #	  fails		chance that a record fails	drops	chance to lose the connection
 #	  writes	changes of its own that it	broken	how its feed is broken
 #				sends between two pulls
+#	  hasty		pulls with synchronous_commit = off
 sub consumer
 {
 	my ($target, %habits) = @_;
@@ -418,7 +419,8 @@ sub pull_statement
 			FROM syncext.change_log WHERE (xid, seq) > ('$xid', $seq) AND told IN ('others', 'all')
 			AND xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY xid, seq LIMIT $max;";
 	}
-	return "SELECT $columns FROM sync_pull('$target', $max$slots)" .
+	my $hasty = $consumer->{hasty} ? 'SET synchronous_commit = off; ' : '';
+	return "${hasty}SELECT $columns FROM sync_pull('$target', $max$slots)" .
 		($consumer->{broken} eq 'echo' ? " WHERE last_source <> '$target';" : ';') . "
 		SELECT 'cut', lo.snapshot, hi.snapshot, c.end_xid, c.end_seq, c.backfill_entity, c.backfill_id,
 			c.end_backfill_id, c.batch
@@ -529,7 +531,7 @@ sub acknowledge
 	return 'acked' if $consumer->{broken} eq 'again' && chance(0.1);
 
 	my $slots = $has_slots && $has_slots =~ /ack/ ? ", slot => $consumer->{slot}" : '';
-	my $sql = "SELECT sync_ack('$consumer->{target}', $batch, '[$list]'$slots);";
+	my $sql = "SET synchronous_commit = on; SELECT sync_ack('$consumer->{target}', $batch, '[$list]'$slots);";
 	if ($drops)
 	{
 		$session->send($sql);
@@ -894,7 +896,7 @@ my $slots = $has_slots ? 3 : 1;
 my @consumers = (
 	consumer('slow', max => 3000, nap => 0.4, nap_in_batch => 1.5, lease => '1s'),
 	consumer('shaky', fails => 0.2, drops => 0.1),
-	(map { consumer('parted', slot => $_, slots => $slots, max => 500) } 0 .. $slots - 1),
+	(map { consumer('parted', slot => $_, slots => $slots, max => 500, hasty => 1) } 0 .. $slots - 1),
 	consumer('spoke', writes => 2, max => 200));
 
 run($seconds, \@consumers, 1,
