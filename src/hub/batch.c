@@ -381,7 +381,7 @@ backoff(TimestampTz now, int failures)
 	double		delay = ldexp(setting_retry_base, Min(failures, 64) - 1);
 
 	delay = Min(delay, setting_retry_max) * (0.5 + pg_prng_double(&pg_global_prng_state));
-	return TimestampTzPlusMilliseconds(now, (int64) (delay * 1000));
+	return TimestampTzPlusMilliseconds(now, (int64) delay);
 }
 
 /* Put a record that the target could not take into pending. */

@@ -34,9 +34,6 @@
 #include "compat.h"
 #include "storage/rows.h"
 
-/* Seeking stops to look at the next row after so many times in vain. */
-#define SEEK_MISSES		8
-
 /* How many indexes of a table can be searched during one call. */
 #define ROWS_MAX_INDEXES	4
 
@@ -64,10 +61,6 @@ struct RowsScan
 	ScanDirection direction;
 	ScanKeyData keys[ROWS_MAX_KEYS + 1];	/* the last bound comes on top */
 	ScanKeyData members[ROWS_MAX_KEYS]; /* of a row comparison */
-
-	/* for seeking */
-	bool		on_row;			/* it stands on a row, which is the found one */
-	int			missed;			/* how often the next row wasn't the one sought */
 };
 
 /* ---------- open and close ---------- */
@@ -408,58 +401,18 @@ rows_seek_begin(Rows *rows, Oid index_oid, int nkeys)
 	scan->rows = rows;
 	scan->direction = ForwardScanDirection;
 	scan->snapshot = rows_snapshot(rows);
-	/* open to the end, so that the scan can go on from the row that it found */
-	init_equal_keys(index, nkeys - 1, none, scan->keys);
-	init_bound_key(index, nkeys - 1, BTGreaterEqualStrategyNumber, none[0],
-				   &scan->keys[nkeys - 1]);
+	init_equal_keys(index, nkeys, none, scan->keys);
 	scan->scan = index_beginscan_compat(rows->rel, index, scan->snapshot, nkeys);
 	return scan;
-}
-
-/* Does the row that the scan stands on come before (< 0) or after the keys? */
-static int
-compare_found(RowsScan *scan, const Datum *keys)
-{
-	Relation	index = scan->scan->indexRelation;
-	int			cmp = 0;
-
-	for (int i = 0; cmp == 0 && i < scan->scan->numberOfKeys; i++)
-	{
-		int			column = index->rd_index->indkey.values[i];
-
-		cmp = DatumGetInt32(FunctionCall2Coll(index_getprocinfo(index, i + 1, BTORDER_PROC),
-											  index->rd_indcollation[i],
-											  scan->rows->found->tts_values[column - 1],
-											  keys[i]));
-	}
-	return cmp;
-}
-
-/* Look whether the next row is the one sought: batches are often neighbours. */
-static bool
-step_forward(RowsScan *scan, const Datum *keys)
-{
-	int			cmp = compare_found(scan, keys);
-
-	if (cmp < 0 && scan->missed < SEEK_MISSES)
-	{
-		scan->on_row = rows_scan_next(scan);
-		cmp = scan->on_row ? compare_found(scan, keys) : 1;
-		scan->missed = cmp == 0 ? 0 : scan->missed + 1;
-	}
-	return cmp == 0;
 }
 
 bool
 rows_seek(RowsScan *scan, const Datum *keys)
 {
-	if (scan->on_row && step_forward(scan, keys))
-		return true;
 	for (int i = 0; i < scan->scan->numberOfKeys; i++)
 		scan->keys[i].sk_argument = keys[i];
 	index_rescan(scan->scan, scan->keys, scan->scan->numberOfKeys, NULL, 0);
-	scan->on_row = rows_scan_next(scan);
-	return scan->on_row && compare_found(scan, keys) == 0;
+	return rows_scan_next(scan);
 }
 
 bool

@@ -79,8 +79,8 @@ extern void rows_scan_end(RowsScan *scan);
 
 /*
  * Find many rows by one snapshot: seek as often as needed, end it as a scan.
- * Cheapest where the keys come in index order and lie close to each other.  What
- * keys point to must stay until the next seek.
+ * Cheapest where the keys come in index order.  What keys point to must stay
+ * until the next seek.
  */
 extern RowsScan *rows_seek_begin(Rows *rows, Oid index, int nkeys);
 extern bool rows_seek(RowsScan *scan, const Datum *keys);
