@@ -6,76 +6,118 @@
  */
 #include "postgres.h"
 
+#include "utils/numeric.h"
+
 #include "hub/answer.h"
-#include "model/json.h"
-
-static void
-push_number_or_null(JsonbParseState **state, const char *key, bool present, int64 value)
-{
-	if (present)
-		json_push_number(state, key, value);
-	else
-		json_push_string(state, key, NULL);
-}
-
-/* The names in the current context, which outlives the decision's. */
-static void
-push_names(JsonbParseState **state, const char *key, const FieldNames *names)
-{
-	FieldNames	copy;
-
-	field_names_init(&copy, names->n);
-	for (int i = 0; i < names->n; i++)
-	{
-		FieldName	name = {pnstrdup(names->name[i].data, names->name[i].len), names->name[i].len};
-
-		field_names_add(&copy, name);
-	}
-	json_push_key(state, key);
-	field_names_push(state, &copy);
-}
 
 /*
- * Make an answer, all of it in the current context but what the change itself
- * holds.  Keys are pushed in jsonb's own order, the shorter first, so that they
- * need no sorting.
+ * Answers are put together by hand, with room for just their members: a batch
+ * makes thousands of them.  Members have to come in jsonb's own order, the shorter
+ * key first, as nothing sorts them afterwards.
  */
+static JsonbValue *
+object_make(int members)
+{
+	JsonbValue *object = palloc(sizeof(JsonbValue));
+
+	object->type = jbvObject;
+	object->val.object.nPairs = 0;
+	object->val.object.pairs = palloc(sizeof(JsonbPair) * members);
+	return object;
+}
+
+/* Add a member; the caller sets its value. */
+static JsonbValue *
+object_add(JsonbValue *object, const char *key)
+{
+	JsonbPair  *pair = &object->val.object.pairs[object->val.object.nPairs];
+
+	pair->order = object->val.object.nPairs++;
+	pair->key.type = jbvString;
+	pair->key.val.string.val = unconstify(char *, key);
+	pair->key.val.string.len = strlen(key);
+	return &pair->value;
+}
+
+static void
+set_string(JsonbValue *value, const char *string, int len)
+{
+	value->type = jbvString;
+	value->val.string.val = unconstify(char *, string);
+	value->val.string.len = len;
+}
+
+/* A string that is kept elsewhere; NULL becomes JSON null. */
+static void
+add_string(JsonbValue *object, const char *key, const char *string)
+{
+	JsonbValue *value = object_add(object, key);
+
+	if (string == NULL)
+		value->type = jbvNull;
+	else
+		set_string(value, string, strlen(string));
+}
+
+static void
+add_number(JsonbValue *object, const char *key, bool present, int64 number)
+{
+	JsonbValue *value = object_add(object, key);
+
+	value->type = present ? jbvNumeric : jbvNull;
+	if (present)
+		value->val.numeric = int64_to_numeric(number);
+}
+
+/* Names, copied: the decision's own memory goes before the answer is sent. */
+static void
+add_names(JsonbValue *object, const char *key, const FieldNames *names)
+{
+	JsonbValue *value = object_add(object, key);
+
+	value->type = jbvArray;
+	value->val.array.rawScalar = false;
+	value->val.array.nElems = names->n;
+	value->val.array.elems = palloc(sizeof(JsonbValue) * Max(names->n, 1));
+	for (int i = 0; i < names->n; i++)
+		set_string(&value->val.array.elems[i],
+				   pnstrdup(names->name[i].data, names->name[i].len), names->name[i].len);
+}
+
+/* Make an answer, all of it in the current context but what the change holds. */
 JsonbValue *
 answer_make(const Answer *answer)
 {
 	const Decision *d = &answer->decision;
 	const Record *standing = &d->after;
-	JsonbParseState *state = NULL;
+	JsonbValue *object = object_make(12);
 	FieldName	all = {"*", 1};
 	FieldNames	whole = {1, &all};
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_names(&state, "lost", d->lost_all ? &whole : &d->lost);
-	json_push_string(&state, "told", told_name(d->told));
-	json_push_string(&state, "entity", answer->change->entity);
-	json_push_string(&state, "reason", pstrdup(d->reason));
-	json_push_number(&state, "status", d->status);
-	push_names(&state, "changed", &d->changed);
-	push_number_or_null(&state, "version", standing->exists, standing->version);
-	push_number_or_null(&state, "conflictId", answer->conflict_id != 0, answer->conflict_id);
-	json_push_string(&state, "externalId", answer->change->external_id);
-	json_push_string(&state, "lastSource",
-					 standing->exists ? pstrdup(standing->last_source) : NULL);
-	json_push_string(&state, "resolution", resolution_name(d->resolution));
-	push_number_or_null(&state, "rowVersion", standing->exists, standing->row_version);
-	return pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	add_names(object, "lost", d->lost_all ? &whole : &d->lost);
+	add_string(object, "told", told_name(d->told));
+	add_string(object, "entity", answer->change->entity);
+	add_string(object, "reason", pstrdup(d->reason));
+	add_number(object, "status", true, d->status);
+	add_names(object, "changed", &d->changed);
+	add_number(object, "version", standing->exists, standing->version);
+	add_number(object, "conflictId", answer->conflict_id != 0, answer->conflict_id);
+	add_string(object, "externalId", answer->change->external_id);
+	add_string(object, "lastSource", standing->exists ? pstrdup(standing->last_source) : NULL);
+	add_string(object, "resolution", resolution_name(d->resolution));
+	add_number(object, "rowVersion", standing->exists, standing->row_version);
+	return object;
 }
 
 /* The answer of a bad document in a batch. */
 JsonbValue *
 answer_refused(const ChangeError *error)
 {
-	JsonbParseState *state = NULL;
+	JsonbValue *object = object_make(2);
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	json_push_string(&state, "reason", error->message);
-	json_push_number(&state, "status", 400);
-	return pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	add_string(object, "reason", error->message);
+	add_number(object, "status", true, 400);
+	return object;
 }
 
 /*
