@@ -108,6 +108,20 @@ log_detail(const Change *change, const Decision *d, int64 conflict_id)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
+/* Whom the log says is told: a filtered source of what leaves its filter, too. */
+static Told
+told_by_route(ApplyCall *call, const Change *change, const Decision *d)
+{
+	const Source *source = registry_source(call->registry, change->source);
+
+	if (source->nroutes > 0 &&
+		route_note_own(source, change->entity, change->external_id, &d->after, &call->routed,
+					   call->context) &&
+		d->told == TOLD_OTHERS)
+		return TOLD_ALL;
+	return d->told;
+}
+
 /* Append the change to the log, if it is of the kind that is logged. */
 static int64
 log_change(ApplyCall *call, const Change *change, const Decision *d, int64 conflict_id)
@@ -119,7 +133,7 @@ log_change(ApplyCall *call, const Change *change, const Decision *d, int64 confl
 		.version = d->after.version,
 		.row_version = d->after.row_version,
 		.resolution = d->resolution,
-		.told = d->told
+		.told = told_by_route(call, change, d)
 	};
 
 	if (d->resolution == RESOLUTION_NO_CHANGE || d->resolution == RESOLUTION_PRECONDITION_FAILED)

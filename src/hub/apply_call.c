@@ -44,6 +44,8 @@ static void
 apply_close(ApplyCall *call)
 {
 	dependency_end(call->dependency);
+	if (call->routed != NULL)
+		routed_close(call->routed);
 	conflict_log_close(call->conflicts);
 	change_log_close(call->log);
 	canonical_close(call->canonical);

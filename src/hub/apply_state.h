@@ -10,6 +10,7 @@
 
 #include "hub/apply.h"
 #include "hub/dependency.h"
+#include "hub/route.h"
 #include "storage/canonical.h"
 #include "storage/change_log.h"
 #include "storage/conflict_log.h"
@@ -22,6 +23,7 @@ struct ApplyCall
 	ChangeLog  *log;
 	ConflictLog *conflicts;
 	Dependency *dependency;
+	RoutedTable *routed;		/* NULL until a filtered source sends something */
 	Consequences consequences;
 };
 

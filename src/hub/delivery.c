@@ -19,6 +19,7 @@
 #include "errcodes.h"
 #include "hub/delivery.h"
 #include "hub/incarnation.h"
+#include "hub/route.h"
 #include "hub/sweep.h"
 #include "settings.h"
 #include "storage/canonical.h"
@@ -37,6 +38,7 @@ typedef struct Reading
 	ConflictLog *conflicts;
 	bool		any_conflict;	/* else none need be looked for */
 	const Source *target;
+	Routing    *routing;		/* NULL: it has no filters */
 	XLogRecPtr	durable;		/* what was read is safe once WAL is, up to here */
 } Reading;
 
@@ -54,9 +56,9 @@ compare_records(const void *a, const void *b)
 	return cmp;
 }
 
-/* The fields but for those that one of the conflicts is over. */
+/* The fields but for those that are masked, or that one of the conflicts is over. */
 static Jsonb *
-uncontested_fields(Jsonb *jsonb, const List *conflicts)
+visible_fields(Jsonb *jsonb, const Route *route, const List *conflicts)
 {
 	Fields		fields;
 	int			kept = 0;
@@ -64,12 +66,13 @@ uncontested_fields(Jsonb *jsonb, const List *conflicts)
 	fields_from_container(&jsonb->root, &fields);
 	for (int i = 0; i < fields.n; i++)
 	{
-		bool		contested = false;
+		FieldName	name = fields.field[i].name;
+		bool		hidden = route != NULL && field_names_has(&route->mask, name);
 		ListCell   *lc;
 
 		foreach(lc, conflicts)
-			contested |= field_names_has(&((Conflict *) lfirst(lc))->fields, fields.field[i].name);
-		if (!contested)
+			hidden |= field_names_has(&((Conflict *) lfirst(lc))->fields, name);
+		if (!hidden)
 			fields.field[kept++] = fields.field[i];
 	}
 	fields.n = kept;
@@ -101,14 +104,36 @@ note_durability(Reading *reading, TransactionId written_by)
 }
 
 /*
+ * Settle whether a record is delivered as gone: it is deleted, or doesn't meet
+ * the target's filter.  Returns false if it isn't delivered at all, as the
+ * filtered target doesn't have it.
+ */
+static bool
+route_record(Reading *reading, const Route *route, const BatchRecord *record, bool had,
+			 const CanonicalState *state, bool *gone)
+{
+	*gone = state->deleted || !route_admits(route, state->fields);
+	if (route == NULL || route->filter == NULL)
+		return true;
+	if (*gone && !had)
+		return false;
+	routing_note(reading->routing, record->entity, record->external_id, state->row_version,
+				 *gone);
+	return true;
+}
+
+/*
  * Read a record of the batch as it stands now.  Returns false if it isn't
  * delivered: the target has a conflict over the whole of it, and will be told
- * when that is closed; it has unsubscribed; or the record has been erased.
+ * when that is closed; it has unsubscribed, or a filter keeps the record from
+ * it; or the record has been erased.
  */
 static bool
 read_record(Reading *reading, const BatchRecord *record, DeliveryRecord *out)
 {
+	const Route *route = source_route(reading->target, record->entity);
 	List	   *conflicts = NIL;
+	bool		had = false;
 	CanonicalState state;
 	ListCell   *lc;
 
@@ -122,31 +147,38 @@ read_record(Reading *reading, const BatchRecord *record, DeliveryRecord *out)
 		if (((Conflict *) lfirst(lc))->whole)
 			return false;
 	}
+	if (route != NULL && route->filter != NULL)
+		had = routing_has(reading->routing, record->entity, record->external_id);
 	if (!canonical_seek(reading->canonical, reading->records, record->entity,
-						record->external_id, &state))
+						record->external_id, &state) ||
+		!route_record(reading, route, record, had, &state, &out->deleted))
 		return false;
 	note_durability(reading, state.written_by);
 	out->entity = record->entity;
 	out->external_id = record->external_id;
 	out->version = state.version;
 	out->row_version = state.row_version;
-	out->deleted = state.deleted;
 	out->last_source = state.last_source;
-	out->fields = state.deleted ? no_fields() :
-		conflicts != NIL ? uncontested_fields(state.fields, conflicts) : state.fields;
+	out->fields = out->deleted ? no_fields() :
+		conflicts != NIL || (route != NULL && route->mask.n > 0) ?
+		visible_fields(state.fields, route, conflicts) : state.fields;
 	out->correction = record->correction;
 	out->attempt = record->attempts + 1;
 	return true;
 }
 
-/* Read the batch at hand.  Returns what must be in safe WAL. */
+/*
+ * Read the batch at hand, which may have been served before.  Returns what must
+ * be in safe WAL.
+ */
 static XLogRecPtr
-read_batch(Feed *feed, Delivery *delivery)
+read_batch(Feed *feed, bool again, Delivery *delivery)
 {
 	Reading		reading = {
 		.canonical = canonical_open(false),
 		.conflicts = conflict_log_open(false),
-		.target = feed->target
+		.target = feed->target,
+		.routing = routing_begin(feed->target, feed->cursor.batch, again)
 	};
 
 	reading.records = canonical_seek_begin(reading.canonical);
@@ -165,6 +197,7 @@ read_batch(Feed *feed, Delivery *delivery)
 			delivery->nrecords++;
 	}
 	rows_scan_end(reading.records);
+	routing_end(reading.routing);
 	conflict_log_close(reading.conflicts);
 	canonical_close(reading.canonical);
 	return reading.durable;
@@ -177,15 +210,16 @@ read_batch(Feed *feed, Delivery *delivery)
 static void
 serve(Feed *feed, int max_records, Delivery *delivery)
 {
+	bool		again = batch_is_leased(feed);
 	bool		any = true;
 
-	if (batch_is_leased(feed))
+	if (again)
 		batch_collect(feed);
 	else
 		any = batch_cut(feed, max_records);
 	while (any)
 	{
-		XLogRecPtr	durable = read_batch(feed, delivery);
+		XLogRecPtr	durable = read_batch(feed, again, delivery);
 
 		if (delivery->nrecords > 0)
 		{
@@ -197,6 +231,7 @@ serve(Feed *feed, int max_records, Delivery *delivery)
 		}
 		batch_finish(feed, NULL, 0);
 		any = batch_cut(feed, max_records);
+		again = false;
 	}
 }
 
@@ -262,6 +297,7 @@ delivery_pull(const char *source, Slot slot, int max_records, Delivery *delivery
 	if (!idle)
 	{
 		(void) incarnation_check();
+		route_arm(source);
 		feed = feed_open(source, slot, false);
 		idle = feed_idle(feed);
 		feed_close(feed);
@@ -382,6 +418,7 @@ delivery_ack(const char *source, int slot, int64 batch, const BatchFailure *fail
 	if (!feed->cursor.leased || feed->cursor.batch != batch)
 		raise_stale_batch(feed, batch);
 	batch_finish(feed, failures, nfailures);
+	routing_acknowledge(feed->target, batch, failures, nfailures);
 	feed_save(feed);
 	feed_close(feed);
 }

@@ -15,8 +15,9 @@ typedef struct DeliveryRecord
 	const char *external_id;
 	int64		version;
 	int64		row_version;
-	bool		deleted;
-	Jsonb	   *fields;			/* without those in a conflict of the target's */
+	bool		deleted;		/* or the target's filter keeps it back now */
+	Jsonb	   *fields;			/* without those in a conflict of the target's, and
+								 * those that are masked */
 	const char *last_source;
 	bool		correction;		/* the target's own change lost: it has to take
 								 * this, whatever row version it has */

@@ -295,6 +295,7 @@ explain_documents(Documents *docs)
 		/* or guesses would find out what a source doesn't get to see */
 		if (i == 0 || docs->order[i - 1]->change.entity != change->entity)
 			inspect_check_may_read(docs->registry, change->entity);
+		inspect_check_mask(docs->registry, change);
 		if (i == 0 || !same_record(docs->order[i - 1], document))
 			canonical_find(canonical, change->entity, change->external_id, &record);
 		explain_decide(docs->registry, dependency, change, &record, &answer.decision);

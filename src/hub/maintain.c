@@ -355,7 +355,9 @@ remove_some_tombstones(const char *horizon)
 						  "AND l.entity = r.entity AND l.external_id = r.external_id) "
 						  "LIMIT %d)) RETURNING entity, external_id), "
 						  "forgotten AS (DELETE FROM syncext.replica p USING gone, syncext.binding b "
-						  "WHERE b.entity = gone.entity AND p.relation = b.relation AND p.external_id = gone.external_id) "
+						  "WHERE b.entity = gone.entity AND p.relation = b.relation AND p.external_id = gone.external_id), "
+						  "unrouted AS (DELETE FROM syncext.routed h USING gone "
+						  "WHERE h.entity = gone.entity AND h.external_id = gone.external_id) "
 						  "SELECT count(*) FROM gone", horizon, STEP_ROWS);
 }
 

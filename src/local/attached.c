@@ -215,8 +215,9 @@ init_columns_of_partition(Attached *attached, Relation rel)
 static bool
 may_change_rows(Relation rel)
 {
-	TriggerDesc *triggers = rel->trigdesc;
 	Oid			capture = attached_capture_function();
+	/* read after the last look into the catalogs, which may replace it */
+	TriggerDesc *triggers = rel->trigdesc;
 
 	/* partitions may have triggers of their own */
 	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rules != NULL)

@@ -20,7 +20,11 @@ PG_FUNCTION_INFO_V1(sync_deliver);
 /* After so many batches of which all failed, the rest can wait. */
 #define MAX_FRUITLESS	10
 
-/* A record that was placed already, in a later version perhaps, is left alone. */
+/*
+ * A record that was placed already, in a later version perhaps, is left alone;
+ * not so where a route was edited perhaps.  One that doesn't meet the source's
+ * filter goes as if it were deleted.
+ */
 static int
 deliver_item(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 {
@@ -31,7 +35,13 @@ deliver_item(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 		item->busy = true;
 		return PLACE_BUSY;
 	}
-	if (placement.replica.exists && !item->correction &&
+	if (placement.outside)
+	{
+		if (!placement.present)
+			return PLACE_EQUAL;
+		placement.record.deleted = true;
+	}
+	if (placement.replica.exists && !item->correction && placement.route == NULL &&
 		placement.record.row_version <= placement.replica.row_version)
 		return PLACE_EQUAL;
 	return place_write(placer, &placement);

@@ -192,6 +192,9 @@ load_record(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 	}
 	if (placement.record.row_version <= placement.replica.row_version && placement.present)
 		return LOAD_GONE;
+	/* the source's filter keeps it from the relation */
+	if (placement.outside)
+		return LOAD_GONE;
 	return place_write(placer, &placement) == PLACE_WRITTEN ? LOAD_DELIVERED : LOAD_GONE;
 }
 

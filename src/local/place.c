@@ -14,6 +14,7 @@
 #include "utils/numeric.h"
 
 #include "hub/apply_call.h"
+#include "hub/route.h"
 #include "local/capture.h"
 #include "local/place.h"
 #include "model/json.h"
@@ -77,20 +78,26 @@ check_found_key(Placement *p)
 
 /* ---------- reading both sides ---------- */
 
-/* Fields that the source has in a pending conflict are not delivered to it. */
+/*
+ * Fields that the source may not see, or has in a pending conflict, are not
+ * delivered to it.
+ */
 static void
 find_withheld(Placer *placer, Placement *p)
 {
 	const Binding *binding = p->attached->binding;
 	List	   *pending = conflict_log_pending(placer->conflicts, binding->entity,
 											   p->external_id, binding->source);
-	int			n = 0;
+	int			nmasked = p->route == NULL ? 0 : p->route->mask.n;
+	int			n = nmasked;
 	ListCell   *lc;
 
 	foreach(lc, pending)
 		n += ((Conflict *) lfirst(lc))->fields.n;
 	field_names_init(&p->withheld, n);
 	p->withheld_all = false;
+	for (int i = 0; i < nmasked; i++)
+		field_names_add(&p->withheld, p->route->mask.name[i]);
 	foreach(lc, pending)
 	{
 		Conflict   *conflict = lfirst(lc);
@@ -99,6 +106,17 @@ find_withheld(Placer *placer, Placement *p)
 		for (int i = 0; i < conflict->fields.n; i++)
 			field_names_add(&p->withheld, conflict->fields.name[i]);
 	}
+}
+
+static void
+find_route(Placer *placer, Placement *p)
+{
+	const Binding *binding = p->attached->binding;
+
+	p->route = source_route(registry_source_required(placer->registry, binding->source),
+							binding->entity);
+	p->outside = p->record.exists && !p->record.deleted && p->route != NULL &&
+		!route_admits(p->route, record_fields_jsonb(&p->record));
 }
 
 bool
@@ -119,6 +137,7 @@ place_lock(Placer *placer, Attached *attached, const char *external_id, Placemen
 		check_found_key(p);
 	canonical_find(placer->canonical, attached->binding->entity, external_id, &p->record);
 	replica_find(placer->replica, attached->binding->relation, external_id, &p->replica);
+	find_route(placer, p);
 	find_withheld(placer, p);
 	return true;
 }

@@ -43,8 +43,10 @@ typedef struct Placement
 	AttachedRow before;
 	Record		record;
 	ReplicaRow	replica;
-	FieldNames	withheld;		/* a pending conflict keeps them back */
+	FieldNames	withheld;		/* a pending conflict, or a mask, keeps them back */
 	bool		withheld_all;
+	const Route *route;			/* the source's, or NULL */
+	bool		outside;		/* the record is there and doesn't meet its filter */
 } Placement;
 
 /*

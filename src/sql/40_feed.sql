@@ -111,6 +111,11 @@ COMMENT ON FUNCTION syncext.cursor_subscribe(text, text[]) IS
 	'let a source have the golden records of entities that it is about to subscribe to';
 REVOKE ALL ON FUNCTION syncext.cursor_subscribe(text, text[]) FROM PUBLIC;
 
+CREATE FUNCTION syncext.cursor_resync(source text, entity text) RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_resync';
+COMMENT ON FUNCTION syncext.cursor_resync(text, text) IS 'what sync_resync does, whatever schema that is in';
+REVOKE ALL ON FUNCTION syncext.cursor_resync(text, text) FROM PUBLIC;
+
 CREATE FUNCTION syncext.cursor_drop(source text) RETURNS void
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT FROM syncext.cursor WHERE target = $1 ORDER BY slot FOR UPDATE;
@@ -220,7 +225,7 @@ CREATE VIEW syncext.outbound_change AS
 	LEFT JOIN feed f ON f.target = coalesce(p.target, w.target)
 		AND f.slot = syncext.record_slot(coalesce(p.entity, w.entity), coalesce(p.external_id, w.external_id), f.slots);
 COMMENT ON VIEW syncext.outbound_change IS
-	'target by target the records that wait, are being delivered, retry or are dead; it walks the change log from each cursor on';
+	'target by target the records that wait, are being delivered, retry or are dead; it walks the change log from each cursor on. What a route will keep from the target counts until it has pulled';
 COMMENT ON COLUMN syncext.outbound_change.state IS
 	'waiting; delivering: in the batch that is out; retry: it failed and comes again at next_attempt; dead: it failed too often, see sync_redrive and sync_discard';
 COMMENT ON COLUMN syncext.outbound_change.since IS

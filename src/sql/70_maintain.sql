@@ -35,8 +35,8 @@ CREATE FUNCTION sync_forget(entity text, external_id text) RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	restricted record;
-	names      text[] := '{canonical,changeLog,conflictLog,waiting,pending,replica,child}';
-	counts     bigint[] := '{0,0,0,0,0,0,0}';
+	names      text[] := '{canonical,changeLog,conflictLog,waiting,pending,replica,child,routed}';
+	counts     bigint[] := '{0,0,0,0,0,0,0,0}';
 	n          bigint;
 BEGIN
 	IF entity IS NULL OR external_id IS NULL THEN
@@ -87,6 +87,9 @@ BEGIN
 	DELETE FROM syncext.child c WHERE c.entity = $1 AND c.external_id = $2;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	counts[7] := n;
+	DELETE FROM syncext.routed r WHERE r.entity = $1 AND r.external_id = $2;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	counts[8] := n;
 
 	-- an entity that was dropped may have left records behind
 	IF 0 = ALL (counts) AND NOT EXISTS (SELECT FROM syncext.entity e WHERE e.name = $1) THEN

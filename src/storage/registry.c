@@ -256,6 +256,7 @@ load_sources(Registry *r)
 		if (!scan.isnull[3])
 			source->entities = (const char **) text_array(scan.values[3], &source->nentities);
 		source->retry_cap = DatumGetInt32(scan.values[4]);
+		source->armed = true;
 	}
 	config_end(&scan);
 	qsort(r->sources, r->nsources, sizeof(Source), compare_sources);
@@ -318,6 +319,43 @@ load_priorities(Registry *r)
 	config_end(&scan);
 	for (int i = 0; i < r->nsources; i++)
 		qsort(r->sources[i].ranks, r->sources[i].nranks, sizeof(Rank), compare_ranks);
+}
+
+static void
+add_route(Source *source, const ConfigScan *scan)
+{
+	Route	   *route;
+	char	  **mask;
+	int			nmask;
+
+	/* as few as entities: room for each as it comes */
+	source->routes = source->routes == NULL ? palloc(sizeof(Route)) :
+		repalloc(source->routes, sizeof(Route) * (source->nroutes + 1));
+	route = &source->routes[source->nroutes++];
+	route->entity = TextDatumGetCString(scan->values[1]);
+	route->filter = scan->isnull[2] ? NULL : DatumGetJsonPathPCopy(scan->values[2]);
+	mask = text_array(scan->values[3], &nmask);
+	field_names_init(&route->mask, nmask);
+	for (int i = 0; i < nmask; i++)
+		field_names_add(&route->mask, field_name(mask[i]));
+	source->filtered |= route->filter != NULL;
+	source->armed &= DatumGetBool(scan->values[4]);
+}
+
+static void
+load_routes(Registry *r)
+{
+	ConfigScan	scan;
+
+	config_begin(&scan, "route");
+	while (config_next(&scan))
+	{
+		Source	   *source = (Source *) registry_source(r, TextDatumGetCString(scan.values[0]));
+
+		if (source != NULL)
+			add_route(source, &scan);
+	}
+	config_end(&scan);
 }
 
 static OnDelete
@@ -413,6 +451,7 @@ registry_load(void)
 	load_sources(r);
 	load_entities(r);
 	load_priorities(r);
+	load_routes(r);
 	load_references(r);
 	load_depths(r);
 	load_feed_state(r);
@@ -566,6 +605,15 @@ source_gets_entity(const Source *source, const char *entity)
 		if (strcmp(source->entities[i], entity) == 0)
 			return true;
 	return false;
+}
+
+const Route *
+source_route(const Source *source, const char *entity)
+{
+	for (int i = 0; i < source->nroutes; i++)
+		if (strcmp(source->routes[i].entity, entity) == 0)
+			return &source->routes[i];
+	return NULL;
 }
 
 /* ---------- rights ---------- */

@@ -10,6 +10,8 @@
 #ifndef SYNCEXT_REGISTRY_H
 #define SYNCEXT_REGISTRY_H
 
+#include "utils/jsonpath.h"
+
 #include "model/ladder.h"
 
 typedef struct Rank
@@ -18,6 +20,14 @@ typedef struct Rank
 	const char *field;			/* or "*" */
 	int64		rank;
 } Rank;
+
+/* What of an entity a source is let see. */
+typedef struct Route
+{
+	const char *entity;
+	JsonPath   *filter;			/* a predicate on the fields; NULL: every record */
+	FieldNames	mask;			/* the fields that it may not see */
+} Route;
 
 typedef struct Source
 {
@@ -29,6 +39,10 @@ typedef struct Source
 	const char **entities;
 	int			nranks;
 	Rank	   *ranks;			/* sorted by entity, field */
+	int			nroutes;
+	Route	   *routes;
+	bool		filtered;		/* one of them has a filter */
+	bool		armed;			/* all of them are in force */
 } Source;
 
 typedef enum OnDelete
@@ -75,6 +89,7 @@ extern const Source *registry_source(const Registry *registry, const char *name)
 extern const Entity *registry_entity(const Registry *registry, const char *name);	/* or NULL */
 extern int64 registry_rank(const Source *source, const char *entity, FieldName field);
 extern bool source_gets_entity(const Source *source, const char *entity);
+extern const Route *source_route(const Source *source, const char *entity); /* or NULL */
 
 /* The same, raising 42704 with a hint where the name is unknown. */
 extern const Source *registry_source_required(const Registry *registry, const char *name);

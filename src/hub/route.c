@@ -1,0 +1,186 @@
+/*
+ * route.c
+ *	  What of an entity a target is let see: a filter and a mask.
+ *
+ * Called by hub/delivery, which serves and is acknowledged to, by hub/apply for
+ * a source's own changes, and by hub/inspect and local/place.
+ *
+ * A record that no longer meets the filter is delivered once more, as gone, to
+ * a target that has it.  Who has what is kept in syncext.routed, for filtered
+ * entities alone: from when a record is served, not only when it is taken, for a
+ * consumer may take it and end before it says so; and until the target has
+ * acknowledged that it is gone.  So that is said once too often rather than
+ * never.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+
+#include "hub/route.h"
+#include "hub/section.h"
+
+struct Routing
+{
+	const Source *target;
+	int64		batch;
+	bool		again;
+	RoutedTable *before;		/* as it was when the batch began to be read */
+	RowsScan   *had;
+	RoutedTable *table;
+};
+
+/* A filter that can't be evaluated, or is null, isn't met. */
+bool
+route_admits(const Route *route, Jsonb *fields)
+{
+	LOCAL_FCINFO(fcinfo, 4);
+	Datum		met;
+
+	if (route == NULL || route->filter == NULL)
+		return true;
+	InitFunctionCallInfoData(*fcinfo, NULL, 4, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = JsonbPGetDatum(fields);
+	fcinfo->args[1].value = PointerGetDatum(route->filter);
+	fcinfo->args[2].value = DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
+	fcinfo->args[3].value = BoolGetDatum(true);
+	for (int i = 0; i < 4; i++)
+		fcinfo->args[i].isnull = false;
+	met = jsonb_path_match(fcinfo);
+	return !fcinfo->isnull && DatumGetBool(met);
+}
+
+void
+route_arm(const char *target)
+{
+	const Source *source = registry_source_required(registry_get(), target);
+	Section		section;
+
+	if (source->armed)
+		return;
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("a route of source \"%s\" was edited, and comes into force in transaction isolation level READ COMMITTED",
+						target),
+				 errhint("Pull in a transaction of its own, or begin with BEGIN ISOLATION LEVEL READ COMMITTED.")));
+	SPI_connect();
+	section_enter(&section, 0);
+	section_run("SELECT syncext.route_arm(%s)", quote_literal_cstr(target));
+	section_leave(&section);
+	SPI_finish();
+}
+
+/* ---------- delivery ---------- */
+
+Routing *
+routing_begin(const Source *target, int64 batch, bool again)
+{
+	Routing    *routing;
+
+	if (!target->filtered)
+		return NULL;
+	routing = palloc(sizeof(Routing));
+	routing->target = target;
+	routing->batch = batch;
+	routing->again = again;
+	routing->before = routed_open(false);
+	routing->had = routed_seek_begin(routing->before);
+	routing->table = routed_open(true);
+	return routing;
+}
+
+void
+routing_end(Routing *routing)
+{
+	if (routing == NULL)
+		return;
+	rows_scan_end(routing->had);
+	routed_close(routing->before);
+	routed_close(routing->table);
+	pfree(routing);
+}
+
+bool
+routing_has(Routing *routing, const char *entity, const char *external_id)
+{
+	return routed_seek(routing->had, routing->target->name, entity, external_id);
+}
+
+/*
+ * Where a batch is served again, a consumer may go by what it was told the first
+ * time.  That a record is gone, and wasn't then, is not remembered; the change
+ * that took it out comes in a later window.
+ */
+void
+routing_note(Routing *routing, const char *entity, const char *external_id,
+			 int64 row_version, bool gone)
+{
+	const char *target = routing->target->name;
+
+	if (!gone)
+		routed_note_served(routing->table, target, entity, external_id);
+	else if (!routing->again)
+		routed_note_gone(routing->table, target, entity, external_id, row_version,
+						 routing->batch);
+}
+
+static bool
+has_failed(const BatchFailure *failures, int nfailures, const RoutedRecord *record)
+{
+	for (int i = 0; i < nfailures; i++)
+		if (strcmp(failures[i].entity, record->entity) == 0 &&
+			strcmp(failures[i].external_id, record->external_id) == 0)
+			return true;
+	return false;
+}
+
+void
+routing_acknowledge(const Source *target, int64 batch, const BatchFailure *failures,
+					int nfailures)
+{
+	RoutedTable *table;
+	List	   *gone;
+	ListCell   *lc;
+
+	if (!target->filtered)
+		return;
+	table = routed_open(true);
+	gone = routed_gone_in(table, target->name, batch);
+	foreach(lc, gone)
+	{
+		if (!has_failed(failures, nfailures, lfirst(lc)))
+			routed_forget(table, target->name, lfirst(lc), batch);
+	}
+	routed_close(table);
+}
+
+/* ---------- a source's own changes ---------- */
+
+/*
+ * What takes a record out is told to its source, too, whether that has the record
+ * or not: only who serves it can tell, as it may be served just now.
+ */
+bool
+route_note_own(const Source *source, const char *entity, const char *external_id,
+			   const Record *after, RoutedTable **table, MemoryContext context)
+{
+	const Route *route = source_route(source, entity);
+	MemoryContext old;
+
+	if (route == NULL || route->filter == NULL || !after->exists || after->deleted)
+		return false;
+	if (!route_admits(route, record_fields_jsonb(after)))
+		return true;
+	if (*table == NULL)
+	{
+		old = MemoryContextSwitchTo(context);
+		*table = routed_open(true);
+		MemoryContextSwitchTo(old);
+	}
+	routed_note_own(*table, source->name, entity, external_id, after->row_version);
+	return false;
+}

@@ -1,0 +1,46 @@
+/*
+ * route.h
+ *	  What of an entity a target is let see: a filter and a mask.
+ */
+#ifndef SYNCEXT_ROUTE_H
+#define SYNCEXT_ROUTE_H
+
+#include "hub/batch.h"
+#include "model/record.h"
+#include "storage/routed.h"
+
+/* Do the fields meet the route's filter?  NULL: there is no route. */
+extern bool route_admits(const Route *route, Jsonb *fields);
+
+/* Bring routes that were edited into force, before the target is served. */
+extern void route_arm(const char *target);
+
+/*
+ * Deliveries to a target.  Opened before the records are read: what becomes
+ * known to be with the target later than this comes in a later window.
+ */
+typedef struct Routing Routing;
+
+/* again: the batch has been served before.  NULL if nothing is filtered. */
+extern Routing *routing_begin(const Source *target, int64 batch, bool again);
+extern void routing_end(Routing *routing);
+/* May the target have the record? */
+extern bool routing_has(Routing *routing, const char *entity, const char *external_id);
+/* It is served the record now, as it is or as gone. */
+extern void routing_note(Routing *routing, const char *entity, const char *external_id,
+						 int64 row_version, bool gone);
+/* The target has acknowledged the batch, but for what failed. */
+extern void routing_acknowledge(const Source *target, int64 batch,
+								const BatchFailure *failures, int nfailures);
+
+/*
+ * A source has sent a change of a record, which now is as after says.  If it
+ * meets the source's filter, note that the source has it.  Returns true if it
+ * doesn't: the source has to be told of its own change, if it has the record.
+ * *table is opened if need be, in the given memory context.
+ */
+extern bool route_note_own(const Source *source, const char *entity, const char *external_id,
+						   const Record *after, RoutedTable **table,
+						   MemoryContext context);
+
+#endif							/* SYNCEXT_ROUTE_H */
