@@ -44,6 +44,7 @@ typedef struct Served
 	bool		complete;		/* false: filling it was broken off */
 	char		target[NAMEDATALEN];
 	int			slot;
+	Oid			ticks;			/* table that lo and hi are of: it can be made anew */
 	int64		lo;
 	int64		hi;
 	LogPosition upto;			/* the set holds the window up to here */
@@ -65,6 +66,7 @@ static bool
 served_is_of(const Cursor *cursor)
 {
 	return served.set != NULL && served.complete &&
+		served.ticks == registry_relation("tick") &&
 		served.lo == cursor->lo && served.hi == cursor->hi &&
 		served.slot == cursor->slot && strcmp(served.target, cursor->target) == 0 &&
 		log_position_cmp(served.upto, cursor->at) <= 0;
@@ -78,6 +80,7 @@ start_served(const Cursor *cursor)
 	served.set = record_set_create(CacheMemoryContext);
 	strlcpy(served.target, cursor->target, sizeof(served.target));
 	served.slot = cursor->slot;
+	served.ticks = registry_relation("tick");
 	served.lo = cursor->lo;
 	served.hi = cursor->hi;
 	served.upto.xid = 0;
