@@ -370,7 +370,11 @@ rows_scan_range(Rows *rows, Oid index_oid, const RowsRange *range)
 	scan->direction = range->backward ? BackwardScanDirection : ForwardScanDirection;
 	scan->snapshot = rows_snapshot(rows);
 	init_equal_keys(index, n, range->keys, scan->keys);
-	if (range->nafter > 0)
+	/* the server has no row comparison of a single column */
+	if (range->nafter == 1)
+		init_bound_key(index, range->nkeys, BTGreaterStrategyNumber, range->after[0],
+					   &scan->keys[n++]);
+	else if (range->nafter > 1)
 		init_row_comparison(index, range->nkeys, range->nafter, range->after,
 							&scan->keys[n++], scan->members);
 	if (range->has_last)
