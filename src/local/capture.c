@@ -280,20 +280,20 @@ capture_send(ApplyCall *call, const Attached *attached, const char *external_id,
 
 /* The same for an edit that a user made, with the row's own version and time. */
 static void
-send_change(ApplyCall *call, const Edit *edit, AttachedRow row, bool deleted,
-			const Fields *fields, int64 base, Answer *answer)
+send_change(ApplyCall *call, const Registry *registry, const RowEdit *edit, const Fields *fields,
+			int64 base, Answer *answer)
 {
 	const Attached *attached = edit->attached;
 	Change		change = {
 		.entity = attached->binding->entity,
 		.external_id = edit->external_id,
 		.source = attached->binding->source,
-		.deleted = deleted,
+		.deleted = edit->deleted,
 		.fields = *fields,
 	};
 
-	set_updated_at(edit->scope->registry, attached, row, &change);
-	if (!set_version(edit->scope->registry, attached, row, &change))
+	set_updated_at(registry, attached, edit->row, &change);
+	if (!set_version(registry, attached, edit->row, &change))
 	{
 		change.has_base = true;
 		change.base = base;
@@ -313,25 +313,37 @@ json_int64(const JsonbValue *value)
  * were last seen at an older row version than the others.  Returns the others.
  */
 static Fields
-send_held(Edit *edit, ApplyCall *call, AttachedRow row, const ReplicaRow *replica,
-		  const Fields *fields)
+send_held(ApplyCall *call, const Registry *registry, const RowEdit *edit)
 {
-	Fields		others = {0, palloc(sizeof(Field) * Max(fields->n, 1))};
+	Fields		others = {0, palloc(sizeof(Field) * Max(edit->fields.n, 1))};
 	Fields		held;
 
-	fields_from_container(&replica->held->root, &held);
-	for (int i = 0; i < fields->n; i++)
+	fields_from_container(&edit->replica->held->root, &held);
+	for (int i = 0; i < edit->fields.n; i++)
 	{
-		const Field *base = fields_find(&held, fields->field[i].name);
-		Fields		one = {1, &fields->field[i]};
+		const Field *base = fields_find(&held, edit->fields.field[i].name);
+		Fields		one = {1, &edit->fields.field[i]};
 		Answer		answer;
 
 		if (base == NULL)
-			others.field[others.n++] = fields->field[i];
+			others.field[others.n++] = edit->fields.field[i];
 		else
-			send_change(call, edit, row, false, &one, json_int64(&base->value), &answer);
+			send_change(call, registry, edit, &one, json_int64(&base->value), &answer);
 	}
 	return others;
+}
+
+bool
+capture_send_edit(ApplyCall *call, const Registry *registry, const RowEdit *edit, Answer *answer)
+{
+	Fields		fields = edit->fields;
+
+	if (edit->replica->held != NULL && !edit->deleted)
+		fields = send_held(call, registry, edit);
+	if (!edit->deleted && fields.n == 0 && edit->fields.n > 0)
+		return false;
+	send_change(call, registry, edit, &fields, edit->replica->row_version, answer);
+	return true;
 }
 
 /*
@@ -380,23 +392,24 @@ send_edit(Edit *edit, AttachedRow row, const bool *wanted, bool deleted)
 {
 	Replica    *table = replica_open(false);
 	ApplyCall  *call = apply_begin(edit->scope->registry);
-	Fields		fields = {0, NULL};
 	ReplicaRow	replica;
+	RowEdit		sent = {
+		.attached = edit->attached,
+		.external_id = edit->external_id,
+		.row = row,
+		.deleted = deleted,
+		.replica = &replica,
+	};
 	Answer		answer;
 
 	if (!deleted)
-		attached_fields(edit->attached, &edit->settings, row, wanted, &fields);
+		attached_fields(edit->attached, &edit->settings, row, wanted, &sent.fields);
 	value_settings_end(&edit->settings);
 	replica_find(table, edit->attached->binding->relation, edit->external_id, &replica);
 	replica_close(table);
-	if (replica.held != NULL && !deleted)
-		fields = send_held(edit, call, row, &replica, &fields);
-	if (deleted || wanted == NULL || fields.n > 0)
-	{
-		send_change(call, edit, row, deleted, &fields, replica.row_version, &answer);
-		if (!deleted && wanted != NULL)
-			send_missing(edit, call, row, &answer);
-	}
+	if (capture_send_edit(call, edit->scope->registry, &sent, &answer) &&
+		!deleted && wanted != NULL)
+		send_missing(edit, call, row, &answer);
 	apply_end(call);
 }
 

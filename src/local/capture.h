@@ -14,6 +14,26 @@
 /* syncext.inbound: '', on, off, or relation-oid:external-id. */
 extern bool inbound_check(char **newval, void **extra, GucSource source);
 
+/* An edit of a row of an attached relation, as its source made it. */
+typedef struct RowEdit
+{
+	const Attached *attached;
+	const char *external_id;
+	AttachedRow row;			/* as it is now; as it was, where it is deleted */
+	bool		deleted;
+	Fields		fields;			/* what was edited; none of a row that is deleted */
+	const ReplicaRow *replica;	/* what was delivered to the row */
+} RowEdit;
+
+/*
+ * Have the ladder decide an edit, made on what was delivered to the row; its
+ * version and time are those that the row has in its own columns.  Returns
+ * false if it was sent in parts only, each on its own base: fields that a
+ * pending conflict keeps back.  Then there is no answer.
+ */
+extern bool capture_send_edit(ApplyCall *call, const Registry *registry, const RowEdit *edit,
+							  Answer *answer);
+
 /* Bring fields of a row to the hub, as an edit made on row version base. */
 extern void capture_send(ApplyCall *call, const Attached *attached, const char *external_id,
 						 const Fields *fields, int64 base, Answer *answer);

@@ -406,6 +406,22 @@ send_adjusted(Placer *placer, Placement *p, AttachedRow target, AttachedRow stor
 /* ---------- writing ---------- */
 
 /*
+ * What no trigger watches is watched by its content: a row that is as it was
+ * delivered has not been edited since.
+ */
+static Jsonb *
+remembered_fields(Placement *p)
+{
+	Fields		fields;
+
+	if (p->attached->binding->capture != CAPTURE_POLL || !p->present)
+		return NULL;
+	attached_fields(p->attached, &p->settings, p->before, NULL, &fields);
+	value_settings_end(&p->settings);
+	return fields_to_jsonb(&fields);
+}
+
+/*
  * Remember what the row has now seen.  A field that is kept back keeps the row
  * version at which it was delivered last, and an edit of it is judged by that.
  */
@@ -434,6 +450,7 @@ place_remember(Placer *placer, Placement *p)
 	}
 	else
 		p->replica.held = NULL;
+	p->replica.fields = remembered_fields(p);
 	p->replica.row_version = p->record.row_version;
 	replica_set(placer->replica, p->attached->binding->relation, p->external_id, &p->replica);
 }
@@ -441,9 +458,12 @@ place_remember(Placer *placer, Placement *p)
 static bool
 write_tombstone(Placement *p)
 {
-	if (p->present)
+	bool		written = p->present;
+
+	if (written)
 		writer_delete(p->attached, p->key);
-	return p->present;
+	p->present = false;
+	return written;
 }
 
 static bool
@@ -471,6 +491,8 @@ write_live(Placer *placer, Placement *p)
 	}
 	check_stored_key(p, stored);
 	send_adjusted(placer, p, target, stored);
+	p->present = true;
+	p->before = stored;
 	return written;
 }
 

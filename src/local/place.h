@@ -40,7 +40,7 @@ typedef struct Placement
 	ValueSettings settings;
 	AttachedRow key;
 	bool		present;		/* the row is there, locked and read */
-	AttachedRow before;
+	AttachedRow before;			/* that row; once it is written, as it was stored */
 	Record		record;
 	ReplicaRow	replica;
 	FieldNames	withheld;		/* a pending conflict, or a mask, keeps them back */

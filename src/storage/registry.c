@@ -468,7 +468,7 @@ registry_get(void)
 {
 	register_callbacks();
 	AcceptInvalidationMessages();
-	while (!registry_valid)
+	if (!registry_valid)
 	{
 		MemoryContext fresh = AllocSetContextCreate(CurrentMemoryContext, "syncext registry",
 													ALLOCSET_SMALL_SIZES);
@@ -476,7 +476,7 @@ registry_get(void)
 		Registry   *loaded;
 
 		registry_trigger_relid = registry_relation("source");
-		/* an invalidation that comes while we read must not be lost */
+		/* one that comes while we read makes the next call read again */
 		registry_valid = true;
 		PG_TRY();
 		{
