@@ -18,6 +18,8 @@ extern int	setting_lease;		/* s, how long a batch is its consumer's */
 extern int	setting_retry_base; /* ms, until a failed delivery is tried again */
 extern int	setting_retry_max;	/* ms, however often it has failed */
 
+extern int	setting_max_clock_skew; /* s, that a source's clock may be ahead; -1: any */
+
 extern int	setting_retention;	/* s, how long the log, conflicts, tombstones stay */
 extern int	setting_maintain_lock_timeout;	/* ms, until maintenance leaves it for later */
 

@@ -25,6 +25,7 @@ int			setting_max_records = 10000;
 int			setting_lease = 60;
 int			setting_retry_base = 30 * 1000;
 int			setting_retry_max = 3600 * 1000;
+int			setting_max_clock_skew = 300;
 int			setting_retention = 30 * 86400;
 int			setting_maintain_lock_timeout = 500;
 int			setting_waiting_retry = 30000;
@@ -106,6 +107,16 @@ define_local(void)
 }
 
 static void
+define_clock(void)
+{
+	DefineCustomIntVariable("syncext.max_clock_skew",
+							"How far a source's clock may be ahead of the hub's.",
+							"A change whose updatedAt lies further ahead counts as made now; -1: every clock is believed.",
+							&setting_max_clock_skew, 300, -1, INT_MAX,
+							PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
+}
+
+static void
 define_maintenance(void)
 {
 	DefineCustomIntVariable("syncext.retention",
@@ -127,6 +138,7 @@ _PG_init(void)
 	define_feed();
 	define_waiting();
 	define_local();
+	define_clock();
 	define_maintenance();
 	MarkGUCPrefixReserved("syncext");
 }

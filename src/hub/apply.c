@@ -13,6 +13,7 @@
 
 #include "hub/apply.h"
 #include "hub/apply_state.h"
+#include "hub/clock.h"
 #include "hub/closing.h"
 #include "model/json.h"
 #include "model/rfc3339.h"
@@ -234,13 +235,16 @@ decide_and_write(ApplyCall *call, const Change *change, bool released, Decision 
 }
 
 static void
-apply_one(ApplyCall *call, const Change *change, bool released, Answer *answer)
+apply_one(ApplyCall *call, const Change *sent, bool released, Answer *answer)
 {
+	Change		bounded;
+	const Change *change = clock_bound(sent, &bounded);
 	Record		before;
 
-	answer->change = change;
+	answer->change = sent;
 	answer->conflict_id = 0;
 	before = decide_and_write(call, change, released, &answer->decision);
+	clock_tell(sent, change, &answer->decision);
 	if (answer->decision.write != WRITE_NOTHING)
 		apply_note(call, change, &before, &answer->decision);
 	log_and_close(call, change, &before, answer);

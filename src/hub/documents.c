@@ -16,6 +16,7 @@
 #include "errcodes.h"
 #include "hub/answer.h"
 #include "hub/apply_call.h"
+#include "hub/clock.h"
 #include "hub/closing.h"
 #include "hub/dependency.h"
 #include "hub/inspect.h"
@@ -257,20 +258,23 @@ same_record(const Document *a, const Document *b)
 }
 
 static void
-explain_decide(const Registry *registry, Dependency *dependency, const Change *change,
+explain_decide(const Registry *registry, Dependency *dependency, const Change *sent,
 			   const Record *record, Decision *d)
 {
+	Change		bounded;
+	const Change *change = clock_bound(sent, &bounded);
 	RecordKey	parent;
 	char	   *reason;
 
 	if (!ladder_precondition_fails(change, record) &&
 		dependency_must_wait(dependency, change, &parent, &reason))
-	{
 		dependency_answer(record, reason, d);
-		return;
+	else
+	{
+		apply_decide(registry, change, record, d);
+		(void) dependency_restricts(dependency, change, record, d);
 	}
-	apply_decide(registry, change, record, d);
-	(void) dependency_restricts(dependency, change, record, d);
+	clock_tell(sent, change, d);
 }
 
 /*
