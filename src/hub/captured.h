@@ -1,0 +1,52 @@
+/*
+ * captured.h
+ *	  Edits of relations whose entity is decided behind a link: what is to be
+ *	  sent there next, and what came of it.
+ */
+#ifndef SYNCEXT_CAPTURED_H
+#define SYNCEXT_CAPTURED_H
+
+#include "hub/batch.h"
+#include "model/change.h"
+
+/* The edits of a record, folded into one. */
+typedef struct CapturedChange
+{
+	const char *entity;
+	const char *external_id;
+	bool		deleted;
+	bool		has_version;	/* the row counts versions itself */
+	int64		version;
+	bool		has_updated_at;
+	TimestampTz updated_at;
+	int64		base;			/* the row version that the first edit was made on */
+	Fields		fields;			/* none if it is deleted */
+} CapturedChange;
+
+typedef struct CapturedBatch
+{
+	int64		batch;
+	int			nchanges;		/* 0: there is nothing, and no batch to ack */
+	CapturedChange *changes;	/* parents before children; a record may come
+								 * several times, then in their order */
+} CapturedBatch;
+
+/*
+ * Cut the next batch, or the one that is out again, which has at most max
+ * records.  Runs in a transaction of its own; the batch is leased once that has
+ * committed.  All of it is allocated in the current memory context.
+ */
+extern void captured_cut(const char *source, int max, CapturedBatch *out);
+
+/* The change as a document for the hub's sync_apply. */
+extern Jsonb *captured_document(const char *source, const CapturedChange *change);
+
+/*
+ * The batch was answered, but for failures: those that the hub refused or could
+ * not take.  They are kept in syncext.capture_failure, and those that aren't
+ * refused for good (busy) are brought up again later.
+ */
+extern void captured_ack(const char *source, int64 batch, const BatchFailure *failures,
+						 int nfailures);
+
+#endif							/* SYNCEXT_CAPTURED_H */

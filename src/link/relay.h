@@ -1,0 +1,23 @@
+/*
+ * relay.h
+ *	  A hub that is a spoke of another hub: what it sends there, and what
+ *	  comes from there.
+ */
+#ifndef SYNCEXT_RELAY_H
+#define SYNCEXT_RELAY_H
+
+#include "hub/captured.h"
+#include "local/linked.h"
+
+/* Does the source stand for another hub, and hold no tables here? */
+extern bool relay_is(const char *source);
+
+/*
+ * The same as captured_cut, linked_answered and linked_place do for attached
+ * tables, of the golden records here.  Each is called in a transaction.
+ */
+extern void relay_cut(const char *source, int max, CapturedBatch *batch);
+extern void relay_answered(const char *source, const LinkedAnswer *answers, int n);
+extern void relay_place(const char *source, LinkedRecord *records, int n);
+
+#endif							/* SYNCEXT_RELAY_H */

@@ -1,0 +1,198 @@
+/*
+ * job.c
+ *	  Runs of what works on an attached relation (table syncext.job_run).
+ *
+ * Called by poll and by whatever runs a schedule.  A run's row is committed when
+ * it begins and with each of its batches, so that others see how far it is.
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "hub/section.h"
+#include "local/job.h"
+#include "model/rfc3339.h"
+#include "storage/registry.h"
+
+/* What the next run's row says of its schedule. */
+static TimestampTz context_scheduled_for = 0;
+static int	context_attempt = 0;
+
+static Section section;
+
+static void
+enter(void)
+{
+	SPI_connect();
+	section_enter(&section, 0);
+}
+
+static void
+leave(void)
+{
+	section_leave(&section);
+	SPI_finish();
+}
+
+/* ---------- locks ---------- */
+
+/*
+ * The lock of a job on a relation: an object of class syncext.binding.  The view
+ * syncext.job_progress knows the numbers.  Locks of objects, other than advisory
+ * ones, are released with the transaction that fails though they are the
+ * session's.
+ */
+static LOCKTAG
+job_tag(Oid relation, const char *job)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, registry_relation("binding"), relation,
+					   strcmp(job, "poll") == 0 ? 1 : 2);
+	return tag;
+}
+
+/* Who has the lock, 0 if nobody any more. */
+static int
+lock_holder(const LOCKTAG *tag)
+{
+	int			holder;
+
+	enter();
+	holder = section_number("SELECT pid FROM pg_locks WHERE locktype = 'object' AND granted "
+							"AND database = %u AND classid = %u AND objid = %u AND objsubid = %d",
+							tag->locktag_field1, tag->locktag_field2, tag->locktag_field3,
+							tag->locktag_field4);
+	leave();
+	return holder;
+}
+
+bool
+job_lock(Oid relation, const char *job, int *holder)
+{
+	LOCKTAG		tag = job_tag(relation, job);
+
+	*holder = 0;
+	switch (LockAcquire(&tag, ExclusiveLock, true, true))
+	{
+		case LOCKACQUIRE_OK:
+			return true;
+		case LOCKACQUIRE_NOT_AVAIL:
+			*holder = lock_holder(&tag);
+			return false;
+		default:
+			/* a run within a run, from a trigger or a default perhaps */
+			LockRelease(&tag, ExclusiveLock, true);
+			*holder = MyProcPid;
+			return false;
+	}
+}
+
+void
+job_unlock(Oid relation, const char *job)
+{
+	LOCKTAG		tag = job_tag(relation, job);
+
+	LockRelease(&tag, ExclusiveLock, true);
+}
+
+/* ---------- rows ---------- */
+
+void
+job_set_context(TimestampTz scheduled_for, int attempt)
+{
+	context_scheduled_for = scheduled_for;
+	context_attempt = attempt;
+}
+
+static const char *
+time_literal(TimestampTz time)
+{
+	return quote_literal_cstr(rfc3339_format(time));
+}
+
+static int64
+add_row(Oid relation, const char *job, const char *status, Oid role)
+{
+	int64		id;
+
+	id = section_number("INSERT INTO syncext.job_run (relation, job, status, started_at, "
+						"progress_at, scheduled_for, attempt, pid, role) "
+						"VALUES (%u, %s, %s, clock_timestamp(), clock_timestamp(), %s, %d, %d, %u) "
+						"RETURNING id",
+						relation, quote_literal_cstr(job), quote_literal_cstr(status),
+						context_attempt > 0 ? time_literal(context_scheduled_for) : "NULL",
+						Max(context_attempt, 1), MyProcPid, role);
+	context_attempt = 0;
+	return id;
+}
+
+int64
+job_begin(Oid relation, const char *job)
+{
+	Oid			role = GetUserId();
+	int64		id;
+
+	enter();
+	section_run("UPDATE syncext.job_run SET status = 'interrupted', ended_at = clock_timestamp(), "
+				"error = 'the session that ran it ended' "
+				"WHERE relation = %u AND job = %s AND status = 'running'",
+				relation, quote_literal_cstr(job));
+	id = add_row(relation, job, "running", role);
+	leave();
+	return id;
+}
+
+void
+job_skipped(Oid relation, const char *job, int holder)
+{
+	Oid			role = GetUserId();
+	int64		id;
+
+	enter();
+	id = add_row(relation, job, "skipped", role);
+	section_run("UPDATE syncext.job_run SET ended_at = started_at, "
+				"error = 'the run of session %d goes on' WHERE id = " INT64_FORMAT,
+				holder, id);
+	leave();
+}
+
+void
+job_phase(int64 id, const char *phase, int64 total)
+{
+	enter();
+	section_run("UPDATE syncext.job_run SET phase = %s, done = 0, total = nullif(" INT64_FORMAT ", -1), "
+				"progress_at = clock_timestamp() WHERE id = " INT64_FORMAT,
+				quote_literal_cstr(phase), total, id);
+	leave();
+}
+
+void
+job_progress(int64 id, int64 done)
+{
+	enter();
+	section_run("UPDATE syncext.job_run SET done = " INT64_FORMAT ", progress_at = clock_timestamp() "
+				"WHERE id = " INT64_FORMAT, done, id);
+	leave();
+}
+
+void
+job_end(int64 id, Jsonb *counts, const char *error, const TimestampTz *watermark)
+{
+	const char *counts_literal = "NULL";
+
+	if (counts != NULL)
+		counts_literal = quote_literal_cstr(JsonbToCString(NULL, &counts->root, VARSIZE(counts)));
+	enter();
+	section_run("UPDATE syncext.job_run SET status = %s, ended_at = clock_timestamp(), counts = %s, "
+				"error = %s, watermark = %s WHERE id = " INT64_FORMAT,
+				error != NULL ? "'failed'" : "'done'", counts_literal,
+				error != NULL ? quote_literal_cstr(error) : "NULL",
+				watermark != NULL ? time_literal(*watermark) : "NULL", id);
+	leave();
+}

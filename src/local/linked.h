@@ -1,0 +1,57 @@
+/*
+ * linked.h
+ *	  Attached relations whose entity is decided by the hub behind a link.
+ *
+ * For their rows replica.fields holds what was last agreed on with that hub:
+ * delivered, or sent and answered.  A row that differs from it has an edit
+ * that the hub has not answered yet, and is never overwritten.
+ */
+#ifndef SYNCEXT_LINKED_H
+#define SYNCEXT_LINKED_H
+
+#include "hub/captured.h"
+
+/* A record as the hub delivers it, and what came of it here. */
+typedef struct LinkedRecord
+{
+	const char *entity;
+	const char *external_id;
+	int64		version;
+	int64		row_version;
+	bool		deleted;
+	Jsonb	   *fields;			/* those that are delivered; others are left alone */
+	bool		correction;		/* our own change lost: this counts whatever row
+								 * version was seen */
+
+	bool		busy;			/* somebody holds the row, or it has an edit that
+								 * the hub has not answered */
+	char	   *error;			/* why it failed, or was busy; NULL: it is placed */
+	bool		written;		/* the row changed */
+} LinkedRecord;
+
+/*
+ * Write records of the source into its relations, in their order.  Those of
+ * entities that it has no relation for count as placed.
+ */
+extern void linked_place(const char *source, LinkedRecord *records, int n);
+
+/* What the hub said to a change that was sent. */
+typedef struct LinkedAnswer
+{
+	const CapturedChange *change;
+	bool		written;		/* as it was sent, and nothing was lost */
+	int64		row_version;	/* the record's after it; 0: unchanged */
+} LinkedAnswer;
+
+extern void linked_answered(const char *source, const LinkedAnswer *answers, int n);
+
+/*
+ * Bring up again edits that failed and are due for another attempt: what
+ * differs from what was agreed on is captured anew.  Returns how many rows.
+ */
+extern int	linked_retry(const char *source);
+
+/* Is the entity decided by the hub behind a link?  By which one? */
+extern bool linked_entity(const char *entity, const char **link_name);
+
+#endif							/* SYNCEXT_LINKED_H */

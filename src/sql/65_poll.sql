@@ -1,0 +1,48 @@
+-- Polled relations: how far each was read, what of them could not be brought to
+-- the hub, and the runs of whatever works on an attached relation.
+
+CREATE TABLE syncext.job_run (
+	id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	relation      regclass NOT NULL REFERENCES syncext.binding ON DELETE CASCADE,
+	job           text COLLATE "C" NOT NULL CHECK (job IN ('poll', 'deliver')),
+	status        text COLLATE "C" NOT NULL
+	              CHECK (status IN ('running', 'done', 'failed', 'interrupted', 'skipped')),
+	started_at    timestamptz NOT NULL,
+	ended_at      timestamptz,
+	counts        jsonb,
+	error         text,
+	watermark     timestamptz,
+	scheduled_for timestamptz,
+	attempt       integer NOT NULL DEFAULT 1,
+	pid           integer,
+	role          regrole,
+	phase         text COLLATE "C",
+	done          bigint,
+	total         bigint,
+	progress_at   timestamptz
+) WITH (fillfactor = 70);
+COMMENT ON TABLE syncext.job_run IS 'the runs of polls and scheduled deliveries';
+COMMENT ON COLUMN syncext.job_run.status IS
+	'running, done, failed (see error), interrupted (the session that ran it is gone), skipped (the run before it was still going)';
+COMMENT ON COLUMN syncext.job_run.counts IS 'what it did, as it answered';
+COMMENT ON COLUMN syncext.job_run.watermark IS 'how far the relation was read when it ended';
+COMMENT ON COLUMN syncext.job_run.scheduled_for IS 'when it should have run; null: it was called by hand';
+COMMENT ON COLUMN syncext.job_run.phase IS 'what it is at: reading, applying, comparing, deleting';
+COMMENT ON COLUMN syncext.job_run.done IS 'rows that it has dealt with in this phase';
+COMMENT ON COLUMN syncext.job_run.total IS 'rows that there are in this phase; null: not known yet';
+CREATE INDEX job_run_relation ON syncext.job_run (relation, job, id);
+CREATE INDEX job_run_running ON syncext.job_run (relation, job) WHERE status = 'running';
+SELECT pg_catalog.pg_extension_config_dump('syncext.job_run', '');
+SELECT pg_catalog.pg_extension_config_dump('syncext.job_run_id_seq', '');
+
+-- A run that goes on holds a lock; its row alone could be that of a session which
+-- is gone.
+CREATE VIEW syncext.job_progress AS
+	SELECT r.id, r.relation, r.job, r.phase, r.done, r.total, r.started_at, r.progress_at, r.pid
+	FROM syncext.job_run r
+	JOIN pg_catalog.pg_locks l ON l.pid = r.pid AND l.objid = r.relation
+	WHERE r.status = 'running' AND l.locktype = 'object' AND l.granted
+	  AND l.classid = 'syncext.binding'::pg_catalog.regclass
+	  AND l.objsubid = CASE r.job WHEN 'poll' THEN 1 ELSE 2 END
+	  AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database());
+COMMENT ON VIEW syncext.job_progress IS 'the polls and scheduled deliveries that are running now, and how far they are';

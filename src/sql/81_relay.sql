@@ -1,0 +1,16 @@
+-- A hub that is a spoke of another hub.
+
+CREATE TABLE syncext.agreed (
+	source      text COLLATE "C" NOT NULL REFERENCES syncext.source ON DELETE CASCADE,
+	entity      text COLLATE "C" NOT NULL,
+	external_id text COLLATE "C" NOT NULL,
+	row_version bigint NOT NULL,
+	fields      jsonb,
+	PRIMARY KEY (source, entity, external_id)
+) WITH (fillfactor = 85);
+COMMENT ON TABLE syncext.agreed IS
+	'what this hub and the one behind a link have agreed on, record by record; what differs from it has still to be sent';
+COMMENT ON COLUMN syncext.agreed.source IS 'the link''s source: what stands here for the hub behind it';
+COMMENT ON COLUMN syncext.agreed.row_version IS 'of the other hub''s record: what the next change sent there is based on';
+COMMENT ON COLUMN syncext.agreed.fields IS 'as they were sent and answered, or came from there; null: that there is no record';
+SELECT pg_catalog.pg_extension_config_dump('syncext.agreed', '');

@@ -1,0 +1,99 @@
+/*
+ * agreed.c
+ *	  What this hub and the one behind a link have agreed on (table
+ *	  syncext.agreed).
+ *
+ * Called by link/relay, where a hub is a spoke of another hub.  For rows of
+ * attached relations, table syncext.replica has the same.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+
+#include "storage/agreed.h"
+#include "storage/registry.h"
+#include "storage/rows.h"
+
+enum
+{
+	COL_SOURCE = 1,
+	COL_ENTITY,
+	COL_EXTERNAL_ID,
+	COL_ROW_VERSION,
+	COL_FIELDS,
+	NCOLUMNS = COL_FIELDS
+};
+
+struct AgreedTable
+{
+	Rows	   *rows;
+};
+
+AgreedTable *
+agreed_open(bool write)
+{
+	AgreedTable *table = palloc(sizeof(AgreedTable));
+	Oid			relid = registry_relation("agreed");
+
+	table->rows = write ? rows_open_write(relid) : rows_open_read(relid);
+	return table;
+}
+
+void
+agreed_close(AgreedTable *table)
+{
+	rows_close(table->rows);
+	pfree(table);
+}
+
+static bool
+find_row(AgreedTable *table, const char *source, const char *entity, const char *external_id)
+{
+	Datum		keys[3] = {
+		CStringGetTextDatum(source),
+		CStringGetTextDatum(entity),
+		CStringGetTextDatum(external_id)
+	};
+
+	return rows_find(table->rows, 3, keys);
+}
+
+void
+agreed_find(AgreedTable *table, const char *source, const char *entity, const char *external_id,
+			Agreed *agreed)
+{
+	bool		isnull;
+	Datum		fields;
+
+	MemSet(agreed, 0, sizeof(Agreed));
+	agreed->exists = find_row(table, source, entity, external_id);
+	if (!agreed->exists)
+		return;
+	agreed->row_version = DatumGetInt64(rows_value(table->rows, COL_ROW_VERSION, &isnull));
+	fields = rows_value(table->rows, COL_FIELDS, &isnull);
+	if (!isnull)
+		agreed->fields = DatumGetJsonbPCopy(fields);
+}
+
+void
+agreed_set(AgreedTable *table, const char *source, const char *entity, const char *external_id,
+		   const Agreed *agreed)
+{
+	Datum		values[NCOLUMNS];
+	bool		isnull[NCOLUMNS] = {false};
+	bool		done;
+
+	values[COL_SOURCE - 1] = CStringGetTextDatum(source);
+	values[COL_ENTITY - 1] = CStringGetTextDatum(entity);
+	values[COL_EXTERNAL_ID - 1] = CStringGetTextDatum(external_id);
+	values[COL_ROW_VERSION - 1] = Int64GetDatum(agreed->row_version);
+	values[COL_FIELDS - 1] = JsonbPGetDatum(agreed->fields);
+	isnull[COL_FIELDS - 1] = agreed->fields == NULL;
+	do
+	{
+		if (find_row(table, source, entity, external_id))
+			done = rows_update(table->rows, values, isnull) == ROWS_DONE;
+		else
+			done = rows_insert_new(table->rows, values, isnull);
+	} while (!done);
+}

@@ -1,0 +1,30 @@
+/*
+ * agreed.h
+ *	  What this hub and the one behind a link have agreed on, record by record
+ *	  (table syncext.agreed): what differs from it has still to be sent.
+ */
+#ifndef SYNCEXT_AGREED_H
+#define SYNCEXT_AGREED_H
+
+#include "utils/jsonb.h"
+
+typedef struct AgreedTable AgreedTable;
+
+typedef struct Agreed
+{
+	bool		exists;
+	int64		row_version;	/* of the other hub's record; 0: it has none */
+	Jsonb	   *fields;			/* NULL: that there is no record, or a tombstone */
+} Agreed;
+
+extern AgreedTable *agreed_open(bool write);
+extern void agreed_close(AgreedTable *table);
+
+/* Read a row in the current memory context. */
+extern void agreed_find(AgreedTable *table, const char *source, const char *entity,
+						const char *external_id, Agreed *agreed);
+/* Write over the row that is there, or insert one. */
+extern void agreed_set(AgreedTable *table, const char *source, const char *entity,
+					   const char *external_id, const Agreed *agreed);
+
+#endif							/* SYNCEXT_AGREED_H */

@@ -1,0 +1,203 @@
+/*
+ * link.c
+ *	  Links to hubs on other servers (table syncext.link), cached in the
+ *	  backend.
+ *
+ * Called by hub/, local/ and link/.  Read and outdated as storage/binding is.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "storage/binding.h"
+#include "storage/link.h"
+#include "storage/registry.h"
+
+enum
+{
+	COL_NAME = 1,
+	COL_SERVER,
+	COL_SOURCE,
+	COL_OWNER,
+	COL_ENABLED,
+	COL_HUB,
+	COL_WORKER_PID,
+	COL_ADDED_AT,
+	NCOLUMNS = COL_ADDED_AT
+};
+
+static MemoryContext links_context = NULL;	/* of the live list */
+static List *links = NIL;		/* of Link * */
+static bool links_valid = false;
+static Oid	links_trigger_relid = InvalidOid;	/* invalidating it outdates us */
+
+/* Called in the middle of other code: only mark, the next use rebuilds. */
+static void
+links_invalidate(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid) || relid == links_trigger_relid)
+		links_valid = false;
+}
+
+static Link *
+read_link(const Datum *values, const bool *isnull)
+{
+	Link	   *link = palloc0(sizeof(Link));
+
+	link->name = TextDatumGetCString(values[COL_NAME - 1]);
+	link->server = TextDatumGetCString(values[COL_SERVER - 1]);
+	link->source = TextDatumGetCString(values[COL_SOURCE - 1]);
+	link->owner = DatumGetObjectId(values[COL_OWNER - 1]);
+	link->enabled = DatumGetBool(values[COL_ENABLED - 1]);
+	if (!isnull[COL_HUB - 1])
+		link->hub = DatumGetCString(DirectFunctionCall1(uuid_out, values[COL_HUB - 1]));
+	if (!isnull[COL_WORKER_PID - 1])
+		link->worker_pid = DatumGetInt32(values[COL_WORKER_PID - 1]);
+	return link;
+}
+
+static List *
+load_links(void)
+{
+	Relation	rel = table_open(registry_relation("link"), AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	Datum		values[NCOLUMNS];
+	bool		isnull[NCOLUMNS];
+	List	   *result = NIL;
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		heap_deform_tuple(tuple, RelationGetDescr(rel), values, isnull);
+		result = lappend(result, read_link(values, isnull));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+static void
+rebuild_links(void)
+{
+	MemoryContext fresh = AllocSetContextCreate(CurrentMemoryContext, "syncext links",
+												ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(fresh);
+	List	   *loaded;
+
+	links_trigger_relid = registry_relation("source");
+	/* one that comes while we read counts for the next call */
+	links_valid = true;
+	PG_TRY();
+	{
+		loaded = load_links();
+	}
+	PG_CATCH();
+	{
+		links_valid = false;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	/* callers further up may still read the old list */
+	if (links_context != NULL)
+		MemoryContextSetParent(links_context, TopTransactionContext);
+	MemoryContextSetParent(fresh, CacheMemoryContext);
+	links_context = fresh;
+	links = loaded;
+}
+
+List *
+link_list(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+	{
+		CacheRegisterRelcacheCallback(links_invalidate, (Datum) 0);
+		registered = true;
+	}
+	AcceptInvalidationMessages();
+	if (!links_valid)
+		rebuild_links();
+	return links;
+}
+
+const Link *
+link_of_name(const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, link_list())
+	{
+		const Link *link = lfirst(lc);
+
+		if (strcmp(link->name, name) == 0)
+			return link;
+	}
+	return NULL;
+}
+
+const Link *
+link_of_source(const char *source)
+{
+	ListCell   *lc;
+
+	foreach(lc, link_list())
+	{
+		const Link *link = lfirst(lc);
+
+		if (strcmp(link->source, source) == 0)
+			return link;
+	}
+	return NULL;
+}
+
+const Link *
+link_of_entity(const char *entity)
+{
+	ListCell   *lc;
+
+	foreach(lc, link_list())
+	{
+		const Link *link = lfirst(lc);
+
+		if (binding_of_entity(link->source, entity) != NULL)
+			return link;
+	}
+	return NULL;
+}
+
+/* ---------- what is the other hub's business ---------- */
+
+void
+link_refuse_source(const char *source)
+{
+	const Link *link = link_of_source(source);
+
+	if (link != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("source \"%s\" stands for the hub behind link \"%s\"", source, link->name),
+				 errhint("Its changes come and go with CALL sync_exchange(%s).",
+						 quote_literal_cstr(link->name))));
+}
+
+void
+link_refuse_entity(const char *entity)
+{
+	const Link *link = link_of_entity(entity);
+
+	if (link != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("entity \"%s\" is decided by the hub behind link \"%s\"", entity, link->name),
+				 errhint("Edit the attached table of source \"%s\", or call sync_apply at that hub.",
+						 link->source)));
+}
