@@ -30,6 +30,8 @@
 #define MAX_HELD			10000
 /* What is kept of a target's error message, in bytes. */
 #define MAX_ERROR_LENGTH	1000
+/* How many records a set has room for at first. */
+#define SET_SIZE			512
 /* When a record that was busy comes again, in milliseconds. */
 #define BUSY_DELAY			1000
 
@@ -48,6 +50,9 @@ typedef struct Served
 	int64		lo;
 	int64		hi;
 	LogPosition upto;			/* the set holds the window up to here */
+	RecordSet  *page;			/* what this backend has cut from there on, or NULL */
+	int			npage;			/* the numbers up to this are the page's */
+	LogPosition page_end;
 } Served;
 
 static Served served;
@@ -55,8 +60,17 @@ static Served served;
 /* ---------- what earlier pages had ---------- */
 
 static void
+forget_page(void)
+{
+	if (served.page != NULL)
+		record_set_free(served.page);
+	served.page = NULL;
+}
+
+static void
 forget_served(void)
 {
+	forget_page();
 	if (served.set != NULL)
 		record_set_free(served.set);
 	served.set = NULL;
@@ -77,7 +91,8 @@ static void
 start_served(const Cursor *cursor)
 {
 	forget_served();
-	served.set = record_set_create(CacheMemoryContext);
+	served.complete = false;
+	served.set = record_set_create(CacheMemoryContext, SET_SIZE);
 	strlcpy(served.target, cursor->target, sizeof(served.target));
 	served.slot = cursor->slot;
 	served.ticks = registry_relation("tick");
@@ -85,21 +100,17 @@ start_served(const Cursor *cursor)
 	served.hi = cursor->hi;
 	served.upto.xid = 0;
 	served.upto.seq = 0;
+	served.complete = true;
 }
 
-/* The records of the window up to where the cursor stands; NULL at its start. */
-static RecordSet *
-served_records(Feed *feed)
+/* Add what the log has from where the set ends to where the cursor stands. */
+static void
+walk_served(Feed *feed)
 {
 	const Cursor *cursor = &feed->cursor;
 	FeedWindow *window;
 	FeedRow		row;
 
-	if (cursor->at.xid == 0)
-		return NULL;
-	if (!served_is_of(cursor))
-		start_served(cursor);
-	served.complete = false;
 	window = feed_window_begin(feed->log, feed->target, feed->slot, &feed->lo.snapshot,
 							   &feed->hi.snapshot, served.upto);
 	while (feed_window_next(window, &row) && log_position_cmp(row.at, cursor->at) <= 0)
@@ -109,19 +120,52 @@ served_records(Feed *feed)
 		record_set_add(served.set, key)->flag |= row.correction;
 	}
 	feed_window_end(window);
+}
+
+/* The records of the window up to where the cursor stands; NULL at its start. */
+static RecordSet *
+served_records(Feed *feed)
+{
+	const Cursor *cursor = &feed->cursor;
+
+	if (cursor->at.xid == 0)
+		return NULL;
+	if (!served_is_of(cursor))
+		start_served(cursor);
+	if (log_position_cmp(served.upto, cursor->at) == 0)
+		return served.set;
+	served.complete = false;
+	if (served.page != NULL && log_position_cmp(served.page_end, cursor->at) == 0)
+		record_set_merge(served.set, served.page, served.npage);
+	else
+		walk_served(feed);
+	forget_page();
 	served.upto = cursor->at;
 	served.complete = true;
 	return served.set;
 }
 
+/* Keep what was just cut: once it is acknowledged, it need not be walked again. */
+static void
+keep_page(Feed *feed, LogPosition end)
+{
+	if (!served_is_of(&feed->cursor))
+		start_served(&feed->cursor);
+	forget_page();
+	record_set_keep(feed->members, CacheMemoryContext);
+	served.page = feed->members;
+	served.npage = feed->nrecords;
+	served.page_end = end;
+}
+
 /* ---------- the records of a batch ---------- */
 
 static void
-start_records(Feed *feed)
+start_records(Feed *feed, int expected)
 {
-	if (feed->members != NULL)
+	if (feed->members != NULL && feed->members != served.page)
 		record_set_free(feed->members);
-	feed->members = record_set_create(CurrentMemoryContext);
+	feed->members = record_set_create(CurrentMemoryContext, Min(expected, SET_SIZE));
 	feed->nrecords = 0;
 	feed->nheld = 0;
 	feed->any_pending = pending_any(feed->pending);
@@ -143,12 +187,13 @@ find_record(Feed *feed, RecordSetKey key)
 	return entry == NULL ? NULL : &feed->records[entry->number - 1];
 }
 
-/* Add a record that isn't there yet. */
+/* Add the record that members has got just now. */
 static BatchRecord *
-add_record(Feed *feed, RecordSetKey key)
+append_record(Feed *feed, RecordSetEntry *member)
 {
 	BatchRecord *record;
 	const Entity *known;
+	char	   *names = palloc(member->key.len + 1);
 
 	if (feed->records == NULL)
 		feed->records = palloc(sizeof(BatchRecord) * (feed->room = 64));
@@ -156,20 +201,22 @@ add_record(Feed *feed, RecordSetKey key)
 		feed->records = repalloc_huge(feed->records, sizeof(BatchRecord) * (feed->room *= 2));
 	record = &feed->records[feed->nrecords++];
 	MemSet(record, 0, sizeof(BatchRecord));
-	record->entity = pstrdup(key.data);
-	record->external_id = pnstrdup(key.data + strlen(key.data) + 1,
-								   key.len - strlen(key.data) - 1);
-	known = registry_entity(feed->registry, record->entity);
+	/* the entity, a zero byte, the external id */
+	memcpy(names, member->key.data, member->key.len);
+	names[member->key.len] = '\0';
+	known = registry_entity(feed->registry, names);
+	record->entity = names;
+	record->external_id = names + strlen(names) + 1;
 	record->depth = known == NULL ? 0 : known->depth;
-	record_set_add(feed->members, key)->number = feed->nrecords;
+	member->number = feed->nrecords;
 	return record;
 }
 
-/* Add a record of the window or the backfill; if it is pending it is left out. */
+/* The same for one of the window or the backfill; if it is pending it is left out. */
 static BatchRecord *
-add_fresh_record(Feed *feed, RecordSetKey key)
+append_fresh_record(Feed *feed, RecordSetEntry *member)
 {
-	BatchRecord *record = add_record(feed, key);
+	BatchRecord *record = append_record(feed, member);
 	Pending		pending;
 
 	if (feed->any_pending &&
@@ -179,6 +226,21 @@ add_fresh_record(Feed *feed, RecordSetKey key)
 		feed->nheld++;
 	}
 	return record;
+}
+
+/* The page's record of this name, added if there is room; else NULL. */
+static BatchRecord *
+page_record(Feed *feed, RecordSetKey key, bool correction, bool room)
+{
+	RecordSetEntry *member = room ? record_set_add(feed->members, key) :
+		record_set_find(feed->members, key);
+
+	if (member == NULL)
+		return NULL;
+	member->flag |= correction;
+	if (member->number == 0)
+		return append_fresh_record(feed, member);
+	return &feed->records[member->number - 1];
 }
 
 /*
@@ -195,13 +257,15 @@ take_page(Feed *feed, int room, const LogPosition *upto)
 	FeedWindow *window = feed_window_begin(feed->log, feed->target, feed->slot,
 										   &feed->lo.snapshot, &feed->hi.snapshot, last);
 	FeedRow		row;
+	bool		more;
 
 	for (;;)
 	{
 		RecordSetKey key;
 		RecordSetEntry *had;
 
-		if (!feed_window_next(window, &row))
+		more = feed_window_next(window, &row);
+		if (!more)
 		{
 			last = log_position_end(&feed->hi.snapshot);
 			break;
@@ -212,20 +276,20 @@ take_page(Feed *feed, int room, const LogPosition *upto)
 		had = before == NULL ? NULL : record_set_find(before, key);
 		if (had == NULL || (row.correction && !had->flag))
 		{
-			BatchRecord *record = find_record(feed, key);
+			BatchRecord *record = page_record(feed, key, row.correction, upto != NULL ||
+											  (batch_size(feed) < room &&
+											   feed->nheld < MAX_HELD));
 
 			if (record == NULL)
-			{
-				if (upto == NULL && (batch_size(feed) >= room || feed->nheld >= MAX_HELD))
-					break;
-				record = add_fresh_record(feed, key);
-			}
+				break;
 			record->row_version = Max(record->row_version, row.row_version);
 			record->correction |= row.correction;
 		}
 		last = row.at;
 	}
 	feed_window_end(window);
+	if (more && upto == NULL)
+		keep_page(feed, last);
 	return last;
 }
 
@@ -271,10 +335,12 @@ take_golden_records(Feed *feed, int max, const char *upto, int64 *walked)
 		if (slot_has(feed->slot, feed->cursor.backfill_entity, id))
 		{
 			RecordSetKey key = record_set_key(&feed->key, entity, cstring_to_text(id));
+			RecordSetEntry *member;
 
 			(*walked)++;
-			if (find_record(feed, key) == NULL)
-				(void) add_fresh_record(feed, key);
+			member = record_set_add(feed->members, key);
+			if (member->number == 0)
+				(void) append_fresh_record(feed, member);
 		}
 	}
 	rows_scan_end(scan);
@@ -340,11 +406,11 @@ add_retry(Feed *feed, const Pending *pending)
 {
 	RecordSetKey key = record_set_key(&feed->key, cstring_to_text(pending->entity),
 									  cstring_to_text(pending->external_id));
-	BatchRecord *record = find_record(feed, key);
+	RecordSetEntry *member = record_set_add(feed->members, key);
+	BatchRecord *record = member->number == 0 ? append_record(feed, member) :
+		&feed->records[member->number - 1];
 
-	if (record == NULL)
-		record = add_record(feed, key);
-	else if (record->held)
+	if (record->held)
 		feed->nheld--;
 	record->held = false;
 	record->retry = true;
@@ -427,7 +493,7 @@ batch_collect(Feed *feed)
 	List	   *retries;
 	ListCell   *lc;
 
-	start_records(feed);
+	start_records(feed, SET_SIZE);
 	if (cursor->hi != 0)
 		(void) take_page(feed, 0, &cursor->end);
 	if (cursor->end_backfill_id != NULL)
@@ -514,7 +580,7 @@ batch_cut(Feed *feed, int max)
 	{
 		bool		window = cursor->hi != 0 || feed_open_window(feed);
 
-		start_records(feed);
+		start_records(feed, max);
 		if (window)
 		{
 			int			share = window_share(feed, max);

@@ -54,8 +54,6 @@ feed_open(const char *source, Slot slot, bool write)
 void
 feed_close(Feed *feed)
 {
-	if (feed->members != NULL)
-		record_set_free(feed->members);
 	feed_log_close(feed->log);
 	pending_close(feed->pending);
 	cursor_close(feed->cursors);

@@ -31,7 +31,8 @@ typedef struct Feed
 	int			room;			/* for records */
 	struct BatchRecord *records;
 	int			nheld;			/* how many of them are left out */
-	RecordSet  *members;		/* their places in records, from 1 */
+	RecordSet  *members;		/* their places in records, from 1; flag: the window
+								 * has it as a correction.  Freed by hub/batch */
 	StringInfoData key;			/* of the record being looked for */
 } Feed;
 

@@ -35,7 +35,7 @@ struct RecordSet
 };
 
 RecordSet *
-record_set_create(MemoryContext parent)
+record_set_create(MemoryContext parent, int expected)
 {
 	MemoryContext context = GenerationContextCreate(parent, "syncext record set",
 													ALLOCSET_DEFAULT_SIZES);
@@ -43,7 +43,7 @@ record_set_create(MemoryContext parent)
 	RecordSet  *set = palloc(sizeof(RecordSet));
 
 	set->context = context;
-	set->table = record_table_create(context, 64, NULL);
+	set->table = record_table_create(context, expected, NULL);
 	MemoryContextSwitchTo(old);
 	return set;
 }
@@ -91,4 +91,24 @@ record_set_add(RecordSet *set, RecordSetKey key)
 		entry->number = 0;
 	}
 	return entry;
+}
+
+void
+record_set_keep(RecordSet *set, MemoryContext parent)
+{
+	MemoryContextSetParent(set->context, parent);
+}
+
+void
+record_set_merge(RecordSet *set, RecordSet *from, int number)
+{
+	record_table_iterator iterator;
+	RecordSetEntry *entry;
+
+	record_table_start_iterate(from->table, &iterator);
+	while ((entry = record_table_iterate(from->table, &iterator)) != NULL)
+	{
+		if (entry->number <= number)
+			record_set_add(set, entry->key)->flag |= entry->flag;
+	}
 }

@@ -6,6 +6,7 @@
 #define SYNCEXT_RECORD_SET_H
 
 #include "lib/stringinfo.h"
+#include "utils/palloc.h"
 
 typedef struct RecordSet RecordSet;
 
@@ -24,8 +25,8 @@ typedef struct RecordSetEntry
 	int			number;			/* the caller's, 0 at first */
 } RecordSetEntry;
 
-/* The set lives in a memory context of its own, a child of parent. */
-extern RecordSet *record_set_create(MemoryContext parent);
+/* The set lives in a memory context of its own, a child of parent, and grows. */
+extern RecordSet *record_set_create(MemoryContext parent, int expected);
 extern void record_set_free(RecordSet *set);
 
 /* A record's key, held in the buffer until it is used for the next one. */
@@ -34,5 +35,9 @@ extern RecordSetKey record_set_key(StringInfo buffer, const text *entity,
 /* Find, or find or add.  An entry stays where it is until the next addition. */
 extern RecordSetEntry *record_set_find(RecordSet *set, RecordSetKey key);	/* or NULL */
 extern RecordSetEntry *record_set_add(RecordSet *set, RecordSetKey key);
+/* Let the set live as long as another memory context. */
+extern void record_set_keep(RecordSet *set, MemoryContext parent);
+/* Add those of another set whose number is at most this, and their flags. */
+extern void record_set_merge(RecordSet *set, RecordSet *from, int number);
 
 #endif							/* SYNCEXT_RECORD_SET_H */
