@@ -83,6 +83,29 @@ typedef bool UpdateIndexes_compat;
 #define RelationGetPrimaryKeyIndex_compat(rel)	RelationGetPrimaryKeyIndex(rel)
 #endif
 
+/* 16 has to be told whether the value is to be a copy; it always was before. */
+#if PG_VERSION_NUM >= 160000
+#define tuplesort_getdatum_compat(state, value, isnull) \
+	tuplesort_getdatum(state, true, true, value, isnull, NULL)
+#else
+#define tuplesort_getdatum_compat(state, value, isnull) \
+	tuplesort_getdatum(state, true, value, isnull, NULL)
+#endif
+
+/* 16: one function for rights to all kinds of objects (c727f511bd7b). */
+#if PG_VERSION_NUM >= 160000
+#define server_usable_compat(server, role) \
+	(object_aclcheck(ForeignServerRelationId, server, role, ACL_USAGE) == ACLCHECK_OK)
+#else
+#define server_usable_compat(server, role) \
+	(pg_foreign_server_aclcheck(server, role, ACL_USAGE) == ACLCHECK_OK)
+#endif
+
+/* 16: the server's own helper for extensions that use libpq. */
+#if PG_VERSION_NUM >= 160000
+#define HAVE_LIBPQ_BE_FE_HELPERS 1
+#endif
+
 /* 16 took the macros for variable-length values out of postgres.h (d952373a987b). */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"

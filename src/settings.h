@@ -11,6 +11,10 @@ extern int	setting_max_batch;		/* documents of one sync_apply */
 extern char *setting_inbound;	/* whose edits are deliveries: local/capture.h */
 extern int	setting_lock_timeout;	/* ms that delivery waits for rows of others */
 
+extern int	setting_poll_overlap;	/* s before the watermark that are read again */
+extern int	setting_poll_batch; /* rows that a poll takes in one transaction */
+extern int	setting_poll_delete_limit;	/* percent of the rows that may vanish at once */
+
 extern int	setting_waiting_retry;	/* ms, first attempt of a parked change */
 extern int	setting_waiting_max;	/* s, until it is a dead letter */
 extern int	setting_max_records;	/* of one sync_pull */
@@ -22,5 +26,8 @@ extern int	setting_max_clock_skew; /* s, that a source's clock may be ahead; -1:
 
 extern int	setting_retention;	/* s, how long the log, conflicts, tombstones stay */
 extern int	setting_maintain_lock_timeout;	/* ms, until maintenance leaves it for later */
+
+extern int	setting_link_batch; /* changes or records that a link sends at once */
+extern int	setting_link_timeout;	/* s, that a link waits for its hub */
 
 #endif							/* SYNCEXT_SETTINGS_H */

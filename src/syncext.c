@@ -21,11 +21,16 @@ int			setting_max_fields = 1000;
 int			setting_max_batch = 10000;
 char	   *setting_inbound = NULL;
 int			setting_lock_timeout = 500;
+int			setting_poll_overlap = 300;
+int			setting_poll_batch = 1000;
+int			setting_poll_delete_limit = 50;
 int			setting_max_records = 10000;
 int			setting_lease = 60;
 int			setting_retry_base = 30 * 1000;
 int			setting_retry_max = 3600 * 1000;
 int			setting_max_clock_skew = 300;
+int			setting_link_batch = 500;
+int			setting_link_timeout = 30;
 int			setting_retention = 30 * 86400;
 int			setting_maintain_lock_timeout = 500;
 int			setting_waiting_retry = 30000;
@@ -107,6 +112,26 @@ define_local(void)
 }
 
 static void
+define_poll(void)
+{
+	DefineCustomIntVariable("syncext.poll_overlap",
+							"How far behind the watermark a poll begins to read.",
+							"As long as the source's transactions may take: they commit rows that are older than others seen before.",
+							&setting_poll_overlap, 300, 0, INT_MAX,
+							PGC_USERSET, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("syncext.poll_batch",
+							"Number of rows that a poll takes in one transaction.",
+							NULL,
+							&setting_poll_batch, 1000, 1, 100000,
+							PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("syncext.poll_delete_limit",
+							"Percentage of a polled relation's rows that may vanish at once.",
+							"If more have, and more than 10, a full compare deletes none.",
+							&setting_poll_delete_limit, 50, 0, 100,
+							PGC_USERSET, 0, NULL, NULL, NULL);
+}
+
+static void
 define_clock(void)
 {
 	DefineCustomIntVariable("syncext.max_clock_skew",
@@ -131,6 +156,21 @@ define_maintenance(void)
 							PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
 }
 
+static void
+define_link(void)
+{
+	DefineCustomIntVariable("syncext.link_batch",
+							"Number of changes or records that a link sends at once.",
+							"Fewer where they are large.",
+							&setting_link_batch, 500, 1, 10000,
+							PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("syncext.link_timeout",
+							"How long a link waits for its hub, to connect and for each answer.",
+							"Then it closes the connection, and tries again later.",
+							&setting_link_timeout, 30, 1, 3600,
+							PGC_USERSET, GUC_UNIT_S, NULL, NULL, NULL);
+}
+
 void
 _PG_init(void)
 {
@@ -138,7 +178,9 @@ _PG_init(void)
 	define_feed();
 	define_waiting();
 	define_local();
+	define_poll();
 	define_clock();
 	define_maintenance();
+	define_link();
 	MarkGUCPrefixReserved("syncext");
 }

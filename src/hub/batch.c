@@ -443,9 +443,8 @@ take_retries(Feed *feed, int max)
 	}
 }
 
-/* When the next attempt is due, after so many failures. */
-static TimestampTz
-backoff(TimestampTz now, int failures)
+TimestampTz
+batch_backoff(TimestampTz now, int failures)
 {
 	double		delay = ldexp(setting_retry_base, Min(failures, 64) - 1);
 
@@ -478,7 +477,7 @@ store_failure(Feed *feed, const BatchRecord *record)
 	{
 		p.attempts++;
 		p.dead = p.attempts >= feed->target->retry_cap;
-		p.next_attempt = backoff(feed->now, p.attempts);
+		p.next_attempt = batch_backoff(feed->now, p.attempts);
 	}
 	pending_save(feed->pending, &p);
 }

@@ -38,5 +38,7 @@ extern void batch_lease(Feed *feed);
 extern bool batch_is_leased(const Feed *feed);
 /* Go on behind the batch; these of its records have failed. */
 extern void batch_finish(Feed *feed, const BatchFailure *failures, int nfailures);
+/* When the next attempt is due, after so many failures. */
+extern TimestampTz batch_backoff(TimestampTz now, int failures);
 
 #endif							/* SYNCEXT_BATCH_H */

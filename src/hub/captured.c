@@ -3,16 +3,449 @@
  *	  Edits of relations whose entity is decided behind a link: what is to be
  *	  sent there next, and what came of it.
  *
- * Called by link/exchange.
+ * Called by link/exchange and local/linked_call.  The edits are CAPTURED
+ * rows of the change log, told to nobody but their own source: the source that
+ * stands here for the hub.  So they come in its windows, batches and leases
+ * like everything else that a target is due.  A record stands once in a window,
+ * and all of its edits there are folded into one change.
+ *
+ * What says nothing that is not agreed on with the hub already isn't sent: an
+ * edit that was taken back, or one that was captured twice.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+#include "errcodes.h"
 #include "hub/captured.h"
+#include "hub/delivery.h"
+#include "hub/incarnation.h"
+#include "hub/section.h"
+#include "model/fold.h"
+#include "model/rfc3339.h"
+#include "settings.h"
+#include "storage/binding.h"
+#include "storage/replica.h"
+
+/* ---------- where a record's edits are ---------- */
+
+typedef struct Place
+{
+	LogPosition at;
+	int			table;
+	int			next;			/* the record's next, from 1; 0: none */
+} Place;
+
+/*
+ * The edits of the window under way, record by record.  They follow from the
+ * log; this backend keeps them, to walk a window of many pages once.
+ */
+typedef struct WindowEdits
+{
+	MemoryContext context;		/* NULL: there are none */
+	bool		complete;		/* false: walking was broken off */
+	char		target[NAMEDATALEN];
+	Oid			ticks;			/* table that lo and hi are of: it can be made anew */
+	int64		lo;
+	int64		hi;
+	RecordSet  *records;		/* number: of the first place */
+	int			nplaces;
+	int			room;
+	Place	   *places;
+} WindowEdits;
+
+static WindowEdits window_edits;
+
+static void
+forget_window_edits(void)
+{
+	if (window_edits.context != NULL)
+		MemoryContextDelete(window_edits.context);
+	MemSet(&window_edits, 0, sizeof(window_edits));
+}
+
+static void
+start_window_edits(const Cursor *cursor)
+{
+	forget_window_edits();
+	window_edits.context = AllocSetContextCreate(CacheMemoryContext, "syncext edits of a window",
+												 ALLOCSET_DEFAULT_SIZES);
+	window_edits.records = record_set_create(window_edits.context, 64);
+	window_edits.room = 256;
+	window_edits.places = MemoryContextAlloc(window_edits.context,
+											 sizeof(Place) * window_edits.room);
+	strlcpy(window_edits.target, cursor->target, sizeof(window_edits.target));
+	window_edits.ticks = registry_relation("tick");
+	window_edits.lo = cursor->lo;
+	window_edits.hi = cursor->hi;
+}
+
+static void
+add_place(RecordSetKey key, const FeedRow *row)
+{
+	WindowEdits *w = &window_edits;
+	RecordSetEntry *entry = record_set_add(w->records, key);
+	Place	   *place;
+
+	if (w->nplaces == w->room)
+		w->places = repalloc_huge(w->places, sizeof(Place) * (w->room *= 2));
+	place = &w->places[w->nplaces++];
+	place->at = row->at;
+	place->table = row->table;
+	place->next = entry->number;
+	entry->number = w->nplaces;
+}
+
+/* Know where the edits of the cursor's window are. */
+static void
+walk_window(Feed *feed)
+{
+	const Cursor *cursor = &feed->cursor;
+	const LogPosition start = {0, 0};
+	FeedWindow *window;
+	FeedRow		row;
+
+	if (window_edits.complete && window_edits.ticks == registry_relation("tick") &&
+		window_edits.lo == cursor->lo && window_edits.hi == cursor->hi &&
+		strcmp(window_edits.target, cursor->target) == 0)
+		return;
+	start_window_edits(cursor);
+	window = feed_window_begin(feed->log, feed->target, feed->slot, &feed->lo.snapshot,
+							   &feed->hi.snapshot, start);
+	while (feed_window_next(window, &row))
+	{
+		/* what others did is not ours to send */
+		if (row.correction)
+			add_place(record_set_key(&feed->key, row.entity, row.external_id), &row);
+	}
+	feed_window_end(window);
+	window_edits.complete = true;
+}
+
+static int
+compare_places(const void *a, const void *b)
+{
+	const Place *pa = a;
+	const Place *pb = b;
+
+	return pa->at.seq < pb->at.seq ? -1 : pa->at.seq > pb->at.seq;
+}
+
+/* The record's places by seq: transactions may have committed in another order. */
+static Place *
+places_of_record(Feed *feed, const BatchRecord *record, int *n)
+{
+	RecordSetKey key = record_set_key(&feed->key, cstring_to_text(record->entity),
+									  cstring_to_text(record->external_id));
+	RecordSetEntry *entry = record_set_find(window_edits.records, key);
+	int			first = entry == NULL ? 0 : entry->number;
+	Place	   *places;
+
+	*n = 0;
+	for (int i = first; i != 0; i = window_edits.places[i - 1].next)
+		(*n)++;
+	places = palloc(sizeof(Place) * Max(*n, 1));
+	*n = 0;
+	for (int i = first; i != 0; i = window_edits.places[i - 1].next)
+		places[(*n)++] = window_edits.places[i - 1];
+	qsort(places, *n, sizeof(Place), compare_places);
+	return places;
+}
+
+/* ---------- one record ---------- */
+
+/* What a batch is made of. */
+typedef struct Cutting
+{
+	Feed	   *feed;
+	FeedSeek   *seek;
+	Replica    *replica;
+	int			room;
+	CapturedBatch *out;
+} Cutting;
+
+static void
+read_detail(const LogRow *row, FoldEdit *edit)
+{
+	Fields		detail;
+
+	edit->updated_at = row->recorded_at;
+	if (row->detail == NULL)
+		return;
+	fields_from_container(&row->detail->root, &detail);
+	for (int i = 0; i < detail.n; i++)
+	{
+		const JsonbValue *value = &detail.field[i].value;
+		FieldName	name = detail.field[i].name;
+
+		if (field_name_cmp(name, field_name("deleted")) == 0)
+			edit->deleted = true;
+		else if (field_name_cmp(name, field_name("inserted")) == 0)
+			edit->inserted = true;
+		else if (field_name_cmp(name, field_name("version")) == 0)
+		{
+			edit->has_version = true;
+			edit->version = DatumGetInt64(DirectFunctionCall1(numeric_int8,
+															  NumericGetDatum(value->val.numeric)));
+		}
+		else if (field_name_cmp(name, field_name("updatedAt")) == 0)
+			(void) rfc3339_parse(value->val.string.val, value->val.string.len,
+								 &edit->updated_at);
+	}
+}
+
+static void
+fold_row(Fold *fold, const LogRow *row)
+{
+	FoldEdit	edit = {.base = row->row_version};
+
+	read_detail(row, &edit);
+	if (!edit.deleted)
+		fields_from_container(&row->fields->root, &edit.fields);
+	fold_add(fold, &edit);
+}
+
+static bool
+is_agreed(void *arg, const Field *field)
+{
+	const Field *agreed = fields_find(arg, field->name);
+
+	return agreed != NULL && json_value_equal(&agreed->value, &field->value);
+}
+
+static CapturedChange *
+add_change(Cutting *cutting, const BatchRecord *record, const Fold *fold, int64 base)
+{
+	CapturedBatch *out = cutting->out;
+	CapturedChange *change;
+
+	if (out->nchanges == cutting->room)
+	{
+		cutting->room = Max(cutting->room * 2, 64);
+		out->changes = out->changes == NULL ? palloc(sizeof(CapturedChange) * cutting->room) :
+			repalloc_huge(out->changes, sizeof(CapturedChange) * cutting->room);
+	}
+	change = &out->changes[out->nchanges++];
+	MemSet(change, 0, sizeof(CapturedChange));
+	change->entity = record->entity;
+	change->external_id = record->external_id;
+	change->deleted = fold->deleted;
+	change->has_version = fold->has_version;
+	change->version = fold->version;
+	change->has_updated_at = true;
+	change->updated_at = fold->updated_at;
+	change->base = base;
+	return change;
+}
+
+/* What is left to be said of the record, after what is agreed on. */
+static void
+add_changes(Cutting *cutting, const BatchRecord *record, const ReplicaRow *replica, Fold *fold)
+{
+	int64		base;
+	Fields		fields;
+
+	if (fold->deleted)
+	{
+		/* it came and went, or they know */
+		if (replica->exists ? replica->fields != NULL : !fold->born)
+			(void) add_change(cutting, record, fold, fold->base);
+		return;
+	}
+	if (replica->fields != NULL)
+	{
+		Fields		agreed;
+
+		fields_from_container(&replica->fields->root, &agreed);
+		fold_drop(fold, is_agreed, &agreed);
+	}
+	while (fold_take(fold, &base, &fields))
+		add_change(cutting, record, fold, base)->fields = fields;
+}
+
+/* Fold what the window has of the record. */
+static void
+cut_record(Cutting *cutting, const BatchRecord *record)
+{
+	const Binding *binding = binding_of_entity(cutting->feed->target->name, record->entity);
+	ReplicaRow	replica = {0};
+	Fold		fold = {0};
+	int			n;
+	Place	   *places = places_of_record(cutting->feed, record, &n);
+
+	if (binding != NULL)
+		replica_find(cutting->replica, binding->relation, record->external_id, &replica);
+	for (int i = 0; i < n; i++)
+	{
+		LogRow		row;
+
+		if (places[i].at.seq >= replica.settled &&
+			feed_seek(cutting->seek, places[i].table, places[i].at, &row) &&
+			row.resolution == RESOLUTION_CAPTURED)
+			fold_row(&fold, &row);
+	}
+	if (fold.nedits > 0)
+		add_changes(cutting, record, &replica, &fold);
+}
+
+/* ---------- what is out ---------- */
+
+/* The records of the batch that is out, as far as this backend knows. */
+typedef struct Flight
+{
+	char		target[NAMEDATALEN];	/* empty: not known */
+	int64		batch;
+	RecordSet  *records;
+} Flight;
+
+static Flight flight;
+
+static void
+forget_flight(void)
+{
+	if (flight.records != NULL)
+		record_set_free(flight.records);
+	MemSet(&flight, 0, sizeof(flight));
+}
+
+static void
+note_flight(const char *source, const CapturedBatch *out)
+{
+	StringInfoData key;
+
+	forget_flight();
+	flight.records = record_set_create(CacheMemoryContext, out->nchanges);
+	initStringInfo(&key);
+	for (int i = 0; i < out->nchanges; i++)
+		(void) record_set_add(flight.records,
+							  record_set_key(&key, cstring_to_text(out->changes[i].entity),
+											 cstring_to_text(out->changes[i].external_id)));
+	flight.batch = out->batch;
+	strlcpy(flight.target, source, sizeof(flight.target));
+}
+
+CapturedFlight
+captured_flight(const char *source)
+{
+	CursorTable *cursors = cursor_open(false);
+	CapturedFlight result = CAPTURED_NONE_OUT;
+	Cursor		cursor;
+
+	if (cursor_find(cursors, source, 0, &cursor) && cursor.leased)
+		result = strcmp(flight.target, source) == 0 && flight.batch == cursor.batch ?
+			CAPTURED_SOME_OUT : CAPTURED_UNKNOWN_OUT;
+	cursor_close(cursors);
+	return result;
+}
+
+bool
+captured_is_out(const char *entity, const char *external_id)
+{
+	StringInfoData key;
+	bool		out;
+
+	initStringInfo(&key);
+	out = record_set_find(flight.records,
+						  record_set_key(&key, cstring_to_text(entity),
+										 cstring_to_text(external_id))) != NULL;
+	pfree(key.data);
+	return out;
+}
+
+/* ---------- batches ---------- */
+
+static int
+compare_depths(const void *a, const void *b)
+{
+	const BatchRecord *ra = a;
+	const BatchRecord *rb = b;
+	int			cmp = ra->depth - rb->depth;
+
+	if (cmp == 0)
+		cmp = strcmp(ra->entity, rb->entity);
+	return cmp != 0 ? cmp : strcmp(ra->external_id, rb->external_id);
+}
+
+static void
+cut_records(Feed *feed, CapturedBatch *out)
+{
+	Cutting		cutting = {.feed = feed, .out = out};
+
+	out->batch = feed->cursor.batch;
+	if (feed->cursor.hi == 0)
+		return;
+	walk_window(feed);
+	cutting.seek = feed_seek_begin(feed->log);
+	cutting.replica = replica_open(false);
+	/* in this order, the places that members says don't hold any more */
+	qsort(feed->records, feed->nrecords, sizeof(BatchRecord), compare_depths);
+	for (int i = 0; i < feed->nrecords; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!feed->records[i].held)
+			cut_record(&cutting, &feed->records[i]);
+	}
+	replica_close(cutting.replica);
+	feed_seek_end(cutting.seek);
+}
+
+static bool
+nothing_to_cut(const char *source)
+{
+	Feed	   *feed;
+	bool		idle;
+
+	if (feed_known_idle(source, ONLY_SLOT))
+		return true;
+	(void) incarnation_check();
+	feed = feed_open(source, ONLY_SLOT, false);
+	idle = feed_idle(feed);
+	feed_close(feed);
+	return idle;
+}
 
 void
 captured_cut(const char *source, int max, CapturedBatch *out)
 {
+	Feed	   *feed;
+	bool		any;
+
 	MemSet(out, 0, sizeof(CapturedBatch));
+	if (nothing_to_cut(source))
+		return;
+	feed = feed_open(source, ONLY_SLOT, true);
+	feed_lock(feed);
+	/* however old it is: what they answered to it once, they answer again */
+	any = feed->cursor.leased;
+	if (any)
+		batch_collect(feed);
+	else
+		any = batch_cut(feed, max);
+	while (any)
+	{
+		cut_records(feed, out);
+		if (out->nchanges > 0)
+		{
+			batch_lease(feed);
+			note_flight(source, out);
+			/*
+			 * What is sent must not be lost here in a crash, and the batch's
+			 * number not come again with something else in it.
+			 */
+			ForceSyncCommit();
+			break;
+		}
+		batch_finish(feed, NULL, 0);
+		any = batch_cut(feed, max);
+	}
+	feed_save(feed);
+	feed_close(feed);
 }
 
 Jsonb *
@@ -35,7 +468,60 @@ captured_document(const char *source, const CapturedChange *captured)
 	return change_document(&change);
 }
 
+/* ---------- what came of it ---------- */
+
+/*
+ * Keep what failed.  It is found again by what differs from what was agreed on,
+ * so that neither the log nor the batch need be kept for it.
+ */
+static void
+keep_failure(const char *source, const BatchFailure *failure)
+{
+	const Binding *binding = binding_of_entity(source, failure->entity);
+
+	if (binding == NULL)
+		return;
+	section_run("INSERT INTO syncext.capture_failure AS f "
+				"(relation, external_id, since, attempts, next_attempt, error) "
+				"VALUES (%u, %s, now(), 1, %s, left(%s, 1000)) "
+				"ON CONFLICT (relation, external_id) DO UPDATE SET attempts = f.attempts + 1, "
+				"error = excluded.error, next_attempt = CASE WHEN excluded.next_attempt IS NOT NULL "
+				"THEN clock_timestamp() + least(%d, %d * 2.0 ^ least(f.attempts, 60)) * interval '1 ms' END",
+				binding->relation, quote_literal_cstr(failure->external_id),
+				failure->busy ? psprintf("clock_timestamp() + interval '%d ms'", setting_retry_base) : "NULL",
+				quote_literal_cstr(failure->error), setting_retry_max, setting_retry_base);
+}
+
+static void
+keep_failures(const char *source, const BatchFailure *failures, int nfailures)
+{
+	Section		section;
+
+	SPI_connect();
+	section_enter(&section, 0);
+	for (int i = 0; i < nfailures; i++)
+		keep_failure(source, &failures[i]);
+	section_leave(&section);
+	SPI_finish();
+}
+
 void
 captured_ack(const char *source, int64 batch, const BatchFailure *failures, int nfailures)
 {
+	Feed	   *feed = feed_open(source, ONLY_SLOT, true);
+
+	feed_lock(feed);
+	if (!feed->cursor.leased || feed->cursor.batch != batch)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNC_STALE_BATCH),
+				 errmsg("batch " INT64_FORMAT " of source \"%s\" is not the one that is out",
+						batch, source),
+				 errhint("Another session exchanges over the link, too; the next exchange goes on from where it is.")));
+	batch_finish(feed, NULL, 0);
+	if (feed->cursor.hi == 0)
+		forget_window_edits();
+	feed_save(feed);
+	feed_close(feed);
+	if (nfailures > 0)
+		keep_failures(source, failures, nfailures);
 }

@@ -49,4 +49,18 @@ extern Jsonb *captured_document(const char *source, const CapturedChange *change
 extern void captured_ack(const char *source, int64 batch, const BatchFailure *failures,
 						 int nfailures);
 
+/*
+ * Is a batch out that wasn't answered yet?  Another session's, or one of before
+ * a crash, may be of any record.
+ */
+typedef enum CapturedFlight
+{
+	CAPTURED_NONE_OUT,
+	CAPTURED_SOME_OUT,			/* captured_is_out says which */
+	CAPTURED_UNKNOWN_OUT
+} CapturedFlight;
+
+extern CapturedFlight captured_flight(const char *source);
+extern bool captured_is_out(const char *entity, const char *external_id);
+
 #endif							/* SYNCEXT_CAPTURED_H */

@@ -24,6 +24,7 @@
 #include "settings.h"
 #include "storage/canonical.h"
 #include "storage/conflict_log.h"
+#include "storage/link.h"
 
 PG_FUNCTION_INFO_V1(sync_pull);
 PG_FUNCTION_INFO_V1(sync_ack);
@@ -363,6 +364,7 @@ sync_pull(PG_FUNCTION_ARGS)
 
 	slot.number = required_int(fcinfo, 2, "slot");
 	slot.of = required_int(fcinfo, 3, "slots");
+	link_refuse_source(source);
 	InitMaterializedSRF(fcinfo, 0);
 	delivery_pull(source, slot, max_records, &delivery);
 	for (int i = 0; i < delivery.nrecords; i++)
@@ -502,6 +504,7 @@ sync_ack(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("batch must not be null"),
 				 errhint("It is the number that sync_pull returned with the records.")));
+	link_refuse_source(source);
 	if (!PG_ARGISNULL(2))
 		nfailures = parse_failures(PG_GETARG_JSONB_P(2), &failures);
 	delivery_ack(source, required_int(fcinfo, 3, "slot"), PG_GETARG_INT64(1), failures,

@@ -2,9 +2,9 @@
  * documents.c
  *	  sync_apply and sync_explain: change documents in, answers out.
  *
- * Called from SQL.  A call takes one document or an array of them; a batch is
- * worked off in the order of its records' keys, so that two batches never wait
- * for one another in a circle.
+ * Called from SQL, and by hub/push.  A call takes one document or an array of
+ * them; a batch is worked off in the order of its records' keys, so that two
+ * batches never wait for one another in a circle.
  */
 #include "postgres.h"
 
@@ -19,9 +19,11 @@
 #include "hub/clock.h"
 #include "hub/closing.h"
 #include "hub/dependency.h"
+#include "hub/documents.h"
 #include "hub/inspect.h"
 #include "settings.h"
 #include "storage/canonical.h"
+#include "storage/link.h"
 
 PG_FUNCTION_INFO_V1(sync_apply);
 PG_FUNCTION_INFO_V1(sync_explain);
@@ -45,6 +47,8 @@ typedef struct Documents
 	int			ngood;
 	Document  **order;			/* the good ones, in the order of work */
 	const Registry *registry;
+	const char *only_source;	/* others' documents are refused; NULL: anybody's */
+	AnswerMaker make_answer;
 } Documents;
 
 /* ---------- reading ---------- */
@@ -59,10 +63,30 @@ check_size(Size bytes, ChangeError *error)
 						"the document has %zu bytes, more than %d kB", bytes, setting_max_document);
 }
 
+/* Nor does it come in here if a hub behind a link decides. */
+static bool
+check_links(Document *document)
+{
+	Change	   *change = &document->change;
+	const Link *link = link_of_source(change->source);
+
+	if (link != NULL)
+		return change_error(&document->error, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+							LINK_SOURCE_HINT(link),
+							LINK_SOURCE_MESSAGE, change->source, link->name);
+	link = link_of_entity(change->entity);
+	if (link != NULL)
+		return change_error(&document->error, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+							LINK_ENTITY_HINT(link),
+							LINK_ENTITY_MESSAGE, change->entity, link->name);
+	return true;
+}
+
 /* Names must be registered, and the document fit the entity's ladder. */
 static bool
-check_names(const Registry *registry, Document *document)
+check_names(const Documents *docs, Document *document)
 {
+	const Registry *registry = docs->registry;
 	Change	   *change = &document->change;
 	const Source *source = registry_source(registry, change->source);
 	const Entity *entity = registry_entity(registry, change->entity);
@@ -77,10 +101,15 @@ check_names(const Registry *registry, Document *document)
 							psprintf("Add it with SELECT sync_add_entity(%s).",
 									 quote_literal_cstr(change->entity)),
 							"key \"entity\" names \"%s\", which is not an entity", change->entity);
+	if (docs->only_source != NULL && strcmp(source->name, docs->only_source) != 0)
+		return change_error(&document->error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+							"key \"source\" names \"%s\", but \"%s\" sends it", source->name,
+							docs->only_source);
 	change->source = source->name;
 	change->entity = entity->name;
 	document->depth = entity->depth;
-	return ladder_check_change(entity->ladder, change, &document->error);
+	return (link_list() == NIL || check_links(document)) &&
+		ladder_check_change(entity->ladder, change, &document->error);
 }
 
 static void
@@ -90,7 +119,7 @@ read_document(Documents *docs, JsonbContainer *container, Size bytes, Document *
 
 	document->good = check_size(bytes, &document->error) &&
 		change_parse(container, &limits, &document->change, &document->error) &&
-		check_names(docs->registry, document);
+		check_names(docs, document);
 	if (!document->good && !docs->batch)
 		change_raise(&document->error);
 }
@@ -167,7 +196,6 @@ check_rights(Documents *docs)
 static void
 read_documents(Documents *docs, Jsonb *input)
 {
-	MemSet(docs, 0, sizeof(Documents));
 	docs->registry = registry_get();
 	if (JB_ROOT_IS_ARRAY(input) && !JB_ROOT_IS_SCALAR(input))
 		read_batch(docs, &input->root);
@@ -219,7 +247,7 @@ apply_documents(Documents *docs)
 		MemoryContextSwitchTo(item);
 		apply_change(call, &document->change, &answer);
 		MemoryContextSwitchTo(outer);
-		document->answer = answer_make(&answer);
+		document->answer = docs->make_answer(&answer);
 		MemoryContextReset(item);
 	}
 	apply_end(call);
@@ -240,12 +268,27 @@ documents_argument(FunctionCallInfo fcinfo)
 Datum
 sync_apply(PG_FUNCTION_ARGS)
 {
-	Documents	docs;
+	Documents	docs = {.make_answer = answer_make};
 
 	read_documents(&docs, documents_argument(fcinfo));
 	if (docs.ngood > 0)
 		apply_documents(&docs);
 	PG_RETURN_JSONB_P(documents_answer(&docs));
+}
+
+int
+documents_apply(Jsonb *changes, const char *source, AnswerMaker make_answer,
+				JsonbValue ***answers)
+{
+	Documents	docs = {.only_source = source, .make_answer = make_answer};
+
+	read_documents(&docs, changes);
+	if (docs.ngood > 0)
+		apply_documents(&docs);
+	*answers = palloc(sizeof(JsonbValue *) * Max(docs.n, 1));
+	for (int i = 0; i < docs.n; i++)
+		(*answers)[i] = docs.document[i].answer;
+	return docs.n;
 }
 
 /* ---------- explaining ---------- */
@@ -318,7 +361,7 @@ explain_documents(Documents *docs)
 Datum
 sync_explain(PG_FUNCTION_ARGS)
 {
-	Documents	docs;
+	Documents	docs = {0};
 
 	read_documents(&docs, documents_argument(fcinfo));
 	if (docs.ngood > 0)

@@ -21,6 +21,7 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "rewrite/rewriteHandler.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -32,6 +33,9 @@
 #include "compat.h"
 #include "errcodes.h"
 #include "local/attached.h"
+#include "local/capture_buffer.h"
+#include "local/linked.h"
+#include "local/transfer.h"
 #include "model/fields.h"
 #include "storage/registry.h"
 
@@ -83,7 +87,7 @@ check_partition(Relation rel)
 static void
 check_relation(Relation rel, const Binding *binding)
 {
-	const char *untriggered = "Edits of it can't be captured by trigger: give capture => 'none'.";
+	const char *untriggered = "Edits of it can't be captured by trigger: give capture => 'poll', or 'none'.";
 
 	if (IsSystemRelation(rel))
 		refuse_relation(rel, "a system catalog", NULL);
@@ -109,6 +113,29 @@ check_relation(Relation rel, const Binding *binding)
 		default:
 			refuse_relation(rel, "neither table nor view", NULL);
 	}
+}
+
+/*
+ * Can the hub's records be written to it?  A foreign table or a view may allow it
+ * or not.
+ */
+static void
+check_writable(Relation rel, const Binding *binding)
+{
+	int			events;
+	int			needed = (1 << CMD_INSERT) | (1 << CMD_UPDATE);
+
+	if (!binding->out || binding->capture != CAPTURE_POLL)
+		return;
+	if (binding->deleted_column == NULL)
+		needed |= 1 << CMD_DELETE;
+	events = relation_is_updatable(RelationGetRelid(rel), NIL, true, NULL);
+	if ((events & needed) != needed)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("nothing can be delivered to relation \"%s\"", RelationGetRelationName(rel)),
+				 errdetail("It doesn't let rows be inserted, updated and deleted."),
+				 errhint("Give direction => 'in' to poll it only.")));
 }
 
 static bool
@@ -231,6 +258,27 @@ check_special_columns(Relation rel, const Binding *binding)
 		if (is_key(binding, binding->updated_column) || att->attgenerated != '\0')
 			refuse_column("updated_column", binding->updated_column, "which can't be written", NULL);
 	}
+}
+
+static void
+check_deleted_column(Relation rel, const Binding *binding)
+{
+	const char *name = binding->deleted_column;
+	Form_pg_attribute att;
+
+	if (name == NULL)
+		return;
+	att = find_column(rel, "deleted_column", name);
+	if (att->atttypid != BOOLOID && att->atttypid != TIMESTAMPTZOID && att->atttypid != TIMESTAMPOID)
+		refuse_column("deleted_column", name, "which is neither boolean nor timestamp",
+					  "It says that a row is deleted by true, or by a time.");
+	if (is_key(binding, name) || att->attgenerated != '\0')
+		refuse_column("deleted_column", name, "which can't be written", NULL);
+	if (binding->capture == CAPTURE_TRIGGER)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("deleted_column needs a polled relation"),
+				 errhint("Give capture => 'poll', or leave it out: then it is a field like others.")));
 }
 
 /* ---------- the key ---------- */
@@ -540,15 +588,12 @@ read_capture(const char *capture, Binding *binding)
 	else if (strcmp(capture, "none") == 0)
 		binding->capture = CAPTURE_NONE;
 	else if (strcmp(capture, "poll") == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("polling relations is not supported yet"),
-				 errhint("Use capture => 'trigger' for a table, or 'none'.")));
+		binding->capture = CAPTURE_POLL;
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("capture is \"%s\", which is unknown", capture),
-				 errhint("It is 'trigger' or 'none'.")));
+				 errhint("It is 'trigger', 'poll' or 'none'.")));
 }
 
 static void
@@ -584,6 +629,7 @@ read_arguments(FunctionCallInfo fcinfo, Binding *binding)
 	read_direction(required_text(fcinfo, 6, "direction"), binding);
 	binding->version_column = optional_text(fcinfo, 7);
 	binding->updated_column = optional_text(fcinfo, 8);
+	binding->deleted_column = optional_text(fcinfo, 9);
 }
 
 Datum
@@ -606,15 +652,17 @@ sync_attach(PG_FUNCTION_ARGS)
 	check_key(rel, &binding);
 	check_columns(rel, &binding);
 	check_special_columns(rel, &binding);
+	check_deleted_column(rel, &binding);
+	check_writable(rel, &binding);
 	relation_close(rel, NoLock);
 	check_other_bindings(&binding);
+	linked_check_binding(&binding);
 
 	binding_add(&binding);
 	if (binding_captures(&binding))
-	{
 		source_set_single_writer(binding.source, true);
+	if (binding.capture == CAPTURE_TRIGGER)
 		create_triggers(binding.relation);
-	}
 	PG_RETURN_VOID();
 }
 
@@ -659,8 +707,13 @@ sync_detach(PG_FUNCTION_ARGS)
 	if (!exists && source != NULL)
 		source_role_check(source);
 
+	/* what was captured for a hub behind a link is based on what it is bound to */
+	capture_buffer_flush();
 	if (exists && binding->capture == CAPTURE_TRIGGER)
 		drop_triggers(relid);
+	/* a poll or delivery that is under way would leave rows behind */
+	if (binding->capture == CAPTURE_POLL)
+		(void) transfer_lock(relid, -1);
 	binding_remove(relid);
 	CommandCounterIncrement();
 	if (source != NULL && binding_captures(binding))

@@ -98,6 +98,8 @@ column_is_plain(const Binding *binding, Form_pg_attribute att)
 		return false;
 	if (binding->updated_column != NULL && strcmp(name, binding->updated_column) == 0)
 		return false;
+	if (binding->deleted_column != NULL && strcmp(name, binding->deleted_column) == 0)
+		return false;
 	for (int i = 0; i < binding->nkeys; i++)
 		if (strcmp(name, binding->key[i]) == 0)
 			return false;
@@ -173,22 +175,27 @@ init_populate(Attached *attached, Relation rel)
 					   &attached->populate);
 }
 
-static AttrNumber
-max_attnum(AttrNumber so_far, const AttachedColumn *column)
+static void
+add_read(Attached *attached, const AttachedColumn *column)
 {
-	return column != NULL && column->attnum > so_far ? column->attnum : so_far;
+	if (column == NULL)
+		return;
+	attached->read[attached->nread++] = column;
+	attached->last_attnum = Max(attached->last_attnum, column->attnum);
 }
 
+/* List the columns that matter: the key, the fields, and those that say more. */
 static void
-find_last_attnum(Attached *attached)
+init_read(Attached *attached)
 {
-	AttrNumber	last = 0;
-
+	attached->read = palloc(sizeof(AttachedColumn *) * (attached->nkeys + attached->ncolumns + 3));
 	for (int i = 0; i < attached->nkeys; i++)
-		last = max_attnum(last, &attached->keys[i]);
+		add_read(attached, &attached->keys[i]);
 	for (int i = 0; i < attached->ncolumns; i++)
-		last = max_attnum(last, &attached->columns[i]);
-	attached->last_attnum = max_attnum(max_attnum(last, attached->version), attached->updated);
+		add_read(attached, &attached->columns[i]);
+	add_read(attached, attached->version);
+	add_read(attached, attached->updated);
+	add_read(attached, attached->deleted);
 }
 
 /*
@@ -260,7 +267,8 @@ attached_build(Oid relid, const Binding *binding)
 		init_columns_of_partition(attached, rel);
 	attached->version = make_single_column(rel, binding->version_column);
 	attached->updated = make_single_column(rel, binding->updated_column);
-	find_last_attnum(attached);
+	attached->deleted = make_single_column(rel, binding->deleted_column);
+	init_read(attached);
 	init_populate(attached, rel);
 	MemoryContextSwitchTo(old);
 	relation_close(rel, AccessShareLock);
@@ -390,6 +398,20 @@ attached_value(const AttachedColumn *column, AttachedRow row, bool *isnull)
 {
 	*isnull = row.isnull[column->attnum - 1];
 	return row.values[column->attnum - 1];
+}
+
+bool
+attached_is_deleted(const Attached *attached, AttachedRow row)
+{
+	bool		isnull;
+	Datum		value;
+
+	if (attached->deleted == NULL)
+		return false;
+	value = attached_value(attached->deleted, row, &isnull);
+	if (isnull)
+		return false;
+	return attached->deleted->type != BOOLOID || DatumGetBool(value);
 }
 
 /* ---------- external ids ---------- */

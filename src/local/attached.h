@@ -45,6 +45,9 @@ typedef struct Attached
 	AttachedColumn *columns;	/* the fields, in jsonb's key order */
 	AttachedColumn *version;	/* or NULL */
 	AttachedColumn *updated;	/* or NULL */
+	AttachedColumn *deleted;	/* marks rows as deleted, or NULL */
+	int			nread;
+	const AttachedColumn **read;	/* all of these, as statements return them */
 	FmgrInfo	populate;		/* jsonb_populate_record */
 	Datum		empty_row;		/* its first argument */
 	List	   *statements;		/* writer.c's prepared statements */
@@ -65,6 +68,9 @@ extern Attached *attached_get(Oid relid);
 
 extern AttachedRow attached_row_make(const Attached *attached);
 extern Datum attached_value(const AttachedColumn *column, AttachedRow row, bool *isnull);
+
+/* Does the row's own column mark it as deleted? */
+extern bool attached_is_deleted(const Attached *attached, AttachedRow row);
 
 /* "ONLY " for a table: children by plain inheritance are relations of their own. */
 extern const char *attached_only(const Attached *attached);

@@ -5,7 +5,8 @@
  * The trigger function syncext.capture() stands on every attached table that is
  * captured by trigger, and on its partitions.  It makes a Change of each edit
  * and has the ladder decide it in the same transaction.  Whatever the ladder
- * says, the edit stands: where it lost, delivery corrects the row.
+ * says, the edit stands: where it lost, delivery corrects the row.  Where the
+ * entity is decided by the hub behind a link, the edit is only noted for it.
  */
 #include "postgres.h"
 
@@ -23,8 +24,10 @@
 
 #include "hub/apply_call.h"
 #include "local/capture.h"
+#include "local/capture_buffer.h"
 #include "local/writer.h"
 #include "settings.h"
+#include "storage/link.h"
 
 PG_FUNCTION_INFO_V1(syncext_capture);
 
@@ -202,17 +205,18 @@ slot_row(const Attached *attached, TupleTableSlot *slot)
 
 /* Say when the row was edited, as it says itself, or now if the ladder asks. */
 static void
-set_updated_at(const Registry *registry, const Attached *attached, AttachedRow row, Change *change)
+set_updated_at(const Registry *registry, const RowEdit *edit, Change *change)
 {
+	const Attached *attached = edit->attached;
 	bool		isnull;
 	Datum		value;
 
 	change->updated_at = GetCurrentStatementStartTimestamp();
 	change->has_updated_at =
 		(registry_entity(registry, change->entity)->ladder & RUNG_LATEST) != 0;
-	if (attached->updated == NULL || change->deleted)
+	if (attached->updated == NULL || (edit->deleted && !edit->marked))
 		return;
-	value = attached_value(attached->updated, row, &isnull);
+	value = attached_value(attached->updated, edit->row, &isnull);
 	/* a timestamp without a zone is taken for UTC, and has the same bits */
 	if (isnull || TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(value)))
 		return;
@@ -225,15 +229,16 @@ set_updated_at(const Registry *registry, const Attached *attached, AttachedRow r
  * ladder asks for it.  A delete counts one more: no edit could do so.
  */
 static bool
-set_version(const Registry *registry, const Attached *attached, AttachedRow row, Change *change)
+set_version(const Registry *registry, const RowEdit *edit, Change *change)
 {
+	const Attached *attached = edit->attached;
 	const Entity *entity = registry_entity(registry, change->entity);
 	bool		isnull;
 	Datum		value;
 
 	if (attached->version == NULL || !(entity->ladder & RUNG_VERSION))
 		return false;
-	value = attached_value(attached->version, row, &isnull);
+	value = attached_value(attached->version, edit->row, &isnull);
 	if (isnull)
 		return false;
 	switch (attached->version->type)
@@ -247,7 +252,7 @@ set_version(const Registry *registry, const Attached *attached, AttachedRow row,
 		default:
 			change->version = DatumGetInt64(value);
 	}
-	if (change->deleted && change->version < CHANGE_MAX_VERSION)
+	if (edit->deleted && !edit->marked && change->version < CHANGE_MAX_VERSION)
 		change->version++;
 	if (change->version < 0 || change->version > CHANGE_MAX_VERSION)
 		ereport(ERROR,
@@ -292,8 +297,8 @@ send_change(ApplyCall *call, const Registry *registry, const RowEdit *edit, cons
 		.fields = *fields,
 	};
 
-	set_updated_at(registry, attached, edit->row, &change);
-	if (!set_version(registry, attached, edit->row, &change))
+	set_updated_at(registry, edit, &change);
+	if (!set_version(registry, edit, &change))
 	{
 		change.has_base = true;
 		change.base = base;
@@ -386,12 +391,32 @@ send_missing(Edit *edit, ApplyCall *call, AttachedRow row, const Answer *answer)
 	capture_send(call, attached, edit->external_id, &fields, record->row_version, &second);
 }
 
+void
+capture_note(const RowEdit *edit, bool inserted)
+{
+	const Attached *attached = edit->attached;
+	const Registry *registry = registry_get();
+	Change		change = {
+		.entity = attached->binding->entity,
+		.external_id = edit->external_id,
+		.source = attached->binding->source,
+		.deleted = edit->deleted,
+		.fields = edit->fields,
+	};
+
+	/* a transaction's edits are of when it began, unless the row says more */
+	if (attached->updated != NULL)
+		set_updated_at(registry, attached, edit->row, &change);
+	(void) set_version(registry, attached, edit->row, &change);
+	capture_buffer_add(attached->binding->relation, &change, inserted);
+}
+
 /* Bring an edit to the hub; wanted tells which fields, NULL: all of them. */
 static void
 send_edit(Edit *edit, AttachedRow row, const bool *wanted, bool deleted)
 {
-	Replica    *table = replica_open(false);
-	ApplyCall  *call = apply_begin(edit->scope->registry);
+	Replica    *table;
+	ApplyCall  *call;
 	ReplicaRow	replica;
 	RowEdit		sent = {
 		.attached = edit->attached,
@@ -405,6 +430,14 @@ send_edit(Edit *edit, AttachedRow row, const bool *wanted, bool deleted)
 	if (!deleted)
 		attached_fields(edit->attached, &edit->settings, row, wanted, &sent.fields);
 	value_settings_end(&edit->settings);
+	/* the hub is behind a link: whatever its ladder is, it will hear of the edit */
+	if (link_of_source(edit->attached->binding->source) != NULL)
+	{
+		capture_note(&sent, !deleted && wanted == NULL);
+		return;
+	}
+	table = replica_open(false);
+	call = apply_begin(edit->scope->registry);
 	replica_find(table, edit->attached->binding->relation, edit->external_id, &replica);
 	replica_close(table);
 	if (capture_send_edit(call, edit->scope->registry, &sent, &answer) &&

@@ -21,6 +21,7 @@ typedef struct RowEdit
 	const char *external_id;
 	AttachedRow row;			/* as it is now; as it was, where it is deleted */
 	bool		deleted;
+	bool		marked;			/* by a mark in the row, which is still there */
 	Fields		fields;			/* what was edited; none of a row that is deleted */
 	const ReplicaRow *replica;	/* what was delivered to the row */
 } RowEdit;
@@ -33,6 +34,12 @@ typedef struct RowEdit
  */
 extern bool capture_send_edit(ApplyCall *call, const Registry *registry, const RowEdit *edit,
 							  Answer *answer);
+
+/*
+ * Note an edit of a relation whose entity is decided by the hub behind a link.
+ * Its base is what was delivered to the row before the transaction ends.
+ */
+extern void capture_note(const RowEdit *edit, bool inserted);
 
 /* Bring fields of a row to the hub, as an edit made on row version base. */
 extern void capture_send(ApplyCall *call, const Attached *attached, const char *external_id,

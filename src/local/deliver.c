@@ -13,12 +13,32 @@
 #include "utils/memutils.h"
 
 #include "hub/delivery.h"
+#include "local/polled.h"
 #include "local/work.h"
+#include "storage/link.h"
 
 PG_FUNCTION_INFO_V1(sync_deliver);
 
 /* After so many batches of which all failed, the rest can wait. */
 #define MAX_FRUITLESS	10
+
+/*
+ * A row that was edited since it was last polled has something to say, before
+ * anything is written over it.  One that is gone is left to the full compare.
+ * Returns false if the row is somebody else's then.
+ */
+static bool
+take_edit(Placer *placer, Placement *p)
+{
+	const Binding *binding = p->attached->binding;
+	PolledEdit	edit;
+
+	if (binding->capture != CAPTURE_POLL || !binding->in || !p->present ||
+		!polled_compare(p->attached, true, p->before, &p->replica, &edit))
+		return true;
+	(void) polled_send(placer, p->attached, p->external_id, p->before, &edit, &p->replica);
+	return place_lock(placer, p->attached, p->external_id, p);
+}
 
 /*
  * A record that was placed already, in a later version perhaps, is left alone;
@@ -30,7 +50,8 @@ deliver_item(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 {
 	Placement	placement;
 
-	if (!place_lock(placer, attached, item->external_id, &placement))
+	if (!place_lock(placer, attached, item->external_id, &placement) ||
+		!take_edit(placer, &placement))
 	{
 		item->busy = true;
 		return PLACE_BUSY;
@@ -181,6 +202,7 @@ sync_deliver(PG_FUNCTION_ARGS)
 				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "source" : "max_records")));
 	source = registry_source_required(registry_get(), text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	source_role_check(source);
+	link_refuse_source(source->name);
 	check_attached(source->name);
 	PG_RETURN_INT64(deliver_batches(source->name, PG_GETARG_INT32(1)));
 }

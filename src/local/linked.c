@@ -1,29 +1,532 @@
 /*
  * linked.c
- *	  Attached relations whose entity is decided by the hub behind a link.
+ *	  Attached relations whose entity is decided by the hub behind a link:
+ *	  placing its records, and what it answers.
  *
- * Called by link/exchange.
+ * Called by link/exchange, from SQL (linked_call.c) and by sync_load.
+ *
+ * There is no golden record to compare with.  replica.fields holds what was
+ * agreed on with the hub, and a row that differs from it has an edit that the
+ * hub has yet to answer: it is left alone, and captured once more, whatever
+ * became of the row of the log that told of it.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+#include "hub/section.h"
+#include "local/capture.h"
 #include "local/linked.h"
+#include "local/work.h"
+#include "model/json.h"
+#include "settings.h"
+#include "storage/change_log.h"
 #include "storage/link.h"
+
+/* ---------- a row and what was agreed on ---------- */
+
+static bool
+is_agreed_present(const Placement *p)
+{
+	return p->replica.exists && p->replica.fields != NULL;
+}
+
+/*
+ * Tell the fields in which the row differs from what was agreed on; all of them
+ * where that was that there is no row, or nothing.  A null in a column that is
+ * new since then is no edit.
+ */
+static bool
+find_edited(Placement *p, Fields *edited)
+{
+	Fields		agreed;
+	int			n = 0;
+
+	attached_fields(p->attached, &p->settings, p->before, NULL, edited);
+	value_settings_end(&p->settings);
+	if (!is_agreed_present(p))
+		return true;
+	fields_from_container(&p->replica.fields->root, &agreed);
+	for (int i = 0; i < edited->n; i++)
+	{
+		const Field *field = &edited->field[i];
+		const Field *known = fields_find(&agreed, field->name);
+
+		if (known == NULL ? field->value.type != jbvNull :
+			!json_value_equal(&known->value, &field->value))
+			edited->field[n++] = *field;
+	}
+	edited->n = n;
+	return n > 0;
+}
+
+/* Capture what differs.  Returns whether anything does. */
+static bool
+capture_difference(Placement *p)
+{
+	RowEdit		edit = {
+		.attached = p->attached,
+		.external_id = p->external_id,
+		.row = p->before,
+		.replica = &p->replica
+	};
+
+	if (!p->present)
+	{
+		if (!is_agreed_present(p))
+			return false;
+		edit.deleted = true;
+		/* in which there is no version to count on from */
+		edit.row = p->key;
+	}
+	else if (!find_edited(p, &edit.fields))
+		return false;
+	capture_note(&edit, !edit.deleted && !is_agreed_present(p));
+	return true;
+}
+
+/* ---------- remembering what is agreed on ---------- */
+
+static void
+push_held(JsonbParseState **state, FieldName name, int64 base)
+{
+	json_push_number(state, field_name_cstring(name), base);
+}
+
+/*
+ * Fields that the record came without are kept back by the hub: an edit of one
+ * is based on when it was last delivered.
+ */
+static Jsonb *
+held_fields(const Placement *p)
+{
+	JsonbParseState *state = NULL;
+	Fields		before = {0, NULL};
+	int			n = 0;
+
+	if (p->replica.held != NULL)
+		fields_from_container(&p->replica.held->root, &before);
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < p->attached->ncolumns; i++)
+	{
+		FieldName	name = p->attached->columns[i].field;
+		const Field *held = fields_find(&before, name);
+
+		if (record_find(&p->record, name) != NULL)
+			continue;
+		push_held(&state, name,
+				  held == NULL ? p->replica.row_version :
+				  DatumGetInt64(DirectFunctionCall1(numeric_int8,
+													NumericGetDatum(held->value.val.numeric))));
+		n++;
+	}
+	return n == 0 ? NULL : JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/*
+ * The row is as it was agreed on just now: with the record where that says
+ * something, else with itself.
+ */
+static Jsonb *
+agreed_fields(Placement *p)
+{
+	Fields		fields;
+
+	attached_fields(p->attached, &p->settings, p->before, NULL, &fields);
+	value_settings_end(&p->settings);
+	return fields_to_jsonb(&fields);
+}
+
+static void
+remember(Placer *placer, Placement *p)
+{
+	if (p->record.deleted)
+	{
+		p->replica.fields = NULL;
+		p->replica.held = NULL;
+	}
+	else
+	{
+		p->replica.held = held_fields(p);
+		p->replica.fields = agreed_fields(p);
+	}
+	p->replica.row_version = p->record.row_version;
+	/* edits of before are answered, or were taken back */
+	p->replica.settled = change_log_draw_seq(registry_relation("change_seq"));
+	replica_set(placer->replica, p->attached->binding->relation, p->external_id, &p->replica);
+}
+
+/*
+ * Triggers of the relation may have changed what was written.  That is an edit
+ * like any other, but not if the row was just so before: then the hub has heard
+ * of it, others have had the last word, and we don't quarrel.
+ */
+static void
+capture_adjusted(Placement *p, AttachedRow before, bool present, AttachedRow target)
+{
+	RowEdit		edit = {
+		.attached = p->attached,
+		.external_id = p->external_id,
+		.row = p->before,
+		.replica = &p->replica
+	};
+	bool	   *wanted = palloc0(sizeof(bool) * Max(p->attached->ncolumns, 1));
+	bool		any = false;
+
+	if (!binding_captures(p->attached->binding))
+		return;
+	for (int i = 0; i < p->attached->ncolumns; i++)
+	{
+		const AttachedColumn *column = &p->attached->columns[i];
+		int			a = column->attnum - 1;
+
+		if (record_find(&p->record, column->field) == NULL ||
+			value_equal(column->value, &p->settings, target.values[a], target.isnull[a],
+						p->before.values[a], p->before.isnull[a]))
+			continue;
+		wanted[i] = !present ||
+			!value_equal(column->value, &p->settings, before.values[a], before.isnull[a],
+						 p->before.values[a], p->before.isnull[a]);
+		any |= wanted[i];
+	}
+	value_settings_end(&p->settings);
+	if (!any)
+		return;
+	attached_fields(p->attached, &p->settings, p->before, wanted, &edit.fields);
+	value_settings_end(&p->settings);
+	capture_note(&edit, false);
+}
+
+/* ---------- placing a record ---------- */
+
+typedef struct LinkedWork
+{
+	const WorkItem *items;
+	LinkedRecord **records;		/* of the items */
+	CapturedFlight flight;
+} LinkedWork;
+
+static void
+take_record(Placement *p, const LinkedRecord *from)
+{
+	Record	   *record = &p->record;
+	Fields		fields = {0, NULL};
+
+	if (from->fields != NULL)
+		fields_from_container(&from->fields->root, &fields);
+	record->exists = true;
+	record->version = from->version;
+	record->row_version = from->row_version;
+	record->deleted = from->deleted;
+	record->nfields = fields.n;
+	record->fields = palloc0(sizeof(RecordField) * Max(fields.n, 1));
+	for (int i = 0; i < fields.n; i++)
+		record->fields[i].field = fields.field[i];
+}
+
+/* Was the row there before, unknown to the hub, and is all that the record says? */
+static bool
+is_same(Placement *p)
+{
+	bool	   *different;
+	bool	   *missing;
+
+	if (p->replica.exists || !p->present || p->record.deleted)
+		return false;
+	different = palloc(sizeof(bool) * Max(p->attached->ncolumns, 1));
+	missing = palloc(sizeof(bool) * Max(p->attached->ncolumns, 1));
+	place_compare(p, different, missing);
+	for (int i = 0; i < p->attached->ncolumns; i++)
+		if (different[i] || missing[i])
+			return false;
+	return true;
+}
+
+/*
+ * May the record be written now?  Not while an edit of it is under way, nor if
+ * it was read before our last edit came there: it will be sent again, as it is
+ * then.
+ */
+static bool
+is_busy(const LinkedWork *work, Placement *p)
+{
+	if (work->flight == CAPTURED_UNKNOWN_OUT ||
+		(work->flight == CAPTURED_SOME_OUT &&
+		 captured_is_out(p->attached->binding->entity, p->external_id)) ||
+		p->record.row_version < p->replica.answered)
+		return true;
+	return !is_same(p) && binding_captures(p->attached->binding) && capture_difference(p);
+}
+
+static int
+place_record(Placer *placer, Attached *attached, WorkItem *item, void *arg)
+{
+	const LinkedWork *work = arg;
+	LinkedRecord *record = work->records[item - work->items];
+	AttachedRow before;
+	AttachedRow target;
+	bool		present;
+	bool		written;
+	Placement	p;
+
+	if (!place_lock_row(placer, attached, item->external_id, &p))
+	{
+		item->busy = true;
+		return PLACE_BUSY;
+	}
+	take_record(&p, record);
+	if (p.replica.exists && !record->correction &&
+		p.record.row_version <= p.replica.row_version)
+		return PLACE_EQUAL;
+	if (is_busy(work, &p))
+	{
+		item->busy = true;
+		return PLACE_BUSY;
+	}
+	before = p.before;
+	present = p.present;
+	written = place_put(&p, &target);
+	remember(placer, &p);
+	if (!p.record.deleted)
+		capture_adjusted(&p, before, present, target);
+	return written ? PLACE_WRITTEN : PLACE_EQUAL;
+}
 
 void
 linked_place(const char *source, LinkedRecord *records, int n)
 {
+	WorkItem   *items = palloc0(sizeof(WorkItem) * Max(n, 1));
+	LinkedWork	work = {.items = items};
+	int			nitems = 0;
+
+	work.records = palloc(sizeof(LinkedRecord *) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		const Binding *binding = binding_of_entity(source, records[i].entity);
+
+		records[i].busy = false;
+		records[i].error = NULL;
+		records[i].written = false;
+		if (binding == NULL || !binding->out)
+			continue;
+		work.records[nitems] = &records[i];
+		items[nitems].relation = binding->relation;
+		items[nitems++].external_id = records[i].external_id;
+	}
+	if (nitems == 0)
+		return;
+	work.flight = captured_flight(source);
+	writer_fire_deferred();
+	work_through(registry_get(), items, nitems, place_record, &work);
+	for (int i = 0; i < nitems; i++)
+	{
+		const char *error = work_error(&items[i]);
+
+		work.records[i]->busy = items[i].busy;
+		work.records[i]->written = error == NULL && items[i].outcome == PLACE_WRITTEN;
+		if (error == NULL)
+			continue;
+		work.records[i]->error = pstrdup(items[i].error != NULL ? error :
+										 "the row is locked, or has an edit that the hub has not answered");
+	}
+}
+
+/* ---------- answers ---------- */
+
+/* The fields of both; of those that both have, the second's. */
+static Jsonb *
+union_fields(Jsonb *first, const Fields *second)
+{
+	Fields		a = {0, NULL};
+	Fields		both = {0, NULL};
+	int			i = 0;
+	int			j = 0;
+
+	if (first != NULL)
+		fields_from_container(&first->root, &a);
+	both.field = palloc(sizeof(Field) * Max(a.n + second->n, 1));
+	while (i < a.n || j < second->n)
+	{
+		int			cmp = i >= a.n ? 1 : j >= second->n ? -1 :
+			field_name_cmp(a.field[i].name, second->field[j].name);
+
+		both.field[both.n++] = cmp < 0 ? a.field[i] : second->field[j];
+		i += cmp <= 0;
+		j += cmp >= 0;
+	}
+	return fields_to_jsonb(&both);
+}
+
+/* What was kept back, but for fields that we have set now. */
+static Jsonb *
+held_without(Jsonb *held_jsonb, const Fields *set)
+{
+	Fields		held;
+	int			kept = 0;
+
+	fields_from_container(&held_jsonb->root, &held);
+	for (int i = 0; i < held.n; i++)
+		if (fields_find(set, held.field[i].name) == NULL)
+			held.field[kept++] = held.field[i];
+	held.n = kept;
+	return kept == 0 ? NULL : fields_to_jsonb(&held);
+}
+
+/* Whatever the hub decided, it has spoken on what was sent. */
+static void
+note_answer(Replica *table, const Binding *binding, const LinkedAnswer *answer)
+{
+	const CapturedChange *change = answer->change;
+	ReplicaRow	replica;
+
+	replica_find(table, binding->relation, change->external_id, &replica);
+	if (change->deleted)
+		replica.fields = NULL;
+	else
+		replica.fields = union_fields(replica.fields, &change->fields);
+	if (replica.held != NULL && answer->written)
+		replica.held = change->deleted ? NULL : held_without(replica.held, &change->fields);
+	/*
+	 * If others have written in between, what they wrote has still to come, and
+	 * an edit must not be taken for one that was made on it.
+	 */
+	if (answer->written && answer->row_version == replica.row_version + 1)
+		replica.row_version = answer->row_version;
+	replica.answered = Max(replica.answered, answer->row_version);
+	replica_set(table, binding->relation, change->external_id, &replica);
+}
+
+/* Have edits of these rows that had failed looked at again. */
+static void
+recall_failures(const char *source, const LinkedAnswer *answers, int n)
+{
+	Section		section;
+
+	SPI_connect();
+	section_enter(&section, 0);
+	if (section_true("SELECT EXISTS (SELECT FROM syncext.capture_failure f "
+					 "JOIN syncext.binding b ON b.relation = f.relation WHERE b.source = %s)",
+					 quote_literal_cstr(source)))
+		for (int i = 0; i < n; i++)
+			section_run("UPDATE syncext.capture_failure f SET next_attempt = now() "
+						"FROM syncext.binding b WHERE b.relation = f.relation AND b.source = %s "
+						"AND b.entity = %s AND f.external_id = %s", quote_literal_cstr(source),
+						quote_literal_cstr(answers[i].change->entity),
+						quote_literal_cstr(answers[i].change->external_id));
+	section_leave(&section);
+	SPI_finish();
 }
 
 void
 linked_answered(const char *source, const LinkedAnswer *answers, int n)
 {
+	Replica    *table;
+
+	if (n == 0)
+		return;
+	table = replica_open(true);
+	for (int i = 0; i < n; i++)
+	{
+		const Binding *binding = binding_of_entity(source, answers[i].change->entity);
+
+		if (binding != NULL)
+			note_answer(table, binding, &answers[i]);
+	}
+	replica_close(table);
+	recall_failures(source, answers, n);
+}
+
+/* ---------- edits that failed ---------- */
+
+#define RETRY_MAX	500
+
+static int
+recapture(Placer *placer, Attached *attached, WorkItem *item, void *arg)
+{
+	Placement	p;
+
+	if (!place_lock_row(placer, attached, item->external_id, &p))
+	{
+		item->busy = true;
+		return false;
+	}
+	return capture_difference(&p);
+}
+
+/* The rows that are due, as pairs of texts: relation, external id. */
+static List *
+due_failures(const char *source)
+{
+	return section_texts(CurrentMemoryContext,
+						 "SELECT u.v FROM (SELECT f.relation::oid::text AS r, f.external_id AS x "
+						 "FROM syncext.capture_failure f "
+						 "JOIN syncext.binding b ON b.relation = f.relation "
+						 "WHERE b.source = %s AND f.next_attempt <= clock_timestamp() "
+						 "ORDER BY f.next_attempt LIMIT %d) due, "
+						 "LATERAL (VALUES (1, r), (2, x)) AS u(i, v) ORDER BY r, x, u.i",
+						 quote_literal_cstr(source), RETRY_MAX);
+}
+
+/*
+ * What doesn't differ any more has gone through.  What does is on its way now;
+ * should nothing come of that either, it is looked at again.
+ */
+static void
+settle_failure(const WorkItem *item)
+{
+	const char *id = quote_literal_cstr(item->external_id);
+
+	if (work_error(item) == NULL && !item->outcome)
+		section_run("DELETE FROM syncext.capture_failure WHERE relation = %u AND external_id = %s",
+					item->relation, id);
+	else
+		section_run("UPDATE syncext.capture_failure SET next_attempt = clock_timestamp() "
+					"+ least(%d, %d * 2.0 ^ least(attempts, 60)) * interval '1 ms' "
+					"WHERE relation = %u AND external_id = %s",
+					setting_retry_max, setting_retry_base, item->relation, id);
 }
 
 int
 linked_retry(const char *source)
 {
-	return 0;
+	WorkItem   *items;
+	List	   *due;
+	Section		section;
+	int			n = 0;
+	int			captured = 0;
+
+	SPI_connect();
+	section_enter(&section, 0);
+	due = due_failures(source);
+	section_leave(&section);
+	items = palloc0(sizeof(WorkItem) * (list_length(due) / 2 + 1));
+	for (int i = 0; i + 1 < list_length(due); i += 2)
+	{
+		items[n].relation = atooid(list_nth(due, i));
+		items[n++].external_id = list_nth(due, i + 1);
+	}
+	if (n > 0)
+	{
+		writer_fire_deferred();
+		work_through(registry_get(), items, n, recapture, NULL);
+		section_enter(&section, 0);
+		for (int i = 0; i < n; i++)
+		{
+			settle_failure(&items[i]);
+			captured += work_error(&items[i]) == NULL && items[i].outcome;
+		}
+		section_leave(&section);
+	}
+	SPI_finish();
+	return captured;
 }
+
+/* ---------- whose entity it is ---------- */
 
 bool
 linked_entity(const char *entity, const char **link_name)

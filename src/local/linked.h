@@ -10,6 +10,7 @@
 #define SYNCEXT_LINKED_H
 
 #include "hub/captured.h"
+#include "storage/binding.h"
 
 /* A record as the hub delivers it, and what came of it here. */
 typedef struct LinkedRecord
@@ -50,6 +51,20 @@ extern void linked_answered(const char *source, const LinkedAnswer *answers, int
  * differs from what was agreed on is captured anew.  Returns how many rows.
  */
 extern int	linked_retry(const char *source);
+
+/*
+ * Raise 55000 if the relation would give an entity two hubs.  Whoever attaches
+ * a relation, or links its source, asks.
+ */
+extern void linked_check_binding(const Binding *binding);
+
+/*
+ * Call these in the transaction that writes syncext.link, after the link was
+ * added (and the command counter moved on), and before it is removed.  They
+ * wait for who is writing to the source's relations.
+ */
+extern void linked_start(const char *source);
+extern void linked_end(const char *source);
 
 /* Is the entity decided by the hub behind a link?  By which one? */
 extern bool linked_entity(const char *entity, const char **link_name);

@@ -165,7 +165,7 @@ load_row(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 		item->busy = true;
 		return LOAD_GONE;
 	}
-	if (!placement.present)
+	if (!placement.present || attached_is_deleted(attached, placement.before))
 		return LOAD_GONE;
 	if (placement.withheld_all)
 		return LOAD_CONFLICT;

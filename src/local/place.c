@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
+#include "utils/timestamp.h"
 
 #include "hub/apply_call.h"
 #include "hub/route.h"
@@ -40,23 +41,25 @@ push_key(JsonbParseState **state, const Attached *attached, char **parts)
  * Make the key columns' values of the external id.  They must give that id
  * again: "007" is no key of an integer column, whose row 7 is record "7".
  */
-static void
-make_key(Placement *p)
+AttachedRow
+place_key(Attached *attached, ValueSettings *settings, const char *external_id)
 {
 	JsonbParseState *state = NULL;
+	AttachedRow key;
 	char	   *back;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_key(&state, p->attached, attached_split_external_id(p->attached, p->external_id));
-	p->key = attached_populate(p->attached, &p->settings,
-							   JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
-	back = attached_external_id(p->attached, &p->settings, p->key);
-	value_settings_end(&p->settings);
-	if (strcmp(back, p->external_id) != 0)
+	push_key(&state, attached, attached_split_external_id(attached, external_id));
+	key = attached_populate(attached, settings,
+							JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	back = attached_external_id(attached, settings, key);
+	value_settings_end(settings);
+	if (strcmp(back, external_id) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("external id \"%s\" is no key of relation %s: its row would be \"%s\"",
-						p->external_id, p->attached->name, back)));
+						external_id, attached->name, back)));
+	return key;
 }
 
 /*
@@ -120,7 +123,7 @@ find_route(Placer *placer, Placement *p)
 }
 
 bool
-place_lock(Placer *placer, Attached *attached, const char *external_id, Placement *p)
+place_lock_row(Placer *placer, Attached *attached, const char *external_id, Placement *p)
 {
 	WriterLock	lock;
 
@@ -128,15 +131,23 @@ place_lock(Placer *placer, Attached *attached, const char *external_id, Placemen
 	p->attached = attached;
 	p->external_id = external_id;
 	value_settings_begin(&p->settings);
-	make_key(p);
+	p->key = place_key(attached, &p->settings, external_id);
 	lock = writer_lock(&placer->writer, attached, p->key, &p->before);
 	if (lock == WRITER_BUSY)
 		return false;
 	p->present = lock == WRITER_LOCKED;
 	if (p->present)
 		check_found_key(p);
-	canonical_find(placer->canonical, attached->binding->entity, external_id, &p->record);
 	replica_find(placer->replica, attached->binding->relation, external_id, &p->replica);
+	return true;
+}
+
+bool
+place_lock(Placer *placer, Attached *attached, const char *external_id, Placement *p)
+{
+	if (!place_lock_row(placer, attached, external_id, p))
+		return false;
+	canonical_find(placer->canonical, attached->binding->entity, external_id, &p->record);
 	find_route(placer, p);
 	find_withheld(placer, p);
 	return true;
@@ -160,12 +171,32 @@ is_delivered(const Placement *p, const AttachedColumn *column)
 		!field_names_has(&p->withheld, column->field);
 }
 
-/* The relation's own version and time of edit follow the record's. */
+/* A row that its own column marks as deleted is marked so, or not any more. */
+static void
+push_deleted(JsonbParseState **state, const Placement *p)
+{
+	const AttachedColumn *column = p->attached->deleted;
+	JsonbValue	null = {.type = jbvNull};
+	TimestampTz when = p->record.has_updated_at ? p->record.updated_at : GetCurrentTimestamp();
+
+	if (column->type == BOOLOID)
+		json_push_bool(state, column->name, p->record.deleted);
+	else if (!p->record.deleted)
+		push_field(state, column->name, &null);
+	else
+		json_push_string(state, column->name, rfc3339_format(when));
+}
+
+/*
+ * The relation's own version and time of edit follow the record's, and so does
+ * its mark of deletion.
+ */
 static void
 push_special_columns(JsonbParseState **state, const Placement *p, Bitmapset **columns)
 {
 	const AttachedColumn *version = p->attached->version;
 	const AttachedColumn *updated = p->attached->updated;
+	const AttachedColumn *deleted = p->attached->deleted;
 
 	if (version != NULL && !is_mapped(p->attached, version->attnum))
 	{
@@ -176,6 +207,11 @@ push_special_columns(JsonbParseState **state, const Placement *p, Bitmapset **co
 	{
 		json_push_string(state, updated->name, rfc3339_format(p->record.updated_at));
 		*columns = bms_add_member(*columns, updated->attnum);
+	}
+	if (deleted != NULL && !is_mapped(p->attached, deleted->attnum))
+	{
+		push_deleted(state, p);
+		*columns = bms_add_member(*columns, deleted->attnum);
 	}
 }
 
@@ -209,12 +245,11 @@ make_target(Placement *p, Bitmapset **columns)
 static const AttachedColumn *
 column_of_attnum(const Attached *attached, AttrNumber attnum)
 {
-	for (int i = 0; i < attached->ncolumns; i++)
-		if (attached->columns[i].attnum == attnum)
-			return &attached->columns[i];
-	if (attached->version != NULL && attached->version->attnum == attnum)
-		return attached->version;
-	return attached->updated;
+	for (int i = 0; i < attached->nread; i++)
+		if (attached->read[i]->attnum == attnum)
+			return attached->read[i];
+	elog(ERROR, "column %d of relation %s is none that is read", attnum, attached->name);
+	return NULL;
 }
 
 /* The columns among these in which the row differs from what it should be. */
@@ -367,6 +402,19 @@ find_adjusted(Placement *p, AttachedRow target, AttachedRow stored, bool *adjust
 	return any;
 }
 
+ApplyCall *
+place_call(Placer *placer)
+{
+	if (placer->call == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(placer->context);
+
+		placer->call = apply_begin(placer->registry);
+		MemoryContextSwitchTo(old);
+	}
+	return placer->call;
+}
+
 void
 place_send(Placer *placer, Placement *p, AttachedRow row, const bool *wanted, int64 base,
 		   Answer *answer)
@@ -375,14 +423,7 @@ place_send(Placer *placer, Placement *p, AttachedRow row, const bool *wanted, in
 
 	attached_fields(p->attached, &p->settings, row, wanted, &fields);
 	value_settings_end(&p->settings);
-	if (placer->call == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(placer->context);
-
-		placer->call = apply_begin(placer->registry);
-		MemoryContextSwitchTo(old);
-	}
-	capture_send(placer->call, p->attached, p->external_id, &fields, base, answer);
+	capture_send(place_call(placer), p->attached, p->external_id, &fields, base, answer);
 }
 
 /* That is an edit like any other, made on what was delivered. */
@@ -455,31 +496,52 @@ place_remember(Placer *placer, Placement *p)
 	replica_set(placer->replica, p->attached->binding->relation, p->external_id, &p->replica);
 }
 
+/* Mark the row as deleted.  Returns whether it wasn't yet. */
+static bool
+write_mark(Placement *p)
+{
+	JsonbParseState *state = NULL;
+	Bitmapset  *columns = NULL;
+	AttachedRow target;
+
+	if (attached_is_deleted(p->attached, p->before))
+		return false;
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_special_columns(&state, p, &columns);
+	target = attached_populate(p->attached, &p->settings,
+							   JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	value_settings_end(&p->settings);
+	writer_update(p->attached, p->key, target, columns, &p->before);
+	return true;
+}
+
 static bool
 write_tombstone(Placement *p)
 {
 	bool		written = p->present;
 
-	if (written)
+	if (written && p->attached->deleted != NULL)
+		written = write_mark(p);
+	else if (written)
 		writer_delete(p->attached, p->key);
 	p->present = false;
 	return written;
 }
 
 static bool
-write_live(Placer *placer, Placement *p)
+write_live(Placement *p, AttachedRow *target)
 {
 	Bitmapset  *columns;
-	AttachedRow target = make_target(p, &columns);
 	AttachedRow stored;
 	bool		written = true;
 
+	*target = make_target(p, &columns);
 	if (p->present)
 	{
-		columns = find_different(p, target, columns);
+		columns = find_different(p, *target, columns);
 		written = !bms_is_empty(columns);
 		if (written)
-			writer_update(p->attached, p->key, target, columns, &stored);
+			writer_update(p->attached, p->key, *target, columns, &stored);
 		else
 			stored = p->before;
 	}
@@ -487,25 +549,33 @@ write_live(Placer *placer, Placement *p)
 	{
 		for (int i = 0; i < p->attached->nkeys; i++)
 			columns = bms_add_member(columns, p->attached->keys[i].attnum);
-		writer_insert(p->attached, target, columns, &stored);
+		writer_insert(p->attached, *target, columns, &stored);
 	}
 	check_stored_key(p, stored);
-	send_adjusted(placer, p, target, stored);
 	p->present = true;
 	p->before = stored;
 	return written;
 }
 
+bool
+place_put(Placement *p, AttachedRow *target)
+{
+	writer_set_inbound(p->attached, p->external_id);
+	return p->record.deleted ? write_tombstone(p) : write_live(p, target);
+}
+
 PlaceOutcome
 place_write(Placer *placer, Placement *p)
 {
+	AttachedRow target;
 	bool		written;
 
 	/* what waits for review as a whole leaves the row as it is */
 	if (!p->record.exists || p->withheld_all)
 		return PLACE_EQUAL;
-	writer_set_inbound(p->attached, p->external_id);
-	written = p->record.deleted ? write_tombstone(p) : write_live(placer, p);
+	written = place_put(p, &target);
+	if (!p->record.deleted)
+		send_adjusted(placer, p, target, p->before);
 	place_remember(placer, p);
 	return written ? PLACE_WRITTEN : PLACE_EQUAL;
 }

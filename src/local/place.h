@@ -55,6 +55,9 @@ typedef struct Placement
  */
 extern bool place_lock(Placer *placer, Attached *attached, const char *external_id,
 					   Placement *placement);
+/* The same without a look at the hub: the record is somebody else's to say. */
+extern bool place_lock_row(Placer *placer, Attached *attached, const char *external_id,
+						   Placement *placement);
 /*
  * Compare a present row with a record that isn't deleted, field by field (in
  * the order of attached->columns): different are those that both have, missing
@@ -63,8 +66,17 @@ extern bool place_lock(Placer *placer, Attached *attached, const char *external_
 extern void place_compare(Placement *placement, bool *different, bool *missing);
 /* Write the record into the row, if that makes a difference. */
 extern PlaceOutcome place_write(Placer *placer, Placement *placement);
+/*
+ * No more than that: returns whether the row changed.  A record that isn't
+ * deleted leaves in before what was stored, and in target what should have been.
+ */
+extern bool place_put(Placement *placement, AttachedRow *target);
 /* Note that the row has seen the record as it is. */
 extern void place_remember(Placer *placer, Placement *placement);
+/* The call of the hub that goes with the placer's work; made when first asked for. */
+extern ApplyCall *place_call(Placer *placer);
+/* Make the key columns' values of an external id; raises if it is none of the relation's. */
+extern AttachedRow place_key(Attached *attached, ValueSettings *settings, const char *external_id);
 /* Send the row's own fields (all if wanted is NULL) to the hub. */
 extern void place_send(Placer *placer, Placement *placement, AttachedRow row,
 					   const bool *wanted, int64 base, Answer *answer);

@@ -2,7 +2,7 @@
  * work.c
  *	  Working through records of attached relations.
  *
- * Called by deliver and load.  A subtransaction for each record costs as much
+ * Called by deliver, load and poll.  A subtransaction for each record costs as much
  * as placing it, so a run of records goes in one; where it fails, its halves
  * do, down to the records that fail alone, and those are tried once more when
  * others have gone in (a parent that came later, a unique value that was
@@ -17,6 +17,7 @@
 #include "utils/resowner.h"
 
 #include "hub/apply_call.h"
+#include "local/transfer.h"
 #include "local/work.h"
 #include "settings.h"
 
@@ -69,10 +70,11 @@ work_run(Work *work, WorkItem *items, int n)
 
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextSwitchTo(item_context);
-		items[i].busy = false;
+		items[i].busy = items[i].shut;
 		items[i].error = NULL;
-		items[i].outcome = work->function(placer, get_attached(items[i].relation), &items[i],
-										  work->arg);
+		if (!items[i].shut)
+			items[i].outcome = work->function(placer, get_attached(items[i].relation), &items[i],
+											  work->arg);
 		MemoryContextSwitchTo(old);
 		MemoryContextDelete(item_context);
 	}
@@ -97,8 +99,12 @@ is_about_record(const ErrorData *error)
 		case ERRCODE_OPERATOR_INTERVENTION:
 		case ERRCODE_INSUFFICIENT_RESOURCES:
 		case ERRCODE_SYSTEM_ERROR:
+		case ERRCODE_CONNECTION_EXCEPTION:
 			return false;
 	}
+	/* what a foreign table's server says when it is away */
+	if (error->sqlerrcode == ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION)
+		return false;
 	return error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE || !IsolationUsesXactSnapshot();
 }
 
@@ -117,9 +123,9 @@ is_busy(const ErrorData *error)
 	}
 }
 
-/* SQLSTATE, message and constraint; DETAIL shows values, and is left out. */
-static char *
-describe_error(const ErrorData *error)
+/* DETAIL shows values, and is left out. */
+char *
+work_describe_error(const ErrorData *error)
 {
 	const char *message = error->message != NULL ? error->message : "unknown error";
 
@@ -164,7 +170,7 @@ try_run(Work *work, WorkItem *items, int n)
 		if (n == 1)
 		{
 			items[0].busy = is_busy(error);
-			items[0].error = describe_error(error);
+			items[0].error = work_describe_error(error);
 			items[0].sqlerrcode = error->sqlerrcode;
 			/* it has waited long enough, and who waits for us did, too */
 			if (items[0].busy)
@@ -222,6 +228,29 @@ work_halves(Work *work, WorkItem *items, int n)
 	return work_halves(work, items + n / 2, n - n / 2) || any;
 }
 
+/*
+ * Take the transfer locks of the polled relations, in one order for all who do;
+ * items of those that somebody else has are left alone.
+ */
+static void
+take_transfer_locks(WorkItem *items, int n)
+{
+	List	   *relations = NIL;
+	ListCell   *lc;
+
+	for (int i = 0; i < n; i++)
+		if (get_attached(items[i].relation)->binding->capture == CAPTURE_POLL)
+			relations = list_append_unique_oid(relations, items[i].relation);
+	list_sort(relations, list_oid_cmp);
+	foreach(lc, relations)
+	{
+		if (transfer_lock(lfirst_oid(lc), setting_lock_timeout))
+			continue;
+		for (int i = 0; i < n; i++)
+			items[i].shut |= items[i].relation == lfirst_oid(lc);
+	}
+}
+
 void
 work_through(const Registry *registry, WorkItem *items, int n, WorkFunction function, void *arg)
 {
@@ -233,6 +262,7 @@ work_through(const Registry *registry, WorkItem *items, int n, WorkFunction func
 	work.placer.writer.patience = setting_lock_timeout;
 	work.context = AllocSetContextCreate(CurrentMemoryContext, "syncext work",
 										 ALLOCSET_DEFAULT_SIZES);
+	take_transfer_locks(items, n);
 	for (int first = 0; first < n; first += length)
 	{
 		length = run_length(&items[first], n - first);

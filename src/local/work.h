@@ -17,6 +17,7 @@ typedef struct WorkItem
 	/* what came of it */
 	int			outcome;		/* what the WorkFunction returned */
 	bool		busy;			/* somebody holds the row: not now */
+	bool		shut;			/* or moves rows of its relation */
 	char	   *error;			/* why it failed, or NULL */
 	int			sqlerrcode;		/* of that */
 } WorkItem;
@@ -30,6 +31,9 @@ typedef int (*WorkFunction) (Placer *placer, Attached *attached, WorkItem *item,
  */
 extern void work_through(const Registry *registry, WorkItem *items, int n,
 						 WorkFunction function, void *arg);
+
+/* SQLSTATE, message and constraint of an error, as it is stored. */
+extern char *work_describe_error(const ErrorData *error);
 
 /* Why the item wasn't done; NULL if it was. */
 extern const char *work_error(const WorkItem *item);

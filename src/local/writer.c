@@ -169,14 +169,8 @@ free_statement(void *arg)
 static void
 append_returned(StringInfo sql, const Attached *attached)
 {
-	for (int i = 0; i < attached->nkeys; i++)
-		appendStringInfo(sql, "%st.%s", i > 0 ? ", " : "", quote_identifier(attached->keys[i].name));
-	for (int i = 0; i < attached->ncolumns; i++)
-		appendStringInfo(sql, ", t.%s", quote_identifier(attached->columns[i].name));
-	if (attached->version != NULL)
-		appendStringInfo(sql, ", t.%s", quote_identifier(attached->version->name));
-	if (attached->updated != NULL)
-		appendStringInfo(sql, ", t.%s", quote_identifier(attached->updated->name));
+	for (int i = 0; i < attached->nread; i++)
+		appendStringInfo(sql, "%st.%s", i > 0 ? ", " : "", quote_identifier(attached->read[i]->name));
 }
 
 /* "WHERE key = $1 AND …"; operators are named in full, as search_path is short. */
@@ -343,17 +337,9 @@ copy_returned(const AttachedColumn *column, int position, AttachedRow *row)
 static void
 take_row(const Attached *attached, AttachedRow *row)
 {
-	int			position = 0;
-
 	*row = attached_row_make(attached);
-	for (int i = 0; i < attached->nkeys; i++)
-		copy_returned(&attached->keys[i], ++position, row);
-	for (int i = 0; i < attached->ncolumns; i++)
-		copy_returned(&attached->columns[i], ++position, row);
-	if (attached->version != NULL)
-		copy_returned(attached->version, ++position, row);
-	if (attached->updated != NULL)
-		copy_returned(attached->updated, ++position, row);
+	for (int i = 0; i < attached->nread; i++)
+		copy_returned(attached->read[i], i + 1, row);
 }
 
 /* Run a statement; returns how many rows it met.  The row may be NULL. */

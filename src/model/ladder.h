@@ -45,7 +45,9 @@ typedef enum Resolution
 	/* written by sync_resolve and where a source's newer word closes its own */
 	RESOLUTION_RESOLVED = 'r',
 	RESOLUTION_DISMISSED = 'd',
-	RESOLUTION_SUPERSEDED = 'u'
+	RESOLUTION_SUPERSEDED = 'u',
+	/* decided elsewhere: an edit on its way to the hub behind a link */
+	RESOLUTION_CAPTURED = 'c'
 } Resolution;
 
 /* Which targets hear of a change.  The codes are stored in the change log. */

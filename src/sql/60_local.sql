@@ -1,5 +1,5 @@
--- Attached relations: tables of this database that hold a source's copy of an
--- entity, watched by triggers and written to by delivery.
+-- Attached relations: tables that hold a source's copy of an entity, watched by
+-- triggers or polled, and written to by delivery.
 
 CREATE TABLE syncext.binding (
 	relation       regclass PRIMARY KEY,
@@ -11,6 +11,7 @@ CREATE TABLE syncext.binding (
 	direction      text NOT NULL CHECK (direction IN ('both', 'in', 'out')),
 	version_column text COLLATE "C",
 	updated_column text COLLATE "C",
+	deleted_column text COLLATE "C",
 	attached_at    timestamptz NOT NULL DEFAULT now(),
 	UNIQUE (source, entity)
 );
@@ -20,6 +21,7 @@ COMMENT ON COLUMN syncext.binding.columns IS 'field: column; null: every plain c
 COMMENT ON COLUMN syncext.binding.direction IS 'in: its edits go to the hub; out: the hub''s records are written to it; both';
 COMMENT ON COLUMN syncext.binding.version_column IS 'the column in which the relation counts versions itself';
 COMMENT ON COLUMN syncext.binding.updated_column IS 'the column that says when a row was edited';
+COMMENT ON COLUMN syncext.binding.deleted_column IS 'the column that marks a row as deleted: true, or a time';
 SELECT pg_catalog.pg_extension_config_dump('syncext.binding', '');
 -- by row, as sync_attach writes it without a statement
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE ON syncext.binding
@@ -36,15 +38,22 @@ CREATE TABLE syncext.replica (
 	fields         jsonb,
 	held           jsonb,
 	adjusted       bigint,
+	settled        bigint,
+	answered       bigint,
 	PRIMARY KEY (relation, external_id)
 ) WITH (fillfactor = 85);
 COMMENT ON TABLE syncext.replica IS 'for each row that was delivered to an attached relation: what its next edit is based on';
 COMMENT ON COLUMN syncext.replica.row_version IS 'the record''s row version, last delivered';
-COMMENT ON COLUMN syncext.replica.fields IS 'of a polled relation: the fields last seen';
+COMMENT ON COLUMN syncext.replica.fields IS
+	'of a polled relation: the fields last seen; of one behind a link: those agreed on with the hub there, null if that there is no row';
 COMMENT ON COLUMN syncext.replica.held IS
 	'field: row version it was last delivered at, of the fields that a pending conflict keeps back';
 COMMENT ON COLUMN syncext.replica.adjusted IS
 	'the row version that came of it when the relation''s own triggers changed what was delivered';
+COMMENT ON COLUMN syncext.replica.settled IS
+	'of a relation behind a link: edits that were captured with a lower seq need not be sent any more';
+COMMENT ON COLUMN syncext.replica.answered IS
+	'of a relation behind a link: the row version of the hub''s record when it last took an edit of this row';
 SELECT pg_catalog.pg_extension_config_dump('syncext.replica', '');
 
 CREATE FUNCTION syncext.capture() RETURNS trigger
@@ -56,10 +65,10 @@ REVOKE ALL ON FUNCTION syncext.capture() FROM PUBLIC;
 CREATE FUNCTION sync_attach(relation regclass, source text, entity text DEFAULT 'record',
 		key text[] DEFAULT NULL, columns jsonb DEFAULT NULL, capture text DEFAULT 'trigger',
 		direction text DEFAULT 'both', version_column text DEFAULT NULL,
-		updated_column text DEFAULT NULL) RETURNS void
+		updated_column text DEFAULT NULL, deleted_column text DEFAULT NULL) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_attach';
-COMMENT ON FUNCTION sync_attach(regclass, text, text, text[], jsonb, text, text, text, text) IS
-	'make a table a source''s copy of an entity: its edits go to the hub, the hub''s records to it';
+COMMENT ON FUNCTION sync_attach(regclass, text, text, text[], jsonb, text, text, text, text, text) IS
+	'make a table, view or foreign table a source''s copy of an entity: its edits go to the hub, the hub''s records to it';
 
 CREATE FUNCTION sync_detach(relation regclass) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_detach';

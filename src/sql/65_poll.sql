@@ -46,3 +46,38 @@ CREATE VIEW syncext.job_progress AS
 	  AND l.objsubid = CASE r.job WHEN 'poll' THEN 1 ELSE 2 END
 	  AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database());
 COMMENT ON VIEW syncext.job_progress IS 'the polls and scheduled deliveries that are running now, and how far they are';
+
+CREATE TABLE syncext.poll_state (
+	relation         regclass PRIMARY KEY REFERENCES syncext.binding ON DELETE CASCADE,
+	watermark        timestamptz,
+	polled_at        timestamptz,
+	full_compared_at timestamptz
+) WITH (fillfactor = 50);
+COMMENT ON TABLE syncext.poll_state IS 'how far each polled relation was read';
+COMMENT ON COLUMN syncext.poll_state.watermark IS
+	'the highest value of the updated_column that was dealt with; the next poll begins syncext.poll_overlap before it; null: at the beginning';
+COMMENT ON COLUMN syncext.poll_state.polled_at IS 'when the last poll that came to its end began';
+COMMENT ON COLUMN syncext.poll_state.full_compared_at IS 'when the last full compare that came to its end began';
+SELECT pg_catalog.pg_extension_config_dump('syncext.poll_state', '');
+
+-- Edits that are in the relation and not in the hub, because something is wrong
+-- with them.  The row itself is not kept: it is read again.
+CREATE TABLE syncext.capture_failure (
+	relation     regclass NOT NULL REFERENCES syncext.binding ON DELETE CASCADE,
+	external_id  text COLLATE "C" NOT NULL,
+	since        timestamptz NOT NULL,
+	attempts     integer NOT NULL,
+	next_attempt timestamptz,
+	error        text COLLATE "C",
+	PRIMARY KEY (relation, external_id)
+) WITH (fillfactor = 80);
+COMMENT ON TABLE syncext.capture_failure IS 'rows of attached relations that could not be brought to the hub';
+COMMENT ON COLUMN syncext.capture_failure.external_id IS 'empty: the rows without a usable key';
+COMMENT ON COLUMN syncext.capture_failure.next_attempt IS
+	'from when on the next poll reads the row again; null: a dead letter, which an edit of the row or sync_redrive revives';
+SELECT pg_catalog.pg_extension_config_dump('syncext.capture_failure', '');
+
+CREATE PROCEDURE sync_poll(relation regclass, full_compare boolean DEFAULT false, INOUT result jsonb DEFAULT NULL)
+	LANGUAGE c AS 'MODULE_PATHNAME', 'sync_poll';
+COMMENT ON PROCEDURE sync_poll(regclass, boolean, jsonb) IS
+	'bring what has changed in a polled relation since the last time to the hub; with full_compare all of it, and what has vanished; commits between batches';

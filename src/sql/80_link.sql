@@ -44,3 +44,43 @@ COMMENT ON TABLE syncext.link_state IS 'how each link fares';
 COMMENT ON COLUMN syncext.link_state.failures IS 'exchanges that failed one after the other';
 COMMENT ON COLUMN syncext.link_state.hub_behind IS 'how many records the hub still had for us, as it last said';
 SELECT pg_catalog.pg_extension_config_dump('syncext.link_state', '');
+
+-- Edits are written to the log when their transaction commits.
+CREATE FUNCTION syncext.captured_flush() RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_captured_flush';
+COMMENT ON FUNCTION syncext.captured_flush() IS
+	'write to the change log now what the transaction has captured for a hub behind a link';
+REVOKE ALL ON FUNCTION syncext.captured_flush() FROM PUBLIC;
+
+-- What sync_link and sync_unlink do beside writing syncext.link.
+CREATE FUNCTION syncext.link_start(source text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_link_start';
+COMMENT ON FUNCTION syncext.link_start(text) IS
+	'after a link was added: edits of its source''s tables are kept for the hub there from now on';
+REVOKE ALL ON FUNCTION syncext.link_start(text) FROM PUBLIC;
+CREATE FUNCTION syncext.link_end(source text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_link_end';
+COMMENT ON FUNCTION syncext.link_end(text) IS
+	'before a link is removed: forget what was agreed on with its hub';
+REVOKE ALL ON FUNCTION syncext.link_end(text) FROM PUBLIC;
+
+-- The halves of an exchange, for who carries changes and records to and fro by
+-- other ways than a connection.
+CREATE FUNCTION syncext.captured(source text, max_records integer DEFAULT 500)
+	RETURNS TABLE (batch bigint, change jsonb)
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 500 AS 'MODULE_PATHNAME', 'syncext_captured';
+COMMENT ON FUNCTION syncext.captured(text, integer) IS
+	'the next edits of a linked source''s tables, folded into one change a record, for sync_apply at its hub; the same ones again until they are answered';
+REVOKE ALL ON FUNCTION syncext.captured(text, integer) FROM PUBLIC;
+
+CREATE FUNCTION syncext.captured_answered(source text, batch bigint, answers jsonb) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_captured_answered';
+COMMENT ON FUNCTION syncext.captured_answered(text, bigint, jsonb) IS
+	'take the hub''s answers to a batch of syncext.captured, an array in its order';
+REVOKE ALL ON FUNCTION syncext.captured_answered(text, bigint, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION syncext.linked_deliver(source text, records jsonb) RETURNS jsonb
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_linked_deliver';
+COMMENT ON FUNCTION syncext.linked_deliver(text, jsonb) IS
+	'write rows of the hub''s sync_pull, as an array of objects, into a linked source''s tables; returns what sync_ack there takes as failed';
+REVOKE ALL ON FUNCTION syncext.linked_deliver(text, jsonb) FROM PUBLIC;

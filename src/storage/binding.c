@@ -35,6 +35,7 @@ enum
 	COL_DIRECTION,
 	COL_VERSION_COLUMN,
 	COL_UPDATED_COLUMN,
+	COL_DELETED_COLUMN,
 	COL_ATTACHED_AT,
 	NCOLUMNS = COL_ATTACHED_AT
 };
@@ -114,6 +115,8 @@ read_binding(const Datum *values, const bool *isnull)
 										   isnull[COL_VERSION_COLUMN - 1]);
 	binding->updated_column = text_or_null(values[COL_UPDATED_COLUMN - 1],
 										   isnull[COL_UPDATED_COLUMN - 1]);
+	binding->deleted_column = text_or_null(values[COL_DELETED_COLUMN - 1],
+										   isnull[COL_DELETED_COLUMN - 1]);
 	return binding;
 }
 
@@ -247,6 +250,8 @@ binding_copy(const Binding *binding)
 		copy->version_column = pstrdup(binding->version_column);
 	if (binding->updated_column != NULL)
 		copy->updated_column = pstrdup(binding->updated_column);
+	if (binding->deleted_column != NULL)
+		copy->deleted_column = pstrdup(binding->deleted_column);
 	return copy;
 }
 
@@ -298,6 +303,7 @@ binding_add(const Binding *binding)
 	set_text(values, isnull, COL_DIRECTION, direction);
 	set_text(values, isnull, COL_VERSION_COLUMN, binding->version_column);
 	set_text(values, isnull, COL_UPDATED_COLUMN, binding->updated_column);
+	set_text(values, isnull, COL_DELETED_COLUMN, binding->deleted_column);
 	values[COL_ATTACHED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	rows_insert(rows, values, isnull);
 	rows_close(rows);

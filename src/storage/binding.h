@@ -32,6 +32,7 @@ typedef struct Binding
 	bool		out;			/* the hub's records are written to it */
 	const char *version_column; /* or NULL */
 	const char *updated_column; /* or NULL */
+	const char *deleted_column; /* marks rows as deleted, or NULL */
 } Binding;
 
 /* Both return NULL where there is none. */

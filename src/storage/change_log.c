@@ -41,13 +41,10 @@ change_log_close(ChangeLog *log)
 	pfree(log);
 }
 
-int64
-change_log_append(ChangeLog *log, const LogEntry *entry)
+static void
+fill_row(const LogEntry *entry, int64 seq, Datum *values, bool *isnull)
 {
-	Datum		values[LOG_NCOLUMNS];
-	bool		isnull[LOG_NCOLUMNS] = {false};
-	int64		seq = nextval_internal(log->sequence, false);
-
+	MemSet(isnull, 0, sizeof(bool) * LOG_NCOLUMNS);
 	/* the top level's id: what snapshots list and cursors compare with */
 	values[LOG_XID - 1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
 	values[LOG_SEQ - 1] = Int64GetDatum(seq);
@@ -62,6 +59,46 @@ change_log_append(ChangeLog *log, const LogEntry *entry)
 	values[LOG_FIELDS - 1] = JsonbPGetDatum(entry->fields);
 	values[LOG_DETAIL - 1] = JsonbPGetDatum(entry->detail);
 	isnull[LOG_DETAIL - 1] = entry->detail == NULL;
+}
+
+int64
+change_log_append(ChangeLog *log, const LogEntry *entry)
+{
+	Datum		values[LOG_NCOLUMNS];
+	bool		isnull[LOG_NCOLUMNS];
+	int64		seq = change_log_draw_seq(log->sequence);
+
+	fill_row(entry, seq, values, isnull);
 	rows_insert(log->rows, values, isnull);
 	return seq;
+}
+
+/* ---------- many at once ---------- */
+
+int64
+change_log_draw_seq(Oid sequence)
+{
+	return nextval_internal(sequence, false);
+}
+
+typedef struct ManyRows
+{
+	const LogEntry *entries;
+	const int64 *seqs;
+} ManyRows;
+
+static void
+fill_one_of_many(void *arg, int i, Datum *values, bool *isnull)
+{
+	const ManyRows *many = arg;
+
+	fill_row(&many->entries[i], many->seqs[i], values, isnull);
+}
+
+void
+change_log_append_many(ChangeLog *log, int n, const LogEntry *entries, const int64 *seqs)
+{
+	ManyRows	many = {entries, seqs};
+
+	rows_insert_many(log->rows, n, fill_one_of_many, &many);
 }

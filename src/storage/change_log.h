@@ -45,4 +45,12 @@ extern void change_log_close(ChangeLog *log);
 /* Append a row; returns its seq, drawn now: call it after the canonical write. */
 extern int64 change_log_append(ChangeLog *log, const LogEntry *entry);
 
+/*
+ * The same for many: with the seqs that were drawn for them before, in the
+ * order of their writes.
+ */
+extern int64 change_log_draw_seq(Oid sequence);
+extern void change_log_append_many(ChangeLog *log, int n, const LogEntry *entries,
+								   const int64 *seqs);
+
 #endif							/* SYNCEXT_CHANGE_LOG_H */

@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 #include "utils/xid8.h"
 
 #include "storage/change_log.h"
@@ -23,6 +24,7 @@
 
 typedef struct LogTable
 {
+	int			number;
 	Rows	   *rows;
 	Oid			index;
 } LogTable;
@@ -90,6 +92,7 @@ feed_log_open(void)
 	{
 		char		name[NAMEDATALEN];
 
+		log->tables[i].number = i;
 		snprintf(name, sizeof(name), "change_log_%d", i);
 		log->tables[i].rows = rows_open_read(registry_relation(name));
 		snprintf(name, sizeof(name), "change_log_%d_position", i);
@@ -314,7 +317,61 @@ feed_window_next(FeedWindow *window, FeedRow *row)
 		}
 		window->walked++;
 		row->at = branch->at;
+		row->table = branch->table->number;
 		if (row_is_due(window, branch->table->rows, row))
 			return true;
 	}
+}
+
+/* ---------- rows by their place ---------- */
+
+struct FeedSeek
+{
+	FeedLog    *log;
+	RowsScan   *scans[LOG_NTABLES]; /* NULL: not used yet */
+};
+
+FeedSeek *
+feed_seek_begin(FeedLog *log)
+{
+	FeedSeek   *seek = palloc0(sizeof(FeedSeek));
+
+	seek->log = log;
+	return seek;
+}
+
+/* Returns false if the row isn't there any more: the record was erased. */
+bool
+feed_seek(FeedSeek *seek, int table, LogPosition at, LogRow *row)
+{
+	const LogTable *log_table = &seek->log->tables[table];
+	Rows	   *rows = log_table->rows;
+	Datum		keys[2] = {
+		FullTransactionIdGetDatum(FullTransactionIdFromU64(at.xid)),
+		Int64GetDatum(at.seq)
+	};
+	bool		isnull;
+	Datum		detail;
+
+	if (seek->scans[table] == NULL)
+		seek->scans[table] = rows_seek_begin(rows, log_table->index, 2);
+	if (!rows_seek(seek->scans[table], keys))
+		return false;
+	row->recorded_at = DatumGetTimestampTz(rows_value(rows, LOG_RECORDED_AT, &isnull));
+	row->version = DatumGetInt64(rows_value(rows, LOG_VERSION, &isnull));
+	row->row_version = DatumGetInt64(rows_value(rows, LOG_ROW_VERSION, &isnull));
+	row->resolution = DatumGetChar(rows_value(rows, LOG_RESOLUTION, &isnull));
+	row->fields = DatumGetJsonbPCopy(rows_value(rows, LOG_FIELDS, &isnull));
+	detail = rows_value(rows, LOG_DETAIL, &isnull);
+	row->detail = isnull ? NULL : DatumGetJsonbPCopy(detail);
+	return true;
+}
+
+void
+feed_seek_end(FeedSeek *seek)
+{
+	for (int i = 0; i < LOG_NTABLES; i++)
+		if (seek->scans[i] != NULL)
+			rows_scan_end(seek->scans[i]);
+	pfree(seek);
 }

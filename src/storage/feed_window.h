@@ -21,6 +21,7 @@ typedef struct LogPosition
 typedef struct FeedRow
 {
 	LogPosition at;
+	int			table;			/* of the log */
 	const text *entity;
 	const text *external_id;
 	int64		row_version;
@@ -44,6 +45,24 @@ extern FeedWindow *feed_window_begin(FeedLog *log, const Source *target, Slot sl
 extern bool feed_window_next(FeedWindow *window, FeedRow *row);
 extern int64 feed_window_walked(const FeedWindow *window);	/* rows looked at */
 extern void feed_window_end(FeedWindow *window);
+
+/* A row of the log with all that it says, in the current memory context. */
+typedef struct LogRow
+{
+	TimestampTz recorded_at;
+	int64		version;
+	int64		row_version;
+	char		resolution;
+	Jsonb	   *fields;
+	Jsonb	   *detail;			/* or NULL */
+} LogRow;
+
+typedef struct FeedSeek FeedSeek;
+
+/* Read rows by where a window had them, all by one snapshot. */
+extern FeedSeek *feed_seek_begin(FeedLog *log);
+extern bool feed_seek(FeedSeek *seek, int table, LogPosition at, LogRow *row);
+extern void feed_seek_end(FeedSeek *seek);
 
 extern int	log_position_cmp(LogPosition a, LogPosition b);
 /* Behind every row of a window that ends at hi. */

@@ -184,9 +184,8 @@ link_refuse_source(const char *source)
 	if (link != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("source \"%s\" stands for the hub behind link \"%s\"", source, link->name),
-				 errhint("Its changes come and go with CALL sync_exchange(%s).",
-						 quote_literal_cstr(link->name))));
+				 errmsg(LINK_SOURCE_MESSAGE, source, link->name),
+				 errhint("%s", LINK_SOURCE_HINT(link))));
 }
 
 void
@@ -197,7 +196,6 @@ link_refuse_entity(const char *entity)
 	if (link != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("entity \"%s\" is decided by the hub behind link \"%s\"", entity, link->name),
-				 errhint("Edit the attached table of source \"%s\", or call sync_apply at that hub.",
-						 link->source)));
+				 errmsg(LINK_ENTITY_MESSAGE, entity, link->name),
+				 errhint("%s", LINK_ENTITY_HINT(link))));
 }

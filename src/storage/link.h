@@ -31,6 +31,16 @@ extern const Link *link_of_source(const char *source);
 extern const Link *link_of_entity(const char *entity);
 extern List *link_list(void);	/* of const Link * */
 
+/* What who asks for the other hub's business is told. */
+#define LINK_SOURCE_MESSAGE	"source \"%s\" stands for the hub behind link \"%s\""
+#define LINK_SOURCE_HINT(link) \
+	psprintf("Its changes come and go with CALL sync_exchange(%s).", \
+			 quote_literal_cstr((link)->name))
+#define LINK_ENTITY_MESSAGE	"entity \"%s\" is decided by the hub behind link \"%s\""
+#define LINK_ENTITY_HINT(link) \
+	psprintf("Edit the table that is attached to source \"%s\", or call sync_apply at that hub.", \
+			 (link)->source)
+
 /*
  * Raise 55000 if the source is linked, or the entity decided by the hub behind
  * a link: what is asked for is that hub's business.

@@ -4,7 +4,8 @@
  *	  syncext.replica).
  *
  * Captures read it; delivery and load write it, holding the row of the
- * attached relation.
+ * attached relation.  Of a polled one it is what was last seen or delivered, and
+ * polls write it, too.
  */
 #include "postgres.h"
 
@@ -22,12 +23,15 @@ enum
 	COL_FIELDS,
 	COL_HELD,
 	COL_ADJUSTED,
-	NCOLUMNS = COL_ADJUSTED
+	COL_SETTLED,
+	COL_ANSWERED,
+	NCOLUMNS = COL_ANSWERED
 };
 
 struct Replica
 {
 	Rows	   *rows;
+	RowsScan   *bases;			/* what replica_find_base seeks with, or NULL */
 };
 
 Replica *
@@ -43,6 +47,8 @@ replica_open(bool write)
 void
 replica_close(Replica *replica)
 {
+	if (replica->bases != NULL)
+		rows_scan_end(replica->bases);
 	rows_close(replica->rows);
 	pfree(replica);
 }
@@ -79,6 +85,30 @@ replica_find(Replica *replica, Oid relation, const char *external_id, ReplicaRow
 	row->adjusted = DatumGetInt64(rows_value(replica->rows, COL_ADJUSTED, &isnull));
 	if (isnull)
 		row->adjusted = 0;
+	row->settled = DatumGetInt64(rows_value(replica->rows, COL_SETTLED, &isnull));
+	if (isnull)
+		row->settled = 0;
+	row->answered = DatumGetInt64(rows_value(replica->rows, COL_ANSWERED, &isnull));
+	if (isnull)
+		row->answered = 0;
+	row->written_by = rows_written_by(replica->rows);
+}
+
+void
+replica_find_base(Replica *replica, Oid relation, const char *external_id,
+				  int64 *row_version, Jsonb **held)
+{
+	Datum		keys[2] = {ObjectIdGetDatum(relation), CStringGetTextDatum(external_id)};
+	bool		isnull;
+
+	*row_version = 0;
+	*held = NULL;
+	if (replica->bases == NULL)
+		replica->bases = rows_seek_begin(replica->rows, InvalidOid, 2);
+	if (!rows_seek(replica->bases, keys))
+		return;
+	*row_version = DatumGetInt64(rows_value(replica->rows, COL_ROW_VERSION, &isnull));
+	*held = jsonb_or_null(replica->rows, COL_HELD);
 }
 
 /* Is the row that was found just like this? */
@@ -88,9 +118,13 @@ found_same(const Rows *rows, const ReplicaRow *row)
 	bool		isnull;
 	int64		adjusted = DatumGetInt64(rows_value(rows, COL_ADJUSTED, &isnull));
 
-	if ((isnull ? 0 : adjusted) != row->adjusted || row->fields != NULL || row->held != NULL)
+	if ((isnull ? 0 : adjusted) != row->adjusted || row->fields != NULL || row->held != NULL ||
+		row->settled != 0 || row->answered != 0)
 		return false;
 	(void) rows_value(rows, COL_HELD, &isnull);
+	if (!isnull)
+		return false;
+	(void) rows_value(rows, COL_FIELDS, &isnull);
 	if (!isnull)
 		return false;
 	return DatumGetInt64(rows_value(rows, COL_ROW_VERSION, &isnull)) == row->row_version;
@@ -112,6 +146,10 @@ replica_set(Replica *replica, Oid relation, const char *external_id, const Repli
 	isnull[COL_HELD - 1] = row->held == NULL;
 	values[COL_ADJUSTED - 1] = Int64GetDatum(row->adjusted);
 	isnull[COL_ADJUSTED - 1] = row->adjusted == 0;
+	values[COL_SETTLED - 1] = Int64GetDatum(row->settled);
+	isnull[COL_SETTLED - 1] = row->settled == 0;
+	values[COL_ANSWERED - 1] = Int64GetDatum(row->answered);
+	isnull[COL_ANSWERED - 1] = row->answered == 0;
 	do
 	{
 		if (find_row(replica, relation, external_id))
@@ -120,6 +158,43 @@ replica_set(Replica *replica, Oid relation, const char *external_id, const Repli
 		else
 			done = rows_insert_new(replica->rows, values, isnull);
 	} while (!done);
+}
+
+struct ReplicaScan
+{
+	Replica    *replica;
+	RowsScan   *scan;
+};
+
+ReplicaScan *
+replica_scan_begin(Replica *replica, Oid relation)
+{
+	ReplicaScan *scan = palloc(sizeof(ReplicaScan));
+	Datum		key = ObjectIdGetDatum(relation);
+
+	scan->replica = replica;
+	scan->scan = rows_scan_begin(replica->rows, InvalidOid, 1, &key, 0, NULL);
+	return scan;
+}
+
+bool
+replica_scan_next(ReplicaScan *scan, char **external_id, bool *present)
+{
+	bool		isnull;
+
+	if (!rows_scan_next(scan->scan))
+		return false;
+	*external_id = TextDatumGetCString(rows_value(scan->replica->rows, COL_EXTERNAL_ID, &isnull));
+	(void) rows_value(scan->replica->rows, COL_FIELDS, &isnull);
+	*present = !isnull;
+	return true;
+}
+
+void
+replica_scan_end(ReplicaScan *scan)
+{
+	rows_scan_end(scan->scan);
+	pfree(scan);
 }
 
 /* Forget a relation's rows, when it is detached. */

@@ -6,19 +6,27 @@
 #ifndef SYNCEXT_REPLICA_H
 #define SYNCEXT_REPLICA_H
 
+#include "access/transam.h"
 #include "utils/jsonb.h"
 
 typedef struct Replica Replica;
+typedef struct ReplicaScan ReplicaScan;
 
 typedef struct ReplicaRow
 {
 	bool		exists;			/* something was delivered to the row */
 	int64		row_version;	/* of the record, last delivered; 0 if nothing was */
-	Jsonb	   *fields;			/* of a polled relation, else NULL */
+	Jsonb	   *fields;			/* of a polled relation as last seen, of one behind a
+								 * link as agreed on; NULL: there is no row */
 	Jsonb	   *held;			/* {field: row version it was last delivered at} of
 								 * the fields that a conflict keeps back, or NULL */
+	int64		answered;		/* the record's row version when it last took an edit
+								 * of ours; 0: none.  These two: of a relation
+								 * behind a link */
+	int64		settled;		/* edits captured with a lower seq need not be sent */
 	int64		adjusted;		/* the row version that came of it when the relation's
 								 * triggers changed what was delivered; 0: none */
+	TransactionId written_by;	/* who wrote this, as it was found */
 } ReplicaRow;
 
 extern Replica *replica_open(bool write);
@@ -27,9 +35,21 @@ extern void replica_close(Replica *replica);
 /* Read a row in the current memory context. */
 extern void replica_find(Replica *replica, Oid relation, const char *external_id,
 						 ReplicaRow *row);
+/*
+ * Read what an edit of the row is based on, for many rows by one snapshot.
+ * Nothing is held where *held is NULL.
+ */
+extern void replica_find_base(Replica *replica, Oid relation, const char *external_id,
+							  int64 *row_version, Jsonb **held);
 /* Write over the row that is there, or insert one. */
 extern void replica_set(Replica *replica, Oid relation, const char *external_id,
 						const ReplicaRow *row);
 extern void replica_remove_all(Oid relation);
+
+/* Walk a relation's rows in the order of their ids (bytes), by one snapshot. */
+extern ReplicaScan *replica_scan_begin(Replica *replica, Oid relation);
+/* The id, in the current memory context, and whether the row was there when last seen. */
+extern bool replica_scan_next(ReplicaScan *scan, char **external_id, bool *present);
+extern void replica_scan_end(ReplicaScan *scan);
 
 #endif							/* SYNCEXT_REPLICA_H */

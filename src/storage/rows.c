@@ -492,6 +492,55 @@ rows_insert(Rows *rows, const Datum *values, const bool *isnull)
 	finish_write(rows);
 }
 
+/* Rows that go to the table together, and share its WAL records. */
+#define INSERT_CHUNK	64
+
+static void
+insert_chunk(Rows *rows, TupleTableSlot **slots, int n)
+{
+	table_multi_insert(rows->rel, slots, n, GetCurrentCommandId(true), 0, NULL);
+	for (int i = 0; i < n; i++)
+	{
+		List	   *recheck = ExecInsertIndexTuples_compat(rows->result, slots[i], rows->estate,
+														   false, false, NULL, NIL,
+														   UPDATE_INDEXES_ALL_COMPAT);
+
+		ExecARInsertTriggers(rows->estate, rows->result, slots[i], recheck, NULL);
+		list_free(recheck);
+		ResetPerTupleExprContext(rows->estate);
+	}
+	finish_write(rows);
+}
+
+void
+rows_insert_many(Rows *rows, int n, RowsFill fill, void *arg)
+{
+	TupleTableSlot *slots[INSERT_CHUNK];
+	int			nslots = Min(n, INSERT_CHUNK);
+
+	open_indexes(rows);
+	for (int i = 0; i < nslots; i++)
+		slots[i] = table_slot_create(rows->rel, NULL);
+	for (int first = 0; first < n; first += nslots)
+	{
+		int			length = Min(n - first, nslots);
+
+		for (int i = 0; i < length; i++)
+		{
+			TupleTableSlot *slot = ExecClearTuple(slots[i]);
+
+			fill(arg, first + i, slot->tts_values, slot->tts_isnull);
+			ExecStoreVirtualTuple(slot);
+			slot->tts_tableOid = RelationGetRelid(rows->rel);
+			if (rows->rel->rd_att->constr && rows->rel->rd_att->constr->num_check > 0)
+				ExecConstraints(rows->result, slot, rows->estate);
+		}
+		insert_chunk(rows, slots, length);
+	}
+	for (int i = 0; i < nslots; i++)
+		ExecDropSingleTupleTableSlot(slots[i]);
+}
+
 /* The arbiter needs what BuildIndexInfo leaves out: how to compare keys. */
 static void
 prepare_arbiter(Rows *rows, Oid primary_key)

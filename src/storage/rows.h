@@ -92,6 +92,9 @@ extern bool rows_seek(RowsScan *scan, const Datum *keys);
  */
 extern void rows_insert(Rows *rows, const Datum *values, const bool *isnull);
 extern bool rows_insert_new(Rows *rows, const Datum *values, const bool *isnull);
+/* Insert n rows, each of which fill writes into values and isnull. */
+typedef void (*RowsFill) (void *arg, int i, Datum *values, bool *isnull);
+extern void rows_insert_many(Rows *rows, int n, RowsFill fill, void *arg);
 extern RowsOutcome rows_update(Rows *rows, const Datum *values, const bool *isnull);
 extern RowsOutcome rows_delete(Rows *rows);
 /* Lock the found row as SELECT … FOR NO KEY UPDATE does. */

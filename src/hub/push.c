@@ -1,0 +1,359 @@
+/*
+ * push.c
+ *	  The hub's side of a link: saying who it is, and taking what a spoke has
+ *	  captured, exactly once.
+ *
+ * Called from SQL, by link/ of the spoke.  A spoke that has had no answer sends
+ * its batch again, and can't tell whether the first one came.  So the answers to
+ * the last batch are kept with it (syncext.spoke, syncext.push), change by
+ * change, as a batch may come in parts, and in others the second time.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/hsearch.h"
+#include "utils/timestamp.h"
+
+#include "errcodes.h"
+#include "hub/answer.h"
+#include "hub/documents.h"
+#include "hub/incarnation.h"
+#include "hub/section.h"
+#include "storage/registry.h"
+#include "storage/rows.h"
+
+PG_FUNCTION_INFO_V1(sync_push);
+PG_FUNCTION_INFO_V1(syncext_hub_hello);
+
+/* Columns of syncext.spoke and of syncext.push. */
+enum
+{
+	SPOKE_SOURCE = 1,
+	SPOKE_MARK,
+	SPOKE_LINKED_AT,
+	SPOKE_BATCH,
+	SPOKE_PARTS,
+	SPOKE_PUSHED_AT,
+	SPOKE_NCOLUMNS = SPOKE_PUSHED_AT
+};
+
+enum
+{
+	PUSH_SOURCE = 1,
+	PUSH_PART,
+	PUSH_HASHES,
+	PUSH_ANSWERS,
+	PUSH_NCOLUMNS = PUSH_ANSWERS
+};
+
+/* An answer that was given before, found by the change's hash. */
+typedef struct GivenAnswer
+{
+	uint64		hash;
+	JsonbValue *answer;
+} GivenAnswer;
+
+/* The changes of a call. */
+typedef struct Push
+{
+	const char *source;
+	const char *batch;
+	int			part;			/* of the batch, from 0 */
+	int			n;
+	JsonbValue *changes;		/* binary objects mostly */
+	uint64	   *hashes;
+	JsonbValue **answers;		/* NULL: not given yet */
+} Push;
+
+/* ---------- answers ---------- */
+
+/* Does the record have a value of others that came after the change's base? */
+static bool
+beside_others(const Answer *answer)
+{
+	const Change *change = answer->change;
+	const Record *record = &answer->decision.after;
+
+	for (int i = 0; i < record->nfields; i++)
+	{
+		const Stamp *stamp = &record->fields[i].stamp;
+
+		if ((!change->has_base || stamp->row_version > change->base) &&
+			strcmp(stamp->set_by, change->source) != 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Nothing but the row version, where the record now holds what the spoke knew
+ * of it and has sent, as nearly always; else the whole answer.
+ */
+static JsonbValue *
+short_answer(const Answer *answer)
+{
+	const Decision *d = &answer->decision;
+	JsonbValue *number;
+
+	if (d->status != 200 || d->lost_all || d->lost.n > 0 || !d->after.exists ||
+		beside_others(answer))
+		return answer_make(answer);
+	number = palloc(sizeof(JsonbValue));
+	number->type = jbvNumeric;
+	number->val.numeric = int64_to_numeric(d->after.row_version);
+	return number;
+}
+
+/* ---------- what was answered before ---------- */
+
+/* A batch's name begins with the mark of the database that it comes from. */
+static void
+check_spoke(const Push *push, Datum mark)
+{
+	char	   *known = DatumGetCString(DirectFunctionCall1(uuid_out, mark));
+
+	if (strncmp(push->batch, known, strlen(known)) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("another database is linked to this hub as source \"%s\"", push->source),
+				 errhint("Let it be a source of its own: SELECT sync_add_source(…).")));
+}
+
+/*
+ * Note that a part of the batch has come; returns its number.  Whoever sends the
+ * same batch at the same time waits here for the other.
+ */
+static int
+note_part(const Push *push)
+{
+	Rows	   *rows = rows_open_write(registry_relation("spoke"));
+	Datum		key = CStringGetTextDatum(push->source);
+	Datum		values[SPOKE_NCOLUMNS];
+	bool		isnull[SPOKE_NCOLUMNS];
+	int			part;
+
+	do
+	{
+		if (!rows_find(rows, 1, &key))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("no link to this hub is known for source \"%s\"", push->source),
+					 errhint("Make it where the changes come from: SELECT sync_link(…).")));
+		for (int i = 0; i < SPOKE_NCOLUMNS; i++)
+			values[i] = rows_value(rows, i + 1, &isnull[i]);
+		check_spoke(push, values[SPOKE_MARK - 1]);
+		if (isnull[SPOKE_BATCH - 1] ||
+			strcmp(TextDatumGetCString(values[SPOKE_BATCH - 1]), push->batch) != 0)
+			part = 0;
+		else
+			part = DatumGetInt32(values[SPOKE_PARTS - 1]);
+		values[SPOKE_BATCH - 1] = CStringGetTextDatum(push->batch);
+		values[SPOKE_PARTS - 1] = Int32GetDatum(part + 1);
+		values[SPOKE_PUSHED_AT - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+		isnull[SPOKE_BATCH - 1] = isnull[SPOKE_PUSHED_AT - 1] = false;
+	} while (rows_update(rows, values, isnull) != ROWS_DONE);
+	rows_close(rows);
+	return part;
+}
+
+static void
+remember_answers(HTAB *given, bytea *hashes, Jsonb *answers)
+{
+	int			n = VARSIZE_ANY_EXHDR(hashes) / sizeof(uint64);
+
+	for (int i = 0; i < n; i++)
+	{
+		GivenAnswer *entry;
+		uint64		hash;
+
+		memcpy(&hash, VARDATA_ANY(hashes) + i * sizeof(uint64), sizeof(uint64));
+		entry = hash_search(given, &hash, HASH_ENTER, NULL);
+		entry->answer = getIthJsonbValueFromContainer(&answers->root, i);
+	}
+}
+
+/* Give the changes that were answered before the same answers again. */
+static void
+answer_again(Push *push)
+{
+	HASHCTL		info = {.keysize = sizeof(uint64), .entrysize = sizeof(GivenAnswer),
+	.hcxt = CurrentMemoryContext};
+	HTAB	   *given = hash_create("syncext answers", 1024, &info,
+									HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	Rows	   *rows = rows_open_read(registry_relation("push"));
+
+	rows_see_latest(rows);
+	for (int part = 0; part < push->part; part++)
+	{
+		Datum		key[2] = {CStringGetTextDatum(push->source), Int32GetDatum(part)};
+		bool		isnull;
+
+		if (rows_find(rows, 2, key))
+			remember_answers(given,
+							 DatumGetByteaPCopy(rows_value(rows, PUSH_HASHES, &isnull)),
+							 DatumGetJsonbPCopy(rows_value(rows, PUSH_ANSWERS, &isnull)));
+	}
+	rows_close(rows);
+	for (int i = 0; i < push->n; i++)
+	{
+		GivenAnswer *entry = hash_search(given, &push->hashes[i], HASH_FIND, NULL);
+
+		if (entry != NULL)
+			push->answers[i] = entry->answer;
+	}
+	hash_destroy(given);
+}
+
+static void
+keep_answers(const Push *push, Jsonb *answers)
+{
+	Rows	   *rows = rows_open_write(registry_relation("push"));
+	Datum		values[PUSH_NCOLUMNS];
+	bool		isnull[PUSH_NCOLUMNS] = {false};
+	Size		size = sizeof(uint64) * push->n;
+	bytea	   *hashes = palloc(VARHDRSZ + size);
+
+	SET_VARSIZE(hashes, VARHDRSZ + size);
+	memcpy(VARDATA(hashes), push->hashes, size);
+	values[PUSH_SOURCE - 1] = CStringGetTextDatum(push->source);
+	values[PUSH_PART - 1] = Int32GetDatum(push->part);
+	values[PUSH_HASHES - 1] = PointerGetDatum(hashes);
+	values[PUSH_ANSWERS - 1] = JsonbPGetDatum(answers);
+	/* nobody else writes the source's rows while we hold its row of spoke */
+	if (!rows_find(rows, 2, values))
+		rows_insert(rows, values, isnull);
+	else if (rows_update(rows, values, isnull) != ROWS_DONE)
+		elog(ERROR, "answers of source \"%s\" were written by somebody else", push->source);
+	rows_close(rows);
+}
+
+/* ---------- taking changes ---------- */
+
+static void
+read_changes(Push *push, Jsonb *changes)
+{
+	JsonbIterator *it = JsonbIteratorInit(&changes->root);
+	JsonbIteratorToken token;
+	JsonbValue	v;
+
+	if (!JB_ROOT_IS_ARRAY(changes) || JB_ROOT_IS_SCALAR(changes))
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNC_BAD_DOCUMENT),
+				 errmsg("the changes are not an array")));
+	push->changes = palloc(sizeof(JsonbValue) * Max(JB_ROOT_COUNT(changes), 1));
+	push->hashes = palloc(sizeof(uint64) * Max(JB_ROOT_COUNT(changes), 1));
+	push->answers = palloc0(sizeof(JsonbValue *) * Max(JB_ROOT_COUNT(changes), 1));
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		if (token != WJB_ELEM)
+			continue;
+		/* equal objects are equal byte by byte */
+		push->hashes[push->n] = v.type != jbvBinary ? 0 :
+			DatumGetUInt64(hash_any_extended((unsigned char *) v.val.binary.data,
+											 v.val.binary.len, 0));
+		push->changes[push->n++] = v;
+	}
+}
+
+/* The changes without those that were answered before. */
+static Jsonb *
+unanswered(const Push *push)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < push->n; i++)
+		if (push->answers[i] == NULL)
+			pushJsonbValue(&state, WJB_ELEM, &push->changes[i]);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
+}
+
+/* Apply what has not been answered, and put the answers where they belong. */
+static void
+apply_unanswered(Push *push, Jsonb *changes)
+{
+	JsonbValue **answers;
+	int			next = 0;
+	int			n;
+
+	if (push->part > 0)
+		changes = unanswered(push);
+	n = documents_apply(changes, push->source, short_answer, &answers);
+	for (int i = 0; i < push->n; i++)
+		if (push->answers[i] == NULL)
+			push->answers[i] = answers[next++];
+	Assert(next == n);
+	(void) n;
+}
+
+static void
+refuse_nulls(FunctionCallInfo fcinfo)
+{
+	static const char *const names[] = {"source", "batch", "changes"};
+
+	for (int i = 0; i < 3; i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("%s must not be null", names[i])));
+}
+
+Datum
+sync_push(PG_FUNCTION_ARGS)
+{
+	Push		push = {0};
+	Jsonb	   *answers;
+
+	refuse_nulls(fcinfo);
+	push.source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	push.batch = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	source_role_check(registry_source_required(registry_get(), push.source));
+	read_changes(&push, PG_GETARG_JSONB_P(2));
+	push.part = note_part(&push);
+	if (push.part > 0)
+		answer_again(&push);
+	apply_unanswered(&push, PG_GETARG_JSONB_P(2));
+	answers = answer_array(push.answers, push.n);
+	keep_answers(&push, answers);
+	/* the spoke forgets what is answered */
+	ForceSyncCommit();
+	PG_RETURN_JSONB_P(answers);
+}
+
+/* ---------- who is there ---------- */
+
+/*
+ * Whoever may act as the source is told what a spoke has to know.  The work is
+ * done in SQL, as the owner.
+ */
+Datum
+syncext_hub_hello(PG_FUNCTION_ARGS)
+{
+	MemoryContext context = CurrentMemoryContext;
+	char	   *source;
+	char	   *spoke;
+	char	   *answer;
+	Section		section;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "source" : "spoke")));
+	source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	spoke = DatumGetCString(DirectFunctionCall1(jsonb_out, PG_GETARG_DATUM(1)));
+	source_role_check(registry_source_required(registry_get(), source));
+	(void) incarnation_check();
+	SPI_connect();
+	section_enter(&section, 0);
+	answer = section_text(context, "SELECT syncext.hub_answer(%s, %s)",
+						  quote_literal_cstr(source), quote_literal_cstr(spoke));
+	section_leave(&section);
+	SPI_finish();
+	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(answer)));
+}

@@ -1,0 +1,535 @@
+/*
+ * connect.c
+ *	  The hub behind a link: how to reach it, who we are there, and what it has
+ *	  said of itself.
+ *
+ * Called by link/setup and link/exchange.  Where the hub is stands in a foreign
+ * server of whatever wrapper, and who we are in the user mapping that the link's
+ * owner has there.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_user_mapping.h"
+#include "commands/defrem.h"
+#include "executor/spi.h"
+#include "foreign/foreign.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "hub/incarnation.h"
+#include "hub/section.h"
+#include "link/connect.h"
+#include "model/fields.h"
+#include "settings.h"
+#include "storage/binding.h"
+#include "storage/registry.h"
+
+/* ---------- options ---------- */
+
+/*
+ * What a server or user mapping may tell libpq.  A list, not all that libpq
+ * knows: an option that a later libpq brings could let whoever makes a user
+ * mapping read or write files, or run programs, as the server's system user.
+ */
+static const char *const allowed_options[] = {
+	"channel_binding", "connect_timeout", "dbname", "gssdelegation", "gssencmode", "gsslib",
+	"host", "hostaddr", "keepalives", "keepalives_count", "keepalives_idle",
+	"keepalives_interval", "krbsrvname", "load_balance_hosts", "options", "password", "port",
+	"require_auth", "requirepeer", "ssl_max_protocol_version", "ssl_min_protocol_version",
+	"sslcert", "sslcertmode", "sslcompression", "sslcrl", "sslcrldir", "sslkey", "sslmode",
+	"sslnegotiation", "sslpassword", "sslrootcert", "sslsni", "target_session_attrs",
+	"tcp_user_timeout", "user"
+};
+
+/* Those that name files, with what is kept out of users' reach in them. */
+static const char *const superuser_options[] = {"passfile", "service"};
+
+static bool
+is_one_of(const char *name, const char *const *names, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return false;
+}
+
+/* Set an option; a later one of the same name takes its place. */
+static void
+set_option(Hub *hub, const char *keyword, const char *value)
+{
+	int			at = 0;
+
+	while (at < hub->noptions && strcmp(hub->keywords[at], keyword) != 0)
+		at++;
+	if (at == hub->noptions)
+	{
+		/* one more than there is, for the NULL at the end */
+		hub->noptions++;
+		hub->keywords = repalloc(hub->keywords, sizeof(char *) * (hub->noptions + 1));
+		hub->values = repalloc(hub->values, sizeof(char *) * (hub->noptions + 1));
+		hub->keywords[at] = pstrdup(keyword);
+		hub->keywords[hub->noptions] = NULL;
+		hub->values[hub->noptions] = NULL;
+	}
+	hub->values[at] = pstrdup(value);
+}
+
+/* Take over what libpq is to know; a wrapper's own options are its own affair. */
+static void
+add_options(Hub *hub, List *options)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		DefElem    *option = lfirst(lc);
+
+		if (is_one_of(option->defname, allowed_options, lengthof(allowed_options)) ||
+			(!hub->needs_password &&
+			 is_one_of(option->defname, superuser_options, lengthof(superuser_options))))
+			set_option(hub, option->defname, defGetString(option));
+	}
+}
+
+static const char *
+find_option(const Hub *hub, const char *keyword)
+{
+	for (int i = 0; i < hub->noptions; i++)
+		if (strcmp(hub->keywords[i], keyword) == 0)
+			return hub->values[i];
+	return NULL;
+}
+
+/* ---------- server and user mapping ---------- */
+
+static ForeignServer *
+find_server(const Link *link)
+{
+	ForeignServer *server = GetForeignServerByName(link->server, true);
+
+	if (server == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("server \"%s\" does not exist", link->server),
+				 errhint("Say where the hub is: CREATE SERVER %s FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '…', port '…', dbname '…').",
+						 quote_identifier(link->server))));
+	if (!server_usable_compat(server->serverid, link->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for server \"%s\"", link->server),
+				 errhint("Whoever makes a link needs it: GRANT USAGE ON FOREIGN SERVER %s TO %s.",
+						 quote_identifier(link->server),
+						 quote_identifier(GetUserNameFromId(link->owner, false)))));
+	return server;
+}
+
+static UserMapping *
+find_mapping(const Link *link, const ForeignServer *server)
+{
+	Datum		serverid = ObjectIdGetDatum(server->serverid);
+
+	if (!SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(link->owner), serverid) &&
+		!SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid), serverid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role \"%s\" has no user mapping for server \"%s\"",
+						GetUserNameFromId(link->owner, false), link->server),
+				 errhint("Say who we are at the hub: CREATE USER MAPPING FOR %s SERVER %s OPTIONS (user '…', password '…').",
+						 quote_identifier(GetUserNameFromId(link->owner, false)),
+						 quote_identifier(link->server))));
+	return GetUserMapping(link->owner, server->serverid);
+}
+
+/*
+ * Whoever isn't superuser proves with a password who they are: the server's
+ * own standing, as its system user for one, isn't theirs.
+ */
+static void
+raise_no_password(const Hub *hub, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED),
+			 errmsg("link \"%s\" needs a password", hub->link),
+			 errdetail("%s", detail),
+			 errhint("Set one in the user mapping, and have the hub ask for it; or have a superuser make the link.")));
+}
+
+static void
+read_options(Hub *hub, const Link *link)
+{
+	ForeignServer *server = find_server(link);
+	UserMapping *mapping = find_mapping(link, server);
+	const char *password;
+
+	hub->needs_password = !superuser_arg(link->owner);
+	hub->keywords = palloc0(sizeof(char *));
+	hub->values = palloc0(sizeof(char *));
+	add_options(hub, GetForeignDataWrapper(server->fdwid)->options);
+	add_options(hub, server->options);
+	add_options(hub, mapping->options);
+	password = find_option(hub, "password");
+	if (hub->needs_password && (password == NULL || password[0] == '\0'))
+		raise_no_password(hub, "Its owner is no superuser, and the user mapping has no password.");
+	/* these are ours to say */
+	set_option(hub, "application_name", psprintf("syncext %s", hub->link));
+	set_option(hub, "client_encoding", GetDatabaseEncodingName());
+}
+
+/* Who we are: what tells this database from all others. */
+static void
+read_mark(Hub *hub)
+{
+	Section		section;
+
+	(void) incarnation_check();
+	SPI_connect();
+	section_enter(&section, 0);
+	hub->mark = section_text(hub->context, "SELECT min(mark::text) FROM syncext.feed_origin");
+	hub->incarnation = section_number("SELECT incarnation FROM syncext.feed_state");
+	section_leave(&section);
+	SPI_finish();
+}
+
+Hub *
+hub_prepare(const Link *link)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "syncext hub",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Hub		   *hub = palloc0(sizeof(Hub));
+
+	hub->context = context;
+	hub->link = pstrdup(link->name);
+	hub->source = pstrdup(link->source);
+	read_options(hub, link);
+	read_mark(hub);
+	MemoryContextSwitchTo(old);
+	MemoryContextSetParent(context, CacheMemoryContext);
+	return hub;
+}
+
+/* ---------- what the hub says ---------- */
+
+/*
+ * The session there is as we need it, whatever its role or database have set.
+ * Its statements end when we have given up waiting, or have gone.
+ */
+static void
+send_settings(Hub *hub)
+{
+	const char *timeout = psprintf("%ds", setting_link_timeout);
+
+	remote_send(&hub->remote,
+				"SELECT pg_catalog.set_config(s.name, s.value, false) FROM (VALUES "
+				"('search_path', 'pg_catalog, pg_temp'), ('timezone', 'UTC'), ('datestyle', 'ISO'), "
+				"('intervalstyle', 'postgres'), ('extra_float_digits', '1'), "
+				"('bytea_output', 'hex'), ('standard_conforming_strings', 'on'), "
+				"('default_transaction_isolation', 'read committed'), "
+				"('default_transaction_read_only', 'off'), ('lock_timeout', '0'), "
+				"('idle_session_timeout', '0'), ('syncext.lease', '1h'), "
+				"('statement_timeout', $1)) AS s(name, value)", 1, &timeout);
+	remote_sync(&hub->remote);
+	/* not every system can do this */
+	remote_send(&hub->remote,
+				"SELECT pg_catalog.set_config('client_connection_check_interval', '1s', false)",
+				0, NULL);
+	remote_sync(&hub->remote);
+}
+
+static void
+raise_no_hub(const Hub *hub)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("database \"%s\" behind link \"%s\" has no syncext", PQdb(hub->remote.conn),
+					hub->link),
+			 errhint("Run CREATE EXTENSION syncext there, or name the hub's database in the link's server.")));
+}
+
+static void
+raise_other_version(const Hub *hub, const char *version, const char *how)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("the hub of link \"%s\" has version %s of syncext, which %s", hub->link,
+					version, how),
+			 errdetail("This side speaks link protocol %d.", LINK_PROTOCOL),
+			 errhint("Install the newer version on both sides, and run ALTER EXTENSION syncext UPDATE.")));
+}
+
+/* Is there a hub in that database, of a version that can be talked to? */
+static void
+find_extension(Hub *hub, int timeout)
+{
+	PGresult   *result;
+	char	   *version;
+
+	remote_send(&hub->remote,
+				"SELECT e.extversion, pg_catalog.quote_ident(n.nspname), "
+				"pg_catalog.to_regprocedure('syncext.hub_hello(text,jsonb)') IS NOT NULL "
+				"FROM pg_catalog.pg_extension e "
+				"JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace "
+				"WHERE e.extname = 'syncext'", 0, NULL);
+	remote_sync(&hub->remote);
+	/* the settings' answers come first; the second of them may be an error */
+	result = remote_result(&hub->remote, timeout);
+	remote_check(&hub->remote, result);
+	PQclear(result);
+	PQclear(remote_result(&hub->remote, timeout));
+	result = remote_result(&hub->remote, timeout);
+	remote_check(&hub->remote, result);
+	if (PQntuples(result) == 0)
+	{
+		PQclear(result);
+		raise_no_hub(hub);
+	}
+	version = MemoryContextStrdup(hub->context, PQgetvalue(result, 0, 0));
+	hub->schema = MemoryContextStrdup(hub->context, PQgetvalue(result, 0, 1));
+	if (PQgetvalue(result, 0, 2)[0] != 't')
+	{
+		PQclear(result);
+		raise_other_version(hub, version, "knows no links");
+	}
+	PQclear(result);
+}
+
+static char *
+said_string(const Fields *said, const char *key)
+{
+	const Field *field = fields_find(said, field_name(key));
+
+	if (field == NULL || field->value.type != jbvString)
+		return pstrdup("");
+	return pnstrdup(field->value.val.string.val, field->value.val.string.len);
+}
+
+static int
+said_number(const Fields *said, const char *key)
+{
+	const Field *field = fields_find(said, field_name(key));
+
+	if (field == NULL || field->value.type != jbvNumeric)
+		return -1;
+	return DatumGetInt32(DirectFunctionCall1(numeric_int4,
+											 NumericGetDatum(field->value.val.numeric)));
+}
+
+static List *
+said_strings(const Fields *said, const char *key)
+{
+	const Field *field = fields_find(said, field_name(key));
+	List	   *strings = NIL;
+
+	if (field == NULL || field->value.type != jbvBinary ||
+		!JsonContainerIsArray(field->value.val.binary.data))
+		return NIL;
+	for (uint32 i = 0; i < JsonContainerSize(field->value.val.binary.data); i++)
+	{
+		JsonbValue *value = getIthJsonbValueFromContainer(field->value.val.binary.data, i);
+
+		if (value->type == jbvString)
+			strings = lappend(strings, pnstrdup(value->val.string.val, value->val.string.len));
+	}
+	return strings;
+}
+
+/* Take what the hub says of itself, and raise if it isn't what we need. */
+static void
+hear_hello(Hub *hub, const char *answer)
+{
+	Jsonb	   *jsonb = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(answer)));
+	Fields		said;
+	int			protocol;
+
+	fields_from_container(&jsonb->root, &said);
+	protocol = said_number(&said, "protocol");
+	if (protocol != LINK_PROTOCOL)
+		raise_other_version(hub, said_string(&said, "version"),
+							psprintf("speaks link protocol %d", protocol));
+	hub->hub = said_string(&said, "hub");
+	hub->entities = said_strings(&said, "entities");
+	if (strcmp(hub->hub, hub->mark) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("link \"%s\" leads to this database itself", hub->link),
+				 errhint("Name another database in the link's server.")));
+}
+
+static void
+say_hello(Hub *hub, bool claim, int timeout)
+{
+	const char *params[2] = {hub->source};
+	PGresult   *result;
+	char	   *answer;
+	MemoryContext old;
+
+	params[1] = psprintf("{\"spoke\": \"%s\", \"protocol\": %d, \"claim\": %s}", hub->mark,
+						 LINK_PROTOCOL, claim ? "true" : "false");
+	result = remote_call(&hub->remote, "SELECT syncext.hub_hello($1, $2)", 2, params, timeout);
+	old = MemoryContextSwitchTo(hub->context);
+	answer = pstrdup(PQgetvalue(result, 0, 0));
+	PQclear(result);
+	hear_hello(hub, answer);
+	MemoryContextSwitchTo(old);
+}
+
+/* ---------- opening and closing ---------- */
+
+void
+hub_open(Hub *hub, bool claim)
+{
+	int			timeout = setting_link_timeout * 1000;
+
+	if (hub->remote.conn == NULL)
+	{
+		remote_open(&hub->remote, hub->link, hub->keywords, hub->values, timeout);
+		PG_TRY();
+		{
+			if (hub->needs_password && !PQconnectionUsedPassword(hub->remote.conn))
+				raise_no_password(hub, "Its owner is no superuser, and the hub didn't ask for the password.");
+			send_settings(hub);
+			find_extension(hub, timeout);
+			say_hello(hub, claim, timeout);
+		}
+		PG_CATCH();
+		{
+			remote_close(&hub->remote, false);
+			PG_RE_THROW();
+		}
+		PG_END_TRY();
+	}
+	else
+		say_hello(hub, claim, timeout);
+}
+
+void
+hub_close(Hub *hub, bool cancel)
+{
+	remote_close(&hub->remote, cancel);
+	MemoryContextDelete(hub->context);
+}
+
+/* ---------- from call to call ---------- */
+
+static List *kept = NIL;		/* of Hub * */
+
+/* A server or a user mapping was altered: ours perhaps. */
+static void
+outdate_kept(Datum arg, int cacheid, uint32 hashvalue)
+{
+	ListCell   *lc;
+
+	foreach(lc, kept)
+		((Hub *) lfirst(lc))->outdated = true;
+}
+
+Hub *
+hub_kept(const char *link)
+{
+	ListCell   *lc;
+
+	foreach(lc, kept)
+	{
+		Hub		   *hub = lfirst(lc);
+
+		if (strcmp(hub->link, link) == 0)
+			return hub;
+	}
+	return NULL;
+}
+
+void
+hub_kept_drop(const char *link, bool cancel)
+{
+	Hub		   *hub = hub_kept(link);
+
+	if (hub == NULL)
+		return;
+	kept = list_delete_ptr(kept, hub);
+	hub_close(hub, cancel);
+}
+
+Hub *
+hub_kept_prepare(const Link *link)
+{
+	static bool registered = false;
+	Hub		   *hub = hub_kept(link->name);
+	MemoryContext old;
+
+	if (!registered)
+	{
+		CacheRegisterSyscacheCallback(FOREIGNSERVEROID, outdate_kept, (Datum) 0);
+		CacheRegisterSyscacheCallback(USERMAPPINGOID, outdate_kept, (Datum) 0);
+		registered = true;
+	}
+	if (hub != NULL && !hub->outdated && strcmp(hub->source, link->source) == 0 &&
+		remote_alive(&hub->remote))
+		return hub;
+	hub_kept_drop(link->name, false);
+	hub = hub_prepare(link);
+	old = MemoryContextSwitchTo(CacheMemoryContext);
+	kept = lappend(kept, hub);
+	MemoryContextSwitchTo(old);
+	return hub;
+}
+
+/* ---------- entities ---------- */
+
+static bool
+hub_has_entity(const Hub *hub, const char *entity)
+{
+	ListCell   *lc;
+
+	foreach(lc, hub->entities)
+		if (strcmp(lfirst(lc), entity) == 0)
+			return true;
+	return false;
+}
+
+/* A relation here whose entity the hub doesn't have; or NULL. */
+static const Binding *
+find_stranger(const Hub *hub)
+{
+	ListCell   *lc;
+
+	foreach(lc, binding_list(hub->source, NULL))
+	{
+		const Binding *binding = lfirst(lc);
+
+		if (!hub_has_entity(hub, binding->entity))
+			return binding;
+	}
+	return NULL;
+}
+
+bool
+hub_lacks_entity(const Hub *hub)
+{
+	return find_stranger(hub) != NULL;
+}
+
+void
+hub_check_entities(const Hub *hub)
+{
+	const Binding *binding = find_stranger(hub);
+
+	if (binding == NULL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("the hub of link \"%s\" has no entity \"%s\"", hub->link, binding->entity),
+			 errdetail("Relation %s is attached to it here.",
+					   DatumGetCString(DirectFunctionCall1(regclassout,
+														   ObjectIdGetDatum(binding->relation)))),
+			 errhint("Add it there with SELECT sync_add_entity(%s), or detach the relation here.",
+					 quote_literal_cstr(binding->entity))));
+}

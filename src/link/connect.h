@@ -1,0 +1,67 @@
+/*
+ * connect.h
+ *	  The hub behind a link: how to reach it, who we are there, and what it has
+ *	  said of itself.
+ */
+#ifndef SYNCEXT_CONNECT_H
+#define SYNCEXT_CONNECT_H
+
+#include "nodes/pg_list.h"
+
+#include "link/remote.h"
+#include "storage/link.h"
+
+/* What this side and the hub have to agree on to understand each other. */
+#define LINK_PROTOCOL	1
+
+/* A hub, connected to or about to be; lives until hub_close. */
+typedef struct Hub
+{
+	MemoryContext context;		/* of all this */
+	const char *link;
+	const char *source;			/* that we are there */
+	const char *mark;			/* our own, in feed_origin */
+	int64		incarnation;	/* of our feed */
+	int			noptions;		/* for libpq */
+	const char **keywords;		/* NULL at the end, as values */
+	const char **values;
+	bool		needs_password; /* its owner is no superuser */
+	bool		outdated;		/* server or user mapping were altered since */
+	Remote		remote;
+
+	/* as the hub said */
+	const char *schema;			/* of its sync_ functions, quoted */
+	const char *hub;			/* its mark */
+	List	   *entities;		/* that it knows, of char * */
+} Hub;
+
+/*
+ * Collect what is needed to connect, in a transaction: the options of server
+ * and user mapping, and our own mark.  Raises where the owner may not use the
+ * server, or it can't be reached as the owner.
+ */
+extern Hub *hub_prepare(const Link *link);
+/*
+ * Connect, and have the hub say who it is; no transaction is needed.  With
+ * claim the source is this database's from now on.  Raises where it is no hub,
+ * doesn't let us be the source, is of another version, or is ourselves.
+ */
+extern void hub_open(Hub *hub, bool claim);
+extern void hub_close(Hub *hub, bool cancel);
+
+/*
+ * The same, kept from call to call for a link: what is returned by
+ * hub_kept_prepare may be open already.  hub_kept_drop closes it.
+ */
+extern Hub *hub_kept_prepare(const Link *link);
+extern Hub *hub_kept(const char *link); /* or NULL */
+extern void hub_kept_drop(const char *link, bool cancel);
+
+/*
+ * Has the source a relation here whose entity the hub doesn't have?  The second
+ * raises then.  In a transaction.
+ */
+extern bool hub_lacks_entity(const Hub *hub);
+extern void hub_check_entities(const Hub *hub);
+
+#endif							/* SYNCEXT_CONNECT_H */

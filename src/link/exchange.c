@@ -1,0 +1,423 @@
+/*
+ * exchange.c
+ *	  sync_exchange: changes go to the hub behind a link, and records come back.
+ *
+ * Called from SQL and by the link's worker.  Calls to the hub are sent ahead:
+ * while it works on a push, a batch that was pulled is placed here, and while it
+ * looks for what we lack, the next push is cut.  They are answered in the order
+ * they were sent.  Here everything is done in transactions that are committed
+ * before anything is waited for.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "link/exchange_state.h"
+#include "link/link_state.h"
+#include "link/relay.h"
+#include "local/linked.h"
+#include "model/json.h"
+#include "settings.h"
+#include "storage/registry.h"
+
+PG_FUNCTION_INFO_V1(sync_exchange);
+
+/* ---------- steps ---------- */
+
+static void
+commit(const Exchange *x)
+{
+	if (x->procedure)
+		SPI_commit();
+	else
+		CommitTransactionCommand();
+}
+
+void
+exchange_step(Exchange *x, void (*function) (Exchange *x))
+{
+	ErrorData  *volatile error = NULL;
+	ResourceOwner owner;
+
+	if (!x->procedure)
+		StartTransactionCommand();
+	/* each step has to see what was committed before it */
+	XactIsoLevel = XACT_READ_COMMITTED;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	owner = CurrentResourceOwner;
+	/* it takes with it whatever an error leaves open, SPI for one */
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(x->step);
+	PG_TRY();
+	{
+		function(x);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(x->context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	CurrentResourceOwner = owner;
+	PopActiveSnapshot();
+	commit(x);
+	MemoryContextSwitchTo(x->context);
+	MemoryContextReset(x->step);
+	if (error != NULL)
+		ReThrowError(error);
+}
+
+void
+exchange_sent(Exchange *x, CallKind kind, int from, int to)
+{
+	MemoryContext old = MemoryContextSwitchTo(x->context);
+	Call	   *call = palloc(sizeof(Call));
+
+	call->kind = kind;
+	call->from = from;
+	call->to = to;
+	x->calls = lappend(x->calls, call);
+	MemoryContextSwitchTo(old);
+}
+
+bool
+exchange_may_go_on(const Exchange *x)
+{
+	return x->batches < MAX_BATCHES;
+}
+
+int
+exchange_next_max(int n, Size bytes)
+{
+	Size		each = Max(bytes / n, 1);
+	Size		room = MESSAGE_BYTES / each;
+
+	return room < 1 ? 1 : room < (Size) setting_link_batch ? (int) room : setting_link_batch;
+}
+
+/* ---------- beginning ---------- */
+
+/* One at a time: the lock is the session's, and goes with it. */
+static void
+make_lock_tag(const char *link, LOCKTAG *tag)
+{
+	uint32		hash = DatumGetUInt32(hash_any((const unsigned char *) link, strlen(link)));
+
+	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, registry_relation("link"), hash, 1);
+}
+
+static void
+lock_link(Exchange *x)
+{
+	LOCKTAG		tag;
+
+	make_lock_tag(x->link, &tag);
+	(void) LockAcquire(&tag, ExclusiveLock, true, false);
+	x->locked = true;
+}
+
+static void
+unlock_link(Exchange *x)
+{
+	LOCKTAG		tag;
+
+	make_lock_tag(x->link, &tag);
+	LockRelease(&tag, ExclusiveLock, true);
+	x->locked = false;
+}
+
+void
+exchange_hold(const char *link)
+{
+	LOCKTAG		tag;
+
+	make_lock_tag(link, &tag);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+static void
+begin_push(Exchange *x)
+{
+	if (!x->relay)
+		(void) linked_retry(x->source);
+	push_cut(x);
+}
+
+/* See to the link; where it is connected already, cut what is to be sent. */
+static void
+begin(Exchange *x)
+{
+	const Link *link = link_of_name(x->link);
+
+	if (link == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("link \"%s\" does not exist", x->link),
+				 errhint("Make it with SELECT sync_link(%s, …).", quote_literal_cstr(x->link))));
+	source_role_check(registry_source_required(registry_get(), link->source));
+	if (!x->locked)
+		lock_link(x);
+	x->source = MemoryContextStrdup(x->context, link->source);
+	x->relay = relay_is(link->source);
+	x->hub = hub_kept_prepare(link);
+	if (x->hub->remote.conn != NULL && hub_lacks_entity(x->hub))
+		x->ask_again = true;
+	else if (x->hub->remote.conn != NULL)
+		begin_push(x);
+}
+
+/* The hub is as it has just said: is it the one that was linked? */
+static void
+begin_connected(Exchange *x)
+{
+	const Link *link = link_of_name(x->link);
+
+	if (link == NULL || (link->hub != NULL && strcmp(link->hub, x->hub->hub) != 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the hub behind link \"%s\" is another database than the one that was linked",
+						x->link),
+				 errhint("If the hub was restored from a dump, or this is another one: SELECT sync_unlink(%s), then sync_link, and CALL sync_load for each table.",
+						 quote_literal_cstr(x->link))));
+	hub_check_entities(x->hub);
+	begin_push(x);
+}
+
+/* ---------- exchanging ---------- */
+
+static void
+run(Exchange *x)
+{
+	exchange_step(x, begin);
+	if (x->hub->remote.conn == NULL || x->ask_again)
+	{
+		hub_open(x->hub, true);
+		exchange_step(x, begin_connected);
+	}
+	push_send(x);
+	pull_ask(x);
+	while (x->calls != NIL)
+	{
+		Call	   *call = linitial(x->calls);
+
+		CHECK_FOR_INTERRUPTS();
+		x->calls = list_delete_first(x->calls);
+		if (call->kind == CALL_PUSH)
+			push_answered(x, call);
+		else
+			pull_answered(x, call);
+		pfree(call);
+	}
+	x->result->more = !exchange_may_go_on(x);
+}
+
+static void
+note_result(Exchange *x)
+{
+	link_state_note(x->link, x->result, x->procedure);
+}
+
+static const char *error_to_note;
+
+static void
+note_error(Exchange *x)
+{
+	link_state_note_error(x->link, error_to_note);
+}
+
+/*
+ * After an error: the connection is in the middle of something, and the link's
+ * state has to tell.  What goes wrong in here must not hide the error.
+ */
+static void
+clean_up(Exchange *x, const ErrorData *error)
+{
+	bool		interrupted = ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION;
+
+	if (!x->procedure)
+		AbortCurrentTransaction();
+	MemoryContextSwitchTo(x->context);
+	PG_TRY();
+	{
+		hub_kept_drop(x->link, error->sqlerrcode == ERRCODE_QUERY_CANCELED);
+		if (!interrupted)
+		{
+			error_to_note = psprintf("%s: %s%s%s", unpack_sql_state(error->sqlerrcode),
+									 error->message, error->detail != NULL ? ": " : "",
+									 error->detail != NULL ? error->detail : "");
+			exchange_step(x, note_error);
+		}
+	}
+	PG_CATCH();
+	{
+		FlushErrorState();
+		if (!x->procedure)
+			AbortCurrentTransaction();
+	}
+	PG_END_TRY();
+}
+
+static void
+exchange(const char *link, bool procedure, ExchangeResult *result)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Exchange	x = {.procedure = procedure, .result = result};
+
+	MemSet(result, 0, sizeof(ExchangeResult));
+	x.context = AllocSetContextCreate(procedure ? caller : TopMemoryContext,
+									  "syncext exchange", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(x.context);
+	x.link = pstrdup(link);
+	x.step = AllocSetContextCreate(x.context, "syncext exchange step", ALLOCSET_DEFAULT_SIZES);
+	x.push.context = AllocSetContextCreate(x.context, "syncext push", ALLOCSET_DEFAULT_SIZES);
+	x.pull.context = AllocSetContextCreate(x.context, "syncext pull", ALLOCSET_DEFAULT_SIZES);
+	x.push.max = x.pull.max = setting_link_batch;
+	PG_TRY();
+	{
+		run(&x);
+		exchange_step(&x, note_result);
+		exchange_step(&x, unlock_link);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		clean_up(&x, error);
+		if (x.locked)
+			exchange_step(&x, unlock_link);
+		MemoryContextSwitchTo(caller);
+		MemoryContextDelete(x.context);
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(x.context);
+}
+
+/* ---------- for the worker ---------- */
+
+void
+exchange_run(const char *link, ExchangeResult *result)
+{
+	exchange(link, false, result);
+}
+
+PGconn *
+exchange_connection(const char *link)
+{
+	Hub		   *hub = hub_kept(link);
+
+	return hub == NULL ? NULL : hub->remote.conn;
+}
+
+bool
+exchange_tell(const char *link, const char *statement)
+{
+	Hub		   *hub = hub_kept(link);
+
+	if (hub == NULL || hub->remote.conn == NULL)
+		return false;
+	PQclear(remote_call(&hub->remote, statement, 0, NULL, setting_link_timeout * 1000));
+	return true;
+}
+
+void
+exchange_disconnect(const char *link)
+{
+	hub_kept_drop(link, false);
+}
+
+/* ---------- the procedure ---------- */
+
+static void
+refuse_in_transaction(FunctionCallInfo fcinfo)
+{
+	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
+		castNode(CallContext, fcinfo->context)->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("sync_exchange cannot run inside a transaction block"),
+				 errdetail("It commits before it waits for the hub."),
+				 errhint("Run CALL sync_exchange(…) by itself.")));
+}
+
+static Jsonb *
+make_result(const ExchangeResult *result, TimestampTz begin)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	seconds = {.type = jbvNumeric};
+	double		ms = (GetCurrentTimestamp() - begin) / 1000.0;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	json_push_number(&state, "pushed", result->pushed);
+	json_push_number(&state, "merged", result->merged);
+	json_push_number(&state, "conflicts", result->conflicts);
+	json_push_number(&state, "waiting", result->waiting);
+	json_push_number(&state, "rejected", result->rejected);
+	json_push_number(&state, "pulled", result->pulled);
+	json_push_number(&state, "failed", result->failed);
+	if (result->more)
+		json_push_bool(&state, "more", true);
+	json_push_key(&state, "seconds");
+	seconds.val.numeric =
+		DatumGetNumeric(DirectFunctionCall3(numeric_in,
+											CStringGetDatum(psprintf("%.3f", ms / 1000)),
+											ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	pushJsonbValue(&state, WJB_VALUE, &seconds);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+static Datum
+result_row(FunctionCallInfo fcinfo, Jsonb *result)
+{
+	TupleDesc	desc;
+	Datum		value = JsonbPGetDatum(result);
+	bool		isnull = false;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "sync_exchange must return a row");
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), &value, &isnull));
+}
+
+Datum
+sync_exchange(PG_FUNCTION_ARGS)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	TimestampTz begin = GetCurrentTimestamp();
+	ExchangeResult result;
+	char	   *link;
+
+	refuse_in_transaction(fcinfo);
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("link must not be null")));
+	link = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	/* what the caller's statement sees goes; the steps see what is now */
+	SPI_commit();
+	exchange(link, true, &result);
+	SPI_finish();
+	MemoryContextSwitchTo(caller);
+	PG_RETURN_DATUM(result_row(fcinfo, make_result(&result, begin)));
+}

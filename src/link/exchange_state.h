@@ -1,0 +1,106 @@
+/*
+ * exchange_state.h
+ *	  An exchange under way: what its two halves, push and pull, share.
+ */
+#ifndef SYNCEXT_EXCHANGE_STATE_H
+#define SYNCEXT_EXCHANGE_STATE_H
+
+#include "link/connect.h"
+#include "link/exchange.h"
+#include "hub/captured.h"
+
+/* What became of a change that was sent. */
+typedef struct PushOutcome
+{
+	bool		accepted;		/* and the hub's record holds nothing that we don't know */
+	int64		row_version;	/* then */
+	bool		refused;		/* for good */
+	const char *error;			/* why it was refused, or failed; NULL: it was answered */
+} PushOutcome;
+
+/* The batch of captured changes that is out. */
+typedef struct Push
+{
+	MemoryContext context;		/* of the batch */
+	CapturedBatch batch;		/* no changes: none is out */
+	const char **documents;		/* its changes, as JSON */
+	PushOutcome *outcomes;
+	int			parts;			/* that are still to be answered */
+	int			max;			/* changes in the next batch */
+} Push;
+
+typedef struct Pull
+{
+	MemoryContext context;		/* of the batch */
+	bool		asked;			/* one is on its way */
+	int64		batch;
+	int			nrecords;
+	struct LinkedRecord *records;
+	int			max;			/* records in the next batch */
+	int			refused_acks;	/* one after the other */
+} Pull;
+
+/* A call that was sent, or two that are one transaction there. */
+typedef enum CallKind
+{
+	CALL_PUSH,					/* changes from .. to - 1 of the batch */
+	CALL_PULL,
+	CALL_ACK,
+	CALL_ACK_AND_PULL
+} CallKind;
+
+typedef struct Call
+{
+	CallKind	kind;
+	int			from;
+	int			to;
+} Call;
+
+typedef struct Exchange
+{
+	const char *link;
+	const char *source;
+	bool		relay;			/* no table here: a hub that is a spoke */
+	bool		procedure;		/* commits through SPI */
+	bool		locked;			/* no other session exchanges over the link */
+	bool		ask_again;		/* the hub may have more entities by now */
+	MemoryContext context;
+	MemoryContext step;			/* of one step */
+	Hub		   *hub;
+	List	   *calls;			/* of Call *, in the order they were sent */
+	int			batches;		/* so far, both ways */
+	Push		push;
+	Pull		pull;
+	ExchangeResult *result;
+} Exchange;
+
+/* Batches, both ways, after which an exchange ends though there is more. */
+#define MAX_BATCHES		1000
+/* What a message, or a batch, should have at most, in bytes. */
+#define MESSAGE_BYTES	(4 * 1024 * 1024)
+
+/*
+ * Do something in a transaction, and commit it.  If it raises, nothing of it is
+ * done, and no transaction of ours is left open.
+ */
+extern void exchange_step(Exchange *x, void (*function) (Exchange *x));
+extern void exchange_sent(Exchange *x, CallKind kind, int from, int to);
+extern bool exchange_may_go_on(const Exchange *x);
+/* How many to ask for next, after n that had so many bytes in all. */
+extern int	exchange_next_max(int n, Size bytes);
+
+/* Let nobody exchange over the link until the end of the transaction. */
+extern void exchange_hold(const char *link);
+
+/* exchange_push.c.  Cut the next batch: in a step. */
+extern void push_cut(Exchange *x);
+/* Send it; nothing if there is none. */
+extern void push_send(Exchange *x);
+/* Take the answer to some of it; if it was the last one, the next batch is sent. */
+extern void push_answered(Exchange *x, const Call *call);
+
+/* exchange_pull.c */
+extern void pull_ask(Exchange *x);
+extern void pull_answered(Exchange *x, const Call *call);
+
+#endif							/* SYNCEXT_EXCHANGE_STATE_H */

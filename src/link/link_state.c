@@ -1,0 +1,110 @@
+/*
+ * link_state.c
+ *	  How links fare (table syncext.link_state).
+ *
+ * Called by link/exchange.  A busy link makes hundreds of exchanges a second:
+ * they are noted once a second, and what is noted need not survive a crash.
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "hub/section.h"
+#include "link/link_state.h"
+
+/* How often, in milliseconds. */
+#define NOTE_INTERVAL	1000
+
+/* What one link has done since that was last noted. */
+typedef struct Tally
+{
+	char	   *link;
+	int64		pushed;
+	int64		pulled;
+	TimestampTz noted_at;
+} Tally;
+
+static List *tallies = NIL;
+
+static Tally *
+find_tally(const char *link)
+{
+	MemoryContext old;
+	ListCell   *lc;
+	Tally	   *tally;
+
+	foreach(lc, tallies)
+	{
+		tally = lfirst(lc);
+		if (strcmp(tally->link, link) == 0)
+			return tally;
+	}
+	old = MemoryContextSwitchTo(CacheMemoryContext);
+	tally = palloc0(sizeof(Tally));
+	tally->link = pstrdup(link);
+	tallies = lappend(tallies, tally);
+	MemoryContextSwitchTo(old);
+	return tally;
+}
+
+static void
+set_lazy_commit(void)
+{
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+}
+
+void
+link_state_note(const char *link, const ExchangeResult *result, bool wait)
+{
+	Tally	   *tally = find_tally(link);
+	TimestampTz now = GetCurrentTimestamp();
+	Section		section;
+
+	tally->pushed += result->pushed;
+	tally->pulled += result->pulled;
+	if (!wait && !TimestampDifferenceExceeds(tally->noted_at, now, NOTE_INTERVAL))
+		return;
+	set_lazy_commit();
+	SPI_connect();
+	section_enter(&section, 0);
+	section_run("INSERT INTO syncext.link_state AS s (link, last_exchange_at, last_push_at, last_pull_at, pushed, pulled, hub_behind) "
+				"SELECT l.name, clock_timestamp(), CASE WHEN v.pushed > 0 THEN clock_timestamp() END, "
+				"CASE WHEN v.pulled > 0 THEN clock_timestamp() END, v.pushed, v.pulled, v.behind "
+				"FROM syncext.link l, (VALUES (" INT64_FORMAT ", " INT64_FORMAT ", %s)) v(pushed, pulled, behind) "
+				"WHERE l.name = %s "
+				"ON CONFLICT (link) DO UPDATE SET last_exchange_at = excluded.last_exchange_at, "
+				"last_push_at = coalesce(excluded.last_push_at, s.last_push_at), "
+				"last_pull_at = coalesce(excluded.last_pull_at, s.last_pull_at), "
+				"pushed = s.pushed + excluded.pushed, pulled = s.pulled + excluded.pulled, "
+				"hub_behind = excluded.hub_behind, "
+				"failures = 0, last_error = NULL, last_error_at = NULL, next_attempt = NULL",
+				tally->pushed, tally->pulled, result->more ? "NULL::bigint" : "0::bigint",
+				quote_literal_cstr(link));
+	section_leave(&section);
+	SPI_finish();
+	tally->pushed = tally->pulled = 0;
+	tally->noted_at = now;
+}
+
+void
+link_state_note_error(const char *link, const char *error)
+{
+	Section		section;
+
+	SPI_connect();
+	section_enter(&section, 0);
+	section_run("INSERT INTO syncext.link_state AS s (link, failures, last_error, last_error_at) "
+				"SELECT l.name, 1, %s, clock_timestamp() FROM syncext.link l WHERE l.name = %s "
+				"ON CONFLICT (link) DO UPDATE SET failures = s.failures + 1, "
+				"last_error = excluded.last_error, last_error_at = excluded.last_error_at",
+				quote_literal_cstr(error), quote_literal_cstr(link));
+	section_leave(&section);
+	SPI_finish();
+	/* a success after it is noted at once */
+	find_tally(link)->noted_at = 0;
+}

@@ -1,0 +1,17 @@
+/*
+ * link_state.h
+ *	  How links fare (table syncext.link_state).
+ */
+#ifndef SYNCEXT_LINK_STATE_H
+#define SYNCEXT_LINK_STATE_H
+
+#include "link/exchange.h"
+
+/*
+ * Note what came of an exchange; with wait false only if that was not done a
+ * moment ago, and else later with the next one.  In a transaction.
+ */
+extern void link_state_note(const char *link, const ExchangeResult *result, bool wait);
+extern void link_state_note_error(const char *link, const char *error);
+
+#endif							/* SYNCEXT_LINK_STATE_H */

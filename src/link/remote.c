@@ -1,0 +1,338 @@
+/*
+ * remote.c
+ *	  A connection to another server: open it, send calls, take their results.
+ *
+ * Called by the rest of link/.  Descriptors are accounted for by the server's
+ * helper for libpq.  Its waits have no deadline, though, and send blockingly:
+ * a hub that hangs would hold us for ever, so the waits here are our own, and
+ * the connection is in pipeline mode.
+ */
+#include "postgres.h"
+
+#include "libpq-fe.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+#include "storage/latch.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "compat.h"
+#include "link/remote.h"
+
+#ifdef HAVE_LIBPQ_BE_FE_HELPERS
+#include "libpq/libpq-be-fe-helpers.h"
+#endif
+
+/* ---------- descriptors ---------- */
+
+/* Leave room for a descriptor that fd.c doesn't know of; raises if there is none. */
+static void
+reserve_descriptor(void)
+{
+#ifdef HAVE_LIBPQ_BE_FE_HELPERS
+	libpqsrv_connect_prepare();
+#else
+	if (!AcquireExternalFD())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("too many files are open for another connection"),
+				 errhint("Raise max_files_per_process, or the limit of the system.")));
+#endif
+}
+
+static void
+disconnect(PGconn *conn)
+{
+#ifdef HAVE_LIBPQ_BE_FE_HELPERS
+	libpqsrv_disconnect(conn);
+#else
+	ReleaseExternalFD();
+	PQfinish(conn);
+#endif
+}
+
+/* ---------- waiting ---------- */
+
+/* What libpq says, in one line. */
+static char *
+connection_message(PGconn *conn)
+{
+	char	   *message = pchomp(PQerrorMessage(conn));
+
+	for (char *at = message; *at != '\0'; at++)
+		if (*at == '\n')
+			*at = ' ';
+	return message;
+}
+
+static void
+raise_lost(const Remote *remote)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_CONNECTION_FAILURE),
+			 errmsg("link \"%s\" has lost its connection to the hub", remote->name),
+			 errdetail_internal("%s", connection_message(remote->conn))));
+}
+
+/*
+ * Wait for the socket until the deadline, in slices that interrupts end.
+ * Returns false when the deadline has passed.
+ */
+static bool
+wait_for_socket(PGconn *conn, int events, TimestampTz deadline, int *happened)
+{
+	long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+
+	if (left <= 0)
+		return false;
+	*happened = WaitLatchOrSocket(MyLatch,
+								  events | WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+								  PQsocket(conn), left, PG_WAIT_EXTENSION);
+	if (*happened & WL_LATCH_SET)
+	{
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return true;
+}
+
+/* Go on connecting until it is done; returns false when time is up. */
+static bool
+poll_connection(PGconn *conn, TimestampTz deadline)
+{
+	PostgresPollingStatusType status = PGRES_POLLING_WRITING;
+
+	while (status != PGRES_POLLING_OK && status != PGRES_POLLING_FAILED)
+	{
+		int			wanted = status == PGRES_POLLING_READING ? WL_SOCKET_READABLE :
+			PQstatus(conn) == CONNECTION_STARTED ? WL_SOCKET_CONNECTED : WL_SOCKET_WRITEABLE;
+		int			happened;
+
+		if (!wait_for_socket(conn, wanted, deadline, &happened))
+			return false;
+		if (happened & wanted)
+			status = PQconnectPoll(conn);
+	}
+	return true;
+}
+
+/* ---------- opening and closing ---------- */
+
+static void
+raise_no_connection(const Remote *remote, PGconn *conn, const char *why)
+{
+	char	   *detail = pstrdup(why);
+
+	disconnect(conn);
+	ereport(ERROR,
+			(errcode(ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION),
+			 errmsg("link \"%s\" can't connect to its hub", remote->name),
+			 errdetail_internal("%s", detail),
+			 errhint("See to the hub, or to the link's server and user mapping: ALTER SERVER, ALTER USER MAPPING.")));
+}
+
+void
+remote_open(Remote *remote, const char *name, const char *const *keywords,
+			const char *const *values, int timeout)
+{
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout);
+	PGconn	   *conn;
+	volatile bool in_time = true;
+
+	memset(remote, 0, sizeof(Remote));
+	remote->name = name;
+	reserve_descriptor();
+	conn = PQconnectStartParams(keywords, values, 0);
+	if (conn == NULL)
+	{
+		ReleaseExternalFD();
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+	}
+	PG_TRY();
+	{
+		if (PQstatus(conn) != CONNECTION_BAD)
+			in_time = poll_connection(conn, deadline);
+	}
+	PG_CATCH();
+	{
+		disconnect(conn);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (!in_time)
+		raise_no_connection(remote, conn, psprintf("It didn't answer in %d ms.", timeout));
+	if (PQstatus(conn) != CONNECTION_OK)
+		raise_no_connection(remote, conn, connection_message(conn));
+	if (PQsetnonblocking(conn, 1) != 0 || !PQenterPipelineMode(conn))
+		raise_no_connection(remote, conn, connection_message(conn));
+	remote->conn = conn;
+}
+
+/* Ask the other side to stop; best effort, as it may have gone. */
+static void
+cancel_call(PGconn *conn)
+{
+	PGcancel   *cancel = PQgetCancel(conn);
+	char		error[256];
+
+	if (cancel == NULL)
+		return;
+	(void) PQcancel(cancel, error, sizeof(error));
+	PQfreeCancel(cancel);
+}
+
+void
+remote_close(Remote *remote, bool cancel)
+{
+	PGconn	   *conn = remote->conn;
+
+	if (conn == NULL)
+		return;
+	remote->conn = NULL;
+	if (cancel && remote->expected > 0 && PQstatus(conn) == CONNECTION_OK)
+		cancel_call(conn);
+	disconnect(conn);
+}
+
+bool
+remote_alive(Remote *remote)
+{
+	/* it says goodbye, or the end of the file, as soon as it is read */
+	return remote->conn != NULL && PQconsumeInput(remote->conn) &&
+		PQstatus(remote->conn) == CONNECTION_OK;
+}
+
+/* ---------- calls ---------- */
+
+void
+remote_send(Remote *remote, const char *command, int nparams, const char *const *params)
+{
+	if (!PQsendQueryParams(remote->conn, command, nparams, NULL, params, NULL, NULL, 0))
+		raise_lost(remote);
+	remote->unsent++;
+	remote->expected++;
+}
+
+void
+remote_sync(Remote *remote)
+{
+	if (!PQpipelineSync(remote->conn))
+		raise_lost(remote);
+	remote->unsent = 0;
+}
+
+/*
+ * Wait until a result can be taken without blocking, sending what is still to
+ * be sent: the other side may stop reading until we have read its answers.
+ */
+static void
+wait_for_result(Remote *remote, int timeout)
+{
+	PGconn	   *conn = remote->conn;
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout);
+
+	for (;;)
+	{
+		int			flushed = PQflush(conn);
+		int			events = WL_SOCKET_READABLE | (flushed > 0 ? WL_SOCKET_WRITEABLE : 0);
+		int			happened;
+
+		if (flushed < 0)
+			raise_lost(remote);
+		if (!PQisBusy(conn))
+			return;
+		if (!wait_for_socket(conn, events, deadline, &happened))
+			ereport(ERROR,
+					(errcode(ERRCODE_CONNECTION_FAILURE),
+					 errmsg("link \"%s\" got no answer from the hub in %d s", remote->name,
+							timeout / 1000),
+					 errhint("Somebody may hold what the call needs there: look into pg_stat_activity of the hub. If it is just slow, raise syncext.link_timeout or lower syncext.link_batch.")));
+		if ((happened & WL_SOCKET_READABLE) && !PQconsumeInput(conn))
+			raise_lost(remote);
+	}
+}
+
+PGresult *
+remote_result(Remote *remote, int timeout)
+{
+	for (;;)
+	{
+		PGresult   *result;
+
+		wait_for_result(remote, timeout);
+		result = PQgetResult(remote->conn);
+		if (PQstatus(remote->conn) == CONNECTION_BAD)
+		{
+			PQclear(result);
+			raise_lost(remote);
+		}
+		/* the end of a call, or of a transaction */
+		if (result == NULL)
+			continue;
+		if (PQresultStatus(result) == PGRES_PIPELINE_SYNC)
+		{
+			PQclear(result);
+			continue;
+		}
+		remote->expected--;
+		return result;
+	}
+}
+
+int
+remote_sqlstate(const PGresult *result)
+{
+	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+	if (PQresultStatus(result) == PGRES_TUPLES_OK || PQresultStatus(result) == PGRES_COMMAND_OK)
+		return 0;
+	if (state == NULL || strlen(state) != 5)
+		return ERRCODE_CONNECTION_FAILURE;
+	return MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]);
+}
+
+static char *
+error_field(const PGresult *result, int field)
+{
+	const char *value = PQresultErrorField(result, field);
+
+	return value == NULL ? NULL : pstrdup(value);
+}
+
+void
+remote_check(const Remote *remote, PGresult *result)
+{
+	int			sqlstate = remote_sqlstate(result);
+	char	   *message;
+	char	   *detail;
+	char	   *hint;
+
+	if (sqlstate == 0)
+		return;
+	message = error_field(result, PG_DIAG_MESSAGE_PRIMARY);
+	detail = error_field(result, PG_DIAG_MESSAGE_DETAIL);
+	hint = error_field(result, PG_DIAG_MESSAGE_HINT);
+	PQclear(result);
+	ereport(ERROR,
+			(errcode(sqlstate),
+			 errmsg_internal("%s", message != NULL ? message : "the call failed"),
+			 detail != NULL ? errdetail_internal("%s", detail) : 0,
+			 hint != NULL ? errhint("%s", hint) : 0,
+			 errcontext("link \"%s\", at the hub", remote->name)));
+}
+
+PGresult *
+remote_call(Remote *remote, const char *command, int nparams, const char *const *params,
+			int timeout)
+{
+	PGresult   *result;
+
+	Assert(remote->expected == 0);
+	remote_send(remote, command, nparams, params);
+	remote_sync(remote);
+	result = remote_result(remote, timeout);
+	remote_check(remote, result);
+	return result;
+}

@@ -1,0 +1,219 @@
+/*
+ * setup.c
+ *	  sync_link and sync_unlink: making and ending links.
+ *
+ * Called from SQL.  The hub is asked before anything is written here, and is
+ * told last that the source is ours.
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+
+#include "hub/section.h"
+#include "link/connect.h"
+#include "link/exchange_state.h"
+#include "storage/binding.h"
+#include "storage/registry.h"
+
+PG_FUNCTION_INFO_V1(sync_link);
+PG_FUNCTION_INFO_V1(sync_unlink);
+
+/* ---------- what can't be linked ---------- */
+
+static void
+check_name(const char *name)
+{
+	if (name[0] == '\0' || strlen(name) > 63)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" cannot be the name of a link", name),
+				 errhint("A name has 1 to 63 bytes.")));
+	if (link_of_name(name) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("link \"%s\" already exists", name),
+				 errhint("End it first with SELECT sync_unlink(%s), or choose another name.",
+						 quote_literal_cstr(name))));
+}
+
+static void
+check_source(const char *source)
+{
+	const Link *other;
+
+	source_role_check(registry_source_required(registry_get(), source));
+	other = link_of_source(source);
+	if (other != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("source \"%s\" is linked already, by link \"%s\"", source, other->name),
+				 errhint("A source is one link's: add another with sync_add_source, or end that link with SELECT sync_unlink(%s).",
+						 quote_literal_cstr(other->name))));
+}
+
+/* An entity is decided in one place: by this database, or by one hub. */
+static void
+check_entity(const char *source, const char *entity)
+{
+	const Link *other = link_of_entity(entity);
+	ListCell   *lc;
+
+	if (other != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("entity \"%s\" is decided by the hub behind link \"%s\"", entity,
+						other->name),
+				 errhint("Detach the relation of one of the two sources.")));
+	foreach(lc, binding_list(NULL, entity))
+	{
+		const Binding *binding = lfirst(lc);
+
+		if (strcmp(binding->source, source) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("entity \"%s\" can't be decided by a hub behind a link", entity),
+					 errdetail("Relation %s is attached to it as source \"%s\", which is decided here.",
+							   get_rel_name(binding->relation), binding->source),
+					 errhint("Detach that relation with sync_detach.")));
+	}
+	if (section_true("SELECT EXISTS (SELECT FROM syncext.canonical WHERE entity = %s)",
+					 quote_literal_cstr(entity)))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this database has records of entity \"%s\" that it has decided itself",
+						entity),
+				 errhint("Link the source first, and attach the relation then; or let this hub be a spoke as a whole: link a source that no relation is attached to.")));
+}
+
+static void
+check_entities(const char *source)
+{
+	Section		section;
+	ListCell   *lc;
+
+	SPI_connect();
+	section_enter(&section, 0);
+	foreach(lc, binding_list(source, NULL))
+		check_entity(source, ((Binding *) lfirst(lc))->entity);
+	section_leave(&section);
+	SPI_finish();
+}
+
+/* ---------- making ---------- */
+
+/* Row versions that other hubs have counted mean nothing to this one. */
+static void
+forget_replicas(const char *source)
+{
+	section_run("DELETE FROM syncext.replica r USING syncext.binding b "
+				"WHERE b.relation = r.relation AND b.source = %s", quote_literal_cstr(source));
+}
+
+static void
+store_link(const Link *link, const char *hub)
+{
+	Section		section;
+
+	SPI_connect();
+	section_enter(&section, 0);
+	forget_replicas(link->source);
+	section_run("INSERT INTO syncext.link (name, server, source, owner, hub) "
+				"VALUES (%s, %s, %s, %u::oid::regrole, %s)",
+				quote_literal_cstr(link->name), quote_literal_cstr(link->server),
+				quote_literal_cstr(link->source), link->owner, quote_literal_cstr(hub));
+	section_run("INSERT INTO syncext.link_state (link) VALUES (%s)",
+				quote_literal_cstr(link->name));
+	section_leave(&section);
+	SPI_finish();
+}
+
+static void
+make_link(const Link *link)
+{
+	Hub		   *hub = hub_prepare(link);
+
+	PG_TRY();
+	{
+		hub_open(hub, false);
+		hub_check_entities(hub);
+		store_link(link, hub->hub);
+		hub_open(hub, true);
+	}
+	PG_FINALLY();
+	{
+		hub_close(hub, false);
+	}
+	PG_END_TRY();
+}
+
+static char *
+required_text(FunctionCallInfo fcinfo, int argument, const char *name)
+{
+	if (PG_ARGISNULL(argument))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name)));
+	return text_to_cstring(PG_GETARG_TEXT_PP(argument));
+}
+
+Datum
+sync_link(PG_FUNCTION_ARGS)
+{
+	Link		link = {.enabled = true, .owner = GetUserId()};
+
+	link.name = required_text(fcinfo, 0, "name");
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("server must not be null"),
+				 errhint("Say where the hub is with CREATE SERVER.")));
+	link.server = pstrdup(NameStr(*PG_GETARG_NAME(1)));
+	link.source = required_text(fcinfo, 2, "source");
+	check_name(link.name);
+	check_source(link.source);
+	check_entities(link.source);
+	make_link(&link);
+	PG_RETURN_VOID();
+}
+
+/* ---------- ending ---------- */
+
+static void
+check_owner(const Link *link)
+{
+	if (has_privs_of_role(GetUserId(), link->owner) || role_is_administrator())
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("must be owner of link \"%s\"", link->name)));
+}
+
+Datum
+sync_unlink(PG_FUNCTION_ARGS)
+{
+	char	   *name = required_text(fcinfo, 0, "name");
+	const Link *link = link_of_name(name);
+	Section		section;
+
+	if (link == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("link \"%s\" does not exist", name)));
+	check_owner(link);
+	/* an exchange under way comes to its end first */
+	exchange_hold(name);
+	hub_kept_drop(name, false);
+	SPI_connect();
+	section_enter(&section, 0);
+	forget_replicas(link->source);
+	section_run("DELETE FROM syncext.link WHERE name = %s", quote_literal_cstr(name));
+	section_leave(&section);
+	SPI_finish();
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,21 @@
+/*
+ * capture_buffer.h
+ *	  Edits of relations whose entity is decided behind a link, until their
+ *	  transaction commits.
+ */
+#ifndef SYNCEXT_CAPTURE_BUFFER_H
+#define SYNCEXT_CAPTURE_BUFFER_H
+
+#include "model/change.h"
+
+/*
+ * Note an edit of a row of the relation.  What binds it, the change's source
+ * and entity, must stay until the end of the transaction.  The rest is copied;
+ * the change has no base yet.
+ */
+extern void capture_buffer_add(Oid relation, const Change *change, bool inserted);
+
+/* Write to the change log what the present (sub)transaction has noted. */
+extern void capture_buffer_flush(void);
+
+#endif							/* SYNCEXT_CAPTURE_BUFFER_H */

@@ -1,0 +1,144 @@
+/*
+ * linked_setup.c
+ *	  Which relations may be attached to a linked source, and what changes for
+ *	  them when it is linked.
+ *
+ * Called by sync_attach, and by sync_link and sync_unlink.
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "fmgr.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+
+#include "local/linked.h"
+#include "storage/binding.h"
+#include "storage/canonical.h"
+#include "storage/cursor_set.h"
+#include "storage/link.h"
+#include "storage/registry.h"
+#include "storage/replica.h"
+
+PG_FUNCTION_INFO_V1(syncext_link_start);
+PG_FUNCTION_INFO_V1(syncext_link_end);
+
+/* ---------- one hub an entity ---------- */
+
+static bool
+has_records(const char *entity)
+{
+	Canonical  *canonical = canonical_open(false);
+	RowsScan   *scan = canonical_scan_begin(canonical, entity, NULL);
+	bool		any = rows_scan_next(scan);
+
+	rows_scan_end(scan);
+	canonical_close(canonical);
+	return any;
+}
+
+/* Another source here that holds the entity; NULL if there is none. */
+static const char *
+other_source(const Binding *binding)
+{
+	ListCell   *lc;
+
+	foreach(lc, binding_list(NULL, binding->entity))
+	{
+		const Binding *other = lfirst(lc);
+
+		if (strcmp(other->source, binding->source) != 0)
+			return other->source;
+	}
+	return NULL;
+}
+
+static void
+raise_decided_here(const Binding *binding, const Link *link, const char *why)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("entity \"%s\" is decided here, and can't be decided by the hub behind link \"%s\", too",
+					binding->entity, link->name),
+			 errdetail("%s", why),
+			 errhint("An entity has one hub: attach the table as another entity, or to a source that is not linked.")));
+}
+
+/* An entity is decided here or behind one link, not both. */
+void
+linked_check_binding(const Binding *binding)
+{
+	const Link *link = link_of_source(binding->source);
+	const char *other;
+
+	if (link == NULL)
+	{
+		link_refuse_entity(binding->entity);
+		return;
+	}
+	if (binding->capture == CAPTURE_POLL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a relation of source \"%s\" can't be polled, as it is linked", binding->source),
+				 errhint("Use capture => 'trigger'.")));
+	other = other_source(binding);
+	if (other != NULL)
+		raise_decided_here(binding, link,
+						   psprintf("Source \"%s\" has a relation that holds it.", other));
+	if (has_records(binding->entity))
+		raise_decided_here(binding, link, "There are records of it.");
+}
+
+/* ---------- linking ---------- */
+
+/*
+ * From now on what was agreed on is agreed on with another hub, and edits are
+ * kept for it.  Whoever is writing to a relation at the moment is waited for.
+ */
+void
+linked_start(const char *source)
+{
+	const Registry *registry = registry_get();
+	ListCell   *lc;
+
+	foreach(lc, binding_list(source, NULL))
+	{
+		const Binding *binding = lfirst(lc);
+
+		LockRelationOid(binding->relation, ShareRowExclusiveLock);
+		linked_check_binding(binding);
+		replica_remove_all(binding->relation);
+	}
+	source_set_single_writer(source, true);
+	cursor_start(registry, registry_source_required(registry, source));
+}
+
+void
+linked_end(const char *source)
+{
+	ListCell   *lc;
+
+	foreach(lc, binding_list(source, NULL))
+	{
+		const Binding *binding = lfirst(lc);
+
+		LockRelationOid(binding->relation, ShareRowExclusiveLock);
+		replica_remove_all(binding->relation);
+	}
+}
+
+/* ---------- for SQL ---------- */
+
+Datum
+syncext_link_start(PG_FUNCTION_ARGS)
+{
+	linked_start(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	PG_RETURN_VOID();
+}
+
+Datum
+syncext_link_end(PG_FUNCTION_ARGS)
+{
+	linked_end(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	PG_RETURN_VOID();
+}

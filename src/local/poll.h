@@ -1,0 +1,55 @@
+/*
+ * poll.h
+ *	  A poll under way: what the files poll*.c share.
+ */
+#ifndef SYNCEXT_POLL_H
+#define SYNCEXT_POLL_H
+
+#include "local/poll_scan.h"
+#include "local/polled.h"
+#include "local/work.h"
+#include "storage/capture_failure.h"
+
+typedef struct Poll
+{
+	Oid			relation;
+	bool		full;			/* compare all rows, and find what has vanished */
+	bool		atomic;			/* in somebody's transaction: can't commit */
+	MemoryContext context;		/* outlives the transactions */
+	MemoryContext batch;		/* of one step */
+	TimestampTz begin;
+	int64		run;			/* its row in job_run; 0: none yet */
+	bool		has_watermark;
+	TimestampTz watermark;
+
+	PollWindow	window;
+	PollScan   *scan;			/* NULL: not open */
+	bool		scan_ended;
+	const char *retried;		/* the last failure that was tried again */
+	bool		retries_ended;
+	bool		has_failures;	/* the relation has rows in capture_failure */
+
+	int64		nread;
+	int64		nretried;		/* those among them that had failed before */
+	int64		nfailed;
+	int64		nunusable;		/* rows without a usable key */
+	const char *unusable;		/* what is wrong with the first of them */
+	int64		count[POLLED_NOUTCOMES];
+} Poll;
+
+extern Attached *poll_attached(const Poll *poll);
+/* Do a step, in a transaction of its own if that is possible; resets the batch's memory. */
+extern void poll_step(Poll *poll, void (*step) (Poll *poll));
+/* Keep a row that could not be taken; busy: for a reason that passes. */
+extern void poll_note_failure(Poll *poll, CaptureFailures *failures, const char *external_id,
+							  const char *error, bool busy);
+/* Count what came of the items, and keep those that failed. */
+extern void poll_settle(Poll *poll, WorkItem *items, int n);
+
+/* Find the rows that have vanished, and bring that to the hub. */
+extern void poll_delete_vanished(Poll *poll);
+
+/* The answer of sync_poll, in the current memory context. */
+extern Jsonb *poll_result(const Poll *poll);
+
+#endif							/* SYNCEXT_POLL_H */

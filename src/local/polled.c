@@ -1,0 +1,166 @@
+/*
+ * polled.c
+ *	  A row of a polled relation, against what was last seen of it.
+ *
+ * Called by poll, and by deliver before it writes over a row.  syncext.replica
+ * has the fields as they were last seen or delivered: a row that has others was
+ * edited since, and a row that has the same has not, however often it is read.
+ */
+#include "postgres.h"
+
+#include "local/capture.h"
+#include "local/polled.h"
+
+bool
+polled_read(Attached *attached, const char *external_id, AttachedRow *row)
+{
+	ValueSettings settings;
+	AttachedRow key;
+	bool		same;
+
+	value_settings_begin(&settings);
+	key = place_key(attached, &settings, external_id);
+	if (!writer_read(attached, key, row))
+		return false;
+	/* keys that are equal to their type may have other texts: another record */
+	same = strcmp(attached_external_id(attached, &settings, *row), external_id) == 0;
+	value_settings_end(&settings);
+	return same;
+}
+
+/*
+ * The fields that are not as they were.  One that was not there, a new column's,
+ * counts if it has a value.  Both are in jsonb's key order.
+ */
+static void
+find_changed(const Fields *now, Jsonb *seen, Fields *changed)
+{
+	Fields		before;
+	int			b = 0;
+
+	fields_from_container(&seen->root, &before);
+	changed->n = 0;
+	changed->field = palloc(sizeof(Field) * Max(now->n, 1));
+	for (int i = 0; i < now->n; i++)
+	{
+		const Field *field = &now->field[i];
+		bool		same;
+
+		while (b < before.n && field_name_cmp(before.field[b].name, field->name) < 0)
+			b++;
+		if (b < before.n && field_name_cmp(before.field[b].name, field->name) == 0)
+			same = json_value_equal(&before.field[b].value, &field->value);
+		else
+			same = field->value.type == jbvNull;
+		if (!same)
+			changed->field[changed->n++] = *field;
+	}
+}
+
+bool
+polled_compare(const Attached *attached, bool present, AttachedRow row,
+			   const ReplicaRow *replica, PolledEdit *edit)
+{
+	ValueSettings settings;
+	bool		was_there = replica->exists && replica->fields != NULL;
+
+	MemSet(edit, 0, sizeof(PolledEdit));
+	edit->marked = present && attached_is_deleted(attached, row);
+	edit->gone = !present || edit->marked;
+	if (edit->gone)
+		return was_there;
+	value_settings_begin(&settings);
+	attached_fields(attached, &settings, row, NULL, &edit->all);
+	value_settings_end(&settings);
+	if (!was_there)
+	{
+		edit->changed = edit->all;
+		return true;
+	}
+	find_changed(&edit->all, replica->fields, &edit->changed);
+	return edit->changed.n > 0;
+}
+
+/* ---------- bringing an edit to the hub ---------- */
+
+static PolledOutcome
+judge_answer(const Answer *answer, bool gone)
+{
+	const Decision *d = &answer->decision;
+
+	if (d->resolution == RESOLUTION_DEPENDENCY_WAIT)
+		return POLLED_WAITING;
+	if (d->status == 409 || d->lost_all || d->lost.n > 0)
+		return POLLED_CONFLICT;
+	switch (d->resolution)
+	{
+		case RESOLUTION_NO_CHANGE:
+			return POLLED_SKIPPED;
+		case RESOLUTION_NEW_RECORD:
+			return gone ? POLLED_DELETED : POLLED_NEW;
+		case RESOLUTION_FIELD_MERGE:
+			return gone ? POLLED_DELETED : POLLED_MERGED;
+		default:
+			return gone ? POLLED_DELETED : POLLED_UPDATED;
+	}
+}
+
+/*
+ * The hub may know less of a record than the row holds: the record was deleted
+ * there and came back with this edit, or came from elsewhere with fewer fields.
+ * Send what it lacks.
+ */
+static void
+send_missing(ApplyCall *call, const Attached *attached, const char *external_id,
+			 const PolledEdit *edit, const Answer *answer)
+{
+	const Record *record = &answer->decision.after;
+	Fields		missing = {0, palloc(sizeof(Field) * Max(edit->all.n, 1))};
+	int			known = 0;
+	Answer		second;
+
+	if (answer->decision.write != WRITE_WHOLE || record->deleted)
+		return;
+	for (int i = 0; i < edit->all.n; i++)
+	{
+		const Field *field = &edit->all.field[i];
+
+		while (known < record->nfields &&
+			   field_name_cmp(record->fields[known].field.name, field->name) < 0)
+			known++;
+		if (field->value.type != jbvNull &&
+			(known == record->nfields ||
+			 field_name_cmp(record->fields[known].field.name, field->name) != 0))
+			missing.field[missing.n++] = *field;
+	}
+	if (missing.n > 0)
+		capture_send(call, attached, external_id, &missing, record->row_version, &second);
+}
+
+PolledOutcome
+polled_send(Placer *placer, const Attached *attached, const char *external_id,
+			AttachedRow row, const PolledEdit *edit, ReplicaRow *replica)
+{
+	ApplyCall  *call = place_call(placer);
+	RowEdit		sent = {
+		.attached = attached,
+		.external_id = external_id,
+		.row = row,
+		.deleted = edit->gone,
+		.marked = edit->marked,
+		.fields = edit->changed,
+		.replica = replica,
+	};
+	PolledOutcome outcome = POLLED_CONFLICT;
+	Answer		answer;
+
+	if (capture_send_edit(call, placer->registry, &sent, &answer))
+	{
+		outcome = judge_answer(&answer, edit->gone);
+		if (!edit->gone)
+			send_missing(call, attached, external_id, edit, &answer);
+	}
+	replica->fields = edit->gone ? NULL : fields_to_jsonb(&edit->all);
+	replica_set(placer->replica, attached->binding->relation, external_id, replica);
+	return outcome;
+}

@@ -1,0 +1,55 @@
+/*
+ * transfer.c
+ *	  Who moves rows between the hub and a polled relation: one at a time.
+ *
+ * Called by poll and work, which do it, and by detach.  A poll compares a row with
+ * what was delivered to it, and delivery a record with what was polled: neither
+ * must see the other's work half done, and a foreign table has no rows here that
+ * could be locked.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/guc.h"
+
+#include "hub/section.h"
+#include "local/transfer.h"
+#include "storage/registry.h"
+
+/* Of the numbers of an object of class syncext.binding; job.c has the others. */
+#define TRANSFER_NUMBER	3
+
+typedef struct Wait
+{
+	LOCKTAG		tag;
+	int			timeout;
+} Wait;
+
+static void
+wait_for_lock(void *arg)
+{
+	Wait	   *wait = arg;
+	int			nest_level = NewGUCNestLevel();
+	char		timeout[16];
+
+	snprintf(timeout, sizeof(timeout), "%d", Max(wait->timeout, 1));
+	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	(void) LockAcquire(&wait->tag, ExclusiveLock, false, false);
+	AtEOXact_GUC(false, nest_level);
+}
+
+bool
+transfer_lock(Oid relation, int timeout)
+{
+	Wait		wait = {.timeout = timeout};
+
+	SET_LOCKTAG_OBJECT(wait.tag, MyDatabaseId, registry_relation("binding"), relation,
+					   TRANSFER_NUMBER);
+	if (timeout >= 0)
+		return LockAcquire(&wait.tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL ||
+			section_try(wait_for_lock, &wait);
+	(void) LockAcquire(&wait.tag, ExclusiveLock, false, false);
+	return true;
+}

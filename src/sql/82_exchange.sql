@@ -1,0 +1,102 @@
+-- Both sides of a link: what a hub keeps of its spokes, and what is called to
+-- make a link, to end it and to exchange changes over it.
+
+-- At the hub.
+
+CREATE TABLE syncext.spoke (
+	source    text COLLATE "C" PRIMARY KEY REFERENCES syncext.source ON DELETE CASCADE,
+	mark      uuid NOT NULL,
+	linked_at timestamptz NOT NULL DEFAULT now(),
+	batch     text COLLATE "C",
+	parts     integer NOT NULL DEFAULT 0,
+	pushed_at timestamptz
+) WITH (fillfactor = 50);
+COMMENT ON TABLE syncext.spoke IS 'the databases that are linked to this hub, each as a source';
+COMMENT ON COLUMN syncext.spoke.mark IS 'the mark in the syncext.feed_origin of that database: no other one may be the source';
+COMMENT ON COLUMN syncext.spoke.batch IS 'the last batch of changes that came from there, and in how many parts';
+SELECT pg_catalog.pg_extension_config_dump('syncext.spoke', '');
+
+CREATE TABLE syncext.push (
+	source  text COLLATE "C" NOT NULL REFERENCES syncext.source ON DELETE CASCADE,
+	part    integer NOT NULL,
+	hashes  bytea NOT NULL,
+	answers jsonb NOT NULL,
+	PRIMARY KEY (source, part)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE syncext.push IS
+	'what was answered to the last batch of a spoke, so that it is told the same if it sends the batch again';
+COMMENT ON COLUMN syncext.push.hashes IS 'of the changes, in the order of the answers';
+SELECT pg_catalog.pg_extension_config_dump('syncext.push', '');
+
+-- Every push writes these over; vacuum comes before they are much larger.
+ALTER TABLE syncext.spoke SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+ALTER TABLE syncext.push SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+CREATE FUNCTION sync_push(source text, batch text, changes jsonb) RETURNS jsonb
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_push';
+COMMENT ON FUNCTION sync_push(text, text, jsonb) IS
+	'what a link calls at the hub: apply a batch of changes, or a part of it, exactly once however often it is sent';
+
+-- What hub_hello answers, once it has checked the right to be the source.
+CREATE FUNCTION syncext.hub_answer(source text, spoke jsonb) RETURNS jsonb
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	known uuid;
+BEGIN
+	IF spoke->>'spoke' IS NOT NULL THEN
+		IF (spoke->>'claim')::boolean THEN
+			INSERT INTO syncext.spoke (source, mark) VALUES ($1, ($2->>'spoke')::uuid) ON CONFLICT DO NOTHING;
+			UPDATE syncext.source s SET single_writer = true WHERE s.name = $1 AND NOT s.single_writer;
+		END IF;
+		SELECT k.mark INTO known FROM syncext.spoke k WHERE k.source = $1;
+		IF known <> (spoke->>'spoke')::uuid THEN
+			RAISE EXCEPTION 'another database is linked to this hub as source "%"', source
+				USING ERRCODE = 'object_in_use',
+				HINT = format('Let it be a source of its own: SELECT sync_add_source(…). If the other one is gone, or was this one before a restore: SELECT syncext.release_spoke(%L) at the hub.', source);
+		END IF;
+	END IF;
+	RETURN jsonb_build_object(
+		'protocol', 1,
+		'version', (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'syncext'),
+		'hub', (SELECT min(o.mark::text) FROM syncext.feed_origin o),
+		'entities', (SELECT coalesce(jsonb_agg(e.name), '[]') FROM syncext.entity e));
+END $$;
+COMMENT ON FUNCTION syncext.hub_answer(text, jsonb) IS 'what hub_hello says, once it knows who asks';
+REVOKE ALL ON FUNCTION syncext.hub_answer(text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION syncext.hub_hello(source text, spoke jsonb) RETURNS jsonb
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_hub_hello';
+COMMENT ON FUNCTION syncext.hub_hello(text, jsonb) IS
+	'what a link calls first at the hub: may we be this source, and who are you?';
+
+CREATE FUNCTION syncext.release_spoke(source text) RETURNS void
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	DELETE FROM syncext.push p WHERE p.source = $1;
+	DELETE FROM syncext.spoke s WHERE s.source = $1;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'no database is linked to this hub as source "%"', source USING ERRCODE = 'undefined_object';
+	END IF;
+END $$;
+COMMENT ON FUNCTION syncext.release_spoke(text) IS
+	'let another database be linked to this hub as the source; the one that was can''t exchange any more';
+REVOKE ALL ON FUNCTION syncext.release_spoke(text) FROM PUBLIC;
+
+-- At the spoke.
+
+CREATE FUNCTION sync_link(name text, server name, source text) RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_link';
+COMMENT ON FUNCTION sync_link(text, name, text) IS
+	'link this database, as a source, to the hub that the foreign server leads to: the entities of the source''s tables are decided there';
+REVOKE ALL ON FUNCTION sync_link(text, name, text) FROM PUBLIC;
+
+CREATE FUNCTION sync_unlink(name text) RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_unlink';
+COMMENT ON FUNCTION sync_unlink(text) IS
+	'end a link: the tables keep their rows, and what has not been exchanged stays here';
+REVOKE ALL ON FUNCTION sync_unlink(text) FROM PUBLIC;
+
+CREATE PROCEDURE sync_exchange(link text, INOUT result jsonb DEFAULT NULL)
+	LANGUAGE c AS 'MODULE_PATHNAME', 'sync_exchange';
+COMMENT ON PROCEDURE sync_exchange(text, jsonb) IS
+	'send what was captured to the hub behind the link and bring what it has for us, until there is no more; commits between its steps';

@@ -1,0 +1,44 @@
+/*
+ * capture_failure.h
+ *	  Rows of attached relations that could not be brought to the hub: table
+ *	  syncext.capture_failure.
+ */
+#ifndef SYNCEXT_CAPTURE_FAILURE_H
+#define SYNCEXT_CAPTURE_FAILURE_H
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+
+typedef struct CaptureFailures CaptureFailures;
+
+typedef struct CaptureFailure
+{
+	Oid			relation;
+	const char *external_id;	/* '': rows without a usable key */
+	TimestampTz since;
+	int			attempts;
+	bool		dead;			/* there is no next attempt */
+	TimestampTz next_attempt;
+	const char *error;			/* or NULL */
+} CaptureFailure;
+
+extern CaptureFailures *capture_failures_open(bool write);
+extern void capture_failures_close(CaptureFailures *failures);
+
+/* Is there one of the relation? */
+extern bool capture_failures_any(CaptureFailures *failures, Oid relation);
+extern bool capture_failure_find(CaptureFailures *failures, Oid relation,
+								 const char *external_id, CaptureFailure *failure);
+extern void capture_failure_save(CaptureFailures *failures, const CaptureFailure *failure);
+/* Returns whether it was there. */
+extern bool capture_failure_remove(CaptureFailures *failures, Oid relation,
+								   const char *external_id);
+/*
+ * A relation's failures (CaptureFailure *) behind an id (NULL: from the start), in
+ * the order of their ids, at most n; those that are due by a time, or all if it is
+ * DT_NOEND.
+ */
+extern List *capture_failures_of(CaptureFailures *failures, Oid relation, const char *after,
+								 TimestampTz due_by, int n);
+
+#endif							/* SYNCEXT_CAPTURE_FAILURE_H */
