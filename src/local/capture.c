@@ -406,8 +406,8 @@ capture_note(const RowEdit *edit, bool inserted)
 
 	/* a transaction's edits are of when it began, unless the row says more */
 	if (attached->updated != NULL)
-		set_updated_at(registry, attached, edit->row, &change);
-	(void) set_version(registry, attached, edit->row, &change);
+		set_updated_at(registry, edit, &change);
+	(void) set_version(registry, edit, &change);
 	capture_buffer_add(attached->binding->relation, &change, inserted);
 }
 
