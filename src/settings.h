@@ -30,4 +30,7 @@ extern int	setting_maintain_lock_timeout;	/* ms, until maintenance leaves it for
 extern int	setting_link_batch; /* changes or records that a link sends at once */
 extern int	setting_link_timeout;	/* s, that a link waits for its hub */
 
+extern int	setting_link_interval;	/* s, between exchanges when nothing else tells */
+extern int	setting_notify_interval;	/* ms, between two NOTIFY at least */
+
 #endif							/* SYNCEXT_SETTINGS_H */

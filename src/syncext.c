@@ -9,8 +9,10 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "link/launcher.h"
 #include "local/capture.h"
 #include "settings.h"
+#include "storage/wake.h"
 
 PG_MODULE_MAGIC;
 
@@ -31,6 +33,8 @@ int			setting_retry_max = 3600 * 1000;
 int			setting_max_clock_skew = 300;
 int			setting_link_batch = 500;
 int			setting_link_timeout = 30;
+int			setting_link_interval = 30;
+int			setting_notify_interval = 2;
 int			setting_retention = 30 * 86400;
 int			setting_maintain_lock_timeout = 500;
 int			setting_waiting_retry = 30000;
@@ -171,6 +175,21 @@ define_link(void)
 							PGC_USERSET, GUC_UNIT_S, NULL, NULL, NULL);
 }
 
+static void
+define_workers(void)
+{
+	DefineCustomIntVariable("syncext.link_interval",
+							"Time between two exchanges of a link when there seems to be nothing to exchange.",
+							"An edit here or at the hub doesn't wait for it.",
+							&setting_link_interval, 30, 1, 24 * 3600,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("syncext.notify_interval",
+							"Time between two notifications of the links at least.",
+							"All that is committed meanwhile is told of by one.",
+							&setting_notify_interval, 2, 0, 1000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+}
+
 void
 _PG_init(void)
 {
@@ -182,5 +201,8 @@ _PG_init(void)
 	define_clock();
 	define_maintenance();
 	define_link();
+	define_workers();
 	MarkGUCPrefixReserved("syncext");
+	wake_init();
+	launcher_register();
 }

@@ -101,6 +101,32 @@ install_packages()
 	[ $rc -eq 0 ] || die "these packages could not be installed: ${missing[*]}"
 }
 
+# Installs a package of Debian's that only a benchmark needs, %s in its name being
+# the server's major version, unless the server has extension $2 already, or the
+# program is there.  False if that can't be done.
+install_peer()
+{
+	local package extension=${2:-} major
+
+	major=$("$PG_CONFIG" --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')
+	package=${1/\%s/$major}
+	if ! peer_is_there "$package" "$extension" && command -v apt-get >/dev/null; then
+		say "installing $package" >&2
+		as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 \
+			install --no-install-recommends "$package" >&2 || true
+	fi
+	peer_is_there "$package" "$extension"
+}
+
+peer_is_there()
+{
+	if [ "$2" ]; then
+		[ -e "$("$PG_CONFIG" --sharedir)/extension/$2.control" ]
+	else
+		command -v "$1" >/dev/null
+	fi
+}
+
 # Sets PG_CONFIG to an absolute name.
 find_pg_config()
 {

@@ -14,8 +14,11 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/xact.h"
-#include "executor/spi.h"
+#include "common/pg_prng.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -31,7 +34,12 @@
 #include "model/rfc3339.h"
 #include "settings.h"
 #include "storage/binding.h"
+#include "storage/capture_failure.h"
+#include "storage/change_log.h"
 #include "storage/replica.h"
+
+/* What is kept of an error message, in bytes. */
+#define MAX_ERROR_LENGTH	1000
 
 /* ---------- where a record's edits are ---------- */
 
@@ -470,39 +478,47 @@ captured_document(const char *source, const CapturedChange *captured)
 
 /* ---------- what came of it ---------- */
 
+TimestampTz
+captured_retry_at(int attempts)
+{
+	double		delay = ldexp(setting_retry_base, Min(attempts, 64) - 1);
+
+	delay = Min(delay, setting_retry_max) * (0.5 + pg_prng_double(&pg_global_prng_state));
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) delay);
+}
+
 /*
  * Keep what failed.  It is found again by what differs from what was agreed on,
  * so that neither the log nor the batch need be kept for it.
  */
 static void
-keep_failure(const char *source, const BatchFailure *failure)
+keep_failure(CaptureFailures *table, Oid relation, const BatchFailure *failure)
 {
-	const Binding *binding = binding_of_entity(source, failure->entity);
+	CaptureFailure kept = {.relation = relation, .external_id = failure->external_id};
 
-	if (binding == NULL)
-		return;
-	section_run("INSERT INTO syncext.capture_failure AS f "
-				"(relation, external_id, since, attempts, next_attempt, error) "
-				"VALUES (%u, %s, now(), 1, %s, left(%s, 1000)) "
-				"ON CONFLICT (relation, external_id) DO UPDATE SET attempts = f.attempts + 1, "
-				"error = excluded.error, next_attempt = CASE WHEN excluded.next_attempt IS NOT NULL "
-				"THEN clock_timestamp() + least(%d, %d * 2.0 ^ least(f.attempts, 60)) * interval '1 ms' END",
-				binding->relation, quote_literal_cstr(failure->external_id),
-				failure->busy ? psprintf("clock_timestamp() + interval '%d ms'", setting_retry_base) : "NULL",
-				quote_literal_cstr(failure->error), setting_retry_max, setting_retry_base);
+	if (!capture_failure_find(table, relation, failure->external_id, &kept))
+		kept.since = GetCurrentTimestamp();
+	kept.attempts++;
+	kept.dead = !failure->busy;
+	kept.next_attempt = captured_retry_at(kept.attempts);
+	kept.error = pnstrdup(failure->error,
+						  pg_mbcliplen(failure->error, strlen(failure->error), MAX_ERROR_LENGTH));
+	capture_failure_save(table, &kept);
 }
 
 static void
 keep_failures(const char *source, const BatchFailure *failures, int nfailures)
 {
-	Section		section;
+	CaptureFailures *table = capture_failures_open(true);
 
-	SPI_connect();
-	section_enter(&section, 0);
 	for (int i = 0; i < nfailures; i++)
-		keep_failure(source, &failures[i]);
-	section_leave(&section);
-	SPI_finish();
+	{
+		const Binding *binding = binding_of_entity(source, failures[i].entity);
+
+		if (binding != NULL)
+			keep_failure(table, binding->relation, &failures[i]);
+	}
+	capture_failures_close(table);
 }
 
 void
@@ -524,4 +540,34 @@ captured_ack(const char *source, int64 batch, const BatchFailure *failures, int 
 	feed_close(feed);
 	if (nfailures > 0)
 		keep_failures(source, failures, nfailures);
+}
+
+/* ---------- a new start ---------- */
+
+/*
+ * A record of which the window under way has been served in part has been
+ * served with all that the window has of it.
+ */
+void
+captured_renew(const char *source)
+{
+	char	   *name = quote_literal_cstr(source);
+
+	section_run("CREATE TEMPORARY TABLE pg_temp.syncext_renewed ON COMMIT DROP AS "
+				"WITH feed AS (SELECT c.at_xid, c.at_seq, lo.snapshot AS lo, hi.snapshot AS hi "
+				"FROM syncext.cursor c JOIN syncext.tick lo ON lo.id = c.lo "
+				"LEFT JOIN syncext.tick hi ON hi.id = c.hi WHERE c.target = %s), "
+				"due AS (SELECT l.seq, l.entity, l.external_id, "
+				"coalesce(pg_visible_in_snapshot(l.xid, f.hi), false) AS in_window, "
+				"(l.xid, l.seq) <= (f.at_xid, f.at_seq) AS before "
+				"FROM syncext.change_log l CROSS JOIN feed f WHERE l.source = %s "
+				"AND l.resolution = '%s' AND NOT pg_visible_in_snapshot(l.xid, f.lo)) "
+				"SELECT d.seq FROM due d WHERE NOT d.in_window OR NOT EXISTS "
+				"(SELECT FROM due s WHERE s.in_window AND s.before "
+				"AND s.entity = d.entity AND s.external_id = d.external_id)",
+				name, name, resolution_name(RESOLUTION_CAPTURED));
+	for (int i = 0; i < LOG_NTABLES; i++)
+		section_run("UPDATE syncext.change_log_%d SET xid = pg_current_xact_id() "
+					"WHERE seq IN (SELECT seq FROM pg_temp.syncext_renewed)", i);
+	section_run("DROP TABLE pg_temp.syncext_renewed");
 }

@@ -49,6 +49,16 @@ extern Jsonb *captured_document(const char *source, const CapturedChange *change
 extern void captured_ack(const char *source, int64 batch, const BatchFailure *failures,
 						 int nfailures);
 
+/* When an edit that failed so often is brought up again. */
+extern TimestampTz captured_retry_at(int attempts);
+
+/*
+ * Give the edits of the source that weren't answered yet the present
+ * transaction's id, for they are to be in the next window of a cursor that
+ * starts anew in it.  Needs an SPI connection, and a Section.
+ */
+extern void captured_renew(const char *source);
+
 /*
  * Is a batch out that wasn't answered yet?  Another session's, or one of before
  * a crash, may be of any record.

@@ -294,15 +294,13 @@ delivery_pull(const char *source, Slot slot, int max_records, Delivery *delivery
 	slot_check(slot);
 	check_primary();
 	source_role_check(registry_source_required(registry_get(), source));
-	idle = feed_known_idle(source, slot);
-	if (!idle)
-	{
-		(void) incarnation_check();
-		route_arm(source);
-		feed = feed_open(source, slot, false);
-		idle = feed_idle(feed);
-		feed_close(feed);
-	}
+	if (feed_known_idle(source, slot))
+		return;
+	(void) incarnation_check();
+	route_arm(source);
+	feed = feed_open(source, slot, false);
+	idle = feed_idle(feed);
+	feed_close(feed);
 	sweep_parked();
 	if (idle)
 		return;
@@ -365,7 +363,8 @@ sync_pull(PG_FUNCTION_ARGS)
 	slot.number = required_int(fcinfo, 2, "slot");
 	slot.of = required_int(fcinfo, 3, "slots");
 	link_refuse_source(source);
-	InitMaterializedSRF(fcinfo, 0);
+	/* working the row type out of the catalogs takes longer than a pull that finds nothing */
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	delivery_pull(source, slot, max_records, &delivery);
 	for (int i = 0; i < delivery.nrecords; i++)
 		put_record((ReturnSetInfo *) fcinfo->resultinfo, &delivery, &delivery.records[i]);
@@ -406,6 +405,18 @@ raise_stale_batch(const Feed *feed, int64 batch)
 			 errhint("Another consumer pulls for the source, or the lease had ended: pull again and acknowledge what comes. Consumers side by side need a slot each: sync_pull(source, max_records, slot, slots).")));
 }
 
+/* The batch was handed out by the cluster that the dump is of. */
+static void
+raise_batch_of_dump(const char *source, int64 batch)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_SYNC_STALE_BATCH),
+			 errmsg("batch " INT64_FORMAT " of source \"%s\" is not the one that is out", batch,
+					source),
+			 errdetail("The database was restored from a dump, and the feed begins anew."),
+			 errhint("Pull again and acknowledge what comes.")));
+}
+
 void
 delivery_ack(const char *source, int slot, int64 batch, const BatchFailure *failures,
 			 int nfailures)
@@ -415,6 +426,8 @@ delivery_ack(const char *source, int slot, int64 batch, const BatchFailure *fail
 
 	check_primary();
 	source_role_check(registry_source_required(registry_get(), source));
+	if (incarnation_is_over())
+		raise_batch_of_dump(source, batch);
 	feed = feed_open(source, any_number, true);
 	feed_lock(feed);
 	if (!feed->cursor.leased || feed->cursor.batch != batch)

@@ -14,21 +14,22 @@
 #include "utils/timestamp.h"
 
 #include "hub/feed.h"
+#include "hub/sweep.h"
 
 /* Rows that were walked for nothing until the cursor is moved past them. */
 #define PASS_OVER_ROWS		1000
 
 /*
  * The slot that was found idle last.  As long as no transaction has ended
- * since, nothing in the database has changed, and it is idle until the first
- * retry is due.
+ * since, nothing in the database has changed, and there is nothing to be done
+ * for it until the first retry, or the first parked change, is due.
  */
 typedef struct Idle
 {
 	char		target[NAMEDATALEN];	/* empty: none */
 	Slot		slot;
 	FeedSnapshot snapshot;		/* xip in CacheMemoryContext */
-	TimestampTz next_retry;
+	TimestampTz until;
 } Idle;
 
 static Idle idle;
@@ -165,7 +166,7 @@ feed_has_changes(Feed *feed, const FeedSnapshot *now)
 
 /* Remember that the slot is idle. */
 static void
-remember_idle(const char *target, Slot slot, const FeedSnapshot *now, TimestampTz next_retry)
+remember_idle(const char *target, Slot slot, const FeedSnapshot *now, TimestampTz until)
 {
 	uint64	   *xip = idle.snapshot.xip;
 	Size		size = sizeof(uint64) * Max(now->nxip, 1);
@@ -178,7 +179,7 @@ remember_idle(const char *target, Slot slot, const FeedSnapshot *now, TimestampT
 	memcpy(xip, now->xip, sizeof(uint64) * now->nxip);
 	idle.snapshot = *now;
 	idle.snapshot.xip = xip;
-	idle.next_retry = next_retry;
+	idle.until = until;
 	idle.slot = slot;
 	strlcpy(idle.target, target, sizeof(idle.target));
 }
@@ -195,7 +196,7 @@ feed_known_idle(const char *target, Slot slot)
 		return false;
 	feed_snapshot_now(&now);
 	return feed_snapshot_reaches(&idle.snapshot, &now) &&
-		GetCurrentTimestamp() < idle.next_retry;
+		GetCurrentTimestamp() < idle.until;
 }
 
 bool
@@ -218,7 +219,7 @@ feed_idle(Feed *feed)
 	if (feed_has_changes(feed, &now))
 		return false;
 	if (!IsolationUsesXactSnapshot())
-		remember_idle(feed->target->name, feed->slot, &now, next_retry);
+		remember_idle(feed->target->name, feed->slot, &now, Min(next_retry, sweep_next_due()));
 	return true;
 }
 

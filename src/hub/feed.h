@@ -36,7 +36,7 @@ typedef struct Feed
 	StringInfoData key;			/* of the record being looked for */
 } Feed;
 
-/* Was the slot idle, and has nothing happened since?  Opens no table. */
+/* Was there nothing to do for the slot, and hasn't there been since?  Opens no table. */
 extern bool feed_known_idle(const char *target, Slot slot);
 extern Feed *feed_open(const char *source, Slot slot, bool write);
 extern void feed_close(Feed *feed);

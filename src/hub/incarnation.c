@@ -3,7 +3,7 @@
  *	  Whether the feed's transaction ids are this cluster's, and a new start
  *	  where they aren't.
  *
- * Called by hub/delivery at a pull and by hub/maintain.
+ * Called by hub/delivery and by hub/maintain.
  *
  * Cursors and the log are told apart by transaction ids, which mean nothing in
  * a cluster that a dump was restored into.  CREATE EXTENSION leaves a row in
@@ -28,10 +28,12 @@
 #include "utils/inval.h"
 #include "utils/snapmgr.h"
 
+#include "hub/captured.h"
 #include "hub/incarnation.h"
 #include "hub/section.h"
 #include "storage/change_log.h"
 #include "storage/cursor_set.h"
+#include "storage/link.h"
 #include "storage/rows.h"
 #include "storage/tick.h"
 
@@ -109,7 +111,32 @@ static void
 set_log_aside(void)
 {
 	for (int i = 0; i < LOG_NTABLES; i++)
-		section_run("UPDATE syncext.change_log_%d SET xid = '0' WHERE xid <> '0'", i);
+		section_run("UPDATE syncext.change_log_%d SET xid = '0' "
+					"WHERE xid <> '0' AND xid <> pg_current_xact_id()", i);
+}
+
+/* What was captured for a hub behind a link, and not answered, stands nowhere else. */
+static void
+keep_captured(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, link_list())
+		captured_renew(((const Link *) lfirst(lc))->source);
+}
+
+/*
+ * The cluster that the dump is of may have handed out batches after it, which
+ * must not pass for those to come; nor must those of another one that was
+ * restored from the same dump.  Milliseconds go faster than batches: numbers
+ * that begin there were never handed out.  A target that was never served stays
+ * so, for what it is let see goes by that.
+ */
+static void
+begin_batches(void)
+{
+	section_run("UPDATE syncext.cursor SET batch = greatest(batch, "
+				"(extract(epoch FROM clock_timestamp()) * 1000)::bigint) WHERE batch > 0");
 }
 
 /* The list of children isn't dumped: it follows from the records. */
@@ -157,8 +184,10 @@ begin_incarnation(void)
 	if (origin == ORIGIN_RESTORED)
 	{
 		section_run("UPDATE syncext.feed_state SET incarnation = incarnation + 1, switched_at = now()");
+		keep_captured();
 		set_log_aside();
 		list_children();
+		begin_batches();
 		start_targets();
 		ereport(LOG,
 				(errmsg("syncext starts a new incarnation of its feed, for the database was restored from a dump"),
@@ -171,9 +200,12 @@ begin_incarnation(void)
 	return origin == ORIGIN_RESTORED;
 }
 
-bool
-incarnation_check(void)
+/* The same as find_origin, but for that it looks only once. */
+static Origin
+known_origin(void)
 {
+	Origin		origin;
+
 	if (!callback_registered)
 	{
 		CacheRegisterRelcacheCallback(forget_check, (Datum) 0);
@@ -182,9 +214,20 @@ incarnation_check(void)
 	AcceptInvalidationMessages();
 	watched = registry_relation("source");
 	if (checked)
-		return false;
-	if (find_origin() != ORIGIN_HERE)
-		return begin_incarnation();
-	checked = true;
-	return false;
+		return ORIGIN_HERE;
+	origin = find_origin();
+	checked = origin == ORIGIN_HERE;
+	return origin;
+}
+
+bool
+incarnation_check(void)
+{
+	return known_origin() != ORIGIN_HERE && begin_incarnation();
+}
+
+bool
+incarnation_is_over(void)
+{
+	return known_origin() == ORIGIN_RESTORED;
 }

@@ -13,5 +13,10 @@
  * was found that all is well.  READ COMMITTED only.
  */
 extern bool incarnation_check(void);
+/*
+ * Was it restored, and no pull has begun the feed anew yet?  Then what was handed
+ * out is void.  Writes nothing, costs as little.
+ */
+extern bool incarnation_is_over(void);
 
 #endif							/* SYNCEXT_INCARNATION_H */

@@ -385,6 +385,28 @@ remove_tombstones(Maintenance *m)
 		maintain_waits(m, "tombstones: a target is walking through the golden records");
 }
 
+/* ---------- runs of jobs ---------- */
+
+/* The last run of each job stays, however old it is. */
+static void
+remove_runs(Maintenance *m)
+{
+	uint64		removed;
+
+	do
+	{
+		maintain_step_begin();
+		removed = section_run("DELETE FROM syncext.job_run WHERE id IN "
+							  "(SELECT r.id FROM syncext.job_run r "
+							  "WHERE r.ended_at < clock_timestamp() - interval '%d s' "
+							  "AND EXISTS (SELECT FROM syncext.job_run n WHERE n.relation = r.relation "
+							  "AND n.job = r.job AND n.id > r.id AND n.status <> 'skipped') LIMIT %d)",
+							  setting_retention, STEP_ROWS);
+		maintain_step_end();
+		m->runs += removed;
+	} while (removed == STEP_ROWS);
+}
+
 /* ---------- the procedure ---------- */
 
 static void
@@ -429,6 +451,7 @@ run_steps(Maintenance *m)
 	rotate_switch(m);
 	advance_idle_cursors(m);
 	remove_conflicts(m);
+	remove_runs(m);
 	remove_tombstones(m);
 	remove_old_ticks(m, &ticks);
 }
@@ -473,6 +496,8 @@ maintenance_jsonb(const Maintenance *m)
 	json_push_number(&state, "conflicts", m->conflicts);
 	json_push_number(&state, "tombstones", m->tombstones);
 	json_push_number(&state, "ticks", m->ticks);
+	if (m->runs > 0)
+		json_push_number(&state, "runs", m->runs);
 	push_names(&state, "waits", m->waits);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }

@@ -19,6 +19,7 @@ typedef struct Maintenance
 	List	   *waits;			/* of char *, what could not be done yet, and why */
 	int64		released;		/* parked changes applied */
 	int64		conflicts;		/* closed ones removed */
+	int64		runs;			/* of jobs, removed */
 	int64		tombstones;		/* removed */
 	int64		ticks;			/* removed */
 } Maintenance;

@@ -13,9 +13,22 @@
 #include "model/json.h"
 #include "storage/waiting.h"
 
+static bool
+is_dead(const WaitingChange *w)
+{
+	return TIMESTAMP_IS_NOEND(w->next_attempt);
+}
+
+static bool
+is_dead_by(const WaitingChange *w, TimestampTz dead_by)
+{
+	return TIMESTAMP_IS_NOEND(dead_by) || (is_dead(w) && w->dead_since <= dead_by);
+}
+
 /* The next pull or maintenance looks for their parents, and begins to count anew. */
 int64
-parked_redrive(const char *source, const char *entity, const char *external_id)
+parked_redrive(const char *source, const char *entity, const char *external_id,
+			   TimestampTz dead_by)
 {
 	Waiting    *waiting = waiting_open(true);
 	TimestampTz now = GetCurrentTimestamp();
@@ -26,6 +39,8 @@ parked_redrive(const char *source, const char *entity, const char *external_id)
 	{
 		WaitingChange *w = lfirst(lc);
 
+		if (!is_dead_by(w, dead_by))
+			continue;
 		w->attempts = 0;
 		w->parked_at = now;
 		w->next_attempt = now;
@@ -63,7 +78,8 @@ log_discard(ChangeLog *log, const WaitingChange *w)
 
 /* Those that wait in good health are given up only where the record is named. */
 int64
-parked_discard(const char *source, const char *entity, const char *external_id, ChangeLog *log)
+parked_discard(const char *source, const char *entity, const char *external_id,
+			   TimestampTz dead_by, ChangeLog *log)
 {
 	Waiting    *waiting = waiting_open(true);
 	int64		discarded = 0;
@@ -73,7 +89,7 @@ parked_discard(const char *source, const char *entity, const char *external_id, 
 	{
 		WaitingChange *w = lfirst(lc);
 
-		if ((external_id == NULL && !TIMESTAMP_IS_NOEND(w->next_attempt)) ||
+		if ((external_id == NULL && !is_dead(w)) || !is_dead_by(w, dead_by) ||
 			!waiting_take(waiting, w->id))
 			continue;
 		log_discard(log, w);

@@ -36,28 +36,59 @@ source_argument(FunctionCallInfo fcinfo)
 }
 
 /*
+ * The time by which those that are asked for were dead letters, of the argument
+ * older_than; DT_NOEND: they need not be dead at all.
+ */
+static TimestampTz
+dead_by_argument(FunctionCallInfo fcinfo)
+{
+	static const Interval zero = {0};
+	Datum		older_than;
+
+	if (PG_ARGISNULL(3))
+		return DT_NOEND;
+	older_than = PG_GETARG_DATUM(3);
+	if (DatumGetBool(DirectFunctionCall2(interval_lt, older_than, IntervalPGetDatum(&zero))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("older_than must not be negative"),
+				 errhint("It is how long they have been dead letters, as '7 days'; '0' means every dead letter.")));
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
+												   TimestampTzGetDatum(GetCurrentTimestamp()),
+												   older_than));
+}
+
+/*
  * Open a slot of the source's feed with its cursor held; the pending rows asked
  * for.  Slots are taken from the first on, which is how whoever needs more than
  * one locks them; feed->slot.of says how many there are.
  */
 static Feed *
-open_pending(FunctionCallInfo fcinfo, int slot, List **rows)
+open_pending(FunctionCallInfo fcinfo, int slot, TimestampTz dead_by, List **rows)
 {
 	const Slot	any_number = {slot, 0};
 	Feed	   *feed = feed_open(source_argument(fcinfo), any_number, true);
+	ListCell   *lc;
 
 	feed_lock(feed);
 	*rows = pending_matching(feed->pending, feed->slot, optional_text(fcinfo, 1),
 							 optional_text(fcinfo, 2));
+	foreach(lc, *rows)
+	{
+		const Pending *p = lfirst(lc);
+
+		if (!TIMESTAMP_IS_NOEND(dead_by) && !(p->dead && p->dead_since <= dead_by))
+			*rows = foreach_delete_current(*rows, lc);
+	}
 	return feed;
 }
 
 /* Make a slot's rows due; returns how many, and how many slots there are. */
 static int
-redrive_slot(FunctionCallInfo fcinfo, int slot, int *slots)
+redrive_slot(FunctionCallInfo fcinfo, int slot, TimestampTz dead_by, int *slots)
 {
 	List	   *rows;
-	Feed	   *feed = open_pending(fcinfo, slot, &rows);
+	Feed	   *feed = open_pending(fcinfo, slot, dead_by, &rows);
 	ListCell   *lc;
 
 	foreach(lc, rows)
@@ -78,13 +109,14 @@ redrive_slot(FunctionCallInfo fcinfo, int slot, int *slots)
 Datum
 sync_redrive(PG_FUNCTION_ARGS)
 {
+	TimestampTz dead_by = dead_by_argument(fcinfo);
 	int64		redriven = 0;
 	int			slots = 1;
 
 	for (int slot = 0; slot < slots; slot++)
-		redriven += redrive_slot(fcinfo, slot, &slots);
+		redriven += redrive_slot(fcinfo, slot, dead_by, &slots);
 	redriven += parked_redrive(source_argument(fcinfo), optional_text(fcinfo, 1),
-							   optional_text(fcinfo, 2));
+							   optional_text(fcinfo, 2), dead_by);
 	PG_RETURN_INT64(redriven);
 }
 
@@ -120,10 +152,10 @@ log_discard(ChangeLog *log, int64 version, const Feed *feed, const Pending *p)
  * how many slots there are.
  */
 static int64
-discard_slot(FunctionCallInfo fcinfo, int slot, ChangeLog *log, int *slots)
+discard_slot(FunctionCallInfo fcinfo, int slot, TimestampTz dead_by, ChangeLog *log, int *slots)
 {
 	List	   *rows;
-	Feed	   *feed = open_pending(fcinfo, slot, &rows);
+	Feed	   *feed = open_pending(fcinfo, slot, dead_by, &rows);
 	Canonical  *canonical = canonical_open(false);
 	RowsScan   *scan = canonical_seek_begin(canonical);
 	int64		discarded = 0;
@@ -167,14 +199,15 @@ discard_slot(FunctionCallInfo fcinfo, int slot, ChangeLog *log, int *slots)
 Datum
 sync_discard(PG_FUNCTION_ARGS)
 {
+	TimestampTz dead_by = dead_by_argument(fcinfo);
 	ChangeLog  *log = change_log_open(registry_get()->current_log);
 	int64		discarded = 0;
 	int			slots = 1;
 
 	for (int slot = 0; slot < slots; slot++)
-		discarded += discard_slot(fcinfo, slot, log, &slots);
+		discarded += discard_slot(fcinfo, slot, dead_by, log, &slots);
 	discarded += parked_discard(source_argument(fcinfo), optional_text(fcinfo, 1),
-								optional_text(fcinfo, 2), log);
+								optional_text(fcinfo, 2), dead_by, log);
 	change_log_close(log);
 	PG_RETURN_INT64(discarded);
 }

@@ -15,10 +15,13 @@
  */
 #include "postgres.h"
 
+#include "utils/builtins.h"
+
 #include "hub/rotate.h"
 #include "hub/section.h"
 #include "settings.h"
 #include "storage/change_log.h"
+#include "storage/link.h"
 #include "storage/registry.h"
 
 /*
@@ -113,9 +116,24 @@ table_users(const Maintenance *m, int table)
 	return users != NULL ? users : "nobody any more";
 }
 
+/* Has the target edits in the table that the hub behind its link hasn't answered? */
+static bool
+table_has_captured(const char *target, int table)
+{
+	return link_of_source(target) != NULL &&
+		section_true("SELECT EXISTS (SELECT FROM syncext.change_log_%d l "
+					 "JOIN syncext.cursor c ON c.target = l.source "
+					 "JOIN syncext.tick lo ON lo.id = c.lo "
+					 "WHERE l.source = %s AND l.resolution = '%c' "
+					 "AND l.xid >= pg_snapshot_xmin(lo.snapshot) "
+					 "AND NOT pg_visible_in_snapshot(l.xid, lo.snapshot))",
+					 table, quote_literal_cstr(target), RESOLUTION_CAPTURED);
+}
+
 /*
  * Let those that are too far behind start anew: what they have not got in all
- * that time they get by walking through the golden records.
+ * that time they get by walking through the golden records.  Not so the edits
+ * that wait for a hub behind a link: they are in no golden record.
  */
 static bool
 restart_targets(Maintenance *m, int table)
@@ -130,8 +148,18 @@ restart_targets(Maintenance *m, int table)
 	foreach(lc, targets)
 	{
 		char	   *target = lfirst(lc);
+		bool		captured;
 
-		if (!maintain_restart(m, target))
+		maintain_step_begin();
+		captured = table_has_captured(target, table);
+		maintain_step_end();
+		if (captured)
+		{
+			maintain_waits(m, "change_log_%d: edits of source \"%s\" wait for the hub behind its link",
+						   table, target);
+			all = false;
+		}
+		else if (!maintain_restart(m, target))
 		{
 			maintain_waits(m, "change_log_%d: target \"%s\" has not got all of it, and is being served just now",
 						   table, target);

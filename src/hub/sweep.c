@@ -24,6 +24,16 @@ sweep_any_due(void)
 	return any;
 }
 
+TimestampTz
+sweep_next_due(void)
+{
+	Waiting    *waiting = waiting_open(false);
+	List	   *first = waiting_due(waiting, DT_NOEND - 1, 1);
+
+	waiting_close(waiting);
+	return first == NIL ? DT_NOEND : ((WaitingChange *) linitial(first))->next_attempt;
+}
+
 int
 sweep_due(int n)
 {

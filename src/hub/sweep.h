@@ -5,8 +5,12 @@
 #ifndef SYNCEXT_SWEEP_H
 #define SYNCEXT_SWEEP_H
 
+#include "datatype/timestamp.h"
+
 /* Is a parked change due?  One index probe; works where nothing can be written. */
 extern bool sweep_any_due(void);
+/* When the first one is; DT_NOEND: none ever. */
+extern TimestampTz sweep_next_due(void);
 /* Try those that are due, at most n; returns how many were applied. */
 extern int	sweep_due(int n);
 

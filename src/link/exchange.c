@@ -257,7 +257,8 @@ clean_up(Exchange *x, const ErrorData *error)
 	PG_TRY();
 	{
 		hub_kept_drop(x->link, error->sqlerrcode == ERRCODE_QUERY_CANCELED);
-		if (!interrupted)
+		/* one who may not exchange hasn't come that far, and isn't noted */
+		if (x->locked && !interrupted)
 		{
 			error_to_note = psprintf("%s: %s%s%s", unpack_sql_state(error->sqlerrcode),
 									 error->message, error->detail != NULL ? ": " : "",

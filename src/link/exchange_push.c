@@ -169,12 +169,14 @@ take_full_answer(Exchange *x, const JsonbValue *answer, PushOutcome *outcome)
 		return;
 	}
 	x->result->pushed++;
+	outcome->row_version = member_number(answer, "rowVersion");
+	outcome->written = status == 200 && !lost_any(answer);
 	if (strcmp(member_string(answer, "resolution"), "DEPENDENCY_WAIT") == 0)
 		x->result->waiting++;
-	else if (status != 200 || lost_any(answer))
-		x->result->conflicts++;
-	else
+	else if (outcome->written)
 		x->result->merged++;
+	else
+		x->result->conflicts++;
 }
 
 static void
@@ -182,7 +184,7 @@ take_answer(Exchange *x, const JsonbValue *answer, PushOutcome *outcome)
 {
 	if (answer->type == jbvNumeric)
 	{
-		outcome->accepted = true;
+		outcome->written = outcome->alone = true;
 		outcome->row_version =
 			DatumGetInt64(DirectFunctionCall1(numeric_int8,
 											  NumericGetDatum(answer->val.numeric)));
@@ -243,8 +245,6 @@ is_about_hub(int sqlstate)
 static void
 push_failed(Exchange *x, const Call *call, PGresult *result)
 {
-	if (is_about_hub(remote_sqlstate(result)))
-		remote_check(&x->hub->remote, result);
 	if (call->to - call->from == 1)
 	{
 		const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
@@ -277,8 +277,9 @@ note_answers(Exchange *x)
 		if (outcome->error != NULL)
 			continue;
 		answers[n].change = &batch->changes[i];
-		answers[n].written = outcome->accepted;
-		answers[n].row_version = outcome->accepted ? outcome->row_version : 0;
+		answers[n].written = outcome->written;
+		/* what a relay has agreed on mustn't pass over what others have set */
+		answers[n].row_version = !x->relay || outcome->alone ? outcome->row_version : 0;
 		n++;
 	}
 	if (x->relay)
@@ -326,9 +327,11 @@ push_answered(Exchange *x, const Call *call)
 {
 	PGresult   *result = remote_result(&x->hub->remote, setting_link_timeout * 1000);
 
+	x->push.parts--;
+	if (is_about_hub(remote_sqlstate(result)))
+		remote_check(&x->hub->remote, result);
 	PG_TRY();
 	{
-		x->push.parts--;
 		if (remote_sqlstate(result) != 0)
 			push_failed(x, call, result);
 		else

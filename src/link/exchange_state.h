@@ -12,8 +12,9 @@
 /* What became of a change that was sent. */
 typedef struct PushOutcome
 {
-	bool		accepted;		/* and the hub's record holds nothing that we don't know */
-	int64		row_version;	/* then */
+	bool		written;		/* as it was sent, nothing of it lost */
+	bool		alone;			/* and others have set nothing since its base */
+	int64		row_version;	/* of the hub's record then; 0: it has none */
 	bool		refused;		/* for good */
 	const char *error;			/* why it was refused, or failed; NULL: it was answered */
 } PushOutcome;

@@ -58,10 +58,18 @@ static char *
 connection_message(PGconn *conn)
 {
 	char	   *message = pchomp(PQerrorMessage(conn));
+	char	   *to = message;
 
-	for (char *at = message; *at != '\0'; at++)
-		if (*at == '\n')
-			*at = ' ';
+	for (const char *from = message; *from != '\0'; from++)
+	{
+		bool		blank = *from == '\n' || *from == '\t' || *from == ' ';
+
+		if (!blank)
+			*to++ = *from;
+		else if (to > message && to[-1] != ' ')
+			*to++ = ' ';
+	}
+	*to = '\0';
 	return message;
 }
 
@@ -131,6 +139,12 @@ raise_no_connection(const Remote *remote, PGconn *conn, const char *why)
 			 errhint("See to the hub, or to the link's server and user mapping: ALTER SERVER, ALTER USER MAPPING.")));
 }
 
+/* What the other side remarks is for its own log. */
+static void
+ignore_notice(void *arg, const PGresult *result)
+{
+}
+
 void
 remote_open(Remote *remote, const char *name, const char *const *keywords,
 			const char *const *values, int timeout)
@@ -165,6 +179,7 @@ remote_open(Remote *remote, const char *name, const char *const *keywords,
 		raise_no_connection(remote, conn, psprintf("It didn't answer in %d ms.", timeout));
 	if (PQstatus(conn) != CONNECTION_OK)
 		raise_no_connection(remote, conn, connection_message(conn));
+	(void) PQsetNoticeReceiver(conn, ignore_notice, NULL);
 	if (PQsetnonblocking(conn, 1) != 0 || !PQenterPipelineMode(conn))
 		raise_no_connection(remote, conn, connection_message(conn));
 	remote->conn = conn;
@@ -199,8 +214,9 @@ remote_close(Remote *remote, bool cancel)
 bool
 remote_alive(Remote *remote)
 {
-	/* it says goodbye, or the end of the file, as soon as it is read */
+	/* first comes what it said in parting, if it did, and only then the end */
 	return remote->conn != NULL && PQconsumeInput(remote->conn) &&
+		!PQisBusy(remote->conn) && PQconsumeInput(remote->conn) &&
 		PQstatus(remote->conn) == CONNECTION_OK;
 }
 
@@ -319,7 +335,7 @@ remote_check(const Remote *remote, PGresult *result)
 			(errcode(sqlstate),
 			 errmsg_internal("%s", message != NULL ? message : "the call failed"),
 			 detail != NULL ? errdetail_internal("%s", detail) : 0,
-			 hint != NULL ? errhint("%s", hint) : 0,
+			 hint != NULL ? errhint("At the hub: %s", hint) : 0,
 			 errcontext("link \"%s\", at the hub", remote->name)));
 }
 

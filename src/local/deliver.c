@@ -2,8 +2,8 @@
  * deliver.c
  *	  sync_deliver: what is due to a source, into its attached relations.
  *
- * Called from SQL.  Pull, place and acknowledge are one transaction: where it
- * is rolled back, the batch comes again.
+ * Called from SQL and by run_job.  Pull, place and acknowledge are one
+ * transaction: where it is rolled back, the batch comes again.
  */
 #include "postgres.h"
 
@@ -13,6 +13,7 @@
 #include "utils/memutils.h"
 
 #include "hub/delivery.h"
+#include "local/deliver.h"
 #include "local/polled.h"
 #include "local/work.h"
 #include "storage/link.h"
@@ -191,18 +192,23 @@ check_attached(const char *source)
 			 errhint("Attach one with sync_attach; a source without tables here takes its changes with sync_pull.")));
 }
 
+int64
+deliver_some(const char *source_name, int max_records)
+{
+	const Source *source = registry_source_required(registry_get(), source_name);
+
+	source_role_check(source);
+	link_refuse_source(source->name);
+	check_attached(source->name);
+	return deliver_batches(source->name, max_records);
+}
+
 Datum
 sync_deliver(PG_FUNCTION_ARGS)
 {
-	const Source *source;
-
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "source" : "max_records")));
-	source = registry_source_required(registry_get(), text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	source_role_check(source);
-	link_refuse_source(source->name);
-	check_attached(source->name);
-	PG_RETURN_INT64(deliver_batches(source->name, PG_GETARG_INT32(1)));
+	PG_RETURN_INT64(deliver_some(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_INT32(1)));
 }

@@ -53,7 +53,7 @@ job_tag(Oid relation, const char *job)
 	LOCKTAG		tag;
 
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, registry_relation("binding"), relation,
-					   strcmp(job, "poll") == 0 ? 1 : 2);
+					   strcmp(job, "poll") == 0 ? 1 : strcmp(job, "deliver") == 0 ? 2 : 3);
 	return tag;
 }
 

@@ -2,7 +2,7 @@
  * job.h
  *	  Runs of what works on an attached relation, a row of syncext.job_run each.
  *
- * A job is "poll" or "deliver".  Whoever runs one holds its lock from before
+ * A job is "poll", "deliver" or "load".  Whoever runs one holds its lock from before
  * job_begin until after job_end, through all its transactions; the end of the
  * session and an error that ends the transaction release it, too.
  */

@@ -13,18 +13,16 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
-#include "hub/section.h"
 #include "local/capture.h"
 #include "local/linked.h"
 #include "local/work.h"
 #include "model/json.h"
-#include "settings.h"
+#include "storage/capture_failure.h"
 #include "storage/change_log.h"
 #include "storage/link.h"
 
@@ -65,9 +63,8 @@ find_edited(Placement *p, Fields *edited)
 	return n > 0;
 }
 
-/* Capture what differs.  Returns whether anything does. */
-static bool
-capture_difference(Placement *p)
+bool
+linked_capture(Placement *p)
 {
 	RowEdit		edit = {
 		.attached = p->attached,
@@ -129,21 +126,11 @@ held_fields(const Placement *p)
 }
 
 /*
- * The row is as it was agreed on just now: with the record where that says
- * something, else with itself.
+ * Remember what is agreed on now: the row as it stands, but for the fields that
+ * the relation's triggers made something else of, which are as target has them.
  */
-static Jsonb *
-agreed_fields(Placement *p)
-{
-	Fields		fields;
-
-	attached_fields(p->attached, &p->settings, p->before, NULL, &fields);
-	value_settings_end(&p->settings);
-	return fields_to_jsonb(&fields);
-}
-
 static void
-remember(Placer *placer, Placement *p)
+remember(Placer *placer, Placement *p, AttachedRow target, const bool *adjusted)
 {
 	if (p->record.deleted)
 	{
@@ -152,8 +139,20 @@ remember(Placer *placer, Placement *p)
 	}
 	else
 	{
+		AttachedRow agreed = attached_row_make(p->attached);
+		Fields		fields;
+
+		for (int i = 0; i < p->attached->ncolumns; i++)
+		{
+			int			a = p->attached->columns[i].attnum - 1;
+
+			agreed.values[a] = adjusted[i] ? target.values[a] : p->before.values[a];
+			agreed.isnull[a] = adjusted[i] ? target.isnull[a] : p->before.isnull[a];
+		}
+		attached_fields(p->attached, &p->settings, agreed, NULL, &fields);
+		value_settings_end(&p->settings);
 		p->replica.held = held_fields(p);
-		p->replica.fields = agreed_fields(p);
+		p->replica.fields = fields_to_jsonb(&fields);
 	}
 	p->replica.row_version = p->record.row_version;
 	/* edits of before are answered, or were taken back */
@@ -162,24 +161,19 @@ remember(Placer *placer, Placement *p)
 }
 
 /*
- * Triggers of the relation may have changed what was written.  That is an edit
- * like any other, but not if the row was just so before: then the hub has heard
- * of it, others have had the last word, and we don't quarrel.
+ * Tell the fields of the record that the relation's triggers made something
+ * else of.  That is an edit like any other, but not if the row was just so
+ * before: then the hub has heard of it, others have had the last word, and we
+ * don't quarrel.
  */
-static void
-capture_adjusted(Placement *p, AttachedRow before, bool present, AttachedRow target)
+static bool *
+find_adjusted(Placement *p, AttachedRow before, bool present, AttachedRow target, bool *any)
 {
-	RowEdit		edit = {
-		.attached = p->attached,
-		.external_id = p->external_id,
-		.row = p->before,
-		.replica = &p->replica
-	};
-	bool	   *wanted = palloc0(sizeof(bool) * Max(p->attached->ncolumns, 1));
-	bool		any = false;
+	bool	   *adjusted = palloc0(sizeof(bool) * Max(p->attached->ncolumns, 1));
 
-	if (!binding_captures(p->attached->binding))
-		return;
+	*any = false;
+	if (p->record.deleted || !binding_captures(p->attached->binding))
+		return adjusted;
 	for (int i = 0; i < p->attached->ncolumns; i++)
 	{
 		const AttachedColumn *column = &p->attached->columns[i];
@@ -189,15 +183,26 @@ capture_adjusted(Placement *p, AttachedRow before, bool present, AttachedRow tar
 			value_equal(column->value, &p->settings, target.values[a], target.isnull[a],
 						p->before.values[a], p->before.isnull[a]))
 			continue;
-		wanted[i] = !present ||
+		adjusted[i] = !present ||
 			!value_equal(column->value, &p->settings, before.values[a], before.isnull[a],
 						 p->before.values[a], p->before.isnull[a]);
-		any |= wanted[i];
+		*any |= adjusted[i];
 	}
 	value_settings_end(&p->settings);
-	if (!any)
-		return;
-	attached_fields(p->attached, &p->settings, p->before, wanted, &edit.fields);
+	return adjusted;
+}
+
+static void
+capture_adjusted(Placement *p, const bool *adjusted)
+{
+	RowEdit		edit = {
+		.attached = p->attached,
+		.external_id = p->external_id,
+		.row = p->before,
+		.replica = &p->replica
+	};
+
+	attached_fields(p->attached, &p->settings, p->before, adjusted, &edit.fields);
 	value_settings_end(&p->settings);
 	capture_note(&edit, false);
 }
@@ -260,7 +265,7 @@ is_busy(const LinkedWork *work, Placement *p)
 		 captured_is_out(p->attached->binding->entity, p->external_id)) ||
 		p->record.row_version < p->replica.answered)
 		return true;
-	return !is_same(p) && binding_captures(p->attached->binding) && capture_difference(p);
+	return !is_same(p) && binding_captures(p->attached->binding) && linked_capture(p);
 }
 
 static int
@@ -272,6 +277,8 @@ place_record(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 	AttachedRow target;
 	bool		present;
 	bool		written;
+	bool	   *adjusted;
+	bool		any;
 	Placement	p;
 
 	if (!place_lock_row(placer, attached, item->external_id, &p))
@@ -291,9 +298,10 @@ place_record(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 	before = p.before;
 	present = p.present;
 	written = place_put(&p, &target);
-	remember(placer, &p);
-	if (!p.record.deleted)
-		capture_adjusted(&p, before, present, target);
+	adjusted = find_adjusted(&p, before, present, target, &any);
+	remember(placer, &p, target, adjusted);
+	if (any)
+		capture_adjusted(&p, adjusted);
 	return written ? PLACE_WRITTEN : PLACE_EQUAL;
 }
 
@@ -401,44 +409,41 @@ note_answer(Replica *table, const Binding *binding, const LinkedAnswer *answer)
 	replica_set(table, binding->relation, change->external_id, &replica);
 }
 
-/* Have edits of these rows that had failed looked at again. */
+/* Have an edit of the row that had failed looked at again. */
 static void
-recall_failures(const char *source, const LinkedAnswer *answers, int n)
+recall_failure(CaptureFailures *failures, const Binding *binding, const char *external_id)
 {
-	Section		section;
+	CaptureFailure failure;
 
-	SPI_connect();
-	section_enter(&section, 0);
-	if (section_true("SELECT EXISTS (SELECT FROM syncext.capture_failure f "
-					 "JOIN syncext.binding b ON b.relation = f.relation WHERE b.source = %s)",
-					 quote_literal_cstr(source)))
-		for (int i = 0; i < n; i++)
-			section_run("UPDATE syncext.capture_failure f SET next_attempt = now() "
-						"FROM syncext.binding b WHERE b.relation = f.relation AND b.source = %s "
-						"AND b.entity = %s AND f.external_id = %s", quote_literal_cstr(source),
-						quote_literal_cstr(answers[i].change->entity),
-						quote_literal_cstr(answers[i].change->external_id));
-	section_leave(&section);
-	SPI_finish();
+	if (!capture_failures_any(failures, binding->relation) ||
+		!capture_failure_find(failures, binding->relation, external_id, &failure))
+		return;
+	failure.dead = false;
+	failure.next_attempt = GetCurrentTimestamp();
+	capture_failure_save(failures, &failure);
 }
 
 void
 linked_answered(const char *source, const LinkedAnswer *answers, int n)
 {
 	Replica    *table;
+	CaptureFailures *failures;
 
 	if (n == 0)
 		return;
 	table = replica_open(true);
+	failures = capture_failures_open(true);
 	for (int i = 0; i < n; i++)
 	{
 		const Binding *binding = binding_of_entity(source, answers[i].change->entity);
 
-		if (binding != NULL)
-			note_answer(table, binding, &answers[i]);
+		if (binding == NULL)
+			continue;
+		note_answer(table, binding, &answers[i]);
+		recall_failure(failures, binding, answers[i].change->external_id);
 	}
+	capture_failures_close(failures);
 	replica_close(table);
-	recall_failures(source, answers, n);
 }
 
 /* ---------- edits that failed ---------- */
@@ -455,21 +460,7 @@ recapture(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 		item->busy = true;
 		return false;
 	}
-	return capture_difference(&p);
-}
-
-/* The rows that are due, as pairs of texts: relation, external id. */
-static List *
-due_failures(const char *source)
-{
-	return section_texts(CurrentMemoryContext,
-						 "SELECT u.v FROM (SELECT f.relation::oid::text AS r, f.external_id AS x "
-						 "FROM syncext.capture_failure f "
-						 "JOIN syncext.binding b ON b.relation = f.relation "
-						 "WHERE b.source = %s AND f.next_attempt <= clock_timestamp() "
-						 "ORDER BY f.next_attempt LIMIT %d) due, "
-						 "LATERAL (VALUES (1, r), (2, x)) AS u(i, v) ORDER BY r, x, u.i",
-						 quote_literal_cstr(source), RETRY_MAX);
+	return linked_capture(&p);
 }
 
 /*
@@ -477,52 +468,68 @@ due_failures(const char *source)
  * should nothing come of that either, it is looked at again.
  */
 static void
-settle_failure(const WorkItem *item)
+settle_failure(CaptureFailures *table, const WorkItem *item)
 {
-	const char *id = quote_literal_cstr(item->external_id);
+	CaptureFailure failure;
 
 	if (work_error(item) == NULL && !item->outcome)
-		section_run("DELETE FROM syncext.capture_failure WHERE relation = %u AND external_id = %s",
-					item->relation, id);
-	else
-		section_run("UPDATE syncext.capture_failure SET next_attempt = clock_timestamp() "
-					"+ least(%d, %d * 2.0 ^ least(attempts, 60)) * interval '1 ms' "
-					"WHERE relation = %u AND external_id = %s",
-					setting_retry_max, setting_retry_base, item->relation, id);
+		(void) capture_failure_remove(table, item->relation, item->external_id);
+	else if (capture_failure_find(table, item->relation, item->external_id, &failure))
+	{
+		failure.next_attempt = captured_retry_at(failure.attempts + 1);
+		capture_failure_save(table, &failure);
+	}
 }
 
-int
-linked_retry(const char *source)
+static int
+retry_relation(Oid relation)
 {
-	WorkItem   *items;
-	List	   *due;
-	Section		section;
+	CaptureFailures *table = capture_failures_open(true);
+	List	   *due = capture_failures_of(table, relation, NULL, GetCurrentTimestamp(), RETRY_MAX);
+	WorkItem   *items = palloc0(sizeof(WorkItem) * Max(list_length(due), 1));
 	int			n = 0;
 	int			captured = 0;
+	ListCell   *lc;
 
-	SPI_connect();
-	section_enter(&section, 0);
-	due = due_failures(source);
-	section_leave(&section);
-	items = palloc0(sizeof(WorkItem) * (list_length(due) / 2 + 1));
-	for (int i = 0; i + 1 < list_length(due); i += 2)
+	foreach(lc, due)
 	{
-		items[n].relation = atooid(list_nth(due, i));
-		items[n++].external_id = list_nth(due, i + 1);
+		const CaptureFailure *failure = lfirst(lc);
+
+		items[n].relation = relation;
+		items[n++].external_id = failure->external_id;
 	}
 	if (n > 0)
 	{
 		writer_fire_deferred();
 		work_through(registry_get(), items, n, recapture, NULL);
-		section_enter(&section, 0);
-		for (int i = 0; i < n; i++)
-		{
-			settle_failure(&items[i]);
-			captured += work_error(&items[i]) == NULL && items[i].outcome;
-		}
-		section_leave(&section);
 	}
-	SPI_finish();
+	for (int i = 0; i < n; i++)
+	{
+		settle_failure(table, &items[i]);
+		captured += work_error(&items[i]) == NULL && items[i].outcome;
+	}
+	capture_failures_close(table);
+	return captured;
+}
+
+int
+linked_retry(const char *source)
+{
+	CaptureFailures *table = capture_failures_open(false);
+	List	   *relations = NIL;
+	int			captured = 0;
+	ListCell   *lc;
+
+	foreach(lc, binding_list(source, NULL))
+	{
+		const Binding *binding = lfirst(lc);
+
+		if (capture_failures_any(table, binding->relation))
+			relations = lappend_oid(relations, binding->relation);
+	}
+	capture_failures_close(table);
+	foreach(lc, relations)
+		captured += retry_relation(lfirst_oid(lc));
 	return captured;
 }
 

@@ -10,7 +10,7 @@
 #define SYNCEXT_LINKED_H
 
 #include "hub/captured.h"
-#include "storage/binding.h"
+#include "local/place.h"
 
 /* A record as the hub delivers it, and what came of it here. */
 typedef struct LinkedRecord
@@ -45,6 +45,12 @@ typedef struct LinkedAnswer
 } LinkedAnswer;
 
 extern void linked_answered(const char *source, const LinkedAnswer *answers, int n);
+
+/*
+ * Capture what differs between a row that is locked (place_lock_row) and what
+ * was agreed on.  Returns whether anything does.
+ */
+extern bool linked_capture(Placement *placement);
 
 /*
  * Bring up again edits that failed and are due for another attempt: what

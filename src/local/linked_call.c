@@ -29,6 +29,7 @@
 PG_FUNCTION_INFO_V1(syncext_captured);
 PG_FUNCTION_INFO_V1(syncext_captured_answered);
 PG_FUNCTION_INFO_V1(syncext_linked_deliver);
+PG_FUNCTION_INFO_V1(syncext_linked_retry);
 
 static char *
 linked_source(FunctionCallInfo fcinfo)
@@ -204,6 +205,12 @@ syncext_captured_answered(PG_FUNCTION_ARGS)
 	linked_answered(source, answers, nanswers);
 	captured_ack(source, number, failures, nfailures);
 	PG_RETURN_VOID();
+}
+
+Datum
+syncext_linked_retry(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(linked_retry(linked_source(fcinfo)));
 }
 
 /* ---------- records ---------- */

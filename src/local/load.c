@@ -23,8 +23,11 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "local/job.h"
+#include "local/linked.h"
 #include "local/work.h"
 #include "model/json.h"
+#include "storage/link.h"
 
 PG_FUNCTION_INFO_V1(sync_load);
 
@@ -56,10 +59,12 @@ typedef struct Load
 {
 	Oid			relation;
 	LoadWinner	winner;
+	bool		linked;			/* the hub is behind a link */
 	bool		atomic;			/* in somebody's transaction: can't commit */
 	MemoryContext context;		/* outlives the transactions */
 	MemoryContext batch;		/* of one batch */
 	TimestampTz begin;
+	int64		run;			/* of syncext.job_run; 0: none */
 	int64		nread;
 	int64		nfailed;
 	int64		count[LOAD_NOUTCOMES];
@@ -179,6 +184,27 @@ load_row(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 	return load_both(placer, &placement, load->winner);
 }
 
+/*
+ * The hub is behind a link: whatever differs from what was agreed on with it is
+ * captured, and goes there with the next exchange.
+ */
+static int
+load_linked_row(Placer *placer, Attached *attached, WorkItem *item, void *arg)
+{
+	Placement	placement;
+
+	if (!place_lock_row(placer, attached, item->external_id, &placement))
+	{
+		item->busy = true;
+		return LOAD_GONE;
+	}
+	if (!placement.present)
+		return LOAD_GONE;
+	if (!linked_capture(&placement))
+		return LOAD_EQUAL;
+	return placement.replica.exists ? LOAD_UPDATED : LOAD_NEW;
+}
+
 /* A record of the hub, on its way to the relation. */
 static int
 load_record(Placer *placer, Attached *attached, WorkItem *item, void *arg)
@@ -235,6 +261,8 @@ run_batch(Load *load, WorkItem *items, int n, WorkFunction function)
 		else
 			load->count[items[i].outcome]++;
 	}
+	if (load->run != 0)
+		job_progress(load->run, load->nread);
 	if (!load->atomic)
 	{
 		SPI_commit();
@@ -331,7 +359,7 @@ load_rows(Load *load)
 		items = palloc0(sizeof(WorkItem) * LOAD_BATCH);
 		n = make_row_items(load, items);
 		SPI_freetuptable(SPI_tuptable);
-		run_batch(load, items, n, load_row);
+		run_batch(load, items, n, load->linked ? load_linked_row : load_row);
 		MemoryContextSwitchTo(load->context);
 		MemoryContextReset(load->batch);
 	}
@@ -401,6 +429,19 @@ parse_winner(const char *winner)
 				 errmsg("winner is \"%s\", which is unknown", winner),
 				 errhint("It is 'ladder', 'hub' or 'table': who decides where both have a row.")));
 	return WINNER_TABLE;
+}
+
+/* What the hub has is not known here: its own ladder decides. */
+static void
+check_linked(const Load *load)
+{
+	const Link *link = link_of_source(get_attached(load)->binding->source);
+
+	if (load->winner != WINNER_LADDER)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the ladder of the hub behind link \"%s\" decides", link->name),
+				 errhint("Load with winner => 'ladder'.")));
 }
 
 /* Whoever loads owns the relation and may act as the source. */
@@ -485,6 +526,30 @@ read_arguments(FunctionCallInfo fcinfo, Load *load)
 		castNode(CallContext, fcinfo->context)->atomic;
 	load->begin = GetCurrentTimestamp();
 	check_rights(load);
+	load->linked = link_of_source(get_attached(load)->binding->source) != NULL;
+	if (load->linked)
+		check_linked(load);
+}
+
+/* Let others see how far it is, but for those who load the same relation. */
+static void
+begin_run(Load *load)
+{
+	int			holder;
+
+	if (!load->linked || load->atomic || !job_lock(load->relation, "load", &holder))
+		return;
+	load->run = job_begin(load->relation, "load");
+	job_phase(load->run, "reading", -1);
+}
+
+static void
+end_run(const Load *load)
+{
+	if (load->run == 0)
+		return;
+	job_end(load->run, make_result(load), NULL, NULL);
+	job_unlock(load->relation, "load");
 }
 
 Datum
@@ -502,10 +567,12 @@ sync_load(PG_FUNCTION_ARGS)
 	SPI_connect_ext(load.atomic ? 0 : SPI_OPT_NONATOMIC);
 	load.context = CurrentMemoryContext;
 	load.batch = AllocSetContextCreate(load.context, "syncext load", ALLOCSET_DEFAULT_SIZES);
+	begin_run(&load);
 	if (in)
 		load_rows(&load);
-	if (out)
+	if (out && !load.linked)
 		load_records(&load);
+	end_run(&load);
 	SPI_finish();
 	MemoryContextSwitchTo(caller);
 	PG_RETURN_DATUM(result_row(fcinfo, &load));

@@ -6,8 +6,6 @@
  */
 #include "postgres.h"
 
-#include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 #include "local/poll.h"
@@ -18,20 +16,6 @@ static void
 push_count(JsonbParseState **state, const Poll *poll, const char *key, PolledOutcome outcome)
 {
 	json_push_number(state, key, poll->count[outcome]);
-}
-
-static void
-push_seconds(JsonbParseState **state, TimestampTz begin)
-{
-	double		seconds = (GetCurrentTimestamp() - begin) / 1000000.0;
-	JsonbValue	value = {.type = jbvNumeric};
-
-	value.val.numeric =
-		DatumGetNumeric(DirectFunctionCall3(numeric_in,
-											CStringGetDatum(psprintf("%.3f", seconds)),
-											ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
-	json_push_key(state, "seconds");
-	pushJsonbValue(state, WJB_VALUE, &value);
 }
 
 Jsonb *
@@ -50,7 +34,7 @@ poll_result(const Poll *poll)
 	push_count(&state, poll, "waiting", POLLED_WAITING);
 	push_count(&state, poll, "deleted", POLLED_DELETED);
 	json_push_number(&state, "failed", poll->nfailed);
-	push_seconds(&state, poll->begin);
+	json_push_seconds(&state, "seconds", GetCurrentTimestamp() - poll->begin);
 	if (poll->has_watermark)
 		json_push_string(&state, "watermark", rfc3339_format(poll->watermark));
 	else

@@ -36,12 +36,50 @@ fields_from_container(JsonbContainer *object, Fields *out)
 	}
 }
 
+/* Are there no nested values, and the names in order, as they should be? */
+static bool
+are_simple(const Fields *fields)
+{
+	for (int i = 0; i < fields->n; i++)
+	{
+		if (!IsAJsonbScalar(&fields->field[i].value) ||
+			(i > 0 && field_name_cmp(fields->field[i - 1].name, fields->field[i].name) >= 0))
+			return false;
+	}
+	return true;
+}
+
+/* Where nothing has to be taken apart the object is put together by hand. */
+static Jsonb *
+simple_to_jsonb(const Fields *fields)
+{
+	JsonbValue	object;
+
+	object.type = jbvObject;
+	object.val.object.nPairs = fields->n;
+	object.val.object.pairs = palloc(sizeof(JsonbPair) * Max(fields->n, 1));
+	for (int i = 0; i < fields->n; i++)
+	{
+		const Field *field = &fields->field[i];
+		JsonbPair  *pair = &object.val.object.pairs[i];
+
+		pair->key.type = jbvString;
+		pair->key.val.string.val = unconstify(char *, field->name.data);
+		pair->key.val.string.len = field->name.len;
+		pair->value = field->value;
+		pair->order = i;
+	}
+	return JsonbValueToJsonb(&object);
+}
+
 Jsonb *
 fields_to_jsonb(const Fields *fields)
 {
 	JsonbParseState *state = NULL;
 	JsonbValue *result;
 
+	if (are_simple(fields))
+		return simple_to_jsonb(fields);
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < fields->n; i++)
 	{

@@ -38,6 +38,16 @@ json_push_string(JsonbParseState **state, const char *key, const char *value)
 }
 
 void
+json_push_seconds(JsonbParseState **state, const char *key, int64 microseconds)
+{
+	JsonbValue	v = {.type = jbvNumeric};
+
+	json_push_key(state, key);
+	v.val.numeric = int64_div_fast_to_numeric((microseconds + 500) / 1000, 3);
+	pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+void
 json_push_number(JsonbParseState **state, const char *key, int64 value)
 {
 	JsonbValue	v;

@@ -135,47 +135,56 @@ stamp_equal(const Stamp *a, const Stamp *b)
 }
 
 static void
-push_number(JsonbParseState **state, int64 number)
+set_number(JsonbValue *value, int64 number)
 {
-	JsonbValue	v;
-
-	v.type = jbvNumeric;
-	v.val.numeric = int64_to_numeric(number);
-	pushJsonbValue(state, WJB_ELEM, &v);
+	value->type = jbvNumeric;
+	value->val.numeric = int64_to_numeric(number);
 }
 
 static void
-push_string(JsonbParseState **state, JsonbIteratorToken token, const char *data, int len)
+set_string(JsonbValue *value, const char *data, int len)
 {
-	JsonbValue	v;
-
-	v.type = jbvString;
-	v.val.string.val = unconstify(char *, data);
-	v.val.string.len = len;
-	pushJsonbValue(state, token, &v);
+	value->type = jbvString;
+	value->val.string.val = unconstify(char *, data);
+	value->val.string.len = len;
 }
 
+static void
+set_stamp(JsonbValue *value, const Stamp *stamp)
+{
+	JsonbValue *elements = palloc(sizeof(JsonbValue) * 4);
+
+	set_number(&elements[0], stamp->version);
+	set_string(&elements[1], stamp->source, strlen(stamp->source));
+	set_number(&elements[2], stamp->row_version);
+	set_string(&elements[3], stamp->set_by, strlen(stamp->set_by));
+	value->type = jbvArray;
+	value->val.array.rawScalar = false;
+	value->val.array.nElems = 4;
+	value->val.array.elems = elements;
+}
+
+/* Put together by hand, as every write needs it; fields are in jsonb's order. */
 Jsonb *
 record_stamps_jsonb(const Record *record)
 {
-	JsonbParseState *state = NULL;
 	Stamp		implied = implied_stamp(record);
+	JsonbValue	object;
+	int			n = 0;
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	object.type = jbvObject;
+	object.val.object.pairs = palloc(sizeof(JsonbPair) * Max(record->nfields, 1));
 	for (int i = 0; i < record->nfields; i++)
 	{
 		const RecordField *field = &record->fields[i];
-		const Stamp *stamp = &field->stamp;
+		JsonbPair  *pair = &object.val.object.pairs[n];
 
-		if (stamp_equal(stamp, &implied))
+		if (stamp_equal(&field->stamp, &implied))
 			continue;
-		push_string(&state, WJB_KEY, field->field.name.data, field->field.name.len);
-		pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
-		push_number(&state, stamp->version);
-		push_string(&state, WJB_ELEM, stamp->source, strlen(stamp->source));
-		push_number(&state, stamp->row_version);
-		push_string(&state, WJB_ELEM, stamp->set_by, strlen(stamp->set_by));
-		pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+		set_string(&pair->key, field->field.name.data, field->field.name.len);
+		set_stamp(&pair->value, &field->stamp);
+		pair->order = n++;
 	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	object.val.object.nPairs = n;
+	return JsonbValueToJsonb(&object);
 }

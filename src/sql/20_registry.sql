@@ -65,9 +65,11 @@ CREATE TABLE syncext.feed_state (
 	only_row          boolean PRIMARY KEY DEFAULT true CHECK (only_row),
 	current_log       integer NOT NULL DEFAULT 0 CHECK (current_log BETWEEN 0 AND 3),
 	switched_at       timestamptz NOT NULL DEFAULT now(),
-	incarnation       bigint NOT NULL DEFAULT 1
+	incarnation       bigint NOT NULL DEFAULT 1,
+	notifier_pid      integer
 );
 COMMENT ON TABLE syncext.feed_state IS 'the change feed''s own state: the log table in use, and how often it began anew after a restore';
+COMMENT ON COLUMN syncext.feed_state.notifier_pid IS 'the process that tells links of changes, if one runs';
 INSERT INTO syncext.feed_state DEFAULT VALUES;
 INSERT INTO syncext.entity (name) VALUES ('record');
 

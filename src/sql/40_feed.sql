@@ -67,6 +67,7 @@ CREATE TABLE syncext.pending (
 	next_attempt timestamptz,
 	batch        bigint,
 	error        text,
+	dead_since   timestamptz,
 	PRIMARY KEY (target, entity, external_id)
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE syncext.pending IS 'deliveries that failed: retries and dead letters';
@@ -75,6 +76,7 @@ COMMENT ON COLUMN syncext.pending.correction IS 'the target''s own change lost: 
 COMMENT ON COLUMN syncext.pending.attempts IS 'how often the target failed';
 COMMENT ON COLUMN syncext.pending.next_attempt IS 'null: a dead letter; sync_redrive brings it back, and so does a newer row version';
 COMMENT ON COLUMN syncext.pending.batch IS 'the batch that it was last put into';
+COMMENT ON COLUMN syncext.pending.dead_since IS 'when it became a dead letter';
 CREATE INDEX pending_due ON syncext.pending (target, next_attempt);
 SELECT pg_catalog.pg_extension_config_dump('syncext.pending', '');
 
@@ -141,89 +143,95 @@ COMMENT ON FUNCTION sync_resync(text, text) IS
 	'let a source have all records of an entity, or of all that it gets, again; syncext.backfill_progress tells how far it is. An attached table is compared with the hub by sync_load instead';
 REVOKE ALL ON FUNCTION sync_resync(text, text) FROM PUBLIC;
 
-CREATE FUNCTION sync_redrive(source text, entity text DEFAULT NULL, external_id text DEFAULT NULL) RETURNS bigint
+CREATE FUNCTION sync_redrive(source text, entity text DEFAULT NULL, external_id text DEFAULT NULL,
+                             older_than interval DEFAULT NULL) RETURNS bigint
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_redrive';
-COMMENT ON FUNCTION sync_redrive(text, text, text) IS
-	'try a source''s dead letters, retries and parked changes again now, as if they had never failed; how many';
-REVOKE ALL ON FUNCTION sync_redrive(text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION sync_redrive(text, text, text, interval) IS
+	'try a source''s dead letters, retries and parked changes again now, as if they had never failed; how many. With older_than only what has been a dead letter for that long, by dead_since of syncext.dead_letter';
+REVOKE ALL ON FUNCTION sync_redrive(text, text, text, interval) FROM PUBLIC;
 
-CREATE FUNCTION sync_discard(source text, entity text DEFAULT NULL, external_id text DEFAULT NULL) RETURNS bigint
+CREATE FUNCTION sync_discard(source text, entity text DEFAULT NULL, external_id text DEFAULT NULL,
+                             older_than interval DEFAULT NULL) RETURNS bigint
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_discard';
-COMMENT ON FUNCTION sync_discard(text, text, text) IS
-	'give up a source''s dead letters and retries, until the records change again, and its parked changes that are dead letters or of the record named; how many. The change log keeps a note';
-REVOKE ALL ON FUNCTION sync_discard(text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION sync_discard(text, text, text, interval) IS
+	'give up a source''s dead letters and retries, until the records change again, and its parked changes that are dead letters or of the record named; how many. With older_than only what has been a dead letter for that long, by dead_since of syncext.dead_letter. The change log keeps a note';
+REVOKE ALL ON FUNCTION sync_discard(text, text, text, interval) FROM PUBLIC;
 
 -- Target by target, what is on its way.  It walks the change log from each
--- cursor on, and the golden records where a backfill is under way.
+-- cursor on, and the golden records where a backfill is under way.  All of that
+-- hangs on one row of syncext.source, so that who asks for one target pays for
+-- one.
 CREATE VIEW syncext.outbound_change AS
-	WITH
-	-- each cursor with its window, and the batch that is out
-	feed AS (
-		SELECT c.*, s.entities, lo.snapshot AS lo_snapshot, hi.snapshot AS hi_snapshot,
-		       coalesce(c.lease_until > pg_catalog.clock_timestamp(), false) AS leased
-		FROM syncext.cursor c
-		JOIN syncext.source s ON s.name = c.target
-		JOIN syncext.tick lo ON lo.id = c.lo
-		LEFT JOIN syncext.tick hi ON hi.id = c.hi
-	),
-	-- the log rows that each target is due, in the window or behind it
-	due AS (
-		SELECT f.target, l.entity, l.external_id, l.recorded_at, l.row_version,
-		       w.in_window AND (l.xid, l.seq) <= (f.at_xid, f.at_seq) AS served,
-		       w.in_window AND f.leased AND (l.xid, l.seq) <= (f.end_xid, f.end_seq) AS leased,
-		       NOT w.in_window AS later
-		FROM feed f
-		JOIN (SELECT xid, seq, recorded_at, entity, external_id, source, row_version, told FROM syncext.change_log_0
-		      UNION ALL SELECT xid, seq, recorded_at, entity, external_id, source, row_version, told FROM syncext.change_log_1
-		      UNION ALL SELECT xid, seq, recorded_at, entity, external_id, source, row_version, told FROM syncext.change_log_2
-		      UNION ALL SELECT xid, seq, recorded_at, entity, external_id, source, row_version, told FROM syncext.change_log_3) l
-			ON l.xid >= pg_catalog.pg_snapshot_xmin(f.lo_snapshot)
-			AND NOT pg_catalog.pg_visible_in_snapshot(l.xid, f.lo_snapshot)
-			AND CASE l.told WHEN 'a' THEN true WHEN 'o' THEN l.source <> f.target
-			                WHEN 'r' THEN l.source = f.target ELSE false END
-			AND (f.entities IS NULL OR l.entity = ANY (f.entities))
-			AND (f.slots = 1 OR syncext.record_slot(l.entity, l.external_id, f.slots) = f.slot)
-		CROSS JOIN LATERAL (SELECT coalesce(pg_catalog.pg_visible_in_snapshot(l.xid, f.hi_snapshot), false)) AS w(in_window)
-	),
-	-- a record stands once in a window: what was served of it there is done
-	record AS (
-		SELECT target, entity, external_id, bool_or(leased) AND NOT bool_or(served) AS delivering,
-		       min(recorded_at) FILTER (WHERE later OR NOT served) AS since, max(row_version) AS row_version
-		FROM due
-		GROUP BY target, entity, external_id
-		HAVING bool_or(later) OR NOT bool_or(served)
-	),
-	backfill AS (
-		SELECT f.target, r.entity, r.external_id,
-		       f.leased AND r.entity = f.backfill_entity AND r.external_id <= f.end_backfill_id AS delivering,
-		       r.row_version
-		FROM feed f
-		JOIN syncext.canonical r ON (f.entities IS NULL OR r.entity = ANY (f.entities))
-			AND (r.entity = ANY (f.backfill_rest)
-			     OR r.entity = f.backfill_entity AND (f.backfill_id IS NULL OR r.external_id > f.backfill_id))
-			AND (f.slots = 1 OR syncext.record_slot(r.entity, r.external_id, f.slots) = f.slot)
-		WHERE f.backfill_entity IS NOT NULL
-	),
-	waiting AS (
-		SELECT target, entity, external_id, bool_or(delivering) AS delivering, min(since) AS since, max(row_version) AS row_version
-		FROM (SELECT target, entity, external_id, delivering, since, row_version FROM record
-		      UNION ALL SELECT target, entity, external_id, coalesce(delivering, false), NULL, row_version FROM backfill) both_ways
-		GROUP BY target, entity, external_id
-	)
-	SELECT coalesce(p.target, w.target) AS target, coalesce(p.entity, w.entity) AS entity,
-	       coalesce(p.external_id, w.external_id) AS external_id,
-	       CASE WHEN p.target IS NULL THEN CASE WHEN w.delivering THEN 'delivering' ELSE 'waiting' END
-	            WHEN f.leased AND p.batch = f.batch THEN 'delivering'
-	            WHEN p.next_attempt IS NULL THEN 'dead'
-	            ELSE 'retry' END AS state,
-	       coalesce(p.since, w.since) AS since, coalesce(p.attempts, 0) AS attempts, p.next_attempt, p.error,
-	       greatest(p.row_version, w.row_version) AS row_version,
-	       CASE WHEN p.target IS NOT NULL AND f.leased AND p.batch = f.batch OR p.target IS NULL AND w.delivering
-	            THEN f.batch END AS batch
-	FROM syncext.pending p
-	FULL JOIN waiting w ON w.target = p.target AND w.entity = p.entity AND w.external_id = p.external_id
-	LEFT JOIN feed f ON f.target = coalesce(p.target, w.target)
-		AND f.slot = syncext.record_slot(coalesce(p.entity, w.entity), coalesce(p.external_id, w.external_id), f.slots);
+	SELECT s.name AS target, o.entity, o.external_id, o.state, o.since, o.attempts, o.next_attempt, o.error,
+	       o.row_version, o.batch
+	FROM syncext.source s
+	CROSS JOIN LATERAL (
+		WITH
+		-- each of its cursors with its window, and the batch that is out
+		feed AS (
+			SELECT c.*, lo.snapshot AS lo_snapshot, hi.snapshot AS hi_snapshot,
+			       coalesce(c.lease_until > pg_catalog.clock_timestamp(), false) AS leased
+			FROM syncext.cursor c
+			JOIN syncext.tick lo ON lo.id = c.lo
+			LEFT JOIN syncext.tick hi ON hi.id = c.hi
+			WHERE c.target = s.name
+		),
+		-- the log rows that it is due, in the window or behind it
+		due AS (
+			SELECT l.entity, l.external_id, l.recorded_at, l.row_version,
+			       w.in_window AND (l.xid, l.seq) <= (f.at_xid, f.at_seq) AS served,
+			       w.in_window AND f.leased AND (l.xid, l.seq) <= (f.end_xid, f.end_seq) AS leased,
+			       NOT w.in_window AS later
+			FROM feed f
+			JOIN (SELECT xid, seq, recorded_at, entity, external_id, source, row_version, told FROM syncext.change_log_0
+			      UNION ALL SELECT xid, seq, recorded_at, entity, external_id, source, row_version, told FROM syncext.change_log_1
+			      UNION ALL SELECT xid, seq, recorded_at, entity, external_id, source, row_version, told FROM syncext.change_log_2
+			      UNION ALL SELECT xid, seq, recorded_at, entity, external_id, source, row_version, told FROM syncext.change_log_3) l
+				ON l.xid >= pg_catalog.pg_snapshot_xmin(f.lo_snapshot)
+				AND NOT pg_catalog.pg_visible_in_snapshot(l.xid, f.lo_snapshot)
+				AND CASE l.told WHEN 'a' THEN true WHEN 'o' THEN l.source <> s.name
+				                WHEN 'r' THEN l.source = s.name ELSE false END
+				AND (s.entities IS NULL OR l.entity = ANY (s.entities))
+				AND (f.slots = 1 OR syncext.record_slot(l.entity, l.external_id, f.slots) = f.slot)
+			CROSS JOIN LATERAL (SELECT coalesce(pg_catalog.pg_visible_in_snapshot(l.xid, f.hi_snapshot), false)) AS w(in_window)
+		),
+		backfill AS (
+			SELECT r.entity, r.external_id,
+			       f.leased AND r.entity = f.backfill_entity AND r.external_id <= f.end_backfill_id AS delivering,
+			       r.row_version
+			FROM feed f
+			JOIN syncext.canonical r ON (s.entities IS NULL OR r.entity = ANY (s.entities))
+				AND (r.entity = ANY (f.backfill_rest)
+				     OR r.entity = f.backfill_entity AND (f.backfill_id IS NULL OR r.external_id > f.backfill_id))
+				AND (f.slots = 1 OR syncext.record_slot(r.entity, r.external_id, f.slots) = f.slot)
+			WHERE f.backfill_entity IS NOT NULL
+		),
+		waiting AS (
+			SELECT w.entity, w.external_id, bool_or(w.delivering) AS delivering, min(w.since) AS since,
+			       max(w.row_version) AS row_version
+			FROM (-- a record stands once in a window: what was served of it there is done
+			      SELECT d.entity, d.external_id, bool_or(d.leased) AND NOT bool_or(d.served) AS delivering,
+			             min(d.recorded_at) FILTER (WHERE d.later OR NOT d.served) AS since, max(d.row_version) AS row_version
+			      FROM due d
+			      GROUP BY d.entity, d.external_id
+			      HAVING bool_or(d.later) OR NOT bool_or(d.served)
+			      UNION ALL
+			      SELECT b.entity, b.external_id, coalesce(b.delivering, false), NULL, b.row_version FROM backfill b) w
+			GROUP BY w.entity, w.external_id
+		)
+		SELECT coalesce(p.entity, w.entity) AS entity, coalesce(p.external_id, w.external_id) AS external_id,
+		       CASE WHEN p.target IS NULL THEN CASE WHEN w.delivering THEN 'delivering' ELSE 'waiting' END
+		            WHEN f.leased AND p.batch = f.batch THEN 'delivering'
+		            WHEN p.next_attempt IS NULL THEN 'dead'
+		            ELSE 'retry' END AS state,
+		       coalesce(p.since, w.since) AS since, coalesce(p.attempts, 0) AS attempts, p.next_attempt, p.error,
+		       greatest(p.row_version, w.row_version) AS row_version,
+		       CASE WHEN p.target IS NOT NULL AND f.leased AND p.batch = f.batch OR p.target IS NULL AND w.delivering
+		            THEN f.batch END AS batch
+		FROM (SELECT * FROM syncext.pending WHERE target = s.name) p
+		FULL JOIN waiting w ON w.entity = p.entity AND w.external_id = p.external_id
+		LEFT JOIN feed f ON f.slot = syncext.record_slot(coalesce(p.entity, w.entity), coalesce(p.external_id, w.external_id), f.slots)
+	) o;
 COMMENT ON VIEW syncext.outbound_change IS
 	'target by target the records that wait, are being delivered, retry or are dead; it walks the change log from each cursor on. What a route will keep from the target counts until it has pulled';
 COMMENT ON COLUMN syncext.outbound_change.state IS

@@ -12,12 +12,14 @@ CREATE TABLE syncext.waiting (
 	parked_at     timestamptz NOT NULL DEFAULT now(),
 	attempts      integer NOT NULL DEFAULT 0,
 	next_attempt  timestamptz,
-	error         text
+	error         text,
+	dead_since    timestamptz
 ) WITH (fillfactor = 85);
 COMMENT ON TABLE syncext.waiting IS 'changes whose parent has not arrived';
 COMMENT ON COLUMN syncext.waiting.change IS 'the change document';
 COMMENT ON COLUMN syncext.waiting.next_attempt IS
 	'when the parent is looked for again without being told of it; null: a dead letter, which only the parent''s arrival or sync_redrive revives';
+COMMENT ON COLUMN syncext.waiting.dead_since IS 'when it became a dead letter';
 CREATE INDEX waiting_parent ON syncext.waiting (parent_entity, parent_id, id);
 CREATE INDEX waiting_record ON syncext.waiting (entity, external_id, id);
 CREATE INDEX waiting_due ON syncext.waiting (next_attempt) WHERE next_attempt IS NOT NULL;

@@ -4,7 +4,7 @@
 CREATE TABLE syncext.job_run (
 	id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	relation      regclass NOT NULL REFERENCES syncext.binding ON DELETE CASCADE,
-	job           text COLLATE "C" NOT NULL CHECK (job IN ('poll', 'deliver')),
+	job           text COLLATE "C" NOT NULL CHECK (job IN ('poll', 'deliver', 'load')),
 	status        text COLLATE "C" NOT NULL
 	              CHECK (status IN ('running', 'done', 'failed', 'interrupted', 'skipped')),
 	started_at    timestamptz NOT NULL,
@@ -43,7 +43,7 @@ CREATE VIEW syncext.job_progress AS
 	JOIN pg_catalog.pg_locks l ON l.pid = r.pid AND l.objid = r.relation
 	WHERE r.status = 'running' AND l.locktype = 'object' AND l.granted
 	  AND l.classid = 'syncext.binding'::pg_catalog.regclass
-	  AND l.objsubid = CASE r.job WHEN 'poll' THEN 1 ELSE 2 END
+	  AND l.objsubid = CASE r.job WHEN 'poll' THEN 1 WHEN 'deliver' THEN 2 ELSE 3 END
 	  AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database());
 COMMENT ON VIEW syncext.job_progress IS 'the polls and scheduled deliveries that are running now, and how far they are';
 

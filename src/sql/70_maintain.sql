@@ -35,8 +35,8 @@ CREATE FUNCTION sync_forget(entity text, external_id text) RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	restricted record;
-	names      text[] := '{canonical,changeLog,conflictLog,waiting,pending,replica,child,routed}';
-	counts     bigint[] := '{0,0,0,0,0,0,0,0}';
+	names      text[] := '{canonical,changeLog,conflictLog,waiting,pending,replica,child,routed,captureFailure,agreed}';
+	counts     bigint[] := '{0,0,0,0,0,0,0,0,0,0}';
 	n          bigint;
 BEGIN
 	IF entity IS NULL OR external_id IS NULL THEN
@@ -48,6 +48,8 @@ BEGIN
 			HINT = 'What others commit meanwhile has to be erased, too: begin with BEGIN ISOLATION LEVEL READ COMMITTED.';
 	END IF;
 	PERFORM FROM syncext.cursor ORDER BY target, slot FOR NO KEY UPDATE;
+	-- what this transaction has captured is to go, too
+	PERFORM syncext.captured_flush();
 
 	DELETE FROM syncext.canonical r WHERE r.entity = $1 AND r.external_id = $2;
 	GET DIAGNOSTICS n = ROW_COUNT;
@@ -90,6 +92,13 @@ BEGIN
 	DELETE FROM syncext.routed r WHERE r.entity = $1 AND r.external_id = $2;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	counts[8] := n;
+	DELETE FROM syncext.capture_failure f USING syncext.binding b
+	WHERE b.relation = f.relation AND b.entity = $1 AND f.external_id = $2;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	counts[9] := n;
+	DELETE FROM syncext.agreed a WHERE a.entity = $1 AND a.external_id = $2;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	counts[10] := n;
 
 	-- an entity that was dropped may have left records behind
 	IF 0 = ALL (counts) AND NOT EXISTS (SELECT FROM syncext.entity e WHERE e.name = $1) THEN
@@ -103,13 +112,14 @@ REVOKE ALL ON FUNCTION sync_forget(text, text) FROM PUBLIC;
 
 -- What will not go on by itself.
 CREATE VIEW syncext.dead_letter AS
-	SELECT 'outbound' AS kind, p.target AS source, p.entity, p.external_id, p.since, p.attempts, p.error,
+	SELECT 'outbound' AS kind, p.target AS source, p.entity, p.external_id, p.since,
+	       coalesce(p.dead_since, p.since) AS dead_since, p.attempts, p.error,
 	       pg_catalog.format('SELECT sync_redrive(%L, %L, %L)', p.target, p.entity, p.external_id) AS redrive,
 	       pg_catalog.format('SELECT sync_discard(%L, %L, %L)', p.target, p.entity, p.external_id) AS discard
 	FROM syncext.pending p
 	WHERE p.next_attempt IS NULL
 	UNION ALL
-	SELECT 'parked', w.source, w.entity, w.external_id, w.parked_at, w.attempts, w.error,
+	SELECT 'parked', w.source, w.entity, w.external_id, w.parked_at, coalesce(w.dead_since, w.parked_at), w.attempts, w.error,
 	       pg_catalog.format('SELECT sync_redrive(%L, %L, %L)', w.source, w.entity, w.external_id),
 	       pg_catalog.format('SELECT sync_discard(%L, %L, %L)', w.source, w.entity, w.external_id)
 	FROM syncext.waiting w
@@ -117,10 +127,19 @@ CREATE VIEW syncext.dead_letter AS
 COMMENT ON VIEW syncext.dead_letter IS 'what was given up, of every kind, and what to call about it';
 COMMENT ON COLUMN syncext.dead_letter.kind IS
 	'outbound: a delivery that the source could not take; parked: a change of the source whose parent has not arrived';
+COMMENT ON COLUMN syncext.dead_letter.since IS 'when the delivery first failed, or the change was parked';
+COMMENT ON COLUMN syncext.dead_letter.dead_since IS
+	'when it was given up: when the attempt failed that was the last. The older_than of sync_redrive and sync_discard counts from here';
 COMMENT ON COLUMN syncext.dead_letter.redrive IS 'tries it again, as if it had never failed';
 COMMENT ON COLUMN syncext.dead_letter.discard IS 'gives it up; the change log keeps a note';
 
--- How far each source is behind, and whom the feed waits for.
+-- How far each source is behind, and whom the feed waits for.  The numbers are
+-- those that counting syncext.outbound_change would give.
+CREATE FUNCTION syncext.feed_counts()
+	RETURNS TABLE (target text, changes bigint, retries bigint, dead bigint, since timestamptz)
+	LANGUAGE c STABLE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'syncext_feed_counts';
+COMMENT ON FUNCTION syncext.feed_counts() IS
+	'what syncext.feed_lag counts, for whoever may read that view; all targets in one pass over the change log';
 CREATE VIEW syncext.feed_lag AS
 	WITH horizon AS (
 		SELECT h.* FROM (
@@ -132,14 +151,6 @@ CREATE VIEW syncext.feed_lag AS
 			SELECT p.transaction, p.prepared, pg_catalog.format('prepared transaction %L', p.gid)
 			FROM pg_catalog.pg_prepared_xacts p) h
 		ORDER BY pg_catalog.age(h.xid) DESC LIMIT 1
-	), lag AS (
-		SELECT o.target,
-		       count(*) FILTER (WHERE o.state IN ('waiting', 'delivering')) AS changes,
-		       count(*) FILTER (WHERE o.state = 'retry') AS retries,
-		       count(*) FILTER (WHERE o.state = 'dead') AS dead,
-		       min(o.since) FILTER (WHERE o.state <> 'dead') AS since
-		FROM syncext.outbound_change o
-		GROUP BY o.target
 	), leases AS (
 		SELECT c.target, min(c.lease_until) FILTER (WHERE c.lease_until > pg_catalog.clock_timestamp()) AS lease_until,
 		       max(c.moved_at) AS acknowledged_at, bool_or(c.backfill_entity IS NOT NULL) AS backfill
@@ -152,11 +163,11 @@ CREATE VIEW syncext.feed_lag AS
 	       coalesce(c.backfill, false) AS backfill, c.lease_until, c.acknowledged_at,
 	       h.holder AS horizon_holder, h.xid AS horizon_xid, h.since AS horizon_since
 	FROM syncext.source s
-	LEFT JOIN lag l ON l.target = s.name
+	LEFT JOIN syncext.feed_counts() l ON l.target = s.name COLLATE "C"
 	LEFT JOIN leases c ON c.target = s.name
 	LEFT JOIN horizon h ON true;
 COMMENT ON VIEW syncext.feed_lag IS
-	'source by source how far it is behind; it walks the change log as syncext.outbound_change does';
+	'source by source how far it is behind; it walks the change log once, from the furthest cursor on';
 COMMENT ON COLUMN syncext.feed_lag.changes IS 'records that wait or are being delivered';
 COMMENT ON COLUMN syncext.feed_lag.seconds IS 'age of the oldest change that waits, is being delivered or retries';
 COMMENT ON COLUMN syncext.feed_lag.lease_until IS 'when the batch that is out comes again; the oldest one';

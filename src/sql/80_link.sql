@@ -84,3 +84,9 @@ CREATE FUNCTION syncext.linked_deliver(source text, records jsonb) RETURNS jsonb
 COMMENT ON FUNCTION syncext.linked_deliver(text, jsonb) IS
 	'write rows of the hub''s sync_pull, as an array of objects, into a linked source''s tables; returns what sync_ack there takes as failed';
 REVOKE ALL ON FUNCTION syncext.linked_deliver(text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION syncext.linked_retry(source text) RETURNS integer
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_linked_retry';
+COMMENT ON FUNCTION syncext.linked_retry(text) IS
+	'bring up again those edits of syncext.capture_failure that are due; how many rows still differ from what was agreed on with the hub';
+REVOKE ALL ON FUNCTION syncext.linked_retry(text) FROM PUBLIC;

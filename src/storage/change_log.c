@@ -15,6 +15,7 @@
 
 #include "storage/change_log.h"
 #include "storage/registry.h"
+#include "storage/wake.h"
 
 struct ChangeLog
 {
@@ -41,6 +42,16 @@ change_log_close(ChangeLog *log)
 	pfree(log);
 }
 
+/* Whoever is told of it is woken when the transaction has committed. */
+static void
+note_readers(const LogEntry *entry)
+{
+	if (entry->resolution == RESOLUTION_CAPTURED)
+		wake_note_captured(entry->source);
+	else if (entry->told != TOLD_NONE)
+		wake_note_log_written();
+}
+
 static void
 fill_row(const LogEntry *entry, int64 seq, Datum *values, bool *isnull)
 {
@@ -59,6 +70,7 @@ fill_row(const LogEntry *entry, int64 seq, Datum *values, bool *isnull)
 	values[LOG_FIELDS - 1] = JsonbPGetDatum(entry->fields);
 	values[LOG_DETAIL - 1] = JsonbPGetDatum(entry->detail);
 	isnull[LOG_DETAIL - 1] = entry->detail == NULL;
+	note_readers(entry);
 }
 
 int64

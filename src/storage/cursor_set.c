@@ -20,8 +20,10 @@
 #include "utils/timestamp.h"
 
 #include "errcodes.h"
+#include "storage/binding.h"
 #include "storage/canonical.h"
 #include "storage/cursor_set.h"
+#include "storage/link.h"
 
 PG_FUNCTION_INFO_V1(syncext_cursor_start);
 PG_FUNCTION_INFO_V1(syncext_cursor_subscribe);
@@ -207,9 +209,12 @@ Datum
 syncext_cursor_start(PG_FUNCTION_ARGS)
 {
 	const Registry *registry = registry_get();
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
 
-	cursor_start(registry,
-				 registry_source_required(registry, text_to_cstring(PG_GETARG_TEXT_PP(0))));
+	/* edits that wait for another hub would be passed over */
+	if (binding_list(source, NULL) != NIL)
+		link_refuse_source(source);
+	cursor_start(registry, registry_source_required(registry, source));
 	PG_RETURN_VOID();
 }
 

@@ -17,6 +17,7 @@
 #include "utils/rel.h"
 
 #include "storage/binding.h"
+#include "storage/launch.h"
 #include "storage/link.h"
 #include "storage/registry.h"
 
@@ -111,6 +112,8 @@ rebuild_links(void)
 	MemoryContextSetParent(fresh, CacheMemoryContext);
 	links_context = fresh;
 	links = loaded;
+	/* after a restart of the server this may be the first to look */
+	launch_missing(links);
 }
 
 List *

@@ -26,7 +26,8 @@ enum
 	COL_NEXT_ATTEMPT,
 	COL_BATCH,
 	COL_ERROR,
-	NCOLUMNS = COL_ERROR
+	COL_DEAD_SINCE,
+	NCOLUMNS = COL_DEAD_SINCE
 };
 
 struct PendingTable
@@ -71,6 +72,10 @@ read_pending(const Rows *rows, Pending *pending)
 	pending->since = DatumGetTimestampTz(rows_value(rows, COL_SINCE, &isnull));
 	pending->next_attempt = DatumGetTimestampTz(rows_value(rows, COL_NEXT_ATTEMPT, &isnull));
 	pending->dead = isnull;
+	pending->dead_since = DatumGetTimestampTz(rows_value(rows, COL_DEAD_SINCE, &isnull));
+	/* a dead letter that plain SQL has made bears no time of its own */
+	if (isnull)
+		pending->dead_since = pending->dead ? pending->since : 0;
 	pending->batch = DatumGetInt64(rows_value(rows, COL_BATCH, &isnull));
 	if (isnull)
 		pending->batch = 0;
@@ -249,6 +254,9 @@ put_pending(PendingTable *table, const Pending *pending, Datum *values, bool *is
 	isnull[COL_NEXT_ATTEMPT - 1] = pending->dead;
 	values[COL_BATCH - 1] = Int64GetDatum(pending->batch);
 	isnull[COL_BATCH - 1] = pending->batch == 0;
+	values[COL_DEAD_SINCE - 1] = TimestampTzGetDatum(pending->dead_since != 0 ?
+													 pending->dead_since : GetCurrentTimestamp());
+	isnull[COL_DEAD_SINCE - 1] = !pending->dead;
 	isnull[COL_ERROR - 1] = pending->error == NULL;
 	if (pending->error != NULL)
 		values[COL_ERROR - 1] = CStringGetTextDatum(pending->error);

@@ -21,6 +21,7 @@ typedef struct Pending
 	int			attempts;		/* failures so far */
 	TimestampTz since;
 	bool		dead;
+	TimestampTz dead_since;		/* if it is; 0: since it is stored */
 	TimestampTz next_attempt;	/* if it isn't dead */
 	int64		batch;			/* the last that it was put into; 0: none */
 	const char *error;			/* or NULL */

@@ -440,6 +440,7 @@ load_feed_state(Registry *r)
 				 errmsg("table \"syncext.feed_state\" is empty"),
 				 errhint("Run INSERT INTO syncext.feed_state DEFAULT VALUES.")));
 	r->current_log = DatumGetInt32(scan.values[1]);
+	r->notifier_pid = scan.isnull[4] ? 0 : DatumGetInt32(scan.values[4]);
 	config_end(&scan);
 }
 

@@ -78,6 +78,7 @@ typedef struct Registry
 	int			nentities;
 	Entity	   *entities;		/* sorted by name */
 	int			current_log;	/* which change_log_N is written to */
+	int			notifier_pid;	/* whom to wake when it was; 0: nobody */
 } Registry;
 
 /* A table or index of schema syncext, by name; raises if it isn't there. */

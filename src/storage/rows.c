@@ -29,6 +29,7 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #include "compat.h"
@@ -40,12 +41,12 @@
 struct Rows
 {
 	Relation	rel;
-	bool		write;
 	bool		latest;			/* rows_see_latest */
 	bool		bracketed;		/* AfterTriggerBeginQuery was called */
 	bool		indexes_open;	/* for writing; searching opens its own */
 	bool		arbiter_ready;
-	EState	   *estate;
+	ResourceOwner owner;		/* what is opened late is its, too */
+	EState	   *estate;			/* NULL until the first write, as the next one */
 	ResultRelInfo *result;
 	TupleTableSlot *found;
 	TupleTableSlot *fresh;
@@ -133,21 +134,38 @@ init_executor_state(Rows *rows)
 	rows->estate = estate;
 }
 
+/* Make what writes need, at the first one: a call opens more tables than it writes. */
+static void
+begin_writing(Rows *rows)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+	MemoryContext old;
+
+	if (rows->estate != NULL)
+		return;
+	/* callers reset their own context from item to item */
+	old = MemoryContextSwitchTo(GetMemoryChunkContext(rows));
+	CurrentResourceOwner = rows->owner;
+	rows->fresh = table_slot_create(rows->rel, NULL);
+	init_executor_state(rows);
+	CurrentResourceOwner = owner;
+	MemoryContextSwitchTo(old);
+}
+
 static Rows *
 rows_open(Oid relid, bool write)
 {
 	Rows	   *rows = palloc0(sizeof(Rows));
 
 	rows->rel = table_open(relid, write ? RowExclusiveLock : AccessShareLock);
-	rows->write = write;
+	rows->owner = CurrentResourceOwner;
 	rows->found = table_slot_create(rows->rel, NULL);
 	if (write)
 	{
 		refuse_other_triggers(rows->rel);
-		rows->fresh = table_slot_create(rows->rel, NULL);
-		init_executor_state(rows);
 		if (rows->rel->trigdesc != NULL)
 		{
+			begin_writing(rows);
 			AfterTriggerBeginQuery();
 			rows->bracketed = true;
 		}
@@ -186,7 +204,7 @@ rows_close(Rows *rows)
 	for (int i = 0; i < rows->nindexes; i++)
 		index_close(rows->indexes[i], NoLock);
 	ExecDropSingleTupleTableSlot(rows->found);
-	if (rows->write)
+	if (rows->estate != NULL)
 	{
 		ExecDropSingleTupleTableSlot(rows->fresh);
 		/* the slots that triggers looked at hold buffers and descriptors */
@@ -482,6 +500,7 @@ rows_insert(Rows *rows, const Datum *values, const bool *isnull)
 {
 	List	   *recheck;
 
+	begin_writing(rows);
 	open_indexes(rows);
 	fill_fresh(rows, values, isnull);
 	table_tuple_insert(rows->rel, rows->fresh, GetCurrentCommandId(true), 0, NULL);
@@ -518,6 +537,7 @@ rows_insert_many(Rows *rows, int n, RowsFill fill, void *arg)
 	TupleTableSlot *slots[INSERT_CHUNK];
 	int			nslots = Min(n, INSERT_CHUNK);
 
+	begin_writing(rows);
 	open_indexes(rows);
 	for (int i = 0; i < nslots; i++)
 		slots[i] = table_slot_create(rows->rel, NULL);
@@ -598,6 +618,7 @@ rows_insert_new(Rows *rows, const Datum *values, const bool *isnull)
 	bool		lost_race = false;	/* only ever set to true below */
 	List	   *recheck;
 
+	begin_writing(rows);
 	open_indexes(rows);
 	prepare_arbiter(rows, primary_key);
 	fill_fresh(rows, values, isnull);
@@ -664,6 +685,7 @@ rows_update(Rows *rows, const Datum *values, const bool *isnull)
 	RowsOutcome outcome;
 	List	   *recheck = NIL;
 
+	begin_writing(rows);
 	fill_fresh(rows, values, isnull);
 	outcome = judge_outcome(table_tuple_update(rows->rel, &tid, rows->fresh,
 											   GetCurrentCommandId(true), InvalidSnapshot,
@@ -690,6 +712,7 @@ rows_delete(Rows *rows)
 	ItemPointerData tid = rows->found->tts_tid;
 	TM_FailureData failure;
 
+	begin_writing(rows);
 	if (judge_outcome(table_tuple_delete(rows->rel, &tid, GetCurrentCommandId(true),
 										 InvalidSnapshot, InvalidSnapshot, true,
 										 &failure, false), "delete") == ROWS_MOVED)

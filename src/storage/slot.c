@@ -3,7 +3,8 @@
  *	  Which of a target's parallel consumers a record belongs to.
  *
  * Called by whatever chooses records for a target: feed_window, pending, and
- * hub/batch for the backfill.  syncext.record_slot says the same in SQL.
+ * hub/batch for the backfill; and by hub/lag, which counts them.
+ * syncext.record_slot says the same in SQL.
  */
 #include "postgres.h"
 
@@ -15,13 +16,18 @@
 
 PG_FUNCTION_INFO_V1(syncext_record_slot);
 
-static int
-slot_of(const char *entity, int entity_length, const char *id, int id_length, int slots)
+uint64
+slot_hash(const char *entity, int entity_length, const char *id, int id_length)
 {
 	uint64		hash = hash_bytes_extended((const unsigned char *) entity, entity_length, 0);
 
-	hash = hash_bytes_extended((const unsigned char *) id, id_length, hash);
-	return (int) (hash % slots);
+	return hash_bytes_extended((const unsigned char *) id, id_length, hash);
+}
+
+static int
+slot_of(const char *entity, int entity_length, const char *id, int id_length, int slots)
+{
+	return (int) (slot_hash(entity, entity_length, id, id_length) % slots);
 }
 
 bool

@@ -27,7 +27,8 @@ enum
 	COL_ATTEMPTS,
 	COL_NEXT_ATTEMPT,
 	COL_ERROR,
-	NCOLUMNS = COL_ERROR
+	COL_DEAD_SINCE,
+	NCOLUMNS = COL_DEAD_SINCE
 };
 
 struct Waiting
@@ -82,6 +83,10 @@ read_waiting(Rows *rows)
 	if (isnull)
 		w->next_attempt = DT_NOEND;
 	w->error = text_value(rows, COL_ERROR);
+	w->dead_since = DatumGetTimestampTz(rows_value(rows, COL_DEAD_SINCE, &isnull));
+	/* a dead letter that plain SQL has made bears no time of its own */
+	if (isnull)
+		w->dead_since = TIMESTAMP_IS_NOEND(w->next_attempt) ? w->parked_at : 0;
 	return w;
 }
 
@@ -103,6 +108,9 @@ write_values(const WaitingChange *w, Datum *values, bool *isnull)
 	if (w->error != NULL)
 		values[COL_ERROR - 1] = CStringGetTextDatum(w->error);
 	isnull[COL_ERROR - 1] = w->error == NULL;
+	values[COL_DEAD_SINCE - 1] = TimestampTzGetDatum(w->dead_since != 0 ? w->dead_since :
+													 GetCurrentTimestamp());
+	isnull[COL_DEAD_SINCE - 1] = !TIMESTAMP_IS_NOEND(w->next_attempt);
 }
 
 int64

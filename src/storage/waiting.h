@@ -24,6 +24,7 @@ typedef struct WaitingChange
 	int			attempts;
 	TimestampTz next_attempt;	/* DT_NOEND: a dead letter */
 	const char *error;			/* or NULL */
+	TimestampTz dead_since;		/* of a dead letter; 0: since it is stored */
 } WaitingChange;
 
 extern Waiting *waiting_open(bool write);

@@ -1,6 +1,7 @@
 # 030_failover.pl
-#	  A promoted standby goes on where the primary was: cursors, leases and
-#	  retries are exact, and nobody starts anew.
+#	  A standby serves no target, and says so, but can be watched.  Promoted, it
+#	  goes on where the primary was: cursors, leases and retries are exact, and
+#	  nobody starts anew.
 
 use strict;
 use warnings;
@@ -63,9 +64,22 @@ $open->query_safe(q(SELECT sync_apply('{"source": "CRM", "externalId": "L", "ver
 is(pull('ERP'), 'A=two|2', 'a batch is out when the primary goes');
 
 $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
-my ($rc, $out, $err) = $standby->psql('postgres', q(SELECT * FROM sync_pull('ERP')));
-like($err, qr/a standby does not serve targets/, 'a standby refuses to serve');
-($rc, $out, $err) = $standby->psql('postgres', q(CALL sync_maintain()));
+# one with a batch out, one with something waiting, one with nothing, a slot
+for my $pull (q(SELECT * FROM sync_pull('ERP')), q(SELECT * FROM sync_pull('Shop')), q(SELECT * FROM sync_pull('CRM')),
+	q(SELECT * FROM sync_pull('Shop', 10, 1, 2)), q(SELECT sync_ack('ERP', 2)))
+{
+	my ($rc, $out, $err) = $standby->psql('postgres', "\\set VERBOSITY verbose\n$pull");
+
+	like($err, qr/ERROR:  25006: a standby does not serve targets\nHINT:  Pull from the primary; pg_is_in_recovery\(\) tells them apart\./,
+		"a standby refuses: $pull");
+	is($out, '', 'and returns nothing');
+}
+my $views = q(SELECT target, entity, external_id, state, row_version, batch FROM syncext.outbound_change ORDER BY 1, 2, 3;
+	SELECT source, changes, retries, dead, backfill, lease_until FROM syncext.feed_lag ORDER BY 1);
+my $seen = $primary->safe_psql('postgres', $views);
+like($seen, qr/^ERP\|1\|1\|0\|/m, 'the primary shows how far its targets are');
+is($standby->safe_psql('postgres', $views), $seen, 'and so does the standby');
+my ($rc, $out, $err) = $standby->psql('postgres', q(CALL sync_maintain()));
 like($err, qr/a standby can't be maintained/, 'a standby refuses to be maintained');
 
 $primary->stop('immediate');

@@ -1,10 +1,25 @@
 # 040_torture.pl
 #	  The change feed under everything at once: writers with sleeps, savepoints,
 #	  rollbacks, prepared transactions, batches, deletes and re-inserts; targets
-#	  that are slow, that fail, that come late, that lose their connection; the
-#	  server killed; sync_maintain with a short retention all the while.
+#	  that are slow, that fail, that come late, that lose their connection, that
+#	  change the number of their slots; the server killed; sync_maintain with a
+#	  short retention all the while.
 #
 # TORTURE_SECONDS says for how long (make torture), TORTURE_SEED repeats a dice.
+#
+# The file is longer than 800 lines because the run and its judgement are one
+# thing: what a consumer notes is what the judgement reads, column by column, and
+# who changes the one has to see the other.  Nobody else has a use for the parts.
+# In order:
+#
+#	a session			psql at the other end of two pipes, and child processes
+#	writers				their transactions; who ends what they prepared; maintenance
+#	consumers			pulling, taking, acknowledging, failing; the broken ones;
+#						handing over when the number of slots changes
+#	a run				a hub of its own, who runs in it, what happens meanwhile
+#	the judgement		what was noted, by SQL: table torture.verdict
+#	the torture			the run that has to come out right
+#	broken on purpose	runs that have to come out wrong
 #
 # Writers and consumers are processes of their own, each with its own psql.  A
 # consumer keeps its target's copy and notes every delivery; in the end all of
@@ -18,14 +33,16 @@
 #				that is counted apart (born anew), at most once a removal
 #	duplicated	deliveries of a record as it was delivered before, in a batch that
 #	beyond lease	the target has acknowledged and where it did not fail, and that
-#				nothing accounts for.  Two things do.  "Included earlier": records
+#				nothing accounts for.  Three things do.  "Included earlier": records
 #				are delivered as they stand at delivery, so the one before already
 #				had a change that came in after the window of its batch; that
 #				change is due in a later window all the same, and the record with
 #				it.  Such a change has to be there: in the log, due to the target,
 #				not yet passed by the batch before, within the page of this one.
 #				"By backfill": the target was added late or restarted, and the
-#				walk through the golden records comes by.  What was not
+#				walk through the golden records comes by.  When the number of
+#				slots changes, all of them begin where the furthest behind stood,
+#				and what the others had beyond that comes once more.  What was not
 #				acknowledged, failed, or whose acknowledgement broke off half-way
 #				comes again rightly.  A batch that was acknowledged and comes
 #				again under its own number is never right
@@ -187,10 +204,11 @@ package Session
 
 # Runs a function as another process.
 my %child;
+my $children = 0;
 sub child
 {
 	my ($name, $function) = @_;
-	my $number = keys %child;
+	my $number = $children++;
 	my $pid = fork() // die "fork: $!";
 
 	if ($pid == 0)
@@ -358,14 +376,18 @@ my $has_slots;
 #	  writes	changes of its own that it	broken	how its feed is broken
 #				sends between two pulls
 #	  hasty		pulls with synchronous_commit = off
+# A target whose number of slots changes has other consumers in each era.
+my $per_era = 1_000_000;		# what batches and deliveries are numbered from in each
 sub consumer
 {
 	my ($target, %habits) = @_;
 	return { target => $target, slot => 0, slots => 1, max => 100, nap => 0.02, fails => 0,
-		drops => 0.04, writes => 0, broken => '', copy => {}, n => 0, last => '', nap_in_batch => 0, %habits };
+		drops => 0.04, writes => 0, broken => '', copy => {}, era => 0, last => '', nap_in_batch => 0, %habits };
 }
 
-sub consumer_file { return "$dir/$db.$_[1].$_[0]{target}.$_[0]{slot}" }
+sub consumer_name { return "$db $_[0]{target} $_[0]{slot} era $_[0]{era}" }
+sub consumer_file { return "$dir/$db.$_[1].$_[0]{target}.$_[0]{slot}.$_[0]{era}" }
+sub era_end { return "$dir/$db.end of $_[0]{target} $_[0]{era}" }
 
 # What is noted goes to files that COPY reads.
 sub keep
@@ -476,7 +498,8 @@ sub pull
 	}
 	if ($session->{state} ne '00000')
 	{
-		die "$session->{message}\n" unless $session->{state} =~ /^(57P0|40)/;
+		# of the era before a batch may be out that nobody has been told of
+		die "$session->{message}\n" unless $session->{state} =~ /^(57P0|40|55006)/;
 		return 0;
 	}
 	for (@$lines)
@@ -588,15 +611,58 @@ sub left_to_deliver
 		"SELECT count(*) FROM syncext.outbound_change WHERE target = '$consumer->{target}'")->[0];
 }
 
-# Consumes until the writers are done, then whatever is left.
+# Writes down what it has of the target's copy.
+sub keep_copy
+{
+	my ($consumer, $file) = @_;
+
+	for (sort keys %{ $consumer->{copy} })
+	{
+		my ($entity, $id) = split / /;
+		keep($consumer, $file, $consumer->{target}, $consumer->{slot}, $entity, $id, @{ $consumer->{copy}{$_} });
+	}
+	keep($consumer, 'habit', $consumer->{target}, $consumer->{slot}, $consumer->{dropped} // 0);
+	for (grep { /^file / } keys %$consumer) { close $consumer->{$_} or die "$!" }
+	$consumer->{session}->hang_up;
+}
+
+# Takes over what the consumers of the era before had of its records.
+sub take_over
+{
+	my ($consumer) = @_;
+
+	for (@{ $consumer->{session}->insist("SELECT entity, external_id, row_version, deleted, fields FROM torture.handed
+		WHERE target = '$consumer->{target}' AND era = $consumer->{era}
+		AND syncext.record_slot(entity, external_id, $consumer->{slots}) = $consumer->{slot}") })
+	{
+		my ($entity, $id, @state) = split /\t/;
+		$consumer->{copy}{"$entity $id"} = \@state;
+	}
+}
+
+# Ends an era: settles the batch that is out, leaves the copy to whom it may concern.
+sub hand_over
+{
+	my ($consumer) = @_;
+
+	do { pull($consumer, 'careful') }
+	  while $consumer->{session}->insist("SELECT count(*) FROM syncext.cursor WHERE target = '$consumer->{target}'
+		AND slot = $consumer->{slot} AND lease_until > clock_timestamp()")->[0];
+	keep_copy($consumer, 'handed');
+}
+
+# Consumes until the writers are done, then whatever is left; or until its era ends.
 sub consume
 {
 	my ($consumer, $until) = @_;
 	my $settings = $consumer->{lease} ? "SET syncext.lease = '$consumer->{lease}';" : '';
 
 	$consumer->{session} = Session->new($node->connstr($db), $settings);
+	$consumer->{n} = $consumer->{deliveries} = $consumer->{era} * $per_era;
+	take_over($consumer) if $consumer->{era};
 	while (!-e "$dir/$db.drain")
 	{
+		return hand_over($consumer) if -e era_end($consumer);
 		for (1 .. $consumer->{writes})
 		{
 			write_own($consumer) if elapsed() < $until;
@@ -613,14 +679,7 @@ sub consume
 		die left_to_deliver($consumer) . " records are never delivered\n" if time > $deadline;
 		sleep(0.05);
 	}
-	for (sort keys %{ $consumer->{copy} })
-	{
-		my ($entity, $id) = split / /;
-		keep($consumer, 'copy', $consumer->{target}, $consumer->{slot}, $entity, $id, @{ $consumer->{copy}{$_} });
-	}
-	keep($consumer, 'habit', $consumer->{target}, $consumer->{slot}, $consumer->{dropped} // 0);
-	for (grep { /^file / } keys %$consumer) { close $consumer->{$_} or die "$!" }
-	$consumer->{session}->hang_up;
+	keep_copy($consumer, 'copy');
 }
 
 # ---------- a run ----------
@@ -653,6 +712,7 @@ CREATE TABLE torture.delivery (target text, slot int, n int, i int, entity text 
 CREATE TABLE torture.copy (target text, slot int, entity text COLLATE "C", external_id text COLLATE "C",
 	row_version bigint, deleted bool, fields jsonb);
 CREATE TABLE torture.habit (target text, slot int, dropped int);
+CREATE TABLE torture.handed (LIKE torture.copy, era int);
 CREATE FUNCTION torture.keep_log() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 	INSERT INTO torture.log VALUES (new.xid, new.seq, new.entity, new.external_id, new.source, new.row_version, new.told);
 	RETURN NULL; END $$;
@@ -697,8 +757,29 @@ sub start_consumers
 
 	for my $consumer (@consumers)
 	{
-		child("$db $consumer->{target} $consumer->{slot}", sub { consume($consumer, $until) });
+		child(consumer_name($consumer), sub { consume($consumer, $until) });
 	}
+}
+
+# Lets a target's consumers end and others begin, so many of them; returns those.
+# The writers go on.
+sub change_slots
+{
+	my ($until, $slots, @old) = @_;
+	my $era = $old[0]{era} + 1;
+	my @new = map { +{ %{ $old[0] }, slot => $_, slots => $slots, era => $era } } 0 .. $slots - 1;
+
+	append_to_file(era_end($old[0]), '');
+	is(wait_for(map { consumer_name($_) } @old), '', "$old[0]{target}: the consumers of " . @old . ' slots handed over');
+	delete $child{ consumer_name($_) } for @old;
+	for my $consumer (grep { -s consumer_file($_, 'handed') } @old)
+	{
+		$node->safe_psql($db, "\\copy torture.handed (target, slot, entity, external_id, row_version, deleted, fields) from '"
+			  . consumer_file($consumer, 'handed') . "'");
+	}
+	$node->safe_psql($db, "UPDATE torture.handed SET era = $era WHERE era IS NULL");
+	start_consumers($until, @new);
+	return @new;
 }
 
 sub run
@@ -746,14 +827,14 @@ sub run
 # Makes table torture.verdict, a row a target.
 sub judge
 {
-	$node->safe_psql($db, <<'END');
+	$node->safe_psql($db, <<"END");
 CREATE INDEX ON torture.log (entity, external_id, seq);
 CREATE INDEX ON torture.removed (entity, external_id);
 CREATE INDEX ON torture.copy (target, entity, external_id);
 ANALYZE torture.log, torture.removed, torture.copy, torture.delivery, torture.batch, syncext.canonical;
 
-CREATE FUNCTION torture.due(told "char", source text, target text) RETURNS bool LANGUAGE sql IMMUTABLE AS $$
-	SELECT CASE told WHEN 'a' THEN true WHEN 'o' THEN source <> target WHEN 'r' THEN source = target ELSE false END $$;
+CREATE FUNCTION torture.due(told "char", source text, target text) RETURNS bool LANGUAGE sql IMMUTABLE AS \$\$
+	SELECT CASE told WHEN 'a' THEN true WHEN 'o' THEN source <> target WHEN 'r' THEN source = target ELSE false END \$\$;
 
 CREATE TABLE torture.lost AS
 	SELECT t.target, r.entity, r.external_id, c.slot, 'differs' AS why
@@ -774,12 +855,12 @@ CREATE TABLE torture.lost AS
 	AND NOT EXISTS (SELECT FROM torture.removed d WHERE d.entity = c.entity AND d.external_id = c.external_id)
 	GROUP BY 1, 2, 3, 4;
 
--- each delivery with the one before of the record
+-- each delivery with the one before of the record, which another slot may have had
 CREATE TABLE torture.step AS
-	SELECT d.*, lag(d.row_version) OVER w AS row_version_before, lag(d.n) OVER w AS n_before,
+	SELECT d.*, lag(d.row_version) OVER w AS row_version_before, lag(d.n) OVER w AS n_before, lag(d.slot) OVER w AS slot_before,
 		lag(d.outcome) OVER w AS outcome_before, lag((d.deleted, d.fields)::text) OVER w = (d.deleted, d.fields)::text AS same
 	FROM torture.delivery d
-	WINDOW w AS (PARTITION BY d.target, d.slot, d.entity, d.external_id ORDER BY d.i);
+	WINDOW w AS (PARTITION BY d.target, d.entity, d.external_id ORDER BY d.i);
 
 CREATE TABLE torture.backward AS
 	SELECT s.*, row_number() OVER (PARTITION BY target, entity, external_id ORDER BY i) <=
@@ -792,12 +873,13 @@ CREATE TABLE torture.repeated AS
 		WHEN EXISTS (SELECT FROM torture.log l
 			WHERE l.entity = s.entity AND l.external_id = s.external_id AND l.row_version <= s.row_version
 			AND torture.due(l.told, l.source, s.target)
-			-- the batch before hadn't passed it
-			AND (NOT pg_visible_in_snapshot(l.xid, coalesce(a.hi, a.lo))
+			-- the batch before hadn't passed it, or is of another era
+			AND (s.n / $per_era <> s.n_before / $per_era OR NOT pg_visible_in_snapshot(l.xid, coalesce(a.hi, a.lo))
 				OR a.hi IS NOT NULL AND NOT pg_visible_in_snapshot(l.xid, a.lo) AND (l.xid, l.seq) > (a.end_xid, a.end_seq))
 			-- this one has it
 			AND b.hi IS NOT NULL AND pg_visible_in_snapshot(l.xid, b.hi) AND NOT pg_visible_in_snapshot(l.xid, b.lo)
-			AND (l.xid, l.seq) <= (b.end_xid, b.end_seq)) THEN 'included earlier'
+			AND (l.xid, l.seq) <= (b.end_xid, b.end_seq))
+			THEN CASE WHEN s.n / $per_era <> s.n_before / $per_era THEN 'slots changed' ELSE 'included earlier' END
 		WHEN s.entity = b.backfill_entity AND s.external_id > coalesce(b.backfill_id, '')
 			AND s.external_id <= b.end_backfill_id THEN 'by backfill'
 		-- restarted between the pull and the look at its cursor: where it was cut nobody knows
@@ -805,7 +887,7 @@ CREATE TABLE torture.repeated AS
 		ELSE 'unaccounted' END AS reason
 	FROM torture.step s
 	JOIN torture.batch b ON (b.target, b.slot, b.n) = (s.target, s.slot, s.n)
-	JOIN torture.batch a ON (a.target, a.slot, a.n) = (s.target, s.slot, s.n_before)
+	JOIN torture.batch a ON (a.target, a.slot, a.n) = (s.target, s.slot_before, s.n_before)
 	WHERE s.outcome_before = 'acked' AND s.row_version = s.row_version_before AND s.same;
 
 -- one that begins anew may come to an old row version again
@@ -826,12 +908,13 @@ CREATE TABLE torture.verdict AS
 		(SELECT count(*) FROM torture.repeated r WHERE r.target = h.target AND reason IN ('batch again', 'unaccounted')) AS duplicated,
 		(SELECT count(*) FROM torture.repeated r WHERE r.target = h.target AND reason = 'included earlier') AS included,
 		(SELECT count(*) FROM torture.repeated r WHERE r.target = h.target AND reason = 'by backfill') AS backfill,
+		(SELECT count(*) FROM torture.repeated r WHERE r.target = h.target AND reason = 'slots changed') AS changed,
 		(SELECT count(*) FROM torture.repeated r WHERE r.target = h.target AND reason = 'unknown') AS unknown,
 		(SELECT count(*) FROM torture.backward b WHERE b.target = h.target AND NOT born_anew) AS reordered,
 		(SELECT count(*) FROM torture.backward b WHERE b.target = h.target AND born_anew) AS born_anew,
 		(SELECT count(*) FROM torture.contradiction c WHERE c.target = h.target) AS contradictory,
-		(SELECT count(*) FROM (SELECT FROM torture.copy c WHERE c.target = h.target
-			GROUP BY entity, external_id HAVING count(*) > 1) two) AS two_slots
+		(SELECT count(*) FROM (SELECT FROM torture.delivery d WHERE d.target = h.target AND outcome <> 'own'
+			GROUP BY n / $per_era, entity, external_id HAVING count(DISTINCT slot) > 1) two) AS two_slots
 	FROM (SELECT target, count(*) AS slots, sum(dropped) AS dropped FROM torture.habit GROUP BY 1) h;
 END
 }
@@ -851,7 +934,7 @@ sub verdict
 	note("$db: $target: $row{deliveries} deliveries, $row{failed} failed, $row{unacknowledged} batches cut off,"
 		  . " $row{refused} acknowledged too late; lost $row{lost}, duplicated beyond lease $row{duplicated},"
 		  . " reordered $row{reordered}; delivered again: $row{included} included earlier, $row{backfill} by backfill,"
-		  . " $row{unknown} unknown; born anew $row{born_anew}");
+		  . " $row{changed} as the slots changed, $row{unknown} unknown; born anew $row{born_anew}");
 	return \%row;
 }
 
@@ -880,7 +963,7 @@ sub expect_right
 		or show("SELECT * FROM torture.backward WHERE NOT born_anew AND target = '$target'");
 	is($row->{contradictory}, 0, "$target: a row version has one content")
 		or show("SELECT d.* FROM torture.contradiction JOIN torture.delivery d USING (target, slot, entity, external_id, row_version) WHERE target = '$target'");
-	is($row->{two_slots}, 0, "$target: no record came to two consumers");
+	is($row->{two_slots}, 0, "$target: no record came to two consumers at a time");
 	return $row;
 }
 
@@ -890,21 +973,26 @@ make_hub('torture', qw(slow shaky parted spoke));
 my $functions = $node->safe_psql($db,
 	"SELECT string_agg(proname, ' ') FROM pg_proc WHERE proname IN ('sync_pull', 'sync_ack') AND 'slot' = ANY (proargnames)");
 $has_slots = $functions =~ /sync_pull/ ? $functions : '';
-note($has_slots ? 'target parted has 3 slots' : 'sync_pull has no slots: target parted has one consumer, and is plain and fast');
+note($has_slots ? 'target parted has 3 slots, then 5, then 2' : 'sync_pull has no slots: target parted has one consumer, and is plain and fast');
 
 my $slots = $has_slots ? 3 : 1;
+my @parted = map { consumer('parted', slot => $_, slots => $slots, max => 500, hasty => 1, lease => '10s') } 0 .. $slots - 1;
 my @consumers = (
 	consumer('slow', max => 3000, nap => 0.4, nap_in_batch => 1.5, lease => '1s'),
 	consumer('shaky', fails => 0.2, drops => 0.1),
-	(map { consumer('parted', slot => $_, slots => $slots, max => 500, hasty => 1) } 0 .. $slots - 1),
+	@parted,
 	consumer('spoke', writes => 2, max => 200));
 
+my $change = sub { @parted = change_slots($seconds, $_[0], @parted) if $has_slots };
+
 run($seconds, \@consumers, 1,
+	[ 0.2 * $seconds, sub { $change->(5) } ],
 	[ 0.3 * $seconds, sub { ok(kill_and_start(), 'the server was killed, and recovers') } ],
 	[ 0.45 * $seconds, sub {
 		$node->safe_psql($db, "SELECT sync_add_source('late')");
 		start_consumers($seconds, consumer('late', max => 200));
 	} ],
+	[ 0.6 * $seconds, sub { $change->(2) } ],
 	[ 0.7 * $seconds, sub { ok(kill_and_start(), 'and again, while writers commit asynchronously') } ]);
 
 my %seen;
@@ -916,6 +1004,9 @@ for my $target (qw(slow shaky parted spoke late))
 note("in all: lost $seen{lost}, duplicated beyond lease $seen{duplicated}, reordered $seen{reordered}");
 
 # The run was what it is meant to be.
+is($node->safe_psql($db, "SELECT string_agg(DISTINCT slots::text, ' ') FROM (SELECT count(DISTINCT slot) AS slots
+	FROM torture.delivery WHERE target = 'parted' GROUP BY n / $per_era) e"), '2 3 5', 'the number of slots changed meanwhile')
+  if $has_slots;
 cmp_ok($seen{failed}, '>', 0, 'deliveries failed');
 cmp_ok($seen{unacknowledged}, '>', 0, 'consumers lost their connection');
 my $maintained = slurp_file("$dir/torture.maintained");

@@ -1,0 +1,197 @@
+-- sync_check(): what somebody should look at, and who gets to see it.
+CREATE EXTENSION syncext;
+SET timezone = 'UTC';
+SET datestyle = 'ISO';
+SET intervalstyle = 'postgres';
+CREATE ROLE syncext_crm;
+CREATE ROLE syncext_shop;
+CREATE ROLE syncext_nobody;
+SELECT sync_add_source('CRM', 1, 'syncext_crm'), sync_add_source('Shop', 2, 'syncext_shop');
+-- without times, OIDs and the numbers of sessions
+CREATE VIEW checked WITH (security_invoker) AS
+	SELECT severity, object, problem, hint
+	FROM (SELECT severity, r.* FROM sync_check(), LATERAL (SELECT
+		regexp_replace(object, '(relation|session) \d+', '\1 <n>'),
+		regexp_replace(problem, '\d{4}-\d\d-\d\d[ T][0-9:.]+\+\d\d', '<time>', 'g'),
+		regexp_replace(regexp_replace(hint, '\d{4}-\d\d-\d\d[ T][0-9:.]+\+\d\d', '<time>', 'g'), '(detach|backend)\(\d+\)', '\1(<n>)')) r (object, problem, hint)) c;
+GRANT SELECT ON checked TO PUBLIC;
+
+-- all is well
+SELECT * FROM checked;
+SELECT count(sync_apply(jsonb_build_object('externalId', n::text, 'source', 'CRM', 'version', 1, 'x', n))) FROM generate_series(1, 3) n;
+SELECT * FROM checked;
+
+--
+-- What was given up
+--
+-- deliveries: Shop can't take two of them, however often it tries
+UPDATE syncext.source SET retry_cap = 1;
+SELECT sync_ack('Shop', max(batch), '[{"entity": "record", "externalId": "1", "error": "no room"}, {"entity": "record", "externalId": "3", "error": "no room"}]') FROM sync_pull('Shop');
+-- a parked change whose parent never came
+SELECT sync_add_entity('line');
+SELECT sync_add_reference('line', 'of', 'record');
+SELECT sync_apply('{"entity": "line", "externalId": "1", "source": "CRM", "version": 1, "of": "9"}')->>'resolution' AS resolution;
+UPDATE syncext.waiting SET next_attempt = NULL, error = 'record 9 has not arrived';
+\x
+SELECT * FROM checked;
+-- each sees what is theirs
+SET ROLE syncext_crm;
+SELECT object FROM sync_check();
+SET ROLE syncext_shop;
+SELECT object FROM sync_check();
+SELECT source, object FROM syncext.problem;
+SET ROLE syncext_nobody;
+SELECT object FROM sync_check();
+RESET ROLE;
+SELECT sync_discard('CRM'), sync_discard('Shop');
+SELECT * FROM checked;
+
+--
+-- The feed
+--
+SELECT sync_apply('{"externalId": "late", "source": "CRM", "version": 1, "x": 1}')->>'resolution' AS resolution;
+SELECT * FROM checked;
+UPDATE syncext.tick SET taken_at = taken_at - interval '2 hours';
+UPDATE syncext.change_log_0 SET recorded_at = recorded_at - interval '2 hours';
+SELECT * FROM checked;
+SET ROLE syncext_crm;
+SELECT * FROM checked;
+RESET ROLE;
+-- by half of the retention
+UPDATE syncext.tick SET taken_at = taken_at - interval '16 days';
+UPDATE syncext.change_log_0 SET recorded_at = recorded_at - interval '16 days';
+SELECT * FROM checked;
+-- in the middle of a window: it was served, the window goes on
+SELECT count(*) FROM sync_pull('Shop', 1);
+SELECT object FROM checked;
+SELECT sync_ack('Shop', batch) FROM (SELECT max(batch) FROM syncext.cursor WHERE target = 'Shop') c (batch);
+SELECT * FROM checked;
+-- who wants nothing isn't behind
+SELECT sync_apply('{"externalId": "late", "source": "CRM", "version": 2, "x": 2}')->>'resolution' AS resolution;
+UPDATE syncext.tick SET taken_at = taken_at - interval '2 hours';
+UPDATE syncext.change_log_0 SET recorded_at = recorded_at - interval '2 hours';
+SELECT object FROM checked;
+SELECT sync_subscribe('Shop', '{}');
+SELECT * FROM checked;
+-- nor who is told of nothing else
+SELECT sync_subscribe('Shop', NULL);
+SELECT * FROM checked;
+SELECT sync_ack('Shop', max(batch)) FROM sync_pull('Shop');
+SELECT sync_ack('Shop', max(batch)) FROM sync_pull('Shop') HAVING max(batch) IS NOT NULL;
+SELECT * FROM checked;
+-- the log is not rotated
+UPDATE syncext.feed_state SET switched_at = switched_at - interval '11 days';
+SELECT * FROM checked;
+SET ROLE syncext_shop;
+SELECT * FROM checked;
+RESET ROLE;
+UPDATE syncext.feed_state SET switched_at = now();
+-- after a restore
+INSERT INTO syncext.feed_origin (system_identifier) VALUES (1);
+SELECT * FROM checked;
+DELETE FROM syncext.feed_origin WHERE system_identifier = 1;
+-- settings
+SET default_transaction_isolation = 'repeatable read';
+SELECT * FROM checked;
+RESET default_transaction_isolation;
+
+--
+-- Conflicts
+--
+SELECT sync_apply('{"externalId": "1", "source": "CRM", "version": 1, "x": 8}')->>'resolution' AS resolution;
+SELECT sync_apply('{"externalId": "2", "source": "CRM", "version": 1, "x": 9}')->>'resolution' AS resolution;
+SELECT * FROM checked;
+UPDATE syncext.conflict_log SET recorded_at = recorded_at - interval '25 hours' WHERE external_id = '1';
+SELECT * FROM checked;
+UPDATE syncext.conflict_log SET recorded_at = recorded_at - interval '26 hours';
+SELECT problem FROM checked;
+SET ROLE syncext_shop;
+SELECT problem FROM checked;
+SET ROLE syncext_crm;
+SELECT problem FROM checked;
+RESET ROLE;
+SELECT sync_resolve(id, 'canonical')->>'status' AS status FROM syncext.conflict_log WHERE status = 'pending';
+SELECT sync_ack('CRM', max(batch)) FROM sync_pull('CRM');
+SELECT * FROM checked;
+
+--
+-- Attached relations and their jobs
+--
+CREATE TABLE shop_item (id text PRIMARY KEY, x int);
+ALTER TABLE shop_item OWNER TO syncext_shop;
+SELECT sync_attach('shop_item', 'Shop');
+SELECT * FROM checked;
+ALTER TABLE shop_item DISABLE TRIGGER _syncext_capture;
+SELECT * FROM checked;
+-- this one wouldn't fire where a subscription writes
+ALTER TABLE shop_item ENABLE TRIGGER _syncext_capture;
+SELECT object FROM checked;
+ALTER TABLE shop_item ENABLE ALWAYS TRIGGER _syncext_capture;
+SELECT * FROM checked;
+-- a run that failed, called by nobody's schedule
+INSERT INTO syncext.job_run (relation, job, status, started_at, ended_at, error) VALUES ('shop_item', 'deliver', 'failed', now(), now(), 'out of paper');
+SELECT * FROM checked;
+INSERT INTO syncext.job_run (relation, job, status, started_at, pid) VALUES ('shop_item', 'deliver', 'running', now(), 0);
+UPDATE syncext.source SET retry_cap = 3;
+SELECT severity, problem FROM checked;
+CALL syncext.run_job('shop_item') \gset
+SELECT :'result'::jsonb #- '{deliver,seconds}' AS result;
+SELECT * FROM checked;
+-- nor a load
+INSERT INTO syncext.job_run (relation, job, status, started_at, ended_at, error) VALUES ('shop_item', 'load', 'failed', now(), now(), 'out of paper');
+SELECT * FROM checked;
+DELETE FROM syncext.job_run WHERE job = 'load';
+-- rows that the hub doesn't get
+INSERT INTO syncext.capture_failure (relation, external_id, since, attempts, next_attempt, error) VALUES ('shop_item', 'a', now(), 1, now(), 'unreadable');
+SELECT * FROM checked;
+UPDATE syncext.capture_failure SET since = since - interval '61 min';
+SELECT * FROM checked;
+DELETE FROM syncext.capture_failure;
+-- a schedule that pg_cron knows nothing of, as after a restore without it
+INSERT INTO syncext.schedule (relation, cron, job, role, name) VALUES ('shop_item', '0 0 1 1 *', 'deliver', 'syncext_shop', 'syncext: shop_item');
+SELECT * FROM checked;
+SET ROLE syncext_shop;
+SELECT object FROM checked;
+SET ROLE syncext_crm;
+SELECT object FROM checked;
+RESET ROLE;
+-- one that should have run
+UPDATE syncext.schedule SET added_at = now() - interval '2 years';
+UPDATE syncext.job_run SET started_at = started_at - interval '2 years', ended_at = ended_at - interval '2 years';
+SELECT * FROM checked WHERE object NOT LIKE 'schedule%';
+-- one that fails, is tried again, and given up
+UPDATE syncext.schedule SET added_at = now();
+DELETE FROM syncext.job_run;
+INSERT INTO syncext.job_run (relation, job, status, started_at, ended_at, error) VALUES ('shop_item', 'deliver', 'failed', now(), now(), 'out of paper');
+SELECT * FROM checked WHERE object NOT LIKE 'schedule%';
+INSERT INTO syncext.job_run (relation, job, status, started_at, ended_at, error) VALUES ('shop_item', 'deliver', 'interrupted', now(), now(), 'the session that ran it ended');
+SELECT severity, problem FROM checked WHERE object NOT LIKE 'schedule%';
+INSERT INTO syncext.job_run (relation, job, status, started_at, ended_at, error) VALUES ('shop_item', 'deliver', 'failed', now(), now(), 'still out of paper');
+SELECT * FROM checked WHERE object NOT LIKE 'schedule%';
+CALL syncext.run_job('shop_item') \gset
+SELECT :'result'::jsonb #- '{deliver,seconds}' AS result;
+SELECT * FROM checked WHERE object NOT LIKE 'schedule%';
+SELECT sync_unschedule('shop_item');
+-- dropped while it was attached
+DROP TABLE shop_item;
+SELECT * FROM checked;
+SELECT sync_detach(relation::oid) FROM syncext.binding;
+SELECT * FROM checked;
+\x
+
+-- nothing that the reader plants on the path is called
+CREATE SCHEMA trap;
+CREATE FUNCTION trap.eq(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'trapped as %', current_user; RETURN false; END $$;
+CREATE OPERATOR trap.= (LEFTARG = text, RIGHTARG = text, FUNCTION = trap.eq);
+CREATE FUNCTION trap.format(text, VARIADIC text[]) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'trapped as %', current_user; RETURN ''; END $$;
+SET search_path = trap, pg_catalog, public;
+SELECT count(*) FROM public.sync_check();
+SELECT count(*) FROM syncext.problem;
+RESET search_path;
+SET client_min_messages = warning;
+DROP SCHEMA trap CASCADE;
+RESET client_min_messages;
+
+DROP VIEW checked;
+DROP EXTENSION syncext;
+DROP ROLE syncext_crm, syncext_shop, syncext_nobody;

@@ -1,0 +1,388 @@
+/*
+ * schedule.c
+ *	  sync_schedule and sync_unschedule: jobs of attached relations in pg_cron.
+ *
+ * Called from SQL.  A schedule is a row of syncext.schedule and a job of pg_cron
+ * that calls syncext.run_job with the row's number; a trigger on the table takes
+ * the job away with the row.
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgtime.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "hub/section.h"
+#include "local/cron.h"
+#include "local/schedule.h"
+#include "storage/registry.h"
+
+PG_FUNCTION_INFO_V1(syncext_cron_error);
+PG_FUNCTION_INFO_V1(syncext_cron_last_due);
+PG_FUNCTION_INFO_V1(syncext_duration);
+PG_FUNCTION_INFO_V1(sync_schedule);
+PG_FUNCTION_INFO_V1(sync_unschedule);
+
+#define CATCH_UP_NAME		"syncext: catch up"
+#define CATCH_UP_COMMAND	"CALL syncext.catch_up()"
+
+/* ---------- expressions ---------- */
+
+static void
+parse_or_raise(const char *expression, CronSchedule *schedule)
+{
+	char	   *problem;
+
+	if (!cron_parse(expression, schedule, &problem))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" is not a cron expression: %s", expression, problem),
+				 errhint("For instance \"*/30 * * * *\", every half hour: minute, hour, day, month, weekday. Before them, seconds can only be 0.")));
+}
+
+/* The zone that pg_cron goes by: since 1.5 it has a parameter, before it is GMT. */
+static pg_tz *
+cron_zone(void)
+{
+	const char *name = GetConfigOption("cron.timezone", true, false);
+	pg_tz	   *zone = name != NULL ? pg_tzset(name) : NULL;
+
+	return zone != NULL ? zone : pg_tzset("GMT");
+}
+
+static TimestampTz
+last_due(const CronSchedule *schedule, TimestampTz at)
+{
+	pg_tz	   *zone = cron_zone();
+	struct pg_tm tm;
+	fsec_t		fsec;
+	int			offset;
+	Timestamp	local;
+	TimestampTz due;
+
+	if (schedule->seconds > 0)
+		return at - schedule->seconds * USECS_PER_SEC;
+	if (timestamp2tm(at, &offset, &tm, &fsec, NULL, zone) != 0 ||
+		tm2timestamp(&tm, 0, NULL, &local) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("timestamp out of range")));
+	local -= tm.tm_sec * USECS_PER_SEC;
+	local = cron_last_minute(schedule, local / USECS_PER_MINUTE) * USECS_PER_MINUTE;
+	if (timestamp2tm(local, NULL, &tm, &fsec, NULL, NULL) != 0)
+		elog(ERROR, "timestamp out of range");
+	offset = DetermineTimeZoneOffset(&tm, zone);
+	if (tm2timestamp(&tm, 0, &offset, &due) != 0)
+		elog(ERROR, "timestamp out of range");
+	/* the hour that comes twice when summer ends */
+	return Min(due, at);
+}
+
+Datum
+syncext_cron_error(PG_FUNCTION_ARGS)
+{
+	CronSchedule schedule;
+	char	   *problem;
+
+	if (cron_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &schedule, &problem))
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(problem));
+}
+
+Datum
+syncext_cron_last_due(PG_FUNCTION_ARGS)
+{
+	TimestampTz at = PG_GETARG_TIMESTAMPTZ(1);
+	CronSchedule schedule;
+
+	parse_or_raise(text_to_cstring(PG_GETARG_TEXT_PP(0)), &schedule);
+	if (TIMESTAMP_NOT_FINITE(at))
+		PG_RETURN_TIMESTAMPTZ(at);
+	PG_RETURN_TIMESTAMPTZ(last_due(&schedule, at));
+}
+
+TimestampTz
+schedule_last_due(const char *expression, TimestampTz at)
+{
+	CronSchedule schedule;
+
+	parse_or_raise(expression, &schedule);
+	return last_due(&schedule, at);
+}
+
+/* A setting that is a time.  Being in the library, it knows that it is loaded. */
+Datum
+syncext_duration(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	if (strncmp(name, "syncext.", 8) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" is no setting of syncext", name)));
+	PG_RETURN_DATUM(DirectFunctionCall3(interval_in,
+										CStringGetDatum(GetConfigOptionByName(name, NULL, false)),
+										ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+}
+
+/* ---------- what may be scheduled ---------- */
+
+static char *
+quoted_relation(Oid relid)
+{
+	return quote_literal_cstr(quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+														 get_rel_name(relid)));
+}
+
+const char *
+schedule_default_job(const Binding *binding)
+{
+	bool		polls = binding->in && binding->capture == CAPTURE_POLL;
+
+	if (polls && binding->out)
+		return "both";
+	if (polls)
+		return "poll";
+	return binding->out ? "deliver" : NULL;
+}
+
+/* Refuse a job that the binding has no use for. */
+const char *
+schedule_check_job(const Binding *binding, const char *job)
+{
+	const char *possible = schedule_default_job(binding);
+	char	   *relation = get_rel_name(binding->relation);
+
+	if (job != NULL && strcmp(job, "poll") != 0 && strcmp(job, "deliver") != 0 && strcmp(job, "both") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("job is \"%s\", which is unknown", job),
+				 errhint("It is 'poll', 'deliver' or 'both'.")));
+	if (possible == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("relation \"%s\" is neither polled nor delivered to", relation),
+				 errhint("Attach it with capture => 'poll', or with direction => 'both' or 'out'.")));
+	if (job == NULL)
+		return possible;
+	if (strcmp(possible, "both") != 0 && strcmp(job, possible) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("relation \"%s\" can't be scheduled for \"%s\"", relation, job),
+				 errdetail(strcmp(possible, "poll") == 0 ? "It is attached with direction \"in\"."
+						   : "It is not attached with capture \"poll\"."),
+				 errhint("What it can be scheduled for is \"%s\".", possible)));
+	return job;
+}
+
+const Binding *
+schedule_check_relation(Oid relid)
+{
+	const Binding *binding = binding_of_relation(relid);
+	const Source *source;
+	char	   *name = get_rel_name(relid);
+
+	if (binding == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("relation %s is not attached", name != NULL ? quote_identifier(name) : psprintf("%u", relid)),
+				 errhint("Attach it first with sync_attach.")));
+	source = registry_source(registry_get(), binding->source);
+	if (source != NULL)
+		source_role_check(source);
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("attached relation %u was dropped", relid),
+				 errhint("Forget it: SELECT sync_detach(%u).", relid)));
+	return binding;
+}
+
+void
+schedule_check_owner(Oid relid)
+{
+	if (get_rel_name(relid) != NULL && !relation_ownercheck_compat(relid, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of relation \"%s\"", get_rel_name(relid)),
+				 errhint("Have its owner schedule it, as a member of the source's role.")));
+}
+
+/* ---------- pg_cron ---------- */
+
+/* Does the user's pg_cron, if there is one, know seconds?  That began with 1.5. */
+static bool
+knows_seconds(void)
+{
+	char	   *version;
+	int			major = 0,
+				minor = 0;
+
+	version = section_text(CurrentMemoryContext,
+						   "SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'pg_cron'");
+	return version != NULL && sscanf(version, "%d.%d", &major, &minor) >= 1 &&
+		(major > 1 || (major == 1 && minor >= 5));
+}
+
+/* Without pg_cron any other scheduler will do: say what it has to call. */
+static void
+refuse_without_cron(Oid relid, const char *job, const CronSchedule *schedule)
+{
+	char	   *call = psprintf("CALL syncext.run_job(%s, '%s')", quoted_relation(relid), job);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("pg_cron is not installed in this database"),
+			 errdetail("It needs to be in shared_preload_libraries, cron.database_name to name this database, and CREATE EXTENSION pg_cron."),
+			 schedule->seconds == 0
+			 ? errhint("Or have cron do it, with this line in the crontab of who may connect as %s: %s psql -X -d %s -U %s -c \"%s\"",
+					   GetUserNameFromId(GetUserId(), false), schedule->text,
+					   get_database_name(MyDatabaseId), GetUserNameFromId(GetUserId(), false), call)
+			 : errhint("Or have another scheduler run: %s.", call)));
+}
+
+static void
+check_cron(Oid relid, const char *job, const CronSchedule *schedule)
+{
+	Oid			schema;
+
+	if (!OidIsValid(get_extension_oid("pg_cron", true)))
+		refuse_without_cron(relid, job, schedule);
+	if (schedule->seconds > 0 && !knows_seconds())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("seconds need pg_cron 1.5 or newer"),
+				 errhint("With this pg_cron, every minute is the shortest: \"* * * * *\".")));
+	schema = get_namespace_oid("cron", false);
+	if (!DatumGetBool(DirectFunctionCall2(has_schema_privilege_id, ObjectIdGetDatum(schema),
+										  CStringGetTextDatum("USAGE"))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to schedule jobs with pg_cron"),
+				 errhint("Have an administrator GRANT USAGE ON SCHEMA cron TO %s.",
+						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+}
+
+/* Add a job of the user's to pg_cron, or change it. */
+static void
+cron_add(const char *name, const char *cron, const char *command)
+{
+	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID};
+	Datum		values[] = {
+		CStringGetTextDatum(name),
+		CStringGetTextDatum(cron),
+		CStringGetTextDatum(command)
+	};
+
+	if (SPI_execute_with_args("SELECT cron.schedule($1, $2, $3)", 3, types, values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "cron.schedule could not be called");
+}
+
+/* ---------- the functions ---------- */
+
+/* Write the schedule's row; returns its number, and the name of its job. */
+static int64
+write_row(Oid relid, const CronSchedule *schedule, const char *job, Oid role, char **name)
+{
+	char	   *wanted = psprintf("syncext: %s",
+								  quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+															 get_rel_name(relid)));
+	int64		id;
+
+	/* somebody else's job can't be changed: it goes, and this one is another */
+	section_run("DELETE FROM syncext.schedule WHERE relation = %u AND role <> %u", relid, role);
+	id = section_number("INSERT INTO syncext.schedule AS s (relation, cron, job, role, name) "
+						"VALUES (%u, %s, %s, %u, "
+						/* a table that had this name may be scheduled under it still */
+						"%s || coalesce((SELECT ' (' || nextval('syncext.schedule_id_seq') || ')' "
+						"FROM syncext.schedule o WHERE o.name = %s AND o.relation <> %u), '')) "
+						"ON CONFLICT (relation) DO UPDATE SET cron = excluded.cron, job = excluded.job, "
+						"added_at = CASE WHEN s.cron = excluded.cron AND s.job = excluded.job THEN s.added_at ELSE now() END "
+						"RETURNING id",
+						relid, quote_literal_cstr(schedule->text), quote_literal_cstr(job), role,
+						quote_literal_cstr(wanted), quote_literal_cstr(wanted), relid);
+	*name = section_text(CurrentMemoryContext,
+						 "SELECT name FROM syncext.schedule WHERE id = " INT64_FORMAT, id);
+	return id;
+}
+
+static char *
+required_text(FunctionCallInfo fcinfo, int arg, const char *name)
+{
+	if (PG_ARGISNULL(arg))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name)));
+	return text_to_cstring(PG_GETARG_TEXT_PP(arg));
+}
+
+static Oid
+required_relation(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("relation must not be null")));
+	return PG_GETARG_OID(0);
+}
+
+Datum
+sync_schedule(PG_FUNCTION_ARGS)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Oid			relid = required_relation(fcinfo);
+	CronSchedule schedule;
+	const char *job = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
+	Section		section;
+	int64		id;
+	char	   *name;
+
+	parse_or_raise(required_text(fcinfo, 1, "cron"), &schedule);
+	job = schedule_check_job(schedule_check_relation(relid), job);
+	schedule_check_owner(relid);
+	SPI_connect();
+	check_cron(relid, job, &schedule);
+	section_enter(&section, 0);
+	id = write_row(relid, &schedule, job, section.user, &name);
+	section_leave(&section);
+	cron_add(name, schedule.text,
+			 psprintf("CALL syncext.run_job(schedule => " INT64_FORMAT ")", id));
+	cron_add(CATCH_UP_NAME, "* * * * *", CATCH_UP_COMMAND);
+	SPI_finish();
+	MemoryContextSwitchTo(caller);
+	PG_RETURN_TEXT_P(cstring_to_text(schedule.text));
+}
+
+Datum
+sync_unschedule(PG_FUNCTION_ARGS)
+{
+	Oid			relid = required_relation(fcinfo);
+	Section		section;
+	uint64		removed;
+
+	(void) schedule_check_relation(relid);
+	schedule_check_owner(relid);
+	SPI_connect();
+	section_enter(&section, 0);
+	removed = section_run("DELETE FROM syncext.schedule WHERE relation = %u", relid);
+	section_leave(&section);
+	SPI_finish();
+	if (removed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("relation \"%s\" is not scheduled", get_rel_name(relid)),
+				 errhint("Table syncext.schedule lists those that are.")));
+	PG_RETURN_VOID();
+}

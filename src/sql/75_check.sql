@@ -1,0 +1,197 @@
+-- What somebody should look at: sync_check().
+
+-- pg_cron's jobs of ours, none where there is no pg_cron.
+CREATE FUNCTION syncext.cron_jobs() RETURNS TABLE (name text, role text, active boolean)
+	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN
+		RETURN QUERY SELECT j.jobname::text, j.username, j.active FROM cron.job j
+			WHERE j.database = current_database() AND j.jobname LIKE 'syncext: %';
+	END IF;
+END $$;
+COMMENT ON FUNCTION syncext.cron_jobs() IS 'the jobs that sync_schedule has added to pg_cron';
+
+-- Each part looks at few rows: at the exceptions, at configuration, and at the
+-- change log as far as the first row that a source should have got long ago.
+CREATE VIEW syncext.problem WITH (security_barrier) AS
+	WITH job AS (
+		SELECT s.*, pg_catalog.format('%s %s %s', s.job, CASE s.job WHEN 'deliver' THEN 'to' ELSE 'of' END, s.relation) AS object,
+		       CASE s.job WHEN 'load' THEN pg_catalog.format('CALL sync_load(%L)', s.relation)
+		                  ELSE pg_catalog.format('CALL syncext.run_job(%L, %L)', s.relation, s.job) END AS call, o.retry_cap
+		FROM syncext.job_status s
+		JOIN syncext.source o ON o.name = s.source
+	), failed_job AS (
+		SELECT j.*, CASE WHEN j.failures > 1 THEN pg_catalog.format('failed or was interrupted %s times in a row, last', j.failures)
+		                 WHEN j.status = 'interrupted' THEN 'was interrupted' ELSE 'failed' END
+		            || pg_catalog.format(' at %s: ', pg_catalog.date_trunc('second', coalesce(j.ended_at, j.started_at)))
+		            || coalesce(j.error, 'its session is gone') AS problem
+		FROM job j
+		WHERE j.status IN ('failed', 'interrupted')
+	), part AS (
+		-- jobs
+		SELECT CASE WHEN j.failures >= j.retry_cap THEN 'error' WHEN j.schedule IS NULL THEN 'warning' ELSE 'info' END AS severity,
+		       j.source, j.object, j.problem,
+		       CASE WHEN j.failures < j.retry_cap AND j.schedule IS NOT NULL
+		            THEN pg_catalog.format('It is tried again at %s.', pg_catalog.date_trunc('second', j.retry_at))
+		            ELSE pg_catalog.format('Mend the cause, then %s. Table syncext.job_run has its runs.', j.call) END AS hint
+		FROM failed_job j
+		UNION ALL
+		SELECT 'error', j.source, j.object,
+		       pg_catalog.format('should have run at %s, and has not since%s', j.due, ' ' || pg_catalog.date_trunc('second', j.started_at)::text),
+		       pg_catalog.format('Does pg_cron run, and may role %s connect? Table cron.job_run_details tells. %s runs it now.', j.role, j.call)
+		FROM job j
+		WHERE j.missed AND j.due < pg_catalog.clock_timestamp() - interval '5 min'
+		UNION ALL
+		SELECT CASE WHEN c.name IS NULL THEN 'error' ELSE 'warning' END, b.source, pg_catalog.format('schedule of %s', s.relation),
+		       CASE WHEN c.name IS NULL THEN 'pg_cron has no such job' ELSE 'pg_cron''s job is not active' END,
+		       CASE WHEN c.name IS NULL THEN pg_catalog.format('SELECT sync_schedule(%L, %L, %L) as role %s adds it.', s.relation, s.cron, s.job, s.role)
+		            ELSE pg_catalog.format('Activate the job "%s", or SELECT sync_unschedule(%L).', s.name, s.relation) END
+		FROM syncext.schedule s
+		JOIN syncext.binding b ON b.relation = s.relation
+		LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.role
+		LEFT JOIN syncext.cron_jobs() c ON c.name = s.name AND c.role = r.rolname
+		WHERE c.active IS NOT TRUE
+		UNION ALL
+		SELECT DISTINCT 'warning', b.source, pg_catalog.format('schedules of source %s', b.source),
+		       pg_catalog.format('nothing catches up what is missed or fails: pg_cron has no active job "syncext: catch up" of role %s', s.role),
+		       'SELECT sync_schedule(...) of any of them adds it.'
+		FROM syncext.schedule s
+		JOIN syncext.binding b ON b.relation = s.relation
+		LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.role
+		WHERE EXISTS (SELECT FROM syncext.cron_jobs() c WHERE c.name = s.name AND c.role = r.rolname)
+		  AND NOT EXISTS (SELECT FROM syncext.cron_jobs() c WHERE c.name = 'syncext: catch up' AND c.role = r.rolname AND c.active)
+		UNION ALL
+		-- attached relations
+		SELECT 'error', b.source, pg_catalog.format('relation %s', b.relation::oid), 'was dropped while it was attached',
+		       pg_catalog.format('SELECT sync_detach(%s).', b.relation::oid)
+		FROM syncext.binding b
+		WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = b.relation)
+		UNION ALL
+		SELECT 'error', b.source, pg_catalog.format('table %s', b.relation), 'is not captured: its trigger is missing or disabled',
+		       pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER _syncext_capture, or SELECT sync_detach(%L) and sync_attach again; then CALL sync_load(%L).',
+		                         b.relation, b.relation, b.relation)
+		FROM syncext.binding b
+		JOIN pg_catalog.pg_class c ON c.oid = b.relation
+		WHERE b.capture = 'trigger'
+		  AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t
+		                  WHERE t.tgrelid = b.relation AND t.tgname = '_syncext_capture' AND t.tgenabled = 'A')
+		UNION ALL
+		-- what was given up
+		SELECT 'error', d.source, pg_catalog.format('source %s', d.source),
+		       pg_catalog.format('%s %s given up, the first of them since %s: %s %s, %s', pg_catalog.count(*),
+		                         CASE d.kind WHEN 'outbound' THEN CASE pg_catalog.count(*) WHEN 1 THEN 'delivery was' ELSE 'deliveries were' END
+		                                     WHEN 'parked' THEN CASE pg_catalog.count(*) WHEN 1 THEN 'parked change was' ELSE 'parked changes were' END
+		                                     ELSE CASE pg_catalog.count(*) WHEN 1 THEN 'captured row was' ELSE 'captured rows were' END END,
+		                         pg_catalog.date_trunc('second', pg_catalog.min(d.since)),
+		                         (pg_catalog.array_agg(d.entity ORDER BY d.since, d.external_id))[1],
+		                         (pg_catalog.array_agg(d.external_id ORDER BY d.since, d.external_id))[1],
+		                         (pg_catalog.array_agg(d.error ORDER BY d.since, d.external_id))[1]),
+		       pg_catalog.format('Mend the cause, then SELECT sync_redrive(%L), or give them up for good with sync_discard. View syncext.dead_letter lists them.', d.source)
+		FROM syncext.dead_letter d
+		GROUP BY d.source, d.kind
+		UNION ALL
+		SELECT 'warning', b.source, pg_catalog.format('relation %s', f.relation),
+		       pg_catalog.format('%s could not be brought to the hub, the first since %s: %s, %s',
+		                         CASE pg_catalog.count(*) WHEN 1 THEN '1 row' ELSE pg_catalog.count(*) || ' rows' END,
+		                         pg_catalog.date_trunc('second', pg_catalog.min(f.since)),
+		                         (pg_catalog.array_agg(f.external_id ORDER BY f.since, f.external_id))[1],
+		                         (pg_catalog.array_agg(f.error ORDER BY f.since, f.external_id))[1]),
+		       'Each is tried again with a later poll. Table syncext.capture_failure lists them.'
+		FROM syncext.capture_failure f
+		JOIN syncext.binding b ON b.relation = f.relation
+		WHERE f.next_attempt IS NOT NULL AND f.since < pg_catalog.clock_timestamp() - interval '1 hour'
+		GROUP BY b.source, f.relation
+		UNION ALL
+		-- the feed
+		SELECT CASE WHEN l.recorded_at < pg_catalog.clock_timestamp() - syncext.duration('syncext.retention') / 2 THEN 'error' ELSE 'warning' END,
+		       c.target, pg_catalog.format('source %s', c.target) || CASE WHEN c.slots > 1 THEN pg_catalog.format(', slot %s', c.slot) ELSE '' END,
+		       pg_catalog.format('is behind: it has not got a change of %s; it last acknowledged a batch at %s',
+		                         pg_catalog.date_trunc('second', l.recorded_at), pg_catalog.date_trunc('second', c.moved_at)),
+		       pg_catalog.format('Have it pull or deliver; if it wants nothing, SELECT sync_subscribe(%L, ''{}''). When it is behind by %s, it gets all records again.',
+		                         c.target, syncext.duration('syncext.retention'))
+		FROM syncext.cursor c
+		JOIN syncext.source s ON s.name = c.target
+		JOIN syncext.tick lo ON lo.id = c.lo
+		LEFT JOIN syncext.tick hi ON hi.id = c.hi
+		CROSS JOIN LATERAL (
+			SELECT l.recorded_at
+			FROM (SELECT xid, seq, recorded_at, entity, external_id, source, told FROM syncext.change_log_0
+			      UNION ALL SELECT xid, seq, recorded_at, entity, external_id, source, told FROM syncext.change_log_1
+			      UNION ALL SELECT xid, seq, recorded_at, entity, external_id, source, told FROM syncext.change_log_2
+			      UNION ALL SELECT xid, seq, recorded_at, entity, external_id, source, told FROM syncext.change_log_3) l
+			WHERE l.xid >= pg_catalog.pg_snapshot_xmin(lo.snapshot)
+			  AND NOT pg_catalog.pg_visible_in_snapshot(l.xid, lo.snapshot)
+			  AND NOT (coalesce(pg_catalog.pg_visible_in_snapshot(l.xid, hi.snapshot), false) AND (l.xid, l.seq) <= (c.at_xid, c.at_seq))
+			  AND CASE l.told WHEN 'a' THEN true WHEN 'o' THEN l.source <> c.target WHEN 'r' THEN l.source = c.target ELSE false END
+			  AND (s.entities IS NULL OR l.entity = ANY (s.entities))
+			  AND (c.slots = 1 OR syncext.record_slot(l.entity, l.external_id, c.slots) = c.slot)
+			ORDER BY l.xid, l.seq LIMIT 1) l
+		WHERE lo.taken_at < pg_catalog.clock_timestamp() - interval '1 hour'
+		  AND l.recorded_at < pg_catalog.clock_timestamp() - interval '1 hour'
+		UNION ALL
+		SELECT 'info', c.target, pg_catalog.format('source %s', c.target) || CASE WHEN c.slots > 1 THEN pg_catalog.format(', slot %s', c.slot) ELSE '' END,
+		       pg_catalog.format('is getting all records of entity %s, since %s: it has acknowledged %s', c.backfill_entity,
+		                         coalesce(pg_catalog.date_trunc('second', c.backfill_since)::text, 'it began'), c.backfill_done),
+		       'View syncext.backfill_progress tells how many there are.'
+		FROM syncext.cursor c
+		WHERE c.backfill_entity IS NOT NULL
+		UNION ALL
+		-- conflicts that nobody decides
+		SELECT 'warning', l.source, pg_catalog.format('entity %s', l.entity),
+		       pg_catalog.format('%s of source %s %s for a decision for more than a day, the oldest since %s', 
+		                         CASE pg_catalog.count(*) WHEN 1 THEN '1 conflict' ELSE pg_catalog.count(*) || ' conflicts' END, l.source,
+		                         CASE pg_catalog.count(*) WHEN 1 THEN 'waits' ELSE 'wait' END,
+		                         pg_catalog.date_trunc('second', pg_catalog.min(l.recorded_at))),
+		       'Decide them with sync_resolve: SELECT * FROM syncext.conflict_log WHERE status = ''pending''.'
+		FROM syncext.conflict_log l
+		WHERE l.status = 'pending' AND l.recorded_at < pg_catalog.clock_timestamp() - interval '1 day'
+		GROUP BY l.source, l.entity
+		UNION ALL
+		-- the hub itself: for administrators
+		SELECT 'warning', NULL, 'change log',
+		       pg_catalog.format('is in table change_log_%s since %s, longer than a third of syncext.retention', f.current_log, pg_catalog.date_trunc('second', f.switched_at)),
+		       'CALL sync_maintain() every few minutes; its answer says what it waits for.'
+		FROM syncext.feed_state f
+		WHERE f.switched_at < pg_catalog.clock_timestamp() - syncext.duration('syncext.retention') / 3 - interval '1 hour'
+		  AND pg_catalog.pg_relation_size(pg_catalog.format('syncext.change_log_%s', f.current_log)::pg_catalog.regclass) > 0
+		UNION ALL
+		SELECT 'info', NULL, 'change feed', 'the database was restored: the next pull begins the feed anew, with all records for every source', NULL
+		WHERE 1 < (SELECT pg_catalog.count(*) FROM syncext.feed_origin)
+		UNION ALL
+		SELECT 'warning', NULL, h.holder,
+		       pg_catalog.format('goes on since %s: what it has changed reaches no source yet, and no log table that it used is emptied', pg_catalog.date_trunc('second', h.since)),
+		       h.hint
+		FROM (SELECT pg_catalog.format('session %s', a.pid) AS holder, a.xact_start AS since,
+		             pg_catalog.format('End its transaction, or SELECT pg_terminate_backend(%s).', a.pid) AS hint
+		      FROM pg_catalog.pg_stat_activity a
+		      WHERE a.backend_xid IS NOT NULL AND a.pid <> pg_catalog.pg_backend_pid()
+		        AND a.datid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+		      UNION ALL
+		      SELECT pg_catalog.format('prepared transaction %L', p.gid), p.prepared,
+		             pg_catalog.format('COMMIT PREPARED %L, or ROLLBACK PREPARED.', p.gid)
+		      FROM pg_catalog.pg_prepared_xacts p
+		      WHERE p.database = pg_catalog.current_database()) h
+		WHERE h.since < pg_catalog.clock_timestamp() - interval '1 hour'
+		UNION ALL
+		SELECT 'warning', NULL, 'setting autovacuum', 'is off: the hub''s tables grow without bounds', 'ALTER SYSTEM SET autovacuum = on.'
+		WHERE NOT pg_catalog.current_setting('autovacuum')::boolean
+		UNION ALL
+		SELECT 'warning', NULL, 'setting default_transaction_isolation',
+		       pg_catalog.format('is "%s": a pull in such a transaction cuts no tick, so that the feed stands still where all do so', pg_catalog.current_setting('default_transaction_isolation')),
+		       'Set it to "read committed", at least for the roles that pull.'
+		WHERE pg_catalog.current_setting('default_transaction_isolation') <> 'read committed'
+	)
+	SELECT p.severity, p.source, p.object, p.problem, p.hint
+	FROM part p
+	WHERE (SELECT syncext.may_act_as(NULL)) OR p.source IS NOT NULL AND syncext.may_act_as(p.source);
+COMMENT ON VIEW syncext.problem IS 'what somebody should look at, as far as it concerns sources that the reader may act as; sync_check() puts the worst first';
+GRANT SELECT ON syncext.problem TO PUBLIC;
+
+CREATE FUNCTION sync_check() RETURNS TABLE (severity text, object text, problem text, hint text)
+	LANGUAGE sql STABLE PARALLEL SAFE ROWS 10 SET search_path = pg_catalog, pg_temp AS $$
+	SELECT p.severity, p.object, p.problem, p.hint
+	FROM syncext.problem p
+	ORDER BY array_position('{error,warning,info}', p.severity), p.object COLLATE "C", p.problem COLLATE "C"
+$$;
+COMMENT ON FUNCTION sync_check() IS
+	'what somebody should look at (error, warning, info), and what to do about it; no rows: all is well. Each caller sees what concerns sources that it may act as, administrators see all';

@@ -1,0 +1,81 @@
+-- The workers: a link's at the spoke, the notifier at the hub.
+
+-- Starts, stops and wakes the worker when its link is made or changed; a
+-- worker that notes its process id needs no waking.
+CREATE FUNCTION syncext.link_changed() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'syncext_link_changed';
+COMMENT ON FUNCTION syncext.link_changed() IS 'trigger on syncext.link: starts the link''s worker, or lets it look';
+REVOKE ALL ON FUNCTION syncext.link_changed() FROM PUBLIC;
+CREATE TRIGGER link_changed AFTER INSERT OR DELETE OR UPDATE OF name, server, source, owner, enabled ON syncext.link
+	FOR EACH ROW EXECUTE FUNCTION syncext.link_changed();
+ALTER TABLE syncext.link ENABLE ALWAYS TRIGGER link_changed;
+
+-- At the hub: the connections that want to be told of changes.
+CREATE UNLOGGED TABLE syncext.listener (
+	pid    integer PRIMARY KEY,
+	source text COLLATE "C" NOT NULL,
+	since  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE syncext.listener IS
+	'sessions of links that listen on channel syncext_feed; as long as there is one the notifier runs';
+
+CREATE FUNCTION syncext.hub_listen(source text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_hub_listen';
+COMMENT ON FUNCTION syncext.hub_listen(text) IS
+	'this session, of a link, listens on channel syncext_feed: let it be told when there is something in the feed';
+
+-- The notifier's look: what was committed since the snapshot began to be after
+-- it, or was going on then.
+CREATE FUNCTION syncext.log_grown(since pg_snapshot) RETURNS boolean
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT EXISTS (SELECT FROM syncext.change_log_0 WHERE xid >= pg_snapshot_xmax($1) AND told <> 'n')
+	    OR EXISTS (SELECT FROM syncext.change_log_1 WHERE xid >= pg_snapshot_xmax($1) AND told <> 'n')
+	    OR EXISTS (SELECT FROM syncext.change_log_2 WHERE xid >= pg_snapshot_xmax($1) AND told <> 'n')
+	    OR EXISTS (SELECT FROM syncext.change_log_3 WHERE xid >= pg_snapshot_xmax($1) AND told <> 'n')
+	    OR EXISTS (SELECT FROM pg_snapshot_xip($1) x
+	               WHERE EXISTS (SELECT FROM syncext.change_log_0 WHERE xid = x AND told <> 'n')
+	                  OR EXISTS (SELECT FROM syncext.change_log_1 WHERE xid = x AND told <> 'n')
+	                  OR EXISTS (SELECT FROM syncext.change_log_2 WHERE xid = x AND told <> 'n')
+	                  OR EXISTS (SELECT FROM syncext.change_log_3 WHERE xid = x AND told <> 'n'))
+$$;
+COMMENT ON FUNCTION syncext.log_grown(pg_snapshot) IS 'has anything been committed to the change log since the snapshot';
+REVOKE ALL ON FUNCTION syncext.log_grown(pg_snapshot) FROM PUBLIC;
+
+-- What the workers do.  Others' activity is not for everybody to see, that of
+-- the links' workers is.
+CREATE FUNCTION syncext.link_activity() RETURNS TABLE (pid integer, busy text)
+	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT a.pid, CASE WHEN a.state = 'active' THEN a.query END
+	FROM pg_stat_activity a
+	WHERE a.datname = current_database() AND a.backend_type = 'syncext link'
+$$;
+COMMENT ON FUNCTION syncext.link_activity() IS 'the workers of links that run, and what they are at; null: they wait';
+REVOKE ALL ON FUNCTION syncext.link_activity() FROM PUBLIC;
+
+-- How each link fares.  It walks the change log from the link's cursor on.
+CREATE VIEW syncext.link_status WITH (security_barrier) AS
+	SELECT l.name AS link, l.source, l.server,
+	       CASE WHEN NOT l.enabled THEN 'disabled'
+	            WHEN a.pid IS NULL THEN 'stopped'
+	            WHEN s.failures > 0 AND s.next_attempt > pg_catalog.clock_timestamp() THEN 'retrying'
+	            ELSE coalesce(a.busy, 'waiting') END AS state,
+	       a.pid, s.last_exchange_at AS last_exchange, s.last_push_at AS last_push, s.last_pull_at AS last_pull,
+	       s.pushed, s.pulled, o.unanswered, o.since AS unanswered_since, s.hub_behind,
+	       coalesce(s.failures, 0) AS failures, s.last_error, s.last_error_at, s.next_attempt
+	FROM syncext.link l
+	LEFT JOIN syncext.link_state s ON s.link = l.name
+	LEFT JOIN syncext.link_activity() a ON a.pid = l.worker_pid
+	LEFT JOIN LATERAL (
+		SELECT count(*) AS unanswered, min(c.since) AS since
+		FROM syncext.outbound_change c
+		WHERE c.target = l.source) o ON true
+	WHERE (SELECT pg_catalog.has_table_privilege('syncext.link', 'SELECT'))
+	   OR syncext.may_act_as(l.source);
+COMMENT ON VIEW syncext.link_status IS
+	'how each link that the reader may act for, or with SELECT on syncext.link every one, fares; it walks the change log as syncext.outbound_change does';
+COMMENT ON COLUMN syncext.link_status.state IS
+	'what its worker is at; waiting: for an edit here or at the hub, or for syncext.link_interval; retrying: the last exchange failed, see last_error and next_attempt; disabled: it was told to rest; stopped: there is no worker';
+COMMENT ON COLUMN syncext.link_status.unanswered IS 'records with edits here that the hub has not answered';
+COMMENT ON COLUMN syncext.link_status.hub_behind IS 'how many records the hub still had for us, as it last said';
+COMMENT ON COLUMN syncext.link_status.next_attempt IS 'when a failed link is tried again';
+GRANT SELECT ON syncext.link_status TO PUBLIC;
