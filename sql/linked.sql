@@ -267,7 +267,7 @@ SELECT syncext.captured('other');
 -- Forgotten: in the log, in what was agreed on, and what this transaction did.
 BEGIN;
 DELETE FROM item WHERE id = 1;
-SELECT sync_forget('item', '1');
+SELECT sync_forget('item', '1') -> 'changeLog' AS log;
 COMMIT;
 SELECT count(*) FROM syncext.change_log WHERE entity = 'item' AND external_id = '1';
 SELECT count(*) FROM syncext.captured('branch');
@@ -310,3 +310,6 @@ SELECT count(*) FROM syncext.feed_origin;
 \c :spoke
 DROP DATABASE regress_linked_hub;
 DROP EXTENSION syncext CASCADE;
+DROP TABLE item, item2, item3, part;
+DROP FUNCTION shout;
+DROP PROCEDURE age;

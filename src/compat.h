@@ -106,6 +106,11 @@ typedef bool UpdateIndexes_compat;
 #define HAVE_LIBPQ_BE_FE_HELPERS 1
 #endif
 
+/* 17: which can cancel without blocking. */
+#if PG_VERSION_NUM >= 170000
+#define HAVE_LIBPQSRV_CANCEL 1
+#endif
+
 /* 16 took the macros for variable-length values out of postgres.h (d952373a987b). */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"

@@ -221,12 +221,12 @@ hub_prepare(const Link *link)
 
 /*
  * The session there is as we need it, whatever its role or database have set.
- * Its statements end when we have given up waiting, or have gone.
+ * Its statements end soon after we have given up waiting, or have gone.
  */
 static void
 send_settings(Hub *hub)
 {
-	const char *timeout = psprintf("%ds", setting_link_timeout);
+	const char *timeout = psprintf("%ds", setting_link_timeout + 5);
 
 	remote_send(&hub->remote,
 				"SELECT pg_catalog.set_config(s.name, s.value, false) FROM (VALUES "

@@ -126,20 +126,16 @@ make_lock_tag(const char *link, LOCKTAG *tag)
 static void
 lock_link(Exchange *x)
 {
-	LOCKTAG		tag;
-
-	make_lock_tag(x->link, &tag);
-	(void) LockAcquire(&tag, ExclusiveLock, true, false);
+	make_lock_tag(x->link, &x->tag);
+	(void) LockAcquire(&x->tag, ExclusiveLock, true, false);
 	x->locked = true;
 }
 
 static void
 unlock_link(Exchange *x)
 {
-	LOCKTAG		tag;
-
-	make_lock_tag(x->link, &tag);
-	LockRelease(&tag, ExclusiveLock, true);
+	if (x->locked)
+		LockRelease(&x->tag, ExclusiveLock, true);
 	x->locked = false;
 }
 
@@ -294,7 +290,7 @@ exchange(const char *link, bool procedure, ExchangeResult *result)
 	{
 		run(&x);
 		exchange_step(&x, note_result);
-		exchange_step(&x, unlock_link);
+		unlock_link(&x);
 	}
 	PG_CATCH();
 	{
@@ -304,8 +300,7 @@ exchange(const char *link, bool procedure, ExchangeResult *result)
 		error = CopyErrorData();
 		FlushErrorState();
 		clean_up(&x, error);
-		if (x.locked)
-			exchange_step(&x, unlock_link);
+		unlock_link(&x);
 		MemoryContextSwitchTo(caller);
 		MemoryContextDelete(x.context);
 		ReThrowError(error);

@@ -157,32 +157,9 @@ count_records(Exchange *x)
 
 /* ---------- answers ---------- */
 
-/*
- * Take the answer to an acknowledgement.  A batch whose lease had ended is out
- * again, or another one is: it comes again, and does no harm.  Returns false
- * then; what was asked for with it has not been done.
- */
-static bool
-take_acknowledged(Exchange *x)
-{
-	PGresult   *result = remote_result(&x->hub->remote, setting_link_timeout * 1000);
-
-	if (remote_sqlstate(result) == ERRCODE_SYNC_STALE_BATCH && x->pull.refused_acks++ < 3)
-	{
-		PQclear(result);
-		return false;
-	}
-	remote_check(&x->hub->remote, result);
-	PQclear(result);
-	x->pull.refused_acks = 0;
-	return true;
-}
-
 static void
-take_records(Exchange *x)
+take_records(Exchange *x, PGresult *result)
 {
-	PGresult   *result = remote_result(&x->hub->remote, setting_link_timeout * 1000);
-
 	remote_check(&x->hub->remote, result);
 	PG_TRY();
 	{
@@ -201,17 +178,42 @@ take_records(Exchange *x)
 	acknowledge(x);
 }
 
+/*
+ * See what became of an acknowledgement.  A batch whose lease had ended is out
+ * again, or another one is: it comes again, and does no harm.  Returns false
+ * then; what was asked for with it has not been done.
+ */
+static bool
+is_acknowledged(Exchange *x, PGresult *result)
+{
+	return remote_sqlstate(result) != ERRCODE_SYNC_STALE_BATCH || x->pull.refused_acks++ >= 3;
+}
+
 void
 pull_answered(Exchange *x, const Call *call)
 {
+	int			n = call->kind == CALL_ACK_AND_PULL ? 2 : 1;
+	PGresult   *results[2];
+
+	remote_results(&x->hub->remote, n, results, setting_link_timeout * 1000);
 	x->pull.asked = false;
-	if (call->kind != CALL_PULL && !take_acknowledged(x))
+	if (call->kind == CALL_PULL)
 	{
-		/* behind an error nothing is done, and that is said, too */
-		if (call->kind == CALL_ACK_AND_PULL)
-			PQclear(remote_result(&x->hub->remote, setting_link_timeout * 1000));
-		pull_ask(x);
+		take_records(x, results[0]);
+		return;
 	}
-	else if (call->kind != CALL_ACK)
-		take_records(x);
+	if (!is_acknowledged(x, results[0]))
+	{
+		for (int i = 0; i < n; i++)
+			PQclear(results[i]);
+		pull_ask(x);
+		return;
+	}
+	if (n == 2 && remote_sqlstate(results[0]) != 0)
+		PQclear(results[1]);
+	remote_check(&x->hub->remote, results[0]);
+	PQclear(results[0]);
+	x->pull.refused_acks = 0;
+	if (n == 2)
+		take_records(x, results[1]);
 }

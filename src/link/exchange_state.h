@@ -5,9 +5,11 @@
 #ifndef SYNCEXT_EXCHANGE_STATE_H
 #define SYNCEXT_EXCHANGE_STATE_H
 
+#include "storage/lock.h"
+
+#include "hub/captured.h"
 #include "link/connect.h"
 #include "link/exchange.h"
-#include "hub/captured.h"
 
 /* What became of a change that was sent. */
 typedef struct PushOutcome
@@ -63,7 +65,8 @@ typedef struct Exchange
 	const char *source;
 	bool		relay;			/* no table here: a hub that is a spoke */
 	bool		procedure;		/* commits through SPI */
-	bool		locked;			/* no other session exchanges over the link */
+	bool		locked;			/* no other session exchanges over the link: */
+	LOCKTAG		tag;			/* by this lock */
 	bool		ask_again;		/* the hub may have more entities by now */
 	MemoryContext context;
 	MemoryContext step;			/* of one step */

@@ -82,7 +82,7 @@ link_state_note(const char *link, const ExchangeResult *result, bool wait)
 				"last_pull_at = coalesce(excluded.last_pull_at, s.last_pull_at), "
 				"pushed = s.pushed + excluded.pushed, pulled = s.pulled + excluded.pulled, "
 				"hub_behind = excluded.hub_behind, "
-				"failures = 0, last_error = NULL, last_error_at = NULL, next_attempt = NULL",
+				"failures = 0, next_attempt = NULL",
 				tally->pushed, tally->pulled, result->more ? "NULL::bigint" : "0::bigint",
 				quote_literal_cstr(link));
 	section_leave(&section);

@@ -189,6 +189,9 @@ remote_open(Remote *remote, const char *name, const char *const *keywords,
 static void
 cancel_call(PGconn *conn)
 {
+#ifdef HAVE_LIBPQSRV_CANCEL
+	(void) libpqsrv_cancel(conn, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000));
+#else
 	PGcancel   *cancel = PQgetCancel(conn);
 	char		error[256];
 
@@ -196,6 +199,7 @@ cancel_call(PGconn *conn)
 		return;
 	(void) PQcancel(cancel, error, sizeof(error));
 	PQfreeCancel(cancel);
+#endif
 }
 
 void
@@ -227,7 +231,6 @@ remote_send(Remote *remote, const char *command, int nparams, const char *const 
 {
 	if (!PQsendQueryParams(remote->conn, command, nparams, NULL, params, NULL, NULL, 0))
 		raise_lost(remote);
-	remote->unsent++;
 	remote->expected++;
 }
 
@@ -236,7 +239,6 @@ remote_sync(Remote *remote)
 {
 	if (!PQpipelineSync(remote->conn))
 		raise_lost(remote);
-	remote->unsent = 0;
 }
 
 /*
@@ -270,31 +272,87 @@ wait_for_result(Remote *remote, int timeout)
 	}
 }
 
-PGresult *
-remote_result(Remote *remote, int timeout)
+/* The next thing that libpq has to tell; NULL: the call before it is done. */
+static PGresult *
+next_result(Remote *remote, int timeout)
 {
+	PGresult   *result;
+
+	wait_for_result(remote, timeout);
+	result = PQgetResult(remote->conn);
+	if (PQstatus(remote->conn) == CONNECTION_BAD)
+	{
+		PQclear(result);
+		raise_lost(remote);
+	}
+	return result;
+}
+
+/*
+ * Take the end of a transaction.  Only then it is committed: deferred constraints
+ * may still fail.  Returns the error then.
+ */
+static PGresult *
+take_end(Remote *remote, int timeout)
+{
+	PGresult   *error = NULL;
+
 	for (;;)
 	{
-		PGresult   *result;
+		PGresult   *result = next_result(remote, timeout);
 
-		wait_for_result(remote, timeout);
-		result = PQgetResult(remote->conn);
-		if (PQstatus(remote->conn) == CONNECTION_BAD)
-		{
-			PQclear(result);
-			raise_lost(remote);
-		}
-		/* the end of a call, or of a transaction */
 		if (result == NULL)
 			continue;
 		if (PQresultStatus(result) == PGRES_PIPELINE_SYNC)
 		{
 			PQclear(result);
-			continue;
+			return error;
 		}
-		remote->expected--;
-		return result;
+		PQclear(error);
+		error = result;
 	}
+}
+
+void
+remote_results(Remote *remote, int n, PGresult **results, int timeout)
+{
+	volatile int taken = 0;
+
+	PG_TRY();
+	{
+		PGresult   *failed;
+
+		while (taken < n)
+		{
+			PGresult   *result = next_result(remote, timeout);
+
+			if (result != NULL)
+				results[taken++] = result;
+		}
+		failed = take_end(remote, timeout);
+		if (failed != NULL)
+		{
+			PQclear(results[n - 1]);
+			results[n - 1] = failed;
+		}
+		remote->expected -= n;
+	}
+	PG_CATCH();
+	{
+		while (taken > 0)
+			PQclear(results[--taken]);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+PGresult *
+remote_result(Remote *remote, int timeout)
+{
+	PGresult   *result;
+
+	remote_results(remote, 1, &result, timeout);
+	return result;
 }
 
 int

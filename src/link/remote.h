@@ -15,7 +15,6 @@ typedef struct Remote
 {
 	PGconn	   *conn;
 	const char *name;			/* of the link, for messages */
-	int			unsent;			/* calls since the last remote_sync */
 	int			expected;		/* answers that are still to come */
 } Remote;
 
@@ -38,11 +37,13 @@ extern void remote_send(Remote *remote, const char *command, int nparams,
 						const char *const *params);
 extern void remote_sync(Remote *remote);
 /*
- * Take the result of the next call in order, waiting for it so many
- * milliseconds.  It may be an error, or PGRES_PIPELINE_ABORTED behind one:
- * remote_check raises either.  The caller clears it.
+ * Take the results of the n calls of the next transaction in order, and its end,
+ * waiting for each so many milliseconds.  Where one of them is an error the ones
+ * behind it are PGRES_PIPELINE_ABORTED; where the commit failed the last one is
+ * that error.  The caller clears them.
  */
-extern PGresult *remote_result(Remote *remote, int timeout);
+extern void remote_results(Remote *remote, int n, PGresult **results, int timeout);
+extern PGresult *remote_result(Remote *remote, int timeout);	/* of one call */
 /* Raise the error that the other side answered with, if it is one. */
 extern void remote_check(const Remote *remote, PGresult *result);
 /* Send one call and take its result, which is good. */

@@ -38,6 +38,7 @@
 #include "hub/feed.h"
 #include "hub/section.h"
 #include "link/exchange.h"
+#include "link/link_state.h"
 #include "link/notifier.h"
 #include "link/process.h"
 #include "settings.h"
@@ -61,9 +62,11 @@ typedef struct LinkWorker
 	MemoryContext turn;			/* reset each turn */
 	int			failures;		/* in a row */
 	char	   *last_error;		/* of the last failure, in TopMemoryContext */
-	TimestampTz next_exchange;
+	TimestampTz next_attempt;	/* after a failure */
+	TimestampTz exchanged_at;	/* when that went well last; 0: not yet */
 	TimestampTz looked_at;
 	bool		due;
+	bool		exchanged;		/* since that was last noted */
 	PGconn	   *listening;		/* the connection that LISTENs, */
 	int			listening_pid;	/* and its process at the hub */
 } LinkWorker;
@@ -118,7 +121,7 @@ publish(LinkWorker *w)
 	next = section_text(w->turn, "SELECT next_attempt FROM syncext.link_state "
 						"WHERE link = %s AND failures > 0", name);
 	if (next != NULL)
-		w->next_exchange = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
+		w->next_attempt = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
 																   CStringGetDatum(next),
 																   ObjectIdGetDatum(InvalidOid),
 																   Int32GetDatum(-1)));
@@ -149,7 +152,7 @@ write_failure(LinkWorker *w, const char *error)
 				"last_error = excluded.last_error, last_error_at = excluded.last_error_at, "
 				"next_attempt = excluded.next_attempt",
 				w->failures, quote_literal_cstr(error),
-				quote_literal_cstr(timestamptz_to_str(w->next_exchange)),
+				quote_literal_cstr(timestamptz_to_str(w->next_attempt)),
 				quote_literal_cstr(w->link));
 	end_work(&section);
 }
@@ -195,7 +198,7 @@ static void
 note_failure(LinkWorker *w, const char *text)
 {
 	w->failures++;
-	w->next_exchange = next_attempt(w->failures);
+	w->next_attempt = next_attempt(w->failures);
 	log_failure(w, text);
 	PG_TRY();
 	{
@@ -331,12 +334,12 @@ exchange(LinkWorker *w)
 		ereport(LOG, (errmsg("link \"%s\" works again", w->link)));
 		write_success(w);
 	}
+	w->exchanged = true;
 	w->failures = 0;
 	if (w->last_error != NULL)
 		pfree(w->last_error);
 	w->last_error = NULL;
-	w->next_exchange = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													   setting_link_interval * INT64CONST(1000));
+	w->exchanged_at = GetCurrentTimestamp();
 }
 
 /* ---------- between exchanges ---------- */
@@ -357,6 +360,20 @@ anything_captured(const char *source)
 	return !idle;
 }
 
+/* An exchange of a moment ago left it to the next one, which may be far away. */
+static void
+note_exchanges(LinkWorker *w)
+{
+	const ExchangeResult nothing = {0};
+
+	if (!w->exchanged || w->failures > 0)
+		return;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	link_state_note(w->link, &nothing, false);
+	PopActiveSnapshot();
+	w->exchanged = false;
+}
+
 /* Is the worker still wanted, and is there something to send? */
 static void
 look(LinkWorker *w)
@@ -371,13 +388,14 @@ look(LinkWorker *w)
 		process_leave();
 	if (link->owner != w->role)
 	{
-		(void) launch_link_worker(link->name, link->owner);
+		(void) launch_link_worker(link->name, link->owner, true);
 		process_leave();
 	}
 	if (w->source == NULL || strcmp(w->source, link->source) != 0)
 		w->source = MemoryContextStrdup(TopMemoryContext, link->source);
 	if (w->failures == 0 && !w->due)
 		w->due = anything_captured(w->source);
+	note_exchanges(w);
 	CommitTransactionCommand();
 }
 
@@ -399,11 +417,20 @@ try_look(LinkWorker *w)
 	return done;
 }
 
+/* When it exchanges whatever happens. */
+static TimestampTz
+next_exchange(const LinkWorker *w)
+{
+	if (w->failures > 0)
+		return w->next_attempt;
+	return TimestampTzPlusMilliseconds(w->exchanged_at, setting_link_interval * INT64CONST(1000));
+}
+
 /* Is it time to exchange?  After a failure nothing but time, or a mended server, helps. */
 static bool
 is_time(const LinkWorker *w)
 {
-	if (server_changed || GetCurrentTimestamp() >= w->next_exchange)
+	if (server_changed || GetCurrentTimestamp() >= next_exchange(w))
 		return true;
 	return w->due && w->failures == 0;
 }
@@ -424,7 +451,7 @@ sleep_until_woken(LinkWorker *w)
 		w->due = true;
 		return;
 	}
-	until = Min(until, w->next_exchange);
+	until = Min(until, next_exchange(w));
 	if (socket != PGINVALID_SOCKET)
 		events |= WL_SOCKET_READABLE;
 	process_idle();
@@ -457,9 +484,10 @@ turn(LinkWorker *w)
 
 /* Be the link's only worker; the one before may be about to leave. */
 static void
-take_lock(const char *link)
+take_lock(const char *link, bool takes_over)
 {
-	TimestampTz give_up = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TAKE_OVER_MS);
+	TimestampTz give_up = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													  takes_over ? TAKE_OVER_MS : 0);
 
 	for (;;)
 	{
@@ -488,7 +516,7 @@ syncext_link_worker_main(Datum arg)
 	MemoryContextSwitchTo(w.turn);
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, note_server_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(USERMAPPINGOID, note_server_changed, (Datum) 0);
-	take_lock(w.link);
+	take_lock(w.link, place->takes_over);
 	look(&w);
 	publish(&w);
 	server_changed = false;

@@ -169,11 +169,16 @@ run_deliver(Runner *runner, const Turn *turn, const char *source, Outcome *outco
 static void
 run_poll(Runner *runner, const Turn *turn, Outcome *outcome)
 {
-	char	   *call = section_text(runner->context,
-									"SELECT pg_catalog.format('CALL %%I.sync_poll(%u)', e.extnamespace::pg_catalog.regnamespace::text) "
-									"FROM pg_catalog.pg_extension e WHERE e.extname = 'syncext'", turn->relation);
 	SPIExecuteOptions options = {.allow_nonatomic = true};
+	Section		section;
+	char	   *call;
 
+	section_enter(&section, 0);
+	call = section_text(runner->context,
+						"SELECT format('CALL %%I.sync_poll(%u)', n.nspname) FROM pg_extension e "
+						"JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'syncext'",
+						turn->relation);
+	section_leave(&section);
 	if (SPI_execute_extended(call, &options) < 0)
 		elog(ERROR, "sync_poll could not be called");
 	MemoryContextSwitchTo(runner->context);

@@ -222,16 +222,19 @@ schedule_check_owner(Oid relid)
 
 /* ---------- pg_cron ---------- */
 
-/* Does the user's pg_cron, if there is one, know seconds?  That began with 1.5. */
+/* Does pg_cron know seconds?  That began with 1.5. */
 static bool
 knows_seconds(void)
 {
+	Section		section;
 	char	   *version;
 	int			major = 0,
 				minor = 0;
 
+	section_enter(&section, 0);
 	version = section_text(CurrentMemoryContext,
-						   "SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'pg_cron'");
+						   "SELECT extversion FROM pg_extension WHERE extname = 'pg_cron'");
+	section_leave(&section);
 	return version != NULL && sscanf(version, "%d.%d", &major, &minor) >= 1 &&
 		(major > 1 || (major == 1 && minor >= 5));
 }

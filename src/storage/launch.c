@@ -57,9 +57,9 @@ launch(const char *type, const char *function, const WorkerPlace *place)
 }
 
 bool
-launch_link_worker(const char *link, Oid role)
+launch_link_worker(const char *link, Oid role, bool takes_over)
 {
-	WorkerPlace place = {.database = MyDatabaseId, .role = role};
+	WorkerPlace place = {.database = MyDatabaseId, .role = role, .takes_over = takes_over};
 
 	strlcpy(place.link, link, sizeof(place.link));
 	return launch(LINK_WORKER_TYPE, "syncext_link_worker_main", &place);
@@ -135,7 +135,7 @@ launch_missing(List *links)
 	{
 		const Link *link = lfirst(lc);
 
-		if (is_missing(link) && !launch_link_worker(link->name, link->owner))
+		if (is_missing(link) && !launch_link_worker(link->name, link->owner, false))
 			ereport(LOG,
 					(errmsg("the worker of link \"%s\" could not be started: there is no room for another background worker",
 							link->name),

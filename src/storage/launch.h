@@ -18,6 +18,7 @@ typedef struct WorkerPlace
 {
 	Oid			database;
 	Oid			role;			/* whom it connects as; InvalidOid: the bootstrap superuser */
+	bool		takes_over;		/* another one may be about to leave: wait for it */
 	char		link[NAMEDATALEN];	/* the link worker's link */
 } WorkerPlace;
 
@@ -29,7 +30,7 @@ extern void launch_describe(BackgroundWorker *worker, const char *type, const ch
  * Ask the postmaster for a process; none of them needs a transaction.  They
  * return false if it has no room for one.
  */
-extern bool launch_link_worker(const char *link, Oid role);
+extern bool launch_link_worker(const char *link, Oid role, bool takes_over);
 extern bool launch_notifier(void);
 
 /*

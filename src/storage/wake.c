@@ -38,6 +38,7 @@ PG_FUNCTION_INFO_V1(syncext_link_changed);
 typedef struct Launch
 {
 	Oid			role;
+	bool		takes_over;
 	char		link[NAMEDATALEN];	/* empty: the notifier */
 } Launch;
 
@@ -66,12 +67,13 @@ wake_note_process(int pid)
 }
 
 static void
-note_launch(const char *link, Oid role)
+note_launch(const char *link, Oid role, bool takes_over)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
 	Launch	   *launch = palloc0(sizeof(Launch));
 
 	launch->role = role;
+	launch->takes_over = takes_over;
 	strlcpy(launch->link, link, sizeof(launch->link));
 	launches = lappend(launches, launch);
 	MemoryContextSwitchTo(old);
@@ -79,15 +81,9 @@ note_launch(const char *link, Oid role)
 }
 
 void
-wake_note_launch(const char *link, Oid role)
-{
-	note_launch(link, role);
-}
-
-void
 wake_note_launch_notifier(void)
 {
-	note_launch("", InvalidOid);
+	note_launch("", InvalidOid, false);
 }
 
 /* A link's source is one of those that are told, if it holds no table here. */
@@ -134,7 +130,7 @@ start_noted(const Launch *launch)
 {
 	const bool	is_link = launch->link[0] != '\0';
 
-	if (is_link ? launch_link_worker(launch->link, launch->role) : launch_notifier())
+	if (is_link ? launch_link_worker(launch->link, launch->role, launch->takes_over) : launch_notifier())
 		return;
 	ereport(WARNING,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -225,48 +221,59 @@ wake_init(void)
 
 /* ---------- links that change ---------- */
 
-/* A column of the link, as text in the current memory context; NULL if null. */
-static char *
-column_text(TriggerData *trigger, HeapTuple row, const char *name)
+/* What the trigger has to know of a row of syncext.link. */
+typedef struct LinkRow
 {
-	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
-
-	return SPI_getvalue(row, desc, SPI_fnumber(desc, name));
-}
+	char	   *name;
+	Oid			owner;
+	bool		enabled;
+	int			worker_pid;
+} LinkRow;
 
 static Datum
-column_datum(TriggerData *trigger, HeapTuple row, const char *name, bool *isnull)
+column(TriggerData *trigger, HeapTuple row, const char *name)
 {
 	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+	bool		isnull;
 
-	return SPI_getbinval(row, desc, SPI_fnumber(desc, name), isnull);
+	/* a null is 0, and so no process */
+	return SPI_getbinval(row, desc, SPI_fnumber(desc, name), &isnull);
+}
+
+static void
+read_row(TriggerData *trigger, HeapTuple tuple, LinkRow *row)
+{
+	row->name = TextDatumGetCString(column(trigger, tuple, "name"));
+	row->owner = DatumGetObjectId(column(trigger, tuple, "owner"));
+	row->enabled = DatumGetBool(column(trigger, tuple, "enabled"));
+	row->worker_pid = DatumGetInt32(column(trigger, tuple, "worker_pid"));
 }
 
 /*
  * Trigger on syncext.link, by row, for what its worker has to know of: wakes the
- * worker that there is, and starts one where there is none.
+ * worker that there is, and starts one where there should be one from now on.
  */
 Datum
 syncext_link_changed(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	HeapTuple	row;
-	bool		gone;
-	bool		isnull;
-	Datum		value;
+	LinkRow		before;
+	LinkRow		after;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("link_changed() is a trigger function, by row")));
-	gone = TRIGGER_FIRED_BY_DELETE(trigger->tg_event);
-	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
-	value = column_datum(trigger, row, "worker_pid", &isnull);
-	if (!isnull)
-		wake_note_process(DatumGetInt32(value));
-	value = column_datum(trigger, row, "enabled", &isnull);
-	if (!gone && !isnull && DatumGetBool(value))
-		wake_note_launch(column_text(trigger, row, "name"),
-						 DatumGetObjectId(column_datum(trigger, row, "owner", &isnull)));
+	read_row(trigger, trigger->tg_trigtuple, &before);
+	wake_note_process(before.worker_pid);
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event) && before.enabled)
+		note_launch(before.name, before.owner, false);
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+	{
+		read_row(trigger, trigger->tg_newtuple, &after);
+		/* one that was told to rest may not have got to it */
+		if (after.enabled && !before.enabled)
+			note_launch(after.name, after.owner, true);
+	}
 	return PointerGetDatum(NULL);
 }

@@ -17,8 +17,7 @@ extern void wake_note_captured(const char *source);
 
 /* Wake this process at commit, too. */
 extern void wake_note_process(int pid);
-/* Start the worker of a link, or the notifier, once the transaction commits. */
-extern void wake_note_launch(const char *link, Oid role);
+/* Start the notifier once the transaction commits. */
 extern void wake_note_launch_notifier(void);
 
 /* Wake it now. */

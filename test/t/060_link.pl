@@ -276,6 +276,26 @@ ok(settle(), 'and the next one does it all');
 all_equal('after a push was cut off');
 is(sql('west', "SELECT name, phone FROM customer WHERE id = '2'"), 'held|8', 'both edits are there');
 
+# A hub that doesn't answer in time, and somebody who doesn't want to wait.
+$holder = $node{hub}->background_psql('postgres');
+$holder->query_safe(q(BEGIN; SELECT office('2', '{"name": "kept"}')));
+sql('east', "UPDATE customer SET phone = '9' WHERE id IN ('1', '2')");
+{
+	local $ENV{PGOPTIONS} = '-c syncext.link_timeout=1s';
+	like(exchange_error('east'), qr/link "up" got no answer from the hub in 1 s/, 'a hub that does not answer');
+}
+$running = exchange_in_background('east');
+my $waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'syncext up' AND state = 'active'";
+ok($node{hub}->poll_query_until('postgres', "$waiting AND wait_event_type = 'Lock'", '1'), 'one that is waited for');
+sql('east', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'exchanging'");
+$running->{handle}->finish;
+like(${ $running->{err} }, qr/canceling statement due to user request/, 'not any more');
+ok($node{hub}->poll_query_until('postgres', $waiting, '0'), 'nor is anything done there');
+$holder->query_safe('COMMIT');
+$holder->quit;
+ok(settle(), 'when the record is free it goes on');
+all_equal('after waiting in vain');
+
 # The push is applied, but its answer is never heard.
 sql('hub', q(
 	CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NULL; END $$;
@@ -325,16 +345,21 @@ all_equal('after the constraint was dropped');
 
 sql('hub', q(
 	CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-		IF NEW.external_id = '8' THEN RAISE EXCEPTION 'not eight'; END IF; RETURN NULL; END $$;
-	CREATE TRIGGER refuse AFTER INSERT ON syncext.canonical FOR EACH ROW EXECUTE FUNCTION refuse();
-));
-sql('east', "INSERT INTO customer SELECT n, 'N' || n FROM generate_series(7, 9) n");
-$result = exchange('east');
-is("$result->{pushed} $result->{failed}", '2 1', 'one that fails at the hub keeps the others of its batch from nothing');
-like(sql('east', "SELECT error FROM syncext.capture_failure"), qr/P0001: not eight/, 'why is known here');
-sql('hub', 'DROP TRIGGER refuse ON syncext.canonical');
-ok(settle(), 'it comes again');
-all_equal('after a change had failed');
+		IF NEW.external_id IN ('8', '12') THEN RAISE EXCEPTION 'not %', NEW.external_id; END IF; RETURN NULL; END $$));
+# at once, and at the commit only, when the changes have been answered
+for ([7, 8, 9, ''], [11, 12, 13, 'DEFERRABLE INITIALLY DEFERRED'])
+{
+	my ($from, $refused, $to, $when) = @$_;
+
+	sql('hub', "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON syncext.canonical $when FOR EACH ROW EXECUTE FUNCTION refuse()");
+	sql('east', "INSERT INTO customer SELECT n, 'N' || n FROM generate_series($from, $to) n");
+	$result = exchange('east');
+	is("$result->{pushed} $result->{failed}", '2 1', "one that fails at the hub keeps the others of its batch from nothing: $refused");
+	like(sql('east', "SELECT error FROM syncext.capture_failure"), qr/P0001: not $refused/, 'why is known here');
+	sql('hub', 'DROP TRIGGER refuse ON syncext.canonical');
+	ok(settle(), 'it comes again');
+	all_equal('after a change had failed');
+}
 
 sql('east', "INSERT INTO customer VALUES ('10', repeat('x', 2000000))");
 is(exchange('east')->{rejected}, 1, 'a change that the hub refuses');
@@ -345,9 +370,9 @@ all_equal('after a change was refused');
 
 # ---------- more than one message ----------
 
-sql('east', "INSERT INTO customer SELECT 'big' || n, repeat(n::text, 300000) FROM generate_series(1, 60) n");
+sql('east', "INSERT INTO customer SELECT 'big' || n, repeat(n::text, 300000) FROM generate_series(1, 20) n");
 $result = exchange('east');
-is($result->{pushed}, 60, 'large rows go in several messages');
+is($result->{pushed}, 20, 'large rows go in several messages');
 ok(settle(), 'and come to the other side');
 all_equal('large rows');
 sql('east', "DELETE FROM customer WHERE id LIKE 'big%'");
