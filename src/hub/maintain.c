@@ -353,11 +353,13 @@ remove_some_tombstones(const char *horizon)
 						  "AND NOT EXISTS (SELECT FROM syncext.child c WHERE c.parent_entity = r.entity AND c.parent_id = r.external_id) "
 						  "AND NOT EXISTS (SELECT FROM syncext.conflict_log l WHERE l.status = 'pending' "
 						  "AND l.entity = r.entity AND l.external_id = r.external_id) "
-						  "LIMIT %d)) RETURNING entity, external_id), "
+						  "LIMIT %d FOR UPDATE OF r SKIP LOCKED)) RETURNING entity, external_id), "
 						  "forgotten AS (DELETE FROM syncext.replica p USING gone, syncext.binding b "
 						  "WHERE b.entity = gone.entity AND p.relation = b.relation AND p.external_id = gone.external_id), "
 						  "unrouted AS (DELETE FROM syncext.routed h USING gone "
-						  "WHERE h.entity = gone.entity AND h.external_id = gone.external_id) "
+						  "WHERE h.entity = gone.entity AND h.external_id = gone.external_id), "
+						  "unagreed AS (DELETE FROM syncext.agreed a USING gone "
+						  "WHERE a.entity = gone.entity AND a.external_id = gone.external_id) "
 						  "SELECT count(*) FROM gone", horizon, STEP_ROWS);
 }
 

@@ -1,7 +1,7 @@
 /*
  * redrive.c
- *	  What an administrator does with failed deliveries, and with parked changes
- *	  of a source: try again, or give up.
+ *	  What an administrator does with failed deliveries, parked changes and rows
+ *	  that were not captured of a source: try again, or give up.
  */
 #include "postgres.h"
 
@@ -12,6 +12,7 @@
 
 #include "hub/batch.h"
 #include "hub/parked.h"
+#include "hub/uncaptured.h"
 #include "model/json.h"
 #include "storage/canonical.h"
 #include "storage/change_log.h"
@@ -117,6 +118,8 @@ sync_redrive(PG_FUNCTION_ARGS)
 		redriven += redrive_slot(fcinfo, slot, dead_by, &slots);
 	redriven += parked_redrive(source_argument(fcinfo), optional_text(fcinfo, 1),
 							   optional_text(fcinfo, 2), dead_by);
+	redriven += uncaptured_redrive(source_argument(fcinfo), optional_text(fcinfo, 1),
+								   optional_text(fcinfo, 2), dead_by);
 	PG_RETURN_INT64(redriven);
 }
 
@@ -208,6 +211,8 @@ sync_discard(PG_FUNCTION_ARGS)
 		discarded += discard_slot(fcinfo, slot, dead_by, log, &slots);
 	discarded += parked_discard(source_argument(fcinfo), optional_text(fcinfo, 1),
 								optional_text(fcinfo, 2), dead_by, log);
+	discarded += uncaptured_discard(source_argument(fcinfo), optional_text(fcinfo, 1),
+									optional_text(fcinfo, 2), dead_by, log);
 	change_log_close(log);
 	PG_RETURN_INT64(discarded);
 }

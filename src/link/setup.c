@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -18,6 +19,7 @@
 #include "hub/section.h"
 #include "link/connect.h"
 #include "link/exchange_state.h"
+#include "local/linked.h"
 #include "storage/binding.h"
 #include "storage/registry.h"
 
@@ -107,14 +109,6 @@ check_entities(const char *source)
 
 /* ---------- making ---------- */
 
-/* Row versions that other hubs have counted mean nothing to this one. */
-static void
-forget_replicas(const char *source)
-{
-	section_run("DELETE FROM syncext.replica r USING syncext.binding b "
-				"WHERE b.relation = r.relation AND b.source = %s", quote_literal_cstr(source));
-}
-
 static void
 store_link(const Link *link, const char *hub)
 {
@@ -122,7 +116,6 @@ store_link(const Link *link, const char *hub)
 
 	SPI_connect();
 	section_enter(&section, 0);
-	forget_replicas(link->source);
 	section_run("INSERT INTO syncext.link (name, server, source, owner, hub) "
 				"VALUES (%s, %s, %s, %u::oid::regrole, %s)",
 				quote_literal_cstr(link->name), quote_literal_cstr(link->server),
@@ -131,6 +124,8 @@ store_link(const Link *link, const char *hub)
 				quote_literal_cstr(link->name));
 	section_leave(&section);
 	SPI_finish();
+	CommandCounterIncrement();
+	linked_start(link->source);
 }
 
 static void
@@ -209,9 +204,9 @@ sync_unlink(PG_FUNCTION_ARGS)
 	/* an exchange under way comes to its end first */
 	exchange_hold(name);
 	hub_kept_drop(name, false);
+	linked_end(link->source);
 	SPI_connect();
 	section_enter(&section, 0);
-	forget_replicas(link->source);
 	section_run("DELETE FROM syncext.link WHERE name = %s", quote_literal_cstr(name));
 	section_leave(&section);
 	SPI_finish();

@@ -160,11 +160,13 @@ poll_note_failure(Poll *poll, CaptureFailures *failures, const char *external_id
 
 	(void) capture_failure_find(failures, poll->relation, external_id, &failure);
 	failure.error = error;
+	failure.tried_at = now;
 	/* it was read again before its time: that is no attempt */
 	if (!busy && !failure.dead && failure.next_attempt <= now)
 	{
 		failure.attempts++;
 		failure.dead = failure.attempts >= source->retry_cap;
+		failure.dead_since = now;
 		failure.next_attempt = batch_backoff(now, failure.attempts);
 	}
 	capture_failure_save(failures, &failure);
@@ -256,8 +258,8 @@ compare_rows(const void *a, const void *b)
 
 /*
  * Make items of the rows, in the order of their ids, as others lock records in.
- * What failed before is read again, as it is now; of several rows with one key
- * none is taken.
+ * What failed before is read again, as it is now, but once a poll; of several
+ * rows with one key none is taken.
  */
 static void
 make_items(Poll *poll, PollBatch *batch)
@@ -283,7 +285,11 @@ make_items(Poll *poll, PollBatch *batch)
 		}
 		if (poll->has_failures &&
 			capture_failure_find(failures, poll->relation, row->external_id, &failure))
+		{
 			row->tuple = NULL;
+			if (failure.tried_at >= poll->begin)
+				continue;
+		}
 		batch->items[n].relation = poll->relation;
 		batch->items[n].external_id = row->external_id;
 		batch->rows[n++] = *row;
@@ -511,10 +517,16 @@ note_unusable(Poll *poll)
 	if (poll->nunusable > 0)
 	{
 		(void) capture_failure_find(failures, poll->relation, "", &failure);
+		if (!failure.dead)
+			failure.dead_since = failure.since;
+		failure.tried_at = GetCurrentTimestamp();
 		failure.attempts++;
 		failure.dead = true;
-		failure.error = psprintf(INT64_FORMAT " rows have no usable key: %s", poll->nunusable,
-								 poll->unusable);
+		if (poll->nunusable == 1)
+			failure.error = psprintf("a row has no usable key: %s", poll->unusable);
+		else
+			failure.error = psprintf(INT64_FORMAT " rows have no usable key: %s", poll->nunusable,
+									 poll->unusable);
 		capture_failure_save(failures, &failure);
 		poll->nfailed += poll->nunusable;
 	}
@@ -594,7 +606,7 @@ read_arguments(FunctionCallInfo fcinfo, Poll *poll)
 				 errmsg("relation with OID %u does not exist", poll->relation)));
 	poll->full = PG_GETARG_BOOL(1);
 	poll->atomic = fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
-		castNode(CallContext, fcinfo->context)->atomic;
+		castNode(CallContext, fcinfo->context)->atomic || IsSubTransaction();
 	poll->begin = GetCurrentTimestamp();
 	check_binding(poll);
 }

@@ -167,7 +167,7 @@ check_limit(const Poll *poll)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg(INT64_FORMAT " of " INT64_FORMAT " rows of relation \"%s\" have vanished; none was deleted",
+			 errmsg(INT64_FORMAT " of " INT64_FORMAT " rows of relation %s have vanished; none was deleted",
 					vanished->n, vanished->known, poll_attached(poll)->name),
 			 errdetail("That is more than syncext.poll_delete_limit, %d percent.",
 					   setting_poll_delete_limit),

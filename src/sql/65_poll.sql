@@ -66,8 +66,10 @@ CREATE TABLE syncext.capture_failure (
 	relation     regclass NOT NULL REFERENCES syncext.binding ON DELETE CASCADE,
 	external_id  text COLLATE "C" NOT NULL,
 	since        timestamptz NOT NULL,
+	tried_at     timestamptz NOT NULL DEFAULT now(),
 	attempts     integer NOT NULL,
 	next_attempt timestamptz,
+	dead_since   timestamptz,
 	error        text COLLATE "C",
 	PRIMARY KEY (relation, external_id)
 ) WITH (fillfactor = 80);
@@ -75,6 +77,7 @@ COMMENT ON TABLE syncext.capture_failure IS 'rows of attached relations that cou
 COMMENT ON COLUMN syncext.capture_failure.external_id IS 'empty: the rows without a usable key';
 COMMENT ON COLUMN syncext.capture_failure.next_attempt IS
 	'from when on the next poll reads the row again; null: a dead letter, which an edit of the row or sync_redrive revives';
+COMMENT ON COLUMN syncext.capture_failure.dead_since IS 'when it was given up';
 SELECT pg_catalog.pg_extension_config_dump('syncext.capture_failure', '');
 
 CREATE PROCEDURE sync_poll(relation regclass, full_compare boolean DEFAULT false, INOUT result jsonb DEFAULT NULL)

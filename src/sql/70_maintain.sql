@@ -123,11 +123,18 @@ CREATE VIEW syncext.dead_letter AS
 	       pg_catalog.format('SELECT sync_redrive(%L, %L, %L)', w.source, w.entity, w.external_id),
 	       pg_catalog.format('SELECT sync_discard(%L, %L, %L)', w.source, w.entity, w.external_id)
 	FROM syncext.waiting w
-	WHERE w.next_attempt IS NULL;
+	WHERE w.next_attempt IS NULL
+	UNION ALL
+	SELECT 'captured', b.source, b.entity, f.external_id, f.since, coalesce(f.dead_since, f.since), f.attempts, f.error,
+	       pg_catalog.format('SELECT sync_redrive(%L, %L, %L)', b.source, b.entity, f.external_id),
+	       pg_catalog.format('SELECT sync_discard(%L, %L, %L)', b.source, b.entity, f.external_id)
+	FROM syncext.capture_failure f
+	JOIN syncext.binding b USING (relation)
+	WHERE f.next_attempt IS NULL;
 COMMENT ON VIEW syncext.dead_letter IS 'what was given up, of every kind, and what to call about it';
 COMMENT ON COLUMN syncext.dead_letter.kind IS
-	'outbound: a delivery that the source could not take; parked: a change of the source whose parent has not arrived';
-COMMENT ON COLUMN syncext.dead_letter.since IS 'when the delivery first failed, or the change was parked';
+	'outbound: a delivery that the source could not take; parked: a change of the source whose parent has not arrived; captured: a row of the source that could not be brought to the hub';
+COMMENT ON COLUMN syncext.dead_letter.since IS 'when it first failed, or the change was parked';
 COMMENT ON COLUMN syncext.dead_letter.dead_since IS
 	'when it was given up: when the attempt failed that was the last. The older_than of sync_redrive and sync_discard counts from here';
 COMMENT ON COLUMN syncext.dead_letter.redrive IS 'tries it again, as if it had never failed';

@@ -23,8 +23,10 @@ enum
 	COL_RELATION = 1,
 	COL_EXTERNAL_ID,
 	COL_SINCE,
+	COL_TRIED_AT,
 	COL_ATTEMPTS,
 	COL_NEXT_ATTEMPT,
+	COL_DEAD_SINCE,
 	COL_ERROR,
 	NCOLUMNS = COL_ERROR
 };
@@ -76,9 +78,13 @@ read_failure(const Rows *rows, CaptureFailure *failure)
 	failure->relation = DatumGetObjectId(rows_value(rows, COL_RELATION, &isnull));
 	failure->external_id = TextDatumGetCString(rows_value(rows, COL_EXTERNAL_ID, &isnull));
 	failure->since = DatumGetTimestampTz(rows_value(rows, COL_SINCE, &isnull));
+	failure->tried_at = DatumGetTimestampTz(rows_value(rows, COL_TRIED_AT, &isnull));
 	failure->attempts = DatumGetInt32(rows_value(rows, COL_ATTEMPTS, &isnull));
 	failure->next_attempt = DatumGetTimestampTz(rows_value(rows, COL_NEXT_ATTEMPT, &isnull));
 	failure->dead = isnull;
+	failure->dead_since = DatumGetTimestampTz(rows_value(rows, COL_DEAD_SINCE, &isnull));
+	if (isnull)
+		failure->dead_since = failure->since;
 	error = rows_value(rows, COL_ERROR, &isnull);
 	failure->error = isnull ? NULL : TextDatumGetCString(error);
 }
@@ -93,6 +99,12 @@ capture_failure_find(CaptureFailures *failures, Oid relation, const char *extern
 	return true;
 }
 
+static TimestampTz
+or_now(TimestampTz time)
+{
+	return time == 0 ? GetCurrentTimestamp() : time;
+}
+
 void
 capture_failure_save(CaptureFailures *failures, const CaptureFailure *failure)
 {
@@ -103,9 +115,12 @@ capture_failure_save(CaptureFailures *failures, const CaptureFailure *failure)
 	values[COL_RELATION - 1] = ObjectIdGetDatum(failure->relation);
 	values[COL_EXTERNAL_ID - 1] = CStringGetTextDatum(failure->external_id);
 	values[COL_SINCE - 1] = TimestampTzGetDatum(failure->since);
+	values[COL_TRIED_AT - 1] = TimestampTzGetDatum(or_now(failure->tried_at));
 	values[COL_ATTEMPTS - 1] = Int32GetDatum(failure->attempts);
 	values[COL_NEXT_ATTEMPT - 1] = TimestampTzGetDatum(failure->next_attempt);
 	isnull[COL_NEXT_ATTEMPT - 1] = failure->dead;
+	values[COL_DEAD_SINCE - 1] = TimestampTzGetDatum(or_now(failure->dead_since));
+	isnull[COL_DEAD_SINCE - 1] = !failure->dead;
 	isnull[COL_ERROR - 1] = failure->error == NULL;
 	if (failure->error != NULL)
 		values[COL_ERROR - 1] =

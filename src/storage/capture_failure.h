@@ -16,9 +16,11 @@ typedef struct CaptureFailure
 	Oid			relation;
 	const char *external_id;	/* '': rows without a usable key */
 	TimestampTz since;
+	TimestampTz tried_at;		/* the last time; saved as 0: now */
 	int			attempts;
 	bool		dead;			/* there is no next attempt */
 	TimestampTz next_attempt;
+	TimestampTz dead_since;		/* if it is dead; saved as 0: now */
 	const char *error;			/* or NULL */
 } CaptureFailure;
 

@@ -409,6 +409,14 @@ for my $round (1 .. $kills)
 	$mark++;
 	sql('east', "UPDATE customer SET phone = 'e$mark-' || id WHERE id LIKE 'k%'");
 	sql('west', "UPDATE customer SET city = 'w$mark-' || id WHERE id LIKE 'k%'");
+	# every other spoke dies when it has been answered and has not noted it yet
+	my $answered = $victim ne 'hub' && int($round / 4) % 2;
+	my $holder;
+	if ($answered)
+	{
+		$holder = $node{$spoke}->background_psql('postgres', on_error_stop => 0);
+		$holder->query_safe('BEGIN; LOCK TABLE syncext.replica IN SHARE MODE');
+	}
 	my $exchanging = exchange_in_background($spoke);
 	my $pid;
 	for (1 .. 200)
@@ -416,10 +424,19 @@ for my $round (1 .. $kills)
 		$pid = backend($victim, $victim eq 'hub' ? 'syncext up' : 'exchanging');
 		last if $pid ne '' || !$exchanging->{handle}->pumpable;
 	}
-	sleep(rand(0.06));
+	if ($answered)
+	{
+		$node{$spoke}->poll_query_until('postgres',
+			"SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'exchanging' AND wait_event_type = 'Lock'");
+	}
+	else
+	{
+		sleep(rand(0.06));
+	}
 	$killed{$victim}++ if $pid ne '' && kill(KILL => $pid);
 	$exchanging->{handle}->finish;
 	wait_for($_) for qw(hub east west);
+	eval { $holder->quit } if $answered;
 	# what was applied and not heard of would be applied over these
 	sql('hub', "SELECT count(office('k' || n, jsonb_build_object('phone', 'o$mark', 'city', 'o$mark'))) FROM generate_series(1, 300) n");
 	eval { exchange($spoke) };
