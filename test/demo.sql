@@ -152,6 +152,60 @@ SELECT * FROM customer ORDER BY number;
 \echo 'The history of CUST-004, from the change log:'
 SELECT source, version, row_version, resolution, told, fields FROM sync_history('record', 'CUST-004');
 
+\echo '════ 7. Databases on other servers join in ════'
+\echo
+\echo 'Two shops, each a database with a table and a link to the hub. (Here all three are in one server; a foreign server may lead anywhere.)'
+SELECT sync_add_entity('product'), sync_add_source('East', 10), sync_add_source('West', 11) \g /dev/null
+\set hub :DBNAME
+CREATE DATABASE shop_east;
+CREATE DATABASE shop_west;
+\set shop shop_east
+\set source East
+\ir demo_spoke.sql
+\set shop shop_west
+\set source West
+\ir demo_spoke.sql
+\c :hub
+\set QUIET on
+SET client_min_messages = warning;
+
+\echo 'An edit in the east, without anybody calling anything, and when it was seen where:'
+CREATE EXTENSION dblink;
+SELECT dblink_connect(name, format('host=%s port=%s dbname=%s', :'HOST', :'PORT', name))
+FROM unnest(ARRAY[:'hub', 'shop_east', 'shop_west']) name \g /dev/null
+SELECT dblink_exec('shop_east', $$INSERT INTO product VALUES ('P-1', 'Umbrella', 19.9)$$) \g /dev/null
+SELECT seen FROM dblink('shop_west', $$SELECT wait_for('P-1', 'Umbrella')$$) s (seen timestamptz) \g /dev/null
+CREATE FUNCTION wait_for(wanted text, value text) RETURNS timestamptz LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1 .. 30000 LOOP
+		IF EXISTS (SELECT FROM syncext.canonical WHERE entity = 'product' AND external_id = wanted AND fields->>'name' = value) THEN
+			RETURN clock_timestamp();
+		END IF;
+		PERFORM pg_sleep(0.001);
+	END LOOP;
+	RAISE EXCEPTION 'the edit did not arrive';
+END $$;
+SELECT dblink_send_query(:'hub', $$SELECT wait_for('P-1', 'Large umbrella')$$),
+       dblink_send_query('shop_west', $$SELECT wait_for('P-1', 'Large umbrella')$$) \g /dev/null
+SELECT committed AS edited FROM dblink('shop_east', $$UPDATE product SET name = 'Large umbrella' WHERE id = 'P-1' RETURNING clock_timestamp()$$)
+	e (committed timestamptz) \gset
+SELECT 'the hub' AS seen_in, seen, round(1000 * extract(epoch FROM seen - :'edited'))::text || ' ms' AS after
+FROM dblink_get_result(:'hub') s (seen timestamptz)
+UNION ALL
+SELECT 'the west', seen, round(1000 * extract(epoch FROM seen - :'edited'))::text || ' ms'
+FROM dblink_get_result('shop_west') s (seen timestamptz);
+-- each answer has an end
+SELECT FROM dblink_get_result(:'hub') s (seen timestamptz) \g /dev/null
+SELECT FROM dblink_get_result('shop_west') s (seen timestamptz) \g /dev/null
+
+\echo 'Edits of one product in both shops at once, of different fields, are merged; this is what both have, and how it came about:'
+SELECT dblink_exec('shop_east', $$UPDATE product SET price = 24.9 WHERE id = 'P-1'$$),
+       dblink_exec('shop_west', $$UPDATE product SET name = 'Umbrella XL' WHERE id = 'P-1'$$) \g /dev/null
+SELECT seen FROM unnest(ARRAY['shop_east', 'shop_west']) shop, dblink(shop, $$SELECT wait_for('P-1', 'Umbrella XL', 24.9)$$) s (seen timestamptz) \g /dev/null
+SELECT shop, p.* FROM unnest(ARRAY['shop_east', 'shop_west']) shop, dblink(shop, 'TABLE product') p (id text, name text, price numeric);
+SELECT source, row_version, resolution, fields FROM sync_history('product', 'P-1');
+SELECT dblink_disconnect(name) FROM unnest(ARRAY[:'hub', 'shop_east', 'shop_west']) name \g /dev/null
+
 \echo '════ Try it by hand ════'
 \echo
 \echo '  make install                                   # into the server that pg_config names; done by make demo'
