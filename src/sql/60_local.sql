@@ -41,7 +41,7 @@ CREATE TABLE syncext.replica (
 	settled        bigint,
 	answered       bigint,
 	PRIMARY KEY (relation, external_id)
-) WITH (fillfactor = 85);
+) WITH (fillfactor = 70);
 COMMENT ON TABLE syncext.replica IS 'for each row that was delivered to an attached relation: what its next edit is based on';
 COMMENT ON COLUMN syncext.replica.row_version IS 'the record''s row version, last delivered';
 COMMENT ON COLUMN syncext.replica.fields IS

@@ -34,6 +34,7 @@
 
 #include "compat.h"
 #include "storage/rows.h"
+#include "storage/seek_ahead.h"
 
 /* How many indexes of a table can be searched during one call. */
 #define ROWS_MAX_INDEXES	4
@@ -62,6 +63,7 @@ struct RowsScan
 	ScanDirection direction;
 	ScanKeyData keys[ROWS_MAX_KEYS + 1];	/* the last bound comes on top */
 	ScanKeyData members[ROWS_MAX_KEYS]; /* of a row comparison */
+	SeekAhead  *ahead;			/* of seeks for whole keys of a unique index, or NULL */
 };
 
 /* ---------- open and close ---------- */
@@ -425,12 +427,23 @@ rows_seek_begin(Rows *rows, Oid index_oid, int nkeys)
 	scan->snapshot = rows_snapshot(rows);
 	init_equal_keys(index, nkeys, none, scan->keys);
 	scan->scan = index_beginscan_compat(rows->rel, index, scan->snapshot, nkeys);
+	if (index->rd_index->indisunique &&
+		nkeys == IndexRelationGetNumberOfAttributes(index))
+		scan->ahead = seek_ahead_begin(rows->rel, index, scan->snapshot);
 	return scan;
 }
 
 bool
 rows_seek(RowsScan *scan, const Datum *keys)
 {
+	bool		found;
+
+	if (scan->ahead != NULL && seek_ahead(scan->ahead, keys, scan->rows->found, &found))
+	{
+		if (found)
+			slot_getallattrs(scan->rows->found);
+		return found;
+	}
 	for (int i = 0; i < scan->scan->numberOfKeys; i++)
 		scan->keys[i].sk_argument = keys[i];
 	index_rescan(scan->scan, scan->keys, scan->scan->numberOfKeys, NULL, 0);
@@ -450,6 +463,8 @@ void
 rows_scan_end(RowsScan *scan)
 {
 	ExecClearTuple(scan->rows->found);
+	if (scan->ahead != NULL)
+		seek_ahead_end(scan->ahead);
 	index_endscan(scan->scan);
 	UnregisterSnapshot(scan->snapshot);
 	pfree(scan);

@@ -1,0 +1,225 @@
+/*
+ * seek_ahead.c
+ *	  Finding keys that come in index order by walking on from the last one.
+ *
+ * Called by rows, for who seeks many keys in order.  A search goes down from the
+ * root of the index for each key; where the next key is a near neighbour, as in a
+ * target's first batches or a bulk load, a scan that stands on the last one is
+ * there in a few steps.  Steps look at index entries only, and the rows that are
+ * wanted alone are fetched.
+ *
+ * To start such a scan costs more than a search, as it reads all of a page.  So
+ * it is tried now and then, and kept up where it serves.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/itup.h"
+#include "access/nbtree.h"
+#include "access/relscan.h"
+#include "access/skey.h"
+#include "utils/lsyscache.h"
+
+#include "compat.h"
+#include "storage/rows.h"
+#include "storage/seek_ahead.h"
+
+/* A key that is farther away than so many entries is searched for. */
+#define MAX_STEPS		16
+/* So many keys have to be found by one start for it to have been worth it. */
+#define WORTH_KEYS		8
+/* Seeks that do without, at first, and at most. */
+#define FIRST_PAUSE		4
+#define MAX_PAUSE		1024
+
+struct SeekAhead
+{
+	Relation	index;
+	Snapshot	snapshot;
+	int			nkeys;
+	IndexScanDesc scan;			/* NULL until it is first tried */
+	ScanKeyData keys[ROWS_MAX_KEYS];	/* all columns but the last equal, that at least */
+	bool		started;
+	bool		on_entry;		/* the scan stands on one, in xs_itup */
+	bool		taken;			/* and its row has been fetched */
+	int			served;			/* keys since it was started */
+	int			pause;			/* seeks left that do without */
+	int			next_pause;
+};
+
+SeekAhead *
+seek_ahead_begin(Relation table, Relation index, Snapshot snapshot)
+{
+	SeekAhead  *ahead = palloc0(sizeof(SeekAhead));
+	int			n = IndexRelationGetNumberOfKeyAttributes(index);
+
+	Assert(n <= ROWS_MAX_KEYS && n == IndexRelationGetNumberOfAttributes(index));
+	ahead->index = index;
+	ahead->snapshot = snapshot;
+	ahead->nkeys = n;
+	ahead->pause = FIRST_PAUSE;
+	ahead->next_pause = FIRST_PAUSE;
+	ahead->scan = index_beginscan_compat(table, index, snapshot, n);
+	ahead->scan->xs_want_itup = true;
+	for (int i = 0; i < n; i++)
+	{
+		Oid			type = index->rd_opcintype[i];
+		StrategyNumber strategy = i < n - 1 ? BTEqualStrategyNumber : BTGreaterEqualStrategyNumber;
+
+		ScanKeyEntryInitialize(&ahead->keys[i], 0, i + 1, strategy, InvalidOid,
+							   index->rd_indcollation[i],
+							   get_opcode(get_opfamily_member(index->rd_opfamily[i], type, type,
+															  strategy)),
+							   (Datum) 0);
+	}
+	return ahead;
+}
+
+void
+seek_ahead_end(SeekAhead *ahead)
+{
+	index_endscan(ahead->scan);
+	pfree(ahead);
+}
+
+/* ---------- the scan ---------- */
+
+static void
+step(SeekAhead *ahead)
+{
+	ahead->on_entry = index_getnext_tid(ahead->scan, ForwardScanDirection) != NULL;
+	ahead->taken = false;
+}
+
+/* Compare a column of the entry with a key, as the index does. */
+static int
+compare_column(const SeekAhead *ahead, int column, Datum key)
+{
+	bool		isnull;
+	Datum		value = index_getattr(ahead->scan->xs_itup, column + 1,
+									  ahead->scan->xs_itupdesc, &isnull);
+
+	return DatumGetInt32(FunctionCall2Coll(index_getprocinfo(ahead->index, column + 1, BTORDER_PROC),
+										   ahead->index->rd_indcollation[column], value, key));
+}
+
+static int
+compare_last(const SeekAhead *ahead, const Datum *keys)
+{
+	return compare_column(ahead, ahead->nkeys - 1, keys[ahead->nkeys - 1]);
+}
+
+/* Is the scan among the entries of which all columns but the last are these? */
+static bool
+in_same_range(const SeekAhead *ahead, const Datum *keys)
+{
+	if (!ahead->on_entry)
+		return false;
+	for (int i = 0; i < ahead->nkeys - 1; i++)
+		if (compare_column(ahead, i, keys[i]) != 0)
+			return false;
+	return true;
+}
+
+static void
+start(SeekAhead *ahead, const Datum *keys)
+{
+	for (int i = 0; i < ahead->nkeys; i++)
+		ahead->keys[i].sk_argument = keys[i];
+	index_rescan(ahead->scan, ahead->keys, ahead->nkeys, NULL, 0);
+	ahead->started = true;
+	ahead->served = 0;
+	step(ahead);
+}
+
+/* Fetch the row; of several versions of the key the one that can be seen. */
+static bool
+fetch(SeekAhead *ahead, const Datum *keys, TupleTableSlot *slot)
+{
+	do
+	{
+		if (index_fetch_heap(ahead->scan, slot))
+		{
+			ahead->taken = true;
+			return true;
+		}
+		step(ahead);
+	} while (ahead->on_entry && compare_last(ahead, keys) == 0);
+	return false;
+}
+
+/* ---------- seeking ---------- */
+
+typedef enum Reach
+{
+	REACH_HERE,					/* the scan stands on the key's first entry */
+	REACH_ABSENT,				/* or behind where it would be */
+	REACH_FAR,
+	REACH_UNKNOWN				/* it may have been passed */
+} Reach;
+
+/* Walk on to the key. */
+static Reach
+walk(SeekAhead *ahead, const Datum *keys)
+{
+	int			cmp;
+
+	if (!in_same_range(ahead, keys))
+		return REACH_FAR;
+	cmp = compare_last(ahead, keys);
+	if (cmp > 0 || (cmp == 0 && ahead->taken))
+		return REACH_UNKNOWN;
+	for (int steps = 0; cmp < 0; steps++)
+	{
+		if (steps == MAX_STEPS)
+			return REACH_FAR;
+		step(ahead);
+		if (!ahead->on_entry)
+			return REACH_ABSENT;
+		cmp = compare_last(ahead, keys);
+	}
+	return cmp == 0 ? REACH_HERE : REACH_ABSENT;
+}
+
+/* After a start that has served few keys the next one is put off, ever longer. */
+static bool
+worth_a_start(SeekAhead *ahead)
+{
+	if (ahead->started && ahead->served < WORTH_KEYS)
+	{
+		ahead->pause = ahead->next_pause;
+		ahead->next_pause = Min(ahead->next_pause * 2, MAX_PAUSE);
+		ahead->started = ahead->on_entry = false;
+		return false;
+	}
+	if (ahead->started)
+		ahead->next_pause = FIRST_PAUSE;
+	return true;
+}
+
+bool
+seek_ahead(SeekAhead *ahead, const Datum *keys, TupleTableSlot *slot, bool *found)
+{
+	Reach		reach;
+
+	if (ahead->pause > 0)
+	{
+		ahead->pause--;
+		return false;
+	}
+	reach = walk(ahead, keys);
+	if (reach == REACH_UNKNOWN)
+		return false;
+	if (reach == REACH_FAR)
+	{
+		if (!worth_a_start(ahead))
+			return false;
+		start(ahead, keys);
+		reach = ahead->on_entry && compare_last(ahead, keys) == 0 ? REACH_HERE : REACH_ABSENT;
+	}
+	ahead->served++;
+	*found = reach == REACH_HERE && fetch(ahead, keys, slot);
+	if (!*found)
+		ExecClearTuple(slot);
+	return true;
+}

@@ -1,0 +1,24 @@
+/*
+ * seek_ahead.h
+ *	  Finding keys that come in index order by walking on from the last one.
+ */
+#ifndef SYNCEXT_SEEK_AHEAD_H
+#define SYNCEXT_SEEK_AHEAD_H
+
+#include "executor/tuptable.h"
+#include "utils/rel.h"
+#include "utils/snapshot.h"
+
+typedef struct SeekAhead SeekAhead;
+
+/* The index is a unique btree, none of whose columns is ever null. */
+extern SeekAhead *seek_ahead_begin(Relation table, Relation index, Snapshot snapshot);
+extern void seek_ahead_end(SeekAhead *ahead);
+/*
+ * Look for a value of each column.  Returns false where a search of its own is
+ * cheaper; else *found tells, and the row is in slot.  What the keys point to
+ * must stay until the next call.
+ */
+extern bool seek_ahead(SeekAhead *ahead, const Datum *keys, TupleTableSlot *slot, bool *found);
+
+#endif							/* SYNCEXT_SEEK_AHEAD_H */
