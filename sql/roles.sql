@@ -194,6 +194,12 @@ FROM pg_depend d JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND d.objid =
 WHERE d.deptype = 'e' AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'syncext')
   AND has_function_privilege('syncext_nobody', p.oid, 'EXECUTE')
 ORDER BY 1::text COLLATE "C";
+-- Whoever may read a view may call what it calls.
+SET ROLE syncext_nobody;
+SELECT count(*) AS links FROM syncext.link_status;
+SELECT count(*) AS problems FROM sync_check();
+RESET ROLE;
+
 -- What runs as the extension's owner, none of it with a search path from outside.
 SELECT p.oid::regprocedure AS function, proconfig
 FROM pg_depend d JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid

@@ -42,7 +42,7 @@ COMMENT ON FUNCTION syncext.log_grown(pg_snapshot) IS 'has anything been committ
 REVOKE ALL ON FUNCTION syncext.log_grown(pg_snapshot) FROM PUBLIC;
 
 -- What the workers do.  Others' activity is not for everybody to see, that of
--- the links' workers is.
+-- the links' workers is: a view's functions are called as its reader.
 CREATE FUNCTION syncext.link_activity() RETURNS TABLE (pid integer, busy text)
 	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	SELECT a.pid, CASE WHEN a.state = 'active' THEN a.query END
@@ -50,7 +50,6 @@ CREATE FUNCTION syncext.link_activity() RETURNS TABLE (pid integer, busy text)
 	WHERE a.datname = current_database() AND a.backend_type = 'syncext link'
 $$;
 COMMENT ON FUNCTION syncext.link_activity() IS 'the workers of links that run, and what they are at; null: they wait';
-REVOKE ALL ON FUNCTION syncext.link_activity() FROM PUBLIC;
 
 -- How each link fares.  It walks the change log from the link's cursor on.
 CREATE VIEW syncext.link_status WITH (security_barrier) AS

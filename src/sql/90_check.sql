@@ -155,6 +155,25 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		WHERE f.switched_at < pg_catalog.clock_timestamp() - syncext.duration('syncext.retention') / 3 - interval '1 hour'
 		  AND pg_catalog.pg_relation_size(pg_catalog.format('syncext.change_log_%s', f.current_log)::pg_catalog.regclass) > 0
 		UNION ALL
+		SELECT CASE WHEN coalesce(t.last_exchange_at, l.added_at) < pg_catalog.clock_timestamp() - interval '1 hour' THEN 'error' ELSE 'warning' END,
+		       l.source, pg_catalog.format('link %s', l.name),
+		       pg_catalog.format('failed %s times in a row, last at %s: %s', t.failures, pg_catalog.date_trunc('second', t.last_error_at), t.last_error),
+		       pg_catalog.format('Mend the cause: at the hub, or with ALTER SERVER %I, or its user mapping. It is tried again at %s.', l.server,
+		                         pg_catalog.date_trunc('second', t.next_attempt))
+		FROM syncext.link l
+		JOIN syncext.link_state t ON t.link = l.name
+		WHERE l.enabled AND t.failures >= 3
+		UNION ALL
+		SELECT 'warning', l.source, pg_catalog.format('link %s', l.name), 'has no worker',
+		       pg_catalog.format('Set shared_preload_libraries = ''syncext'' for it to start with the server, and max_worker_processes high enough. CALL sync_exchange(%L) exchanges once.', l.name)
+		FROM syncext.link l
+		WHERE l.enabled AND NOT EXISTS (SELECT FROM syncext.link_activity() a WHERE a.pid = l.worker_pid)
+		UNION ALL
+		SELECT 'info', l.source, pg_catalog.format('link %s', l.name), 'is disabled: nothing is exchanged',
+		       pg_catalog.format('UPDATE syncext.link SET enabled = true WHERE name = %L.', l.name)
+		FROM syncext.link l
+		WHERE NOT l.enabled
+		UNION ALL
 		SELECT 'info', NULL, 'change feed', 'the database was restored: the next pull begins the feed anew, with all records for every source', NULL
 		WHERE 1 < (SELECT pg_catalog.count(*) FROM syncext.feed_origin)
 		UNION ALL
