@@ -116,4 +116,9 @@ typedef bool UpdateIndexes_compat;
 #include "varatt.h"
 #endif
 
+/* 18: a prefix, as C23 has it, took the place of an attribute behind the function. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 #endif							/* SYNCEXT_COMPAT_H */

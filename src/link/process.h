@@ -6,6 +6,7 @@
 #ifndef SYNCEXT_PROCESS_H
 #define SYNCEXT_PROCESS_H
 
+#include "compat.h"
 #include "storage/launch.h"
 
 /* Take signals and connect; a process that can't connect is not started again. */
@@ -21,9 +22,9 @@ extern void process_heed(void);
 extern void process_check_place(void);
 
 /* End this process, and what it began; the postmaster doesn't start it again. */
-extern void process_leave(void) pg_attribute_noreturn();
+pg_noreturn extern void process_leave(void);
 /* The same, but the postmaster starts it again. */
-extern void process_restart(void) pg_attribute_noreturn();
+pg_noreturn extern void process_restart(void);
 
 /* What pg_stat_activity shows: at work on this; or idle, with what was done last. */
 extern void process_busy(const char *what);

@@ -53,6 +53,8 @@ extern PGDLLEXPORT void syncext_link_worker_main(Datum arg);
 #define RETRY_MAX_MS	60000
 /* A new worker waits this long for the one that it takes over from. */
 #define TAKE_OVER_MS	3000
+/* A record that was handed back as busy comes again after a second: nobody says so. */
+#define HANDED_BACK_MS	1100
 
 typedef struct LinkWorker
 {
@@ -67,6 +69,7 @@ typedef struct LinkWorker
 	TimestampTz looked_at;
 	bool		due;
 	bool		exchanged;		/* since that was last noted */
+	bool		handed_back;	/* the last exchange left something for a better moment */
 	PGconn	   *listening;		/* the connection that LISTENs, */
 	int			listening_pid;	/* and its process at the hub */
 } LinkWorker;
@@ -335,6 +338,7 @@ exchange(LinkWorker *w)
 		write_success(w);
 	}
 	w->exchanged = true;
+	w->handed_back = result.failed > 0;
 	w->failures = 0;
 	if (w->last_error != NULL)
 		pfree(w->last_error);
@@ -423,7 +427,8 @@ next_exchange(const LinkWorker *w)
 {
 	if (w->failures > 0)
 		return w->next_attempt;
-	return TimestampTzPlusMilliseconds(w->exchanged_at, setting_link_interval * INT64CONST(1000));
+	return TimestampTzPlusMilliseconds(w->exchanged_at, w->handed_back ? HANDED_BACK_MS :
+									   setting_link_interval * INT64CONST(1000));
 }
 
 /* Is it time to exchange?  After a failure nothing but time, or a mended server, helps. */
