@@ -14,13 +14,16 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/numeric.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "hub/apply_call.h"
 #include "hub/delivery.h"
 #include "link/relay.h"
+#include "model/json.h"
 #include "storage/agreed.h"
 #include "storage/binding.h"
 #include "storage/canonical.h"
@@ -33,31 +36,76 @@ relay_is(const char *source)
 
 /* ---------- what is sent ---------- */
 
-/* The fields in which a record, none if NULL, differs from what was agreed on. */
+/* The fields of an object, none if it is NULL. */
 static Fields
-find_news(Jsonb *fields, const Agreed *agreed)
+fields_of(Jsonb *jsonb)
 {
-	Fields		news = {0, NULL};
-	Fields		known = {0, NULL};
+	Fields		fields = {0, NULL};
 
-	if (fields == NULL)
-		return news;
-	fields_from_container(&fields->root, &news);
-	if (agreed->fields != NULL)
+	if (jsonb != NULL)
+		fields_from_container(&jsonb->root, &fields);
+	return fields;
+}
+
+/* The fields that differ from, or aren't among, those that are known. */
+static Fields
+find_different(Jsonb *fields, Jsonb *known_fields)
+{
+	Fields		different = fields_of(fields);
+	Fields		known = fields_of(known_fields);
+	int			kept = 0;
+
+	for (int i = 0; i < different.n; i++)
 	{
-		int			kept = 0;
+		const Field *old = fields_find(&known, different.field[i].name);
 
-		fields_from_container(&agreed->fields->root, &known);
-		for (int i = 0; i < news.n; i++)
-		{
-			const Field *old = fields_find(&known, news.field[i].name);
-
-			if (old == NULL || !json_value_equal(&old->value, &news.field[i].value))
-				news.field[kept++] = news.field[i];
-		}
-		news.n = kept;
+		if (old == NULL || !json_value_equal(&old->value, &different.field[i].value))
+			different.field[kept++] = different.field[i];
 	}
-	return news;
+	different.n = kept;
+	return different;
+}
+
+/* The fields of both; of those that both have, the second's. */
+static Fields
+merge_fields(const Fields *first, const Fields *second)
+{
+	Fields		both = {0, palloc(sizeof(Field) * Max(first->n + second->n, 1))};
+
+	/* both are in jsonb's key order */
+	for (int i = 0, j = 0; i < first->n || j < second->n;)
+	{
+		int			cmp = i == first->n ? 1 : j == second->n ? -1 :
+			field_name_cmp(first->field[i].name, second->field[j].name);
+
+		both.field[both.n++] = cmp < 0 ? first->field[i] : second->field[j];
+		i += cmp <= 0;
+		j += cmp >= 0;
+	}
+	return both;
+}
+
+/*
+ * The fields in which a record differs from what was agreed on.  One that it
+ * doesn't have any more, as it was deleted and came back, is null.
+ */
+static Fields
+find_news(Jsonb *jsonb, const Agreed *agreed)
+{
+	Fields		here = fields_of(jsonb);
+	Fields		known = fields_of(agreed->fields);
+	Fields		gone = {0, palloc(sizeof(Field) * Max(known.n, 1))};
+	Fields		news = find_different(jsonb, agreed->fields);
+
+	for (int i = 0; i < known.n; i++)
+	{
+		if (known.field[i].value.type == jbvNull ||
+			fields_find(&here, known.field[i].name) != NULL)
+			continue;
+		gone.field[gone.n] = known.field[i];
+		gone.field[gone.n++].value.type = jbvNull;
+	}
+	return gone.n == 0 ? news : merge_fields(&news, &gone);
 }
 
 /* When the record was last edited, as its sources said; else now. */
@@ -71,20 +119,75 @@ edited_at(Canonical *canonical, const DeliveryRecord *record)
 		GetCurrentTransactionStartTimestamp();
 }
 
-/* Make the change that brings a record there; false if there is nothing to say. */
+/* The row version that a field last came at, if it is kept back since. */
 static bool
-make_change(const DeliveryRecord *record, const Agreed *agreed, CapturedChange *change)
+held_base(const Fields *held, FieldName name, int64 *base)
 {
+	const Field *field = fields_find(held, name);
+
+	if (field == NULL)
+		return false;
+	*base = DatumGetInt64(DirectFunctionCall1(numeric_int8,
+											  NumericGetDatum(field->value.val.numeric)));
+	return true;
+}
+
+static CapturedChange *
+add_change(CapturedBatch *batch, int *room, const DeliveryRecord *record, int64 base)
+{
+	CapturedChange *change;
+
+	if (batch->nchanges == *room)
+	{
+		*room *= 2;
+		batch->changes = repalloc(batch->changes, sizeof(CapturedChange) * *room);
+	}
+	change = &batch->changes[batch->nchanges++];
 	MemSet(change, 0, sizeof(CapturedChange));
 	change->entity = record->entity;
 	change->external_id = record->external_id;
 	change->deleted = record->deleted;
-	change->base = agreed->row_version;
+	change->base = base;
+	return change;
+}
+
+/*
+ * Add what brings a record there: one change, and one for each field of which
+ * the other hub has a value that it keeps back.
+ */
+static void
+add_changes(CapturedBatch *batch, int *room, const DeliveryRecord *record, const Agreed *agreed)
+{
+	Fields		held = fields_of(agreed->held);
+	Fields		news;
+	int			rest = 0;
+
 	if (record->deleted)
-		return agreed->fields != NULL;
-	change->fields = find_news(record->fields, agreed);
+	{
+		if (agreed->fields != NULL)
+			(void) add_change(batch, room, record, agreed->row_version);
+		return;
+	}
+	news = find_news(record->fields, agreed);
+	for (int i = 0; i < news.n; i++)
+	{
+		int64		base;
+
+		if (held_base(&held, news.field[i].name, &base))
+		{
+			CapturedChange *change = add_change(batch, room, record, base);
+
+			change->fields.field = palloc(sizeof(Field));
+			change->fields.field[0] = news.field[i];
+			change->fields.n = 1;
+		}
+		else
+			news.field[rest++] = news.field[i];
+	}
+	news.n = rest;
 	/* a record without any field is none to sync_apply */
-	return change->fields.n > 0;
+	if (rest > 0)
+		add_change(batch, room, record, agreed->row_version)->fields = news;
 }
 
 /* Keep of what is due the changes that have to be sent. */
@@ -93,21 +196,23 @@ make_changes(const char *source, const Delivery *delivery, CapturedBatch *batch)
 {
 	AgreedTable *table = agreed_open(false);
 	Canonical  *canonical = canonical_open(false);
+	int			room = delivery->nrecords;
 
 	batch->batch = delivery->batch;
-	batch->changes = palloc(sizeof(CapturedChange) * delivery->nrecords);
+	batch->changes = palloc(sizeof(CapturedChange) * room);
 	for (int i = 0; i < delivery->nrecords; i++)
 	{
 		const DeliveryRecord *record = &delivery->records[i];
-		CapturedChange *change = &batch->changes[batch->nchanges];
+		int			before = batch->nchanges;
 		Agreed		agreed;
 
 		agreed_find(table, source, record->entity, record->external_id, &agreed);
-		if (!make_change(record, &agreed, change))
-			continue;
-		change->has_updated_at = true;
-		change->updated_at = edited_at(canonical, record);
-		batch->nchanges++;
+		add_changes(batch, &room, record, &agreed);
+		for (int n = before; n < batch->nchanges; n++)
+		{
+			batch->changes[n].has_updated_at = true;
+			batch->changes[n].updated_at = edited_at(canonical, record);
+		}
 	}
 	canonical_close(canonical);
 	agreed_close(table);
@@ -135,48 +240,35 @@ relay_cut(const char *source, int max, CapturedBatch *batch)
 
 /* ---------- what was answered ---------- */
 
-/* Fields written over others; neither may be NULL. */
+/* The fields that are held back, but for those that we have set now. */
 static Jsonb *
-patch_fields(Jsonb *old, const Fields *patch)
+held_without(Jsonb *held_jsonb, const Fields *set)
 {
-	Fields		fields;
-	Fields		merged;
+	Fields		held = fields_of(held_jsonb);
+	int			kept = 0;
 
-	fields_from_container(&old->root, &fields);
-	merged.field = palloc(sizeof(Field) * Max(fields.n + patch->n, 1));
-	merged.n = 0;
-	/* both are in jsonb's key order */
-	for (int o = 0, p = 0; o < fields.n || p < patch->n;)
-	{
-		int			cmp = o == fields.n ? 1 : p == patch->n ? -1 :
-			field_name_cmp(fields.field[o].name, patch->field[p].name);
-
-		merged.field[merged.n++] = cmp < 0 ? fields.field[o] : patch->field[p];
-		if (cmp <= 0)
-			o++;
-		if (cmp >= 0)
-			p++;
-	}
-	return fields_to_jsonb(&merged);
+	for (int i = 0; i < held.n; i++)
+		if (fields_find(set, held.field[i].name) == NULL)
+			held.field[kept++] = held.field[i];
+	held.n = kept;
+	return kept == 0 ? NULL : fields_to_jsonb(&held);
 }
 
-/* Agree on a change, or a record, that went over the link one way or the other. */
+/* Whatever the other hub decided, it has spoken on what was sent. */
 static void
-agree(AgreedTable *table, const char *source, const char *entity, const char *external_id,
-	  bool deleted, const Fields *fields, int64 row_version)
+note_answer(Agreed *agreed, const LinkedAnswer *answer)
 {
-	Agreed		agreed;
+	const CapturedChange *change = answer->change;
+	Fields		known = fields_of(agreed->fields);
+	Fields		both = merge_fields(&known, &change->fields);
 
-	agreed_find(table, source, entity, external_id, &agreed);
-	if (row_version != 0)
-		agreed.row_version = row_version;
-	if (deleted)
-		agreed.fields = NULL;
-	else if (agreed.fields == NULL)
-		agreed.fields = fields_to_jsonb(fields);
-	else
-		agreed.fields = patch_fields(agreed.fields, fields);
-	agreed_set(table, source, entity, external_id, &agreed);
+	if (answer->row_version != 0)
+		agreed->row_version = answer->row_version;
+	agreed->fields = change->deleted ? NULL : fields_to_jsonb(&both);
+	if (change->deleted)
+		agreed->held = NULL;
+	else if (answer->written)
+		agreed->held = held_without(agreed->held, &change->fields);
 }
 
 void
@@ -187,9 +279,11 @@ relay_answered(const char *source, const LinkedAnswer *answers, int n)
 	for (int i = 0; i < n; i++)
 	{
 		const CapturedChange *change = answers[i].change;
+		Agreed		agreed;
 
-		agree(table, source, change->entity, change->external_id, change->deleted,
-			  &change->fields, answers[i].row_version);
+		agreed_find(table, source, change->entity, change->external_id, &agreed);
+		note_answer(&agreed, &answers[i]);
+		agreed_set(table, source, change->entity, change->external_id, &agreed);
 	}
 	agreed_close(table);
 }
@@ -214,7 +308,7 @@ has_news(const Record *record, const Agreed *agreed)
 static bool
 make_write(const char *source, const LinkedRecord *from, const Record *here, Change *change)
 {
-	Agreed		as_here = {0};
+	Jsonb	   *known = NULL;
 
 	MemSet(change, 0, sizeof(Change));
 	change->entity = from->entity;
@@ -230,8 +324,8 @@ make_write(const char *source, const LinkedRecord *from, const Record *here, Cha
 	if (from->deleted)
 		return here->exists && !here->deleted;
 	if (here->exists && !here->deleted)
-		as_here.fields = record_fields_jsonb(here);
-	change->fields = find_news(from->fields, &as_here);
+		known = record_fields_jsonb(here);
+	change->fields = find_different(from->fields, known);
 	return change->fields.n > 0;
 }
 
@@ -245,6 +339,52 @@ judge(LinkedRecord *record, const Answer *answer)
 	record->written = d->status == 200;
 	if (d->status == 409)
 		record->error = pstrdup(d->reason);
+}
+
+/*
+ * A field that the record came without is kept back: what is said of it later is
+ * based on when it came last.
+ */
+static Jsonb *
+find_held(const Agreed *before, const Fields *known, const Fields *came)
+{
+	JsonbParseState *state = NULL;
+	Fields		held = fields_of(before->held);
+	int			n = 0;
+	Jsonb	   *result;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < known->n; i++)
+	{
+		FieldName	name = known->field[i].name;
+		int64		base = before->row_version;
+
+		if (fields_find(came, name) != NULL)
+			continue;
+		(void) held_base(&held, name, &base);
+		json_push_number(&state, field_name_cstring(name), base);
+		n++;
+	}
+	result = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return n == 0 ? NULL : result;
+}
+
+/* What came is what both have now. */
+static void
+note_record(Agreed *agreed, const LinkedRecord *record)
+{
+	if (record->deleted)
+		agreed->fields = agreed->held = NULL;
+	else
+	{
+		Fields		known = fields_of(agreed->fields);
+		Fields		came = fields_of(record->fields);
+		Fields		both = merge_fields(&known, &came);
+
+		agreed->held = find_held(agreed, &known, &came);
+		agreed->fields = fields_to_jsonb(&both);
+	}
+	agreed->row_version = record->row_version;
 }
 
 static void
@@ -277,12 +417,8 @@ place_one(const char *source, const Registry *registry, LinkedRecord *record)
 	}
 	if (!record->busy && record->error == NULL)
 	{
-		Fields		fields = {0, NULL};
-
-		if (!record->deleted)
-			fields_from_container(&record->fields->root, &fields);
-		agree(table, source, record->entity, record->external_id, record->deleted, &fields,
-			  record->row_version);
+		note_record(&agreed, record);
+		agreed_set(table, source, record->entity, record->external_id, &agreed);
 	}
 	agreed_close(table);
 }

@@ -6,6 +6,7 @@ CREATE TABLE syncext.agreed (
 	external_id text COLLATE "C" NOT NULL,
 	row_version bigint NOT NULL,
 	fields      jsonb,
+	held        jsonb,
 	PRIMARY KEY (source, entity, external_id)
 ) WITH (fillfactor = 85);
 COMMENT ON TABLE syncext.agreed IS
@@ -13,4 +14,5 @@ COMMENT ON TABLE syncext.agreed IS
 COMMENT ON COLUMN syncext.agreed.source IS 'the link''s source: what stands here for the hub behind it';
 COMMENT ON COLUMN syncext.agreed.row_version IS 'of the other hub''s record: what the next change sent there is based on';
 COMMENT ON COLUMN syncext.agreed.fields IS 'as they were sent and answered, or came from there; null: that there is no record';
+COMMENT ON COLUMN syncext.agreed.held IS 'field: the row version it last came at, of those that the other hub keeps back: what the next change of it is based on';
 SELECT pg_catalog.pg_extension_config_dump('syncext.agreed', '');

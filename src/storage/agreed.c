@@ -21,7 +21,8 @@ enum
 	COL_EXTERNAL_ID,
 	COL_ROW_VERSION,
 	COL_FIELDS,
-	NCOLUMNS = COL_FIELDS
+	COL_HELD,
+	NCOLUMNS = COL_HELD
 };
 
 struct AgreedTable
@@ -58,21 +59,29 @@ find_row(AgreedTable *table, const char *source, const char *entity, const char 
 	return rows_find(table->rows, 3, keys);
 }
 
+/* A column of the row found, NULL if it is null. */
+static Jsonb *
+read_jsonb(AgreedTable *table, int column)
+{
+	bool		isnull;
+	Datum		value = rows_value(table->rows, column, &isnull);
+
+	return isnull ? NULL : DatumGetJsonbPCopy(value);
+}
+
 void
 agreed_find(AgreedTable *table, const char *source, const char *entity, const char *external_id,
 			Agreed *agreed)
 {
 	bool		isnull;
-	Datum		fields;
 
 	MemSet(agreed, 0, sizeof(Agreed));
 	agreed->exists = find_row(table, source, entity, external_id);
 	if (!agreed->exists)
 		return;
 	agreed->row_version = DatumGetInt64(rows_value(table->rows, COL_ROW_VERSION, &isnull));
-	fields = rows_value(table->rows, COL_FIELDS, &isnull);
-	if (!isnull)
-		agreed->fields = DatumGetJsonbPCopy(fields);
+	agreed->fields = read_jsonb(table, COL_FIELDS);
+	agreed->held = read_jsonb(table, COL_HELD);
 }
 
 void
@@ -89,6 +98,8 @@ agreed_set(AgreedTable *table, const char *source, const char *entity, const cha
 	values[COL_ROW_VERSION - 1] = Int64GetDatum(agreed->row_version);
 	values[COL_FIELDS - 1] = JsonbPGetDatum(agreed->fields);
 	isnull[COL_FIELDS - 1] = agreed->fields == NULL;
+	values[COL_HELD - 1] = JsonbPGetDatum(agreed->held);
+	isnull[COL_HELD - 1] = agreed->held == NULL;
 	do
 	{
 		if (find_row(table, source, entity, external_id))

@@ -15,6 +15,8 @@ typedef struct Agreed
 	bool		exists;
 	int64		row_version;	/* of the other hub's record; 0: it has none */
 	Jsonb	   *fields;			/* NULL: that there is no record, or a tombstone */
+	Jsonb	   *held;			/* {field: row version it last came at} of those
+								 * that the other hub keeps back; NULL: none */
 } Agreed;
 
 extern AgreedTable *agreed_open(bool write);

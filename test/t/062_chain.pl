@@ -1,0 +1,371 @@
+# 062_chain.pl
+#	  A chain of three hubs: the middle one is a spoke of the top, and has a spoke
+#	  and a table of its own.  What is edited anywhere comes everywhere, in a number
+#	  of exchanges that is known, and then there is silence.
+#
+#	top		customer, attached to source Desk; sources Branch (middle) and Office
+#	middle	customer, attached to source Counter; source Branch stands for the top,
+#			no relation is attached to it; source Stall is the leaf
+#	leaf	customer, attached to source Stall
+#
+# Nothing happens by itself here: the links' workers rest, so that exchanges and
+# deliveries can be counted.
+
+use strict;
+use warnings;
+
+use JSON::PP qw(decode_json);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my %node;
+for my $name (qw(top middle leaf))
+{
+	$node{$name} = PostgreSQL::Test::Cluster->new($name);
+	$node{$name}->init;
+	$node{$name}->append_conf('postgresql.conf', <<'END');
+fsync = off
+max_connections = 20
+syncext.retry_base = 100
+syncext.retry_max = 1s
+END
+	$node{$name}->start;
+}
+
+sub sql
+{
+	my ($name, $sql) = @_;
+	return $node{$name}->safe_psql('postgres', $sql);
+}
+
+# Exchange once; returns what came of it.
+sub exchange
+{
+	my ($name) = @_;
+	return decode_json(sql($name, "CALL sync_exchange('up')"));
+}
+
+# The tables of a hub itself.
+my %desk = (top => 'Desk', middle => 'Counter');
+sub deliver
+{
+	my ($name) = @_;
+	return sql($name, "SELECT sync_deliver('$desk{$name}')");
+}
+
+# Exchange the length of the chain until nothing moves any more.  Returns how
+# many exchanges moved something, and how many rows the hubs' own tables got.
+sub settle
+{
+	my @nodes = @_ ? @_ : qw(leaf middle);
+	my ($moved, $delivered, $quiet) = (0, 0, 0);
+
+	for my $round (1 .. 30)
+	{
+		my $n = 0;
+		for my $name (@nodes)
+		{
+			my $r = exchange($name);
+			$n++ if $r->{pushed} + $r->{pulled} + $r->{failed} + $r->{rejected} > 0;
+		}
+		my $rows = deliver('top') + deliver('middle');
+		$moved += $n;
+		$delivered += $rows;
+		$quiet = $n + $rows == 0 ? $quiet + 1 : 0;
+		return ($moved, $delivered) if $quiet == 2;
+	}
+	return (-1, -1);
+}
+
+# Everything that there is of a customer, wherever it stands.
+my $columns = 'name, phone, city, note';
+sub rows
+{
+	my ($name, $where) = @_;
+	return sql($name, "SELECT id, $columns FROM customer WHERE $where ORDER BY id COLLATE \"C\"");
+}
+sub records
+{
+	my ($name, $where) = @_;
+	return sql($name, "SELECT id, $columns FROM (SELECT external_id AS id, fields->>'name' AS name,
+		fields->>'phone' AS phone, fields->>'city' AS city, fields->>'note' AS note
+		FROM syncext.canonical WHERE entity = 'customer' AND NOT deleted) c WHERE $where ORDER BY id");
+}
+sub agree
+{
+	my ($what, $expected, $where, @places) = @_;
+	my %there;
+
+	$where //= 'true';
+	@places = qw(top middle leaf) unless @places;
+	for my $name (@places)
+	{
+		$there{"the table of $name"} = rows($name, $where);
+		$there{"the records of $name"} = records($name, $where) if $name ne 'leaf';
+	}
+	$expected //= $there{"the records of $places[0]"} // $there{"the table of $places[0]"};
+	is(join("\n", map { "$_:\n$there{$_}" } sort keys %there),
+		join("\n", map { "$_:\n$expected" } sort keys %there), "$what: all agree");
+}
+
+sub log_rows
+{
+	return { map { $_ => sql($_, 'SELECT count(*) FROM syncext.change_log') } qw(top middle leaf) };
+}
+
+# Something is done at one place; says how much it may move until silence, and
+# how many rows each log gets of it.  One more would be an echo.
+sub moves
+{
+	my ($what, $name, $sql, $exchanges, $deliveries, $logged) = @_;
+	my $before = log_rows();
+
+	sql($name, $sql);
+	my ($moved, $delivered) = settle();
+	is("$moved $delivered", "$exchanges $deliveries", "$what: exchanges that move anything until silence, rows delivered");
+	my $after = log_rows();
+	is(join(' ', map { $after->{$_} - $before->{$_} } qw(top middle leaf)), $logged, "$what: no log gets an echo");
+}
+
+# ---------- the chain ----------
+
+# Office is ranked before the middle, for phone and city; Counter before the
+# leaf.  On name, top and middle are a match for each other; on note, nobody
+# knows what the middle would say, as its ladder is another.
+sql('top', q(
+	CREATE EXTENSION syncext;
+	CREATE TABLE customer (id text PRIMARY KEY, name text, phone text, city text, note text);
+	SELECT sync_add_source('Branch'), sync_add_source('Office'), sync_add_source('Desk');
+	SELECT sync_add_entity('customer'), sync_add_entity('remark', '{latest,keep}');
+	INSERT INTO syncext.source_priority VALUES ('Office', 'customer', 'phone', 1), ('Desk', 'customer', 'phone', 2),
+		('Branch', 'customer', 'phone', 3), ('Branch', 'customer', 'city', 1), ('Office', 'customer', 'city', 2);
+	SELECT sync_attach('customer', 'Desk', 'customer');
+	CREATE FUNCTION office(id text, fields jsonb) RETURNS text LANGUAGE sql AS $$
+		SELECT sync_apply(jsonb_build_object('source', 'Office', 'entity', 'customer', 'externalId', $1, 'fields', $2,
+			'base', coalesce((SELECT row_version FROM syncext.canonical WHERE entity = 'customer' AND external_id = $1), 0)))
+			->>'resolution' $$;
+));
+sub make_spoke
+{
+	my ($name, $hub, $source, $setup) = @_;
+	my ($host, $port) = ($node{$hub}->host, $node{$hub}->port);
+
+	sql($name, qq(
+		CREATE EXTENSION syncext;
+		CREATE EXTENSION dblink;
+		CREATE TABLE customer (id text PRIMARY KEY, name text, phone text, city text, note text);
+		SELECT sync_add_source('$source');
+		CREATE SERVER hub FOREIGN DATA WRAPPER dblink_fdw OPTIONS (host '$host', port '$port', dbname 'postgres');
+		CREATE USER MAPPING FOR CURRENT_USER SERVER hub;
+		$setup
+		BEGIN;
+		SELECT sync_link('up', 'hub', '$source');
+		UPDATE syncext.link SET enabled = false;
+		COMMIT;
+	));
+}
+make_spoke('middle', 'top', 'Branch', q(
+	SELECT sync_add_source('Counter', 1), sync_add_source('Stall', 2);
+	SELECT sync_add_entity('customer');
+	SELECT sync_attach('customer', 'Counter', 'customer');
+));
+make_spoke('leaf', 'middle', 'Stall', q(
+	SELECT sync_add_entity('customer');
+	SELECT sync_attach('customer', 'Stall', 'customer');
+));
+is(sql('middle', "SELECT count(*) FROM syncext.binding WHERE source = 'Branch'"), 0, 'no relation is attached to the source that is linked');
+
+# ---------- one edit at a time ----------
+
+moves('an insert at the leaf', 'leaf', "INSERT INTO customer VALUES ('1', 'Ann', '11', 'Rome')", 2, 2, '1 1 1');
+agree('inserted at the leaf', '1|Ann|11|Rome|');
+is(sql('top', q(SELECT string_agg(DISTINCT source, ' ') FROM syncext.change_log)), 'Branch', 'the top knows the middle, not who stands behind it');
+moves('an edit at the leaf', 'leaf', "UPDATE customer SET phone = '12' WHERE id = '1'", 2, 2, '1 1 1');
+agree('edited at the leaf', '1|Ann|12|Rome|');
+moves('an edit at the top', 'top', q(SELECT office('1', '{"phone": "13"}')), 2, 2, '1 1 0');
+agree('edited at the top', '1|Ann|13|Rome|');
+moves('an edit of the table at the top', 'top', "UPDATE customer SET city = 'Pisa' WHERE id = '1'", 2, 1, '1 1 0');
+agree('edited in the table at the top', '1|Ann|13|Pisa|');
+moves('an edit in the middle', 'middle', "UPDATE customer SET note = 'mid' WHERE id = '1'", 2, 1, '1 1 0');
+agree('edited in the middle', '1|Ann|13|Pisa|mid');
+moves('a row that is written and not changed', 'leaf', "UPDATE customer SET phone = phone", 0, 0, '0 0 0');
+moves('nothing at all', 'top', 'SELECT 1', 0, 0, '0 0 0');
+
+moves('inserts everywhere: the leaf', 'leaf', "INSERT INTO customer VALUES ('2', 'Bob'), ('3', 'Cy')", 2, 4, '2 2 2');
+moves('inserts everywhere: the middle', 'middle', "INSERT INTO customer VALUES ('4', 'Dan'), ('5', 'Eve')", 2, 2, '2 2 0');
+moves('inserts everywhere: the top', 'top', "INSERT INTO customer VALUES ('6', 'Fay'), ('7', 'Gil')", 2, 2, '2 2 0');
+
+moves('a delete at the leaf', 'leaf', "DELETE FROM customer WHERE id = '4'", 2, 2, '1 1 1');
+moves('a delete in the middle', 'middle', "DELETE FROM customer WHERE id = '6'", 2, 1, '1 1 0');
+moves('a delete at the top', 'top', "DELETE FROM customer WHERE id = '2'", 2, 1, '1 1 0');
+agree('deletes', "1|Ann|13|Pisa|mid\n3|Cy|||\n5|Eve|||\n7|Gil|||");
+moves('a row that comes back', 'leaf', "INSERT INTO customer VALUES ('6', 'Flo', '66')", 2, 2, '1 1 1');
+agree('a row that came back', "6|Flo|66||", "id = '6'");
+moves('a row that went and came back', 'middle', "DELETE FROM customer WHERE id = '6'; INSERT INTO customer VALUES ('6', 'Fred')", 2, 1, '1 2 0');
+agree('a row that went and came back', "6|Fred|||", "id = '6'");
+moves('a row that came and went', 'leaf', "INSERT INTO customer VALUES ('9', 'Nil'); DELETE FROM customer WHERE id = '9'", 0, 0, '0 0 2');
+agree('a row that came and went', '', "id = '9'");
+moves('another key', 'leaf', "UPDATE customer SET id = '8' WHERE id = '7'", 2, 4, '2 2 2');
+agree('another key', "8|Gil|||", "id IN ('7', '8')");
+
+# ---------- several at once: other fields ----------
+
+sql('top', "UPDATE customer SET name = 'Anna' WHERE id = '1'");
+is(sql('top', q(SELECT office('1', '{"city": "Siena"}'))), 'VERSION_WIN', 'the top edits two fields');
+sql('middle', "UPDATE customer SET note = 'middle' WHERE id = '1'");
+sql('leaf', "UPDATE customer SET phone = '14' WHERE id = '1'");
+my ($moved) = settle();
+# the leaf's, the middle's that takes both there and brings the top's, the leaf's again
+cmp_ok($moved, '<=', 4, "edits of four fields in three places are merged ($moved exchanges moved something)");
+agree('four fields', "1|Anna|14|Siena|middle", "id = '1'");
+is(sql($_, 'SELECT count(*) FROM syncext.conflict_log'), 0, "without a conflict at the $_") for qw(top middle);
+
+# ---------- several at once: one field, the ladder decides ----------
+
+# Office before the middle
+sql('leaf', "UPDATE customer SET phone = 'leaf' WHERE id = '1'");
+sql('middle', "UPDATE customer SET phone = 'middle' WHERE id = '1'");
+sql('top', q(SELECT office('1', '{"phone": "office"}')));
+($moved) = settle();
+cmp_ok($moved, '<=', 5, "one field in three places comes to rest ($moved exchanges moved something)");
+agree('one field, and the top is ranked first', "1|Anna|office|Siena|middle", "id = '1'");
+is(sql('middle', q(SELECT fields->>'phone' FROM syncext.change_log WHERE source = 'Stall' AND resolution = 'PRIORITY_WIN' AND detail->>'lost' IS NOT NULL)),
+	'leaf', 'the middle tells of what it decided against its leaf');
+is(sql('top', q(SELECT fields->>'phone' FROM syncext.change_log WHERE source = 'Branch' AND resolution = 'PRIORITY_WIN' AND detail->>'lost' IS NOT NULL)),
+	'middle', 'the top of what it decided against the middle');
+
+# the middle before Office; there the leaf is ranked last
+sql('leaf', "UPDATE customer SET city = 'Lucca' WHERE id = '1'");
+sql('middle', "UPDATE customer SET city = 'Massa' WHERE id = '1'");
+sql('top', q(SELECT office('1', '{"city": "Prato"}')));
+($moved) = settle();
+cmp_ok($moved, '<=', 5, "and so it does where the middle is ranked first ($moved exchanges moved something)");
+agree('one field, and the middle is ranked first', "1|Anna|office|Massa|middle", "id = '1'");
+
+# the leaf alone against the top: the middle takes it, the top doesn't
+sql('leaf', "UPDATE customer SET phone = 'leaf again', note = 'leaf' WHERE id = '1'");
+sql('top', q(SELECT office('1', '{"phone": "office again"}')));
+($moved) = settle();
+cmp_ok($moved, '<=', 4, "an edit that the middle took and the top did not ($moved exchanges moved something)");
+agree('what the top decided comes to the leaf', "1|Anna|office again|Massa|leaf", "id = '1'");
+sql('leaf', "UPDATE customer SET phone = 'at last' WHERE id = '1'");
+settle();
+agree('who has seen it may edit it', "1|Anna|at last|Massa|leaf", "id = '1'");
+
+# ---------- a delete meets an edit ----------
+
+sql('leaf', "DELETE FROM customer WHERE id = '3'");
+sql('middle', "UPDATE customer SET note = 'kept' WHERE id = '3'");
+settle();
+# by the middle's ladder Counter is before the leaf
+agree('a delete that the middle decided against', "3|Cy|||kept", "id = '3'");
+
+# ---------- a conflict for review ----------
+
+# The middle is cut off while it is pending; what goes on there is not held up.
+sql('leaf', "UPDATE customer SET name = 'Annie' WHERE id = '1'");
+sql('top', q(SELECT office('1', '{"name": "Anita"}')));
+my $result = exchange('leaf');
+is("$result->{pushed} $result->{conflicts}", '1 0', 'the middle has nothing against the leaf\'s edit');
+$result = exchange('middle');
+is("$result->{pushed} $result->{conflicts}", '1 1', 'at the top it is a conflict');
+($moved) = settle();
+cmp_ok($moved, '<=', 2, 'which makes no noise while it is pending');
+is(join(' ', map { sql($_, "SELECT name FROM customer WHERE id = '1'") } qw(top middle leaf)), 'Anita Annie Annie',
+	'each side keeps its own meanwhile');
+moves('an edit of another field', 'top', q(SELECT office('1', '{"note": "meanwhile"}')), 2, 2, '1 1 0');
+is(join(' ', map { sql($_, "SELECT name || ':' || note FROM customer WHERE id = '1'") } qw(top middle leaf)),
+	'Anita:meanwhile Annie:meanwhile Annie:meanwhile', 'other fields pass, the contested one does not');
+sql('top', "SELECT sync_resolve(id, 'canonical') FROM syncext.conflict_log WHERE status = 'pending'");
+($moved) = settle();
+is($moved, 2, 'decided for the top, it goes down the chain');
+agree('resolved for the top', "1|Anita|at last|Massa|meanwhile", "id = '1'");
+
+sql('leaf', "UPDATE customer SET name = 'Annette' WHERE id = '1'");
+sql('top', q(SELECT office('1', '{"name": "Antje"}')));
+settle();
+sql('top', "SELECT sync_resolve(id, 'incoming') FROM syncext.conflict_log WHERE status = 'pending'");
+settle();
+agree('resolved for the leaf', "1|Annette|at last|Massa|meanwhile", "id = '1'");
+
+sql('leaf', "UPDATE customer SET name = 'Anouk' WHERE id = '1'");
+sql('top', q(SELECT office('1', '{"name": "Anja"}')));
+settle();
+sql('top', q(SELECT sync_resolve(id, 'merge', '{"name": "Anouk Anja"}') FROM syncext.conflict_log WHERE status = 'pending'));
+settle();
+agree('resolved with something else', "1|Anouk Anja|at last|Massa|meanwhile", "id = '1'");
+
+# An edit made on what was kept back until then is no edit on what the top has.
+sql('middle', "UPDATE customer SET name = 'M1' WHERE id = '1'");
+sql('top', q(SELECT office('1', '{"name": "T1"}')));
+settle();
+sql('top', q(SELECT office('1', '{"note": "n1"}')));
+settle();
+is(sql('middle', "SELECT name, note FROM customer WHERE id = '1'"), 'M1|n1', 'the middle knows all but the contested field');
+sql('middle', "UPDATE customer SET name = 'M2' WHERE id = '1'");
+settle();
+is(sql('top', "SELECT fields->>'name' FROM syncext.canonical WHERE external_id = '1'"), 'T1',
+	'so its next edit of that field is not taken for one that was made on the top\'s value');
+is(sql('top', "SELECT string_agg(incoming->>'name', ' ') FROM syncext.conflict_log WHERE status = 'pending'"), 'M2', 'but is a conflict again');
+sql('top', "SELECT sync_resolve(id, 'incoming') FROM syncext.conflict_log WHERE status = 'pending'");
+settle();
+agree('decided', "1|M2|at last|Massa|n1", "id = '1'");
+
+# ---------- cut off ----------
+
+sql('leaf', "UPDATE customer SET phone = '1-leaf' WHERE id = '1'; INSERT INTO customer VALUES ('10', 'Leaf'); DELETE FROM customer WHERE id = '5'");
+sql('middle', "INSERT INTO customer VALUES ('11', 'Middle'); UPDATE customer SET note = '3-middle' WHERE id = '3'");
+sql('top', "INSERT INTO customer VALUES ('12', 'Top'); UPDATE customer SET city = '3-top' WHERE id = '3'; UPDATE customer SET note = '8-top' WHERE id = '8'");
+$node{top}->stop;
+sql('leaf', 'SELECT 1');
+for my $day (1 .. 3)
+{
+	exchange('leaf');
+	deliver('middle');
+	exchange('leaf');
+	agree("without the top, day $day", undef, 'true', qw(middle leaf));
+	sql('leaf', "UPDATE customer SET phone = 'day $day' WHERE id = '8'; UPDATE customer SET phone = 'day $day' WHERE id = '11'");
+	sql('middle', "UPDATE customer SET name = name || '$day' WHERE id = '8'");
+}
+like((($node{middle}->psql('postgres', "CALL sync_exchange('up')"))[2]), qr/link "up" can't connect to its hub/, 'the top is away');
+$node{top}->start;
+my $before = log_rows()->{top};
+($moved) = settle();
+cmp_ok($moved, '<=', 5, "all is exchanged when it is back ($moved exchanges moved something)");
+agree('when the top is back', "1|M2|1-leaf|Massa|n1\n10|Leaf|||\n11|Middle|day 3||\n12|Top|||\n3|Cy||3-top|3-middle\n6|Fred|||\n8|Gil123|day 3||8-top");
+is(log_rows()->{top} - $before, 6, 'what happened to a record meanwhile is one change to the top');
+
+# ---------- a record without some fields ----------
+
+# Fields that a new life of a record doesn't have don't stay behind at the top.
+sub remark
+{
+	my ($rest) = @_;
+	return "SELECT sync_apply(jsonb_build_object('source', 'Kiosk', 'entity', 'remark', 'externalId', 'r', 'base',
+		coalesce((SELECT row_version FROM syncext.canonical WHERE external_id = 'r'), 0)) || '$rest')";
+}
+sql('middle', "SELECT sync_add_entity('remark', '{version,merge,priority,keep}'), sync_add_source('Kiosk'), sync_subscribe('Stall', '{customer}'); " .
+	remark('{"fields": {"text": "old", "by": "Kim", "size": 3}}'));
+settle();
+sql('middle', remark('{"deleted": true}') . '; ' . remark('{"fields": {"text": "new"}}'));
+($moved) = settle();
+is($moved, 1, 'a new life is one change');
+is(sql('top', "SELECT fields FROM syncext.canonical WHERE external_id = 'r'"), '{"by": null, "size": null, "text": "new"}',
+	'in which the fields of the life before are gone');
+is(sql('middle', "SELECT fields FROM syncext.canonical WHERE external_id = 'r'"), '{"text": "new"}', 'as they are in the middle');
+
+# ---------- at rest ----------
+
+for my $name (qw(top middle leaf))
+{
+	is(sql($name, "SELECT (SELECT count(*) FROM syncext.pending) + (SELECT count(*) FROM syncext.capture_failure) +
+		(SELECT count(*) FROM syncext.waiting) + (SELECT count(*) FROM syncext.conflict_log WHERE status = 'pending')"),
+		0, "nothing waits at the $name");
+}
+is(sql('middle', q(
+	SELECT count(*) FROM syncext.canonical c FULL JOIN syncext.agreed a USING (entity, external_id)
+	WHERE (CASE WHEN NOT c.deleted THEN jsonb_strip_nulls(c.fields) END) IS DISTINCT FROM jsonb_strip_nulls(a.fields))), 0, 'the middle has agreed with the top on every record');
+
+$_->stop for values %node;
+done_testing();
