@@ -10,9 +10,11 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/pg_type_d.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -27,6 +29,7 @@
 #include "storage/link.h"
 
 PG_FUNCTION_INFO_V1(sync_pull);
+PG_FUNCTION_INFO_V1(syncext_hub_pull);
 PG_FUNCTION_INFO_V1(sync_ack);
 
 /* ---------- pull ---------- */
@@ -78,6 +81,25 @@ visible_fields(Jsonb *jsonb, const Route *route, const List *conflicts)
 	}
 	fields.n = kept;
 	return fields_to_jsonb(&fields);
+}
+
+/* The names of all fields that visible_fields would leave out. */
+static List *
+find_withheld(const Route *route, const List *conflicts)
+{
+	List	   *withheld = NIL;
+	ListCell   *lc;
+
+	for (int i = 0; route != NULL && i < route->mask.n; i++)
+		withheld = lappend(withheld, &route->mask.name[i]);
+	foreach(lc, conflicts)
+	{
+		const Conflict *conflict = lfirst(lc);
+
+		for (int i = 0; i < conflict->fields.n; i++)
+			withheld = lappend(withheld, &conflict->fields.name[i]);
+	}
+	return withheld;
 }
 
 static Jsonb *
@@ -163,6 +185,7 @@ read_record(Reading *reading, const BatchRecord *record, DeliveryRecord *out)
 	out->fields = out->deleted ? no_fields() :
 		conflicts != NIL || (route != NULL && route->mask.n > 0) ?
 		visible_fields(state.fields, route, conflicts) : state.fields;
+	out->withheld = out->deleted ? NIL : find_withheld(route, conflicts);
 	out->correction = record->correction;
 	out->attempt = record->attempts + 1;
 	return true;
@@ -368,6 +391,62 @@ sync_pull(PG_FUNCTION_ARGS)
 	delivery_pull(source, slot, max_records, &delivery);
 	for (int i = 0; i < delivery.nrecords; i++)
 		put_record((ReturnSetInfo *) fcinfo->resultinfo, &delivery, &delivery.records[i]);
+	return (Datum) 0;
+}
+
+static Datum
+names_to_array(const List *names)
+{
+	Datum	   *elements = palloc(sizeof(Datum) * Max(list_length(names), 1));
+	ListCell   *lc;
+
+	foreach(lc, names)
+	{
+		const FieldName *name = lfirst(lc);
+
+		elements[foreach_current_index(lc)] =
+			PointerGetDatum(cstring_to_text_with_len(name->data, name->len));
+	}
+	return PointerGetDatum(construct_array(elements, list_length(names), TEXTOID, -1, false,
+										   TYPALIGN_INT));
+}
+
+static void
+put_record_for_link(ReturnSetInfo *rsinfo, const Delivery *delivery,
+					const DeliveryRecord *record)
+{
+	Datum		values[9];
+	bool		isnull[9] = {false};
+
+	values[0] = Int64GetDatum(delivery->batch);
+	values[1] = CStringGetTextDatum(record->entity);
+	values[2] = CStringGetTextDatum(record->external_id);
+	values[3] = Int64GetDatum(record->version);
+	values[4] = Int64GetDatum(record->row_version);
+	values[5] = BoolGetDatum(record->deleted);
+	values[6] = JsonbPGetDatum(record->fields);
+	values[7] = BoolGetDatum(record->correction);
+	isnull[8] = record->withheld == NIL;
+	values[8] = isnull[8] ? (Datum) 0 : names_to_array(record->withheld);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
+}
+
+/*
+ * The same for a link, which has to know of a field that doesn't come whether it
+ * is kept back or the record has none.
+ */
+Datum
+syncext_hub_pull(PG_FUNCTION_ARGS)
+{
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Delivery	delivery;
+
+	link_refuse_source(source);
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	delivery_pull(source, ONLY_SLOT, PG_GETARG_INT32(1), &delivery);
+	for (int i = 0; i < delivery.nrecords; i++)
+		put_record_for_link((ReturnSetInfo *) fcinfo->resultinfo, &delivery,
+							&delivery.records[i]);
 	return (Datum) 0;
 }
 

@@ -6,7 +6,8 @@
 #define SYNCEXT_DELIVERY_H
 
 #include "hub/batch.h"
-#include "utils/jsonb.h"
+#include "model/fields.h"
+#include "nodes/pg_list.h"
 
 /* A record as it stands now, for the target that pulls. */
 typedef struct DeliveryRecord
@@ -18,6 +19,8 @@ typedef struct DeliveryRecord
 	bool		deleted;		/* or the target's filter keeps it back now */
 	Jsonb	   *fields;			/* without those in a conflict of the target's, and
 								 * those that are masked */
+	List	   *withheld;		/* of FieldName *: the names of these, whether it
+								 * has them or not; of a live record */
 	const char *last_source;
 	bool		correction;		/* the target's own change lost: it has to take
 								 * this, whatever row version it has */

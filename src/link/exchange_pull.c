@@ -29,8 +29,9 @@ send_pull(Exchange *x)
 
 	params[1] = psprintf("%d", x->pull.max);
 	remote_send(&x->hub->remote,
-				psprintf("SELECT batch, entity, external_id, version, row_version, deleted, fields, correction "
-						 "FROM %s.sync_pull($1, $2)", x->hub->schema),
+				"SELECT batch, entity, external_id, version, row_version, deleted, fields, correction, "
+				"CASE WHEN withheld IS NOT NULL THEN jsonb_object(withheld, withheld) END "
+				"FROM syncext.hub_pull($1, $2)",
 				2, params);
 	x->pull.asked = true;
 }
@@ -89,6 +90,12 @@ acknowledge(Exchange *x)
 
 /* ---------- placing ---------- */
 
+static Jsonb *
+read_jsonb(char *text)
+{
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+}
+
 /* Read a row of the answer; returns its size. */
 static Size
 read_record(PGresult *result, int row, LinkedRecord *record)
@@ -101,8 +108,11 @@ read_record(PGresult *result, int row, LinkedRecord *record)
 	record->version = strtoi64(PQgetvalue(result, row, 3), NULL, 10);
 	record->row_version = strtoi64(PQgetvalue(result, row, 4), NULL, 10);
 	record->deleted = PQgetvalue(result, row, 5)[0] == 't';
-	record->fields = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(fields)));
+	record->fields = read_jsonb(fields);
 	record->correction = PQgetvalue(result, row, 7)[0] == 't';
+	record->whole = true;
+	if (!PQgetisnull(result, row, 8))
+		fields_from_container(&read_jsonb(PQgetvalue(result, row, 8))->root, &record->withheld);
 	return PQgetlength(result, row, 6);
 }
 

@@ -12,7 +12,6 @@
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 
 #include "errcodes.h"
@@ -321,10 +320,6 @@ finish_batch(Exchange *x)
 	note_answers(x);
 	acknowledge(x);
 	push_cut(x);
-	/* lost in a crash, it is sent and answered again */
-	if (x->push.batch.nchanges == 0)
-		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_LOCAL, true, 0, false);
 }
 
 void

@@ -47,11 +47,10 @@ fields_of(Jsonb *jsonb)
 	return fields;
 }
 
-/* The fields that differ from, or aren't among, those that are known. */
+/* Keep the fields that differ from, or aren't among, those that are known. */
 static Fields
-find_different(Jsonb *fields, Jsonb *known_fields)
+find_different(Fields different, Jsonb *known_fields)
 {
-	Fields		different = fields_of(fields);
 	Fields		known = fields_of(known_fields);
 	int			kept = 0;
 
@@ -95,7 +94,7 @@ find_news(Jsonb *jsonb, const Agreed *agreed)
 	Fields		here = fields_of(jsonb);
 	Fields		known = fields_of(agreed->fields);
 	Fields		gone = {0, palloc(sizeof(Field) * Max(known.n, 1))};
-	Fields		news = find_different(jsonb, agreed->fields);
+	Fields		news = find_different(fields_of(jsonb), agreed->fields);
 
 	for (int i = 0; i < known.n; i++)
 	{
@@ -262,7 +261,8 @@ note_answer(Agreed *agreed, const LinkedAnswer *answer)
 	Fields		known = fields_of(agreed->fields);
 	Fields		both = merge_fields(&known, &change->fields);
 
-	if (answer->row_version != 0)
+	/* a version in between is of others, and has still to come: a delete, say */
+	if (answer->row_version != 0 && answer->row_version <= agreed->row_version + 1)
 		agreed->row_version = answer->row_version;
 	agreed->fields = change->deleted ? NULL : fields_to_jsonb(&both);
 	if (change->deleted)
@@ -306,7 +306,8 @@ has_news(const Record *record, const Agreed *agreed)
  * false if it is the same.
  */
 static bool
-make_write(const char *source, const LinkedRecord *from, const Record *here, Change *change)
+make_write(const char *source, const LinkedRecord *from, const Agreed *agreed, const Record *here,
+		   Change *change)
 {
 	Jsonb	   *known = NULL;
 
@@ -325,7 +326,7 @@ make_write(const char *source, const LinkedRecord *from, const Record *here, Cha
 		return here->exists && !here->deleted;
 	if (here->exists && !here->deleted)
 		known = record_fields_jsonb(here);
-	change->fields = find_different(from->fields, known);
+	change->fields = find_different(linked_fields(from, agreed->fields), known);
 	return change->fields.n > 0;
 }
 
@@ -378,7 +379,7 @@ note_record(Agreed *agreed, const LinkedRecord *record)
 	else
 	{
 		Fields		known = fields_of(agreed->fields);
-		Fields		came = fields_of(record->fields);
+		Fields		came = linked_fields(record, agreed->fields);
 		Fields		both = merge_fields(&known, &came);
 
 		agreed->held = find_held(agreed, &known, &came);
@@ -406,7 +407,7 @@ place_one(const char *source, const Registry *registry, LinkedRecord *record)
 	}
 	if (has_news(&here, &agreed))
 		record->busy = true;
-	else if (make_write(source, record, &here, &change))
+	else if (make_write(source, record, &agreed, &here, &change))
 	{
 		ApplyCall  *call = apply_begin(registry);
 		Answer		answer;

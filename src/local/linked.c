@@ -207,6 +207,52 @@ capture_adjusted(Placement *p, const bool *adjusted)
 	capture_note(&edit, false);
 }
 
+/* ---------- fields ---------- */
+
+/* The fields of both; of those that both have, the second's. */
+static Fields
+unite_fields(const Fields *first, const Fields *second)
+{
+	Fields		both = {0, palloc(sizeof(Field) * Max(first->n + second->n, 1))};
+
+	/* both are in jsonb's key order */
+	for (int i = 0, j = 0; i < first->n || j < second->n;)
+	{
+		int			cmp = i >= first->n ? 1 : j >= second->n ? -1 :
+			field_name_cmp(first->field[i].name, second->field[j].name);
+
+		both.field[both.n++] = cmp < 0 ? first->field[i] : second->field[j];
+		i += cmp <= 0;
+		j += cmp >= 0;
+	}
+	return both;
+}
+
+Fields
+linked_fields(const LinkedRecord *record, Jsonb *agreed)
+{
+	Fields		came = {0, NULL};
+	Fields		gone = {0, NULL};
+	int			n = 0;
+
+	if (record->fields != NULL)
+		fields_from_container(&record->fields->root, &came);
+	if (agreed == NULL || !record->whole || record->deleted)
+		return came;
+	fields_from_container(&agreed->root, &gone);
+	for (int i = 0; i < gone.n; i++)
+	{
+		if (gone.field[i].value.type == jbvNull ||
+			fields_find(&came, gone.field[i].name) != NULL ||
+			fields_find(&record->withheld, gone.field[i].name) != NULL)
+			continue;
+		gone.field[n] = gone.field[i];
+		gone.field[n++].value.type = jbvNull;
+	}
+	gone.n = n;
+	return n == 0 ? came : unite_fields(&gone, &came);
+}
+
 /* ---------- placing a record ---------- */
 
 typedef struct LinkedWork
@@ -220,10 +266,8 @@ static void
 take_record(Placement *p, const LinkedRecord *from)
 {
 	Record	   *record = &p->record;
-	Fields		fields = {0, NULL};
+	Fields		fields = linked_fields(from, p->replica.fields);
 
-	if (from->fields != NULL)
-		fields_from_container(&from->fields->root, &fields);
 	record->exists = true;
 	record->version = from->version;
 	record->row_version = from->row_version;
@@ -346,27 +390,15 @@ linked_place(const char *source, LinkedRecord *records, int n)
 
 /* ---------- answers ---------- */
 
-/* The fields of both; of those that both have, the second's. */
 static Jsonb *
 union_fields(Jsonb *first, const Fields *second)
 {
 	Fields		a = {0, NULL};
-	Fields		both = {0, NULL};
-	int			i = 0;
-	int			j = 0;
+	Fields		both;
 
 	if (first != NULL)
 		fields_from_container(&first->root, &a);
-	both.field = palloc(sizeof(Field) * Max(a.n + second->n, 1));
-	while (i < a.n || j < second->n)
-	{
-		int			cmp = i >= a.n ? 1 : j >= second->n ? -1 :
-			field_name_cmp(a.field[i].name, second->field[j].name);
-
-		both.field[both.n++] = cmp < 0 ? a.field[i] : second->field[j];
-		i += cmp <= 0;
-		j += cmp >= 0;
-	}
+	both = unite_fields(&a, second);
 	return fields_to_jsonb(&both);
 }
 

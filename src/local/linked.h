@@ -21,6 +21,9 @@ typedef struct LinkedRecord
 	int64		row_version;
 	bool		deleted;
 	Jsonb	   *fields;			/* those that are delivered; others are left alone */
+	bool		whole;			/* fields that don't come, and that the hub doesn't
+								 * keep back, the record doesn't have */
+	Fields		withheld;		/* those that it keeps back: their names */
 	bool		correction;		/* our own change lost: this counts whatever row
 								 * version was seen */
 
@@ -29,6 +32,12 @@ typedef struct LinkedRecord
 	char	   *error;			/* why it failed, or was busy; NULL: it is placed */
 	bool		written;		/* the row changed */
 } LinkedRecord;
+
+/*
+ * The record's fields, and as null those that were agreed on before (none if
+ * NULL) and that it doesn't have any more: it was deleted and came back.
+ */
+extern Fields linked_fields(const LinkedRecord *record, Jsonb *agreed);
 
 /*
  * Write records of the source into its relations, in their order.  Those of

@@ -69,6 +69,13 @@ CREATE FUNCTION syncext.hub_hello(source text, spoke jsonb) RETURNS jsonb
 COMMENT ON FUNCTION syncext.hub_hello(text, jsonb) IS
 	'what a link calls first at the hub: may we be this source, and who are you?';
 
+CREATE FUNCTION syncext.hub_pull(source text, max_records integer)
+	RETURNS TABLE (batch bigint, entity text, external_id text, version bigint, row_version bigint,
+	               deleted boolean, fields jsonb, correction boolean, withheld text[])
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 500 AS 'MODULE_PATHNAME', 'syncext_hub_pull';
+COMMENT ON FUNCTION syncext.hub_pull(text, integer) IS
+	'what a link calls at the hub: sync_pull, that tells which fields are kept back; others that don''t come the record doesn''t have';
+
 CREATE FUNCTION syncext.release_spoke(source text) RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -135,7 +135,6 @@ replica_set(Replica *replica, Oid relation, const char *external_id, const Repli
 {
 	Datum		values[NCOLUMNS];
 	bool		isnull[NCOLUMNS] = {false};
-	bool		sought = !row->exists;	/* and not found, just now */
 	bool		done;
 
 	values[COL_RELATION - 1] = ObjectIdGetDatum(relation);
@@ -153,12 +152,11 @@ replica_set(Replica *replica, Oid relation, const char *external_id, const Repli
 	isnull[COL_ANSWERED - 1] = row->answered == 0;
 	do
 	{
-		if (!sought && find_row(replica, relation, external_id))
+		if (find_row(replica, relation, external_id))
 			done = found_same(replica->rows, row) ||
 				rows_update(replica->rows, values, isnull) == ROWS_DONE;
 		else
 			done = rows_insert_new(replica->rows, values, isnull);
-		sought = false;
 	} while (!done);
 }
 

@@ -41,7 +41,7 @@ extern void replica_find(Replica *replica, Oid relation, const char *external_id
  */
 extern void replica_find_base(Replica *replica, Oid relation, const char *external_id,
 							  int64 *row_version, Jsonb **held);
-/* Write over the row that is there, or insert one; row->exists is a guess. */
+/* Write over the row that is there, or insert one. */
 extern void replica_set(Replica *replica, Oid relation, const char *external_id,
 						const ReplicaRow *row);
 extern void replica_remove_all(Oid relation);

@@ -18,7 +18,9 @@
 #include "access/nbtree.h"
 #include "access/relscan.h"
 #include "access/skey.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 
 #include "compat.h"
 #include "storage/rows.h"
@@ -37,8 +39,9 @@ struct SeekAhead
 	Relation	index;
 	Snapshot	snapshot;
 	int			nkeys;
-	IndexScanDesc scan;			/* NULL until it is first tried */
+	IndexScanDesc scan;
 	ScanKeyData keys[ROWS_MAX_KEYS];	/* all columns but the last equal, that at least */
+	MemoryContext bounds;		/* what they point to */
 	bool		started;
 	bool		on_entry;		/* the scan stands on one, in xs_itup */
 	bool		taken;			/* and its row has been fetched */
@@ -59,6 +62,7 @@ seek_ahead_begin(Relation table, Relation index, Snapshot snapshot)
 	ahead->nkeys = n;
 	ahead->pause = FIRST_PAUSE;
 	ahead->next_pause = FIRST_PAUSE;
+	ahead->bounds = AllocSetContextCreate(CurrentMemoryContext, "syncext seek", ALLOCSET_SMALL_SIZES);
 	ahead->scan = index_beginscan_compat(table, index, snapshot, n);
 	ahead->scan->xs_want_itup = true;
 	for (int i = 0; i < n; i++)
@@ -79,6 +83,7 @@ void
 seek_ahead_end(SeekAhead *ahead)
 {
 	index_endscan(ahead->scan);
+	MemoryContextDelete(ahead->bounds);
 	pfree(ahead);
 }
 
@@ -124,8 +129,17 @@ in_same_range(const SeekAhead *ahead, const Datum *keys)
 static void
 start(SeekAhead *ahead, const Datum *keys)
 {
+	MemoryContext old = MemoryContextSwitchTo(ahead->bounds);
+
+	/* it is compared with page after page, long after the caller's are gone */
+	MemoryContextReset(ahead->bounds);
 	for (int i = 0; i < ahead->nkeys; i++)
-		ahead->keys[i].sk_argument = keys[i];
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(ahead->index), i);
+
+		ahead->keys[i].sk_argument = datumCopy(keys[i], att->attbyval, att->attlen);
+	}
+	MemoryContextSwitchTo(old);
 	index_rescan(ahead->scan, ahead->keys, ahead->nkeys, NULL, 0);
 	ahead->started = true;
 	ahead->served = 0;

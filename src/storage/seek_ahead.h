@@ -16,8 +16,7 @@ extern SeekAhead *seek_ahead_begin(Relation table, Relation index, Snapshot snap
 extern void seek_ahead_end(SeekAhead *ahead);
 /*
  * Look for a value of each column.  Returns false where a search of its own is
- * cheaper; else *found tells, and the row is in slot.  What the keys point to
- * must stay until the next call.
+ * cheaper; else *found tells, and the row is in slot.
  */
 extern bool seek_ahead(SeekAhead *ahead, const Datum *keys, TupleTableSlot *slot, bool *found);
 
