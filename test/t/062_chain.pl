@@ -342,7 +342,7 @@ is(log_rows()->{top} - $before, 6, 'what happened to a record meanwhile is one c
 sub remark
 {
 	my ($rest) = @_;
-	return "SELECT sync_apply(jsonb_build_object('source', 'Kiosk', 'entity', 'remark', 'externalId', 'r', 'base',
+	return "SELECT sync_apply(jsonb_build_object('source', 'Kiosk', 'entity', 'remark', 'externalId', 'r', 'updatedAt', clock_timestamp(), 'base',
 		coalesce((SELECT row_version FROM syncext.canonical WHERE external_id = 'r'), 0)) || '$rest')";
 }
 sql('middle', "SELECT sync_add_entity('remark', '{version,merge,priority,keep}'), sync_add_source('Kiosk'), sync_subscribe('Stall', '{customer}'); " .
@@ -354,6 +354,33 @@ is($moved, 1, 'a new life is one change');
 is(sql('top', "SELECT fields FROM syncext.canonical WHERE external_id = 'r'"), '{"by": null, "size": null, "text": "new"}',
 	'in which the fields of the life before are gone');
 is(sql('middle', "SELECT fields FROM syncext.canonical WHERE external_id = 'r'"), '{"text": "new"}', 'as they are in the middle');
+
+# Nor do they below, when the new life begins at the top.
+sub fields_of_remark
+{
+	my ($name) = @_;
+	return sql($name, "SELECT jsonb_strip_nulls(fields) FROM syncext.canonical WHERE external_id = 'r' AND NOT deleted");
+}
+sub at_top
+{
+	my ($rest) = @_;
+	return "SELECT sync_apply(jsonb_build_object('source', 'Office', 'entity', 'remark', 'externalId', 'r', 'updatedAt', clock_timestamp(),
+		'base', (SELECT row_version FROM syncext.canonical WHERE external_id = 'r')) || '$rest')";
+}
+sql('top', at_top('{"fields": {"text": "top", "by": "Tom", "size": 4}}'));
+settle();
+sql('top', at_top('{"deleted": true}') . '; ' . at_top('{"fields": {"text": "newer"}}'));
+settle();
+is(fields_of_remark($_), '{"text": "newer"}', "a new life that began at the top, at the $_") for qw(top middle);
+
+# An edit of one field brings back a record that was deleted above: with this
+# field alone, and that is what the middle is to have, too.
+sql('top', at_top('{"fields": {"text": "top", "by": "Tom", "size": 5}}'));
+settle();
+sql('top', at_top('{"deleted": true}'));
+sql('middle', remark('{"fields": {"size": 6}}'));
+settle();
+is(fields_of_remark($_), '{"size": 6}', "a record that an edit brought back, at the $_") for qw(top middle);
 
 # ---------- at rest ----------
 
