@@ -360,11 +360,11 @@ INSERT INTO syncext.schedule (relation, cron, job, role, name) VALUES ('shop_ite
 SELECT sync_detach('shop_item');
 SELECT count(*) AS schedules, (SELECT count(*) FROM run) AS runs FROM syncext.schedule;
 SELECT sync_attach('shop_item', 'Shop');
-INSERT INTO syncext.schedule (id, relation, cron, job, role, name) VALUES (200, 'shop_item', '*/5 * * * *', 'deliver', 'syncext_shop', 'syncext: shop_item');
+INSERT INTO syncext.schedule (id, relation, cron, job, role, name) VALUES (200, 'shop_item', '0 0 1 1 *', 'deliver', 'syncext_shop', 'syncext: shop_item');
 SELECT 'shop_item'::regclass::oid AS oid \gset
 DROP TABLE shop_item;
 SELECT replace(t.said, :'oid', '<oid>') AS said, replace(t.hint, :'oid', '<oid>') AS hint FROM try(format('SELECT sync_unschedule(%s)', :oid)) t;
-UPDATE syncext.schedule SET added_at = added_at - interval '1 day';
+UPDATE syncext.schedule SET added_at = added_at - interval '2 years';
 \set VERBOSITY sqlstate
 SET ROLE syncext_shop;
 CALL syncext.catch_up();
