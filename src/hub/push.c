@@ -292,6 +292,20 @@ apply_unanswered(Push *push, Jsonb *changes)
 	(void) n;
 }
 
+/* Those that were given before are as they were stored, and have to be taken apart. */
+static Jsonb *
+all_answers(const Push *push)
+{
+	JsonbParseState *state = NULL;
+
+	if (push->part == 0)
+		return answer_array(push->answers, push->n);
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < push->n; i++)
+		pushJsonbValue(&state, WJB_ELEM, push->answers[i]);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
+}
+
 static void
 refuse_nulls(FunctionCallInfo fcinfo)
 {
@@ -319,7 +333,7 @@ sync_push(PG_FUNCTION_ARGS)
 	if (push.part > 0)
 		answer_again(&push);
 	apply_unanswered(&push, PG_GETARG_JSONB_P(2));
-	answers = answer_array(push.answers, push.n);
+	answers = all_answers(&push);
 	keep_answers(&push, answers);
 	/* the spoke forgets what is answered */
 	ForceSyncCommit();

@@ -99,7 +99,7 @@ is(poll('same', set => 'SET syncext.poll_batch = 3; SET syncext.poll_overlap = 0
 # ---------- killed ----------
 
 attach('killed', $plain);
-my $rows = 4000;
+my $rows = 20000;
 far_sql("INSERT INTO killed SELECT 'r' || i, 'x', i, '2024-01-01'::timestamptz + (i / 7) * interval '1 second' FROM generate_series(1, $rows) i");
 my $poll_sql = 'SET syncext.poll_batch = 40; SET syncext.poll_overlap = 0; CALL sync_poll(\'killed\')';
 sub start_poll
