@@ -14,9 +14,7 @@
 #include "catalog/pg_class.h"
 #include "executor/spi.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -26,6 +24,7 @@
 #include "hub/batch.h"
 #include "hub/incarnation.h"
 #include "hub/maintain.h"
+#include "hub/procedure.h"
 #include "hub/rotate.h"
 #include "hub/section.h"
 #include "hub/sweep.h"
@@ -414,13 +413,7 @@ remove_runs(Maintenance *m)
 static void
 refuse_where_impossible(FunctionCallInfo fcinfo)
 {
-	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
-		castNode(CallContext, fcinfo->context)->atomic)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
-				 errmsg("sync_maintain cannot run inside a transaction block"),
-				 errdetail("It commits between its steps."),
-				 errhint("Run CALL sync_maintain() by itself.")));
+	procedure_refuse_atomic(fcinfo, "sync_maintain()", "It commits between its steps.");
 	if (RecoveryInProgress())
 		ereport(ERROR,
 				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
@@ -504,18 +497,6 @@ maintenance_jsonb(const Maintenance *m)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
-static Datum
-result_row(FunctionCallInfo fcinfo, Jsonb *result)
-{
-	TupleDesc	desc;
-	Datum		value = JsonbPGetDatum(result);
-	bool		isnull = false;
-
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), &value, &isnull));
-}
-
 Datum
 sync_maintain(PG_FUNCTION_ARGS)
 {
@@ -537,5 +518,5 @@ sync_maintain(PG_FUNCTION_ARGS)
 	result = maintenance_jsonb(&m);
 	SPI_finish();
 	LockRelease(&tag, ExclusiveLock, true);
-	return result_row(fcinfo, result);
+	return procedure_result(fcinfo, result);
 }

@@ -14,18 +14,15 @@
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "hub/procedure.h"
 #include "link/exchange_state.h"
 #include "link/link_state.h"
 #include "link/relay.h"
@@ -47,35 +44,33 @@ commit(const Exchange *x)
 		CommitTransactionCommand();
 }
 
+typedef struct Step
+{
+	Exchange   *x;
+	void		(*function) (Exchange *x);
+} Step;
+
+static void
+run_step(void *arg)
+{
+	const Step *step = arg;
+
+	step->function(step->x);
+}
+
 void
 exchange_step(Exchange *x, void (*function) (Exchange *x))
 {
-	ErrorData  *volatile error = NULL;
-	ResourceOwner owner;
+	Step		step = {x, function};
+	ErrorData  *error;
 
 	if (!x->procedure)
 		StartTransactionCommand();
 	/* each step has to see what was committed before it */
 	XactIsoLevel = XACT_READ_COMMITTED;
 	PushActiveSnapshot(GetTransactionSnapshot());
-	owner = CurrentResourceOwner;
-	/* it takes with it whatever an error leaves open, SPI for one */
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(x->step);
-	PG_TRY();
-	{
-		function(x);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(x->context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	CurrentResourceOwner = owner;
+	/* a subtransaction takes with it whatever an error leaves open, SPI for one */
+	error = procedure_try(x->step, x->context, run_step, &step);
 	PopActiveSnapshot();
 	commit(x);
 	MemoryContextSwitchTo(x->context);
@@ -345,24 +340,10 @@ exchange_disconnect(const char *link)
 
 /* ---------- the procedure ---------- */
 
-static void
-refuse_in_transaction(FunctionCallInfo fcinfo)
-{
-	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
-		castNode(CallContext, fcinfo->context)->atomic)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
-				 errmsg("sync_exchange cannot run inside a transaction block"),
-				 errdetail("It commits before it waits for the hub."),
-				 errhint("Run CALL sync_exchange(…) by itself.")));
-}
-
 static Jsonb *
 make_result(const ExchangeResult *result, TimestampTz begin)
 {
 	JsonbParseState *state = NULL;
-	JsonbValue	seconds = {.type = jbvNumeric};
-	double		ms = (GetCurrentTimestamp() - begin) / 1000.0;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_number(&state, "pushed", result->pushed);
@@ -374,25 +355,8 @@ make_result(const ExchangeResult *result, TimestampTz begin)
 	json_push_number(&state, "failed", result->failed);
 	if (result->more)
 		json_push_bool(&state, "more", true);
-	json_push_key(&state, "seconds");
-	seconds.val.numeric =
-		DatumGetNumeric(DirectFunctionCall3(numeric_in,
-											CStringGetDatum(psprintf("%.3f", ms / 1000)),
-											ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
-	pushJsonbValue(&state, WJB_VALUE, &seconds);
+	json_push_seconds(&state, "seconds", GetCurrentTimestamp() - begin);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-}
-
-static Datum
-result_row(FunctionCallInfo fcinfo, Jsonb *result)
-{
-	TupleDesc	desc;
-	Datum		value = JsonbPGetDatum(result);
-	bool		isnull = false;
-
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "sync_exchange must return a row");
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), &value, &isnull));
 }
 
 Datum
@@ -403,7 +367,7 @@ sync_exchange(PG_FUNCTION_ARGS)
 	ExchangeResult result;
 	char	   *link;
 
-	refuse_in_transaction(fcinfo);
+	procedure_refuse_atomic(fcinfo, "sync_exchange(…)", "It commits before it waits for the hub.");
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -415,5 +379,5 @@ sync_exchange(PG_FUNCTION_ARGS)
 	exchange(link, true, &result);
 	SPI_finish();
 	MemoryContextSwitchTo(caller);
-	PG_RETURN_DATUM(result_row(fcinfo, make_result(&result, begin)));
+	PG_RETURN_DATUM(procedure_result(fcinfo, make_result(&result, begin)));
 }

@@ -55,34 +55,15 @@ typedef struct Notifier
 
 /* ---------- what it does in transactions of its own ---------- */
 
-static void
-begin_work(Section *section)
-{
-	StartTransactionCommand();
-	process_check_place();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	SPI_connect();
-	section_enter(section, 0);
-}
-
-static void
-end_work(Section *section)
-{
-	section_leave(section);
-	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-}
-
 /* Let the writers know whom to wake. */
 static void
 publish_pid(int pid)
 {
 	Section		section;
 
-	begin_work(&section);
+	process_begin_work(&section);
 	section_run("UPDATE syncext.feed_state SET notifier_pid = %d", pid);
-	end_work(&section);
+	process_end_work(&section);
 }
 
 /* Nothing is lost with it: a NOTIFY doesn't outlive a crash anyway. */
@@ -133,12 +114,12 @@ look(Notifier *n)
 
 	process_busy("looking");
 	n->looked_at = GetCurrentTimestamp();
-	begin_work(&section);
+	process_begin_work(&section);
 	if (anybody_listens())
 		n->listened_at = n->looked_at;
 	if (log_has_grown(n))
 		n->due = true;
-	end_work(&section);
+	process_end_work(&section);
 }
 
 /*

@@ -14,6 +14,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_database.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -23,6 +24,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 
 #include "link/process.h"
 
@@ -107,6 +109,25 @@ process_check_place(void)
 		process_restart();
 	if (!OidIsValid(schema) || !OidIsValid(get_relname_relid("link", schema)))
 		process_leave();
+}
+
+void
+process_begin_work(Section *section)
+{
+	StartTransactionCommand();
+	process_check_place();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+	section_enter(section, 0);
+}
+
+void
+process_end_work(Section *section)
+{
+	section_leave(section);
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
 }
 
 void

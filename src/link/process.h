@@ -7,6 +7,7 @@
 #define SYNCEXT_PROCESS_H
 
 #include "compat.h"
+#include "hub/section.h"
 #include "storage/launch.h"
 
 /* Take signals and connect; a process that can't connect is not started again. */
@@ -20,6 +21,10 @@ extern void process_heed(void);
  * rename or copy the database; leave for good where the extension is gone.
  */
 extern void process_check_place(void);
+
+/* A transaction for statements as the tables' owner, with all that they need. */
+extern void process_begin_work(Section *section);
+extern void process_end_work(Section *section);
 
 /* End this process, and what it began; the postmaster doesn't start it again. */
 pg_noreturn extern void process_leave(void);

@@ -17,11 +17,11 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "hub/apply_call.h"
 #include "hub/delivery.h"
+#include "hub/procedure.h"
 #include "link/relay.h"
 #include "model/json.h"
 #include "storage/agreed.h"
@@ -424,41 +424,37 @@ place_one(const char *source, const Registry *registry, LinkedRecord *record)
 	agreed_close(table);
 }
 
+typedef struct Placing
+{
+	const char *source;
+	LinkedRecord *record;
+} Placing;
+
+static void
+run_place(void *arg)
+{
+	const Placing *placing = arg;
+
+	place_one(placing->source, registry_get(), placing->record);
+}
+
 /* Place a record in a subtransaction: one that fails fails alone. */
 static void
 try_one(const char *source, LinkedRecord *record)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	Placing		placing = {source, record};
+	ErrorData  *error;
 
 	record->busy = record->written = false;
 	record->error = NULL;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		place_one(source, registry_get(), record);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
-			ReThrowError(error);
-		record->written = false;
-		record->error = psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message);
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
+	error = procedure_try(CurrentMemoryContext, CurrentMemoryContext, run_place, &placing);
+	if (error == NULL)
+		return;
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
+		ReThrowError(error);
+	record->busy = record->written = false;
+	record->error = psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message);
+	FreeErrorData(error);
 }
 
 void

@@ -85,25 +85,6 @@ note_server_changed(Datum arg, int cacheid, uint32 hashvalue)
 
 /* ---------- the state that others can read ---------- */
 
-static void
-begin_work(Section *section)
-{
-	StartTransactionCommand();
-	process_check_place();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	SPI_connect();
-	section_enter(section, 0);
-}
-
-static void
-end_work(Section *section)
-{
-	section_leave(section);
-	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-}
-
 /*
  * Let sessions know whom to wake, and go on where an earlier worker was: with
  * the pause that its failures have earned.
@@ -115,7 +96,7 @@ publish(LinkWorker *w)
 	char	   *name = quote_literal_cstr(w->link);
 	char	   *next;
 
-	begin_work(&section);
+	process_begin_work(&section);
 	section_run("UPDATE syncext.link SET worker_pid = %d WHERE name = %s", MyProcPid, name);
 	section_run("INSERT INTO syncext.link_state (link) SELECT name FROM syncext.link "
 				"WHERE name = %s ON CONFLICT DO NOTHING", name);
@@ -128,7 +109,7 @@ publish(LinkWorker *w)
 																   CStringGetDatum(next),
 																   ObjectIdGetDatum(InvalidOid),
 																   Int32GetDatum(-1)));
-	end_work(&section);
+	process_end_work(&section);
 }
 
 /* The link works again. */
@@ -137,10 +118,10 @@ write_success(LinkWorker *w)
 {
 	Section		section;
 
-	begin_work(&section);
+	process_begin_work(&section);
 	section_run("UPDATE syncext.link_state SET failures = 0, next_attempt = NULL WHERE link = %s",
 				quote_literal_cstr(w->link));
-	end_work(&section);
+	process_end_work(&section);
 }
 
 static void
@@ -148,7 +129,7 @@ write_failure(LinkWorker *w, const char *error)
 {
 	Section		section;
 
-	begin_work(&section);
+	process_begin_work(&section);
 	section_run("INSERT INTO syncext.link_state (link, failures, last_error, last_error_at, next_attempt) "
 				"SELECT name, %d, %s, clock_timestamp(), %s FROM syncext.link WHERE name = %s "
 				"ON CONFLICT (link) DO UPDATE SET failures = excluded.failures, "
@@ -157,7 +138,7 @@ write_failure(LinkWorker *w, const char *error)
 				w->failures, quote_literal_cstr(error),
 				quote_literal_cstr(timestamptz_to_str(w->next_attempt)),
 				quote_literal_cstr(w->link));
-	end_work(&section);
+	process_end_work(&section);
 }
 
 /* ---------- after an error ---------- */

@@ -373,6 +373,19 @@ attached_get(Oid relid)
 	return entry->attached;
 }
 
+Attached *
+attached_required(Oid relid)
+{
+	Attached   *attached = attached_get(relid);
+
+	if (attached == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("relation %s is not attached", get_rel_name(relid)),
+				 errhint("Attach it first with sync_attach.")));
+	return attached;
+}
+
 /* ---------- rows ---------- */
 
 const char *

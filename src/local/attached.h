@@ -65,6 +65,8 @@ extern Oid	attached_capture_function(void);
 
 /* NULL if neither the relation nor one it is a partition of is attached. */
 extern Attached *attached_get(Oid relid);
+/* The same, but raises. */
+extern Attached *attached_required(Oid relid);
 
 extern AttachedRow attached_row_make(const Attached *attached);
 extern Datum attached_value(const AttachedColumn *column, AttachedRow row, bool *isnull);

@@ -10,19 +10,17 @@
 
 #include "executor/spi.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
 #include "tcop/pquery.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "hub/procedure.h"
 #include "local/job.h"
 #include "local/linked.h"
 #include "local/work.h"
@@ -226,20 +224,6 @@ load_record(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 
 /* ---------- batches ---------- */
 
-/* The relation's description, in the transaction that is going on now. */
-static Attached *
-get_attached(const Load *load)
-{
-	Attached   *attached = attached_get(load->relation);
-
-	if (attached == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("relation %s is not attached", get_rel_name(load->relation)),
-				 errhint("Attach it first with sync_attach.")));
-	return attached;
-}
-
 static void
 count_failure(Load *load, const char *what, const char *why)
 {
@@ -274,7 +258,7 @@ run_batch(Load *load, WorkItem *items, int n, WorkFunction function)
 static int
 make_row_items(Load *load, WorkItem *items)
 {
-	Attached   *attached = get_attached(load);
+	Attached   *attached = attached_required(load->relation);
 	ValueSettings settings;
 	int			n = 0;
 
@@ -315,7 +299,7 @@ make_row_items(Load *load, WorkItem *items)
 static Portal
 open_keys(const Load *load)
 {
-	Attached   *attached = get_attached(load);
+	Attached   *attached = attached_required(load->relation);
 	Writer		writer = {0};
 	StringInfoData sql;
 	SPIPlanPtr	plan;
@@ -350,7 +334,7 @@ load_rows(Load *load)
 		int			n;
 
 		CHECK_FOR_INTERRUPTS();
-		writer_enter_reading(&writer, get_attached(load));
+		writer_enter_reading(&writer, attached_required(load->relation));
 		SPI_cursor_fetch(portal, true, LOAD_BATCH);
 		writer_leave_reading(&writer);
 		if (SPI_processed == 0)
@@ -371,7 +355,7 @@ load_rows(Load *load)
 static int
 make_record_items(const Load *load, const char *after, WorkItem *items)
 {
-	const Attached *attached = get_attached(load);
+	const Attached *attached = attached_required(load->relation);
 	Canonical  *canonical = canonical_open(false);
 	RowsScan   *scan = canonical_scan_begin(canonical, attached->binding->entity, after);
 	char	   *external_id;
@@ -435,7 +419,7 @@ parse_winner(const char *winner)
 static void
 check_linked(const Load *load)
 {
-	const Link *link = link_of_source(get_attached(load)->binding->source);
+	const Link *link = link_of_source(attached_required(load->relation)->binding->source);
 
 	if (load->winner != WINNER_LADDER)
 		ereport(ERROR,
@@ -448,7 +432,7 @@ check_linked(const Load *load)
 static void
 check_rights(const Load *load)
 {
-	const Binding *binding = get_attached(load)->binding;
+	const Binding *binding = attached_required(load->relation)->binding;
 
 	if (!relation_ownercheck_compat(load->relation, GetUserId()))
 		ereport(ERROR,
@@ -475,8 +459,6 @@ static Jsonb *
 make_result(const Load *load)
 {
 	JsonbParseState *state = NULL;
-	JsonbValue	seconds;
-	double		ms = (GetCurrentTimestamp() - load->begin) / 1000.0;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_number(&state, "read", load->nread);
@@ -487,26 +469,8 @@ make_result(const Load *load)
 	push_count(&state, load, "waiting", LOAD_WAITING);
 	push_count(&state, load, "delivered", LOAD_DELIVERED);
 	json_push_number(&state, "failed", load->nfailed);
-	json_push_key(&state, "seconds");
-	seconds.type = jbvNumeric;
-	seconds.val.numeric =
-		DatumGetNumeric(DirectFunctionCall3(numeric_in,
-											CStringGetDatum(psprintf("%.3f", ms / 1000)),
-											ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
-	pushJsonbValue(&state, WJB_VALUE, &seconds);
+	json_push_seconds(&state, "seconds", GetCurrentTimestamp() - load->begin);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-}
-
-static Datum
-result_row(FunctionCallInfo fcinfo, const Load *load)
-{
-	TupleDesc	desc;
-	Datum		value = JsonbPGetDatum(make_result(load));
-	bool		isnull = false;
-
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "sync_load must return a row");
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), &value, &isnull));
 }
 
 static void
@@ -522,11 +486,10 @@ read_arguments(FunctionCallInfo fcinfo, Load *load)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", load->relation)));
 	load->winner = parse_winner(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	load->atomic = fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
-		castNode(CallContext, fcinfo->context)->atomic;
+	load->atomic = procedure_is_atomic(fcinfo);
 	load->begin = GetCurrentTimestamp();
 	check_rights(load);
-	load->linked = link_of_source(get_attached(load)->binding->source) != NULL;
+	load->linked = link_of_source(attached_required(load->relation)->binding->source) != NULL;
 	if (load->linked)
 		check_linked(load);
 }
@@ -561,8 +524,8 @@ sync_load(PG_FUNCTION_ARGS)
 	bool		out;
 
 	read_arguments(fcinfo, &load);
-	in = get_attached(&load)->binding->in;
-	out = get_attached(&load)->binding->out;
+	in = attached_required(load.relation)->binding->in;
+	out = attached_required(load.relation)->binding->out;
 	writer_fire_deferred();
 	SPI_connect_ext(load.atomic ? 0 : SPI_OPT_NONATOMIC);
 	load.context = CurrentMemoryContext;
@@ -575,5 +538,5 @@ sync_load(PG_FUNCTION_ARGS)
 	end_run(&load);
 	SPI_finish();
 	MemoryContextSwitchTo(caller);
-	PG_RETURN_DATUM(result_row(fcinfo, &load));
+	PG_RETURN_DATUM(procedure_result(fcinfo, make_result(&load)));
 }

@@ -13,19 +13,17 @@
 #include "access/xact.h"
 #include "executor/spi.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
 #include "tcop/pquery.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
 #include "hub/batch.h"
+#include "hub/procedure.h"
 #include "hub/section.h"
 #include "local/job.h"
 #include "local/poll.h"
@@ -39,64 +37,45 @@ PG_FUNCTION_INFO_V1(sync_poll);
 /* Rows of a batch take no more memory than this, however wide they are. */
 #define MAX_BATCH_BYTES	(8 * 1024 * 1024)
 
-/* ---------- the relation ---------- */
-
-Attached *
-poll_attached(const Poll *poll)
-{
-	Attached   *attached = attached_get(poll->relation);
-
-	if (attached == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("relation %s is not attached", get_rel_name(poll->relation)),
-				 errhint("Attach it first with sync_attach.")));
-	return attached;
-}
-
 /* ---------- steps: a transaction each ---------- */
 
-/* Say how the poll failed, and fail. */
+/* Say how the poll failed; what it has done so far stays. */
 static void
 fail(Poll *poll, ErrorData *error)
 {
 	if (poll->scan != NULL)
 		poll_scan_end(poll->scan);
 	poll->scan = NULL;
-	if (poll->run != 0)
-	{
-		job_end(poll->run, NULL, work_describe_error(error),
-				poll->has_watermark ? &poll->watermark : NULL);
-		SPI_commit();
-	}
-	ReThrowError(error);
+	poll->error = error;
+	if (poll->run == 0)
+		return;
+	job_end(poll->run, NULL, work_describe_error(error),
+			poll->has_watermark ? &poll->watermark : NULL);
+	SPI_commit();
+	EnsurePortalSnapshotExists();
+}
+
+typedef struct Step
+{
+	Poll	   *poll;
+	void		(*function) (Poll *poll);
+} Step;
+
+static void
+run_step(void *arg)
+{
+	const Step *step = arg;
+
+	step->function(step->poll);
 }
 
 /* Do a step in a subtransaction, so that the run can say how it failed. */
 static ErrorData *
-try_step(Poll *poll, void (*step) (Poll *poll))
+try_step(Poll *poll, void (*function) (Poll *poll))
 {
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
+	Step		step = {poll, function};
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(poll->context);
-	PG_TRY();
-	{
-		step(poll);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(poll->context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(poll->context);
-	CurrentResourceOwner = owner;
-	return error;
+	return procedure_try(poll->context, poll->context, run_step, &step);
 }
 
 static ErrorData *
@@ -121,10 +100,10 @@ try_commit(Poll *poll)
 	return error;
 }
 
-void
+bool
 poll_step(Poll *poll, void (*step) (Poll *poll))
 {
-	ErrorData  *error;
+	ErrorData  *error = NULL;
 
 	CHECK_FOR_INTERRUPTS();
 	MemoryContextSwitchTo(poll->context);
@@ -140,6 +119,7 @@ poll_step(Poll *poll, void (*step) (Poll *poll))
 	}
 	MemoryContextSwitchTo(poll->context);
 	MemoryContextReset(poll->batch);
+	return error == NULL;
 }
 
 /* ---------- failures ---------- */
@@ -148,7 +128,7 @@ void
 poll_note_failure(Poll *poll, CaptureFailures *failures, const char *external_id,
 				  const char *error, bool busy)
 {
-	const Binding *binding = poll_attached(poll)->binding;
+	const Binding *binding = attached_required(poll->relation)->binding;
 	const Source *source = registry_source_required(registry_get(), binding->source);
 	TimestampTz now = GetCurrentTimestamp();
 	CaptureFailure failure = {
@@ -280,7 +260,7 @@ make_items(Poll *poll, PollBatch *batch)
 		{
 			poll_note_failure(poll, failures, row->external_id,
 							  psprintf("relation %s has several rows with this key",
-									   poll_attached(poll)->name), false);
+									   attached_required(poll->relation)->name), false);
 			continue;
 		}
 		if (poll->has_failures &&
@@ -328,7 +308,7 @@ note_updated(PollBatch *batch, const Attached *attached, AttachedRow row)
 static void
 add_row(Poll *poll, PollBatch *batch, ValueSettings *settings, MinimalTuple tuple)
 {
-	const Attached *attached = poll_attached(poll);
+	const Attached *attached = attached_required(poll->relation);
 	AttachedRow row = poll_scan_row(poll->scan, attached, tuple);
 	const char *problem;
 	char	   *external_id = attached_find_external_id(attached, settings, row, &problem);
@@ -351,7 +331,7 @@ read_rows(Poll *poll, PollBatch *batch)
 	Size		bytes = 0;
 	MinimalTuple tuple;
 
-	poll_scan_check(poll->scan, poll_attached(poll));
+	poll_scan_check(poll->scan, attached_required(poll->relation));
 	batch->rows = palloc(sizeof(PollRow) * setting_poll_batch);
 	value_settings_begin(&settings);
 	while (batch->n < setting_poll_batch && bytes < MAX_BATCH_BYTES)
@@ -468,7 +448,7 @@ begin_run(Poll *poll)
 static void
 open_scan(Poll *poll)
 {
-	Attached   *attached = poll_attached(poll);
+	Attached   *attached = attached_required(poll->relation);
 
 	poll->window.bounded = attached->updated != NULL && poll->has_watermark && !poll->full;
 	if (poll->window.bounded)
@@ -555,128 +535,143 @@ end_run(Poll *poll)
 }
 
 static void
-run_poll(Poll *poll)
+run_steps(Poll *poll)
 {
-	poll_step(poll, begin_run);
+	if (!poll_step(poll, begin_run))
+		return;
 	while (!poll->retries_ended)
-		poll_step(poll, retry_batch);
-	poll_step(poll, open_scan_or_keys);
+		if (!poll_step(poll, retry_batch))
+			return;
+	if (!poll_step(poll, open_scan_or_keys))
+		return;
 	while (!poll->scan_ended)
-		poll_step(poll, apply_batch);
+		if (!poll_step(poll, apply_batch))
+			return;
 	poll_scan_end(poll->scan);
 	poll->scan = NULL;
-	if (poll->full)
-		poll_delete_vanished(poll);
-	poll_step(poll, end_run);
+	if (poll->full && !poll_delete_vanished(poll))
+		return;
+	(void) poll_step(poll, end_run);
+}
+
+Jsonb *
+poll_run(Oid relation, bool full, bool atomic, ErrorData **error)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	/* not on the stack: it changes between setting a jump target and jumping there */
+	Poll	   *poll = palloc0(sizeof(Poll));
+
+	poll->relation = relation;
+	poll->full = full;
+	poll->atomic = atomic;
+	poll->begin = GetCurrentTimestamp();
+	poll->context = caller;
+	poll->batch = AllocSetContextCreate(caller, "syncext poll", ALLOCSET_DEFAULT_SIZES);
+	PG_TRY();
+	{
+		run_steps(poll);
+	}
+	PG_CATCH();
+	{
+		if (poll->scan != NULL)
+			poll_scan_end(poll->scan);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(poll->batch);
+	*error = poll->error;
+	return poll->error == NULL ? poll_result(poll) : NULL;
 }
 
 /* ---------- the procedure ---------- */
 
-static void
-check_binding(const Poll *poll)
+void
+poll_check(Oid relation)
 {
-	const Binding *binding = poll_attached(poll)->binding;
+	const Binding *binding = attached_required(relation)->binding;
 
-	if (!relation_ownercheck_compat(poll->relation, GetUserId()))
+	if (!relation_ownercheck_compat(relation, GetUserId()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of relation \"%s\"", get_rel_name(poll->relation))));
+				 errmsg("must be owner of relation \"%s\"", get_rel_name(relation))));
 	source_role_check(registry_source_required(registry_get(), binding->source));
 	if (binding->capture != CAPTURE_POLL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("relation \"%s\" is not polled", get_rel_name(poll->relation)),
+				 errmsg("relation \"%s\" is not polled", get_rel_name(relation)),
 				 errdetail("It is attached with capture '%s' and direction '%s'.",
 						   binding_capture_name(binding->capture),
 						   binding->in ? (binding->out ? "both" : "in") : "out"),
 				 errhint("Detach it, and attach it with capture => 'poll'.")));
 }
 
-static void
-read_arguments(FunctionCallInfo fcinfo, Poll *poll)
+static Oid
+read_relation(FunctionCallInfo fcinfo)
 {
+	Oid			relation;
+
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "relation" : "full_compare")));
-	poll->relation = PG_GETARG_OID(0);
-	if (get_rel_name(poll->relation) == NULL)
+	relation = PG_GETARG_OID(0);
+	if (get_rel_name(relation) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", poll->relation)));
-	poll->full = PG_GETARG_BOOL(1);
-	poll->atomic = fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
-		castNode(CallContext, fcinfo->context)->atomic || IsSubTransaction();
-	poll->begin = GetCurrentTimestamp();
-	check_binding(poll);
+				 errmsg("relation with OID %u does not exist", relation)));
+	return relation;
 }
 
 /* One at a time: another one is refused, and leaves a row that says so. */
 static void
-lock_or_refuse(Poll *poll)
+lock_or_refuse(Oid relation, bool atomic)
 {
 	int			holder;
 
-	if (job_lock(poll->relation, JOB, &holder))
+	if (job_lock(relation, JOB, &holder))
 		return;
-	if (!poll->atomic)
+	if (!atomic)
 	{
-		job_skipped(poll->relation, JOB, holder);
+		job_skipped(relation, JOB, holder);
 		SPI_commit();
 		EnsurePortalSnapshotExists();
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_IN_USE),
-			 errmsg("relation \"%s\" is being polled by session %d",
-					get_rel_name(poll->relation), holder),
+			 errmsg("relation \"%s\" is being polled by session %d", get_rel_name(relation), holder),
 			 errhint("View syncext.job_progress shows how far that is.")));
-}
-
-static Datum
-result_row(FunctionCallInfo fcinfo, Jsonb *result)
-{
-	TupleDesc	desc;
-	Datum		value = JsonbPGetDatum(result);
-	bool		isnull = false;
-
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "sync_poll must return a row");
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), &value, &isnull));
 }
 
 Datum
 sync_poll(PG_FUNCTION_ARGS)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	Poll	   *poll;
-	Jsonb	   *result;
-	Poll		call = {0};
+	Oid			relation = read_relation(fcinfo);
+	bool		atomic = procedure_is_atomic(fcinfo) || IsSubTransaction();
+	Jsonb	   *volatile result = NULL;
+	ErrorData  *volatile failure = NULL;
 
-	read_arguments(fcinfo, &call);
+	poll_check(relation);
 	writer_fire_deferred();
-	SPI_connect_ext(call.atomic ? 0 : SPI_OPT_NONATOMIC);
-	/* it changes between setting a jump target and jumping there */
-	poll = palloc(sizeof(Poll));
-	*poll = call;
-	poll->context = CurrentMemoryContext;
-	poll->batch = AllocSetContextCreate(poll->context, "syncext poll", ALLOCSET_DEFAULT_SIZES);
-	lock_or_refuse(poll);
+	SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC);
+	lock_or_refuse(relation, atomic);
 	PG_TRY();
 	{
-		run_poll(poll);
+		ErrorData  *error;
+
+		result = poll_run(relation, PG_GETARG_BOOL(1), atomic, &error);
+		failure = error;
 	}
-	PG_CATCH();
+	PG_FINALLY();
 	{
-		if (poll->scan != NULL)
-			poll_scan_end(poll->scan);
-		job_unlock(poll->relation, JOB);
-		PG_RE_THROW();
+		job_unlock(relation, JOB);
 	}
 	PG_END_TRY();
-	job_unlock(poll->relation, JOB);
+	if (failure != NULL)
+		ReThrowError(failure);
 	MemoryContextSwitchTo(caller);
-	result = poll_result(poll);
+	result = (Jsonb *) PG_DETOAST_DATUM_COPY(JsonbPGetDatum(result));
 	SPI_finish();
-	MemoryContextSwitchTo(caller);
-	PG_RETURN_DATUM(result_row(fcinfo, result));
+	PG_RETURN_DATUM(procedure_result(fcinfo, result));
 }

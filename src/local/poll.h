@@ -19,6 +19,7 @@ typedef struct Poll
 	MemoryContext batch;		/* of one step */
 	TimestampTz begin;
 	int64		run;			/* its row in job_run; 0: none yet */
+	ErrorData  *error;			/* that it has failed by, or NULL */
 	bool		has_watermark;
 	TimestampTz watermark;
 
@@ -37,17 +38,28 @@ typedef struct Poll
 	int64		count[POLLED_NOUTCOMES];
 } Poll;
 
-extern Attached *poll_attached(const Poll *poll);
-/* Do a step, in a transaction of its own if that is possible; resets the batch's memory. */
-extern void poll_step(Poll *poll, void (*step) (Poll *poll));
+/* Raises if the relation isn't polled, or not for the current user to poll. */
+extern void poll_check(Oid relation);
+/*
+ * Poll a relation that has been checked, and locked as a job.  Not atomic, it needs
+ * a non-atomic connection to SPI; what it fails by is then returned in *error, and
+ * has been noted in job_run.  The counts, and *error, come in the current context.
+ */
+extern Jsonb *poll_run(Oid relation, bool full, bool atomic, ErrorData **error);
+
+/*
+ * Do a step, in a transaction of its own if that is possible; resets the batch's
+ * memory.  False: the poll has failed by poll->error.
+ */
+extern bool poll_step(Poll *poll, void (*step) (Poll *poll));
 /* Keep a row that could not be taken; busy: for a reason that passes. */
 extern void poll_note_failure(Poll *poll, CaptureFailures *failures, const char *external_id,
 							  const char *error, bool busy);
 /* Count what came of the items, and keep those that failed. */
 extern void poll_settle(Poll *poll, WorkItem *items, int n);
 
-/* Find the rows that have vanished, and bring that to the hub. */
-extern void poll_delete_vanished(Poll *poll);
+/* Find the rows that have vanished, and bring that to the hub; false as poll_step. */
+extern bool poll_delete_vanished(Poll *poll);
 
 /* The answer of sync_poll, in the current memory context. */
 extern Jsonb *poll_result(const Poll *poll);

@@ -69,7 +69,7 @@ static Tuplesortstate *
 sort_keys(Poll *poll)
 {
 	PollWindow	window = {.keys_only = true};
-	Attached   *attached = poll_attached(poll);
+	Attached   *attached = attached_required(poll->relation);
 	Tuplesortstate *sort = tuplesort_begin_datum(TEXTOID, TextLessOperator, C_COLLATION_OID, false,
 												 work_mem, NULL, TUPLESORT_NONE);
 	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "syncext poll key",
@@ -129,7 +129,7 @@ skip_keys(Poll *poll, CaptureFailures *failures, Keys *keys, const char *id)
 		if (twice)
 			poll_note_failure(poll, failures, last,
 							  psprintf("relation %s has several rows with this key",
-									   poll_attached(poll)->name), false);
+									   attached_required(poll->relation)->name), false);
 		pfree(last);
 	}
 }
@@ -168,7 +168,7 @@ check_limit(const Poll *poll)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg(INT64_FORMAT " of " INT64_FORMAT " rows of relation %s have vanished; none was deleted",
-					vanished->n, vanished->known, poll_attached(poll)->name),
+					vanished->n, vanished->known, attached_required(poll->relation)->name),
 			 errdetail("That is more than syncext.poll_delete_limit, %d percent.",
 					   setting_poll_delete_limit),
 			 errhint("If they were deleted, SET syncext.poll_delete_limit = 100 and call sync_poll with full_compare => true again.")));
@@ -237,10 +237,11 @@ close_vanished(Vanished *list)
 	tuplestore_end(list->store);
 }
 
-void
+bool
 poll_delete_vanished(Poll *poll)
 {
 	Vanished   *list = palloc0(sizeof(Vanished));
+	volatile bool done;
 
 	list->desc = CreateTemplateTupleDesc(1);
 	TupleDescInitEntry(list->desc, 1, "external_id", TEXTOID, -1, 0);
@@ -249,9 +250,9 @@ poll_delete_vanished(Poll *poll)
 	PG_TRY();
 	{
 		vanished = list;
-		poll_step(poll, find_vanished);
-		while (!list->ended)
-			poll_step(poll, delete_batch);
+		done = poll_step(poll, find_vanished);
+		while (done && !list->ended)
+			done = poll_step(poll, delete_batch);
 	}
 	PG_FINALLY();
 	{
@@ -259,4 +260,5 @@ poll_delete_vanished(Poll *poll)
 		close_vanished(list);
 	}
 	PG_END_TRY();
+	return done;
 }

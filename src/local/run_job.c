@@ -5,29 +5,26 @@
  *
  * Called by pg_cron, by any other scheduler, or by hand.  Both commit between
  * their steps.  A job that fails is a row of syncext.job_run that says so, and
- * keeps the others from nothing.
+ * doesn't keep the others from being run.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
-#include "commands/extension.h"
 #include "executor/spi.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
 #include "tcop/pquery.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
+#include "hub/procedure.h"
 #include "hub/section.h"
 #include "local/deliver.h"
 #include "local/job.h"
+#include "local/poll.h"
 #include "local/schedule.h"
 #include "local/work.h"
 #include "model/json.h"
@@ -65,18 +62,6 @@ typedef struct Runner
 /* ---------- transactions ---------- */
 
 static void
-refuse_in_transaction(FunctionCallInfo fcinfo, const char *name)
-{
-	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
-		castNode(CallContext, fcinfo->context)->atomic)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
-				 errmsg("%s cannot run inside a transaction block", name),
-				 errdetail("It commits between its steps."),
-				 errhint("Run CALL %s by itself.", name)));
-}
-
-static void
 commit(Runner *runner)
 {
 	SPI_commit();
@@ -84,33 +69,6 @@ commit(Runner *runner)
 	XactIsoLevel = XACT_READ_COMMITTED;
 	EnsurePortalSnapshotExists();
 	MemoryContextSwitchTo(runner->context);
-}
-
-/* Call function(arg) in a subtransaction.  Returns its error, NULL if there is none. */
-static ErrorData *
-try(Runner *runner, void (*function) (void *arg), void *arg)
-{
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(runner->context);
-	PG_TRY();
-	{
-		function(arg);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(runner->context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(runner->context);
-	CurrentResourceOwner = owner;
-	return error;
 }
 
 /* ---------- delivering ---------- */
@@ -151,8 +109,11 @@ run_deliver(Runner *runner, const Turn *turn, const char *source, Outcome *outco
 
 	job_phase(id, "delivering", -1);
 	commit(runner);
-	while ((outcome->error = try(runner, deliver_batch, &call)) == NULL && call.delivered > 0)
+	for (;;)
 	{
+		outcome->error = procedure_try(runner->context, runner->context, deliver_batch, &call);
+		if (outcome->error != NULL || call.delivered == 0)
+			break;
 		CHECK_FOR_INTERRUPTS();
 		total += call.delivered;
 		job_progress(id, total);
@@ -161,35 +122,6 @@ run_deliver(Runner *runner, const Turn *turn, const char *source, Outcome *outco
 	outcome->counts = delivery_counts(total, begin);
 	job_end(id, outcome->counts,
 			outcome->error != NULL ? work_describe_error(outcome->error) : NULL, NULL);
-	commit(runner);
-}
-
-/* ---------- polling ---------- */
-
-static void
-run_poll(Runner *runner, const Turn *turn, Outcome *outcome)
-{
-	SPIExecuteOptions options = {.allow_nonatomic = true};
-	Section		section;
-	char	   *call;
-
-	section_enter(&section, 0);
-	call = section_text(runner->context,
-						"SELECT format('CALL %%I.sync_poll(%u)', n.nspname) FROM pg_extension e "
-						"JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'syncext'",
-						turn->relation);
-	section_leave(&section);
-	if (SPI_execute_extended(call, &options) < 0)
-		elog(ERROR, "sync_poll could not be called");
-	MemoryContextSwitchTo(runner->context);
-	if (SPI_processed == 1)
-	{
-		bool		isnull;
-		Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-
-		if (!isnull)
-			outcome->counts = DatumGetJsonbPCopy(value);
-	}
 	commit(runner);
 }
 
@@ -204,7 +136,7 @@ check_turn(void *arg)
 
 	(void) schedule_check_job(binding, turn->job);
 	if (strcmp(turn->job, "poll") == 0)
-		schedule_check_owner(turn->relation);
+		poll_check(turn->relation);
 }
 
 /* The row of a run that failed before it began. */
@@ -235,19 +167,19 @@ run_turn(Runner *runner, Turn *turn, Outcome *outcome)
 		commit(runner);
 		return;
 	}
-	if (turn->scheduled && (outcome->error = try(runner, check_turn, turn)) != NULL)
+	if (turn->scheduled)
+		outcome->error = procedure_try(runner->context, runner->context, check_turn, turn);
+	if (outcome->error != NULL)
 		note_failure(runner, turn, outcome->error);
-	else if (strcmp(turn->job, "deliver") == 0)
+	else if (strcmp(turn->job, "poll") == 0)
 	{
-		binding = binding_of_relation(turn->relation);
-		run_deliver(runner, turn, MemoryContextStrdup(runner->context, binding->source), outcome);
+		outcome->counts = poll_run(turn->relation, false, false, &outcome->error);
+		commit(runner);
 	}
 	else
 	{
-		/* it takes the lock itself, and writes its row */
-		job_unlock(turn->relation, turn->job);
-		run_poll(runner, turn, outcome);
-		return;
+		binding = binding_of_relation(turn->relation);
+		run_deliver(runner, turn, MemoryContextStrdup(runner->context, binding->source), outcome);
 	}
 	job_unlock(turn->relation, turn->job);
 }
@@ -267,18 +199,6 @@ push_outcome(JsonbParseState **state, const char *job, const Outcome *outcome)
 	else
 		json_push_number(state, "runningIn", outcome->holder);
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
-}
-
-static Datum
-result_row(FunctionCallInfo fcinfo, Jsonb *result)
-{
-	TupleDesc	desc;
-	Datum		value = JsonbPGetDatum(result);
-	bool		isnull = false;
-
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), &value, &isnull));
 }
 
 /* ---------- CALL syncext.run_job() ---------- */
@@ -350,6 +270,8 @@ run_jobs(Runner *runner, Oid relation, const char *job, bool scheduled)
 		push_outcome(&state, jobs[i], &outcome);
 		if (error == NULL)
 			error = outcome.error;
+		if (error != NULL && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			break;
 	}
 	if (error != NULL)
 		ThrowErrorData(error);
@@ -366,7 +288,7 @@ syncext_run_job(PG_FUNCTION_ARGS)
 	bool		scheduled = !PG_ARGISNULL(2);
 	Jsonb	   *result;
 
-	refuse_in_transaction(fcinfo, "syncext.run_job()");
+	procedure_refuse_atomic(fcinfo, "syncext.run_job()", "It commits between its steps.");
 	if (PG_ARGISNULL(0) != scheduled || (scheduled && job != NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -382,7 +304,7 @@ syncext_run_job(PG_FUNCTION_ARGS)
 	MemoryContextSwitchTo(outer);
 	result = (Jsonb *) PG_DETOAST_DATUM_COPY(JsonbPGetDatum(result));
 	SPI_finish();
-	return result_row(fcinfo, result);
+	return procedure_result(fcinfo, result);
 }
 
 /* ---------- CALL syncext.catch_up() ---------- */
@@ -443,7 +365,7 @@ syncext_catch_up(PG_FUNCTION_ARGS)
 	int			nfailed = 0;
 	Jsonb	   *result;
 
-	refuse_in_transaction(fcinfo, "syncext.catch_up()");
+	procedure_refuse_atomic(fcinfo, "syncext.catch_up()", "It commits between its steps.");
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	runner.context = CurrentMemoryContext;
 	commit(&runner);
@@ -470,5 +392,5 @@ syncext_catch_up(PG_FUNCTION_ARGS)
 	json_push_number(&state, "failed", nfailed);
 	result = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 	SPI_finish();
-	return result_row(fcinfo, result);
+	return procedure_result(fcinfo, result);
 }

@@ -188,7 +188,7 @@ sql(q(UPDATE syncext.source SET retry_cap = 2 WHERE name = 'Shop'));
 like(as_shop("CALL syncext.run_job(schedule => $id)"), qr/the shop is shut/, 'a poll fails');
 is(sql(q(SELECT severity, problem ~ '^failed at .*the shop is shut', hint ~ '^It is tried again' FROM sync_check() WHERE object = 'poll of shop.feed')),
 	'info|t|t', 'it is tried again');
-like(as_shop('CALL syncext.catch_up()'), qr/the shop is shut/, 'it is tried again, and fails');
+like(as_shop('CALL syncext.catch_up()'), qr/"run": 1, "failed": 1/, 'it is tried again, and fails');
 is(sql(q(SELECT severity, problem ~ '^failed or was interrupted 2 times in a row' FROM sync_check() WHERE object = 'poll of shop.feed')),
 	'error|t', 'sync_check() says that it was given up');
 like(as_shop('CALL syncext.catch_up()'), qr/"run": 0/, 'it is');
@@ -197,6 +197,32 @@ is(sql(qq(SELECT string_agg(status || ' ' || attempt, ', ' ORDER BY id) FROM (SE
 sql(q(UPDATE shop.gate SET state = 'open'));
 like(as_shop("CALL syncext.run_job(schedule => $id)"), qr/"poll": \{/, 'the next in turn succeeds');
 is(sql(q(SELECT count(*) FROM sync_check() WHERE object = 'poll of shop.feed')), 0, 'and all is well');
+
+# ---------- both: one half fails, the other is run
+
+sql(q(SELECT sync_add_entity('shelf')));
+is(as_shop(q(
+	CREATE TABLE shop.shelf_data (id int PRIMARY KEY, pieces int);
+	INSERT INTO shop.shelf_data VALUES (1, 1), (2, 2);
+	CREATE FUNCTION shop.readable(id int) RETURNS boolean LANGUAGE plpgsql AS $$
+	BEGIN
+		IF id = 2 THEN
+			RAISE EXCEPTION 'shelf % is on fire', id;
+		END IF;
+		RETURN true;
+	END $$;
+	CREATE VIEW shop.shelf AS SELECT * FROM shop.shelf_data WHERE shop.readable(id);
+	SELECT sync_attach('shop.shelf', 'Shop', 'shelf', capture => 'poll', direction => 'both', key => '{id}');
+	SELECT sync_schedule('shop.shelf', '0 0 1 1 *');
+)), "\n0 0 1 1 *", 'a relation that can be written row by row, but not be read as a whole');
+sql(q(SELECT sync_apply('{"entity": "shelf", "externalId": "77", "source": "CRM", "version": 1, "pieces": 7}')));
+my $shelf = sql(q(SELECT id FROM syncext.schedule WHERE relation = 'shop.shelf'::regclass));
+like(as_shop("CALL syncext.run_job(schedule => $shelf)"), qr/shelf 2 is on fire/, 'its poll fails, and so does the call');
+is(sql(q(SELECT string_agg(concat_ws(' ', job, status, error, counts->>'delivered'), ', ' ORDER BY id)
+	FROM syncext.job_run WHERE relation = 'shop.shelf'::regclass)),
+	'poll failed P0001: shelf 2 is on fire, deliver done 1', 'it has delivered nevertheless');
+is(sql('SELECT pieces FROM shop.shelf_data WHERE id = 77'), 7, 'the row is there');
+as_shop(q(SELECT sync_unschedule('shop.shelf'), sync_detach('shop.shelf')));
 
 # ---------- dump and restore
 
