@@ -12,6 +12,7 @@
 #include "link/launcher.h"
 #include "local/capture.h"
 #include "settings.h"
+#include "storage/durability.h"
 #include "storage/wake.h"
 
 PG_MODULE_MAGIC;
@@ -203,6 +204,8 @@ _PG_init(void)
 	define_link();
 	define_workers();
 	MarkGUCPrefixReserved("syncext");
+	/* callbacks run in reverse order: workers are woken before a late flush */
+	durability_init();
 	wake_init();
 	launcher_register();
 }

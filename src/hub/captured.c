@@ -442,11 +442,6 @@ captured_cut(const char *source, int max, CapturedBatch *out)
 		{
 			batch_lease(feed);
 			note_flight(source, out);
-			/*
-			 * What is sent must not be lost here in a crash, and the batch's
-			 * number not come again with something else in it.
-			 */
-			ForceSyncCommit();
 			break;
 		}
 		batch_finish(feed, NULL, 0);

@@ -26,11 +26,13 @@
 #include "settings.h"
 #include "storage/canonical.h"
 #include "storage/conflict_log.h"
+#include "storage/durability.h"
 #include "storage/link.h"
 
 PG_FUNCTION_INFO_V1(sync_pull);
 PG_FUNCTION_INFO_V1(syncext_hub_pull);
 PG_FUNCTION_INFO_V1(sync_ack);
+PG_FUNCTION_INFO_V1(syncext_hub_ack);
 
 /* ---------- pull ---------- */
 
@@ -228,6 +230,21 @@ read_batch(Feed *feed, bool again, Delivery *delivery)
 }
 
 /*
+ * A batch number that was served must not come again after a crash, for something
+ * else: the first one would be acknowledged.  A link does that on the connection
+ * that it pulls on, which doesn't outlive the crash.  But which records a filtered
+ * target has must be known.
+ */
+static void
+make_durable(const Feed *feed, const Delivery *delivery)
+{
+	if (delivery->to_link && !feed->target->filtered)
+		durability_none();
+	else
+		ForceSyncCommit();
+}
+
+/*
  * Serve the batch that is out or cut one.  Where nothing of a batch is to be
  * delivered now it counts as taken, and the next one is cut.
  */
@@ -249,8 +266,7 @@ serve(Feed *feed, int max_records, Delivery *delivery)
 		{
 			batch_lease(feed);
 			XLogFlush(durable);
-			/* a batch number that was served must not come again after a crash */
-			ForceSyncCommit();
+			make_durable(feed, delivery);
 			return;
 		}
 		batch_finish(feed, NULL, 0);
@@ -312,7 +328,7 @@ delivery_pull(const char *source, Slot slot, int max_records, Delivery *delivery
 	Feed	   *feed;
 	bool		idle;
 
-	MemSet(delivery, 0, sizeof(Delivery));
+	delivery->nrecords = 0;
 	check_max_records(max_records);
 	slot_check(slot);
 	check_primary();
@@ -381,7 +397,7 @@ sync_pull(PG_FUNCTION_ARGS)
 	char	   *source = required_text(fcinfo, 0, "source");
 	int			max_records = required_int(fcinfo, 1, "max_records");
 	Slot		slot;
-	Delivery	delivery;
+	Delivery	delivery = {0};
 
 	slot.number = required_int(fcinfo, 2, "slot");
 	slot.of = required_int(fcinfo, 3, "slots");
@@ -439,7 +455,7 @@ Datum
 syncext_hub_pull(PG_FUNCTION_ARGS)
 {
 	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Delivery	delivery;
+	Delivery	delivery = {.to_link = true};
 
 	link_refuse_source(source);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
@@ -601,5 +617,20 @@ sync_ack(PG_FUNCTION_ARGS)
 		nfailures = parse_failures(PG_GETARG_JSONB_P(2), &failures);
 	delivery_ack(source, required_int(fcinfo, 3, "slot"), PG_GETARG_INT64(1), failures,
 				 nfailures);
+	PG_RETURN_VOID();
+}
+
+/* The same for a link.  An acknowledgement that is lost in a crash has the records come again. */
+Datum
+syncext_hub_ack(PG_FUNCTION_ARGS)
+{
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	BatchFailure *failures;
+	int			nfailures = parse_failures(PG_GETARG_JSONB_P(2), &failures);
+
+	link_refuse_source(source);
+	delivery_ack(source, ONLY_SLOT.number, PG_GETARG_INT64(1), failures, nfailures);
+	if (!registry_source_required(registry_get(), source)->filtered)
+		durability_none();
 	PG_RETURN_VOID();
 }

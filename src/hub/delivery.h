@@ -32,6 +32,7 @@ typedef struct Delivery
 	int64		batch;
 	int			nrecords;		/* 0: there is nothing, and no batch to ack */
 	DeliveryRecord *records;	/* parents before children */
+	bool		to_link;		/* set by who pulls: it acknowledges on this connection */
 } Delivery;
 
 /* Of a source whose records aren't shared out among consumers. */

@@ -22,7 +22,9 @@
 /*
  * The slot that was found idle last.  As long as no transaction has ended
  * since, nothing in the database has changed, and there is nothing to be done
- * for it until the first retry, or the first parked change, is due.
+ * for it until the first retry, or the first parked change, is due.  Later the
+ * walk goes on from there: a target that sends much and gets little would look
+ * through its own changes again each time.
  */
 typedef struct Idle
 {
@@ -30,6 +32,9 @@ typedef struct Idle
 	Slot		slot;
 	FeedSnapshot snapshot;		/* xip in CacheMemoryContext */
 	TimestampTz until;
+	int64		lo;				/* the tick of the cursor that stood still, */
+	int64		walked;			/* rows behind it that are none of its, */
+	uint64		generation;		/* as the registry was then */
 } Idle;
 
 static Idle idle;
@@ -145,28 +150,38 @@ feed_save(Feed *feed)
 
 /* ---------- windows ---------- */
 
+static bool
+idle_is_of(const char *target, Slot slot)
+{
+	return strcmp(idle.target, target) == 0 &&
+		idle.slot.number == slot.number && idle.slot.of == slot.of;
+}
+
 /*
  * Is there anything for the target between its cursor and now?  True, too,
  * where so much was walked for nothing that the cursor should be moved past it.
  */
 static bool
-feed_has_changes(Feed *feed, const FeedSnapshot *now)
+feed_has_changes(Feed *feed, const FeedSnapshot *now, int64 *walked)
 {
 	const LogPosition start = {0, 0};
+	const bool	goes_on = idle_is_of(feed->target->name, feed->slot) &&
+		idle.lo == feed->cursor.lo && idle.generation == registry_generation();
 	FeedWindow *window;
 	FeedRow		row;
 	bool		any;
 
-	window = feed_window_begin(feed->log, feed->target, feed->slot, &feed->lo.snapshot, now,
-							   start);
-	any = feed_window_next(window, &row) || feed_window_walked(window) > PASS_OVER_ROWS;
+	window = feed_window_begin(feed->log, feed->target, feed->slot,
+							   goes_on ? &idle.snapshot : &feed->lo.snapshot, now, start);
+	any = feed_window_next(window, &row);
+	*walked = (goes_on ? idle.walked : 0) + feed_window_walked(window);
 	feed_window_end(window);
-	return any;
+	return any || *walked > PASS_OVER_ROWS;
 }
 
 /* Remember that the slot is idle. */
 static void
-remember_idle(const char *target, Slot slot, const FeedSnapshot *now, TimestampTz until)
+remember_idle(const Feed *feed, const FeedSnapshot *now, int64 walked, TimestampTz until)
 {
 	uint64	   *xip = idle.snapshot.xip;
 	Size		size = sizeof(uint64) * Max(now->nxip, 1);
@@ -180,8 +195,11 @@ remember_idle(const char *target, Slot slot, const FeedSnapshot *now, TimestampT
 	idle.snapshot = *now;
 	idle.snapshot.xip = xip;
 	idle.until = until;
-	idle.slot = slot;
-	strlcpy(idle.target, target, sizeof(idle.target));
+	idle.lo = feed->cursor.lo;
+	idle.walked = walked;
+	idle.generation = registry_generation();
+	idle.slot = feed->slot;
+	strlcpy(idle.target, feed->target->name, sizeof(idle.target));
 }
 
 /* What this transaction has written counts, though it hasn't ended. */
@@ -190,9 +208,7 @@ feed_known_idle(const char *target, Slot slot)
 {
 	FeedSnapshot now;
 
-	if (strcmp(idle.target, target) != 0 ||
-		idle.slot.number != slot.number || idle.slot.of != slot.of ||
-		TransactionIdIsValid(GetTopTransactionIdIfAny()))
+	if (!idle_is_of(target, slot) || TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		return false;
 	feed_snapshot_now(&now);
 	return feed_snapshot_reaches(&idle.snapshot, &now) &&
@@ -205,6 +221,7 @@ feed_idle(Feed *feed)
 	const Cursor *cursor = &feed->cursor;
 	TimestampTz next_retry;
 	FeedSnapshot now;
+	int64		walked;
 
 	feed_snapshot_now(&now);
 	if (!cursor_find(feed->cursors, feed->target->name, feed->slot.number, &feed->cursor) ||
@@ -216,10 +233,10 @@ feed_idle(Feed *feed)
 	if (next_retry <= feed->now)
 		return false;
 	load_ticks(feed);
-	if (feed_has_changes(feed, &now))
+	if (feed_has_changes(feed, &now, &walked))
 		return false;
 	if (!IsolationUsesXactSnapshot())
-		remember_idle(feed->target->name, feed->slot, &now, Min(next_retry, sweep_next_due()));
+		remember_idle(feed, &now, walked, Min(next_retry, sweep_next_due()));
 	return true;
 }
 
@@ -232,9 +249,10 @@ bool
 feed_open_window(Feed *feed)
 {
 	FeedSnapshot now;
+	int64		walked;
 
 	feed_snapshot_now(&now);
-	if (!feed_has_changes(feed, &now))
+	if (!feed_has_changes(feed, &now, &walked))
 		return false;
 	tick_take(&feed->hi);
 	feed->cursor.hi = feed->hi.id;

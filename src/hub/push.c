@@ -25,6 +25,7 @@
 #include "hub/documents.h"
 #include "hub/incarnation.h"
 #include "hub/section.h"
+#include "storage/durability.h"
 #include "storage/registry.h"
 #include "storage/rows.h"
 
@@ -335,8 +336,8 @@ sync_push(PG_FUNCTION_ARGS)
 	apply_unanswered(&push, PG_GETARG_JSONB_P(2));
 	answers = all_answers(&push);
 	keep_answers(&push, answers);
-	/* the spoke forgets what is answered */
-	ForceSyncCommit();
+	/* the spoke forgets what is answered, and not before */
+	durability_after_commit();
 	PG_RETURN_JSONB_P(answers);
 }
 

@@ -382,6 +382,27 @@ say_hello(Hub *hub, bool claim, int timeout)
 	MemoryContextSwitchTo(old);
 }
 
+/* What is called again and again is planned once. */
+static void
+prepare_calls(Hub *hub, int timeout)
+{
+	PGresult   *results[3];
+
+	remote_prepare(&hub->remote, HUB_PUSH, psprintf("SELECT %s.sync_push($1, $2, $3)", hub->schema));
+	remote_prepare(&hub->remote, HUB_PULL,
+				   "SELECT batch, entity, external_id, version, row_version, deleted, fields, correction, "
+				   "CASE WHEN withheld IS NOT NULL THEN jsonb_object(withheld, withheld) END "
+				   "FROM syncext.hub_pull($1, $2)");
+	remote_prepare(&hub->remote, HUB_ACK, "SELECT syncext.hub_ack($1, $2, $3)");
+	remote_sync(&hub->remote);
+	remote_results(&hub->remote, lengthof(results), results, timeout);
+	for (int i = 0; i < (int) lengthof(results); i++)
+	{
+		remote_check(&hub->remote, results[i]);
+		PQclear(results[i]);
+	}
+}
+
 /* ---------- opening and closing ---------- */
 
 void
@@ -399,6 +420,7 @@ hub_open(Hub *hub, bool claim)
 			send_settings(hub);
 			find_extension(hub, timeout);
 			say_hello(hub, claim, timeout);
+			prepare_calls(hub, timeout);
 		}
 		PG_CATCH();
 		{

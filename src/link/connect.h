@@ -14,6 +14,11 @@
 /* What this side and the hub have to agree on to understand each other. */
 #define LINK_PROTOCOL	1
 
+/* Statements that are prepared at the hub. */
+#define HUB_PUSH	"syncext_push"	/* source, batch, changes */
+#define HUB_PULL	"syncext_pull"	/* source, max_records; columns: see exchange_pull.c */
+#define HUB_ACK		"syncext_ack"	/* source, batch, failed */
+
 /* A hub, connected to or about to be; lives until hub_close. */
 typedef struct Hub
 {

@@ -29,6 +29,7 @@
 #include "local/linked.h"
 #include "model/json.h"
 #include "settings.h"
+#include "storage/durability.h"
 #include "storage/registry.h"
 
 PG_FUNCTION_INFO_V1(sync_exchange);
@@ -68,6 +69,8 @@ exchange_step(Exchange *x, void (*function) (Exchange *x))
 		StartTransactionCommand();
 	/* each step has to see what was committed before it */
 	XactIsoLevel = XACT_READ_COMMITTED;
+	/* lost in a crash, all of it comes again, but for what the hub was told */
+	durability_none();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	/* a subtransaction takes with it whatever an error leaves open, SPI for one */
 	error = procedure_try(x->step, x->context, run_step, &step);

@@ -19,6 +19,7 @@
 #include "local/linked.h"
 #include "model/json.h"
 #include "settings.h"
+#include "storage/durability.h"
 
 /* ---------- asking ---------- */
 
@@ -28,11 +29,7 @@ send_pull(Exchange *x)
 	const char *params[2] = {x->source};
 
 	params[1] = psprintf("%d", x->pull.max);
-	remote_send(&x->hub->remote,
-				"SELECT batch, entity, external_id, version, row_version, deleted, fields, correction, "
-				"CASE WHEN withheld IS NOT NULL THEN jsonb_object(withheld, withheld) END "
-				"FROM syncext.hub_pull($1, $2)",
-				2, params);
+	remote_send_prepared(&x->hub->remote, HUB_PULL, 2, params);
 	x->pull.asked = true;
 }
 
@@ -78,10 +75,11 @@ acknowledge(Exchange *x)
 	const char *params[3] = {x->source};
 	bool		more = exchange_may_go_on(x);
 
+	/* what the hub takes for placed must not be lost here */
+	durability_wait();
 	params[1] = psprintf(INT64_FORMAT, x->pull.batch);
 	params[2] = make_failed(&x->pull);
-	remote_send(&x->hub->remote, psprintf("SELECT %s.sync_ack($1, $2, $3)", x->hub->schema),
-				3, params);
+	remote_send_prepared(&x->hub->remote, HUB_ACK, 3, params);
 	if (more)
 		send_pull(x);
 	remote_sync(&x->hub->remote);
@@ -138,7 +136,7 @@ read_records(Exchange *x, PGresult *result)
 	MemoryContextSwitchTo(old);
 }
 
-/* In one transaction, which is durable before the hub hears of it. */
+/* In one transaction. */
 static void
 place_records(Exchange *x)
 {
@@ -149,7 +147,6 @@ place_records(Exchange *x)
 		relay_place(x->source, pull->records, pull->nrecords);
 	else
 		linked_place(x->source, pull->records, pull->nrecords);
-	ForceSyncCommit();
 	MemoryContextSwitchTo(old);
 }
 
@@ -205,7 +202,10 @@ pull_answered(Exchange *x, const Call *call)
 	int			n = call->kind == CALL_ACK_AND_PULL ? 2 : 1;
 	PGresult   *results[2];
 
-	remote_results(&x->hub->remote, n, results, setting_link_timeout * 1000);
+	if (call->kind == CALL_ACK)
+		remote_results(&x->hub->remote, n, results, setting_link_timeout * 1000);
+	else
+		remote_results_of_all(&x->hub->remote, n, results, setting_link_timeout * 1000);
 	x->pull.asked = false;
 	if (call->kind == CALL_PULL)
 	{

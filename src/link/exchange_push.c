@@ -20,6 +20,7 @@
 #include "link/relay.h"
 #include "local/linked.h"
 #include "settings.h"
+#include "storage/durability.h"
 
 /* ---------- cutting ---------- */
 
@@ -59,14 +60,7 @@ push_cut(Exchange *x)
 	else
 		captured_cut(x->source, push->max, &push->batch);
 	if (push->batch.nchanges > 0)
-	{
 		make_documents(x);
-		/*
-		 * What the hub will know must not be lost here, nor the batch's number
-		 * come again for another batch.
-		 */
-		ForceSyncCommit();
-	}
 	MemoryContextSwitchTo(old);
 }
 
@@ -78,7 +72,6 @@ send_part(Exchange *x, int from, int to)
 {
 	const char *params[3] = {x->source};
 	StringInfoData changes;
-	char	   *command = psprintf("SELECT %s.sync_push($1, $2, $3)", x->hub->schema);
 
 	/* our feed's incarnation tells batches from those before a restore */
 	params[1] = psprintf("%s/" INT64_FORMAT "/" INT64_FORMAT, x->hub->mark,
@@ -91,7 +84,7 @@ send_part(Exchange *x, int from, int to)
 	}
 	appendStringInfoChar(&changes, ']');
 	params[2] = changes.data;
-	remote_send(&x->hub->remote, command, 3, params);
+	remote_send_prepared(&x->hub->remote, HUB_PUSH, 3, params);
 	remote_sync(&x->hub->remote);
 	exchange_sent(x, CALL_PUSH, from, to);
 	x->push.parts++;
@@ -104,6 +97,12 @@ push_send(Exchange *x)
 	int			n = x->push.batch.nchanges;
 	int			from = 0;
 
+	/*
+	 * What the hub will know must not be lost here, nor the batch's number come
+	 * again for another batch.
+	 */
+	if (n > 0)
+		durability_wait();
 	while (from < n)
 	{
 		Size		bytes = strlen(x->push.documents[from]);

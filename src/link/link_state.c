@@ -9,12 +9,12 @@
 
 #include "executor/spi.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "hub/section.h"
 #include "link/link_state.h"
+#include "storage/durability.h"
 
 /* How often, in milliseconds. */
 #define NOTE_INTERVAL	1000
@@ -51,13 +51,6 @@ find_tally(const char *link)
 	return tally;
 }
 
-static void
-set_lazy_commit(void)
-{
-	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_LOCAL, true, 0, false);
-}
-
 void
 link_state_note(const char *link, const ExchangeResult *result, bool wait)
 {
@@ -69,7 +62,7 @@ link_state_note(const char *link, const ExchangeResult *result, bool wait)
 	tally->pulled += result->pulled;
 	if (!wait && !TimestampDifferenceExceeds(tally->noted_at, now, NOTE_INTERVAL))
 		return;
-	set_lazy_commit();
+	durability_none();
 	SPI_connect();
 	section_enter(&section, 0);
 	section_run("INSERT INTO syncext.link_state AS s (link, last_exchange_at, last_push_at, last_pull_at, pushed, pulled, hub_behind) "

@@ -22,7 +22,6 @@
 #include "postmaster/bgworker.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -31,6 +30,7 @@
 #include "link/notifier.h"
 #include "link/process.h"
 #include "settings.h"
+#include "storage/durability.h"
 #include "storage/registry.h"
 #include "storage/wake.h"
 
@@ -72,8 +72,7 @@ send_notify(Notifier *n)
 {
 	process_busy("NOTIFY " FEED_CHANNEL);
 	StartTransactionCommand();
-	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_LOCAL, true, 0, false);
+	durability_none();
 	Async_Notify(FEED_CHANNEL, "");
 	CommitTransactionCommand();
 	n->notified_at = GetCurrentTimestamp();

@@ -223,7 +223,7 @@ relay_cut(const char *source, int max, CapturedBatch *batch)
 	MemSet(batch, 0, sizeof(CapturedBatch));
 	for (;;)
 	{
-		Delivery	delivery;
+		Delivery	delivery = {0};
 
 		CHECK_FOR_INTERRUPTS();
 		delivery_pull(source, ONLY_SLOT, max, &delivery);

@@ -235,6 +235,22 @@ remote_send(Remote *remote, const char *command, int nparams, const char *const 
 }
 
 void
+remote_send_prepared(Remote *remote, const char *name, int nparams, const char *const *params)
+{
+	if (!PQsendQueryPrepared(remote->conn, name, nparams, params, NULL, NULL, 0))
+		raise_lost(remote);
+	remote->expected++;
+}
+
+void
+remote_prepare(Remote *remote, const char *name, const char *command)
+{
+	if (!PQsendPrepare(remote->conn, name, command, 0, NULL))
+		raise_lost(remote);
+	remote->expected++;
+}
+
+void
 remote_sync(Remote *remote)
 {
 	if (!PQpipelineSync(remote->conn))
@@ -313,8 +329,21 @@ take_end(Remote *remote, int timeout)
 	}
 }
 
-void
-remote_results(Remote *remote, int n, PGresult **results, int timeout)
+static void
+forget_notifications(Remote *remote)
+{
+	PGnotify   *notify;
+
+	while ((notify = PQnotifies(remote->conn)) != NULL)
+		PQfreemem(notify);
+}
+
+/*
+ * A server sends notifications between transactions only.  So those that come
+ * before a transaction's first result were sent before it began.
+ */
+static void
+take_results(Remote *remote, int n, PGresult **results, bool sees_all, int timeout)
 {
 	volatile int taken = 0;
 
@@ -326,8 +355,11 @@ remote_results(Remote *remote, int n, PGresult **results, int timeout)
 		{
 			PGresult   *result = next_result(remote, timeout);
 
-			if (result != NULL)
-				results[taken++] = result;
+			if (result == NULL)
+				continue;
+			results[taken++] = result;
+			if (sees_all && taken == 1)
+				forget_notifications(remote);
 		}
 		failed = take_end(remote, timeout);
 		if (failed != NULL)
@@ -344,6 +376,18 @@ remote_results(Remote *remote, int n, PGresult **results, int timeout)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+}
+
+void
+remote_results(Remote *remote, int n, PGresult **results, int timeout)
+{
+	take_results(remote, n, results, false, timeout);
+}
+
+void
+remote_results_of_all(Remote *remote, int n, PGresult **results, int timeout)
+{
+	take_results(remote, n, results, true, timeout);
 }
 
 PGresult *

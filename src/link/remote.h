@@ -35,6 +35,10 @@ extern bool remote_alive(Remote *remote);
  */
 extern void remote_send(Remote *remote, const char *command, int nparams,
 						const char *const *params);
+extern void remote_send_prepared(Remote *remote, const char *name, int nparams,
+								 const char *const *params);
+/* Queue a call that gives a statement a name; planned once, it can be sent by it. */
+extern void remote_prepare(Remote *remote, const char *name, const char *command);
 extern void remote_sync(Remote *remote);
 /*
  * Take the results of the n calls of the next transaction in order, and its end,
@@ -44,6 +48,11 @@ extern void remote_sync(Remote *remote);
  */
 extern void remote_results(Remote *remote, int n, PGresult **results, int timeout);
 extern PGresult *remote_result(Remote *remote, int timeout);	/* of one call */
+/*
+ * The same, where the calls look for all that there is: what the other side has
+ * notified us of before is forgotten.
+ */
+extern void remote_results_of_all(Remote *remote, int n, PGresult **results, int timeout);
 /* Raise the error that the other side answered with, if it is one. */
 extern void remote_check(const Remote *remote, PGresult *result);
 /* Send one call and take its result, which is good. */

@@ -157,7 +157,7 @@ deliver_batches(const char *source, int max_records)
 
 	while (delivered == 0 && fruitless < MAX_FRUITLESS)
 	{
-		Delivery	delivery;
+		Delivery	delivery = {0};
 		Outcome		outcome;
 
 		CHECK_FOR_INTERRUPTS();

@@ -76,6 +76,11 @@ CREATE FUNCTION syncext.hub_pull(source text, max_records integer)
 COMMENT ON FUNCTION syncext.hub_pull(text, integer) IS
 	'what a link calls at the hub: sync_pull, that tells which fields are kept back; others that don''t come the record doesn''t have';
 
+CREATE FUNCTION syncext.hub_ack(source text, batch bigint, failed jsonb) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_hub_ack';
+COMMENT ON FUNCTION syncext.hub_ack(text, bigint, jsonb) IS
+	'what a link calls at the hub: sync_ack, for the batch that it pulled on the same connection';
+
 CREATE FUNCTION syncext.release_spoke(source text) RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

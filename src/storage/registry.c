@@ -46,6 +46,7 @@ typedef struct RelationEntry
 static MemoryContext registry_context = NULL;	/* of the live registry */
 static Registry *registry = NULL;
 static bool registry_valid = false;
+static uint64 generation = 0;
 static Oid	registry_trigger_relid = InvalidOid;	/* invalidating it outdates us */
 static HTAB *relation_cache = NULL;
 static bool callback_registered = false;
@@ -495,8 +496,16 @@ registry_get(void)
 		MemoryContextSetParent(fresh, CacheMemoryContext);
 		registry_context = fresh;
 		registry = loaded;
+		generation++;
 	}
 	return registry;
+}
+
+uint64
+registry_generation(void)
+{
+	(void) registry_get();
+	return generation;
 }
 
 /* ---------- looking things up ---------- */

@@ -86,6 +86,8 @@ extern Oid	registry_relation(const char *name);
 extern Oid	registry_schema(void);
 
 extern const Registry *registry_get(void);
+/* A number that changes whenever what registry_get() returns has. */
+extern uint64 registry_generation(void);
 extern const Source *registry_source(const Registry *registry, const char *name);	/* or NULL */
 extern const Entity *registry_entity(const Registry *registry, const char *name);	/* or NULL */
 extern int64 registry_rank(const Source *source, const char *entity, FieldName field);
