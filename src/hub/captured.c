@@ -228,7 +228,8 @@ is_agreed(void *arg, const Field *field)
 }
 
 static CapturedChange *
-add_change(Cutting *cutting, const BatchRecord *record, const Fold *fold, int64 base)
+add_change(Cutting *cutting, const BatchRecord *record, const ReplicaRow *replica,
+		   const Fold *fold, int64 base)
 {
 	CapturedBatch *out = cutting->out;
 	CapturedChange *change;
@@ -249,6 +250,7 @@ add_change(Cutting *cutting, const BatchRecord *record, const Fold *fold, int64 
 	change->has_updated_at = true;
 	change->updated_at = fold->updated_at;
 	change->base = base;
+	change->replica_at = replica->at;
 	return change;
 }
 
@@ -263,7 +265,7 @@ add_changes(Cutting *cutting, const BatchRecord *record, const ReplicaRow *repli
 	{
 		/* it came and went, or they know */
 		if (replica->exists ? replica->fields != NULL : !fold->born)
-			(void) add_change(cutting, record, fold, fold->base);
+			(void) add_change(cutting, record, replica, fold, fold->base);
 		return;
 	}
 	if (replica->fields != NULL)
@@ -274,7 +276,7 @@ add_changes(Cutting *cutting, const BatchRecord *record, const ReplicaRow *repli
 		fold_drop(fold, is_agreed, &agreed);
 	}
 	while (fold_take(fold, &base, &fields))
-		add_change(cutting, record, fold, base)->fields = fields;
+		add_change(cutting, record, replica, fold, base)->fields = fields;
 }
 
 /* Fold what the window has of the record. */

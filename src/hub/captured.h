@@ -6,6 +6,8 @@
 #ifndef SYNCEXT_CAPTURED_H
 #define SYNCEXT_CAPTURED_H
 
+#include "storage/itemptr.h"
+
 #include "hub/batch.h"
 #include "model/change.h"
 
@@ -21,6 +23,7 @@ typedef struct CapturedChange
 	TimestampTz updated_at;
 	int64		base;			/* the row version that the first edit was made on */
 	Fields		fields;			/* none if it is deleted */
+	ItemPointerData replica_at;	/* where its row of replica was, if it has one */
 } CapturedChange;
 
 typedef struct CapturedBatch

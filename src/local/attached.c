@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "catalog/partition.h"
@@ -24,9 +25,11 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "compat.h"
 #include "local/attached.h"
 #include "model/change.h"
 #include "storage/registry.h"
+#include "storage/rows.h"
 
 /* In an external id of several columns: what stands between, and before it. */
 #define KEY_SEPARATOR	'|'
@@ -181,6 +184,7 @@ add_read(Attached *attached, const AttachedColumn *column)
 	if (column == NULL)
 		return;
 	attached->read[attached->nread++] = column;
+	attached->heeds_settings |= value_heeds_settings(column->value);
 	attached->last_attnum = Max(attached->last_attnum, column->attnum);
 }
 
@@ -235,6 +239,35 @@ may_change_rows(Relation rel)
 	return false;
 }
 
+/*
+ * Can rows of the table be found by the key in its primary key's index, as a
+ * statement would find them?
+ */
+static bool
+has_key_index(Relation rel, const Binding *binding)
+{
+	Oid			oid = rel->rd_rel->relkind == RELKIND_RELATION ?
+		RelationGetPrimaryKeyIndex_compat(rel) : InvalidOid;
+	Relation	index;
+	bool		same;
+
+	if (!OidIsValid(oid) || binding->nkeys > ROWS_MAX_KEYS)
+		return false;
+	index = index_open(oid, AccessShareLock);
+	same = index->rd_index->indimmediate && index->rd_index->indisvalid &&
+		index->rd_index->indnkeyatts == binding->nkeys;
+	for (int i = 0; i < binding->nkeys && same; i++)
+	{
+		int			attnum = index->rd_index->indkey.values[i];
+		Form_pg_attribute column = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+
+		same = strcmp(NameStr(column->attname), binding->key[i]) == 0 &&
+			column->atttypid == index->rd_opcintype[i];
+	}
+	index_close(index, AccessShareLock);
+	return same;
+}
+
 /* Build the description, in a memory context of its own. */
 static Attached *
 attached_build(Oid relid, const Binding *binding)
@@ -255,6 +288,7 @@ attached_build(Oid relid, const Binding *binding)
 	attached->relkind = rel->rd_rel->relkind;
 	attached->owner = rel->rd_rel->relowner;
 	attached->has_triggers = may_change_rows(rel);
+	attached->has_key_index = has_key_index(rel, binding);
 	attached->row_type = rel->rd_rel->reltype;
 	attached->natts = RelationGetNumberOfAttributes(rel);
 	attached->nkeys = binding->nkeys;
@@ -400,6 +434,7 @@ attached_row_make(const Attached *attached)
 {
 	AttachedRow row;
 
+	ItemPointerSetInvalid(&row.at);
 	row.values = palloc0(sizeof(Datum) * attached->natts);
 	row.isnull = palloc(sizeof(bool) * attached->natts);
 	memset(row.isnull, true, sizeof(bool) * attached->natts);
@@ -592,8 +627,9 @@ attached_populate(Attached *attached, ValueSettings *settings, Jsonb *object)
 	HeapTupleData tuple;
 	Relation	rel;
 
-	/* what the text of a value means depends on settings, too */
-	value_settings_fix(settings);
+	/* what the text of a value means may depend on settings, too */
+	if (attached->heeds_settings)
+		value_settings_fix(settings);
 	header = DatumGetHeapTupleHeader(FunctionCall2(&attached->populate, attached->empty_row,
 												   JsonbPGetDatum(object)));
 	rel = relation_open(attached->relid, AccessShareLock);

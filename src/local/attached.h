@@ -12,6 +12,7 @@
 
 #include "access/attnum.h"
 #include "fmgr.h"
+#include "storage/itemptr.h"
 
 #include "local/value.h"
 #include "model/fields.h"
@@ -35,6 +36,7 @@ typedef struct Attached
 	const char *name;			/* qualified and quoted */
 	char		relkind;
 	Oid			owner;
+	bool		has_key_index;	/* its primary key is what rows are told by */
 	bool		has_triggers;	/* that may change what is written, or rules */
 	Oid			row_type;
 	int			natts;
@@ -48,6 +50,7 @@ typedef struct Attached
 	AttachedColumn *deleted;	/* marks rows as deleted, or NULL */
 	int			nread;
 	const AttachedColumn **read;	/* all of these, as statements return them */
+	bool		heeds_settings; /* one of them: value_heeds_settings */
 	FmgrInfo	populate;		/* jsonb_populate_record */
 	Datum		empty_row;		/* its first argument */
 	List	   *statements;		/* writer.c's prepared statements */
@@ -58,6 +61,7 @@ typedef struct AttachedRow
 {
 	Datum	   *values;
 	bool	   *isnull;
+	ItemPointerData at;			/* of one that writer_lock has locked in a table */
 } AttachedRow;
 
 /* The trigger function syncext.capture(). */

@@ -157,7 +157,7 @@ remember(Placer *placer, Placement *p, AttachedRow target, const bool *adjusted)
 	p->replica.row_version = p->record.row_version;
 	/* edits of before are answered, or were taken back */
 	p->replica.settled = change_log_draw_seq(registry_relation("change_seq"));
-	replica_set(placer->replica, p->attached->binding->relation, p->external_id, &p->replica);
+	replica_set_alone(placer->replica, p->attached->binding->relation, p->external_id, &p->replica);
 }
 
 /*
@@ -422,9 +422,9 @@ static void
 note_answer(Replica *table, const Binding *binding, const LinkedAnswer *answer)
 {
 	const CapturedChange *change = answer->change;
-	ReplicaRow	replica;
+	ReplicaRow	replica = {.at = change->replica_at};
 
-	replica_find(table, binding->relation, change->external_id, &replica);
+	replica_look_again(table, binding->relation, change->external_id, &replica);
 	if (change->deleted)
 		replica.fields = NULL;
 	else
@@ -438,7 +438,7 @@ note_answer(Replica *table, const Binding *binding, const LinkedAnswer *answer)
 	if (answer->written && answer->row_version == replica.row_version + 1)
 		replica.row_version = answer->row_version;
 	replica.answered = Max(replica.answered, answer->row_version);
-	replica_set(table, binding->relation, change->external_id, &replica);
+	replica_set_alone(table, binding->relation, change->external_id, &replica);
 }
 
 /* Have an edit of the row that had failed looked at again. */

@@ -132,13 +132,18 @@ place_lock_row(Placer *placer, Attached *attached, const char *external_id, Plac
 	p->external_id = external_id;
 	value_settings_begin(&p->settings);
 	p->key = place_key(attached, &p->settings, external_id);
-	lock = writer_lock(&placer->writer, attached, p->key, &p->before);
+	/* what was never delivered is seldom there */
+	replica_find(placer->replica, attached->binding->relation, external_id, &p->replica);
+	lock = writer_lock(&placer->writer, attached, p->key, p->replica.exists, &p->before);
 	if (lock == WRITER_BUSY)
 		return false;
 	p->present = lock == WRITER_LOCKED;
 	if (p->present)
 		check_found_key(p);
-	replica_find(placer->replica, attached->binding->relation, external_id, &p->replica);
+	p->key.at = p->before.at;
+	/* now nobody else writes it; where there is neither, the first of two to write wins */
+	if (p->present || p->replica.exists)
+		replica_look_again(placer->replica, attached->binding->relation, external_id, &p->replica);
 	return true;
 }
 
@@ -560,8 +565,13 @@ write_live(Placement *p, AttachedRow *target)
 bool
 place_put(Placement *p, AttachedRow *target)
 {
+	bool		written;
+
 	writer_set_inbound(p->attached, p->external_id);
-	return p->record.deleted ? write_tombstone(p) : write_live(p, target);
+	written = p->record.deleted ? write_tombstone(p) : write_live(p, target);
+	/* it has moved */
+	ItemPointerSetInvalid(&p->key.at);
+	return written;
 }
 
 PlaceOutcome

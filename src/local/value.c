@@ -67,6 +67,7 @@ struct ValueType
 	int16		len;
 	char		align;
 	bool		settings_matter;	/* to the output function */
+	bool		domain;			/* whose constraints may look at anything */
 	FmgrInfo	output;
 	MemoryContext context;		/* of this ValueType */
 
@@ -255,6 +256,7 @@ value_type(Oid type, int32 typmod)
 	vt->context = CurrentMemoryContext;
 	vt->typmod = typmod;
 	vt->type = getBaseTypeAndTypmod(type, &vt->typmod);
+	vt->domain = vt->type != type;
 	vt->kind = value_kind(vt->type, vt->typmod);
 	get_typlenbyvalalign(vt->type, &vt->len, &vt->byval, &vt->align);
 	init_output(vt);
@@ -307,6 +309,12 @@ json_of_output(ValueType *type, ValueSettings *settings, Datum value, JsonbValue
 		value_settings_fix(settings);
 	text = OutputFunctionCall(&type->output, value);
 	json_string(json, text, strlen(text));
+}
+
+bool
+value_heeds_settings(const ValueType *type)
+{
+	return type->settings_matter || type->domain;
 }
 
 static void

@@ -23,6 +23,8 @@ typedef struct ValueSettings
 } ValueSettings;
 
 extern void value_settings_begin(ValueSettings *settings);
+/* Does the text of a value depend on them? */
+extern bool value_heeds_settings(const ValueType *type);
 extern void value_settings_fix(ValueSettings *settings);
 extern void value_settings_end(ValueSettings *settings);
 

@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_operator.h"
+#include "catalog/pg_type_d.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -26,6 +27,7 @@
 #include "utils/typcache.h"
 
 #include "local/writer.h"
+#include "storage/rows.h"
 
 typedef enum StatementKind
 {
@@ -34,6 +36,7 @@ typedef enum StatementKind
 	STATEMENT_LOCK_WAIT,
 	STATEMENT_INSERT,
 	STATEMENT_UPDATE,
+	STATEMENT_UPDATE_AT,		/* where it was locked */
 	STATEMENT_DELETE
 } StatementKind;
 
@@ -123,12 +126,23 @@ writer_enter(Writer *writer, const Attached *attached)
 		set_constraints(true);
 	begin_section(writer, attached, restricted ? SECURITY_RESTRICTED_OPERATION : 0);
 	set_lock_timeout(writer);
+	writer->context = CurrentMemoryContext;
+	writer->rows = NULL;
+}
+
+static void
+close_rows(Writer *writer)
+{
+	if (writer->rows != NULL)
+		rows_close(writer->rows);
+	writer->rows = NULL;
 }
 
 void
 writer_leave(Writer *writer)
 {
 	set_for_section("syncext.inbound", "");
+	close_rows(writer);
 	set_constraints(false);
 	end_section(writer);
 }
@@ -201,16 +215,33 @@ append_where(StringInfo sql, const Attached *attached)
 	}
 }
 
+/* Has the relation rows of its own, that can be locked?  A view or foreign table hasn't. */
+static bool
+is_lockable(const Attached *attached)
+{
+	return attached->relkind == RELKIND_RELATION ||
+		attached->relkind == RELKIND_PARTITIONED_TABLE;
+}
+
+/*
+ * Does a locked row's place tell it?  Not among partitions, and not where a
+ * trigger may move the row before it is updated.
+ */
+static bool
+has_places(const Attached *attached)
+{
+	return attached->relkind == RELKIND_RELATION && !attached->has_triggers;
+}
+
 static void
 append_select(StringInfo sql, const Attached *attached, StatementKind kind)
 {
 	appendStringInfoString(sql, "SELECT ");
 	append_returned(sql, attached);
+	if (kind != STATEMENT_READ && has_places(attached))
+		appendStringInfoString(sql, ", t.ctid");
 	appendStringInfo(sql, " FROM %s%s AS t", attached_only(attached), attached->name);
 	append_where(sql, attached);
-	/* a view or foreign table has no rows of its own to lock */
-	if (attached->relkind != RELKIND_RELATION && attached->relkind != RELKIND_PARTITIONED_TABLE)
-		return;
 	if (kind != STATEMENT_READ)
 		appendStringInfo(sql, " FOR NO KEY UPDATE OF t%s",
 						 kind == STATEMENT_LOCK ? " SKIP LOCKED" : "");
@@ -231,13 +262,18 @@ append_insert(StringInfo sql, const Attached *attached, char **names, int n)
 }
 
 static void
-append_update(StringInfo sql, const Attached *attached, char **names, int n)
+append_update(StringInfo sql, const Attached *attached, StatementKind kind, char **names, int n)
 {
+	const int	nfinders = kind == STATEMENT_UPDATE_AT ? 1 : attached->nkeys;
+
 	appendStringInfo(sql, "UPDATE %s%s AS t SET ", attached_only(attached), attached->name);
 	for (int i = 0; i < n; i++)
 		appendStringInfo(sql, "%s%s = $%d", i > 0 ? ", " : "", quote_identifier(names[i]),
-						 attached->nkeys + i + 1);
-	append_where(sql, attached);
+						 nfinders + i + 1);
+	if (kind == STATEMENT_UPDATE_AT)
+		appendStringInfoString(sql, " WHERE t.ctid OPERATOR(pg_catalog.=) $1");
+	else
+		append_where(sql, attached);
 	appendStringInfoString(sql, " RETURNING ");
 	append_returned(sql, attached);
 }
@@ -249,12 +285,14 @@ prepare_statement(const Attached *attached, StatementKind kind, Bitmapset *colum
 	StringInfoData sql;
 	int			n = bms_num_members(columns);
 	char	  **names = palloc(sizeof(char *) * (n + 1));
-	Oid		   *types = palloc(sizeof(Oid) * (attached->nkeys + n));
+	Oid		   *types = palloc(sizeof(Oid) * (attached->nkeys + 1 + n));
 	int			ntypes = 0;
 	int			attnum = -1;
 	SPIPlanPtr	plan;
 
-	if (kind != STATEMENT_INSERT)
+	if (kind == STATEMENT_UPDATE_AT)
+		types[ntypes++] = TIDOID;
+	else if (kind != STATEMENT_INSERT)
 		for (int i = 0; i < attached->nkeys; i++)
 			types[ntypes++] = attached->keys[i].type;
 	for (int i = 0; (attnum = bms_next_member(columns, attnum)) >= 0; i++)
@@ -274,7 +312,8 @@ prepare_statement(const Attached *attached, StatementKind kind, Bitmapset *colum
 			append_insert(&sql, attached, names, n);
 			break;
 		case STATEMENT_UPDATE:
-			append_update(&sql, attached, names, n);
+		case STATEMENT_UPDATE_AT:
+			append_update(&sql, attached, kind, names, n);
 			break;
 		case STATEMENT_DELETE:
 			appendStringInfo(&sql, "DELETE FROM %s%s AS t", attached_only(attached), attached->name);
@@ -333,13 +372,19 @@ copy_returned(const AttachedColumn *column, int position, AttachedRow *row)
 		row->values[column->attnum - 1] = value_copy(column->value, value);
 }
 
-/* Take over what append_returned named. */
+/* Take over what append_returned named, and the place if it was asked for. */
 static void
 take_row(const Attached *attached, AttachedRow *row)
 {
+	bool		isnull;
+
 	*row = attached_row_make(attached);
 	for (int i = 0; i < attached->nread; i++)
 		copy_returned(attached->read[i], i + 1, row);
+	if (SPI_tuptable->tupdesc->natts > attached->nread)
+		row->at = *(ItemPointer)
+			DatumGetPointer(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+										  attached->nread + 1, &isnull));
 }
 
 /* Run a statement; returns how many rows it met.  The row may be NULL. */
@@ -349,7 +394,7 @@ run(Attached *attached, StatementKind kind, AttachedRow key, AttachedRow values,
 {
 	MemoryContext context = CurrentMemoryContext;
 	SPIPlanPtr	plan = get_plan(attached, kind, columns);
-	int			n = attached->nkeys + bms_num_members(columns);
+	int			n = attached->nkeys + 1 + bms_num_members(columns);
 	Datum	   *params = MemoryContextAlloc(context, sizeof(Datum) * n);
 	char	   *nulls = MemoryContextAlloc(context, n + 1);
 	int			nparams = 0;
@@ -358,7 +403,12 @@ run(Attached *attached, StatementKind kind, AttachedRow key, AttachedRow values,
 	uint64		processed;
 
 	/* every call of SPI leaves in its own memory context */
-	if (kind != STATEMENT_INSERT)
+	if (kind == STATEMENT_UPDATE_AT)
+	{
+		nulls[nparams] = ' ';
+		params[nparams++] = PointerGetDatum(&key.at);
+	}
+	else if (kind != STATEMENT_INSERT)
 		for (int i = 0; i < attached->nkeys; i++)
 		{
 			nulls[nparams] = ' ';
@@ -439,9 +489,71 @@ wait_for_lock(Writer *writer, Attached *attached, AttachedRow key, AttachedRow *
 	return result;
 }
 
-WriterLock
-writer_lock(Writer *writer, Attached *attached, AttachedRow key, AttachedRow *row)
+static void
+open_rows(Writer *writer, const Attached *attached)
 {
+	MemoryContext old;
+
+	if (writer->rows != NULL && writer->relid == attached->relid)
+		return;
+	close_rows(writer);
+	old = MemoryContextSwitchTo(writer->context);
+	writer->rows = rows_open_lock(attached->relid);
+	writer->relid = attached->relid;
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * What STATEMENT_LOCK does, for a table that has its key in an index: no code of
+ * the table's runs in it, and the executor need not be started for each row.
+ */
+static WriterLock
+lock_by_index(Writer *writer, const Attached *attached, AttachedRow key, AttachedRow *row)
+{
+	Datum		keys[ROWS_MAX_KEYS];
+	bool		busy;
+
+	open_rows(writer, attached);
+	for (int i = 0; i < attached->nkeys; i++)
+		keys[i] = key.values[attached->keys[i].attnum - 1];
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!rows_find(writer->rows, attached->nkeys, keys))
+			return WRITER_ABSENT;
+	} while (rows_lock_free(writer->rows, &busy) != ROWS_DONE && !busy);
+	if (busy)
+		return WRITER_BUSY;
+	*row = attached_row_make(attached);
+	if (has_places(attached))
+		row->at = rows_place(writer->rows);
+	for (int i = 0; i < attached->nread; i++)
+	{
+		const AttachedColumn *column = attached->read[i];
+		bool		isnull;
+		Datum		value = rows_value(writer->rows, column->attnum, &isnull);
+
+		row->isnull[column->attnum - 1] = isnull;
+		if (!isnull)
+			row->values[column->attnum - 1] = value_copy(column->value, value);
+	}
+	return WRITER_LOCKED;
+}
+
+WriterLock
+writer_lock(Writer *writer, Attached *attached, AttachedRow key, bool likely, AttachedRow *row)
+{
+	if (attached->has_key_index)
+	{
+		WriterLock	lock = lock_by_index(writer, attached, key, row);
+
+		return lock != WRITER_BUSY || writer->patience <= 0 ? lock :
+			wait_for_lock(writer, attached, key, row);
+	}
+	if (!is_lockable(attached))
+		return writer_read(attached, key, row) ? WRITER_LOCKED : WRITER_ABSENT;
+	if (!likely && !writer_read(attached, key, row))
+		return WRITER_ABSENT;
 	if (run(attached, STATEMENT_LOCK, key, key, NULL, row) > 0)
 		return WRITER_LOCKED;
 	if (!writer_read(attached, key, row))
@@ -473,7 +585,8 @@ void
 writer_update(Attached *attached, AttachedRow key, AttachedRow values, Bitmapset *columns,
 			  AttachedRow *stored)
 {
-	check_written(attached, run(attached, STATEMENT_UPDATE, key, values, columns, stored));
+	check_written(attached, run(attached, ItemPointerIsValid(&key.at) ? STATEMENT_UPDATE_AT :
+								STATEMENT_UPDATE, key, values, columns, stored));
 	/* AFTER triggers may have changed the row once more */
 	if (attached->has_triggers && !writer_read(attached, key, stored))
 		check_written(attached, 0);

@@ -15,6 +15,9 @@ typedef struct Writer
 	Oid			user;			/* who called, while the owner acts */
 	int			security;
 	int			nest_level;
+	MemoryContext context;		/* of who entered */
+	struct Rows *rows;			/* open to lock rows of a table, or NULL: */
+	Oid			relid;			/* this one */
 } Writer;
 
 typedef enum WriterLock
@@ -41,9 +44,13 @@ extern void writer_set_inbound(const Attached *attached, const char *external_id
 
 /* Rows come back in the current memory context, with the key and the fields. */
 extern bool writer_read(Attached *attached, AttachedRow key, AttachedRow *row);
-extern WriterLock writer_lock(Writer *writer, Attached *attached, AttachedRow key,
+/* likely: the row is expected to be there */
+extern WriterLock writer_lock(Writer *writer, Attached *attached, AttachedRow key, bool likely,
 							  AttachedRow *row);
-/* columns: attribute numbers.  The row comes back as it was stored. */
+/*
+ * columns: attribute numbers.  The row comes back as it was stored.  A row to be
+ * updated is found at once where key says at which place it was locked.
+ */
 extern void writer_insert(Attached *attached, AttachedRow values, Bitmapset *columns,
 						  AttachedRow *stored);
 extern void writer_update(Attached *attached, AttachedRow key, AttachedRow values,

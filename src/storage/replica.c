@@ -62,23 +62,35 @@ jsonb_or_null(Rows *rows, int column)
 	return isnull ? NULL : DatumGetJsonbPCopy(value);
 }
 
+/* Find the row, perhaps where it was before. */
 static bool
-find_row(Replica *replica, Oid relation, const char *external_id)
+find_row(Replica *replica, Oid relation, const char *external_id, const ItemPointerData *before)
 {
 	Datum		keys[2] = {ObjectIdGetDatum(relation), CStringGetTextDatum(external_id)};
 
-	return rows_find(replica->rows, 2, keys);
+	return (ItemPointerIsValid(before) && rows_find_at(replica->rows, before, 2, keys)) ||
+		rows_find(replica->rows, 2, keys);
 }
 
 void
 replica_find(Replica *replica, Oid relation, const char *external_id, ReplicaRow *row)
 {
+	MemSet(row, 0, sizeof(ReplicaRow));
+	replica_look_again(replica, relation, external_id, row);
+}
+
+void
+replica_look_again(Replica *replica, Oid relation, const char *external_id, ReplicaRow *row)
+{
+	ItemPointerData before = row->at;
 	bool		isnull;
 
 	MemSet(row, 0, sizeof(ReplicaRow));
-	row->exists = find_row(replica, relation, external_id);
+	row->sought = true;
+	row->exists = find_row(replica, relation, external_id, &before);
 	if (!row->exists)
 		return;
+	row->at = rows_place(replica->rows);
 	row->row_version = DatumGetInt64(rows_value(replica->rows, COL_ROW_VERSION, &isnull));
 	row->fields = jsonb_or_null(replica->rows, COL_FIELDS);
 	row->held = jsonb_or_null(replica->rows, COL_HELD);
@@ -130,11 +142,13 @@ found_same(const Rows *rows, const ReplicaRow *row)
 	return DatumGetInt64(rows_value(rows, COL_ROW_VERSION, &isnull)) == row->row_version;
 }
 
-void
-replica_set(Replica *replica, Oid relation, const char *external_id, const ReplicaRow *row)
+static void
+write_row(Replica *replica, Oid relation, const char *external_id, const ReplicaRow *row,
+		  bool alone)
 {
 	Datum		values[NCOLUMNS];
 	bool		isnull[NCOLUMNS] = {false};
+	bool		absent = row->sought && !row->exists;
 	bool		done;
 
 	values[COL_RELATION - 1] = ObjectIdGetDatum(relation);
@@ -150,14 +164,33 @@ replica_set(Replica *replica, Oid relation, const char *external_id, const Repli
 	isnull[COL_SETTLED - 1] = row->settled == 0;
 	values[COL_ANSWERED - 1] = Int64GetDatum(row->answered);
 	isnull[COL_ANSWERED - 1] = row->answered == 0;
+	if (alone && absent)
+	{
+		/* cheaper than to find out whether it is there */
+		rows_insert(replica->rows, values, isnull);
+		return;
+	}
 	do
 	{
-		if (find_row(replica, relation, external_id))
+		if (!absent && find_row(replica, relation, external_id, &row->at))
 			done = found_same(replica->rows, row) ||
 				rows_update(replica->rows, values, isnull) == ROWS_DONE;
 		else
 			done = rows_insert_new(replica->rows, values, isnull);
+		absent = false;
 	} while (!done);
+}
+
+void
+replica_set(Replica *replica, Oid relation, const char *external_id, const ReplicaRow *row)
+{
+	write_row(replica, relation, external_id, row, false);
+}
+
+void
+replica_set_alone(Replica *replica, Oid relation, const char *external_id, const ReplicaRow *row)
+{
+	write_row(replica, relation, external_id, row, true);
 }
 
 struct ReplicaScan

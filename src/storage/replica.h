@@ -7,6 +7,7 @@
 #define SYNCEXT_REPLICA_H
 
 #include "access/transam.h"
+#include "storage/itemptr.h"
 #include "utils/jsonb.h"
 
 typedef struct Replica Replica;
@@ -27,12 +28,20 @@ typedef struct ReplicaRow
 	int64		adjusted;		/* the row version that came of it when the relation's
 								 * triggers changed what was delivered; 0: none */
 	TransactionId written_by;	/* who wrote this, as it was found */
+	bool		sought;			/* replica_find has filled this in, */
+	ItemPointerData at;			/* and found it there, if it exists */
 } ReplicaRow;
 
 extern Replica *replica_open(bool write);
 extern void replica_close(Replica *replica);
 
-/* Read a row in the current memory context. */
+/*
+ * Read a row in the current memory context.  What is in it from an earlier look
+ * may save the search.
+ */
+extern void replica_look_again(Replica *replica, Oid relation, const char *external_id,
+							   ReplicaRow *row);
+/* The same, for who hasn't looked yet. */
 extern void replica_find(Replica *replica, Oid relation, const char *external_id,
 						 ReplicaRow *row);
 /*
@@ -44,6 +53,9 @@ extern void replica_find_base(Replica *replica, Oid relation, const char *extern
 /* Write over the row that is there, or insert one. */
 extern void replica_set(Replica *replica, Oid relation, const char *external_id,
 						const ReplicaRow *row);
+/* The same for an exchange, beside which nobody inserts rows; raises if somebody does. */
+extern void replica_set_alone(Replica *replica, Oid relation, const char *external_id,
+							  const ReplicaRow *row);
 extern void replica_remove_all(Oid relation);
 
 /* Walk a relation's rows in the order of their ids (bytes), by one snapshot. */

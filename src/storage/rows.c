@@ -155,11 +155,12 @@ begin_writing(Rows *rows)
 }
 
 static Rows *
-rows_open(Oid relid, bool write)
+rows_open(Oid relid, LOCKMODE mode)
 {
+	const bool	write = mode == RowExclusiveLock;
 	Rows	   *rows = palloc0(sizeof(Rows));
 
-	rows->rel = table_open(relid, write ? RowExclusiveLock : AccessShareLock);
+	rows->rel = table_open(relid, mode);
 	rows->owner = CurrentResourceOwner;
 	rows->found = table_slot_create(rows->rel, NULL);
 	if (write)
@@ -178,7 +179,13 @@ rows_open(Oid relid, bool write)
 Rows *
 rows_open_read(Oid relid)
 {
-	return rows_open(relid, false);
+	return rows_open(relid, AccessShareLock);
+}
+
+Rows *
+rows_open_lock(Oid relid)
+{
+	return rows_open(relid, RowShareLock);
 }
 
 Rows *
@@ -186,7 +193,7 @@ rows_open_write(Oid relid)
 {
 	PreventCommandIfReadOnly("a change of syncext's tables");
 	PreventCommandIfParallelMode("a change of syncext's tables");
-	return rows_open(relid, true);
+	return rows_open(relid, RowExclusiveLock);
 }
 
 void
@@ -348,6 +355,38 @@ bool
 rows_find(Rows *rows, int nkeys, const Datum *keys)
 {
 	return rows_find_by(rows, InvalidOid, nkeys, keys);
+}
+
+bool
+rows_find_at(Rows *rows, const ItemPointerData *at, int nkeys, const Datum *values)
+{
+	Relation	index = rows_index(rows, InvalidOid);
+	Snapshot	snapshot = rows_snapshot(rows);
+	ItemPointerData tid = *at;
+	ScanKeyData keys[ROWS_MAX_KEYS];
+	bool		found;
+
+	Assert(nkeys <= ROWS_MAX_KEYS);
+	found = table_tuple_fetch_row_version(rows->rel, &tid, snapshot, rows->found);
+	UnregisterSnapshot(snapshot);
+	if (!found)
+		return false;
+	ExecMaterializeSlot(rows->found);
+	slot_getallattrs(rows->found);
+	/* another row may have taken the place by now */
+	init_equal_keys(index, nkeys, values, keys);
+	for (int i = 0; i < nkeys; i++)
+		if (!DatumGetBool(FunctionCall2Coll(&keys[i].sk_func, keys[i].sk_collation,
+											rows->found->tts_values[index->rd_index->indkey.values[i] - 1],
+											values[i])))
+			return false;
+	return true;
+}
+
+ItemPointerData
+rows_place(const Rows *rows)
+{
+	return rows->found->tts_tid;
 }
 
 Datum
@@ -763,6 +802,15 @@ bool
 rows_try_lock(Rows *rows)
 {
 	return lock_found(rows, LockWaitSkip, 0) != TM_WouldBlock;
+}
+
+RowsOutcome
+rows_lock_free(Rows *rows, bool *busy)
+{
+	TM_Result	result = lock_found(rows, LockWaitSkip, 0);
+
+	*busy = result == TM_WouldBlock;
+	return *busy ? ROWS_MOVED : judge_outcome(result, "lock");
 }
 
 void

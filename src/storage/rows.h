@@ -36,6 +36,8 @@ typedef enum RowsOutcome
  */
 extern Rows *rows_open_read(Oid relid);
 extern Rows *rows_open_write(Oid relid);
+/* Any table, to find rows by its primary key and lock them. */
+extern Rows *rows_open_lock(Oid relid);
 /* Find and scan by the latest snapshot in every isolation level. */
 extern void rows_see_latest(Rows *rows);
 extern void rows_close(Rows *rows);
@@ -50,6 +52,13 @@ extern bool rows_empty(const Rows *rows);
  */
 extern bool rows_find(Rows *rows, int nkeys, const Datum *keys);
 extern bool rows_find_by(Rows *rows, Oid index, int nkeys, const Datum *keys);
+/*
+ * The same by the primary key, where the row is likely still where it was found
+ * once: false if it isn't there any more, or not with these keys.
+ */
+extern bool rows_find_at(Rows *rows, const ItemPointerData *at, int nkeys, const Datum *keys);
+/* Where the found row is. */
+extern ItemPointerData rows_place(const Rows *rows);
 extern Datum rows_value(const Rows *rows, int column, bool *isnull);	/* column from 1 */
 /* Which transaction wrote the found row; FrozenTransactionId: long ago. */
 extern TransactionId rows_written_by(const Rows *rows);
@@ -101,6 +110,8 @@ extern RowsOutcome rows_delete(Rows *rows);
 extern RowsOutcome rows_lock(Rows *rows);
 /* The same without waiting; false: another transaction has it. */
 extern bool rows_try_lock(Rows *rows);
+/* The same, but tells where the row has moved. */
+extern RowsOutcome rows_lock_free(Rows *rows, bool *busy);
 /* Lock whatever version is the newest, then find again: for who lost races. */
 extern void rows_lock_newest(Rows *rows);
 
