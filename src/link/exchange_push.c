@@ -10,6 +10,8 @@
 
 #include "access/xact.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
@@ -50,6 +52,8 @@ push_cut(Exchange *x)
 	Push	   *push = &x->push;
 	MemoryContext old;
 
+	/* who commits from here on, too late for this batch, sets it again */
+	ResetLatch(MyLatch);
 	MemoryContextReset(push->context);
 	MemSet(&push->batch, 0, sizeof(push->batch));
 	if (!exchange_may_go_on(x))

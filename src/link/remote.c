@@ -82,9 +82,16 @@ raise_lost(const Remote *remote)
 			 errdetail_internal("%s", connection_message(remote->conn))));
 }
 
+/* How long an interrupt may have to wait for us, in milliseconds. */
+#define SLICE_MS	100
+
 /*
- * Wait for the socket until the deadline, in slices that interrupts end.
- * Returns false when the deadline has passed.
+ * Wait for the socket until the deadline, in slices, between which interrupts are
+ * heeded.  Returns false when the deadline has passed.
+ *
+ * The latch is left alone.  It says that somebody has committed an edit, which is
+ * the caller's to see to; and nobody who commits has to wake us for that while we
+ * wait for the hub anyway.
  */
 static bool
 wait_for_socket(PGconn *conn, int events, TimestampTz deadline, int *happened)
@@ -93,14 +100,9 @@ wait_for_socket(PGconn *conn, int events, TimestampTz deadline, int *happened)
 
 	if (left <= 0)
 		return false;
-	*happened = WaitLatchOrSocket(MyLatch,
-								  events | WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-								  PQsocket(conn), left, PG_WAIT_EXTENSION);
-	if (*happened & WL_LATCH_SET)
-	{
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
+	*happened = WaitLatchOrSocket(NULL, events | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+								  PQsocket(conn), Min(left, SLICE_MS), PG_WAIT_EXTENSION);
+	CHECK_FOR_INTERRUPTS();
 	return true;
 }
 
