@@ -209,14 +209,32 @@ read_detail(const LogRow *row, FoldEdit *edit)
 }
 
 static void
-fold_row(Fold *fold, const LogRow *row)
+fold_row(Fold *fold, const LogRow *row, int64 base)
 {
-	FoldEdit	edit = {.base = row->row_version};
+	FoldEdit	edit = {.base = base};
 
 	read_detail(row, &edit);
 	if (!edit.deleted)
 		fields_from_container(&row->fields->root, &edit.fields);
 	fold_add(fold, &edit);
+}
+
+/* Fields that a hub kept back are based on when they were last delivered. */
+static void
+set_held_bases(Fold *fold, Jsonb *held_jsonb)
+{
+	Fields		held;
+
+	fields_from_container(&held_jsonb->root, &held);
+	for (int i = 0; i < fold->n; i++)
+	{
+		const Field *base = fields_find(&held, fold->fields[i].field.name);
+
+		if (base != NULL)
+			fold->fields[i].base =
+				DatumGetInt64(DirectFunctionCall1(numeric_int8,
+												  NumericGetDatum(base->value.val.numeric)));
+	}
 }
 
 static bool
@@ -279,7 +297,11 @@ add_changes(Cutting *cutting, const BatchRecord *record, const ReplicaRow *repli
 		add_change(cutting, record, replica, fold, base)->fields = fields;
 }
 
-/* Fold what the window has of the record. */
+/*
+ * Fold what the window has of the record.  As long as an edit has not been
+ * answered nothing else is placed in the row: so what it was made on is what is
+ * agreed on now, and with it what the hub has taken of ours since.
+ */
 static void
 cut_record(Cutting *cutting, const BatchRecord *record)
 {
@@ -298,8 +320,10 @@ cut_record(Cutting *cutting, const BatchRecord *record)
 		if (places[i].at.seq >= replica.settled &&
 			feed_seek(cutting->seek, places[i].table, places[i].at, &row) &&
 			row.resolution == RESOLUTION_CAPTURED)
-			fold_row(&fold, &row);
+			fold_row(&fold, &row, replica.row_version);
 	}
+	if (replica.held != NULL)
+		set_held_bases(&fold, replica.held);
 	if (fold.nedits > 0)
 		add_changes(cutting, record, &replica, &fold);
 }

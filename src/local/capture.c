@@ -408,7 +408,7 @@ capture_note(const RowEdit *edit, bool inserted)
 	if (attached->updated != NULL)
 		set_updated_at(registry, edit, &change);
 	(void) set_version(registry, edit, &change);
-	capture_buffer_add(attached->binding->relation, &change, inserted);
+	capture_buffer_add(&change, inserted);
 }
 
 /* Bring an edit to the hub; wanted tells which fields, NULL: all of them. */

@@ -10,9 +10,7 @@
  * or earlier if they become many.
  *
  * A row's seq is drawn when its edit is noted, while the edited row is locked:
- * by seq the edits of a record are in order, whenever they are written.  The
- * row version that they are based on is read when they are written; until then
- * nobody else can write the row.
+ * by seq the edits of a record are in order, whenever they are written.
  */
 #include "postgres.h"
 
@@ -21,14 +19,12 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/numeric.h"
 
 #include "local/capture_buffer.h"
 #include "model/json.h"
 #include "model/rfc3339.h"
 #include "storage/change_log.h"
 #include "storage/registry.h"
-#include "storage/replica.h"
 
 PG_FUNCTION_INFO_V1(syncext_captured_flush);
 
@@ -39,13 +35,11 @@ PG_FUNCTION_INFO_V1(syncext_captured_flush);
 typedef struct BufferedEdit
 {
 	struct BufferedEdit *next;
-	Oid			relation;
 	int64		seq;
 	const char *entity;
 	const char *source;
 	char	   *external_id;
 	int64		version;		/* the row's own; 0: it counts none */
-	bool		deleted;
 	Jsonb	   *fields;
 	Jsonb	   *detail;			/* or NULL */
 } BufferedEdit;
@@ -146,104 +140,35 @@ level_get(void)
 
 /* ---------- writing ---------- */
 
-/* Fields that a hub kept back are based on when they were last delivered. */
-static bool
-held_base(const Fields *held, FieldName name, int64 *base)
+static void
+make_entry(const BufferedEdit *edit, LogEntry *entry)
 {
-	const Field *field = fields_find(held, name);
-
-	if (field == NULL)
-		return false;
-	*base = DatumGetInt64(DirectFunctionCall1(numeric_int8,
-											  NumericGetDatum(field->value.val.numeric)));
-	return true;
-}
-
-/* Log rows in the making. */
-typedef struct LogRows
-{
-	int			n;
-	int			room;
-	LogEntry   *entries;
-	int64	   *seqs;
-} LogRows;
-
-static LogEntry *
-add_log_row(LogRows *rows, const BufferedEdit *edit, int64 base, int64 seq)
-{
-	LogEntry   *entry;
-
-	if (rows->n == rows->room)
-	{
-		rows->room *= 2;
-		rows->entries = repalloc(rows->entries, sizeof(LogEntry) * rows->room);
-		rows->seqs = repalloc(rows->seqs, sizeof(int64) * rows->room);
-	}
-	rows->seqs[rows->n] = seq;
-	entry = &rows->entries[rows->n++];
 	entry->entity = edit->entity;
 	entry->external_id = edit->external_id;
 	entry->source = edit->source;
 	entry->version = edit->version;
-	entry->row_version = base;
+	/* which row version it was made on is known when it is sent */
+	entry->row_version = 0;
 	entry->resolution = RESOLUTION_CAPTURED;
 	entry->told = TOLD_ORIGIN;
 	entry->fields = edit->fields;
 	entry->detail = edit->detail;
-	return entry;
-}
-
-/* Give each field that is held back a row of its own; the rest goes in one. */
-static void
-add_held_rows(LogRows *rows, const BufferedEdit *edit, int64 base, Jsonb *held_jsonb, Oid sequence)
-{
-	Fields		fields;
-	Fields		held;
-	int			rest = 0;
-
-	fields_from_container(&edit->fields->root, &fields);
-	fields_from_container(&held_jsonb->root, &held);
-	for (int i = 0; i < fields.n; i++)
-	{
-		Fields		one = {1, &fields.field[i]};
-		int64		field_base;
-
-		if (held_base(&held, fields.field[i].name, &field_base))
-			add_log_row(rows, edit, field_base, change_log_draw_seq(sequence))->fields =
-				fields_to_jsonb(&one);
-		else
-			fields.field[rest++] = fields.field[i];
-	}
-	if (rest == 0 && fields.n > 0)
-		return;
-	fields.n = rest;
-	add_log_row(rows, edit, base, edit->seq)->fields = fields_to_jsonb(&fields);
 }
 
 static void
 write_level(const BufferLevel *level)
 {
-	Replica    *replica = replica_open(false);
-	ChangeLog  *log;
-	Oid			sequence = registry_relation("change_seq");
-	LogRows		rows = {.room = level->n};
+	ChangeLog  *log = change_log_open(registry_get()->current_log);
+	LogEntry   *entries = palloc(sizeof(LogEntry) * level->n);
+	int64	   *seqs = palloc(sizeof(int64) * level->n);
+	int			n = 0;
 
-	rows.entries = palloc(sizeof(LogEntry) * rows.room);
-	rows.seqs = palloc(sizeof(int64) * rows.room);
 	for (const BufferedEdit *edit = level->first; edit != NULL; edit = edit->next)
 	{
-		int64		base;
-		Jsonb	   *held;
-
-		replica_find_base(replica, edit->relation, edit->external_id, &base, &held);
-		if (held != NULL && !edit->deleted)
-			add_held_rows(&rows, edit, base, held, sequence);
-		else
-			(void) add_log_row(&rows, edit, base, edit->seq);
+		seqs[n] = edit->seq;
+		make_entry(edit, &entries[n++]);
 	}
-	replica_close(replica);
-	log = change_log_open(registry_get()->current_log);
-	change_log_append_many(log, rows.n, rows.entries, rows.seqs);
+	change_log_append_many(log, n, entries, seqs);
 	change_log_close(log);
 }
 
@@ -297,7 +222,7 @@ copy_jsonb(MemoryContext context, const Jsonb *jsonb)
 }
 
 void
-capture_buffer_add(Oid relation, const Change *change, bool inserted)
+capture_buffer_add(const Change *change, bool inserted)
 {
 	Jsonb	   *fields = fields_to_jsonb(&change->fields);
 	Jsonb	   *detail = make_detail(change, inserted);
@@ -305,12 +230,10 @@ capture_buffer_add(Oid relation, const Change *change, bool inserted)
 	BufferedEdit *edit = MemoryContextAlloc(level->context, sizeof(BufferedEdit));
 
 	edit->next = NULL;
-	edit->relation = relation;
 	edit->seq = change_log_draw_seq(registry_relation("change_seq"));
 	edit->entity = change->entity;
 	edit->source = change->source;
 	edit->external_id = MemoryContextStrdup(level->context, change->external_id);
-	edit->deleted = change->deleted;
 	edit->version = change->has_version ? change->version : 0;
 	edit->fields = copy_jsonb(level->context, fields);
 	edit->detail = copy_jsonb(level->context, detail);

@@ -9,11 +9,10 @@
 #include "model/change.h"
 
 /*
- * Note an edit of a row of the relation.  What binds it, the change's source
- * and entity, must stay until the end of the transaction.  The rest is copied;
- * the change has no base yet.
+ * Note an edit of a row.  What binds it, the change's source and entity, must
+ * stay until the end of the transaction.  The rest is copied.
  */
-extern void capture_buffer_add(Oid relation, const Change *change, bool inserted);
+extern void capture_buffer_add(const Change *change, bool inserted);
 
 /* Write to the change log what the present (sub)transaction has noted. */
 extern void capture_buffer_flush(void);

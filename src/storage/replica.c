@@ -31,7 +31,6 @@ enum
 struct Replica
 {
 	Rows	   *rows;
-	RowsScan   *bases;			/* what replica_find_base seeks with, or NULL */
 };
 
 Replica *
@@ -47,8 +46,6 @@ replica_open(bool write)
 void
 replica_close(Replica *replica)
 {
-	if (replica->bases != NULL)
-		rows_scan_end(replica->bases);
 	rows_close(replica->rows);
 	pfree(replica);
 }
@@ -104,23 +101,6 @@ replica_look_again(Replica *replica, Oid relation, const char *external_id, Repl
 	if (isnull)
 		row->answered = 0;
 	row->written_by = rows_written_by(replica->rows);
-}
-
-void
-replica_find_base(Replica *replica, Oid relation, const char *external_id,
-				  int64 *row_version, Jsonb **held)
-{
-	Datum		keys[2] = {ObjectIdGetDatum(relation), CStringGetTextDatum(external_id)};
-	bool		isnull;
-
-	*row_version = 0;
-	*held = NULL;
-	if (replica->bases == NULL)
-		replica->bases = rows_seek_begin(replica->rows, InvalidOid, 2);
-	if (!rows_seek(replica->bases, keys))
-		return;
-	*row_version = DatumGetInt64(rows_value(replica->rows, COL_ROW_VERSION, &isnull));
-	*held = jsonb_or_null(replica->rows, COL_HELD);
 }
 
 /* Is the row that was found just like this? */

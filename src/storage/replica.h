@@ -44,12 +44,6 @@ extern void replica_look_again(Replica *replica, Oid relation, const char *exter
 /* The same, for who hasn't looked yet. */
 extern void replica_find(Replica *replica, Oid relation, const char *external_id,
 						 ReplicaRow *row);
-/*
- * Read what an edit of the row is based on, for many rows by one snapshot.
- * Nothing is held where *held is NULL.
- */
-extern void replica_find_base(Replica *replica, Oid relation, const char *external_id,
-							  int64 *row_version, Jsonb **held);
 /* Write over the row that is there, or insert one. */
 extern void replica_set(Replica *replica, Oid relation, const char *external_id,
 						const ReplicaRow *row);
