@@ -32,7 +32,7 @@ int			setting_lease = 60;
 int			setting_retry_base = 30 * 1000;
 int			setting_retry_max = 3600 * 1000;
 int			setting_max_clock_skew = 300;
-int			setting_link_batch = 500;
+int			setting_link_batch = 2000;
 int			setting_link_timeout = 30;
 int			setting_link_interval = 30;
 int			setting_notify_interval = 2;
@@ -167,7 +167,7 @@ define_link(void)
 	DefineCustomIntVariable("syncext.link_batch",
 							"Number of changes or records that a link sends at once.",
 							"Fewer where they are large.",
-							&setting_link_batch, 500, 1, 10000,
+							&setting_link_batch, 2000, 1, 10000,
 							PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("syncext.link_timeout",
 							"How long a link waits for its hub, to connect and for each answer.",
