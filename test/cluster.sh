@@ -52,7 +52,8 @@ cluster_make_dir()
 	CLUSTER_DIR=$(mktemp -d "$(cluster_temp_parent)/syncext.XXXXXX") || return
 	CLUSTER_DIR=$(realpath "$CLUSTER_DIR")
 	AS_PG+=("HOME=$CLUSTER_DIR")
-	trap cluster_stop EXIT
+	# a second signal must not end this halfway
+	trap 'trap "" INT TERM HUP; cluster_stop' EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
 	if [ "$(id -u)" -eq 0 ]; then

@@ -564,14 +564,3 @@ linked_retry(const char *source)
 		captured += retry_relation(lfirst_oid(lc));
 	return captured;
 }
-
-/* ---------- whose entity it is ---------- */
-
-bool
-linked_entity(const char *entity, const char **link_name)
-{
-	const Link *link = link_of_entity(entity);
-
-	*link_name = link == NULL ? NULL : link->name;
-	return link != NULL;
-}

@@ -81,7 +81,4 @@ extern void linked_check_binding(const Binding *binding);
 extern void linked_start(const char *source);
 extern void linked_end(const char *source);
 
-/* Is the entity decided by the hub behind a link?  By which one? */
-extern bool linked_entity(const char *entity, const char **link_name);
-
 #endif							/* SYNCEXT_LINKED_H */
