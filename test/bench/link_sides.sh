@@ -126,6 +126,8 @@ ours_told() {
 		FROM syncext.change_log l, LATERAL jsonb_each_text(l.fields) f,
 			LATERAL (SELECT coalesce(l.detail->'lost' ?| ARRAY['*', f.key], false) AS lost) d
 		WHERE f.value ~ '^s[12]\.[0-9]+-';
+	CREATE INDEX ON said (external_id, field);
+	ANALYZE said;
 	SELECT s.value FROM said s
 	WHERE s.lost OR EXISTS (SELECT FROM said o WHERE o.external_id = s.external_id AND o.field = s.field
 		AND o.source <> s.source AND o.seq > s.seq AND o.won)
