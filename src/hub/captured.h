@@ -21,7 +21,7 @@ typedef struct CapturedChange
 	int64		version;
 	bool		has_updated_at;
 	TimestampTz updated_at;
-	int64		base;			/* the row version that the first edit was made on */
+	int64		base;			/* the row version that it was made on, as agreed now */
 	Fields		fields;			/* none if it is deleted */
 	ItemPointerData replica_at;	/* where its row of replica was, if it has one */
 } CapturedChange;

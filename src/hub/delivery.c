@@ -352,12 +352,10 @@ delivery_pull(const char *source, Slot slot, int max_records, Delivery *delivery
 	feed_close(feed);
 }
 
-static void
-put_record(ReturnSetInfo *rsinfo, const Delivery *delivery, const DeliveryRecord *record)
+/* The columns that whoever pulls gets; returns how many. */
+static int
+fill_columns(const Delivery *delivery, const DeliveryRecord *record, Datum *values)
 {
-	Datum		values[10];
-	bool		isnull[10] = {false};
-
 	values[0] = Int64GetDatum(delivery->batch);
 	values[1] = CStringGetTextDatum(record->entity);
 	values[2] = CStringGetTextDatum(record->external_id);
@@ -365,9 +363,19 @@ put_record(ReturnSetInfo *rsinfo, const Delivery *delivery, const DeliveryRecord
 	values[4] = Int64GetDatum(record->row_version);
 	values[5] = BoolGetDatum(record->deleted);
 	values[6] = JsonbPGetDatum(record->fields);
-	values[7] = CStringGetTextDatum(record->last_source);
-	values[8] = BoolGetDatum(record->correction);
-	values[9] = Int32GetDatum(record->attempt);
+	return 7;
+}
+
+static void
+put_record(ReturnSetInfo *rsinfo, const Delivery *delivery, const DeliveryRecord *record)
+{
+	Datum		values[10];
+	bool		isnull[10] = {false};
+	int			n = fill_columns(delivery, record, values);
+
+	values[n++] = CStringGetTextDatum(record->last_source);
+	values[n++] = BoolGetDatum(record->correction);
+	values[n] = Int32GetDatum(record->attempt);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
 }
 
@@ -433,17 +441,11 @@ put_record_for_link(ReturnSetInfo *rsinfo, const Delivery *delivery,
 {
 	Datum		values[9];
 	bool		isnull[9] = {false};
+	int			n = fill_columns(delivery, record, values);
 
-	values[0] = Int64GetDatum(delivery->batch);
-	values[1] = CStringGetTextDatum(record->entity);
-	values[2] = CStringGetTextDatum(record->external_id);
-	values[3] = Int64GetDatum(record->version);
-	values[4] = Int64GetDatum(record->row_version);
-	values[5] = BoolGetDatum(record->deleted);
-	values[6] = JsonbPGetDatum(record->fields);
-	values[7] = BoolGetDatum(record->correction);
-	isnull[8] = record->withheld == NIL;
-	values[8] = isnull[8] ? (Datum) 0 : names_to_array(record->withheld);
+	values[n++] = BoolGetDatum(record->correction);
+	isnull[n] = record->withheld == NIL;
+	values[n] = isnull[n] ? (Datum) 0 : names_to_array(record->withheld);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
 }
 

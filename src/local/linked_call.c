@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
@@ -60,6 +61,9 @@ syncext_captured(PG_FUNCTION_ARGS)
 				 errmsg("max_records must be from 1 to %d, not %d", setting_max_records, max)));
 	InitMaterializedSRF(fcinfo, 0);
 	captured_cut(source, max, &batch);
+	/* what is told must not be lost here, nor the batch's number come again for another */
+	if (batch.nchanges > 0)
+		ForceSyncCommit();
 	for (int i = 0; i < batch.nchanges; i++)
 	{
 		Datum		values[2];
