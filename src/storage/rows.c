@@ -1,11 +1,11 @@
 /*
  * rows.c
- *	  Executor-level reads and writes of syncext's own tables, without SPI.
+ *	  Finding and scanning rows of syncext's own tables, without SPI.
  *
- * Called by the other files of storage/; nothing else includes the executor.
- * The server's own helpers for logical replication (RelationFindReplTupleByIndex,
- * ExecSimpleRelationInsert) are no model: they search with a dirty snapshot,
- * raise in the race for a new key, and ignore REPEATABLE READ.
+ * Called by the other files of storage/, and by local/writer for users' tables
+ * that have their key in an index.  storage/rows_write has the other half.
+ * The server's own helper for logical replication (RelationFindReplTupleByIndex)
+ * is no model: it searches with a dirty snapshot, and ignores REPEATABLE READ.
  */
 #include "postgres.h"
 
@@ -16,16 +16,10 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/index.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
-#include "parser/parse_relation.h"
-#include "storage/bufmgr.h"
-#include "storage/lmgr.h"
-#include "storage/predicate.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -33,27 +27,8 @@
 #include "utils/snapmgr.h"
 
 #include "compat.h"
-#include "storage/rows.h"
+#include "storage/rows_state.h"
 #include "storage/seek_ahead.h"
-
-/* How many indexes of a table can be searched during one call. */
-#define ROWS_MAX_INDEXES	4
-
-struct Rows
-{
-	Relation	rel;
-	bool		latest;			/* rows_see_latest */
-	bool		bracketed;		/* AfterTriggerBeginQuery was called */
-	bool		indexes_open;	/* for writing; searching opens its own */
-	bool		arbiter_ready;
-	ResourceOwner owner;		/* what is opened late is its, too */
-	EState	   *estate;			/* NULL until the first write, as the next one */
-	ResultRelInfo *result;
-	TupleTableSlot *found;
-	TupleTableSlot *fresh;
-	int			nindexes;
-	Relation	indexes[ROWS_MAX_INDEXES];
-};
 
 struct RowsScan
 {
@@ -93,67 +68,6 @@ refuse_other_triggers(Relation rel)
 				 errhint("Drop its BEFORE and FOR EACH STATEMENT triggers, and those with REFERENCING.")));
 }
 
-/* Columns that an update may change: all but those of the primary key. */
-static Bitmapset *
-updatable_columns(Relation rel)
-{
-	Bitmapset  *key = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY);
-	Bitmapset  *columns = NULL;
-
-	for (int attno = 1; attno <= RelationGetNumberOfAttributes(rel); attno++)
-	{
-		int			member = attno - FirstLowInvalidHeapAttributeNumber;
-
-		if (!bms_is_member(member, key))
-			columns = bms_add_member(columns, member);
-	}
-	return columns;
-}
-
-/* The executor's view of the table: a range table of one entry. */
-static void
-init_executor_state(Rows *rows)
-{
-	EState	   *estate = CreateExecutorState();
-	RangeTblEntry *rte = makeNode(RangeTblEntry);
-	List	   *perminfos = NIL;
-
-	rte->rtekind = RTE_RELATION;
-	rte->relid = RelationGetRelid(rows->rel);
-	rte->relkind = rows->rel->rd_rel->relkind;
-	rte->rellockmode = RowExclusiveLock;
-#ifdef HAVE_RTE_PERMISSION_INFO
-	addRTEPermissionInfo(&perminfos, rte)->updatedCols = updatable_columns(rows->rel);
-#else
-	rte->updatedCols = updatable_columns(rows->rel);
-#endif
-	ExecInitRangeTable_compat(estate, list_make1(rte), perminfos);
-	(void) perminfos;
-	estate->es_output_cid = GetCurrentCommandId(true);
-
-	rows->result = makeNode(ResultRelInfo);
-	InitResultRelInfo(rows->result, rows->rel, 1, NULL, 0);
-	rows->estate = estate;
-}
-
-/* Make what writes need, at the first one: a call opens more tables than it writes. */
-static void
-begin_writing(Rows *rows)
-{
-	ResourceOwner owner = CurrentResourceOwner;
-	MemoryContext old;
-
-	if (rows->estate != NULL)
-		return;
-	/* callers reset their own context from item to item */
-	old = MemoryContextSwitchTo(GetMemoryChunkContext(rows));
-	CurrentResourceOwner = rows->owner;
-	rows->fresh = table_slot_create(rows->rel, NULL);
-	init_executor_state(rows);
-	CurrentResourceOwner = owner;
-	MemoryContextSwitchTo(old);
-}
-
 static Rows *
 rows_open(Oid relid, LOCKMODE mode)
 {
@@ -168,7 +82,7 @@ rows_open(Oid relid, LOCKMODE mode)
 		refuse_other_triggers(rows->rel);
 		if (rows->rel->trigdesc != NULL)
 		{
-			begin_writing(rows);
+			rows_begin_writing(rows);
 			AfterTriggerBeginQuery();
 			rows->bracketed = true;
 		}
@@ -239,8 +153,7 @@ rows_empty(const Rows *rows)
 
 /* ---------- find and scan ---------- */
 
-/* The snapshot to decide on; registered, the caller unregisters it. */
-static Snapshot
+Snapshot
 rows_snapshot(const Rows *rows)
 {
 	if (IsolationUsesXactSnapshot() && !rows->latest)
@@ -507,315 +420,4 @@ rows_scan_end(RowsScan *scan)
 	index_endscan(scan->scan);
 	UnregisterSnapshot(scan->snapshot);
 	pfree(scan);
-}
-
-/* ---------- write ---------- */
-
-/* Indexes are opened at the first write that needs them: HOT updates don't. */
-static void
-open_indexes(Rows *rows)
-{
-	MemoryContext old;
-
-	if (rows->indexes_open)
-		return;
-	/* callers reset their own context from item to item */
-	old = MemoryContextSwitchTo(rows->estate->es_query_cxt);
-	ExecOpenIndices(rows->result, false);
-	rows->indexes_open = true;
-	MemoryContextSwitchTo(old);
-}
-
-static void
-fill_fresh(Rows *rows, const Datum *values, const bool *isnull)
-{
-	TupleTableSlot *slot = rows->fresh;
-	int			n = slot->tts_tupleDescriptor->natts;
-
-	ExecClearTuple(slot);
-	memcpy(slot->tts_values, values, n * sizeof(Datum));
-	memcpy(slot->tts_isnull, isnull, n * sizeof(bool));
-	ExecStoreVirtualTuple(slot);
-	slot->tts_tableOid = RelationGetRelid(rows->rel);
-	if (rows->rel->rd_att->constr && rows->rel->rd_att->constr->num_check > 0)
-		ExecConstraints(rows->result, slot, rows->estate);
-}
-
-/* What every write ends with: triggers queued, the command's work visible. */
-static void
-finish_write(Rows *rows)
-{
-	ResetPerTupleExprContext(rows->estate);
-	CommandCounterIncrement();
-}
-
-void
-rows_insert(Rows *rows, const Datum *values, const bool *isnull)
-{
-	List	   *recheck;
-
-	begin_writing(rows);
-	open_indexes(rows);
-	fill_fresh(rows, values, isnull);
-	table_tuple_insert(rows->rel, rows->fresh, GetCurrentCommandId(true), 0, NULL);
-	recheck = ExecInsertIndexTuples_compat(rows->result, rows->fresh, rows->estate,
-										   false, false, NULL, NIL, UPDATE_INDEXES_ALL_COMPAT);
-	ExecARInsertTriggers(rows->estate, rows->result, rows->fresh, recheck, NULL);
-	list_free(recheck);
-	finish_write(rows);
-}
-
-/* Rows that go to the table together, and share its WAL records. */
-#define INSERT_CHUNK	64
-
-static void
-insert_chunk(Rows *rows, TupleTableSlot **slots, int n)
-{
-	table_multi_insert(rows->rel, slots, n, GetCurrentCommandId(true), 0, NULL);
-	for (int i = 0; i < n; i++)
-	{
-		List	   *recheck = ExecInsertIndexTuples_compat(rows->result, slots[i], rows->estate,
-														   false, false, NULL, NIL,
-														   UPDATE_INDEXES_ALL_COMPAT);
-
-		ExecARInsertTriggers(rows->estate, rows->result, slots[i], recheck, NULL);
-		list_free(recheck);
-		ResetPerTupleExprContext(rows->estate);
-	}
-	finish_write(rows);
-}
-
-void
-rows_insert_many(Rows *rows, int n, RowsFill fill, void *arg)
-{
-	TupleTableSlot *slots[INSERT_CHUNK];
-	int			nslots = Min(n, INSERT_CHUNK);
-
-	begin_writing(rows);
-	open_indexes(rows);
-	for (int i = 0; i < nslots; i++)
-		slots[i] = table_slot_create(rows->rel, NULL);
-	for (int first = 0; first < n; first += nslots)
-	{
-		int			length = Min(n - first, nslots);
-
-		for (int i = 0; i < length; i++)
-		{
-			TupleTableSlot *slot = ExecClearTuple(slots[i]);
-
-			fill(arg, first + i, slot->tts_values, slot->tts_isnull);
-			ExecStoreVirtualTuple(slot);
-			slot->tts_tableOid = RelationGetRelid(rows->rel);
-			if (rows->rel->rd_att->constr && rows->rel->rd_att->constr->num_check > 0)
-				ExecConstraints(rows->result, slot, rows->estate);
-		}
-		insert_chunk(rows, slots, length);
-	}
-	for (int i = 0; i < nslots; i++)
-		ExecDropSingleTupleTableSlot(slots[i]);
-}
-
-/* The arbiter needs what BuildIndexInfo leaves out: how to compare keys. */
-static void
-prepare_arbiter(Rows *rows, Oid primary_key)
-{
-	MemoryContext old;
-
-	if (rows->arbiter_ready)
-		return;
-	old = MemoryContextSwitchTo(rows->estate->es_query_cxt);
-	for (int i = 0; i < rows->result->ri_NumIndices; i++)
-	{
-		Relation	index = rows->result->ri_IndexRelationDescs[i];
-
-		if (RelationGetRelid(index) == primary_key)
-			BuildSpeculativeIndexInfo(index, rows->result->ri_IndexRelationInfo[i]);
-	}
-	MemoryContextSwitchTo(old);
-	rows->arbiter_ready = true;
-}
-
-/*
- * In REPEATABLE READ and above a row that exists but can't be seen is a
- * conflict that the transaction has to be told of.
- */
-static void
-refuse_invisible_row(Rows *rows, ItemPointer tid)
-{
-	Snapshot	snapshot;
-	bool		visible;
-
-	if (!IsolationUsesXactSnapshot())
-		return;
-	snapshot = RegisterSnapshot(GetTransactionSnapshot());
-	visible = table_tuple_fetch_row_version(rows->rel, tid, snapshot, rows->found);
-	UnregisterSnapshot(snapshot);
-	if (!visible)
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access due to concurrent update"),
-				 errhint("Run the transaction again.")));
-}
-
-/*
- * Insert a row whose primary key others may insert at the same time.  Returns
- * false if the key exists, after waiting for whoever is inserting it; the
- * caller then finds the row and decides again.
- */
-bool
-rows_insert_new(Rows *rows, const Datum *values, const bool *isnull)
-{
-	Oid			primary_key = RelationGetPrimaryKeyIndex_compat(rows->rel);
-	List	   *arbiters = list_make1_oid(primary_key);
-	ItemPointerData conflict;
-	uint32		token;
-	bool		lost_race = false;	/* only ever set to true below */
-	List	   *recheck;
-
-	begin_writing(rows);
-	open_indexes(rows);
-	prepare_arbiter(rows, primary_key);
-	fill_fresh(rows, values, isnull);
-	if (!ExecCheckIndexConstraints_compat(rows->result, rows->fresh, rows->estate,
-										  &conflict, arbiters))
-	{
-		refuse_invisible_row(rows, &conflict);
-		finish_write(rows);
-		return false;
-	}
-
-	token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
-	table_tuple_insert_speculative(rows->rel, rows->fresh, GetCurrentCommandId(true),
-								   0, NULL, token);
-	recheck = ExecInsertIndexTuples_compat(rows->result, rows->fresh, rows->estate,
-										   false, true, &lost_race, arbiters,
-										   UPDATE_INDEXES_ALL_COMPAT);
-	table_tuple_complete_speculative(rows->rel, rows->fresh, token, !lost_race);
-	SpeculativeInsertionLockRelease(GetCurrentTransactionId());
-	if (!lost_race)
-		ExecARInsertTriggers(rows->estate, rows->result, rows->fresh, recheck, NULL);
-	list_free(recheck);
-	list_free(arbiters);
-	finish_write(rows);
-	return !lost_race;
-}
-
-/* Turn the table access method's answer into ours. */
-static RowsOutcome
-judge_outcome(TM_Result result, const char *what)
-{
-	switch (result)
-	{
-		case TM_Ok:
-			return ROWS_DONE;
-		case TM_Updated:
-		case TM_Deleted:
-			if (IsolationUsesXactSnapshot())
-				ereport(ERROR,
-						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-						 errmsg("could not serialize access due to concurrent %s",
-								result == TM_Deleted ? "delete" : "update"),
-						 errhint("Run the transaction again.")));
-			return ROWS_MOVED;
-		case TM_SelfModified:
-			ereport(ERROR,
-					(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-					 errmsg("a row of syncext's tables was changed twice by one command"),
-					 errhint("A trigger on the table changed the row that its own command was changing.")));
-			break;
-		default:
-			elog(ERROR, "unexpected result %d of %s", result, what);
-	}
-	return ROWS_MOVED;			/* keep the compiler quiet */
-}
-
-RowsOutcome
-rows_update(Rows *rows, const Datum *values, const bool *isnull)
-{
-	ItemPointerData tid = rows->found->tts_tid;
-	TM_FailureData failure;
-	LockTupleMode lockmode;
-	UpdateIndexes_compat indexes;
-	RowsOutcome outcome;
-	List	   *recheck = NIL;
-
-	begin_writing(rows);
-	fill_fresh(rows, values, isnull);
-	outcome = judge_outcome(table_tuple_update(rows->rel, &tid, rows->fresh,
-											   GetCurrentCommandId(true), InvalidSnapshot,
-											   InvalidSnapshot, true, &failure, &lockmode,
-											   &indexes), "update");
-	if (outcome == ROWS_MOVED)
-		return ROWS_MOVED;
-	if (update_indexes_any_compat(indexes))
-	{
-		open_indexes(rows);
-		recheck = ExecInsertIndexTuples_compat(rows->result, rows->fresh, rows->estate,
-											   true, false, NULL, NIL, indexes);
-	}
-	ExecARUpdateTriggers(rows->estate, rows->result, NULL, NULL, &tid, NULL, rows->fresh,
-						 recheck, NULL, false);
-	list_free(recheck);
-	finish_write(rows);
-	return ROWS_DONE;
-}
-
-RowsOutcome
-rows_delete(Rows *rows)
-{
-	ItemPointerData tid = rows->found->tts_tid;
-	TM_FailureData failure;
-
-	begin_writing(rows);
-	if (judge_outcome(table_tuple_delete(rows->rel, &tid, GetCurrentCommandId(true),
-										 InvalidSnapshot, InvalidSnapshot, true,
-										 &failure, false), "delete") == ROWS_MOVED)
-		return ROWS_MOVED;
-	ExecARDeleteTriggers(rows->estate, rows->result, &tid, NULL, NULL, false);
-	finish_write(rows);
-	return ROWS_DONE;
-}
-
-static TM_Result
-lock_found(Rows *rows, LockWaitPolicy wait, uint8 flags)
-{
-	ItemPointerData tid = rows->found->tts_tid;
-	TupleTableSlot *slot = table_slot_create(rows->rel, NULL);
-	Snapshot	snapshot = rows_snapshot(rows);
-	TM_FailureData failure;
-	TM_Result	result;
-
-	result = table_tuple_lock(rows->rel, &tid, snapshot, slot, GetCurrentCommandId(true),
-							  LockTupleNoKeyExclusive, wait, flags, &failure);
-	UnregisterSnapshot(snapshot);
-	ExecDropSingleTupleTableSlot(slot);
-	return result;
-}
-
-RowsOutcome
-rows_lock(Rows *rows)
-{
-	return judge_outcome(lock_found(rows, LockWaitBlock, 0), "lock");
-}
-
-bool
-rows_try_lock(Rows *rows)
-{
-	return lock_found(rows, LockWaitSkip, 0) != TM_WouldBlock;
-}
-
-RowsOutcome
-rows_lock_free(Rows *rows, bool *busy)
-{
-	TM_Result	result = lock_found(rows, LockWaitSkip, 0);
-
-	*busy = result == TM_WouldBlock;
-	return *busy ? ROWS_MOVED : judge_outcome(result, "lock");
-}
-
-void
-rows_lock_newest(Rows *rows)
-{
-	/* whether it was updated or deleted meanwhile: the caller finds again */
-	(void) lock_found(rows, LockWaitBlock, TUPLE_LOCK_FLAG_FIND_LAST_VERSION);
 }

@@ -1,0 +1,37 @@
+/*
+ * rows_state.h
+ *	  An open table: what storage/rows and storage/rows_write share.
+ */
+#ifndef SYNCEXT_ROWS_STATE_H
+#define SYNCEXT_ROWS_STATE_H
+
+#include "nodes/execnodes.h"
+#include "utils/resowner.h"
+
+#include "storage/rows.h"
+
+/* How many indexes of a table can be searched during one call. */
+#define ROWS_MAX_INDEXES	4
+
+struct Rows
+{
+	Relation	rel;
+	bool		latest;			/* rows_see_latest */
+	bool		bracketed;		/* AfterTriggerBeginQuery was called */
+	bool		indexes_open;	/* for writing; searching opens its own */
+	bool		arbiter_ready;
+	ResourceOwner owner;		/* what is opened late is its, too */
+	EState	   *estate;			/* NULL until the first write, as the next one */
+	ResultRelInfo *result;
+	TupleTableSlot *found;
+	TupleTableSlot *fresh;
+	int			nindexes;
+	Relation	indexes[ROWS_MAX_INDEXES];
+};
+
+/* The snapshot to decide on; registered, the caller unregisters it. */
+extern Snapshot rows_snapshot(const Rows *rows);
+/* Make what writes need, at the first one: a call opens more tables than it writes. */
+extern void rows_begin_writing(Rows *rows);
+
+#endif							/* SYNCEXT_ROWS_STATE_H */
