@@ -45,6 +45,12 @@ CREATE INDEX change_log_0_position ON syncext.change_log_0 (xid, seq);
 CREATE INDEX change_log_1_position ON syncext.change_log_1 (xid, seq);
 CREATE INDEX change_log_2_position ON syncext.change_log_2 (xid, seq);
 CREATE INDEX change_log_3_position ON syncext.change_log_3 (xid, seq);
+-- They have no key.  A publication for all tables would refuse what sync_forget
+-- and a restore delete and update.
+ALTER TABLE syncext.change_log_0 REPLICA IDENTITY FULL;
+ALTER TABLE syncext.change_log_1 REPLICA IDENTITY FULL;
+ALTER TABLE syncext.change_log_2 REPLICA IDENTITY FULL;
+ALTER TABLE syncext.change_log_3 REPLICA IDENTITY FULL;
 SELECT pg_catalog.pg_extension_config_dump('syncext.change_log_0', '');
 SELECT pg_catalog.pg_extension_config_dump('syncext.change_log_1', '');
 SELECT pg_catalog.pg_extension_config_dump('syncext.change_log_2', '');
