@@ -257,10 +257,12 @@ SELECT count(*) FROM syncext.change_log WHERE external_id = 'batch';
 SELECT sync_record('no such entity', 'x');
 SELECT sync_record(NULL, 'x') IS NULL AS a, sync_record('record', NULL) IS NULL AS b, sync_record('record', '') IS NULL AS c, sync_record('record', repeat('x', 5000)) IS NULL AS d;
 -- a query that goes to work in parallel can ask for records as well
-SET force_parallel_mode = on;
+-- (the setting was renamed in 16)
+SELECT name AS parallel_mode FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query') \gset
+SET :parallel_mode = on;
 SELECT sync_record('record', 'batch')->'fields' AS fields;
 SELECT count(sync_record(entity, external_id)) > 5 AS all_of_them FROM syncext.canonical;
-RESET force_parallel_mode;
+RESET :parallel_mode;
 
 DROP TABLE time;
 DROP FUNCTION try;

@@ -15,7 +15,7 @@ $node->append_conf('postgresql.conf', <<'END_CONF');
 fsync = off
 synchronous_commit = off
 wal_writer_delay = 10s
-wal_writer_flush_after = 0
+wal_writer_flush_after = 1GB
 autovacuum = off
 checkpoint_timeout = 1h
 END_CONF
