@@ -6,6 +6,7 @@
 #
 # On a machine that has nothing but make, these install what is missing:
 #	  make test		everything; TESTS="name ..." runs only those
+#	  make test-matrix	the same on PostgreSQL 15, 17 and 18; as root
 #	  make torture	the change feed under everything at once, for longer than
 #					make test does; TORTURE_SECONDS=n for how long
 #	  make demo		the sync hub at work, step by step
@@ -97,9 +98,12 @@ all install uninstall installcheck prove_installcheck clean:
 
 endif
 
-.PHONY: test torture demo bench lint format sanitize coverage
+.PHONY: test test-matrix torture demo bench lint format sanitize coverage
 test:
 	@bash test/run
+
+test-matrix:
+	@bash test/matrix
 
 # The test also breaks the feed on purpose and drains: about a minute more.
 TORTURE_SECONDS ?= 100
