@@ -15,7 +15,6 @@
 #include <math.h>
 
 #include "common/pg_prng.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -23,13 +22,12 @@
 
 #include "errcodes.h"
 #include "hub/batch.h"
+#include "model/clip.h"
 #include "settings.h"
 #include "storage/canonical.h"
 
 /* Records that are left out of a page until it ends even so. */
 #define MAX_HELD			10000
-/* What is kept of a target's error message, in bytes. */
-#define MAX_ERROR_LENGTH	1000
 /* How many records a set has room for at first. */
 #define SET_SIZE			512
 /* When a record that was busy comes again, in milliseconds. */
@@ -469,8 +467,7 @@ store_failure(Feed *feed, const BatchRecord *record)
 	p.row_version = Max(p.row_version, record->row_version);
 	p.correction |= record->correction;
 	p.batch = 0;
-	p.error = pnstrdup(failure->error,
-					   pg_mbcliplen(failure->error, strlen(failure->error), MAX_ERROR_LENGTH));
+	p.error = clip_string(failure->error, CLIP_ERROR);
 	if (failure->busy)
 		p.next_attempt = TimestampTzPlusMilliseconds(feed->now, BUSY_DELAY);
 	else

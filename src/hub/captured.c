@@ -18,7 +18,6 @@
 
 #include "access/xact.h"
 #include "common/pg_prng.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -30,6 +29,7 @@
 #include "hub/delivery.h"
 #include "hub/incarnation.h"
 #include "hub/section.h"
+#include "model/clip.h"
 #include "model/fold.h"
 #include "model/rfc3339.h"
 #include "settings.h"
@@ -37,9 +37,6 @@
 #include "storage/capture_failure.h"
 #include "storage/change_log.h"
 #include "storage/replica.h"
-
-/* What is kept of an error message, in bytes. */
-#define MAX_ERROR_LENGTH	1000
 
 /* ---------- where a record's edits are ---------- */
 
@@ -522,8 +519,7 @@ keep_failure(CaptureFailures *table, Oid relation, const BatchFailure *failure)
 	kept.attempts++;
 	kept.dead = !failure->busy;
 	kept.next_attempt = captured_retry_at(kept.attempts);
-	kept.error = pnstrdup(failure->error,
-						  pg_mbcliplen(failure->error, strlen(failure->error), MAX_ERROR_LENGTH));
+	kept.error = clip_string(failure->error, CLIP_ERROR);
 	capture_failure_save(table, &kept);
 }
 

@@ -137,9 +137,11 @@ static bool
 route_record(Reading *reading, const Route *route, const BatchRecord *record, bool had,
 			 const CanonicalState *state, bool *gone)
 {
-	*gone = state->deleted || !route_admits(route, state->fields);
+	*gone = state->deleted;
 	if (route == NULL || route->filter == NULL)
 		return true;
+	if (!*gone)
+		*gone = !routing_admits(reading->routing, route, record->external_id, state->fields);
 	if (*gone && !had)
 		return false;
 	routing_note(reading->routing, record->entity, record->external_id, state->row_version,

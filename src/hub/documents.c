@@ -21,6 +21,7 @@
 #include "hub/dependency.h"
 #include "hub/documents.h"
 #include "hub/inspect.h"
+#include "model/clip.h"
 #include "settings.h"
 #include "storage/canonical.h"
 #include "storage/link.h"
@@ -94,13 +95,15 @@ check_names(const Documents *docs, Document *document)
 	if (source == NULL)
 		return change_error(&document->error, ERRCODE_SYNC_UNKNOWN_NAME,
 							psprintf("Add it with SELECT sync_add_source(%s).",
-									 quote_literal_cstr(change->source)),
-							"key \"source\" names \"%s\", which is not a source", change->source);
+									 quote_literal_cstr(clip_string(change->source, CLIP_QUOTE))),
+							"key \"source\" names \"%s\", which is not a source",
+							clip_string(change->source, CLIP_QUOTE));
 	if (entity == NULL)
 		return change_error(&document->error, ERRCODE_SYNC_UNKNOWN_NAME,
 							psprintf("Add it with SELECT sync_add_entity(%s).",
-									 quote_literal_cstr(change->entity)),
-							"key \"entity\" names \"%s\", which is not an entity", change->entity);
+									 quote_literal_cstr(clip_string(change->entity, CLIP_QUOTE))),
+							"key \"entity\" names \"%s\", which is not an entity",
+							clip_string(change->entity, CLIP_QUOTE));
 	if (docs->only_source != NULL && strcmp(source->name, docs->only_source) != 0)
 		return change_error(&document->error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
 							"key \"source\" names \"%s\", but \"%s\" sends it", source->name,

@@ -17,11 +17,12 @@
 #include "access/xact.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 
+#include "hub/filter.h"
 #include "hub/route.h"
 #include "hub/section.h"
+#include "storage/route_failure.h"
 
 struct Routing
 {
@@ -31,26 +32,13 @@ struct Routing
 	RoutedTable *before;		/* as it was when the batch began to be read */
 	RowsScan   *had;
 	RoutedTable *table;
+	const Route *failed;		/* whose filter failed last */
 };
 
-/* A filter that can't be evaluated, or is null, isn't met. */
 bool
 route_admits(const Route *route, Jsonb *fields)
 {
-	LOCAL_FCINFO(fcinfo, 4);
-	Datum		met;
-
-	if (route == NULL || route->filter == NULL)
-		return true;
-	InitFunctionCallInfoData(*fcinfo, NULL, 4, InvalidOid, NULL, NULL);
-	fcinfo->args[0].value = JsonbPGetDatum(fields);
-	fcinfo->args[1].value = PointerGetDatum(route->filter);
-	fcinfo->args[2].value = DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
-	fcinfo->args[3].value = BoolGetDatum(true);
-	for (int i = 0; i < 4; i++)
-		fcinfo->args[i].isnull = false;
-	met = jsonb_path_match(fcinfo);
-	return !fcinfo->isnull && DatumGetBool(met);
+	return route == NULL || route->filter == NULL || filter_met(route->filter, fields, NULL);
 }
 
 void
@@ -83,7 +71,7 @@ routing_begin(const Source *target, int64 batch, bool again)
 
 	if (!target->filtered)
 		return NULL;
-	routing = palloc(sizeof(Routing));
+	routing = palloc0(sizeof(Routing));
 	routing->target = target;
 	routing->batch = batch;
 	routing->again = again;
@@ -102,6 +90,20 @@ routing_end(Routing *routing)
 	routed_close(routing->before);
 	routed_close(routing->table);
 	pfree(routing);
+}
+
+bool
+routing_admits(Routing *routing, const Route *route, const char *external_id, Jsonb *fields)
+{
+	const char *error;
+	bool		met = filter_met(route->filter, fields, &error);
+
+	/* one of a batch will do */
+	if (error != NULL && routing->failed != route)
+		route_failure_note(routing->target->name, route->entity, external_id, error);
+	if (error != NULL)
+		routing->failed = route;
+	return met;
 }
 
 bool

@@ -24,6 +24,12 @@ typedef struct Routing Routing;
 /* again: the batch has been served before.  NULL if nothing is filtered. */
 extern Routing *routing_begin(const Source *target, int64 batch, bool again);
 extern void routing_end(Routing *routing);
+/*
+ * Do a record's fields meet the filter of a route that has one?  A filter that
+ * fails on them is noted for sync_check.
+ */
+extern bool routing_admits(Routing *routing, const Route *route, const char *external_id,
+						   Jsonb *fields);
 /* May the target have the record? */
 extern bool routing_has(Routing *routing, const char *entity, const char *external_id);
 /* It is served the record now, as it is or as gone. */

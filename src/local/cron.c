@@ -126,14 +126,14 @@ read_item(const FieldKind *kind, const char **at, uint64 *bits, char **problem)
 	}
 	if (!good || (**at != ',' && **at != '\0'))
 	{
-		*problem = psprintf("its %s \"%.*s\" is not understood", kind->name,
-							(int) strcspn(begin, ","), begin);
+		*problem = psprintf("its %s \"%s\" is not understood", kind->name,
+							pnstrdup(begin, strcspn(begin, ",")));
 		return false;
 	}
 	if (from < kind->low || to > kind->high || from > to)
 	{
-		*problem = psprintf("its %s \"%.*s\" is no range within %d and %d", kind->name,
-							(int) (*at - begin), begin, kind->low, kind->high);
+		*problem = psprintf("its %s \"%s\" is no range within %d and %d", kind->name,
+							pnstrdup(begin, *at - begin), kind->low, kind->high);
 		return false;
 	}
 	for (int i = from; i <= to; i += step)

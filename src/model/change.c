@@ -16,6 +16,7 @@
 
 #include "errcodes.h"
 #include "model/change.h"
+#include "model/clip.h"
 #include "model/json.h"
 #include "model/rfc3339.h"
 
@@ -160,8 +161,8 @@ parse_time(const char *key, const JsonbValue *value, TimestampTz *result, Change
 	if (!rfc3339_parse(value->val.string.val, value->val.string.len, result))
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
 							"Write it as 2026-01-31T12:00:00Z or 2026-01-31T13:00:00.5+01:00.",
-							"key \"%s\" is not an RFC 3339 time with a zone: \"%.*s\"", key,
-							Min(value->val.string.len, 64), value->val.string.val);
+							"key \"%s\" is not an RFC 3339 time with a zone: \"%s\"", key,
+							clip_text(value->val.string.val, value->val.string.len, CLIP_QUOTE));
 	return true;
 }
 
@@ -225,8 +226,8 @@ take_members(const Fields *members, bool flat, Change *change, ChangeError *erro
 		else if (!known)
 			return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
 								"With \"fields\", data goes into \"fields\"; check the spelling of the key.",
-								"unknown key \"%.*s\" beside \"fields\"",
-								Min(member->name.len, 64), member->name.data);
+								"unknown key \"%s\" beside \"fields\"",
+								clip_text(member->name.data, member->name.len, CLIP_QUOTE));
 	}
 	return true;
 }
@@ -237,9 +238,9 @@ check_fields(const Change *change, const ChangeLimits *limits, ChangeError *erro
 	if (change->deleted && change->fields.n > 0)
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
 							"Send the delete alone: the tombstone keeps the last fields.",
-							"a document with \"deleted\" true cannot have fields, but has \"%.*s\"",
-							Min(change->fields.field[0].name.len, 64),
-							change->fields.field[0].name.data);
+							"a document with \"deleted\" true cannot have fields, but has \"%s\"",
+							clip_text(change->fields.field[0].name.data,
+									  change->fields.field[0].name.len, CLIP_QUOTE));
 	if (!change->deleted && change->fields.n == 0)
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
 							"Name what is set, in \"fields\" or beside the other keys, or send \"deleted\": true.",

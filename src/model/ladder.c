@@ -277,8 +277,8 @@ priority_reason(const LadderState *s)
 			winner = loser;
 			loser = s->change->source;
 		}
-		appendStringInfo(&text, "%s%.*s: %s (rank %s) before %s (rank %s)", n > 1 ? "; " : "",
-						 name.len, name.data, winner, rank_text(rank_of(s, winner, name)),
+		appendStringInfo(&text, "%s%s: %s (rank %s) before %s (rank %s)", n > 1 ? "; " : "",
+						 field_name_cstring(name), winner, rank_text(rank_of(s, winner, name)),
 						 loser, rank_text(rank_of(s, loser, name)));
 	}
 	if (n > REASON_FIELDS)
@@ -362,8 +362,8 @@ manual_reason(const Decision *d)
 	initStringInfo(&text);
 	appendStringInfoString(&text, "no rung decided ");
 	for (int i = 0; i < d->contested.n && i < REASON_FIELDS; i++)
-		appendStringInfo(&text, "%s%.*s", i > 0 ? ", " : "", d->contested.name[i].len,
-						 d->contested.name[i].data);
+		appendStringInfo(&text, "%s%s", i > 0 ? ", " : "",
+						 field_name_cstring(d->contested.name[i]));
 	if (d->contested.n > REASON_FIELDS)
 		appendStringInfo(&text, " and %d more", d->contested.n - REASON_FIELDS);
 	if (d->contested_all)

@@ -19,6 +19,14 @@ COMMENT ON COLUMN syncext.canonical.stamps IS
 	'field: [version, source, rowVersion, setBy], where they differ from (version, last_source, row_version, last_source)';
 SELECT pg_catalog.pg_extension_config_dump('syncext.canonical', '');
 
+-- Configuration that was edited comes into force when whoever may not know of it
+-- has ended.
+CREATE FUNCTION syncext.writers_done() RETURNS boolean
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_writers_done';
+COMMENT ON FUNCTION syncext.writers_done() IS
+	'waits, syncext.maintain_lock_timeout at most, for the transactions that are changing records now; false: one of them goes on';
+REVOKE ALL ON FUNCTION syncext.writers_done() FROM PUBLIC;
+
 CREATE SEQUENCE syncext.change_seq CACHE 1;
 SELECT pg_catalog.pg_extension_config_dump('syncext.change_seq', '');
 

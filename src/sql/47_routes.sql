@@ -7,6 +7,7 @@ CREATE TABLE syncext.route (
 	mask    text[] COLLATE "C" NOT NULL DEFAULT '{}' CHECK (pg_catalog.array_position(mask, NULL) IS NULL),
 	armed   boolean NOT NULL DEFAULT false,
 	tracked boolean NOT NULL DEFAULT false,
+	served  boolean,
 	PRIMARY KEY (source, entity)
 );
 COMMENT ON TABLE syncext.route IS
@@ -16,6 +17,7 @@ COMMENT ON COLUMN syncext.route.filter IS
 COMMENT ON COLUMN syncext.route.mask IS 'fields that the source may not see';
 COMMENT ON COLUMN syncext.route.armed IS 'the source''s cursors know of the route as it is';
 COMMENT ON COLUMN syncext.route.tracked IS 'syncext.routed says which records the source has';
+COMMENT ON COLUMN syncext.route.served IS 'had the source been served before it pulled by the route as it is; null: it has not pulled';
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON syncext.route
 	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
 ALTER TABLE syncext.route ENABLE ALWAYS TRIGGER registry_changed;
@@ -49,6 +51,10 @@ BEGIN
 			HINT = 'Delete it, and insert one for the other entity.';
 	END IF;
 	IF (NEW.filter::text, NEW.mask) IS DISTINCT FROM (OLD.filter::text, OLD.mask) THEN
+		-- what was served by an earlier edit was filtered already
+		IF OLD.armed THEN
+			NEW.served := NULL;
+		END IF;
 		NEW.armed := false;
 	END IF;
 	RETURN NEW;
@@ -75,22 +81,47 @@ CREATE TRIGGER route_deleted AFTER DELETE ON syncext.route
 	FOR EACH ROW EXECUTE FUNCTION syncext.route_deleted();
 ALTER TABLE syncext.route ENABLE ALWAYS TRIGGER route_deleted;
 
+-- A filter that failed on a record, which therefore isn't delivered.
+CREATE TABLE syncext.route_failure (
+	source      text COLLATE "C" NOT NULL,
+	entity      text COLLATE "C" NOT NULL,
+	external_id text COLLATE "C" NOT NULL,
+	error       text NOT NULL,
+	since       timestamptz NOT NULL,
+	PRIMARY KEY (source, entity),
+	FOREIGN KEY (source, entity) REFERENCES syncext.route ON DELETE CASCADE ON UPDATE CASCADE
+);
+COMMENT ON TABLE syncext.route_failure IS
+	'routes whose filter could not be evaluated, each with a record that it failed on; such a record does not meet it';
+-- It isn't dumped: the next delivery finds it again.
+
+CREATE FUNCTION syncext.filter_error(filter jsonpath, fields jsonb) RETURNS text
+	LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'syncext_filter_error';
+COMMENT ON FUNCTION syncext.filter_error(jsonpath, jsonb) IS 'why a route''s filter cannot be evaluated on a record''s fields; null: it can';
+
 -- Brings edited routes into force, at a pull: all records of the entity are
 -- walked through again, and come, or go, as the filter says.  For the first
 -- filter it has to be known what the source has: everything that there is, if
--- it was ever served, else what it has sent itself.
-CREATE FUNCTION syncext.route_arm(source text) RETURNS void
+-- it was ever served, else what it has sent itself.  Until then the source is
+-- served by the filter, but isn't told what is gone.  Returns false if a
+-- transaction that may not know of the edit goes on; the next pull tries again.
+CREATE FUNCTION syncext.route_arm(source text) RETURNS boolean
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	r      syncext.route;
+	edited text[];
 	gets   boolean;
-	served boolean;
 BEGIN
 	PERFORM FROM syncext.cursor c WHERE c.target = $1 ORDER BY c.slot FOR NO KEY UPDATE;
+	UPDATE syncext.route t SET served = EXISTS (SELECT FROM syncext.cursor c WHERE c.target = $1 AND c.batch > 0)
+	WHERE t.source = $1 AND NOT t.armed AND t.served IS NULL;
+	edited := ARRAY(SELECT t.entity FROM syncext.route t WHERE t.source = $1 AND NOT t.armed ORDER BY t.entity FOR NO KEY UPDATE);
 	-- the source's own changes that don't know of the filter must be done first
-	LOCK TABLE syncext.canonical IN SHARE MODE;
-	served := EXISTS (SELECT FROM syncext.cursor c WHERE c.target = $1 AND c.batch > 0);
-	FOR r IN SELECT * FROM syncext.route t WHERE t.source = $1 AND NOT t.armed ORDER BY t.entity LOOP
+	IF NOT syncext.writers_done() THEN
+		RETURN false;
+	END IF;
+	DELETE FROM syncext.route_failure f WHERE f.source = $1 AND f.entity = ANY (edited);
+	FOR r IN SELECT * FROM syncext.route t WHERE t.source = $1 AND t.entity = ANY (edited) ORDER BY t.entity LOOP
 		gets := (SELECT s.entities IS NULL OR r.entity = ANY (s.entities) FROM syncext.source s WHERE s.name = $1);
 		IF r.filter IS NULL THEN
 			DELETE FROM syncext.routed h WHERE h.target = $1 AND h.entity = r.entity;
@@ -99,7 +130,7 @@ BEGIN
 			SELECT $1, c.entity, c.external_id, false
 			FROM syncext.canonical c
 			WHERE c.entity = r.entity
-			  AND (gets AND served OR c.last_source = $1
+			  AND (gets AND r.served OR c.last_source = $1
 			       OR jsonb_path_exists(c.stamps, '$.*[*] ? (@ == $name)', jsonb_build_object('name', $1))
 			       OR c.external_id IN (SELECT l.external_id FROM syncext.change_log l WHERE l.source = $1 AND l.entity = r.entity))
 			ON CONFLICT DO NOTHING;
@@ -110,8 +141,9 @@ BEGIN
 			PERFORM syncext.cursor_resync($1, r.entity);
 		END IF;
 	END LOOP;
+	RETURN true;
 END $$;
-COMMENT ON FUNCTION syncext.route_arm(text) IS 'bring a source''s edited routes into force; its next pull does it';
+COMMENT ON FUNCTION syncext.route_arm(text) IS 'bring a source''s edited routes into force, which its next pull does; false: a transaction that may not know of them goes on';
 REVOKE ALL ON FUNCTION syncext.route_arm(text) FROM PUBLIC;
 
 CREATE FUNCTION sync_route(source text, entity text, filter jsonpath DEFAULT NULL, mask text[] DEFAULT '{}') RETURNS void

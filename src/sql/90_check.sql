@@ -147,6 +147,21 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		WHERE l.status = 'pending' AND l.recorded_at < pg_catalog.clock_timestamp() - interval '1 day'
 		GROUP BY l.source, l.entity
 		UNION ALL
+		-- filters: what they keep from a source is told to administrators alone
+		SELECT 'error', NULL, pg_catalog.format('route of source %s', f.source),
+		       pg_catalog.format('its filter fails on %s %s, which therefore is not delivered: %s', f.entity, f.external_id, f.error),
+		       pg_catalog.format('Give it a filter that can be evaluated on every record: SELECT sync_route(%L, %L, …). Table syncext.route has it as it is.', f.source, f.entity)
+		FROM syncext.route_failure f
+		JOIN syncext.route r ON r.source = f.source AND r.entity = f.entity
+		JOIN syncext.canonical c ON c.entity = f.entity AND c.external_id = f.external_id
+		WHERE NOT c.deleted AND syncext.filter_error(r.filter, c.fields) IS NOT NULL
+		UNION ALL
+		SELECT 'info', NULL, pg_catalog.format('route of source %s', r.source),
+		       pg_catalog.format('waits for a transaction that goes on since before it was edited: the source is not told yet what of entity %s is gone for it', r.entity),
+		       'The source''s next pull after the end of that transaction does it.'
+		FROM syncext.route r
+		WHERE NOT r.armed AND r.served IS NOT NULL
+		UNION ALL
 		-- the hub itself: for administrators
 		SELECT 'warning', NULL, 'change log',
 		       pg_catalog.format('is in table change_log_%s since %s, longer than a third of syncext.retention', f.current_log, pg_catalog.date_trunc('second', f.switched_at)),

@@ -7,16 +7,13 @@
  */
 #include "postgres.h"
 
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "model/clip.h"
 #include "storage/capture_failure.h"
 #include "storage/registry.h"
 #include "storage/rows.h"
-
-/* What is kept of an error message, in bytes. */
-#define MAX_ERROR_LENGTH	1000
 
 enum
 {
@@ -124,9 +121,7 @@ capture_failure_save(CaptureFailures *failures, const CaptureFailure *failure)
 	isnull[COL_ERROR - 1] = failure->error == NULL;
 	if (failure->error != NULL)
 		values[COL_ERROR - 1] =
-			PointerGetDatum(cstring_to_text_with_len(failure->error,
-													 pg_mbcliplen(failure->error, strlen(failure->error),
-																  MAX_ERROR_LENGTH)));
+			CStringGetTextDatum(clip_string(failure->error, CLIP_ERROR));
 	do
 	{
 		if (find_row(failures, failure->relation, failure->external_id))

@@ -10,6 +10,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "model/clip.h"
 #include "storage/registry.h"
 #include "storage/rows.h"
 #include "storage/waiting.h"
@@ -106,7 +107,7 @@ write_values(const WaitingChange *w, Datum *values, bool *isnull)
 	values[COL_NEXT_ATTEMPT - 1] = TimestampTzGetDatum(w->next_attempt);
 	isnull[COL_NEXT_ATTEMPT - 1] = TIMESTAMP_IS_NOEND(w->next_attempt);
 	if (w->error != NULL)
-		values[COL_ERROR - 1] = CStringGetTextDatum(w->error);
+		values[COL_ERROR - 1] = CStringGetTextDatum(clip_string(w->error, CLIP_ERROR));
 	isnull[COL_ERROR - 1] = w->error == NULL;
 	values[COL_DEAD_SINCE - 1] = TimestampTzGetDatum(w->dead_since != 0 ? w->dead_since :
 													 GetCurrentTimestamp());

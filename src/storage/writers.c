@@ -1,0 +1,65 @@
+/*
+ * writers.c
+ *	  Waiting for transactions that change golden records, without holding
+ *	  others up.
+ *
+ * Called where configuration that was edited comes into force: by SQL functions
+ * of ours, in the transaction of whoever needs it.  A lock on the table would do
+ * the same, but everybody who writes would queue up behind it.  Writers open the
+ * table, and so lock it, before they read the configuration.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "storage/lock.h"
+#include "storage/lmgr.h"
+#include "utils/timestamp.h"
+
+#include "settings.h"
+#include "storage/registry.h"
+#include "storage/writers.h"
+
+/* Between two looks at a transaction that goes on, in milliseconds. */
+#define PAUSE	5
+
+PG_FUNCTION_INFO_V1(syncext_writers_done);
+
+static void
+pause_briefly(void)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, PAUSE,
+					 PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+bool
+writers_wait(int timeout)
+{
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout);
+	VirtualTransactionId *writer;
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, registry_relation("canonical"));
+	for (writer = GetLockConflicts(&tag, ShareLock, NULL); VirtualTransactionIdIsValid(*writer);
+		 writer++)
+	{
+		/* only looked at: no deadlock can come of it */
+		while (!VirtualXactLock(*writer, false))
+		{
+			if (GetCurrentTimestamp() >= until)
+				return false;
+			pause_briefly();
+		}
+	}
+	return true;
+}
+
+Datum
+syncext_writers_done(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(writers_wait(setting_maintain_lock_timeout));
+}
