@@ -61,15 +61,15 @@ bool
 filter_met(JsonPath *filter, Jsonb *fields, const char **error)
 {
 	MemoryContext context = CurrentMemoryContext;
+	Jsonb	   *const plain = (Jsonb *) PG_DETOAST_DATUM(JsonbPGetDatum(fields));
+	JsonPath   *const path = (JsonPath *) PG_DETOAST_DATUM(PointerGetDatum(filter));
 	volatile bool met = false;
 
-	fields = (Jsonb *) PG_DETOAST_DATUM(JsonbPGetDatum(fields));
-	filter = (JsonPath *) PG_DETOAST_DATUM(PointerGetDatum(filter));
 	if (error != NULL)
 		*error = NULL;
 	PG_TRY();
 	{
-		met = evaluate(filter, fields);
+		met = evaluate(path, plain);
 	}
 	PG_CATCH();
 	{
