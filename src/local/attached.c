@@ -11,11 +11,14 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "catalog/partition.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/value.h"
 #include "parser/parse_func.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
@@ -24,6 +27,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 
 #include "compat.h"
 #include "local/attached.h"
@@ -43,6 +47,7 @@ typedef struct AttachedEntry
 } AttachedEntry;
 
 static HTAB *attached_cache = NULL;
+static HTAB *attached_watched = NULL;	/* relations whose change outdates all */
 static Oid	attached_trigger_relid = InvalidOid;	/* invalidating it outdates all */
 
 /* ---------- building ---------- */
@@ -55,18 +60,28 @@ attached_capture_function(void)
 						  0, NULL, false);
 }
 
+/* Keep the first thing that is wrong. */
 static void
-init_column(AttachedColumn *column, Relation rel, const char *name, FieldName field)
+note_problem(Attached *attached, const char *problem)
+{
+	if (attached->problem == NULL)
+		attached->problem = problem;
+}
+
+/* Describe a column; false, and a problem, if the relation has none of that name. */
+static bool
+init_column(Attached *attached, AttachedColumn *column, Relation rel, const char *name,
+			FieldName field)
 {
 	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), name);
 	Form_pg_attribute att;
 
-	if (attnum <= InvalidAttrNumber)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("column \"%s\" of attached relation \"%s\" does not exist any more",
-						name, RelationGetRelationName(rel)),
-				 errhint("Call sync_detach, then sync_attach with the columns it has now.")));
+	if (attnum <= InvalidAttrNumber || attnum > RelationGetNumberOfAttributes(rel))
+	{
+		note_problem(attached, psprintf("column \"%s\" of attached relation %s does not exist any more",
+										name, attached->name));
+		return false;
+	}
 	att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
 	column->name = pstrdup(name);
 	column->field = field;
@@ -74,10 +89,21 @@ init_column(AttachedColumn *column, Relation rel, const char *name, FieldName fi
 	column->type = att->atttypid;
 	column->not_null = att->attnotnull;
 	column->value = value_type(att->atttypid, att->atttypmod);
+	return true;
 }
 
+static bool
+type_is_among(Oid type, const Oid *types, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (types[i] == type)
+			return true;
+	return false;
+}
+
+/* Describe a column that says more of a row; it must be of one of these types. */
 static AttachedColumn *
-make_single_column(Relation rel, const char *name)
+make_single_column(Attached *attached, Relation rel, const char *name, const Oid *types, int ntypes)
 {
 	FieldName	none = {NULL, 0};
 	AttachedColumn *column;
@@ -85,17 +111,56 @@ make_single_column(Relation rel, const char *name)
 	if (name == NULL)
 		return NULL;
 	column = palloc0(sizeof(AttachedColumn));
-	init_column(column, rel, name, none);
-	return column;
+	if (!init_column(attached, column, rel, name, none))
+		return NULL;
+	if (type_is_among(column->type, types, ntypes))
+		return column;
+	note_problem(attached, psprintf("column \"%s\" of attached relation %s is of type %s now, which can't serve as what it was attached as",
+									name, attached->name, format_type_be(column->type)));
+	return NULL;
+}
+
+static void
+init_single_columns(Attached *attached, Relation rel)
+{
+	static const Oid integers[] = {INT2OID, INT4OID, INT8OID};
+	static const Oid times[] = {TIMESTAMPTZOID, TIMESTAMPOID, BOOLOID};
+	const Binding *binding = attached->binding;
+
+	attached->version = make_single_column(attached, rel, binding->version_column, integers,
+										   lengthof(integers));
+	attached->updated = make_single_column(attached, rel, binding->updated_column, times, 2);
+	attached->deleted = make_single_column(attached, rel, binding->deleted_column, times, 3);
+}
+
+/*
+ * Is the column an identity?  Before 17 that is known of the bound relation alone,
+ * not of its partitions.  Nobody need lock it to be told: its columns don't change
+ * while a partition is locked.
+ */
+static bool
+is_identity(const Binding *binding, Relation rel, Form_pg_attribute att)
+{
+	HeapTuple	tuple;
+	bool		identity;
+
+	if (att->attidentity != '\0' || binding->relation == RelationGetRelid(rel))
+		return att->attidentity != '\0';
+	tuple = SearchSysCacheAttName(binding->relation, NameStr(att->attname));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	identity = ((Form_pg_attribute) GETSTRUCT(tuple))->attidentity != '\0';
+	ReleaseSysCache(tuple);
+	return identity;
 }
 
 /* Is the column one that is a field where no map says otherwise? */
 static bool
-column_is_plain(const Binding *binding, Form_pg_attribute att)
+column_is_plain(const Binding *binding, Relation rel, Form_pg_attribute att)
 {
 	const char *name = NameStr(att->attname);
 
-	if (att->attisdropped || att->attgenerated != '\0' || att->attidentity != '\0')
+	if (att->attisdropped || att->attgenerated != '\0' || is_identity(binding, rel, att))
 		return false;
 	if (binding->version_column != NULL && strcmp(name, binding->version_column) == 0)
 		return false;
@@ -117,8 +182,8 @@ compare_columns(const void *a, const void *b)
 }
 
 /*
- * Which columns are fields is asked of the bound relation: a partition may
- * have its columns in another order.
+ * Tell which columns are fields.  A partition has the columns of the relation that
+ * is bound, in another order perhaps.
  */
 static void
 init_columns(Attached *attached, Relation rel)
@@ -136,7 +201,9 @@ init_columns(Attached *attached, Relation rel)
 			JsonbValue *column = &map.field[i].value;
 			char	   *name = pnstrdup(column->val.string.val, column->val.string.len);
 
-			init_column(&attached->columns[attached->ncolumns++], rel, name, map.field[i].name);
+			if (init_column(attached, &attached->columns[attached->ncolumns], rel, name,
+							map.field[i].name))
+				attached->ncolumns++;
 		}
 	}
 	else
@@ -148,9 +215,10 @@ init_columns(Attached *attached, Relation rel)
 		{
 			Form_pg_attribute att = TupleDescAttr(desc, i);
 
-			if (column_is_plain(binding, att))
-				init_column(&attached->columns[attached->ncolumns++], rel, NameStr(att->attname),
-							field_name(pstrdup(NameStr(att->attname))));
+			if (column_is_plain(binding, rel, att) &&
+				init_column(attached, &attached->columns[attached->ncolumns], rel,
+							NameStr(att->attname), field_name(pstrdup(NameStr(att->attname)))))
+				attached->ncolumns++;
 		}
 	}
 	qsort(attached->columns, attached->ncolumns, sizeof(AttachedColumn), compare_columns);
@@ -162,9 +230,9 @@ init_columns(Attached *attached, Relation rel)
  * those of a domain that forbids nulls.
  */
 static void
-init_populate(Attached *attached, Relation rel)
+init_populate(Attached *attached)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
+	TupleDesc	desc = attached->desc;
 	Datum	   *values = palloc0(sizeof(Datum) * Max(desc->natts, 1));
 	bool	   *isnull = palloc(sizeof(bool) * Max(desc->natts, 1));
 	List	   *args = list_make2(makeNullConst(attached->row_type, -1, InvalidOid),
@@ -200,26 +268,6 @@ init_read(Attached *attached)
 	add_read(attached, attached->version);
 	add_read(attached, attached->updated);
 	add_read(attached, attached->deleted);
-}
-
-/*
- * Describe a partition by the fields of the relation that is bound: its own
- * columns are found by their names.
- */
-static void
-init_columns_of_partition(Attached *attached, Relation rel)
-{
-	Attached   *root = attached_get(attached->binding->relation);
-
-	attached->ncolumns = root->ncolumns;
-	attached->columns = palloc0(sizeof(AttachedColumn) * Max(root->ncolumns, 1));
-	for (int i = 0; i < root->ncolumns; i++)
-	{
-		FieldName	field = root->columns[i].field;
-
-		field.data = pnstrdup(field.data, field.len);
-		init_column(&attached->columns[i], rel, root->columns[i].name, field);
-	}
 }
 
 /* Can what is stored differ from what a statement writes? */
@@ -268,44 +316,84 @@ has_key_index(Relation rel, const Binding *binding)
 	return same;
 }
 
+/* A type with attributes is changed without a word to the tables that use it. */
+static void
+watch_type(Attached *attached, Oid type)
+{
+	Oid			base = getBaseType(type);
+	Oid			part = get_element_type(base);
+	Oid			relid;
+	TupleDesc	desc;
+
+	check_stack_depth();
+	if (!OidIsValid(part))
+		part = get_range_subtype(base);
+	if (OidIsValid(part))
+		watch_type(attached, part);
+	relid = get_typ_typrelid(base);
+	if (!OidIsValid(relid) || list_member_oid(attached->watched, relid))
+		return;
+	attached->watched = lappend_oid(attached->watched, relid);
+	desc = lookup_rowtype_tupdesc_copy(base, -1);
+	for (int i = 0; i < desc->natts; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			watch_type(attached, TupleDescAttr(desc, i)->atttypid);
+}
+
+static void
+init_watched(Attached *attached)
+{
+	attached->watched = NIL;
+	if (attached->relid != attached->binding->relation)
+		attached->watched = list_make1_oid(attached->binding->relation);
+	for (int i = 0; i < attached->nread; i++)
+		watch_type(attached, attached->read[i]->type);
+}
+
+static void
+init_keys(Attached *attached, Relation rel)
+{
+	const Binding *binding = attached->binding;
+	FieldName	none = {NULL, 0};
+
+	attached->keys = palloc0(sizeof(AttachedColumn) * binding->nkeys);
+	for (int i = 0; i < binding->nkeys; i++)
+		if (init_column(attached, &attached->keys[attached->nkeys], rel, binding->key[i], none))
+			attached->nkeys++;
+	attached->has_key = attached->nkeys == binding->nkeys;
+}
+
 /* Build the description, in a memory context of its own. */
 static Attached *
-attached_build(Oid relid, const Binding *binding)
+attached_build(Relation rel, const Binding *binding)
 {
-	Relation	rel = relation_open(relid, AccessShareLock);
+	static uint64 last_id = 0;
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "syncext attached relation",
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	Attached   *attached = palloc0(sizeof(Attached));
-	FieldName	none = {NULL, 0};
 
 	attached->context = context;
-	attached->relid = relid;
+	attached->id = ++last_id;
+	attached->relid = RelationGetRelid(rel);
 	attached->binding = binding_copy(binding);
 	attached->name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 												RelationGetRelationName(rel));
 	attached->relkind = rel->rd_rel->relkind;
 	attached->owner = rel->rd_rel->relowner;
 	attached->has_triggers = may_change_rows(rel);
-	attached->has_key_index = has_key_index(rel, binding);
 	attached->row_type = rel->rd_rel->reltype;
-	attached->natts = RelationGetNumberOfAttributes(rel);
-	attached->nkeys = binding->nkeys;
-	attached->keys = palloc0(sizeof(AttachedColumn) * binding->nkeys);
-	for (int i = 0; i < binding->nkeys; i++)
-		init_column(&attached->keys[i], rel, binding->key[i], none);
-	if (relid == binding->relation)
-		init_columns(attached, rel);
-	else
-		init_columns_of_partition(attached, rel);
-	attached->version = make_single_column(rel, binding->version_column);
-	attached->updated = make_single_column(rel, binding->updated_column);
-	attached->deleted = make_single_column(rel, binding->deleted_column);
+	attached->desc = CreateTupleDescCopy(RelationGetDescr(rel));
+	attached->natts = attached->desc->natts;
+	init_keys(attached, rel);
+	attached->has_key_index = attached->has_key && has_key_index(rel, binding);
+	init_columns(attached, rel);
+	init_single_columns(attached, rel);
 	init_read(attached);
-	init_populate(attached, rel);
+	init_watched(attached);
+	init_populate(attached);
 	MemoryContextSwitchTo(old);
-	relation_close(rel, AccessShareLock);
 	return attached;
 }
 
@@ -318,7 +406,8 @@ attached_invalidate(Datum arg, Oid relid)
 	AttachedEntry *entry;
 	HASH_SEQ_STATUS status;
 
-	if (OidIsValid(relid) && relid != attached_trigger_relid)
+	if (OidIsValid(relid) && relid != attached_trigger_relid &&
+		hash_search(attached_watched, &relid, HASH_FIND, NULL) == NULL)
 	{
 		entry = hash_search(attached_cache, &relid, HASH_FIND, NULL);
 		if (entry != NULL)
@@ -341,7 +430,10 @@ static void
 make_cache(void)
 {
 	HASHCTL		ctl = {.keysize = sizeof(Oid), .entrysize = sizeof(AttachedEntry)};
+	HASHCTL		watched_ctl = {.keysize = sizeof(Oid), .entrysize = sizeof(Oid)};
 
+	attached_watched = hash_create("syncext watched relations", 16, &watched_ctl,
+								   HASH_ELEM | HASH_BLOBS);
 	attached_cache = hash_create("syncext attached relations", 16, &ctl, HASH_ELEM | HASH_BLOBS);
 	CacheRegisterRelcacheCallback(attached_invalidate, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, attached_forget_names, (Datum) 0);
@@ -364,12 +456,54 @@ find_binding(Oid relid)
 	return NULL;
 }
 
-Attached *
-attached_get(Oid relid)
+/* Have the entry outdated by what the description was made of, too. */
+static void
+watch(const Attached *attached)
 {
+	ListCell   *lc;
+
+	foreach(lc, attached->watched)
+		(void) hash_search(attached_watched, &lfirst_oid(lc), HASH_ENTER, NULL);
+}
+
+static void
+rebuild(AttachedEntry *entry, Relation rel)
+{
+	const Binding *binding;
+	Attached   *attached;
+
+	attached_trigger_relid = registry_relation("source");
+	/* an invalidation that comes while we read counts for the next call */
+	entry->valid = true;
+	PG_TRY();
+	{
+		binding = find_binding(entry->relid);
+		attached = binding != NULL ? attached_build(rel, binding) : NULL;
+		if (attached != NULL)
+			watch(attached);
+	}
+	PG_CATCH();
+	{
+		entry->valid = false;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	/* callers further up may still use the old one */
+	if (entry->attached != NULL)
+		MemoryContextSetParent(entry->attached->context, TopTransactionContext);
+	if (attached != NULL)
+		MemoryContextSetParent(attached->context, CacheMemoryContext);
+	entry->attached = attached;
+}
+
+Attached *
+attached_of(Relation rel)
+{
+	Oid			relid = RelationGetRelid(rel);
 	AttachedEntry *entry;
 	bool		found;
 
+	Assert(CheckRelationLockedByMe(rel, AccessShareLock, true));
 	if (attached_cache == NULL)
 		make_cache();
 	entry = hash_search(attached_cache, &relid, HASH_ENTER, &found);
@@ -379,45 +513,96 @@ attached_get(Oid relid)
 		entry->attached = NULL;
 	}
 	if (!entry->valid)
-	{
-		const Binding *binding;
-		Attached   *attached;
-
-		attached_trigger_relid = registry_relation("source");
-		/* an invalidation that comes while we read counts for the next call */
-		entry->valid = true;
-		PG_TRY();
-		{
-			binding = find_binding(relid);
-			attached = binding != NULL ? attached_build(relid, binding) : NULL;
-		}
-		PG_CATCH();
-		{
-			entry->valid = false;
-			PG_RE_THROW();
-		}
-		PG_END_TRY();
-		/* callers further up may still use the old one */
-		if (entry->attached != NULL)
-			MemoryContextSetParent(entry->attached->context, TopTransactionContext);
-		if (attached != NULL)
-			MemoryContextSetParent(attached->context, CacheMemoryContext);
-		entry->attached = attached;
-	}
+		rebuild(entry, rel);
 	return entry->attached;
 }
 
 Attached *
-attached_required(Oid relid)
+attached_open(Oid relid, LOCKMODE lockmode)
 {
-	Attached   *attached = attached_get(relid);
+	Relation	rel = try_relation_open(relid, lockmode);
+	Attached   *attached;
 
-	if (attached == NULL)
+	if (rel == NULL)
+		return NULL;
+	attached = attached_of(rel);
+	relation_close(rel, NoLock);
+	return attached;
+}
+
+void
+attached_check(const Attached *attached)
+{
+	if (attached->problem != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("relation %s is not attached", get_rel_name(relid)),
-				 errhint("Attach it first with sync_attach.")));
-	return attached;
+				 errmsg_internal("%s", attached->problem),
+				 errhint("Give it back what it had, or SELECT sync_detach(%s), sync_attach it as it is now, and CALL sync_load(%s).",
+						 quote_literal_cstr(attached->name), quote_literal_cstr(attached->name))));
+}
+
+Attached *
+attached_required(Oid relid, LOCKMODE lockmode)
+{
+	Attached   *attached = attached_open(relid, lockmode);
+	char	   *name;
+
+	if (attached != NULL)
+	{
+		attached_check(attached);
+		return attached;
+	}
+	name = get_rel_name(relid);
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("attached relation %u was dropped", relid),
+				 errhint("Forget it: SELECT sync_detach(%u).", relid)));
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("relation %s is not attached", name),
+			 errhint("Attach it first with sync_attach.")));
+}
+
+void
+attached_raise_altered(const Attached *attached)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("attached relation %s was altered in the meantime", attached->name),
+			 errhint("Try again.")));
+}
+
+void
+attached_check_type(const Attached *attached, int i, Oid type)
+{
+	if (attached->read[i]->type != type)
+		attached_raise_altered(attached);
+}
+
+void
+attached_check_desc(const Attached *attached, TupleDesc desc)
+{
+	if (desc->natts != attached->natts)
+		attached_raise_altered(attached);
+	for (int i = 0; i < attached->nread; i++)
+		attached_check_type(attached, i,
+							TupleDescAttr(desc, attached->read[i]->attnum - 1)->atttypid);
+}
+
+void
+attached_recheck(const Attached *attached)
+{
+	AttachedEntry *entry = hash_search(attached_cache, &attached->relid, HASH_FIND, NULL);
+	Relation	rel;
+
+	if (entry != NULL && entry->valid && entry->attached == attached)
+		return;
+	rel = try_relation_open(attached->relid, NoLock);
+	if (rel == NULL)
+		attached_raise_altered(attached);
+	attached_check_desc(attached, RelationGetDescr(rel));
+	relation_close(rel, NoLock);
 }
 
 /* ---------- rows ---------- */
@@ -625,20 +810,19 @@ attached_populate(Attached *attached, ValueSettings *settings, Jsonb *object)
 	AttachedRow row = attached_row_make(attached);
 	HeapTupleHeader header;
 	HeapTupleData tuple;
-	Relation	rel;
 
 	/* what the text of a value means may depend on settings, too */
 	if (attached->heeds_settings)
 		value_settings_fix(settings);
 	header = DatumGetHeapTupleHeader(FunctionCall2(&attached->populate, attached->empty_row,
 												   JsonbPGetDatum(object)));
-	rel = relation_open(attached->relid, AccessShareLock);
+	/* a domain's constraint may have done anything */
+	attached_recheck(attached);
 	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
 	ItemPointerSetInvalid(&tuple.t_self);
 	tuple.t_tableOid = InvalidOid;
 	tuple.t_data = header;
-	heap_deform_tuple(&tuple, RelationGetDescr(rel), row.values, row.isnull);
-	relation_close(rel, AccessShareLock);
+	heap_deform_tuple(&tuple, attached->desc, row.values, row.isnull);
 	for (int i = 0; i < attached->ncolumns; i++)
 	{
 		const AttachedColumn *column = &attached->columns[i];

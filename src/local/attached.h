@@ -3,17 +3,24 @@
  *	  An attached relation as capture and delivery see it: which column is
  *	  which field, and how rows become external ids and fields and back.
  *
- * Cached in the backend for each relation, a partition on its own; what was
- * handed out stays valid until the end of the transaction.  Rows are arrays of
- * values and nulls, indexed by attribute number - 1.
+ * Cached in the backend for each relation, a partition on its own.  It is handed
+ * out under a lock on the relation that is kept until the end of the transaction,
+ * so no other session can alter the relation while it is used.  Code of the table
+ * that runs in this session could: whoever runs such code keeps the relation open
+ * meanwhile, which makes ALTER TABLE fail, and asks again afterwards otherwise.
+ * Rows are arrays of values and nulls, indexed by attribute number - 1.
  */
 #ifndef SYNCEXT_ATTACHED_H
 #define SYNCEXT_ATTACHED_H
 
 #include "access/attnum.h"
+#include "access/tupdesc.h"
 #include "fmgr.h"
 #include "storage/itemptr.h"
+#include "storage/lockdefs.h"
+#include "utils/relcache.h"
 
+#include "compat.h"
 #include "local/value.h"
 #include "model/fields.h"
 #include "storage/binding.h"
@@ -31,14 +38,18 @@ typedef struct AttachedColumn
 typedef struct Attached
 {
 	MemoryContext context;		/* all of it is in here */
+	uint64		id;				/* no other description has it */
 	Oid			relid;			/* the bound relation, or a partition of it */
 	const Binding *binding;
+	const char *problem;		/* what the binding names and the relation hasn't, or NULL */
+	bool		has_key;		/* it has all of the key's columns */
 	const char *name;			/* qualified and quoted */
 	char		relkind;
 	Oid			owner;
 	bool		has_key_index;	/* its primary key is what rows are told by */
 	bool		has_triggers;	/* that may change what is written, or rules */
 	Oid			row_type;
+	TupleDesc	desc;			/* of the relation's rows */
 	int			natts;
 	AttrNumber	last_attnum;	/* no column that matters is behind it */
 	int			nkeys;
@@ -54,6 +65,7 @@ typedef struct Attached
 	FmgrInfo	populate;		/* jsonb_populate_record */
 	Datum		empty_row;		/* its first argument */
 	List	   *statements;		/* writer.c's prepared statements */
+	List	   *watched;		/* relations whose change outdates it, beside its own */
 } Attached;
 
 /* A row of an attached relation. */
@@ -67,10 +79,32 @@ typedef struct AttachedRow
 /* The trigger function syncext.capture(). */
 extern Oid	attached_capture_function(void);
 
-/* NULL if neither the relation nor one it is a partition of is attached. */
-extern Attached *attached_get(Oid relid);
-/* The same, but raises. */
-extern Attached *attached_required(Oid relid);
+/*
+ * Describe a relation that the caller has open and locked.  NULL if neither it nor
+ * one that it is a partition of is attached.  The description may have a problem,
+ * and is good for what doesn't need the missing columns then.
+ */
+extern Attached *attached_of(Relation rel);
+/* Like attached_of(), but lock the relation first; NULL, too, if it is gone. */
+extern Attached *attached_open(Oid relid, LOCKMODE lockmode);
+/* Like attached_open(), but raise where there is none, or one with a problem. */
+extern Attached *attached_required(Oid relid, LOCKMODE lockmode);
+/* Raise if the description has a problem. */
+extern void attached_check(const Attached *attached);
+
+/*
+ * Raise 40001 if a column that statements return, number i of attached->read, isn't
+ * of this type: the relation was altered.
+ */
+extern void attached_check_type(const Attached *attached, int i, Oid type);
+/* Like attached_check_type(), for all columns of a row of the relation's own. */
+extern void attached_check_desc(const Attached *attached, TupleDesc desc);
+/*
+ * Call it after code of the table has run, unless the relation was kept open: raises
+ * 40001 if it was altered.
+ */
+extern void attached_recheck(const Attached *attached);
+pg_noreturn extern void attached_raise_altered(const Attached *attached);
 
 extern AttachedRow attached_row_make(const Attached *attached);
 extern Datum attached_value(const AttachedColumn *column, AttachedRow row, bool *isnull);

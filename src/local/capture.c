@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
@@ -59,6 +60,7 @@ typedef struct Edit
 	Attached   *attached;
 	ValueSettings settings;
 	char	   *external_id;
+	Relation	root;			/* the bound relation, kept open, or NULL */
 } Edit;
 
 static CaptureScope *innermost_scope = NULL;
@@ -138,6 +140,31 @@ scope_get(void)
 
 /* ---------- rows as they stand now ---------- */
 
+static void
+raise_not_attached(Relation rel)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"%s\" has a capture trigger, but is not attached",
+					RelationGetRelationName(rel)),
+			 errhint("Call sync_attach, or drop the trigger.")));
+}
+
+/* Describe the bound relation, which stays open while the edit is dealt with. */
+static Attached *
+open_root(Edit *edit)
+{
+	Attached   *root;
+
+	if (edit->root == NULL)
+		edit->root = relation_open(edit->attached->binding->relation, AccessShareLock);
+	root = attached_of(edit->root);
+	if (root == NULL)
+		raise_not_attached(edit->root);
+	attached_check(root);
+	return root;
+}
+
 /*
  * Read the row that is the edit's record now, by the key of a row that was it,
  * in the layout of the bound relation; false if there is none.  Keys that are
@@ -152,12 +179,14 @@ read_current(Edit *edit, AttachedRow row, Attached **root, AttachedRow *current)
 	AttachedRow key;
 	bool		found;
 
-	*root = attached_get(attached->binding->relation);
+	*root = open_root(edit);
 	key = attached_row_make(*root);
 	for (int i = 0; i < attached->nkeys; i++)
 	{
 		AttrNumber	attno = (*root)->keys[i].attnum - 1;
 
+		if (attached->keys[i].type != (*root)->keys[i].type)
+			attached_raise_altered(*root);
 		key.values[attno] = attached_value(&attached->keys[i], row, &key.isnull[attno]);
 	}
 	SPI_connect();
@@ -487,10 +516,15 @@ find_changed(Edit *edit, const Attached *old_attached, AttachedRow old, Attached
 	const Attached *attached = edit->attached;
 	bool		any = false;
 
+	if (old_attached->ncolumns != attached->ncolumns)
+		attached_raise_altered(attached);
 	for (int i = 0; i < attached->ncolumns; i++)
 	{
 		int			o = old_attached->columns[i].attnum - 1;
 		int			n = attached->columns[i].attnum - 1;
+
+		if (old_attached->columns[i].type != attached->columns[i].type)
+			attached_raise_altered(attached);
 
 		wanted[i] = !value_equal(attached->columns[i].value, &edit->settings,
 								 old.values[o], old.isnull[o], new.values[n], new.isnull[n]);
@@ -629,21 +663,11 @@ capture_row_updated(Edit *edit, TriggerData *trigger)
 
 /* ---------- the trigger ---------- */
 
-static void
-raise_not_attached(Relation rel)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("table \"%s\" has a capture trigger, but is not attached",
-					RelationGetRelationName(rel)),
-			 errhint("Call sync_attach, or drop the trigger.")));
-}
-
 /* Deleting the rows one by one could be captured; this can't. */
 static void
 refuse_truncate(Relation rel)
 {
-	Attached   *attached = attached_get(RelationGetRelid(rel));
+	Attached   *attached = attached_of(rel);
 
 	if (attached == NULL || !binding_captures(attached->binding) || inbound_is_all())
 		return;
@@ -653,16 +677,28 @@ refuse_truncate(Relation rel)
 			 errhint("Use DELETE, so that the hub learns of each row; or call sync_detach first.")));
 }
 
+/*
+ * Where the binding names a column that the table hasn't any more, an edit can't be
+ * brought to the hub, and would be lost.  A delete can, by the key.
+ */
+static void
+check_captures(const Attached *attached, const TriggerData *trigger)
+{
+	if (!TRIGGER_FIRED_BY_DELETE(trigger->tg_event) || !attached->has_key)
+		attached_check(attached);
+}
+
 static void
 capture_row(TriggerData *trigger)
 {
 	Edit		edit = {0};
 
-	edit.attached = attached_get(RelationGetRelid(trigger->tg_relation));
+	edit.attached = attached_of(trigger->tg_relation);
 	if (edit.attached == NULL)
 		raise_not_attached(trigger->tg_relation);
 	if (!binding_captures(edit.attached->binding) || inbound_is_all())
 		return;
+	check_captures(edit.attached, trigger);
 	edit.scope = scope_get();
 	edit.scope->registry = registry_get();
 	value_settings_begin(&edit.settings);
@@ -673,6 +709,8 @@ capture_row(TriggerData *trigger)
 	else
 		capture_row_deleted(&edit, trigger);
 	value_settings_end(&edit.settings);
+	if (edit.root != NULL)
+		relation_close(edit.root, NoLock);
 }
 
 Datum

@@ -23,19 +23,17 @@
 static TimestampTz context_scheduled_for = 0;
 static int	context_attempt = 0;
 
-static Section section;
-
 static void
-enter(void)
+enter(Section *section)
 {
 	SPI_connect();
-	section_enter(&section, 0);
+	section_enter(section, 0);
 }
 
 static void
-leave(void)
+leave(Section *section)
 {
-	section_leave(&section);
+	section_leave(section);
 	SPI_finish();
 }
 
@@ -61,14 +59,15 @@ job_tag(Oid relation, const char *job)
 static int
 lock_holder(const LOCKTAG *tag)
 {
+	Section		section;
 	int			holder;
 
-	enter();
+	enter(&section);
 	holder = section_number("SELECT pid FROM pg_locks WHERE locktype = 'object' AND granted "
 							"AND database = %u AND classid = %u AND objid = %u AND objsubid = %d",
 							tag->locktag_field1, tag->locktag_field2, tag->locktag_field3,
 							tag->locktag_field4);
-	leave();
+	leave(&section);
 	return holder;
 }
 
@@ -135,64 +134,71 @@ add_row(Oid relation, const char *job, const char *status, Oid role)
 int64
 job_begin(Oid relation, const char *job)
 {
+	Section		section;
 	Oid			role = GetUserId();
 	int64		id;
 
-	enter();
+	enter(&section);
 	section_run("UPDATE syncext.job_run SET status = 'interrupted', ended_at = clock_timestamp(), "
 				"error = 'the session that ran it ended' "
 				"WHERE relation = %u AND job = %s AND status = 'running'",
 				relation, quote_literal_cstr(job));
 	id = add_row(relation, job, "running", role);
-	leave();
+	leave(&section);
 	return id;
 }
 
 void
 job_skipped(Oid relation, const char *job, int holder)
 {
+	Section		section;
 	Oid			role = GetUserId();
 	int64		id;
 
-	enter();
+	enter(&section);
 	id = add_row(relation, job, "skipped", role);
 	section_run("UPDATE syncext.job_run SET ended_at = started_at, "
 				"error = 'the run of session %d goes on' WHERE id = " INT64_FORMAT,
 				holder, id);
-	leave();
+	leave(&section);
 }
 
 void
 job_phase(int64 id, const char *phase, int64 total)
 {
-	enter();
+	Section		section;
+
+	enter(&section);
 	section_run("UPDATE syncext.job_run SET phase = %s, done = 0, total = nullif(" INT64_FORMAT ", -1), "
 				"progress_at = clock_timestamp() WHERE id = " INT64_FORMAT,
 				quote_literal_cstr(phase), total, id);
-	leave();
+	leave(&section);
 }
 
 void
 job_progress(int64 id, int64 done)
 {
-	enter();
+	Section		section;
+
+	enter(&section);
 	section_run("UPDATE syncext.job_run SET done = " INT64_FORMAT ", progress_at = clock_timestamp() "
 				"WHERE id = " INT64_FORMAT, done, id);
-	leave();
+	leave(&section);
 }
 
 void
 job_end(int64 id, Jsonb *counts, const char *error, const TimestampTz *watermark)
 {
+	Section		section;
 	const char *counts_literal = "NULL";
 
 	if (counts != NULL)
 		counts_literal = quote_literal_cstr(JsonbToCString(NULL, &counts->root, VARSIZE(counts)));
-	enter();
+	enter(&section);
 	section_run("UPDATE syncext.job_run SET status = %s, ended_at = clock_timestamp(), counts = %s, "
 				"error = %s, watermark = %s WHERE id = " INT64_FORMAT,
 				error != NULL ? "'failed'" : "'done'", counts_literal,
 				error != NULL ? quote_literal_cstr(error) : "NULL",
 				watermark != NULL ? time_literal(*watermark) : "NULL", id);
-	leave();
+	leave(&section);
 }

@@ -254,14 +254,30 @@ run_batch(Load *load, WorkItem *items, int n, WorkFunction function)
 	}
 }
 
+/* The keys were read by a cursor, of whatever types the columns had then. */
+static void
+check_key_types(const Attached *attached, TupleDesc desc)
+{
+	bool		same = desc->natts == attached->nkeys;
+
+	for (int k = 0; k < attached->nkeys && same; k++)
+		same = TupleDescAttr(desc, k)->atttypid == attached->keys[k].type;
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("relation %s was altered while it was loaded", attached->name),
+				 errhint("Load it again: what was loaded is skipped.")));
+}
+
 /* Turn fetched keys into items; a row without a usable key has failed. */
 static int
 make_row_items(Load *load, WorkItem *items)
 {
-	Attached   *attached = attached_required(load->relation);
+	Attached   *attached = attached_required(load->relation, AccessShareLock);
 	ValueSettings settings;
 	int			n = 0;
 
+	check_key_types(attached, SPI_tuptable->tupdesc);
 	value_settings_begin(&settings);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -299,7 +315,7 @@ make_row_items(Load *load, WorkItem *items)
 static Portal
 open_keys(const Load *load)
 {
-	Attached   *attached = attached_required(load->relation);
+	Attached   *attached = attached_required(load->relation, AccessShareLock);
 	Writer		writer = {0};
 	StringInfoData sql;
 	SPIPlanPtr	plan;
@@ -334,7 +350,7 @@ load_rows(Load *load)
 		int			n;
 
 		CHECK_FOR_INTERRUPTS();
-		writer_enter_reading(&writer, attached_required(load->relation));
+		writer_enter_reading(&writer, attached_required(load->relation, AccessShareLock));
 		SPI_cursor_fetch(portal, true, LOAD_BATCH);
 		writer_leave_reading(&writer);
 		if (SPI_processed == 0)
@@ -355,7 +371,7 @@ load_rows(Load *load)
 static int
 make_record_items(const Load *load, const char *after, WorkItem *items)
 {
-	const Attached *attached = attached_required(load->relation);
+	const Attached *attached = attached_required(load->relation, AccessShareLock);
 	Canonical  *canonical = canonical_open(false);
 	RowsScan   *scan = canonical_scan_begin(canonical, attached->binding->entity, after);
 	char	   *external_id;
@@ -419,7 +435,7 @@ parse_winner(const char *winner)
 static void
 check_linked(const Load *load)
 {
-	const Link *link = link_of_source(attached_required(load->relation)->binding->source);
+	const Link *link = link_of_source(attached_required(load->relation, AccessShareLock)->binding->source);
 
 	if (load->winner != WINNER_LADDER)
 		ereport(ERROR,
@@ -432,7 +448,7 @@ check_linked(const Load *load)
 static void
 check_rights(const Load *load)
 {
-	const Binding *binding = attached_required(load->relation)->binding;
+	const Binding *binding = attached_required(load->relation, AccessShareLock)->binding;
 
 	if (!relation_ownercheck_compat(load->relation, GetUserId()))
 		ereport(ERROR,
@@ -489,7 +505,7 @@ read_arguments(FunctionCallInfo fcinfo, Load *load)
 	load->atomic = procedure_is_atomic(fcinfo);
 	load->begin = GetCurrentTimestamp();
 	check_rights(load);
-	load->linked = link_of_source(attached_required(load->relation)->binding->source) != NULL;
+	load->linked = link_of_source(attached_required(load->relation, AccessShareLock)->binding->source) != NULL;
 	if (load->linked)
 		check_linked(load);
 }
@@ -524,8 +540,8 @@ sync_load(PG_FUNCTION_ARGS)
 	bool		out;
 
 	read_arguments(fcinfo, &load);
-	in = attached_required(load.relation)->binding->in;
-	out = attached_required(load.relation)->binding->out;
+	in = attached_required(load.relation, AccessShareLock)->binding->in;
+	out = attached_required(load.relation, AccessShareLock)->binding->out;
 	writer_fire_deferred();
 	SPI_connect_ext(load.atomic ? 0 : SPI_OPT_NONATOMIC);
 	load.context = CurrentMemoryContext;

@@ -128,7 +128,7 @@ void
 poll_note_failure(Poll *poll, CaptureFailures *failures, const char *external_id,
 				  const char *error, bool busy)
 {
-	const Binding *binding = attached_required(poll->relation)->binding;
+	const Binding *binding = attached_required(poll->relation, AccessShareLock)->binding;
 	const Source *source = registry_source_required(registry_get(), binding->source);
 	TimestampTz now = GetCurrentTimestamp();
 	CaptureFailure failure = {
@@ -260,7 +260,7 @@ make_items(Poll *poll, PollBatch *batch)
 		{
 			poll_note_failure(poll, failures, row->external_id,
 							  psprintf("relation %s has several rows with this key",
-									   attached_required(poll->relation)->name), false);
+									   attached_required(poll->relation, AccessShareLock)->name), false);
 			continue;
 		}
 		if (poll->has_failures &&
@@ -308,7 +308,7 @@ note_updated(PollBatch *batch, const Attached *attached, AttachedRow row)
 static void
 add_row(Poll *poll, PollBatch *batch, ValueSettings *settings, MinimalTuple tuple)
 {
-	const Attached *attached = attached_required(poll->relation);
+	const Attached *attached = attached_required(poll->relation, AccessShareLock);
 	AttachedRow row = poll_scan_row(poll->scan, attached, tuple);
 	const char *problem;
 	char	   *external_id = attached_find_external_id(attached, settings, row, &problem);
@@ -331,7 +331,6 @@ read_rows(Poll *poll, PollBatch *batch)
 	Size		bytes = 0;
 	MinimalTuple tuple;
 
-	poll_scan_check(poll->scan, attached_required(poll->relation));
 	batch->rows = palloc(sizeof(PollRow) * setting_poll_batch);
 	value_settings_begin(&settings);
 	while (batch->n < setting_poll_batch && bytes < MAX_BATCH_BYTES)
@@ -448,7 +447,7 @@ begin_run(Poll *poll)
 static void
 open_scan(Poll *poll)
 {
-	Attached   *attached = attached_required(poll->relation);
+	Attached   *attached = attached_required(poll->relation, AccessShareLock);
 
 	poll->window.bounded = attached->updated != NULL && poll->has_watermark && !poll->full;
 	if (poll->window.bounded)
@@ -589,7 +588,7 @@ poll_run(Oid relation, bool full, bool atomic, ErrorData **error)
 void
 poll_check(Oid relation)
 {
-	const Binding *binding = attached_required(relation)->binding;
+	const Binding *binding = attached_required(relation, AccessShareLock)->binding;
 
 	if (!relation_ownercheck_compat(relation, GetUserId()))
 		ereport(ERROR,

@@ -10,6 +10,8 @@
 #include "local/work.h"
 #include "storage/capture_failure.h"
 
+typedef struct Vanished Vanished;
+
 typedef struct Poll
 {
 	Oid			relation;
@@ -28,6 +30,7 @@ typedef struct Poll
 	bool		scan_ended;
 	const char *retried;		/* the last failure that was tried again */
 	bool		retries_ended;
+	Vanished   *vanished;		/* of a full compare, while it deletes */
 	bool		has_failures;	/* the relation has rows in capture_failure */
 
 	int64		nread;

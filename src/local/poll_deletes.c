@@ -34,7 +34,7 @@ typedef struct Keys
 } Keys;
 
 /* A list of ids that may be long. */
-typedef struct Vanished
+struct Vanished
 {
 	Tuplestorestate *store;
 	TupleDesc	desc;
@@ -43,9 +43,7 @@ typedef struct Vanished
 	int64		known;			/* rows that were there when last seen */
 	int64		done;
 	bool		ended;
-} Vanished;
-
-static Vanished *vanished;		/* of the poll under way */
+};
 
 /* ---------- what there is ---------- */
 
@@ -69,7 +67,7 @@ static Tuplesortstate *
 sort_keys(Poll *poll)
 {
 	PollWindow	window = {.keys_only = true};
-	Attached   *attached = attached_required(poll->relation);
+	Attached   *attached = attached_required(poll->relation, AccessShareLock);
 	Tuplesortstate *sort = tuplesort_begin_datum(TEXTOID, TextLessOperator, C_COLLATION_OID, false,
 												 work_mem, NULL, TUPLESORT_NONE);
 	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "syncext poll key",
@@ -106,7 +104,7 @@ sort_keys(Poll *poll)
 /* ---------- against what was seen ---------- */
 
 static void
-add_vanished(const char *external_id)
+add_vanished(Vanished *vanished, const char *external_id)
 {
 	Datum		value = CStringGetTextDatum(external_id);
 	bool		isnull = false;
@@ -129,7 +127,7 @@ skip_keys(Poll *poll, CaptureFailures *failures, Keys *keys, const char *id)
 		if (twice)
 			poll_note_failure(poll, failures, last,
 							  psprintf("relation %s has several rows with this key",
-									   attached_required(poll->relation)->name), false);
+									   attached_required(poll->relation, AccessShareLock)->name), false);
 		pfree(last);
 	}
 }
@@ -147,9 +145,9 @@ merge(Poll *poll, Keys *keys)
 	{
 		CHECK_FOR_INTERRUPTS();
 		skip_keys(poll, failures, keys, id);
-		vanished->known += present;
+		poll->vanished->known += present;
 		if (present && (keys->next == NULL || strcmp(keys->next, id) != 0))
-			add_vanished(id);
+			add_vanished(poll->vanished, id);
 		pfree(id);
 	}
 	skip_keys(poll, failures, keys, NULL);
@@ -162,13 +160,15 @@ merge(Poll *poll, Keys *keys)
 static void
 check_limit(const Poll *poll)
 {
+	const Vanished *vanished = poll->vanished;
+
 	if (vanished->n <= FEW_ROWS ||
 		vanished->n * 100.0 <= (double) vanished->known * setting_poll_delete_limit)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg(INT64_FORMAT " of " INT64_FORMAT " rows of relation %s have vanished; none was deleted",
-					vanished->n, vanished->known, attached_required(poll->relation)->name),
+					vanished->n, vanished->known, attached_required(poll->relation, AccessShareLock)->name),
 			 errdetail("That is more than syncext.poll_delete_limit, %d percent.",
 					   setting_poll_delete_limit),
 			 errhint("If they were deleted, SET syncext.poll_delete_limit = 100 and call sync_poll with full_compare => true again.")));
@@ -184,7 +184,7 @@ find_vanished(Poll *poll)
 	merge(poll, &keys);
 	tuplesort_end(keys.sort);
 	check_limit(poll);
-	job_phase(poll->run, "deleting", vanished->n);
+	job_phase(poll->run, "deleting", poll->vanished->n);
 }
 
 /* ---------- deletes ---------- */
@@ -207,6 +207,7 @@ take_vanished(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 static void
 delete_batch(Poll *poll)
 {
+	Vanished   *vanished = poll->vanished;
 	WorkItem   *items;
 	int			n = 0;
 
@@ -249,7 +250,7 @@ poll_delete_vanished(Poll *poll)
 	list->store = tuplestore_begin_heap(false, true, work_mem);
 	PG_TRY();
 	{
-		vanished = list;
+		poll->vanished = list;
 		done = poll_step(poll, find_vanished);
 		while (done && !list->ended)
 			done = poll_step(poll, delete_batch);
@@ -257,6 +258,7 @@ poll_delete_vanished(Poll *poll)
 	PG_FINALLY();
 	{
 		/* its file would stay until the session ends */
+		poll->vanished = NULL;
 		close_vanished(list);
 	}
 	PG_END_TRY();

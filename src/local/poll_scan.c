@@ -33,6 +33,7 @@ struct PollScan
 	AttrNumber *attnums;		/* and where that is in the relation */
 	TupleTableSlot *slot;
 	TransactionId horizon;
+	uint64		checked;		/* Attached that the columns were compared with */
 };
 
 /* ---------- the columns ---------- */
@@ -48,7 +49,6 @@ is_read(const Attached *attached, int column, const PollWindow *window)
 static void
 init_columns(PollScan *scan, const Attached *attached, const PollWindow *window)
 {
-	Relation	rel = relation_open(attached->relid, AccessShareLock);
 	int			n = 0;
 
 	scan->attnums = palloc(sizeof(AttrNumber) * attached->nread);
@@ -57,8 +57,8 @@ init_columns(PollScan *scan, const Attached *attached, const PollWindow *window)
 			scan->attnums[n++] = attached->read[i]->attnum;
 	scan->desc = CreateTemplateTupleDesc(n);
 	for (int i = 0; i < n; i++)
-		TupleDescCopyEntry(scan->desc, i + 1, RelationGetDescr(rel), scan->attnums[i]);
-	relation_close(rel, AccessShareLock);
+		TupleDescCopyEntry(scan->desc, i + 1, attached->desc, scan->attnums[i]);
+	scan->checked = attached->id;
 }
 
 /* ---------- the queries ---------- */
@@ -123,9 +123,12 @@ run_query(PollScan *scan, const Attached *attached, const PollWindow *window, bo
 static void
 read_relation(PollScan *scan, Attached *attached, const PollWindow *window)
 {
+	Relation	rel = relation_open(attached->relid, NoLock);
 	Writer		writer = {0};
 	Snapshot	snapshot;
 
+	/* being open, it can't be altered by what a view calls */
+	attached_recheck(attached);
 	/* the snapshot comes first: what it doesn't see may be newer than the rows */
 	snapshot = IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot();
 	scan->horizon = snapshot->xmin;
@@ -138,6 +141,7 @@ read_relation(PollScan *scan, Attached *attached, const PollWindow *window)
 	writer_leave_reading(&writer);
 	PopActiveSnapshot();
 	SPI_finish();
+	relation_close(rel, NoLock);
 }
 
 PollScan *
@@ -211,19 +215,23 @@ is_unaltered(const PollScan *scan, int i, const Attached *attached)
 	return false;
 }
 
-void
-poll_scan_check(const PollScan *scan, const Attached *attached)
+/* The relation may have been altered since it was read, which raises. */
+static void
+check_unaltered(PollScan *scan, const Attached *attached)
 {
+	if (scan->checked == attached->id)
+		return;
 	for (int i = 0; i < scan->desc->natts; i++)
 		if (!is_unaltered(scan, i, attached))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("relation %s was altered while it was polled", attached->name),
 					 errhint("Poll it again.")));
+	scan->checked = attached->id;
 }
 
 AttachedRow
-poll_scan_row(const PollScan *scan, const Attached *attached, MinimalTuple tuple)
+poll_scan_row(PollScan *scan, const Attached *attached, MinimalTuple tuple)
 {
 	AttachedRow row = attached_row_make(attached);
 	int			n = scan->desc->natts;
@@ -231,6 +239,7 @@ poll_scan_row(const PollScan *scan, const Attached *attached, MinimalTuple tuple
 	bool	   *isnull = palloc(sizeof(bool) * n);
 	HeapTupleData whole;
 
+	check_unaltered(scan, attached);
 	whole.t_len = tuple->t_len + MINIMAL_TUPLE_OFFSET;
 	whole.t_data = (HeapTupleHeader) ((char *) tuple - MINIMAL_TUPLE_OFFSET);
 	heap_deform_tuple(&whole, scan->desc, values, isnull);

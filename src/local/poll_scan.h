@@ -34,10 +34,10 @@ extern TransactionId poll_scan_horizon(const PollScan *scan);
 
 /* The next row, in the current memory context; NULL at the end. */
 extern MinimalTuple poll_scan_next(PollScan *scan);
-/* Before the rows of a transaction: the relation may have been altered, which raises. */
-extern void poll_scan_check(const PollScan *scan, const Attached *attached);
-/* The row as one of the relation; it points into the tuple. */
-extern AttachedRow poll_scan_row(const PollScan *scan, const Attached *attached,
-								 MinimalTuple tuple);
+/*
+ * The row as one of the relation; it points into the tuple.  Raises if the relation
+ * has been altered since it was read.
+ */
+extern AttachedRow poll_scan_row(PollScan *scan, const Attached *attached, MinimalTuple tuple);
 
 #endif							/* SYNCEXT_POLL_SCAN_H */

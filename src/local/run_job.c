@@ -178,7 +178,8 @@ run_turn(Runner *runner, Turn *turn, Outcome *outcome)
 	}
 	else
 	{
-		binding = binding_of_relation(turn->relation);
+		/* it may have been detached since it was looked at */
+		binding = schedule_check_relation(turn->relation);
 		run_deliver(runner, turn, MemoryContextStrdup(runner->context, binding->source), outcome);
 	}
 	job_unlock(turn->relation, turn->job);

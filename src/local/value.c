@@ -436,17 +436,28 @@ json_of_array(ValueType *type, ValueSettings *settings, Datum value, JsonbValue 
 	json_document(json, JsonbValueToJsonb(result));
 }
 
-/* Learn the composite type's attributes, again if they have changed. */
+/*
+ * Learn the composite type's attributes, again if they have changed.  The number of
+ * the definition and its attributes are taken at one go: looking either up on its own
+ * may hear of a change.
+ */
 static TupleDesc
 composite_desc(ValueType *type)
 {
-	TupleDesc	desc = lookup_rowtype_tupdesc(type->type, -1);
-	uint64		id = assign_record_type_identifier(type->type, -1);
+	TypeCacheEntry *entry = lookup_type_cache(type->type, TYPECACHE_TUPDESC);
+	TupleDesc	desc = entry->tupDesc;
+	uint64		id = entry->tupDesc_identifier;
 	MemoryContext old;
 
+	if (desc == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("type %s is not composite", format_type_be(type->type))));
+	PinTupleDesc(desc);
 	if (type->att != NULL && type->composite_id == id)
 		return desc;
 	old = MemoryContextSwitchTo(type->context);
+	type->composite_id = 0;
 	type->natts = desc->natts;
 	type->att = palloc0(sizeof(ValueType *) * Max(desc->natts, 1));
 	for (int i = 0; i < desc->natts; i++)

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "access/xact.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -17,8 +18,8 @@
 #include "utils/resowner.h"
 
 #include "hub/apply_call.h"
-#include "local/transfer.h"
 #include "local/work.h"
+#include "local/work_lock.h"
 #include "settings.h"
 
 /* How often records that failed are tried in one call, while others succeed. */
@@ -32,19 +33,46 @@ typedef struct Work
 	MemoryContext context;		/* of one item */
 } Work;
 
-static Attached *
-get_attached(Oid relation)
+/* ---------- one subtransaction ---------- */
+
+/* Can anything be done for the item? */
+static bool
+is_open(const WorkItem *item)
 {
-	Attached   *attached = attached_get(relation);
+	return !item->shut && item->closed == NULL;
+}
+
+/* The owner of the relations of a run, InvalidOid if there is nothing to do in it. */
+static Oid
+owner_of(const WorkItem *items, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (is_open(&items[i]))
+			return items[i].owner;
+	return InvalidOid;
+}
+
+/*
+ * Do one item.  Its relation is kept open: code of the table that runs meanwhile can't
+ * alter it.  What such code did before is seen here.
+ */
+static void
+work_item(Work *work, WorkItem *item)
+{
+	Relation	rel = try_relation_open(item->relation, NoLock);
+	Attached   *attached = rel == NULL ? NULL : attached_of(rel);
 
 	if (attached == NULL)
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("relation with OID %u is not attached any more", relation)));
-	return attached;
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("relation with OID %u was dropped or detached in the meantime",
+						item->relation)));
+	attached_check(attached);
+	if (attached->owner != item->owner)
+		attached_raise_altered(attached);
+	item->outcome = work->function(&work->placer, attached, item, work->arg);
+	relation_close(rel, NoLock);
 }
-
-/* ---------- one subtransaction ---------- */
 
 /* Work through items whose relations have one owner. */
 static void
@@ -52,7 +80,14 @@ work_run(Work *work, WorkItem *items, int n)
 {
 	Placer	   *placer = &work->placer;
 	MemoryContext old = CurrentMemoryContext;
+	Oid			owner = owner_of(items, n);
 
+	if (!OidIsValid(owner))
+	{
+		for (int i = 0; i < n; i++)
+			items[i].busy = true;
+		return;
+	}
 	SPI_connect();
 	MemoryContextSwitchTo(work->context);
 	placer->canonical = canonical_open(false);
@@ -62,7 +97,7 @@ work_run(Work *work, WorkItem *items, int n)
 	placer->context = work->context;
 	MemoryContextSwitchTo(old);
 
-	writer_enter(&placer->writer, get_attached(items[0].relation));
+	writer_enter(&placer->writer, owner);
 	for (int i = 0; i < n; i++)
 	{
 		MemoryContext item_context = AllocSetContextCreate(work->context, "syncext work item",
@@ -70,11 +105,10 @@ work_run(Work *work, WorkItem *items, int n)
 
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextSwitchTo(item_context);
-		items[i].busy = items[i].shut;
+		items[i].busy = !is_open(&items[i]);
 		items[i].error = NULL;
-		if (!items[i].shut)
-			items[i].outcome = work->function(placer, get_attached(items[i].relation), &items[i],
-											  work->arg);
+		if (is_open(&items[i]))
+			work_item(work, &items[i]);
 		MemoryContextSwitchTo(old);
 		MemoryContextDelete(item_context);
 	}
@@ -186,15 +220,21 @@ try_run(Work *work, WorkItem *items, int n)
 
 /* ---------- all of them ---------- */
 
-/* How many items from the first on have relations of the same owner. */
+/* How many items from the first on have relations of the same owner, or none. */
 static int
-run_length(WorkItem *items, int n)
+run_length(const WorkItem *items, int n)
 {
-	Oid			owner = get_attached(items[0].relation)->owner;
-	int			length = 1;
+	Oid			owner = InvalidOid;
+	int			length = 0;
 
-	while (length < n && get_attached(items[length].relation)->owner == owner)
-		length++;
+	for (; length < n; length++)
+	{
+		if (!is_open(&items[length]))
+			continue;
+		if (OidIsValid(owner) && items[length].owner != owner)
+			break;
+		owner = items[length].owner;
+	}
 	return length;
 }
 
@@ -228,29 +268,6 @@ work_halves(Work *work, WorkItem *items, int n)
 	return work_halves(work, items + n / 2, n - n / 2) || any;
 }
 
-/*
- * Take the transfer locks of the polled relations, in one order for all who do;
- * items of those that somebody else has are left alone.
- */
-static void
-take_transfer_locks(WorkItem *items, int n)
-{
-	List	   *relations = NIL;
-	ListCell   *lc;
-
-	for (int i = 0; i < n; i++)
-		if (get_attached(items[i].relation)->binding->capture == CAPTURE_POLL)
-			relations = list_append_unique_oid(relations, items[i].relation);
-	list_sort(relations, list_oid_cmp);
-	foreach(lc, relations)
-	{
-		if (transfer_lock(lfirst_oid(lc), setting_lock_timeout))
-			continue;
-		for (int i = 0; i < n; i++)
-			items[i].shut |= items[i].relation == lfirst_oid(lc);
-	}
-}
-
 void
 work_through(const Registry *registry, WorkItem *items, int n, WorkFunction function, void *arg)
 {
@@ -262,7 +279,7 @@ work_through(const Registry *registry, WorkItem *items, int n, WorkFunction func
 	work.placer.writer.patience = setting_lock_timeout;
 	work.context = AllocSetContextCreate(CurrentMemoryContext, "syncext work",
 										 ALLOCSET_DEFAULT_SIZES);
-	take_transfer_locks(items, n);
+	work_lock_relations(items, n);
 	for (int first = 0; first < n; first += length)
 	{
 		length = run_length(&items[first], n - first);
@@ -276,6 +293,8 @@ work_through(const Registry *registry, WorkItem *items, int n, WorkFunction func
 const char *
 work_error(const WorkItem *item)
 {
+	if (item->closed != NULL)
+		return item->closed;
 	if (item->error == NULL && item->busy)
 		return "somebody else's transaction holds the row";
 	return item->error;

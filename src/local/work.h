@@ -14,10 +14,14 @@ typedef struct WorkItem
 	const char *external_id;
 	bool		correction;		/* to be written whatever row version was seen */
 
+	/* how things are with its relation: set by work_lock_relations */
+	Oid			owner;
+	bool		shut;			/* another session has it locked */
+	const char *closed;			/* why nothing can be done with it at all, or NULL */
+
 	/* what came of it */
 	int			outcome;		/* what the WorkFunction returned */
 	bool		busy;			/* somebody holds the row: not now */
-	bool		shut;			/* or moves rows of its relation */
 	char	   *error;			/* why it failed, or NULL */
 	int			sqlerrcode;		/* of that */
 } WorkItem;

@@ -91,12 +91,12 @@ set_lock_timeout(Writer *writer)
 }
 
 static void
-begin_section(Writer *writer, const Attached *attached, int security)
+begin_section(Writer *writer, Oid owner, int security)
 {
 	GetUserIdAndSecContext(&writer->user, &writer->security);
 	writer->nest_level = NewGUCNestLevel();
 	security |= writer->security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS;
-	SetUserIdAndSecContext(attached->owner, security);
+	SetUserIdAndSecContext(owner, security);
 	set_for_section("search_path", VALUE_SEARCH_PATH);
 }
 
@@ -115,16 +115,16 @@ end_section(Writer *writer)
  * the section, such as a cursor WITH HOLD; that forbids deferring, too.
  */
 void
-writer_enter(Writer *writer, const Attached *attached)
+writer_enter(Writer *writer, Oid owner)
 {
-	bool		restricted = !superuser_arg(attached->owner) &&
-		!is_member_of_role(attached->owner, GetUserId());
+	bool		restricted = !superuser_arg(owner) &&
+		!is_member_of_role(owner, GetUserId());
 
 	/* the caller's own deferred triggers must not run as the owner */
 	set_constraints(false);
 	if (!restricted)
 		set_constraints(true);
-	begin_section(writer, attached, restricted ? SECURITY_RESTRICTED_OPERATION : 0);
+	begin_section(writer, owner, restricted ? SECURITY_RESTRICTED_OPERATION : 0);
 	set_lock_timeout(writer);
 	writer->context = CurrentMemoryContext;
 	writer->rows = NULL;
@@ -151,7 +151,7 @@ writer_leave(Writer *writer)
 void
 writer_enter_reading(Writer *writer, const Attached *attached)
 {
-	begin_section(writer, attached, SECURITY_RESTRICTED_OPERATION);
+	begin_section(writer, attached->owner, SECURITY_RESTRICTED_OPERATION);
 }
 
 void
@@ -360,13 +360,16 @@ get_plan(Attached *attached, StatementKind kind, Bitmapset *columns)
 
 /* ---------- running them ---------- */
 
+/* Copy number i of attached->read. */
 static void
-copy_returned(const AttachedColumn *column, int position, AttachedRow *row)
+copy_returned(const Attached *attached, int i, AttachedRow *row)
 {
+	const AttachedColumn *column = attached->read[i];
 	bool		isnull;
 	Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
-									  position, &isnull);
+									  i + 1, &isnull);
 
+	attached_check_type(attached, i, TupleDescAttr(SPI_tuptable->tupdesc, i)->atttypid);
 	row->isnull[column->attnum - 1] = isnull;
 	if (!isnull)
 		row->values[column->attnum - 1] = value_copy(column->value, value);
@@ -380,7 +383,7 @@ take_row(const Attached *attached, AttachedRow *row)
 
 	*row = attached_row_make(attached);
 	for (int i = 0; i < attached->nread; i++)
-		copy_returned(attached->read[i], i + 1, row);
+		copy_returned(attached, i, row);
 	if (SPI_tuptable->tupdesc->natts > attached->nread)
 		row->at = *(ItemPointer)
 			DatumGetPointer(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
@@ -501,6 +504,8 @@ open_rows(Writer *writer, const Attached *attached)
 	writer->rows = rows_open_lock(attached->relid);
 	writer->relid = attached->relid;
 	MemoryContextSwitchTo(old);
+	/* from here on it is open, and stays as it is */
+	attached_check_desc(attached, rows_desc(writer->rows));
 }
 
 /*

@@ -34,7 +34,7 @@ extern void writer_fire_deferred(void);
  * Between enter and leave statements run as the relation's owner, with
  * search_path pg_catalog.  Needs an SPI connection.  An error leaves by itself.
  */
-extern void writer_enter(Writer *writer, const Attached *attached);
+extern void writer_enter(Writer *writer, Oid owner);
 extern void writer_leave(Writer *writer);
 extern void writer_enter_reading(Writer *writer, const Attached *attached);
 extern void writer_leave_reading(Writer *writer);

@@ -67,6 +67,22 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		FROM syncext.binding b
 		WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = b.relation)
 		UNION ALL
+		SELECT 'error', b.source, pg_catalog.format('relation %s', b.relation),
+		       CASE WHEN a.attname IS NULL THEN pg_catalog.format('has no column "%s" any more, which it is attached with', c.name)
+		            ELSE pg_catalog.format('column "%s" is of type %s, and can''t serve as %s', c.name, pg_catalog.format_type(a.atttypid, NULL), c.role) END,
+		       pg_catalog.format('Give it back what it had, or SELECT sync_detach(%L), sync_attach it as it is now, and CALL sync_load(%L).', b.relation, b.relation)
+		FROM syncext.binding b
+		JOIN pg_catalog.pg_class r ON r.oid = b.relation
+		CROSS JOIN LATERAL (
+			SELECT k.name, 'key', NULL::pg_catalog.regtype[] FROM pg_catalog.unnest(b.key) k(name)
+			UNION ALL SELECT f.value, 'field', NULL FROM pg_catalog.jsonb_each_text(b.columns) f
+			UNION ALL SELECT b.version_column, 'version_column', '{smallint,integer,bigint}' WHERE b.version_column IS NOT NULL
+			UNION ALL SELECT b.updated_column, 'updated_column', '{timestamptz,timestamp}' WHERE b.updated_column IS NOT NULL
+			UNION ALL SELECT b.deleted_column, 'deleted_column', '{boolean,timestamptz,timestamp}' WHERE b.deleted_column IS NOT NULL
+		) c(name, role, types)
+		LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = b.relation AND a.attname = c.name AND a.attnum > 0 AND NOT a.attisdropped
+		WHERE a.attname IS NULL OR c.types IS NOT NULL AND a.atttypid <> ALL (c.types)
+		UNION ALL
 		SELECT 'error', b.source, pg_catalog.format('table %s', b.relation), 'is not captured: its trigger is missing or disabled',
 		       pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER _syncext_capture, or SELECT sync_detach(%L) and sync_attach again; then CALL sync_load(%L).',
 		                         b.relation, b.relation, b.relation)

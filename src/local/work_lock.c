@@ -1,0 +1,112 @@
+/*
+ * work_lock.c
+ *	  Locking the relations that a work is about.
+ *
+ * The locks come before anything is known of the relations, and are kept until the
+ * end of the transaction: ALTER TABLE waits for the work, or the work for it.  A
+ * relation that another session has locked for longer than syncext.lock_timeout, and
+ * one that is gone or has lost what its binding names, keeps its own items from being
+ * done, and no others.
+ */
+#include "postgres.h"
+
+#include "storage/lmgr.h"
+#include "utils/guc.h"
+
+#include "hub/section.h"
+#include "local/transfer.h"
+#include "local/work_lock.h"
+#include "settings.h"
+
+static LOCKMODE
+lock_mode(const Binding *binding)
+{
+	/* where rows are only read, building an index need not wait */
+	return binding->capture == CAPTURE_POLL ? AccessShareLock : RowExclusiveLock;
+}
+
+typedef struct Wait
+{
+	Oid			relid;
+	LOCKMODE	lockmode;
+} Wait;
+
+static void
+wait_for_lock(void *arg)
+{
+	const Wait *wait = arg;
+	int			nest_level = NewGUCNestLevel();
+	char		timeout[16];
+
+	snprintf(timeout, sizeof(timeout), "%d", Max(setting_lock_timeout, 1));
+	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	LockRelationOid(wait->relid, wait->lockmode);
+	AtEOXact_GUC(false, nest_level);
+}
+
+/* False if another session keeps it for too long. */
+static bool
+lock_relation(Oid relid, const Binding *binding)
+{
+	Wait		wait = {relid, lock_mode(binding)};
+
+	return ConditionalLockRelationOid(relid, wait.lockmode) || section_try(wait_for_lock, &wait);
+}
+
+/* Set how things are with the relation of the first item, for all of its items. */
+static void
+look_at_relation(WorkItem *item)
+{
+	const Binding *binding = binding_of_relation(item->relation);
+	const Attached *attached;
+
+	item->closed = NULL;
+	if (binding == NULL)
+	{
+		item->closed = psprintf("relation with OID %u is not attached any more", item->relation);
+		return;
+	}
+	item->shut = !lock_relation(item->relation, binding) ||
+		(binding->capture == CAPTURE_POLL && !transfer_lock(item->relation, setting_lock_timeout));
+	if (item->shut)
+		return;
+	attached = attached_open(item->relation, lock_mode(binding));
+	if (attached == NULL)
+		item->closed = psprintf("attached relation %u was dropped", item->relation);
+	else if (attached->problem != NULL)
+		item->closed = pstrdup(attached->problem);
+	else
+		item->owner = attached->owner;
+}
+
+void
+work_lock_relations(WorkItem *items, int n)
+{
+	List	   *relations = NIL;
+	ListCell   *lc;
+
+	for (int i = 0; i < n; i++)
+		if (i == 0 || items[i].relation != items[i - 1].relation)
+			relations = list_append_unique_oid(relations, items[i].relation);
+	list_sort(relations, list_oid_cmp);
+	foreach(lc, relations)
+	{
+		const WorkItem *first = NULL;
+
+		for (int i = 0; i < n; i++)
+		{
+			if (items[i].relation != lfirst_oid(lc))
+				continue;
+			if (first == NULL)
+				look_at_relation(&items[i]);
+			else
+			{
+				items[i].shut = first->shut;
+				items[i].closed = first->closed;
+				items[i].owner = first->owner;
+			}
+			first = &items[i];
+		}
+	}
+}
