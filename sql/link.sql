@@ -13,6 +13,9 @@ SELECT current_database() AS spoke, current_user AS admin \gset
 SET client_min_messages = warning;
 CREATE EXTENSION syncext;
 SELECT sync_add_source('Branch', 2, 'syncext_spoke'), sync_add_source('Other', 3), sync_add_source('ERP', 1);
+-- somebody's function that a call fits better which doesn't say its arguments' types
+CREATE FUNCTION syncext.hub_hello(text, text) RETURNS jsonb LANGUAGE sql AS $$ SELECT '"not ours"'::jsonb $$;
+CREATE FUNCTION sync_push(text, text, text) RETURNS jsonb LANGUAGE sql AS $$ SELECT '"not ours"'::jsonb $$;
 \connect :spoke
 SET client_min_messages = warning;
 CREATE EXTENSION syncext;
@@ -117,6 +120,7 @@ DROP ROLE syncext_nobody;
 
 -- The hub's end of it takes nothing from others.
 \connect syncext_hub
+DROP FUNCTION syncext.hub_hello(text, text), sync_push(text, text, text);
 SELECT sync_push('Branch', 'batch', '[]');
 SELECT sync_push('ERP', 'batch', '[]');
 SELECT sync_push('Branch', NULL, '[]');

@@ -374,7 +374,7 @@ say_hello(Hub *hub, bool claim, int timeout)
 
 	params[1] = psprintf("{\"spoke\": \"%s\", \"protocol\": %d, \"claim\": %s}", hub->mark,
 						 LINK_PROTOCOL, claim ? "true" : "false");
-	result = remote_call(&hub->remote, "SELECT syncext.hub_hello($1, $2)", 2, params, timeout);
+	result = remote_call(&hub->remote, "SELECT syncext.hub_hello($1::pg_catalog.text, $2::pg_catalog.jsonb)", 2, params, timeout);
 	old = MemoryContextSwitchTo(hub->context);
 	answer = pstrdup(PQgetvalue(result, 0, 0));
 	PQclear(result);
@@ -388,12 +388,16 @@ prepare_calls(Hub *hub, int timeout)
 {
 	PGresult   *results[3];
 
-	remote_prepare(&hub->remote, HUB_PUSH, psprintf("SELECT %s.sync_push($1, $2, $3)", hub->schema));
+	/* the types are said: others at the hub may have functions of the same name there */
+	remote_prepare(&hub->remote, HUB_PUSH,
+				   psprintf("SELECT %s.sync_push($1::pg_catalog.text, $2::pg_catalog.text, $3::pg_catalog.jsonb)",
+							hub->schema));
 	remote_prepare(&hub->remote, HUB_PULL,
 				   "SELECT batch, entity, external_id, version, row_version, deleted, fields, correction, "
 				   "CASE WHEN withheld IS NOT NULL THEN jsonb_object(withheld, withheld) END "
-				   "FROM syncext.hub_pull($1, $2)");
-	remote_prepare(&hub->remote, HUB_ACK, "SELECT syncext.hub_ack($1, $2, $3)");
+				   "FROM syncext.hub_pull($1::pg_catalog.text, $2::pg_catalog.int4)");
+	remote_prepare(&hub->remote, HUB_ACK,
+				   "SELECT syncext.hub_ack($1::pg_catalog.text, $2::pg_catalog.int8, $3::pg_catalog.jsonb)");
 	remote_sync(&hub->remote);
 	remote_results(&hub->remote, lengthof(results), results, timeout);
 	for (int i = 0; i < (int) lengthof(results); i++)

@@ -1,5 +1,11 @@
 -- The schema that holds syncext's tables and views.  The functions that users
 -- call, sync_*, go to the schema that the extension was created in.
+
+-- Others may have operators and functions of their own in that schema, which fit
+-- better than the server's: nothing in this script is looked for there.  Each
+-- object's name says its schema, as it would come to pg_catalog without.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 CREATE SCHEMA syncext;
 COMMENT ON SCHEMA syncext IS 'tables and views of the sync hub';
 GRANT USAGE ON SCHEMA syncext TO PUBLIC;

@@ -87,16 +87,16 @@ CREATE FUNCTION syncext.record_slot(entity text, external_id text, slots integer
 COMMENT ON FUNCTION syncext.record_slot(text, text, integer) IS
 	'which of so many parallel consumers a record belongs to, from 0';
 
-CREATE FUNCTION sync_pull(source text, max_records integer DEFAULT 500, slot integer DEFAULT 0, slots integer DEFAULT 1)
+CREATE FUNCTION @extschema@.sync_pull(source text, max_records integer DEFAULT 500, slot integer DEFAULT 0, slots integer DEFAULT 1)
 	RETURNS TABLE (batch bigint, entity text, external_id text, version bigint, row_version bigint,
 	               deleted boolean, fields jsonb, last_source text, correction boolean, attempt integer)
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 500 AS 'MODULE_PATHNAME', 'sync_pull';
-COMMENT ON FUNCTION sync_pull(text, integer, integer, integer) IS
+COMMENT ON FUNCTION @extschema@.sync_pull(text, integer, integer, integer) IS
 	'the next batch of changed records for a source, parents first; the same one again until it is acknowledged or its lease ends. Consumers side by side say which of how many slots they are: each has its own records';
 
-CREATE FUNCTION sync_ack(source text, batch bigint, failed jsonb DEFAULT '[]', slot integer DEFAULT 0) RETURNS void
+CREATE FUNCTION @extschema@.sync_ack(source text, batch bigint, failed jsonb DEFAULT '[]', slot integer DEFAULT 0) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_ack';
-COMMENT ON FUNCTION sync_ack(text, bigint, jsonb, integer) IS
+COMMENT ON FUNCTION @extschema@.sync_ack(text, bigint, jsonb, integer) IS
 	'the batch was taken, but for failed: [{"entity", "externalId", "error", "busy"}], which come again later';
 
 -- Set-up and repair, for the extension's owner and whom it grants these to.
@@ -127,35 +127,35 @@ $$;
 COMMENT ON FUNCTION syncext.cursor_drop(text) IS 'forget how far a source has got in the feed';
 REVOKE ALL ON FUNCTION syncext.cursor_drop(text) FROM PUBLIC;
 
-CREATE FUNCTION sync_subscribe(source text, entities text[]) RETURNS void
+CREATE FUNCTION @extschema@.sync_subscribe(source text, entities text[]) RETURNS void
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	SELECT syncext.cursor_subscribe($1, $2);
 	DELETE FROM syncext.pending WHERE target = $1 AND entity <> ALL ($2);
 	UPDATE syncext.source SET entities = $2 WHERE name = $1;
 $$;
-COMMENT ON FUNCTION sync_subscribe(text, text[]) IS
+COMMENT ON FUNCTION @extschema@.sync_subscribe(text, text[]) IS
 	'which entities a source gets (null: every); of those that are new to it, it gets all records';
-REVOKE ALL ON FUNCTION sync_subscribe(text, text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sync_subscribe(text, text[]) FROM PUBLIC;
 
-CREATE FUNCTION sync_resync(source text, entity text DEFAULT NULL) RETURNS void
+CREATE FUNCTION @extschema@.sync_resync(source text, entity text DEFAULT NULL) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_resync';
-COMMENT ON FUNCTION sync_resync(text, text) IS
+COMMENT ON FUNCTION @extschema@.sync_resync(text, text) IS
 	'let a source have all records of an entity, or of all that it gets, again; syncext.backfill_progress tells how far it is. An attached table is compared with the hub by sync_load instead';
-REVOKE ALL ON FUNCTION sync_resync(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sync_resync(text, text) FROM PUBLIC;
 
-CREATE FUNCTION sync_redrive(source text, entity text DEFAULT NULL, external_id text DEFAULT NULL,
+CREATE FUNCTION @extschema@.sync_redrive(source text, entity text DEFAULT NULL, external_id text DEFAULT NULL,
                              older_than interval DEFAULT NULL) RETURNS bigint
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_redrive';
-COMMENT ON FUNCTION sync_redrive(text, text, text, interval) IS
+COMMENT ON FUNCTION @extschema@.sync_redrive(text, text, text, interval) IS
 	'try a source''s dead letters, retries and parked changes again now, as if they had never failed; how many. With older_than only what has been a dead letter for that long, by dead_since of syncext.dead_letter';
-REVOKE ALL ON FUNCTION sync_redrive(text, text, text, interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sync_redrive(text, text, text, interval) FROM PUBLIC;
 
-CREATE FUNCTION sync_discard(source text, entity text DEFAULT NULL, external_id text DEFAULT NULL,
+CREATE FUNCTION @extschema@.sync_discard(source text, entity text DEFAULT NULL, external_id text DEFAULT NULL,
                              older_than interval DEFAULT NULL) RETURNS bigint
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_discard';
-COMMENT ON FUNCTION sync_discard(text, text, text, interval) IS
+COMMENT ON FUNCTION @extschema@.sync_discard(text, text, text, interval) IS
 	'give up a source''s dead letters and retries, until the records change again, and its parked changes that are dead letters or of the record named; how many. With older_than only what has been a dead letter for that long, by dead_since of syncext.dead_letter. The change log keeps a note';
-REVOKE ALL ON FUNCTION sync_discard(text, text, text, interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sync_discard(text, text, text, interval) FROM PUBLIC;
 
 -- Target by target, what is on its way.  It walks the change log from each
 -- cursor on, and the golden records where a backfill is under way.  All of that

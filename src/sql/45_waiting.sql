@@ -38,7 +38,7 @@ CREATE TABLE syncext.child (
 COMMENT ON TABLE syncext.child IS 'the live records that refer to a record, where deleting it is restricted or cascades';
 -- It isn't dumped: loading syncext.reference and the first pull make it again.
 
-CREATE FUNCTION sync_add_reference(entity text, field text, parent text, on_delete text DEFAULT 'ignore') RETURNS void
+CREATE FUNCTION @extschema@.sync_add_reference(entity text, field text, parent text, on_delete text DEFAULT 'ignore') RETURNS void
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	missing text := (SELECT n FROM unnest(ARRAY[entity, parent]) n
@@ -62,9 +62,9 @@ BEGIN
 	INSERT INTO syncext.reference (entity, field, parent, on_delete)
 		VALUES (sync_add_reference.entity, sync_add_reference.field, sync_add_reference.parent, sync_add_reference.on_delete);
 END $$;
-COMMENT ON FUNCTION sync_add_reference(text, text, text, text) IS
+COMMENT ON FUNCTION @extschema@.sync_add_reference(text, text, text, text) IS
 	'a field of an entity names a record of another, which has to come first; on_delete of that record: ignore, restrict or cascade';
-REVOKE ALL ON FUNCTION sync_add_reference(text, text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sync_add_reference(text, text, text, text) FROM PUBLIC;
 
 -- However a reference comes to track its children, those there are already
 -- are listed; and no longer when it ceases to.

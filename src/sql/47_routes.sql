@@ -146,7 +146,7 @@ END $$;
 COMMENT ON FUNCTION syncext.route_arm(text) IS 'bring a source''s edited routes into force, which its next pull does; false: a transaction that may not know of them goes on';
 REVOKE ALL ON FUNCTION syncext.route_arm(text) FROM PUBLIC;
 
-CREATE FUNCTION sync_route(source text, entity text, filter jsonpath DEFAULT NULL, mask text[] DEFAULT '{}') RETURNS void
+CREATE FUNCTION @extschema@.sync_route(source text, entity text, filter jsonpath DEFAULT NULL, mask text[] DEFAULT '{}') RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	IF NOT EXISTS (SELECT FROM syncext.source s WHERE s.name = $1) THEN
@@ -174,6 +174,6 @@ BEGIN
 		ON CONFLICT ON CONSTRAINT route_pkey DO UPDATE SET filter = excluded.filter, mask = excluded.mask;
 	END IF;
 END $$;
-COMMENT ON FUNCTION sync_route(text, text, jsonpath, text[]) IS
+COMMENT ON FUNCTION @extschema@.sync_route(text, text, jsonpath, text[]) IS
 	'what of an entity a source is let see: records that meet a jsonpath predicate, without the fields in mask. With neither it sees everything. From its next pull on it gets what it lacks, and is told what is gone';
-REVOKE ALL ON FUNCTION sync_route(text, text, jsonpath, text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sync_route(text, text, jsonpath, text[]) FROM PUBLIC;

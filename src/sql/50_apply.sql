@@ -1,25 +1,25 @@
 -- The hub's door, and looking at what it holds.
 
-CREATE FUNCTION sync_apply(change jsonb) RETURNS jsonb
+CREATE FUNCTION @extschema@.sync_apply(change jsonb) RETURNS jsonb
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_apply';
-COMMENT ON FUNCTION sync_apply(jsonb) IS
+COMMENT ON FUNCTION @extschema@.sync_apply(jsonb) IS
 	'take in one change document or an array of them; answers with what became of each';
 
-CREATE FUNCTION sync_explain(change jsonb) RETURNS jsonb
+CREATE FUNCTION @extschema@.sync_explain(change jsonb) RETURNS jsonb
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_explain';
-COMMENT ON FUNCTION sync_explain(jsonb) IS
+COMMENT ON FUNCTION @extschema@.sync_explain(jsonb) IS
 	'the answer that sync_apply would give now; nothing is written';
 
-CREATE FUNCTION sync_record(entity text, external_id text) RETURNS jsonb
+CREATE FUNCTION @extschema@.sync_record(entity text, external_id text) RETURNS jsonb
 	LANGUAGE c STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_record';
-COMMENT ON FUNCTION sync_record(text, text) IS
+COMMENT ON FUNCTION @extschema@.sync_record(text, text) IS
 	'the golden record with the provenance of each field; null if there is none';
 
-CREATE FUNCTION sync_resolve(conflict_id bigint, decision text, fields jsonb DEFAULT NULL, note text DEFAULT NULL) RETURNS jsonb
+CREATE FUNCTION @extschema@.sync_resolve(conflict_id bigint, decision text, fields jsonb DEFAULT NULL, note text DEFAULT NULL) RETURNS jsonb
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_resolve';
-COMMENT ON FUNCTION sync_resolve(bigint, text, jsonb, text) IS
+COMMENT ON FUNCTION @extschema@.sync_resolve(bigint, text, jsonb, text) IS
 	'decide a pending conflict: incoming, canonical, merge (with fields) or dismiss; tells the sources';
-REVOKE ALL ON FUNCTION sync_resolve(bigint, text, jsonb, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sync_resolve(bigint, text, jsonb, text) FROM PUBLIC;
 
 -- May the current user act as this source?  Null source: is it an administrator?
 CREATE FUNCTION syncext.may_act_as(source text) RETURNS boolean

@@ -13,7 +13,7 @@ END $$;
 COMMENT ON FUNCTION syncext.check_name(text, text) IS 'refuses what can''t be the name of a source or an entity';
 REVOKE ALL ON FUNCTION syncext.check_name(text, text) FROM PUBLIC;
 
-CREATE FUNCTION sync_add_source(name text, priority integer DEFAULT NULL,
+CREATE FUNCTION @extschema@.sync_add_source(name text, priority integer DEFAULT NULL,
 		role regrole DEFAULT (pg_catalog.quote_ident(CURRENT_USER)::regrole)) RETURNS void
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -29,11 +29,11 @@ BEGIN
 	END IF;
 	PERFORM syncext.cursor_start(sync_add_source.name);
 END $$;
-COMMENT ON FUNCTION sync_add_source(text, integer, regrole) IS
+COMMENT ON FUNCTION @extschema@.sync_add_source(text, integer, regrole) IS
 	'add a system that sends and gets changes; members of the role may act as it (null: administrators only)';
-REVOKE ALL ON FUNCTION sync_add_source(text, integer, regrole) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sync_add_source(text, integer, regrole) FROM PUBLIC;
 
-CREATE FUNCTION sync_drop_source(name text) RETURNS void
+CREATE FUNCTION @extschema@.sync_drop_source(name text) RETURNS void
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	attached text := (SELECT b.relation::text FROM syncext.binding b WHERE b.source = sync_drop_source.name LIMIT 1);
@@ -51,11 +51,11 @@ BEGIN
 	DELETE FROM syncext.waiting w WHERE w.source = sync_drop_source.name;
 	DELETE FROM syncext.source s WHERE s.name = sync_drop_source.name;
 END $$;
-COMMENT ON FUNCTION sync_drop_source(text) IS
+COMMENT ON FUNCTION @extschema@.sync_drop_source(text) IS
 	'drop a source with its priorities and its place in the feed; what it has set stays, under its name';
-REVOKE ALL ON FUNCTION sync_drop_source(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sync_drop_source(text) FROM PUBLIC;
 
-CREATE FUNCTION sync_add_entity(name text, ladder text[] DEFAULT '{version,merge,priority,manual}') RETURNS void
+CREATE FUNCTION @extschema@.sync_add_entity(name text, ladder text[] DEFAULT '{version,merge,priority,manual}') RETURNS void
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	wrong text := syncext.ladder_error(ladder);
@@ -75,8 +75,8 @@ BEGIN
 	END IF;
 	INSERT INTO syncext.entity (name, ladder) VALUES (sync_add_entity.name, sync_add_entity.ladder);
 END $$;
-COMMENT ON FUNCTION sync_add_entity(text, text[]) IS 'add a kind of record, with its conflict ladder';
-REVOKE ALL ON FUNCTION sync_add_entity(text, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.sync_add_entity(text, text[]) IS 'add a kind of record, with its conflict ladder';
+REVOKE ALL ON FUNCTION @extschema@.sync_add_entity(text, text[]) FROM PUBLIC;
 
 -- A view's functions run as who reads it, its tables are read as its owner.
 CREATE VIEW syncext.history WITH (security_barrier) AS
@@ -87,7 +87,7 @@ COMMENT ON VIEW syncext.history IS
 	'the change log as far as the reader may see it: rows of the sources it may act as, or all with SELECT on syncext.change_log';
 GRANT SELECT ON syncext.history TO PUBLIC;
 
-CREATE FUNCTION sync_history(entity text, external_id text)
+CREATE FUNCTION @extschema@.sync_history(entity text, external_id text)
 	RETURNS TABLE (recorded_at timestamptz, seq bigint, source text, version bigint, row_version bigint,
 	               resolution text, told text, fields jsonb, detail jsonb)
 	LANGUAGE sql STABLE PARALLEL SAFE ROWS 20 SET search_path = pg_catalog, pg_temp AS $$
@@ -96,5 +96,5 @@ CREATE FUNCTION sync_history(entity text, external_id text)
 	WHERE h.entity = $1 AND h.external_id = $2
 	ORDER BY h.seq
 $$;
-COMMENT ON FUNCTION sync_history(text, text) IS
+COMMENT ON FUNCTION @extschema@.sync_history(text, text) IS
 	'what came in for a record and how it was decided, oldest first, as far as the caller may see it';

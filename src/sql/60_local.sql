@@ -62,25 +62,25 @@ COMMENT ON FUNCTION syncext.capture() IS
 	'trigger on attached tables: brings each edit to the hub as the binding''s source; sync_attach creates it';
 REVOKE ALL ON FUNCTION syncext.capture() FROM PUBLIC;
 
-CREATE FUNCTION sync_attach(relation regclass, source text, entity text DEFAULT 'record',
+CREATE FUNCTION @extschema@.sync_attach(relation regclass, source text, entity text DEFAULT 'record',
 		key text[] DEFAULT NULL, columns jsonb DEFAULT NULL, capture text DEFAULT 'trigger',
 		direction text DEFAULT 'both', version_column text DEFAULT NULL,
 		updated_column text DEFAULT NULL, deleted_column text DEFAULT NULL) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_attach';
-COMMENT ON FUNCTION sync_attach(regclass, text, text, text[], jsonb, text, text, text, text, text) IS
+COMMENT ON FUNCTION @extschema@.sync_attach(regclass, text, text, text[], jsonb, text, text, text, text, text) IS
 	'make a table, view or foreign table a source''s copy of an entity: its edits go to the hub, the hub''s records to it';
 
-CREATE FUNCTION sync_detach(relation regclass) RETURNS void
+CREATE FUNCTION @extschema@.sync_detach(relation regclass) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_detach';
-COMMENT ON FUNCTION sync_detach(regclass) IS
+COMMENT ON FUNCTION @extschema@.sync_detach(regclass) IS
 	'undo sync_attach: the table keeps its rows, the hub its records';
 
-CREATE FUNCTION sync_deliver(source text, max_records integer DEFAULT 500) RETURNS bigint
+CREATE FUNCTION @extschema@.sync_deliver(source text, max_records integer DEFAULT 500) RETURNS bigint
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_deliver';
-COMMENT ON FUNCTION sync_deliver(text, integer) IS
+COMMENT ON FUNCTION @extschema@.sync_deliver(text, integer) IS
 	'write what is due to the source into its attached tables; returns how many were delivered, 0 when nothing more can be';
 
-CREATE PROCEDURE sync_load(relation regclass, winner text DEFAULT 'ladder', INOUT result jsonb DEFAULT NULL)
+CREATE PROCEDURE @extschema@.sync_load(relation regclass, winner text DEFAULT 'ladder', INOUT result jsonb DEFAULT NULL)
 	LANGUAGE c AS 'MODULE_PATHNAME', 'sync_load';
-COMMENT ON PROCEDURE sync_load(regclass, text, jsonb) IS
+COMMENT ON PROCEDURE @extschema@.sync_load(regclass, text, jsonb) IS
 	'bring an attached table and the hub together; where both have a row, ladder, hub or table decides; commits between batches';

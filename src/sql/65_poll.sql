@@ -80,7 +80,7 @@ COMMENT ON COLUMN syncext.capture_failure.next_attempt IS
 COMMENT ON COLUMN syncext.capture_failure.dead_since IS 'when it was given up';
 SELECT pg_catalog.pg_extension_config_dump('syncext.capture_failure', '');
 
-CREATE PROCEDURE sync_poll(relation regclass, full_compare boolean DEFAULT false, INOUT result jsonb DEFAULT NULL)
+CREATE PROCEDURE @extschema@.sync_poll(relation regclass, full_compare boolean DEFAULT false, INOUT result jsonb DEFAULT NULL)
 	LANGUAGE c AS 'MODULE_PATHNAME', 'sync_poll';
-COMMENT ON PROCEDURE sync_poll(regclass, boolean, jsonb) IS
+COMMENT ON PROCEDURE @extschema@.sync_poll(regclass, boolean, jsonb) IS
 	'bring what has changed in a polled relation since the last time to the hub; with full_compare all of it, and what has vanished; commits between batches';

@@ -58,14 +58,14 @@ REVOKE ALL ON FUNCTION syncext.schedule_removed() FROM PUBLIC;
 CREATE TRIGGER schedule_removed AFTER DELETE ON syncext.schedule
 	FOR EACH ROW EXECUTE FUNCTION syncext.schedule_removed();
 
-CREATE FUNCTION sync_schedule(relation regclass, cron text, job text DEFAULT NULL) RETURNS text
+CREATE FUNCTION @extschema@.sync_schedule(relation regclass, cron text, job text DEFAULT NULL) RETURNS text
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_schedule';
-COMMENT ON FUNCTION sync_schedule(regclass, text, text) IS
+COMMENT ON FUNCTION @extschema@.sync_schedule(regclass, text, text) IS
 	'have pg_cron poll an attached relation, deliver to its source, or both (by default what its binding allows), as the calling role; returns the expression in force';
 
-CREATE FUNCTION sync_unschedule(relation regclass) RETURNS void
+CREATE FUNCTION @extschema@.sync_unschedule(relation regclass) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_unschedule';
-COMMENT ON FUNCTION sync_unschedule(regclass) IS 'undo sync_schedule';
+COMMENT ON FUNCTION @extschema@.sync_unschedule(regclass) IS 'undo sync_schedule';
 
 -- Each scheduled job, and each that was run at all, as it stands.  A run whose
 -- session is gone was interrupted, though nobody has written that yet.

@@ -22,16 +22,16 @@ ALTER TABLE syncext.feed_origin ENABLE ALWAYS TRIGGER registry_changed;
 INSERT INTO syncext.feed_origin DEFAULT VALUES;
 SELECT pg_catalog.pg_extension_config_dump('syncext.feed_origin', '');
 
-CREATE PROCEDURE sync_maintain(INOUT result jsonb DEFAULT NULL)
+CREATE PROCEDURE @extschema@.sync_maintain(INOUT result jsonb DEFAULT NULL)
 	LANGUAGE c AS 'MODULE_PATHNAME', 'sync_maintain';
-COMMENT ON PROCEDURE sync_maintain(jsonb) IS
+COMMENT ON PROCEDURE @extschema@.sync_maintain(jsonb) IS
 	'rotate and truncate the change log, remove what is older than syncext.retention, try parked changes; commits between its steps, and says what it did';
-REVOKE ALL ON PROCEDURE sync_maintain(jsonb) FROM PUBLIC;
+REVOKE ALL ON PROCEDURE @extschema@.sync_maintain(jsonb) FROM PUBLIC;
 
 -- Erases a record without a trace.  It is no delete: nobody is told of it, and
 -- what sources hold is theirs to erase.  Cursors are held first, so that no
 -- pull or delivery under way keeps a copy of what goes.
-CREATE FUNCTION sync_forget(entity text, external_id text) RETURNS jsonb
+CREATE FUNCTION @extschema@.sync_forget(entity text, external_id text) RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	restricted record;
@@ -106,9 +106,9 @@ BEGIN
 	END IF;
 	RETURN (SELECT jsonb_object_agg(u.name, u.n) FROM unnest(names, counts) AS u(name, n));
 END $$;
-COMMENT ON FUNCTION sync_forget(text, text) IS
+COMMENT ON FUNCTION @extschema@.sync_forget(text, text) IS
 	'erase a record everywhere the hub keeps it, log and conflicts included, and say how many rows where; no source is told';
-REVOKE ALL ON FUNCTION sync_forget(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sync_forget(text, text) FROM PUBLIC;
 
 -- What will not go on by itself.
 CREATE VIEW syncext.dead_letter AS

@@ -32,9 +32,9 @@ SELECT pg_catalog.pg_extension_config_dump('syncext.push', '');
 ALTER TABLE syncext.spoke SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 ALTER TABLE syncext.push SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
-CREATE FUNCTION sync_push(source text, batch text, changes jsonb) RETURNS jsonb
+CREATE FUNCTION @extschema@.sync_push(source text, batch text, changes jsonb) RETURNS jsonb
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_push';
-COMMENT ON FUNCTION sync_push(text, text, jsonb) IS
+COMMENT ON FUNCTION @extschema@.sync_push(text, text, jsonb) IS
 	'what a link calls at the hub: apply a batch of changes, or a part of it, exactly once however often it is sent';
 
 -- What hub_hello answers, once it has checked the right to be the source.
@@ -96,19 +96,19 @@ REVOKE ALL ON FUNCTION syncext.release_spoke(text) FROM PUBLIC;
 
 -- At the spoke.
 
-CREATE FUNCTION sync_link(name text, server name, source text) RETURNS void
+CREATE FUNCTION @extschema@.sync_link(name text, server name, source text) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_link';
-COMMENT ON FUNCTION sync_link(text, name, text) IS
+COMMENT ON FUNCTION @extschema@.sync_link(text, name, text) IS
 	'link this database, as a source, to the hub that the foreign server leads to: the entities of the source''s tables are decided there';
-REVOKE ALL ON FUNCTION sync_link(text, name, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sync_link(text, name, text) FROM PUBLIC;
 
-CREATE FUNCTION sync_unlink(name text) RETURNS void
+CREATE FUNCTION @extschema@.sync_unlink(name text) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_unlink';
-COMMENT ON FUNCTION sync_unlink(text) IS
+COMMENT ON FUNCTION @extschema@.sync_unlink(text) IS
 	'end a link: the tables keep their rows, and what has not been exchanged stays here';
-REVOKE ALL ON FUNCTION sync_unlink(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sync_unlink(text) FROM PUBLIC;
 
-CREATE PROCEDURE sync_exchange(link text, INOUT result jsonb DEFAULT NULL)
+CREATE PROCEDURE @extschema@.sync_exchange(link text, INOUT result jsonb DEFAULT NULL)
 	LANGUAGE c AS 'MODULE_PATHNAME', 'sync_exchange';
-COMMENT ON PROCEDURE sync_exchange(text, jsonb) IS
+COMMENT ON PROCEDURE @extschema@.sync_exchange(text, jsonb) IS
 	'send what was captured to the hub behind the link and bring what it has for us, until there is no more; commits between its steps';

@@ -237,11 +237,11 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 COMMENT ON VIEW syncext.problem IS 'what somebody should look at, as far as it concerns sources that the reader may act as; sync_check() puts the worst first';
 GRANT SELECT ON syncext.problem TO PUBLIC;
 
-CREATE FUNCTION sync_check() RETURNS TABLE (severity text, object text, problem text, hint text)
+CREATE FUNCTION @extschema@.sync_check() RETURNS TABLE (severity text, object text, problem text, hint text)
 	LANGUAGE sql STABLE PARALLEL SAFE ROWS 10 SET search_path = pg_catalog, pg_temp AS $$
 	SELECT p.severity, p.object, p.problem, p.hint
 	FROM syncext.problem p
 	ORDER BY array_position('{error,warning,info}', p.severity), p.object COLLATE "C", p.problem COLLATE "C"
 $$;
-COMMENT ON FUNCTION sync_check() IS
+COMMENT ON FUNCTION @extschema@.sync_check() IS
 	'what somebody should look at (error, warning, info), and what to do about it; no rows: all is well. Each caller sees what concerns sources that it may act as, administrators see all';
