@@ -78,6 +78,7 @@ GRANT EXECUTE ON FUNCTION
 	syncext.cron_error(text),
 	syncext.cron_last_due(text, timestamptz),
 	syncext.duration(text),
+	syncext.filter_error(jsonpath, jsonb),
 	syncext.ladder_error(text[]),
 	syncext.record_slot(text, text, integer),
 	syncext.resolution_name("char"),
