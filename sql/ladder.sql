@@ -201,8 +201,8 @@ SELECT * FROM record_of('d');
 SELECT * FROM send('{"externalId":"d","source":"CRM","version":2,"a":2}');
 -- an edit at the tombstone's version is up to rank: who deleted it was Portal
 SELECT * FROM send('{"externalId":"d","source":"LocalDB","version":3,"a":2}');
--- it comes back with what is sent alone: all of it is new
-SELECT * FROM send('{"externalId":"d","source":"CRM","version":3,"a":1}');
+-- a birth comes with what is sent alone: all of it is new
+SELECT * FROM send('{"externalId":"d","source":"CRM","version":3,"created":true,"a":1}');
 SELECT * FROM fields_of('d');
 -- a delete at the record's version contests the whole record
 SELECT * FROM send(
@@ -263,6 +263,7 @@ SELECT * FROM send(
 	'{"entity":"latest","externalId":"l","source":"CRM","updatedAt":"2026-03-01T13:00:00.000001+01:00","a":2}',
 	-- a base that is clean comes before the time
 	'{"entity":"latest","externalId":"l","source":"ERP","base":2,"updatedAt":"1999-01-01T00:00:00Z","a":4}',
+	-- what came after the base was set in that same 1999, whatever the record's time
 	'{"entity":"latest","externalId":"l","source":"ERP","base":2,"updatedAt":"1999-01-01T00:00:00Z","deleted":true}');
 -- of two times the later one stays
 SELECT * FROM record_of('l', 'latest');
@@ -275,6 +276,7 @@ SELECT * FROM send(
 	-- the version comes first
 	'{"entity":"latest","externalId":"timeless","source":"ERP","version":0,"updatedAt":"2026-01-01T00:00:00Z","a":3}',
 	'{"entity":"latest","externalId":"timeless","source":"ERP","version":2,"updatedAt":"0000-01-01T00:00:00Z","a":3}');
+-- and an older version's time doesn't outlive it
 SELECT * FROM record_of('timeless', 'latest');
 
 --

@@ -7,7 +7,7 @@ SET synchronous_commit = off;
 -- delimiter is in the file.
 CREATE TABLE history (n int GENERATED ALWAYS AS IDENTITY, h jsonb NOT NULL);
 \copy history (h) FROM PROGRAM 'cat "$PG_ABS_SRCDIR/test/vectors/ladder.jsonl"' WITH (FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02')
-SELECT count(*) AS histories, count(*) = 240 AS complete,
+SELECT count(*) AS histories, count(*) = 300 AS complete,
        sum(jsonb_array_length(h->'changes')) AS changes,
        bool_and(jsonb_array_length(h->'changes') = jsonb_array_length(h->'answers')) AS all_answered
 FROM history;
@@ -32,11 +32,14 @@ BEGIN
 		DELETE FROM syncext.canonical;
 		DELETE FROM syncext.conflict_log;
 		DELETE FROM syncext.source_priority;
+		DELETE FROM syncext.field_rule;
 		UPDATE syncext.entity SET ladder = ARRAY(SELECT jsonb_array_elements_text(history.h->'ladder'))
 			WHERE name = 'record';
 		UPDATE syncext.source SET single_writer = history.h->'singleWriters' ? name;
 		INSERT INTO syncext.source_priority
 			SELECT p->>0, p->>1, p->>2, (p->>3)::int FROM jsonb_array_elements(history.h->'priority') p;
+		INSERT INTO syncext.field_rule
+			SELECT r->>0, r->>1, r->>2 FROM jsonb_array_elements(history.h->'fieldRules') r;
 		COMMIT;
 		FOR step IN 0 .. jsonb_array_length(history.h->'changes') - 1 LOOP
 			change := history.h->'changes'->step;

@@ -41,9 +41,11 @@ void
 apply_decide(const Registry *registry, const Change *change, const Record *record,
 			 Decision *decision)
 {
+	const Entity *entity = registry_entity_required(registry, change->entity);
 	RankScope	scope = {registry, change->entity};
 	LadderRules rules = {
-		.ladder = registry_entity_required(registry, change->entity)->ladder,
+		.ladder = entity->ladder,
+		.field_rules = &entity->field_rules,
 		.single_writer = registry_source_required(registry, change->source)->single_writer,
 		.rank = scope_rank,
 		.rank_arg = &scope
@@ -87,12 +89,14 @@ log_detail(const Change *change, const Decision *d, int64 conflict_id)
 	FieldNames	whole = {1, &all};
 	bool		other_version = change->has_version && change->version != d->after.version;
 
-	if (!change->deleted && !change->has_base && !other_version && !change->has_updated_at &&
-		!d->lost_all && d->lost.n == 0 && conflict_id == 0)
+	if (!change->deleted && !change->created && !change->has_base && !other_version &&
+		!change->has_updated_at && !d->lost_all && d->lost.n == 0 && conflict_id == 0)
 		return NULL;
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	if (change->deleted)
 		json_push_bool(&state, "deleted", true);
+	if (change->created)
+		json_push_bool(&state, "created", true);
 	if (change->has_base)
 		json_push_number(&state, "base", change->base);
 	if (other_version)
@@ -237,14 +241,16 @@ decide_and_write(ApplyCall *call, const Change *change, bool released, Decision 
 static void
 apply_one(ApplyCall *call, const Change *sent, bool released, Answer *answer)
 {
+	Change		counted;
 	Change		bounded;
-	const Change *change = clock_bound(sent, &bounded);
+	const Change *stated = change_as_it_counts(sent, &counted);
+	const Change *change = clock_bound(stated, &bounded);
 	Record		before;
 
 	answer->change = sent;
 	answer->conflict_id = 0;
 	before = decide_and_write(call, change, released, &answer->decision);
-	clock_tell(sent, change, &answer->decision);
+	clock_tell(stated, change, &answer->decision);
 	if (answer->decision.write != WRITE_NOTHING)
 		apply_note(call, change, &before, &answer->decision);
 	log_and_close(call, change, &before, answer);

@@ -44,6 +44,8 @@ incoming_detail(const Change *change)
 	JsonbParseState *state = NULL;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	if (change_is_birth(change))
+		json_push_bool(&state, "created", true);
 	if (change->has_version)
 		json_push_number(&state, "version", change->version);
 	if (change->has_base)

@@ -338,7 +338,8 @@ explain_documents(Documents *docs)
 	for (int i = 0; i < docs->ngood; i++)
 	{
 		Document   *document = docs->order[i];
-		Change	   *change = &document->change;
+		Change		counted;
+		const Change *change = change_as_it_counts(&document->change, &counted);
 		Answer		answer = {.change = change};
 
 		CHECK_FOR_INTERRUPTS();

@@ -31,6 +31,8 @@ push_stamp(JsonbParseState **state, const RecordField *field)
 	json_push_string(state, "source", field->stamp.source);
 	json_push_number(state, "rowVersion", field->stamp.row_version);
 	json_push_string(state, "setBy", field->stamp.set_by);
+	if (field->stamp.has_updated_at)
+		json_push_string(state, "updatedAt", rfc3339_format(field->stamp.updated_at));
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 

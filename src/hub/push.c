@@ -92,6 +92,21 @@ beside_others(const Answer *answer)
 	return false;
 }
 
+/* Does the record have a value where a birth sent null? */
+static bool
+holds_more_than_birth(const Answer *answer)
+{
+	const Change *change = answer->change;
+
+	if (!change_is_birth(change))
+		return false;
+	for (int i = 0; i < change->fields.n; i++)
+		if (change->fields.field[i].value.type == jbvNull &&
+			record_find(&answer->decision.after, change->fields.field[i].name) != NULL)
+			return true;
+	return false;
+}
+
 /*
  * Nothing but the row version, where the record now holds what the spoke knew
  * of it and has sent, as nearly always; else the whole answer.
@@ -102,8 +117,8 @@ short_answer(const Answer *answer)
 	const Decision *d = &answer->decision;
 	JsonbValue *number;
 
-	if (d->status != 200 || d->lost_all || d->lost.n > 0 || !d->after.exists ||
-		beside_others(answer))
+	if (d->status != 200 || d->lost_all || d->lost.n > 0 || d->combined || !d->after.exists ||
+		holds_more_than_birth(answer) || beside_others(answer))
 		return answer_make(answer);
 	number = palloc(sizeof(JsonbValue));
 	number->type = jbvNumeric;

@@ -117,6 +117,16 @@ find_pending(const Resolve *r, Conflict *conflict)
 		refuse_closed(r->id, conflict->status);
 }
 
+/* Was the incoming change a birth? */
+static bool
+was_birth(const Conflict *conflict)
+{
+	Fields		detail;
+
+	fields_from_container(&conflict->incoming_detail->root, &detail);
+	return fields_find(&detail, field_name("created")) != NULL;
+}
+
 /*
  * The change that the verdict amounts to.  Of the incoming patch, an
  * uncontested field that somebody has set since the conflict arose is left
@@ -132,6 +142,8 @@ verdict_change(const Resolve *r, const Conflict *conflict, const Record *record,
 	change->entity = conflict->entity;
 	change->external_id = conflict->external_id;
 	change->source = conflict->source;
+	/* nothing of an earlier life comes back with what the reviewer made of a birth */
+	change->created = was_birth(conflict);
 	if (r->verdict == VERDICT_MERGE)
 	{
 		fields_from_container(&r->fields->root, &change->fields);

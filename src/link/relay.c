@@ -317,9 +317,11 @@ make_write(const char *source, const LinkedRecord *from, const Agreed *agreed, c
 	change->source = source;
 	change->deleted = from->deleted;
 	change->has_base = true;
-	change->base = here->exists ? here->row_version : 0;
+	/* base 0 starts anew on a tombstone: all that the other hub has comes along */
+	change->base = here->exists && !here->deleted ? here->row_version : 0;
 	change->has_if_match = true;
-	change->if_match = change->base;
+	change->if_match = here->exists ? here->row_version : 0;
+	change->verbatim = true;
 	change->has_updated_at = true;
 	change->updated_at = GetCurrentTransactionStartTimestamp();
 	if (from->deleted)

@@ -99,6 +99,7 @@ judge_answer(const Answer *answer, bool gone)
 		case RESOLUTION_NEW_RECORD:
 			return gone ? POLLED_DELETED : POLLED_NEW;
 		case RESOLUTION_FIELD_MERGE:
+		case RESOLUTION_FIELD_RULE:
 			return gone ? POLLED_DELETED : POLLED_MERGED;
 		default:
 			return gone ? POLLED_DELETED : POLLED_UPDATED;

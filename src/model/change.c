@@ -204,6 +204,12 @@ take_key(const Field *member, Change *change, bool *known, ChangeError *error)
 			parse_time(key, &member->value, &change->updated_at, error);
 	if (strcmp(key, "deleted") == 0)
 		return parse_boolean(key, &member->value, &change->deleted, error);
+	if (strcmp(key, "created") == 0)
+		return parse_boolean(key, &member->value, &change->created, error);
+	if (strcmp(key, "known") == 0)
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+							"The rungs go by \"version\", \"base\" and \"updatedAt\"; a field of this name goes into \"fields\".",
+							"key \"known\" has no meaning in the ladders that there are");
 	*known = strcmp(key, "fields") == 0;
 	return true;
 }
@@ -241,10 +247,10 @@ check_fields(const Change *change, const ChangeLimits *limits, ChangeError *erro
 							"a document with \"deleted\" true cannot have fields, but has \"%s\"",
 							clip_text(change->fields.field[0].name.data,
 									  change->fields.field[0].name.len, CLIP_QUOTE));
-	if (!change->deleted && change->fields.n == 0)
+	if (!change->deleted && change->fields.n == 0 && !change_is_birth(change))
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
 							"Name what is set, in \"fields\" or beside the other keys, or send \"deleted\": true.",
-							"key \"fields\" is missing or empty: the document sets no fields");
+							"key \"fields\" is missing or empty: only a document with \"created\" true, or \"base\" 0, may set no fields");
 	if (change->fields.n > limits->max_fields)
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
 							"Raise syncext.max_fields, or split the document.",
@@ -257,6 +263,20 @@ check_fields(const Change *change, const ChangeLimits *limits, ChangeError *erro
 								"Give the field another name: \"*\" stands for all of them.",
 								"a key of \"fields\" must not be empty or \"*\"");
 	}
+	return true;
+}
+
+static bool
+check_birth(const Change *change, ChangeError *error)
+{
+	if (change->created && change->deleted)
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+							"Send the record with \"created\", and the delete as a document of its own.",
+							"the document has both \"created\" and \"deleted\"");
+	if (change->created && change->has_base && change->base > 0)
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+							"What was made on a row version is an edit; a record that was just made has \"base\" 0 or none.",
+							"the document has \"created\" and \"base\" " INT64_FORMAT, change->base);
 	return true;
 }
 
@@ -306,7 +326,38 @@ change_parse(JsonbContainer *document, const ChangeLimits *limits, Change *chang
 	}
 	return take_members(&members, fields == NULL, change, error) &&
 		check_required(change, error) &&
+		check_birth(change, error) &&
 		check_fields(change, limits, error);
+}
+
+bool
+change_is_birth(const Change *change)
+{
+	return change->created || (change->has_base && change->base == 0 && !change->deleted);
+}
+
+static int
+count_nulls(const Fields *fields)
+{
+	int			nulls = 0;
+
+	for (int i = 0; i < fields->n; i++)
+		nulls += fields->field[i].value.type == jbvNull;
+	return nulls;
+}
+
+const Change *
+change_as_it_counts(const Change *change, Change *counted)
+{
+	if (change->verbatim || !change_is_birth(change) || count_nulls(&change->fields) == 0)
+		return change;
+	*counted = *change;
+	counted->fields.n = 0;
+	counted->fields.field = palloc(sizeof(Field) * change->fields.n);
+	for (int i = 0; i < change->fields.n; i++)
+		if (change->fields.field[i].value.type != jbvNull)
+			counted->fields.field[counted->fields.n++] = change->fields.field[i];
+	return counted;
 }
 
 Jsonb *
@@ -326,6 +377,8 @@ change_document(const Change *change)
 		json_push_number(&state, "ifMatch", change->if_match);
 	if (change->has_updated_at)
 		json_push_string(&state, "updatedAt", rfc3339_format(change->updated_at));
+	if (change->created)
+		json_push_bool(&state, "created", true);
 	if (change->deleted)
 		json_push_bool(&state, "deleted", true);
 	else

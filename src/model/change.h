@@ -27,6 +27,8 @@ typedef struct Change
 	bool		has_if_match;
 	int64		if_match;
 	bool		deleted;
+	bool		created;		/* the source has just made the record */
+	bool		verbatim;		/* not from a document: a birth's nulls count */
 	Fields		fields;			/* empty for a delete */
 } Change;
 
@@ -46,6 +48,13 @@ typedef struct ChangeLimits
 
 extern bool change_parse(JsonbContainer *document, const ChangeLimits *limits,
 						 Change *change, ChangeError *error);
+/* Has the source just made the record, as it says or as base 0 implies? */
+extern bool change_is_birth(const Change *change);
+/*
+ * The change as it counts: a birth has no opinion on what it leaves null.  Returns
+ * the change itself or *counted, which shares what they have in common.
+ */
+extern const Change *change_as_it_counts(const Change *change, Change *counted);
 extern bool change_error(ChangeError *error, int sqlerrcode, const char *hint,
 						 const char *format,...) pg_attribute_printf(4, 5);
 /* The document that says the same, in structured form. */

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 
 #include "model/ladder.h"
 #include "model/ladder_state.h"
@@ -200,19 +201,45 @@ contest_version(const LadderState *s)
 	return has_rung(s, RUNG_VERSION) ? s->record->version : next_version(s->record);
 }
 
+/*
+ * The time that a change has to beat: the record's or, where fields are foreign,
+ * the latest at which one of these got its value.  Returns false if none is known.
+ */
+static bool
+time_to_beat(const LadderState *s, TimestampTz *time)
+{
+	bool		known = false;
+
+	*time = s->record->updated_at;
+	if (s->nforeign == 0)
+		return s->record->has_updated_at;
+	for (int i = 0; i < s->nforeign; i++)
+	{
+		const Stamp *stamp = &s->foreign[i]->stamp;
+
+		if (!stamp->has_updated_at || (known && stamp->updated_at <= *time))
+			continue;
+		*time = stamp->updated_at;
+		known = true;
+	}
+	return known;
+}
+
 static bool
 rung_latest(LadderState *s)
 {
-	bool		present = s->record->has_updated_at;
+	const char *whose = s->nforeign > 0 ? "that of the contested fields" : "the record's";
+	TimestampTz time;
+	bool		known = time_to_beat(s, &time);
 
-	if (present && s->change->updated_at == s->record->updated_at)
+	if (known && s->change->updated_at == time)
 		return false;
-	if (!present || s->change->updated_at > s->record->updated_at)
+	if (!known || s->change->updated_at > time)
 		ladder_write_whole(s, RESOLUTION_LATEST_WIN, contest_version(s),
-						   "updatedAt is later than the record's");
+						   psprintf("updatedAt is later than %s", whose));
 	else
 		ladder_set_aside(s, 200, RESOLUTION_LATEST_SKIP, true,
-						 "updatedAt is earlier than the record's");
+						 psprintf("updatedAt is earlier than %s", whose));
 	return true;
 }
 
@@ -252,41 +279,119 @@ rung_merge(LadderState *s)
 
 /* How many fields a reason names before it only counts them. */
 #define REASON_FIELDS	3
+/* How many characters of a value a reason shows. */
+#define REASON_VALUE	30
 
-/* "email: CRM (rank 1) before ERP (rank 2)", for each contested field. */
+/* A value as a reason shows it: the beginning of its JSON text. */
 static char *
-priority_reason(const LadderState *s)
+value_text(const JsonbValue *value)
+{
+	JsonbValue	copy = *value;
+	char	   *text;
+	int			shown;
+
+	text = JsonbToCString(NULL, &JsonbValueToJsonb(&copy)->root, 0);
+	shown = pg_mbcharcliplen(text, strlen(text), REASON_VALUE);
+	return text[shown] == '\0' ? text : psprintf("%s...", pnstrdup(text, shown));
+}
+
+/* "score: max of 3 and 5", the record's value first. */
+static void
+append_rule(StringInfo text, const PatchField *match, const Field *sent)
+{
+	appendStringInfo(text, "%s: %s of %s and %s", field_name_cstring(sent->name),
+					 field_rule_name(match->rule->kind),
+					 value_text(&match->current->field.value), value_text(&sent->value));
+}
+
+/* "email: CRM (rank 1) before ERP (rank 2)". */
+static void
+append_rank(const LadderState *s, StringInfo text, const PatchField *match, FieldName name)
+{
+	const char *winner = match->take ? s->change->source : match->current->stamp.source;
+	const char *loser = match->take ? match->current->stamp.source : s->change->source;
+
+	appendStringInfo(text, "%s: %s (rank %s) before %s (rank %s)", field_name_cstring(name),
+					 winner, rank_text(rank_of(s, winner, name)),
+					 loser, rank_text(rank_of(s, loser, name)));
+}
+
+/* How each contested field was decided. */
+static char *
+field_reason(const LadderState *s, const char *how)
 {
 	StringInfoData text;
 	int			n = 0;
 
 	initStringInfo(&text);
-	appendStringInfoString(&text, "by priority, ");
+	appendStringInfoString(&text, how);
 	for (int i = 0; i < s->change->fields.n; i++)
 	{
 		PatchField *match = &s->match[i];
-		FieldName	name = s->change->fields.field[i].name;
-		const char *winner = s->change->source;
-		const char *loser;
 
 		if (!match->contested || n++ >= REASON_FIELDS)
 			continue;
-		loser = match->current->stamp.source;
-		if (!match->take)
-		{
-			winner = loser;
-			loser = s->change->source;
-		}
-		appendStringInfo(&text, "%s%s: %s (rank %s) before %s (rank %s)", n > 1 ? "; " : "",
-						 field_name_cstring(name), winner, rank_text(rank_of(s, winner, name)),
-						 loser, rank_text(rank_of(s, loser, name)));
+		appendStringInfoString(&text, n > 1 ? "; " : " ");
+		if (match->rule != NULL)
+			append_rule(&text, match, &s->change->fields.field[i]);
+		else
+			append_rank(s, &text, match, s->change->fields.field[i].name);
 	}
 	if (n > REASON_FIELDS)
 		appendStringInfo(&text, "; and %d more", n - REASON_FIELDS);
 	return text.data;
 }
 
-/* Each contested field goes to the better ranked source; a tie decides nothing. */
+/* Have the rule of a contested field decide; false if there is none, or it can't. */
+static bool
+apply_rule(PatchField *match, const Change *change, const Field *sent, const FieldRule *rule)
+{
+	FieldVerdict verdict = field_rule_decide(rule->kind, match->current, &sent->value, change,
+											 &match->combined);
+
+	if (verdict == FIELD_UNDECIDED)
+		return false;
+	match->rule = rule;
+	match->take = verdict != FIELD_STANDS;
+	return true;
+}
+
+typedef enum RulesOutcome
+{
+	RULES_DECIDED,				/* every contested field */
+	RULES_LEFT_SOME,			/* for priority */
+	RULES_FORBID				/* a contested field is for the last rung alone */
+} RulesOutcome;
+
+static RulesOutcome
+rung_rules(LadderState *s)
+{
+	RulesOutcome outcome = RULES_DECIDED;
+
+	for (int i = 0; i < s->change->fields.n; i++)
+	{
+		const Field *sent = &s->change->fields.field[i];
+		PatchField *match = &s->match[i];
+		const FieldRule *rule;
+
+		match->take = true;
+		if (!match->contested)
+			continue;
+		rule = field_rule_find(s->rules->field_rules, sent->name);
+		if (rule != NULL && rule->kind == FIELD_RULE_MANUAL)
+			return RULES_FORBID;
+		if (rule == NULL || !apply_rule(match, s->change, sent, rule))
+			outcome = RULES_LEFT_SOME;
+	}
+	if (outcome == RULES_DECIDED)
+		ladder_write_merge(s, RESOLUTION_FIELD_RULE, field_reason(s, "by rule,"));
+	return outcome;
+}
+
+/*
+ * Each contested field that no rule decided goes to the better ranked source; a
+ * tie decides nothing.
+ */
 static bool
 rung_priority_by_field(LadderState *s)
 {
@@ -294,20 +399,40 @@ rung_priority_by_field(LadderState *s)
 	{
 		PatchField *match = &s->match[i];
 		FieldName	name = s->change->fields.field[i].name;
+		int64		ours;
+		int64		theirs;
 
-		match->take = true;
-		if (match->contested)
-		{
-			int64		ours = rank_of(s, s->change->source, name);
-			int64		theirs = rank_of(s, match->current->stamp.source, name);
-
-			if (ours == theirs)
-				return false;
-			match->take = ours < theirs;
-		}
+		if (!match->contested || match->rule != NULL)
+			continue;
+		ours = rank_of(s, s->change->source, name);
+		theirs = rank_of(s, match->current->stamp.source, name);
+		if (ours == theirs)
+			return false;
+		match->take = ours < theirs;
 	}
-	ladder_write_merge(s, RESOLUTION_PRIORITY_WIN, priority_reason(s));
+	ladder_write_merge(s, RESOLUTION_PRIORITY_WIN, field_reason(s, "by priority,"));
 	return true;
+}
+
+/*
+ * merge, field rules and priority, where fields are what is contested.  Returns
+ * false if they don't decide: the last rung does.
+ */
+static bool
+rungs_by_field(LadderState *s)
+{
+	if (rung_merge(s))
+		return true;
+	switch (rung_rules(s))
+	{
+		case RULES_DECIDED:
+			return true;
+		case RULES_FORBID:
+			return false;
+		case RULES_LEFT_SOME:
+			break;
+	}
+	return has_rung(s, RUNG_PRIORITY) && rung_priority_by_field(s);
 }
 
 /* The best rank on the record's side, where the whole record is contested. */
@@ -408,8 +533,10 @@ ladder_decide(const Change *change, const Record *record, const LadderRules *rul
 {
 	LadderState state = {.change = change, .record = record, .rules = rules, .decision = decision};
 	LadderState *s = &state;
+	Change		counted PG_USED_FOR_ASSERTS_ONLY;
 	bool		by_field;
 
+	Assert(change_as_it_counts(change, &counted) == change);
 	MemSet(decision, 0, sizeof(Decision));
 	decision->after = *record;
 	if (rung_if_match(s))
@@ -435,10 +562,7 @@ ladder_decide(const Change *change, const Record *record, const LadderRules *rul
 		return;
 	}
 	by_field = has_rung(s, RUNG_MERGE) && !delete_involved(s);
-	if (by_field && rung_merge(s))
-		return;
-	if (has_rung(s, RUNG_PRIORITY) &&
-		(by_field ? rung_priority_by_field(s) : rung_priority_whole(s)))
+	if (by_field ? rungs_by_field(s) : has_rung(s, RUNG_PRIORITY) && rung_priority_whole(s))
 		return;
 	rung_last(s, by_field);
 }

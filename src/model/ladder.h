@@ -9,6 +9,7 @@
 #define SYNCEXT_LADDER_H
 
 #include "model/change.h"
+#include "model/field_rule.h"
 #include "model/record.h"
 
 /* The rungs that an entity's ladder has; bits, in their only order. */
@@ -35,6 +36,7 @@ typedef enum Resolution
 	RESOLUTION_LATEST_SKIP = 'k',
 	RESOLUTION_NO_CHANGE = '=',
 	RESOLUTION_FIELD_MERGE = 'm',
+	RESOLUTION_FIELD_RULE = 'f',
 	RESOLUTION_PRIORITY_WIN = 'p',
 	RESOLUTION_MANUAL = '?',
 	RESOLUTION_KEEP = 'e',
@@ -78,6 +80,7 @@ typedef struct LadderRules
 {
 	Ladder		ladder;
 	bool		single_writer;	/* the change's source is one */
+	const FieldRules *field_rules;
 	LadderRank	rank;
 	void	   *rank_arg;
 } LadderRules;
@@ -92,6 +95,7 @@ typedef struct Decision
 	FieldNames	changed;		/* fields whose value changed */
 	FieldNames	lost;			/* contested fields that went to another */
 	bool		lost_all;		/* the whole change was set aside */
+	bool		combined;		/* a value was written that is neither side's */
 	FieldNames	contested;		/* for MANUAL: what the conflict is over */
 	bool		contested_all;	/* for MANUAL: it is over the whole record */
 	bool		closes_own;		/* the source's newer word closes its own

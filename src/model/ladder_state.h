@@ -17,6 +17,8 @@ typedef struct PatchField
 	bool		differs;		/* the patch sets another value */
 	bool		contested;
 	bool		take;			/* a merge writes it */
+	const FieldRule *rule;		/* of a contested field that a rule decided */
+	const JsonbValue *combined; /* what a merge writes instead of the patch's value */
 } PatchField;
 
 typedef struct LadderState

@@ -59,6 +59,8 @@ stamp_changed(LadderState *s, RecordField *field, const Record *after)
 	field->stamp.source = s->change->source;
 	field->stamp.row_version = after->row_version;
 	field->stamp.set_by = s->change->source;
+	field->stamp.has_updated_at = s->change->has_updated_at;
+	field->stamp.updated_at = s->change->updated_at;
 	field_names_add(&s->decision->changed, field->field.name);
 }
 
@@ -118,6 +120,8 @@ merge_fields(LadderState *s, bool whole)
 		if (whole || (match->take && match->differs))
 		{
 			after->fields[n].field = *patch;
+			if (!whole && match->combined != NULL)
+				after->fields[n].field.value = *match->combined;
 			if (match->differs)
 				stamp_changed(s, &after->fields[n], after);
 			after->fields[n].stamp.version = after->version;
@@ -131,9 +135,9 @@ merge_fields(LadderState *s, bool whole)
 	field_names_sort(&s->decision->changed);
 }
 
-/* A live change on a tombstone starts from no fields: all of them are new. */
+/* Nothing of an earlier life comes back with a birth: all its fields are new. */
 static void
-revive(LadderState *s)
+start_from_nothing(LadderState *s)
 {
 	Record	   *empty = palloc(sizeof(Record));
 
@@ -163,8 +167,11 @@ ladder_write_whole(LadderState *s, Resolution resolution, int64 version, const c
 	after->exists = true;
 	after->deleted = change->deleted;
 	later_updated_at(after, change);
-	if (flips && !change->deleted)
-		revive(s);
+	/* an older version's clock doesn't outlive it */
+	if (resolution == RESOLUTION_VERSION_WIN && !change->has_base && change->has_updated_at)
+		after->updated_at = change->updated_at;
+	if (flips && change_is_birth(change))
+		start_from_nothing(s);
 	merge_fields(s, true);
 	d->told = flips || d->changed.n > 0 ? TOLD_OTHERS : TOLD_NONE;
 }
@@ -228,6 +235,17 @@ merge_changes(const LadderState *s)
 	return false;
 }
 
+/* Is one of the values that a merge writes neither side's? */
+static bool
+combines(const LadderState *s)
+{
+	for (int i = 0; i < s->change->fields.n; i++)
+		if (s->match[i].combined != NULL &&
+			!json_value_equal(s->match[i].combined, &s->change->fields.field[i].value))
+			return true;
+	return false;
+}
+
 void
 ladder_write_merge(LadderState *s, Resolution resolution, const char *reason)
 {
@@ -241,6 +259,7 @@ ladder_write_merge(LadderState *s, Resolution resolution, const char *reason)
 		if (s->match[i].contested && !s->match[i].take)
 			field_names_add(&d->lost, change->fields.field[i].name);
 	field_names_sort(&d->lost);
+	d->combined = combines(s);
 	if (merge_changes(s))
 	{
 		d->write = WRITE_MERGE;
@@ -249,7 +268,7 @@ ladder_write_merge(LadderState *s, Resolution resolution, const char *reason)
 			after->last_source = change->source;
 		later_updated_at(after, change);
 		merge_fields(s, false);
-		d->told = d->lost.n > 0 ? TOLD_ALL : TOLD_OTHERS;
+		d->told = d->lost.n > 0 || d->combined ? TOLD_ALL : TOLD_OTHERS;
 		(void) restamp_vouched(s);
 		return;
 	}

@@ -3,8 +3,10 @@
  *	  The golden record in memory, and how its stamps are stored.
  *
  * Most stamps say what the record's own columns say: (version, last_source,
- * row_version, last_source).  Only the others are stored, as an object of
- * arrays [version, source, rowVersion, setBy].
+ * row_version, last_source, updated_at).  Only the others are stored, as an
+ * object of arrays [version, source, rowVersion, setBy, updatedAt], the last in
+ * microseconds as the server counts them, and left out where it isn't known.
+ * Where the time alone differs it stands alone, as a number, or null.
  */
 #include "postgres.h"
 
@@ -16,13 +18,19 @@
 /* ---------- reading ---------- */
 
 static int64
+number_of(const JsonbValue *v)
+{
+	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(v->val.numeric)));
+}
+
+static int64
 stamp_number(JsonbContainer *array, int i)
 {
 	JsonbValue *v = getIthJsonbValueFromContainer(array, i);
 
 	if (v == NULL || v->type != jbvNumeric)
 		elog(ERROR, "a stored stamp is not an array of version, source, row version and source");
-	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(v->val.numeric)));
+	return number_of(v);
 }
 
 /* A source's name; the record's last source, the usual one, is not copied. */
@@ -39,19 +47,6 @@ stamp_source(JsonbContainer *array, int i, const char *last_source)
 	return pnstrdup(v->val.string.val, v->val.string.len);
 }
 
-static void
-read_stamp(const JsonbValue *stored, const char *last_source, Stamp *stamp)
-{
-	JsonbContainer *array = stored->val.binary.data;
-
-	if (stored->type != jbvBinary || !JsonContainerIsArray(array))
-		elog(ERROR, "a stored stamp is not an array");
-	stamp->version = stamp_number(array, 0);
-	stamp->source = stamp_source(array, 1, last_source);
-	stamp->row_version = stamp_number(array, 2);
-	stamp->set_by = stamp_source(array, 3, last_source);
-}
-
 static Stamp
 implied_stamp(const Record *record)
 {
@@ -59,9 +54,34 @@ implied_stamp(const Record *record)
 		.version = record->version,
 		.source = record->last_source,
 		.row_version = record->row_version,
-		.set_by = record->last_source
+		.set_by = record->last_source,
+		.has_updated_at = record->has_updated_at,
+		.updated_at = record->updated_at
 	};
 
+	return stamp;
+}
+
+static Stamp
+read_stamp(const JsonbValue *stored, const Record *record)
+{
+	JsonbContainer *array = stored->val.binary.data;
+	Stamp		stamp = implied_stamp(record);
+
+	stamp.has_updated_at = stored->type == jbvNumeric;
+	if (stamp.has_updated_at)
+		stamp.updated_at = number_of(stored);
+	if (stored->type == jbvNumeric || stored->type == jbvNull)
+		return stamp;
+	if (stored->type != jbvBinary || !JsonContainerIsArray(array))
+		elog(ERROR, "a stored stamp is neither an array nor a time");
+	stamp.version = stamp_number(array, 0);
+	stamp.source = stamp_source(array, 1, record->last_source);
+	stamp.row_version = stamp_number(array, 2);
+	stamp.set_by = stamp_source(array, 3, record->last_source);
+	stamp.has_updated_at = JsonContainerSize(array) > 4;
+	if (stamp.has_updated_at)
+		stamp.updated_at = stamp_number(array, 4);
 	return stamp;
 }
 
@@ -88,7 +108,7 @@ record_set_fields(Record *record, Jsonb *fields, Jsonb *stamps)
 		while (s < stored.n && field_name_cmp(stored.field[s].name, field->field.name) < 0)
 			s++;
 		if (s < stored.n && field_name_cmp(stored.field[s].name, field->field.name) == 0)
-			read_stamp(&stored.field[s].value, record->last_source, &field->stamp);
+			field->stamp = read_stamp(&stored.field[s].value, record);
 		else
 			field->stamp = implied_stamp(record);
 	}
@@ -128,10 +148,17 @@ record_fields_jsonb(const Record *record)
 }
 
 static bool
-stamp_equal(const Stamp *a, const Stamp *b)
+same_but_for_time(const Stamp *a, const Stamp *b)
 {
 	return a->version == b->version && a->row_version == b->row_version &&
 		strcmp(a->source, b->source) == 0 && strcmp(a->set_by, b->set_by) == 0;
+}
+
+static bool
+same_time(const Stamp *a, const Stamp *b)
+{
+	return a->has_updated_at == b->has_updated_at &&
+		(!a->has_updated_at || a->updated_at == b->updated_at);
 }
 
 static void
@@ -150,17 +177,28 @@ set_string(JsonbValue *value, const char *data, int len)
 }
 
 static void
+set_time(JsonbValue *value, const Stamp *stamp)
+{
+	if (stamp->has_updated_at)
+		set_number(value, stamp->updated_at);
+	else
+		value->type = jbvNull;
+}
+
+static void
 set_stamp(JsonbValue *value, const Stamp *stamp)
 {
-	JsonbValue *elements = palloc(sizeof(JsonbValue) * 4);
+	JsonbValue *elements = palloc(sizeof(JsonbValue) * 5);
 
 	set_number(&elements[0], stamp->version);
 	set_string(&elements[1], stamp->source, strlen(stamp->source));
 	set_number(&elements[2], stamp->row_version);
 	set_string(&elements[3], stamp->set_by, strlen(stamp->set_by));
+	if (stamp->has_updated_at)
+		set_number(&elements[4], stamp->updated_at);
 	value->type = jbvArray;
 	value->val.array.rawScalar = false;
-	value->val.array.nElems = 4;
+	value->val.array.nElems = stamp->has_updated_at ? 5 : 4;
 	value->val.array.elems = elements;
 }
 
@@ -178,11 +216,15 @@ record_stamps_jsonb(const Record *record)
 	{
 		const RecordField *field = &record->fields[i];
 		JsonbPair  *pair = &object.val.object.pairs[n];
+		bool		time_alone = same_but_for_time(&field->stamp, &implied);
 
-		if (stamp_equal(&field->stamp, &implied))
+		if (time_alone && same_time(&field->stamp, &implied))
 			continue;
 		set_string(&pair->key, field->field.name.data, field->field.name.len);
-		set_stamp(&pair->value, &field->stamp);
+		if (time_alone)
+			set_time(&pair->value, &field->stamp);
+		else
+			set_stamp(&pair->value, &field->stamp);
 		pair->order = n++;
 	}
 	object.val.object.nPairs = n;

@@ -10,7 +10,8 @@
 
 /*
  * Who vouches for a field's value at which version, and who gave it this value
- * in which row version.  LADDER.md, "The record", has the rules.
+ * in which row version, at what time by the source's own clock (if it said so).
+ * LADDER.md, "The record", has the rules.
  */
 typedef struct Stamp
 {
@@ -18,6 +19,8 @@ typedef struct Stamp
 	const char *source;
 	int64		row_version;
 	const char *set_by;
+	bool		has_updated_at;
+	TimestampTz updated_at;
 } Stamp;
 
 typedef struct RecordField

@@ -36,6 +36,19 @@ CREATE TABLE syncext.entity (
 );
 COMMENT ON TABLE syncext.entity IS 'the kinds of record, each with its conflict ladder';
 
+CREATE TABLE syncext.field_rule (
+	entity text COLLATE "C" NOT NULL DEFAULT '*' CHECK (entity <> ''),
+	field  text COLLATE "C" NOT NULL CHECK (field NOT IN ('', '*')),
+	rule   text NOT NULL CHECK (rule IN ('max', 'min', 'longest', 'latest', 'union', 'keep', 'manual')),
+	args   jsonb CHECK (args IS NULL),
+	PRIMARY KEY (entity, field)
+);
+COMMENT ON TABLE syncext.field_rule IS
+	'how a contested field is decided, before priority is asked: looked up as (entity, field), (*, field); only in ladders with merge';
+COMMENT ON COLUMN syncext.field_rule.rule IS
+	'max, min: of two numbers or two strings; longest: of two strings; latest: by updatedAt; union: of two arrays; keep: the record''s value stands; manual: neither rule nor priority decides, the ladder''s last rung does';
+COMMENT ON COLUMN syncext.field_rule.args IS 'none of these rules takes arguments';
+
 CREATE TABLE syncext.reference (
 	entity    text COLLATE "C" NOT NULL REFERENCES syncext.entity ON DELETE CASCADE,
 	field     text COLLATE "C" NOT NULL CHECK (field <> ''),
@@ -60,6 +73,29 @@ CREATE TRIGGER "Keep_name" AFTER UPDATE ON syncext.source
 CREATE TRIGGER "Keep_name" AFTER UPDATE ON syncext.entity
 	FOR EACH ROW WHEN (OLD.name <> NEW.name) EXECUTE FUNCTION syncext.refuse_rename();
 
+-- A rule that no contest can ever ask is most likely a slip of the pen.  It only
+-- warns: a restore may bring the rules before the entities.
+CREATE FUNCTION syncext.field_rule_check() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	ladder text[];
+BEGIN
+	IF NEW.entity <> '*' THEN
+		SELECT e.ladder INTO ladder FROM syncext.entity e WHERE e.name = NEW.entity;
+		IF NOT FOUND THEN
+			RAISE WARNING 'entity "%" does not exist: the rule of its field "%" is never asked', NEW.entity, NEW.field
+				USING HINT = format('Add it with SELECT sync_add_entity(%L).', NEW.entity);
+		ELSIF NOT 'merge' = ANY (ladder) THEN
+			RAISE WARNING 'the ladder of entity "%" has no merge: the rule of its field "%" is never asked', NEW.entity, NEW.field;
+		END IF;
+	END IF;
+	RETURN NULL;
+END $$;
+COMMENT ON FUNCTION syncext.field_rule_check() IS 'trigger: warns of field rules that are never asked';
+REVOKE ALL ON FUNCTION syncext.field_rule_check() FROM PUBLIC;
+CREATE TRIGGER field_rule_check AFTER INSERT OR UPDATE ON syncext.field_rule
+	FOR EACH ROW EXECUTE FUNCTION syncext.field_rule_check();
+
 -- What the hub knows of itself: which change log table is written to.
 CREATE TABLE syncext.feed_state (
 	only_row          boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -80,6 +116,8 @@ CREATE TRIGGER registry_truncated AFTER TRUNCATE ON syncext.source
 	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON syncext.source_priority
 	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
+CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON syncext.field_rule
+	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON syncext.entity
 	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON syncext.reference
@@ -89,6 +127,7 @@ CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON 
 ALTER TABLE syncext.source ENABLE ALWAYS TRIGGER registry_changed;
 ALTER TABLE syncext.source ENABLE ALWAYS TRIGGER registry_truncated;
 ALTER TABLE syncext.source_priority ENABLE ALWAYS TRIGGER registry_changed;
+ALTER TABLE syncext.field_rule ENABLE ALWAYS TRIGGER registry_changed;
 ALTER TABLE syncext.entity ENABLE ALWAYS TRIGGER registry_changed;
 ALTER TABLE syncext.reference ENABLE ALWAYS TRIGGER registry_changed;
 ALTER TABLE syncext.feed_state ENABLE ALWAYS TRIGGER registry_changed;
@@ -111,4 +150,5 @@ CREATE TRIGGER entity_restored BEFORE INSERT ON syncext.entity
 SELECT pg_catalog.pg_extension_config_dump('syncext.source', '');
 SELECT pg_catalog.pg_extension_config_dump('syncext.source_priority', '');
 SELECT pg_catalog.pg_extension_config_dump('syncext.entity', '');
+SELECT pg_catalog.pg_extension_config_dump('syncext.field_rule', '');
 SELECT pg_catalog.pg_extension_config_dump('syncext.reference', '');

@@ -16,7 +16,7 @@ COMMENT ON TABLE syncext.canonical IS 'the golden records';
 COMMENT ON COLUMN syncext.canonical.version IS 'the version that sources count';
 COMMENT ON COLUMN syncext.canonical.row_version IS 'the ETag: 1, then one more at every write that counts';
 COMMENT ON COLUMN syncext.canonical.stamps IS
-	'field: [version, source, rowVersion, setBy], where they differ from (version, last_source, row_version, last_source)';
+	'field: [version, source, rowVersion, setBy, updatedAt], where they differ from (version, last_source, row_version, last_source, updated_at); updatedAt, in microseconds since 2000-01-01 UTC, is left out where it is not known, and stands alone (or null) where nothing else differs';
 SELECT pg_catalog.pg_extension_config_dump('syncext.canonical', '');
 
 -- Configuration that was edited comes into force when whoever may not know of it

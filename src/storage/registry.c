@@ -1,7 +1,7 @@
 /*
  * registry.c
- *	  Sources, entities, priorities, references and subscriptions, cached in
- *	  the backend.
+ *	  Sources, entities, priorities, field rules, references and subscriptions,
+ *	  cached in the backend.
  *
  * Read by everything that decides.  The tables are read by systable scans with
  * the catalog snapshot, not through SPI: in REPEATABLE READ an edit that is in
@@ -322,6 +322,71 @@ load_priorities(Registry *r)
 		qsort(r->sources[i].ranks, r->sources[i].nranks, sizeof(Rank), compare_ranks);
 }
 
+static FieldRuleKind
+rule_kind(const char *entity, const char *field, const char *name)
+{
+	FieldRuleKind kind;
+
+	if (!field_rule_by_name(name, &kind))
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNC_UNKNOWN_NAME),
+				 errmsg("rule \"%s\" of field \"%s\" of entity \"%s\" does not exist", name, field,
+						entity),
+				 errhint("Set it to max, min, longest, latest, union, keep or manual with UPDATE syncext.field_rule.")));
+	return kind;
+}
+
+static int
+compare_field_rules(const void *a, const void *b)
+{
+	return field_name_cmp(((const FieldRule *) a)->field, ((const FieldRule *) b)->field);
+}
+
+/* An entity's own rule of a field comes before that of every entity. */
+static void
+add_field_rule(Entity *entity, bool own, FieldName field, FieldRuleKind kind)
+{
+	FieldRules *rules = &entity->field_rules;
+
+	for (int i = 0; i < rules->n; i++)
+	{
+		if (field_name_cmp(rules->rule[i].field, field) != 0)
+			continue;
+		if (own)
+			rules->rule[i].kind = kind;
+		return;
+	}
+	/* rules are few: room for each as it comes */
+	rules->rule = rules->rule == NULL ? palloc(sizeof(FieldRule)) :
+		repalloc(rules->rule, sizeof(FieldRule) * (rules->n + 1));
+	rules->rule[rules->n].field = field;
+	rules->rule[rules->n++].kind = kind;
+}
+
+static void
+load_field_rules(Registry *r)
+{
+	ConfigScan	scan;
+
+	config_begin(&scan, "field_rule");
+	while (config_next(&scan))
+	{
+		char	   *name = TextDatumGetCString(scan.values[0]);
+		char	   *field = TextDatumGetCString(scan.values[1]);
+		FieldRuleKind kind = rule_kind(name, field, TextDatumGetCString(scan.values[2]));
+		bool		every = strcmp(name, "*") == 0;
+
+		for (int i = 0; i < r->nentities; i++)
+			if (every || strcmp(r->entities[i].name, name) == 0)
+				add_field_rule(&r->entities[i], !every, field_name(field), kind);
+	}
+	config_end(&scan);
+	for (int i = 0; i < r->nentities; i++)
+		if (r->entities[i].field_rules.n > 1)
+			qsort(r->entities[i].field_rules.rule, r->entities[i].field_rules.n,
+				  sizeof(FieldRule), compare_field_rules);
+}
+
 static void
 add_route(Source *source, const ConfigScan *scan)
 {
@@ -453,6 +518,7 @@ registry_load(void)
 	load_sources(r);
 	load_entities(r);
 	load_priorities(r);
+	load_field_rules(r);
 	load_routes(r);
 	load_references(r);
 	load_depths(r);

@@ -1,7 +1,7 @@
 /*
  * registry.h
- *	  Sources, entities, priorities, references and subscriptions, cached in
- *	  the backend.
+ *	  Sources, entities, priorities, field rules, references and subscriptions,
+ *	  cached in the backend.
  *
  * The tables are edited with plain SQL.  Their triggers send a relcache
  * invalidation, which marks the cache; the next registry_get rebuilds it.  A
@@ -63,6 +63,7 @@ typedef struct Entity
 {
 	const char *name;
 	Ladder		ladder;
+	FieldRules	field_rules;	/* its own, and those of every entity */
 	int			depth;			/* among the references: 0 has no parent */
 	int			nreferences;
 	Reference  *references;
