@@ -184,8 +184,10 @@ add_changes(CapturedBatch *batch, int *room, const DeliveryRecord *record, const
 			news.field[rest++] = news.field[i];
 	}
 	news.n = rest;
-	/* a record without any field is none to sync_apply */
-	if (rest > 0)
+	/* one that the other hub has not, or not any more, begins with what it has here */
+	if (agreed->fields == NULL)
+		add_change(batch, room, record, 0)->fields = news;
+	else if (rest > 0)
 		add_change(batch, room, record, agreed->row_version)->fields = news;
 }
 

@@ -305,6 +305,7 @@ capture_send(ApplyCall *call, const Attached *attached, const char *external_id,
 		.updated_at = GetCurrentStatementStartTimestamp(),
 		.has_base = true,
 		.base = base,
+		.verbatim = true,
 		.fields = *fields,
 	};
 
@@ -323,6 +324,8 @@ send_change(ApplyCall *call, const Registry *registry, const RowEdit *edit, cons
 		.external_id = edit->external_id,
 		.source = attached->binding->source,
 		.deleted = edit->deleted,
+		/* an edit's nulls count, though nothing was delivered to the row yet */
+		.verbatim = !edit->inserted,
 		.fields = *fields,
 	};
 
@@ -332,6 +335,8 @@ send_change(ApplyCall *call, const Registry *registry, const RowEdit *edit, cons
 		change.has_base = true;
 		change.base = base;
 	}
+	else
+		change.created = edit->inserted && base == 0;
 	apply_change(call, &change, answer);
 	answer->change = NULL;		/* it was ours */
 }
@@ -451,6 +456,7 @@ send_edit(Edit *edit, AttachedRow row, const bool *wanted, bool deleted)
 		.attached = edit->attached,
 		.external_id = edit->external_id,
 		.row = row,
+		.inserted = !deleted && wanted == NULL,
 		.deleted = deleted,
 		.replica = &replica,
 	};

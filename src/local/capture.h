@@ -20,6 +20,7 @@ typedef struct RowEdit
 	const Attached *attached;
 	const char *external_id;
 	AttachedRow row;			/* as it is now; as it was, where it is deleted */
+	bool		inserted;		/* the first word of the row: a birth, if a base of 0 fits */
 	bool		deleted;
 	bool		marked;			/* by a mark in the row, which is still there */
 	Fields		fields;			/* what was edited; none of a row that is deleted */

@@ -249,8 +249,8 @@ check_fields(const Change *change, const ChangeLimits *limits, ChangeError *erro
 									  change->fields.field[0].name.len, CLIP_QUOTE));
 	if (!change->deleted && change->fields.n == 0 && !change_is_birth(change))
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
-							"Name what is set, in \"fields\" or beside the other keys, or send \"deleted\": true.",
-							"key \"fields\" is missing or empty: only a document with \"created\" true, or \"base\" 0, may set no fields");
+							"Name what is set, in \"fields\" or beside the other keys, or send \"deleted\": true. Only a record that was just made, with \"created\": true, may have no fields.",
+							"key \"fields\" is missing or empty: the document sets no fields");
 	if (change->fields.n > limits->max_fields)
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
 							"Raise syncext.max_fields, or split the document.",

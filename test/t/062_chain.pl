@@ -348,7 +348,7 @@ sub remark
 sql('middle', "SELECT sync_add_entity('remark', '{version,merge,priority,keep}'), sync_add_source('Kiosk'), sync_subscribe('Stall', '{customer}'); " .
 	remark('{"fields": {"text": "old", "by": "Kim", "size": 3}}'));
 settle();
-sql('middle', remark('{"deleted": true}') . '; ' . remark('{"fields": {"text": "new"}}'));
+sql('middle', remark('{"deleted": true}') . '; ' . remark('{"base": 0, "fields": {"text": "new"}}'));
 ($moved) = settle();
 is($moved, 1, 'a new life is one change');
 is(sql('top', "SELECT fields FROM syncext.canonical WHERE external_id = 'r'"), '{"by": null, "size": null, "text": "new"}',
@@ -369,18 +369,18 @@ sub at_top
 }
 sql('top', at_top('{"fields": {"text": "top", "by": "Tom", "size": 4}}'));
 settle();
-sql('top', at_top('{"deleted": true}') . '; ' . at_top('{"fields": {"text": "newer"}}'));
+sql('top', at_top('{"deleted": true}') . '; ' . at_top('{"base": 0, "fields": {"text": "newer"}}'));
 settle();
 is(fields_of_remark($_), '{"text": "newer"}', "a new life that began at the top, at the $_") for qw(top middle);
 
-# An edit of one field brings back a record that was deleted above: with this
-# field alone, and that is what the middle is to have, too.
+# An edit of one field brings back a record that was deleted above: with all that
+# it had.
 sql('top', at_top('{"fields": {"text": "top", "by": "Tom", "size": 5}}'));
 settle();
 sql('top', at_top('{"deleted": true}'));
 sql('middle', remark('{"fields": {"size": 6}}'));
 settle();
-is(fields_of_remark($_), '{"size": 6}', "a record that an edit brought back, at the $_") for qw(top middle);
+is(fields_of_remark($_), '{"by": "Tom", "size": 6, "text": "top"}', "a record that an edit brought back, at the $_") for qw(top middle);
 
 # ---------- at rest ----------
 
