@@ -9,8 +9,8 @@
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
-#include "mb/pg_wchar.h"
 
+#include "model/clip.h"
 #include "model/ladder.h"
 #include "model/ladder_state.h"
 
@@ -279,20 +279,17 @@ rung_merge(LadderState *s)
 
 /* How many fields a reason names before it only counts them. */
 #define REASON_FIELDS	3
-/* How many characters of a value a reason shows. */
-#define REASON_VALUE	30
+/* How many bytes of a value a reason shows. */
+#define REASON_VALUE	40
 
 /* A value as a reason shows it: the beginning of its JSON text. */
 static char *
 value_text(const JsonbValue *value)
 {
 	JsonbValue	copy = *value;
-	char	   *text;
-	int			shown;
+	char	   *text = JsonbToCString(NULL, &JsonbValueToJsonb(&copy)->root, 0);
 
-	text = JsonbToCString(NULL, &JsonbValueToJsonb(&copy)->root, 0);
-	shown = pg_mbcharcliplen(text, strlen(text), REASON_VALUE);
-	return text[shown] == '\0' ? text : psprintf("%s...", pnstrdup(text, shown));
+	return strlen(text) <= REASON_VALUE ? text : psprintf("%s...", clip_string(text, REASON_VALUE));
 }
 
 /* "score: max of 3 and 5", the record's value first. */
