@@ -183,6 +183,7 @@ typedef struct PollRow
 {
 	const char *external_id;
 	MinimalTuple tuple;			/* NULL: it has to be read by its key */
+	bool		is_new;			/* nothing was known of it */
 } PollRow;
 
 /* The rows of one batch, beside their WorkItems. */
@@ -212,6 +213,7 @@ take_row(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 	bool		read_again = source->tuple == NULL;
 
 	replica_find(placer->replica, item->relation, item->external_id, &replica);
+	source->is_new = !replica.exists;
 	if (!read_again)
 	{
 		row = poll_scan_row(batch->poll->scan, attached, source->tuple);
@@ -278,12 +280,32 @@ make_items(Poll *poll, PollBatch *batch)
 	capture_failures_close(failures);
 }
 
+/* Note how many rows are new, but for those that the first poll of all finds. */
+static void
+note_new_rows(const Poll *poll, const PollBatch *batch)
+{
+	Section		section;
+	int			n = 0;
+
+	for (int i = 0; i < batch->n; i++)
+		n += batch->rows[i].is_new && work_error(&batch->items[i]) == NULL;
+	if (n == 0)
+		return;
+	SPI_connect();
+	section_enter(&section, 0);
+	section_run("UPDATE syncext.poll_state SET new_rows = new_rows + %d "
+				"WHERE relation = %u AND polled_at IS NOT NULL", n, poll->relation);
+	section_leave(&section);
+	SPI_finish();
+}
+
 static void
 work_batch(Poll *poll, PollBatch *batch)
 {
 	make_items(poll, batch);
 	work_through(registry_get(), batch->items, batch->n, take_row, batch);
 	poll_settle(poll, batch->items, batch->n);
+	note_new_rows(poll, batch);
 }
 
 /* ---------- from the scan ---------- */
@@ -436,11 +458,28 @@ read_state(Poll *poll)
 		rfc3339_parse(watermark, strlen(watermark), &poll->watermark);
 }
 
+/* Count the rows that a full compare may miss, before anything new is taken. */
+static void
+count_known(Poll *poll)
+{
+	Section		section;
+
+	SPI_connect();
+	section_enter(&section, 0);
+	poll->known = section_number("SELECT (SELECT count(*) FROM syncext.replica WHERE relation = %u AND fields IS NOT NULL) "
+								 "- coalesce((SELECT new_rows FROM syncext.poll_state WHERE relation = %u), 0)",
+								 poll->relation, poll->relation);
+	section_leave(&section);
+	SPI_finish();
+}
+
 static void
 begin_run(Poll *poll)
 {
 	poll->run = job_begin(poll->relation, JOB);
 	read_state(poll);
+	if (poll->full)
+		count_known(poll);
 	job_phase(poll->run, "reading", -1);
 }
 
@@ -526,7 +565,7 @@ end_run(Poll *poll)
 				"ON CONFLICT (relation) DO UPDATE SET polled_at = excluded.polled_at",
 				poll->relation, quote_literal_cstr(rfc3339_format(poll->begin)));
 	if (poll->full)
-		section_run("UPDATE syncext.poll_state SET full_compared_at = polled_at WHERE relation = %u",
+		section_run("UPDATE syncext.poll_state SET full_compared_at = polled_at, new_rows = 0 WHERE relation = %u",
 					poll->relation);
 	section_leave(&section);
 	SPI_finish();

@@ -31,6 +31,7 @@ typedef struct Poll
 	const char *retried;		/* the last failure that was tried again */
 	bool		retries_ended;
 	Vanished   *vanished;		/* of a full compare, while it deletes */
+	int64		known;			/* to the last full compare, of the rows that are there still */
 	bool		has_failures;	/* the relation has rows in capture_failure */
 
 	int64		nread;

@@ -40,7 +40,6 @@ struct Vanished
 	TupleDesc	desc;
 	TupleTableSlot *slot;
 	int64		n;
-	int64		known;			/* rows that were there when last seen */
 	int64		done;
 	bool		ended;
 };
@@ -145,7 +144,6 @@ merge(Poll *poll, Keys *keys)
 	{
 		CHECK_FOR_INTERRUPTS();
 		skip_keys(poll, failures, keys, id);
-		poll->vanished->known += present;
 		if (present && (keys->next == NULL || strcmp(keys->next, id) != 0))
 			add_vanished(poll->vanished, id);
 		pfree(id);
@@ -156,19 +154,23 @@ merge(Poll *poll, Keys *keys)
 	capture_failures_close(failures);
 }
 
-/* If nearly all is gone, it is more likely that something is wrong. */
+/*
+ * If nearly all is gone, it is more likely that something is wrong: a source that
+ * writes its keys in another way, for one, whose rows are all gone and all new.  So
+ * new rows don't make up for those that went.
+ */
 static void
 check_limit(const Poll *poll)
 {
 	const Vanished *vanished = poll->vanished;
 
 	if (vanished->n <= FEW_ROWS ||
-		vanished->n * 100.0 <= (double) vanished->known * setting_poll_delete_limit)
+		vanished->n * 100.0 <= (double) poll->known * setting_poll_delete_limit)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg(INT64_FORMAT " of " INT64_FORMAT " rows of relation %s have vanished; none was deleted",
-					vanished->n, vanished->known, attached_required(poll->relation, AccessShareLock)->name),
+					vanished->n, Max(poll->known, vanished->n), attached_required(poll->relation, AccessShareLock)->name),
 			 errdetail("That is more than syncext.poll_delete_limit, %d percent.",
 					   setting_poll_delete_limit),
 			 errhint("If they were deleted, SET syncext.poll_delete_limit = 100 and call sync_poll with full_compare => true again.")));

@@ -51,13 +51,16 @@ CREATE TABLE syncext.poll_state (
 	relation         regclass PRIMARY KEY REFERENCES syncext.binding ON DELETE CASCADE,
 	watermark        timestamptz,
 	polled_at        timestamptz,
-	full_compared_at timestamptz
+	full_compared_at timestamptz,
+	new_rows         bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE syncext.poll_state IS 'how far each polled relation was read';
 COMMENT ON COLUMN syncext.poll_state.watermark IS
 	'the highest value of the updated_column that was dealt with; the next poll begins syncext.poll_overlap before it; null: at the beginning';
 COMMENT ON COLUMN syncext.poll_state.polled_at IS 'when the last poll that came to its end began';
 COMMENT ON COLUMN syncext.poll_state.full_compared_at IS 'when the last full compare that came to its end began';
+COMMENT ON COLUMN syncext.poll_state.new_rows IS
+	'rows that polls have seen for the first time since the last full compare; they don''t count in syncext.poll_delete_limit';
 SELECT pg_catalog.pg_extension_config_dump('syncext.poll_state', '');
 
 -- Edits that are in the relation and not in the hub, because something is wrong
