@@ -172,6 +172,55 @@ CALL syncext.run_job('shop_item') \gset
 SELECT :'result'::jsonb #- '{deliver,seconds}' AS result;
 SELECT * FROM checked WHERE object NOT LIKE 'schedule%';
 SELECT sync_unschedule('shop_item');
+-- a delivery that fails: who gets 0 is told why, and all see that it is tried again
+ALTER TABLE shop_item ADD CHECK (x <> 13);
+UPDATE syncext.source SET retry_cap = 5;
+SELECT sync_apply('{"externalId": "unlucky", "source": "CRM", "version": 1, "x": 13}')->>'resolution' AS resolution;
+SELECT sync_deliver('Shop');
+SELECT * FROM checked;
+-- who watches the server sees all of it
+CREATE ROLE syncext_watch IN ROLE pg_monitor;
+SET ROLE syncext_watch;
+SELECT object FROM checked;
+RESET ROLE;
+DROP ROLE syncext_watch;
+SELECT sync_discard('Shop');
+
+--
+-- Partitions
+--
+SELECT sync_add_entity('part');
+CREATE TABLE part (id int PRIMARY KEY, x int) PARTITION BY RANGE (id);
+CREATE TABLE part_1 PARTITION OF part FOR VALUES FROM (1) TO (10);
+SELECT sync_attach('part', 'Shop', 'part');
+INSERT INTO part VALUES (1, 1);
+SELECT * FROM checked;
+-- one that comes with rows
+CREATE TABLE part_2 (id int PRIMARY KEY, x int);
+INSERT INTO part_2 VALUES (11, 1);
+ALTER TABLE part ATTACH PARTITION part_2 FOR VALUES FROM (10) TO (20);
+SELECT * FROM checked;
+CALL sync_load('part') \gset
+SELECT * FROM checked;
+SELECT external_id FROM syncext.canonical WHERE entity = 'part' ORDER BY 1;
+TRUNCATE part_2;
+-- one that isn't captured
+ALTER TABLE part_2 DISABLE TRIGGER ALL;
+SELECT * FROM checked;
+ALTER TABLE part_2 ENABLE ALWAYS TRIGGER _syncext_capture;
+ALTER TABLE part_2 ENABLE ALWAYS TRIGGER _syncext_truncate;
+-- one that goes, is edited, and comes back
+ALTER TABLE part DETACH PARTITION part_2;
+SELECT * FROM checked;
+UPDATE part_2 SET x = 2;
+ALTER TABLE part ATTACH PARTITION part_2 FOR VALUES FROM (10) TO (20);
+SELECT * FROM checked;
+CALL sync_load('part') \gset
+SELECT * FROM checked;
+SELECT external_id, fields FROM syncext.canonical WHERE entity = 'part' ORDER BY 1;
+SELECT sync_detach('part');
+DROP TABLE part;
+
 -- dropped while it was attached
 DROP TABLE shop_item;
 SELECT * FROM checked;

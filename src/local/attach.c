@@ -32,6 +32,7 @@
 
 #include "compat.h"
 #include "errcodes.h"
+#include "local/attach.h"
 #include "local/attached.h"
 #include "local/capture_buffer.h"
 #include "local/linked.h"
@@ -470,14 +471,21 @@ truncatable(Oid relid, LOCKMODE lockmode)
 }
 
 static void
-create_truncate_triggers(Oid relid)
+create_truncate_triggers(Oid relid, LOCKMODE lockmode)
 {
 	ListCell   *lc;
 
-	foreach(lc, truncatable(relid, ShareRowExclusiveLock))
+	foreach(lc, truncatable(relid, lockmode))
 	{
 		char	   *name = qualified_name(lfirst_oid(lc));
+		Oid			capture = get_trigger_oid(lfirst_oid(lc), CAPTURE_TRIGGER_NAME, true);
+		Oid			truncate = get_trigger_oid(lfirst_oid(lc), TRUNCATE_TRIGGER_NAME, true);
 
+		if (OidIsValid(truncate) && truncate > capture)
+			continue;
+		/* it is older than the row trigger: the table left, and is back */
+		if (OidIsValid(truncate))
+			run_utility(psprintf("DROP TRIGGER " TRUNCATE_TRIGGER_NAME " ON %s", name));
 		run_utility(psprintf("CREATE TRIGGER " TRUNCATE_TRIGGER_NAME " BEFORE TRUNCATE ON %s"
 							 " FOR EACH STATEMENT EXECUTE FUNCTION syncext.capture()",
 							 name));
@@ -493,22 +501,42 @@ create_truncate_triggers(Oid relid)
 static void
 create_triggers(Oid relid)
 {
-	Oid			user;
-	int			security;
 	char	   *name = qualified_name(relid);
 
-	GetUserIdAndSecContext(&user, &security);
-	SetUserIdAndSecContext(function_owner(attached_capture_function()),
-						   security | SECURITY_LOCAL_USERID_CHANGE);
-	SPI_connect();
 	run_utility(psprintf("CREATE TRIGGER " CAPTURE_TRIGGER_NAME
 						 " AFTER INSERT OR UPDATE OR DELETE ON %s"
 						 " FOR EACH ROW EXECUTE FUNCTION syncext.capture()",
 						 name));
 	run_utility(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER " CAPTURE_TRIGGER_NAME, name));
-	create_truncate_triggers(relid);
+	create_truncate_triggers(relid, ShareRowExclusiveLock);
+}
+
+/* Act as the trigger function's owner for a while. */
+static void
+as_function_owner(void (*act) (Oid relid), Oid relid)
+{
+	Oid			user;
+	int			security;
+
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(function_owner(attached_capture_function()),
+						   security | SECURITY_LOCAL_USERID_CHANGE);
+	SPI_connect();
+	act(relid);
 	SPI_finish();
 	SetUserIdAndSecContext(user, security);
+}
+
+static void
+complete_triggers(Oid relid)
+{
+	create_truncate_triggers(relid, AccessShareLock);
+}
+
+void
+attach_complete(Oid relid)
+{
+	as_function_owner(complete_triggers, relid);
 }
 
 static void
@@ -662,7 +690,7 @@ sync_attach(PG_FUNCTION_ARGS)
 	if (binding_captures(&binding))
 		source_set_single_writer(binding.source, true);
 	if (binding.capture == CAPTURE_TRIGGER)
-		create_triggers(binding.relation);
+		as_function_owner(create_triggers, binding.relation);
 	PG_RETURN_VOID();
 }
 

@@ -120,6 +120,7 @@ typedef struct Outcome
 {
 	int			nitems;			/* that the source has relations for */
 	int			nfailures;
+	const char *first;			/* the first failure, in words */
 } Outcome;
 
 static Outcome
@@ -137,8 +138,20 @@ deliver_batch(const char *source, const Delivery *delivery)
 		work_through(registry_get(), items, outcome.nitems, deliver_item, NULL);
 	}
 	outcome.nfailures = make_failures(delivery, items, of_record, outcome.nitems, failures);
+	outcome.first = outcome.nfailures == 0 ? NULL :
+		psprintf("%s \"%s\": %s", failures[0].entity, failures[0].external_id, failures[0].error);
 	delivery_ack(source, 0, delivery->batch, failures, outcome.nfailures);
 	return outcome;
+}
+
+/* Who gets 0 must not take it for "there is nothing". */
+static void
+tell_failures(const char *source, int64 failed, const char *first)
+{
+	ereport(NOTICE,
+			(errmsg("nothing was delivered to source \"%s\": " INT64_FORMAT " failed, the first of them %s",
+					source, failed, first),
+			 errhint("View syncext.outbound_change tells when they are tried again; view syncext.dead_letter lists those that were given up.")));
 }
 
 /*
@@ -152,7 +165,9 @@ deliver_batches(const char *source, int max_records)
 	MemoryContext old = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(old, "syncext delivery",
 												  ALLOCSET_DEFAULT_SIZES);
+	const char *first = NULL;
 	int			fruitless = 0;
+	int64		failed = 0;
 	int64		delivered = 0;
 
 	while (delivered == 0 && fruitless < MAX_FRUITLESS)
@@ -170,7 +185,12 @@ deliver_batches(const char *source, int max_records)
 		delivered = outcome.nitems - outcome.nfailures;
 		if (outcome.nfailures > 0)
 			fruitless++;
+		if (failed == 0 && outcome.nfailures > 0)
+			first = MemoryContextStrdup(old, outcome.first);
+		failed += outcome.nfailures;
 	}
+	if (delivered == 0 && failed > 0)
+		tell_failures(source, failed, first);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	return delivered;

@@ -21,6 +21,7 @@
 
 #include "compat.h"
 #include "hub/procedure.h"
+#include "local/attach.h"
 #include "local/job.h"
 #include "local/linked.h"
 #include "local/work.h"
@@ -547,6 +548,8 @@ sync_load(PG_FUNCTION_ARGS)
 	load.context = CurrentMemoryContext;
 	load.batch = AllocSetContextCreate(load.context, "syncext load", ALLOCSET_DEFAULT_SIZES);
 	begin_run(&load);
+	if (attached_required(load.relation, AccessShareLock)->binding->capture == CAPTURE_TRIGGER)
+		attach_complete(load.relation);
 	if (in)
 		load_rows(&load);
 	if (out && !load.linked)

@@ -92,6 +92,43 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		  AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t
 		                  WHERE t.tgrelid = b.relation AND t.tgname = '_syncext_capture' AND t.tgenabled = 'A')
 		UNION ALL
+		-- partitions of captured tables
+		SELECT 'error', b.source, pg_catalog.format('partition %s', p.relid), 'is not captured: its trigger is missing or disabled',
+		       pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER _syncext_capture; then CALL sync_load(%L).', p.relid, b.relation)
+		FROM syncext.binding b
+		CROSS JOIN LATERAL pg_catalog.pg_partition_tree(b.relation) p
+		WHERE b.capture = 'trigger' AND p.relid <> b.relation AND p.isleaf
+		  AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t
+		                  WHERE t.tgrelid = p.relid AND t.tgname = '_syncext_capture' AND t.tgenabled = 'A')
+		UNION ALL
+		SELECT 'error', b.source, pg_catalog.format('partition %s', p.relid),
+		       'became a partition of an attached table later: the rows that it had by then were not captured',
+		       pg_catalog.format('CALL sync_load(%L).', b.relation)
+		FROM syncext.binding b
+		CROSS JOIN LATERAL pg_catalog.pg_partition_tree(b.relation) p
+		JOIN pg_catalog.pg_class c ON c.oid = p.relid AND c.relkind <> 'f'
+		WHERE b.capture = 'trigger' AND p.relid <> b.relation
+		  -- its own trigger is put on it by sync_attach or sync_load, after the one that being a partition gives it
+		  AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t
+		                  LEFT JOIN pg_catalog.pg_trigger r ON r.tgrelid = t.tgrelid AND r.tgname = '_syncext_capture'
+		                  WHERE t.tgrelid = p.relid AND t.tgname = '_syncext_truncate' AND t.oid > coalesce(r.oid, 0))
+		UNION ALL
+		SELECT 'error', b.source, pg_catalog.format('table %s', t.tgrelid::pg_catalog.regclass), 'can be truncated, of which the hub would not learn: its trigger is disabled',
+		       pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER _syncext_truncate.', t.tgrelid::pg_catalog.regclass)
+		FROM syncext.binding b
+		JOIN pg_catalog.pg_trigger t ON t.tgrelid = b.relation OR t.tgrelid IN (SELECT p.relid FROM pg_catalog.pg_partition_tree(b.relation) p)
+		WHERE b.capture = 'trigger' AND t.tgname = '_syncext_truncate' AND t.tgenabled <> 'A'
+		UNION ALL
+		SELECT 'error', NULL, pg_catalog.format('table %s', t.tgrelid::pg_catalog.regclass),
+		       'is not attached any more, but was, or was a partition of a table that is: its rows stand at the hub, and edits of it are not captured',
+		       pg_catalog.format('Make it a partition again, or SELECT sync_attach(%L, ...), then CALL sync_load; or DROP TRIGGER %I ON %s, and delete the records.',
+		                         t.tgrelid::pg_catalog.regclass, t.tgname, t.tgrelid::pg_catalog.regclass)
+		FROM pg_catalog.pg_trigger t
+		WHERE t.tgname IN ('_syncext_capture', '_syncext_truncate') AND t.tgfoid = 'syncext.capture'::pg_catalog.regproc
+		  AND NOT EXISTS (SELECT FROM syncext.binding b WHERE b.relation = t.tgrelid)
+		  AND NOT EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(t.tgrelid) a
+		                  JOIN syncext.binding b ON b.relation = a.relid)
+		UNION ALL
 		-- what was given up
 		SELECT 'error', d.source, pg_catalog.format('source %s', d.source),
 		       pg_catalog.format('%s %s given up, the first of them since %s: %s %s, %s', pg_catalog.count(*),
@@ -117,6 +154,33 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		JOIN syncext.binding b ON b.relation = f.relation
 		WHERE f.next_attempt IS NOT NULL AND f.since < pg_catalog.clock_timestamp() - interval '1 hour'
 		GROUP BY b.source, f.relation
+		UNION ALL
+		-- what failed, and is tried again
+		SELECT 'info', p.target, pg_catalog.format('source %s', p.target),
+		       pg_catalog.format('%s failed and will be tried again, the first since %s: %s %s, %s',
+		                         CASE pg_catalog.count(*) WHEN 1 THEN '1 delivery' ELSE pg_catalog.count(*) || ' deliveries' END,
+		                         pg_catalog.date_trunc('second', pg_catalog.min(p.since)),
+		                         (pg_catalog.array_agg(p.entity ORDER BY p.since, p.external_id))[1],
+		                         (pg_catalog.array_agg(p.external_id ORDER BY p.since, p.external_id))[1],
+		                         (pg_catalog.array_agg(p.error ORDER BY p.since, p.external_id))[1]),
+		       pg_catalog.format('The next attempt is due at %s; SELECT sync_redrive(%L) makes it now. View syncext.outbound_change lists them.',
+		                         pg_catalog.date_trunc('second', pg_catalog.min(p.next_attempt)), p.target)
+		FROM syncext.pending p
+		WHERE p.next_attempt IS NOT NULL AND p.attempts > 0
+		GROUP BY p.target
+		UNION ALL
+		SELECT 'info', b.source, pg_catalog.format('relation %s', f.relation),
+		       pg_catalog.format('%s could not be brought to the hub and will be tried again, the first since %s: %s, %s',
+		                         CASE pg_catalog.count(*) WHEN 1 THEN '1 row' ELSE pg_catalog.count(*) || ' rows' END,
+		                         pg_catalog.date_trunc('second', pg_catalog.min(f.since)),
+		                         (pg_catalog.array_agg(f.external_id ORDER BY f.since, f.external_id))[1],
+		                         (pg_catalog.array_agg(f.error ORDER BY f.since, f.external_id))[1]),
+		       'Table syncext.capture_failure lists them.'
+		FROM syncext.capture_failure f
+		JOIN syncext.binding b ON b.relation = f.relation
+		WHERE f.next_attempt IS NOT NULL
+		GROUP BY b.source, f.relation
+		HAVING pg_catalog.min(f.since) >= pg_catalog.clock_timestamp() - interval '1 hour'
 		UNION ALL
 		-- the feed
 		SELECT CASE WHEN l.recorded_at < pg_catalog.clock_timestamp() - syncext.duration('syncext.retention') / 2 THEN 'error' ELSE 'warning' END,
@@ -233,8 +297,10 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 	)
 	SELECT p.severity, p.source, p.object, p.problem, p.hint
 	FROM part p
-	WHERE (SELECT syncext.may_act_as(NULL)) OR p.source IS NOT NULL AND syncext.may_act_as(p.source);
-COMMENT ON VIEW syncext.problem IS 'what somebody should look at, as far as it concerns sources that the reader may act as; sync_check() puts the worst first';
+	WHERE (SELECT syncext.may_act_as(NULL) OR pg_catalog.pg_has_role('pg_monitor', 'USAGE'))
+	   OR p.source IS NOT NULL AND syncext.may_act_as(p.source);
+COMMENT ON VIEW syncext.problem IS
+	'what somebody should look at, as far as it concerns sources that the reader may act as, or for members of pg_monitor all of it; sync_check() puts the worst first';
 GRANT SELECT ON syncext.problem TO PUBLIC;
 
 CREATE FUNCTION @extschema@.sync_check() RETURNS TABLE (severity text, object text, problem text, hint text)
@@ -244,4 +310,4 @@ CREATE FUNCTION @extschema@.sync_check() RETURNS TABLE (severity text, object te
 	ORDER BY array_position('{error,warning,info}', p.severity), p.object COLLATE "C", p.problem COLLATE "C"
 $$;
 COMMENT ON FUNCTION @extschema@.sync_check() IS
-	'what somebody should look at (error, warning, info), and what to do about it; no rows: all is well. Each caller sees what concerns sources that it may act as, administrators see all';
+	'what somebody should look at (error, warning, info), and what to do about it; no rows: all is well. Each caller sees what concerns sources that it may act as, administrators and members of pg_monitor see all';
