@@ -63,6 +63,20 @@ SELECT sync_ack('Portal', 1);
 SELECT sync_ack('Portal', 99);
 SELECT sync_ack('ERP', 2);
 SELECT take('ERP'), take('CRM');
+-- the one that was acknowledged last, by who has had no answer: nothing happens
+SELECT batch, acknowledged FROM syncext.cursor WHERE target = 'ERP';
+SELECT sync_ack('ERP', acknowledged) FROM syncext.cursor WHERE target = 'ERP';
+SELECT sync_ack('ERP', acknowledged, '[{"externalId": "C1", "error": "too late"}]') FROM syncext.cursor WHERE target = 'ERP';
+SELECT count(*) FROM syncext.pending;
+-- nor while the next one is out, which is still to be acknowledged
+SELECT change('CRM', 'C3', 2, 'Sid');
+SELECT batch, record FROM pull('ERP');
+SELECT sync_ack('ERP', acknowledged) FROM syncext.cursor WHERE target = 'ERP';
+SELECT batch - acknowledged AS ahead, lease_until IS NOT NULL AS out FROM syncext.cursor WHERE target = 'ERP';
+SELECT sync_ack('ERP', acknowledged - 1) FROM syncext.cursor WHERE target = 'ERP';
+SELECT take('ERP'), take('Portal');
+-- a target that has acknowledged nothing yet has no batch 0
+SELECT sync_ack('CRM', 0);
 
 -- The loser alone learns the truth.
 SELECT change('ERP', 'C1', 2, 'Old');

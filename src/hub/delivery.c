@@ -529,11 +529,16 @@ delivery_ack(const char *source, int slot, int64 batch, const BatchFailure *fail
 		raise_batch_of_dump(source, batch);
 	feed = feed_open(source, any_number, true);
 	feed_lock(feed);
-	if (!feed->cursor.leased || feed->cursor.batch != batch)
-		raise_stale_batch(feed, batch);
-	batch_finish(feed, failures, nfailures);
-	routing_acknowledge(feed->target, batch, failures, nfailures);
-	feed_save(feed);
+	/* who has had no answer to an acknowledgement sends it again */
+	if (batch == 0 || batch != feed->cursor.acknowledged)
+	{
+		if (!feed->cursor.leased || feed->cursor.batch != batch)
+			raise_stale_batch(feed, batch);
+		batch_finish(feed, failures, nfailures);
+		routing_acknowledge(feed->target, batch, failures, nfailures);
+		feed->cursor.acknowledged = batch;
+		feed_save(feed);
+	}
 	feed_close(feed);
 }
 

@@ -21,6 +21,7 @@
 #include "hub/dependency.h"
 #include "hub/documents.h"
 #include "hub/inspect.h"
+#include "hub/redelivery.h"
 #include "model/clip.h"
 #include "settings.h"
 #include "storage/canonical.h"
@@ -50,6 +51,8 @@ typedef struct Documents
 	const Registry *registry;
 	const char *only_source;	/* others' documents are refused; NULL: anybody's */
 	AnswerMaker make_answer;
+	int			nclaims;
+	Claim	   *claims;			/* of the good ones that bear a change id */
 } Documents;
 
 /* ---------- reading ---------- */
@@ -233,6 +236,83 @@ documents_answer(const Documents *docs)
 	return answer_array(answers, docs->n);
 }
 
+/* ---------- sent again ---------- */
+
+/* Answer what a claim has settled; what is left of the batch is still to be done. */
+static void
+settle_document(Documents *docs, const Claim *claim)
+{
+	Document   *document = &docs->document[claim->position];
+
+	switch (claim->outcome)
+	{
+		case CLAIM_NEW:
+			return;
+		case CLAIM_ANSWERED:
+			document->answer = claim->answer;
+			break;
+		case CLAIM_REPEATED:
+			break;				/* when the first one is answered */
+		case CLAIM_REFUSED:
+			if (!docs->batch)
+				change_raise(&claim->error);
+			document->answer = answer_refused(&claim->error);
+			break;
+	}
+	document->good = false;
+}
+
+/* Leave out what was answered before, or will be with another document. */
+static void
+claim_ids(Documents *docs, bool write)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < docs->ngood; i++)
+		docs->nclaims += docs->order[i]->change.change_id != NULL;
+	if (docs->nclaims == 0)
+		return;
+	docs->claims = palloc0(sizeof(Claim) * docs->nclaims);
+	for (int i = 0, n = 0; i < docs->ngood; i++)
+	{
+		if (docs->order[i]->change.change_id == NULL)
+			continue;
+		docs->claims[n].change = &docs->order[i]->change;
+		docs->claims[n++].position = docs->order[i]->position;
+	}
+	redelivery_claim(docs->claims, docs->nclaims, write);
+	for (int i = 0; i < docs->nclaims; i++)
+		settle_document(docs, &docs->claims[i]);
+	for (int i = 0; i < docs->ngood; i++)
+		if (docs->order[i]->good)
+			docs->order[kept++] = docs->order[i];
+	docs->ngood = kept;
+}
+
+static JsonbValue *
+answer_of_claim(void *arg, int position)
+{
+	return ((Documents *) arg)->document[position].answer;
+}
+
+/* The work is done: answer what came twice in the call. */
+static void
+settle_claims(Documents *docs, bool write)
+{
+	if (docs->nclaims == 0)
+		return;
+	if (write)
+		redelivery_keep(docs->claims, docs->nclaims, answer_of_claim, docs);
+	for (int i = 0; i < docs->nclaims; i++)
+	{
+		const Claim *claim = &docs->claims[i];
+
+		if (claim->outcome == CLAIM_REPEATED)
+			docs->document[claim->position].answer =
+				docs->document[claim->first->position].answer;
+	}
+}
+
 /* ---------- applying ---------- */
 
 static void
@@ -250,11 +330,22 @@ apply_documents(Documents *docs)
 		MemoryContextSwitchTo(item);
 		apply_change(call, &document->change, &answer);
 		MemoryContextSwitchTo(outer);
-		document->answer = docs->make_answer(&answer);
+		/* an answer that is kept has to serve whoever asks next */
+		document->answer = document->change.change_id != NULL ? answer_make(&answer) :
+			docs->make_answer(&answer);
 		MemoryContextReset(item);
 	}
 	apply_end(call);
 	MemoryContextDelete(item);
+}
+
+static void
+take_documents(Documents *docs)
+{
+	claim_ids(docs, true);
+	if (docs->ngood > 0)
+		apply_documents(docs);
+	settle_claims(docs, true);
 }
 
 static Jsonb *
@@ -274,8 +365,7 @@ sync_apply(PG_FUNCTION_ARGS)
 	Documents	docs = {.make_answer = answer_make};
 
 	read_documents(&docs, documents_argument(fcinfo));
-	if (docs.ngood > 0)
-		apply_documents(&docs);
+	take_documents(&docs);
 	PG_RETURN_JSONB_P(documents_answer(&docs));
 }
 
@@ -286,8 +376,7 @@ documents_apply(Jsonb *changes, const char *source, AnswerMaker make_answer,
 	Documents	docs = {.only_source = source, .make_answer = make_answer};
 
 	read_documents(&docs, changes);
-	if (docs.ngood > 0)
-		apply_documents(&docs);
+	take_documents(&docs);
 	*answers = palloc(sizeof(JsonbValue *) * Max(docs.n, 1));
 	for (int i = 0; i < docs.n; i++)
 		(*answers)[i] = docs.document[i].answer;
@@ -323,6 +412,20 @@ explain_decide(const Registry *registry, Dependency *dependency, const Change *s
 	clock_tell(sent, change, d);
 }
 
+/* Or guesses would find out what a source doesn't get to see. */
+static void
+explain_check_rights(const Documents *docs)
+{
+	for (int i = 0; i < docs->ngood; i++)
+	{
+		const Change *change = &docs->order[i]->change;
+
+		if (i == 0 || docs->order[i - 1]->change.entity != change->entity)
+			inspect_check_may_read(docs->registry, change->entity);
+		inspect_check_mask(docs->registry, change);
+	}
+}
+
 /*
  * Decide as apply_documents would, but write nothing: the record that one
  * change of a batch would leave is what the next one on it is decided against.
@@ -343,10 +446,6 @@ explain_documents(Documents *docs)
 		Answer		answer = {.change = change};
 
 		CHECK_FOR_INTERRUPTS();
-		/* or guesses would find out what a source doesn't get to see */
-		if (i == 0 || docs->order[i - 1]->change.entity != change->entity)
-			inspect_check_may_read(docs->registry, change->entity);
-		inspect_check_mask(docs->registry, change);
 		if (i == 0 || !same_record(docs->order[i - 1], document))
 			canonical_find(canonical, change->entity, change->external_id, &record);
 		explain_decide(docs->registry, dependency, change, &record, &answer.decision);
@@ -368,7 +467,10 @@ sync_explain(PG_FUNCTION_ARGS)
 	Documents	docs = {0};
 
 	read_documents(&docs, documents_argument(fcinfo));
+	explain_check_rights(&docs);
+	claim_ids(&docs, false);
 	if (docs.ngood > 0)
 		explain_documents(&docs);
+	settle_claims(&docs, false);
 	PG_RETURN_JSONB_P(documents_answer(&docs));
 }

@@ -408,6 +408,26 @@ remove_runs(Maintenance *m)
 	} while (removed == STEP_ROWS);
 }
 
+/* ---------- answers to changes that were sent with an id ---------- */
+
+static void
+remove_change_ids(Maintenance *m)
+{
+	uint64		removed;
+
+	do
+	{
+		maintain_step_begin();
+		removed = section_run("DELETE FROM syncext.change_id WHERE (source, change_id) IN "
+							  "(SELECT source, change_id FROM syncext.change_id "
+							  "WHERE answered_at < clock_timestamp() - interval '%d s' "
+							  "ORDER BY answered_at LIMIT %d)",
+							  setting_retention, STEP_ROWS);
+		maintain_step_end();
+		m->change_ids += removed;
+	} while (removed == STEP_ROWS);
+}
+
 /* ---------- the procedure ---------- */
 
 static void
@@ -447,6 +467,7 @@ run_steps(Maintenance *m)
 	advance_idle_cursors(m);
 	remove_conflicts(m);
 	remove_runs(m);
+	remove_change_ids(m);
 	remove_tombstones(m);
 	remove_old_ticks(m, &ticks);
 }
@@ -491,6 +512,8 @@ maintenance_jsonb(const Maintenance *m)
 	json_push_number(&state, "conflicts", m->conflicts);
 	json_push_number(&state, "tombstones", m->tombstones);
 	json_push_number(&state, "ticks", m->ticks);
+	if (m->change_ids > 0)
+		json_push_number(&state, "changeIds", m->change_ids);
 	if (m->runs > 0)
 		json_push_number(&state, "runs", m->runs);
 	push_names(&state, "waits", m->waits);

@@ -20,6 +20,7 @@ typedef struct Maintenance
 	int64		released;		/* parked changes applied */
 	int64		conflicts;		/* closed ones removed */
 	int64		runs;			/* of jobs, removed */
+	int64		change_ids;		/* answers to changes with an id, removed */
 	int64		tombstones;		/* removed */
 	int64		ticks;			/* removed */
 } Maintenance;

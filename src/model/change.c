@@ -117,6 +117,19 @@ parse_string(const char *key, const JsonbValue *value, int max_bytes, const char
 }
 
 static bool
+parse_change_id(const char *key, const JsonbValue *value, const char **result,
+				ChangeError *error)
+{
+	if (value->type != jbvString)
+		return wrong_type(error, key, "a string", "Write it in double quotes.", value);
+	if (value->val.string.len == 0)
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+							"Give each change an id of its own, a UUID for one, or leave the key out.",
+							"key \"%s\" must not be empty", key);
+	return parse_string(key, value, CHANGE_MAX_CHANGE_ID, result, error);
+}
+
+static bool
 parse_boolean(const char *key, const JsonbValue *value, bool *result, ChangeError *error)
 {
 	if (value->type != jbvBool)
@@ -202,6 +215,8 @@ take_key(const Field *member, Change *change, bool *known, ChangeError *error)
 	if (strcmp(key, "updatedAt") == 0)
 		return change->has_updated_at = true,
 			parse_time(key, &member->value, &change->updated_at, error);
+	if (strcmp(key, "changeId") == 0)
+		return parse_change_id(key, &member->value, &change->change_id, error);
 	if (strcmp(key, "deleted") == 0)
 		return parse_boolean(key, &member->value, &change->deleted, error);
 	if (strcmp(key, "created") == 0)
@@ -379,6 +394,8 @@ change_document(const Change *change)
 		json_push_string(&state, "updatedAt", rfc3339_format(change->updated_at));
 	if (change->created)
 		json_push_bool(&state, "created", true);
+	if (change->change_id != NULL)
+		json_push_string(&state, "changeId", change->change_id);
 	if (change->deleted)
 		json_push_bool(&state, "deleted", true);
 	else

@@ -10,6 +10,8 @@
 
 /* externalId is at most this many bytes, which leaves room in a btree page */
 #define CHANGE_MAX_EXTERNAL_ID	1024
+/* and so is changeId */
+#define CHANGE_MAX_CHANGE_ID	200
 /* versions stay below 2^62, so that "+ 1" can't overflow */
 #define CHANGE_MAX_VERSION		((INT64CONST(1) << 62) - 1)
 
@@ -18,6 +20,7 @@ typedef struct Change
 	const char *entity;
 	const char *external_id;
 	const char *source;
+	const char *change_id;		/* known if it is sent again; NULL: it has none */
 	bool		has_version;
 	int64		version;
 	bool		has_base;

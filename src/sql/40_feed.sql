@@ -34,6 +34,7 @@ CREATE TABLE syncext.cursor (
 	backfill_since  timestamptz,
 	backfill_done   bigint NOT NULL DEFAULT 0,
 	end_backfill_done bigint NOT NULL DEFAULT 0,
+	acknowledged    bigint NOT NULL DEFAULT 0,
 	PRIMARY KEY (target, slot)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE syncext.cursor IS 'how far each target has got in the change feed; one row for each of its parallel consumers';
@@ -53,6 +54,8 @@ COMMENT ON COLUMN syncext.cursor.batch_retries IS 'how many rows of syncext.pend
 COMMENT ON COLUMN syncext.cursor.moved_at IS 'when the target last acknowledged a batch';
 COMMENT ON COLUMN syncext.cursor.backfill_since IS 'when the backfill began';
 COMMENT ON COLUMN syncext.cursor.backfill_done IS 'how many records of it were acknowledged; end_backfill_done: with those of the batch';
+COMMENT ON COLUMN syncext.cursor.acknowledged IS
+	'the batch that was acknowledged last: acknowledging it once more does nothing, as its sender may have had no answer; 0: none was';
 SELECT pg_catalog.pg_extension_config_dump('syncext.cursor', '');
 
 CREATE TABLE syncext.pending (

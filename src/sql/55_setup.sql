@@ -49,6 +49,7 @@ BEGIN
 	PERFORM syncext.cursor_drop(sync_drop_source.name);
 	-- what it had parked stays in the change log, as DEPENDENCY_WAIT
 	DELETE FROM syncext.waiting w WHERE w.source = sync_drop_source.name;
+	DELETE FROM syncext.change_id i WHERE i.source = sync_drop_source.name;
 	DELETE FROM syncext.source s WHERE s.name = sync_drop_source.name;
 END $$;
 COMMENT ON FUNCTION @extschema@.sync_drop_source(text) IS

@@ -35,8 +35,8 @@ CREATE FUNCTION @extschema@.sync_forget(entity text, external_id text) RETURNS j
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	restricted record;
-	names      text[] := '{canonical,changeLog,conflictLog,waiting,pending,replica,child,routed,captureFailure,agreed}';
-	counts     bigint[] := '{0,0,0,0,0,0,0,0,0,0}';
+	names      text[] := '{canonical,changeLog,conflictLog,waiting,pending,replica,child,routed,captureFailure,agreed,changeId}';
+	counts     bigint[] := '{0,0,0,0,0,0,0,0,0,0,0}';
 	n          bigint;
 BEGIN
 	IF entity IS NULL OR external_id IS NULL THEN
@@ -99,6 +99,9 @@ BEGIN
 	DELETE FROM syncext.agreed a WHERE a.entity = $1 AND a.external_id = $2;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	counts[10] := n;
+	DELETE FROM syncext.change_id i WHERE i.entity = $1 AND i.external_id = $2;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	counts[11] := n;
 
 	-- an entity that was dropped may have left records behind
 	IF 0 = ALL (counts) AND NOT EXISTS (SELECT FROM syncext.entity e WHERE e.name = $1) THEN

@@ -41,7 +41,8 @@ enum
 	COL_BACKFILL_SINCE,
 	COL_BACKFILL_DONE,
 	COL_END_BACKFILL_DONE,
-	NCOLUMNS = COL_END_BACKFILL_DONE
+	COL_ACKNOWLEDGED,
+	NCOLUMNS = COL_ACKNOWLEDGED
 };
 
 struct CursorTable
@@ -134,6 +135,7 @@ read_cursor(const Rows *rows, Cursor *cursor)
 	cursor->backfill_since = DatumGetTimestampTz(rows_value(rows, COL_BACKFILL_SINCE, &isnull));
 	cursor->backfill_done = DatumGetInt64(rows_value(rows, COL_BACKFILL_DONE, &isnull));
 	cursor->end_backfill_done = DatumGetInt64(rows_value(rows, COL_END_BACKFILL_DONE, &isnull));
+	cursor->acknowledged = DatumGetInt64(rows_value(rows, COL_ACKNOWLEDGED, &isnull));
 }
 
 static bool
@@ -250,6 +252,7 @@ put_cursor(const Cursor *cursor, Datum *values, bool *isnull)
 	isnull[COL_BACKFILL_SINCE - 1] = cursor->backfill_entity == NULL;
 	values[COL_BACKFILL_DONE - 1] = Int64GetDatum(cursor->backfill_done);
 	values[COL_END_BACKFILL_DONE - 1] = Int64GetDatum(cursor->end_backfill_done);
+	values[COL_ACKNOWLEDGED - 1] = Int64GetDatum(cursor->acknowledged);
 }
 
 void

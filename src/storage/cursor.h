@@ -32,6 +32,7 @@ typedef struct Cursor
 	char	   *end_backfill_id;	/* and in the backfill; NULL: not in it */
 	int			batch_retries;	/* how many pending rows are in it */
 	TimestampTz moved_at;		/* last acknowledgement */
+	int64		acknowledged;	/* the batch that it was of; 0: there was none */
 
 	/* the walk's progress, for who watches it */
 	TimestampTz backfill_since;
