@@ -243,6 +243,14 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		WHERE NOT r.armed AND r.served IS NOT NULL
 		UNION ALL
 		-- the hub itself: for administrators
+		SELECT 'warning', NULL, pg_catalog.format('field rule of %s of entity %s', f.field, f.entity),
+		       CASE WHEN e.name IS NULL THEN 'is never asked: there is no such entity' ELSE 'is never asked: the entity''s ladder has no merge' END,
+		       CASE WHEN e.name IS NULL THEN pg_catalog.format('SELECT sync_add_entity(%L), or DELETE FROM syncext.field_rule WHERE entity = %L.', f.entity, f.entity)
+		            ELSE pg_catalog.format('UPDATE syncext.entity SET ladder = … WHERE name = %L, or DELETE FROM syncext.field_rule WHERE entity = %L.', f.entity, f.entity) END
+		FROM syncext.field_rule f
+		LEFT JOIN syncext.entity e ON e.name = f.entity
+		WHERE f.entity <> '*' AND (e.name IS NULL OR NOT 'merge' = ANY (e.ladder))
+		UNION ALL
 		SELECT 'warning', NULL, 'change log',
 		       pg_catalog.format('is in table change_log_%s since %s, longer than a third of syncext.retention', f.current_log, pg_catalog.date_trunc('second', f.switched_at)),
 		       'CALL sync_maintain() every few minutes; its answer says what it waits for.'

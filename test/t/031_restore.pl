@@ -15,7 +15,7 @@ my $tables = q(SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class
 	WHERE relnamespace = 'syncext'::regnamespace AND relkind = 'r');
 # Everything but what is told apart by transaction ids, or begins anew
 my $contents = join(";\n", map { "SELECT '$_', t.* FROM syncext.$_ t ORDER BY t::text" }
-	qw(source source_priority entity reference route routed canonical conflict_log waiting child pending))
+	qw(source source_priority field_rule entity reference route routed canonical conflict_log waiting child pending))
 	. q(; SELECT seq, recorded_at, entity, external_id, source, version, row_version, resolution, told, fields, detail
 		FROM syncext.change_log ORDER BY seq;
 	SELECT relation, source, entity, key, columns FROM syncext.binding;
