@@ -125,6 +125,16 @@ SELECT id, external_id, incoming, incoming_detail FROM syncext.conflict_log WHER
 SELECT count(sync_resolve(id, 'incoming')) AS resolved FROM syncext.conflict_log WHERE status = 'pending';
 SELECT * FROM record WHERE id IN ('5', '6') ORDER BY id;
 
+-- What is let in keeps the time at which its source set it.
+SELECT * FROM send(
+	'{"externalId":"7","source":"ERP","version":1,"updatedAt":"2026-01-01T00:00:00Z","fields":{"a":1,"b":1}}',
+	'{"externalId":"7","source":"ERP","version":1,"updatedAt":"2026-01-05T00:00:00Z","fields":{"a":2,"b":1}}',
+	'{"externalId":"8","source":"ERP","version":1,"updatedAt":"2026-01-01T00:00:00Z","fields":{"a":1,"b":1}}',
+	'{"externalId":"8","source":"ERP","version":1,"updatedAt":"2026-01-05T00:00:00Z","fields":{"a":2,"b":2}}');
+SELECT sync_resolve(id, 'incoming')->>'resolution' AS incoming FROM syncext.conflict_log WHERE status = 'pending' AND external_id = '7';
+SELECT sync_resolve(id, 'merge', '{"b":3}')->>'resolution' AS merge FROM syncext.conflict_log WHERE status = 'pending' AND external_id = '8';
+SELECT *, (SELECT updated_at AT TIME ZONE 'UTC' FROM syncext.canonical WHERE external_id = record.id) AS updated_at FROM record WHERE id IN ('7', '8') ORDER BY id;
+
 --
 -- The time of an edit of another field decides nothing
 --

@@ -16,6 +16,7 @@
 #include "hub/apply_state.h"
 #include "hub/closing.h"
 #include "model/json.h"
+#include "model/rfc3339.h"
 #include "settings.h"
 
 PG_FUNCTION_INFO_V1(sync_resolve);
@@ -127,6 +128,20 @@ was_birth(const Conflict *conflict)
 	return fields_find(&detail, field_name("created")) != NULL;
 }
 
+/* A value that is let in keeps the time at which its source set it. */
+static void
+take_incoming_time(const Conflict *conflict, Change *change)
+{
+	Fields		detail;
+	const Field *time;
+
+	fields_from_container(&conflict->incoming_detail->root, &detail);
+	time = fields_find(&detail, field_name("updatedAt"));
+	change->has_updated_at = time != NULL && time->value.type == jbvString &&
+		rfc3339_parse(time->value.val.string.val, time->value.val.string.len,
+					  &change->updated_at);
+}
+
 /*
  * The change that the verdict amounts to.  Of the incoming patch, an
  * uncontested field that somebody has set since the conflict arose is left
@@ -151,6 +166,7 @@ verdict_change(const Resolve *r, const Conflict *conflict, const Record *record,
 		return;
 	}
 	change->deleted = conflict->incoming_deleted;
+	take_incoming_time(conflict, change);
 	fields_from_container(&conflict->incoming->root, &patch);
 	field_names_init(left_out, patch.n);
 	change->fields.field = palloc(sizeof(Field) * Max(patch.n, 1));
