@@ -116,6 +116,25 @@ typedef bool UpdateIndexes_compat;
 #include "varatt.h"
 #endif
 
+/* 16 passes the permissions apart from the range table (a61b1f74823c). */
+#if PG_VERSION_NUM >= 160000
+#define ExecutorCheckPerms_compat_args	List *range_table, List *permissions, bool raise
+#define ExecutorCheckPerms_compat_pass	range_table, permissions, raise
+#else
+#define ExecutorCheckPerms_compat_args	List *range_table, bool raise
+#define ExecutorCheckPerms_compat_pass	range_table, raise
+#endif
+
+/*
+ * 16 hides the array of parameters in a hash table, and hands out one of them
+ * (3057465acfbe).  Needs utils/guc_tables.h.
+ */
+#if PG_VERSION_NUM >= 160000
+#define find_guc_compat(name)	find_option(name, false, true, ERROR)
+#else
+#define HAVE_GUC_ARRAY 1
+#endif
+
 /* 18: a prefix, as C23 has it, took the place of an attribute behind the function. */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn pg_attribute_noreturn()

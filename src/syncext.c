@@ -11,6 +11,7 @@
 
 #include "link/launcher.h"
 #include "local/capture.h"
+#include "local/table_code.h"
 #include "settings.h"
 #include "storage/durability.h"
 #include "storage/wake.h"
@@ -207,5 +208,6 @@ _PG_init(void)
 	/* callbacks run in reverse order: workers are woken before a late flush */
 	durability_init();
 	wake_init();
+	table_code_init();
 	launcher_register();
 }

@@ -270,6 +270,13 @@ init_read(Attached *attached)
 	add_read(attached, attached->deleted);
 }
 
+static bool
+has_own_rows(Relation rel)
+{
+	return rel->rd_rel->relkind == RELKIND_RELATION ||
+		rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+}
+
 /* Can what is stored differ from what a statement writes? */
 static bool
 may_change_rows(Relation rel)
@@ -283,6 +290,21 @@ may_change_rows(Relation rel)
 		return true;
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 		if (!triggers->triggers[i].tgisinternal && triggers->triggers[i].tgfoid != capture)
+			return true;
+	return false;
+}
+
+/* Can a constraint be deferred that a row of the relation may break? */
+static bool
+may_defer(Relation rel)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+
+	/* of the tables behind a view or a rule nothing is known here */
+	if (!has_own_rows(rel) || rel->rd_rules != NULL)
+		return true;
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+		if (triggers->triggers[i].tgdeferrable)
 			return true;
 	return false;
 }
@@ -383,6 +405,7 @@ attached_build(Relation rel, const Binding *binding)
 	attached->relkind = rel->rd_rel->relkind;
 	attached->owner = rel->rd_rel->relowner;
 	attached->has_triggers = may_change_rows(rel);
+	attached->deferrable = may_defer(rel);
 	attached->row_type = rel->rd_rel->reltype;
 	attached->desc = CreateTupleDescCopy(RelationGetDescr(rel));
 	attached->natts = attached->desc->natts;
@@ -805,17 +828,20 @@ attached_fields(const Attached *attached, ValueSettings *settings, AttachedRow r
 }
 
 AttachedRow
-attached_populate(Attached *attached, ValueSettings *settings, Jsonb *object)
+attached_populate(Attached *attached, Jsonb *object)
 {
 	AttachedRow row = attached_row_make(attached);
+	ValueSettings input;
 	HeapTupleHeader header;
 	HeapTupleData tuple;
 
 	/* what the text of a value means may depend on settings, too */
+	value_settings_begin(&input);
 	if (attached->heeds_settings)
-		value_settings_fix(settings);
+		value_settings_fix_input(&input);
 	header = DatumGetHeapTupleHeader(FunctionCall2(&attached->populate, attached->empty_row,
 												   JsonbPGetDatum(object)));
+	value_settings_end(&input);
 	/* a domain's constraint may have done anything */
 	attached_recheck(attached);
 	tuple.t_len = HeapTupleHeaderGetDatumLength(header);

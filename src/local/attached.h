@@ -47,6 +47,7 @@ typedef struct Attached
 	char		relkind;
 	Oid			owner;
 	bool		has_key_index;	/* its primary key is what rows are told by */
+	bool		deferrable;		/* it has constraints that can be deferred, or may have */
 	bool		has_triggers;	/* that may change what is written, or rules */
 	Oid			row_type;
 	TupleDesc	desc;			/* of the relation's rows */
@@ -131,7 +132,6 @@ extern void attached_fields(const Attached *attached, ValueSettings *settings,
 							AttachedRow row, const bool *wanted, Fields *out);
 
 /* Make a row of an object {column: value}; what it doesn't name is null. */
-extern AttachedRow attached_populate(Attached *attached, ValueSettings *settings,
-									 Jsonb *object);
+extern AttachedRow attached_populate(Attached *attached, Jsonb *object);
 
 #endif							/* SYNCEXT_ATTACHED_H */

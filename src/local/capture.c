@@ -175,7 +175,7 @@ read_current(Edit *edit, AttachedRow row, Attached **root, AttachedRow *current)
 {
 	const Attached *attached = edit->attached;
 	MemoryContext context = CurrentMemoryContext;
-	Writer		writer = {0};
+	TableCode	code;
 	AttachedRow key;
 	bool		found;
 
@@ -191,9 +191,9 @@ read_current(Edit *edit, AttachedRow row, Attached **root, AttachedRow *current)
 	}
 	SPI_connect();
 	MemoryContextSwitchTo(context);
-	writer_enter_reading(&writer, *root);
+	table_code_enter(&code, (*root)->owner, TABLE_CODE_LOOKUP);
 	found = writer_read(*root, key, current);
-	writer_leave_reading(&writer);
+	table_code_leave(&code);
 	SPI_finish();
 	return found &&
 		strcmp(attached_external_id(*root, &edit->settings, *current), edit->external_id) == 0;

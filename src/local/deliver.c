@@ -134,7 +134,6 @@ deliver_batch(const char *source, const Delivery *delivery)
 	outcome.nitems = make_items(source, delivery, items, of_record);
 	if (outcome.nitems > 0)
 	{
-		writer_fire_deferred();
 		work_through(registry_get(), items, outcome.nitems, deliver_item, NULL);
 	}
 	outcome.nfailures = make_failures(delivery, items, of_record, outcome.nitems, failures);

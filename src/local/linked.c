@@ -373,7 +373,6 @@ linked_place(const char *source, LinkedRecord *records, int n)
 	if (nitems == 0)
 		return;
 	work.flight = captured_flight(source);
-	writer_fire_deferred();
 	work_through(registry_get(), items, nitems, place_record, &work);
 	for (int i = 0; i < nitems; i++)
 	{
@@ -532,7 +531,6 @@ retry_relation(Oid relation)
 	}
 	if (n > 0)
 	{
-		writer_fire_deferred();
 		work_through(registry_get(), items, n, recapture, NULL);
 	}
 	for (int i = 0; i < n; i++)

@@ -317,7 +317,7 @@ static Portal
 open_keys(const Load *load)
 {
 	Attached   *attached = attached_required(load->relation, AccessShareLock);
-	Writer		writer = {0};
+	TableCode	code;
 	StringInfoData sql;
 	SPIPlanPtr	plan;
 	Portal		portal;
@@ -327,7 +327,7 @@ open_keys(const Load *load)
 	for (int i = 0; i < attached->nkeys; i++)
 		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(attached->keys[i].name));
 	appendStringInfo(&sql, " FROM %s%s", attached_only(attached), attached->name);
-	writer_enter_reading(&writer, attached);
+	table_code_enter(&code, attached->owner, TABLE_CODE_RESTRICTED);
 	plan = SPI_prepare(sql.data, 0, NULL);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
@@ -335,7 +335,7 @@ open_keys(const Load *load)
 	PinPortal(portal);
 	if (!load->atomic)
 		HoldPinnedPortals();
-	writer_leave_reading(&writer);
+	table_code_leave(&code);
 	return portal;
 }
 
@@ -343,7 +343,7 @@ static void
 load_rows(Load *load)
 {
 	Portal		portal = open_keys(load);
-	Writer		writer = {0};
+	TableCode	code;
 
 	for (;;)
 	{
@@ -351,9 +351,10 @@ load_rows(Load *load)
 		int			n;
 
 		CHECK_FOR_INTERRUPTS();
-		writer_enter_reading(&writer, attached_required(load->relation, AccessShareLock));
+		table_code_enter(&code, attached_required(load->relation, AccessShareLock)->owner,
+						 TABLE_CODE_RESTRICTED);
 		SPI_cursor_fetch(portal, true, LOAD_BATCH);
-		writer_leave_reading(&writer);
+		table_code_leave(&code);
 		if (SPI_processed == 0)
 			break;
 		MemoryContextSwitchTo(load->batch);
@@ -543,7 +544,6 @@ sync_load(PG_FUNCTION_ARGS)
 	read_arguments(fcinfo, &load);
 	in = attached_required(load.relation, AccessShareLock)->binding->in;
 	out = attached_required(load.relation, AccessShareLock)->binding->out;
-	writer_fire_deferred();
 	SPI_connect_ext(load.atomic ? 0 : SPI_OPT_NONATOMIC);
 	load.context = CurrentMemoryContext;
 	load.batch = AllocSetContextCreate(load.context, "syncext load", ALLOCSET_DEFAULT_SIZES);

@@ -50,7 +50,7 @@ place_key(Attached *attached, ValueSettings *settings, const char *external_id)
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	push_key(&state, attached, attached_split_external_id(attached, external_id));
-	key = attached_populate(attached, settings,
+	key = attached_populate(attached,
 							JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
 	back = attached_external_id(attached, settings, key);
 	value_settings_end(settings);
@@ -241,9 +241,8 @@ make_target(Placement *p, Bitmapset **columns)
 		*columns = bms_add_member(*columns, column->attnum);
 	}
 	push_special_columns(&state, p, columns);
-	target = attached_populate(p->attached, &p->settings,
+	target = attached_populate(p->attached,
 							   JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
-	value_settings_end(&p->settings);
 	return target;
 }
 
@@ -513,9 +512,8 @@ write_mark(Placement *p)
 		return false;
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	push_special_columns(&state, p, &columns);
-	target = attached_populate(p->attached, &p->settings,
+	target = attached_populate(p->attached,
 							   JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
-	value_settings_end(&p->settings);
 	writer_update(p->attached, p->key, target, columns, &p->before);
 	return true;
 }

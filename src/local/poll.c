@@ -691,7 +691,6 @@ sync_poll(PG_FUNCTION_ARGS)
 	ErrorData  *volatile failure = NULL;
 
 	poll_check(relation);
-	writer_fire_deferred();
 	SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC);
 	lock_or_refuse(relation, atomic);
 	PG_TRY();

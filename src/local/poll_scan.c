@@ -124,7 +124,7 @@ static void
 read_relation(PollScan *scan, Attached *attached, const PollWindow *window)
 {
 	Relation	rel = relation_open(attached->relid, NoLock);
-	Writer		writer = {0};
+	TableCode	code;
 	Snapshot	snapshot;
 
 	/* being open, it can't be altered by what a view calls */
@@ -134,11 +134,11 @@ read_relation(PollScan *scan, Attached *attached, const PollWindow *window)
 	scan->horizon = snapshot->xmin;
 	SPI_connect();
 	PushActiveSnapshot(snapshot);
-	writer_enter_reading(&writer, attached);
+	table_code_enter(&code, attached->owner, TABLE_CODE_RESTRICTED);
 	if (attached->updated != NULL && !attached->updated->not_null)
 		run_query(scan, attached, window, true);
 	run_query(scan, attached, window, false);
-	writer_leave_reading(&writer);
+	table_code_leave(&code);
 	PopActiveSnapshot();
 	SPI_finish();
 	relation_close(rel, NoLock);

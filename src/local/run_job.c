@@ -26,6 +26,7 @@
 #include "local/job.h"
 #include "local/poll.h"
 #include "local/schedule.h"
+#include "local/table_code.h"
 #include "local/work.h"
 #include "model/json.h"
 #include "storage/registry.h"
@@ -271,7 +272,7 @@ run_jobs(Runner *runner, Oid relation, const char *job, bool scheduled)
 		push_outcome(&state, jobs[i], &outcome);
 		if (error == NULL)
 			error = outcome.error;
-		if (error != NULL && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		if (error != NULL && error->sqlerrcode == ERRCODE_QUERY_CANCELED && !table_code_raised(error))
 			break;
 	}
 	if (error != NULL)
@@ -379,7 +380,7 @@ syncext_catch_up(PG_FUNCTION_ARGS)
 		run_turn(&runner, turn, &outcome);
 		if (outcome.error == NULL)
 			continue;
-		if (outcome.error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		if (outcome.error->sqlerrcode == ERRCODE_QUERY_CANCELED && !table_code_raised(outcome.error))
 			ThrowErrorData(outcome.error);
 		nfailed++;
 		ereport(WARNING,

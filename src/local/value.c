@@ -97,6 +97,8 @@ static const char *const fixed_settings[][2] = {
 	{"quote_all_identifiers", "off"},
 };
 
+#define SEARCH_PATH_SETTING 6
+
 static bool
 setting_is_fixed(int i)
 {
@@ -114,7 +116,7 @@ setting_is_fixed(int i)
 			return bytea_output == BYTEA_OUTPUT_HEX;
 		case 5:
 			return strcmp(GetConfigOption("lc_monetary", false, false), "C") == 0;
-		case 6:
+		case SEARCH_PATH_SETTING:
 			return strcmp(namespace_search_path, VALUE_SEARCH_PATH) == 0;
 		case 7:
 			return xmloption == XMLOPTION_CONTENT;
@@ -132,18 +134,32 @@ value_settings_begin(ValueSettings *settings)
 	settings->nest_level = 0;
 }
 
-/* Fix the settings until value_settings_end; an error restores them too. */
-void
-value_settings_fix(ValueSettings *settings)
+
+
+static void
+fix_settings(ValueSettings *settings, bool search_path)
 {
 	if (settings->nest_level != 0)
 		return;
 	settings->nest_level = NewGUCNestLevel();
 	for (int i = 0; i < (int) lengthof(fixed_settings); i++)
-		if (!setting_is_fixed(i))
+		if (!setting_is_fixed(i) && (search_path || i != SEARCH_PATH_SETTING))
 			(void) set_config_option(fixed_settings[i][0], fixed_settings[i][1],
 									 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
 									 true, 0, false);
+}
+
+/* Fix the settings until value_settings_end; an error restores them too. */
+void
+value_settings_fix(ValueSettings *settings)
+{
+	fix_settings(settings, true);
+}
+
+void
+value_settings_fix_input(ValueSettings *settings)
+{
+	fix_settings(settings, false);
 }
 
 void

@@ -26,6 +26,8 @@ extern void value_settings_begin(ValueSettings *settings);
 /* Does the text of a value depend on them? */
 extern bool value_heeds_settings(const ValueType *type);
 extern void value_settings_fix(ValueSettings *settings);
+/* For making values of text: the names in it say all, so search_path stays as it is. */
+extern void value_settings_fix_input(ValueSettings *settings);
 extern void value_settings_end(ValueSettings *settings);
 
 /* Make a ValueType in the current memory context. */

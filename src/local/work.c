@@ -14,10 +14,14 @@
 #include "access/xact.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
 #include "hub/apply_call.h"
+#include "local/constraints.h"
+#include "local/search_path.h"
+#include "local/table_code.h"
 #include "local/work.h"
 #include "local/work_lock.h"
 #include "settings.h"
@@ -31,6 +35,7 @@ typedef struct Work
 	WorkFunction function;
 	void	   *arg;
 	MemoryContext context;		/* of one item */
+	bool		deferring;		/* deferrable constraints are checked with each run */
 } Work;
 
 /* ---------- one subtransaction ---------- */
@@ -54,13 +59,14 @@ owner_of(const WorkItem *items, int n)
 
 /*
  * Do one item.  Its relation is kept open: code of the table that runs meanwhile can't
- * alter it.  What such code did before is seen here.
+ * alter it.  What such code did before is seen here; what it sets goes with the item.
  */
 static void
 work_item(Work *work, WorkItem *item)
 {
 	Relation	rel = try_relation_open(item->relation, NoLock);
 	Attached   *attached = rel == NULL ? NULL : attached_of(rel);
+	int			nest_level;
 
 	if (attached == NULL)
 		ereport(ERROR,
@@ -70,7 +76,9 @@ work_item(Work *work, WorkItem *item)
 	attached_check(attached);
 	if (attached->owner != item->owner)
 		attached_raise_altered(attached);
+	nest_level = NewGUCNestLevel();
 	item->outcome = work->function(&work->placer, attached, item, work->arg);
+	AtEOXact_GUC(false, nest_level);
 	relation_close(rel, NoLock);
 }
 
@@ -97,7 +105,7 @@ work_run(Work *work, WorkItem *items, int n)
 	placer->context = work->context;
 	MemoryContextSwitchTo(old);
 
-	writer_enter(&placer->writer, owner);
+	writer_enter(&placer->writer, owner, work->deferring);
 	for (int i = 0; i < n; i++)
 	{
 		MemoryContext item_context = AllocSetContextCreate(work->context, "syncext work item",
@@ -124,10 +132,15 @@ work_run(Work *work, WorkItem *items, int n)
 	MemoryContextReset(work->context);
 }
 
-/* Is the error about one record, and not about the server or the caller? */
+/*
+ * Is the error about one record, and not about the server or the caller?  A SQLSTATE
+ * that the table's own code chose says nothing of the server.
+ */
 static bool
 is_about_record(const ErrorData *error)
 {
+	if (table_code_raised(error))
+		return true;
 	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
 	{
 		case ERRCODE_OPERATOR_INTERVENTION:
@@ -146,6 +159,8 @@ is_about_record(const ErrorData *error)
 static bool
 is_busy(const ErrorData *error)
 {
+	if (table_code_raised(error))
+		return false;
 	switch (error->sqlerrcode)
 	{
 		case ERRCODE_LOCK_NOT_AVAILABLE:
@@ -169,6 +184,31 @@ work_describe_error(const ErrorData *error)
 	return psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), message);
 }
 
+/* Say what is known besides of why a name wasn't found. */
+static char *
+describe_failure(const WorkItem *item, const ErrorData *error)
+{
+	switch (error->sqlerrcode)
+	{
+		case ERRCODE_UNDEFINED_TABLE:
+		case ERRCODE_UNDEFINED_FUNCTION:
+		case ERRCODE_UNDEFINED_OBJECT:
+			return psprintf("%s (code of relation %s runs with search_path = %s)",
+							work_describe_error(error), item->name,
+							search_path_of_role(item->owner));
+		default:
+			return work_describe_error(error);
+	}
+}
+
+/* From here on constraints are deferred; first what the caller has deferred is checked. */
+static void
+start_deferring(Work *work)
+{
+	constraints_fire();
+	work->deferring = true;
+}
+
 /*
  * Work through the items in a subtransaction.  Returns false if that failed:
  * then nothing was changed, and a single item has its error.
@@ -179,6 +219,7 @@ try_run(Work *work, WorkItem *items, int n)
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	volatile bool done = false;
+	volatile bool defer = false;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
@@ -199,12 +240,13 @@ try_run(Work *work, WorkItem *items, int n)
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
 		MemoryContextReset(work->context);
-		if (!is_about_record(error))
+		defer = !work->deferring && table_code_needs_deferring(error);
+		if (!defer && !is_about_record(error))
 			ReThrowError(error);
 		if (n == 1)
 		{
 			items[0].busy = is_busy(error);
-			items[0].error = work_describe_error(error);
+			items[0].error = describe_failure(&items[0], error);
 			items[0].sqlerrcode = error->sqlerrcode;
 			/* it has waited long enough, and who waits for us did, too */
 			if (items[0].busy)
@@ -215,7 +257,10 @@ try_run(Work *work, WorkItem *items, int n)
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-	return done;
+	if (!defer)
+		return done;
+	start_deferring(work);
+	return try_run(work, items, n);
 }
 
 /* ---------- all of them ---------- */
@@ -268,6 +313,16 @@ work_halves(Work *work, WorkItem *items, int n)
 	return work_halves(work, items + n / 2, n - n / 2) || any;
 }
 
+/* Has a relation of them constraints that can be deferred? */
+static bool
+is_deferrable(const WorkItem *items, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (is_open(&items[i]) && items[i].deferrable)
+			return true;
+	return false;
+}
+
 void
 work_through(const Registry *registry, WorkItem *items, int n, WorkFunction function, void *arg)
 {
@@ -280,6 +335,8 @@ work_through(const Registry *registry, WorkItem *items, int n, WorkFunction func
 	work.context = AllocSetContextCreate(CurrentMemoryContext, "syncext work",
 										 ALLOCSET_DEFAULT_SIZES);
 	work_lock_relations(items, n);
+	if (is_deferrable(items, n))
+		start_deferring(&work);
 	for (int first = 0; first < n; first += length)
 	{
 		length = run_length(&items[first], n - first);
@@ -287,6 +344,8 @@ work_through(const Registry *registry, WorkItem *items, int n, WorkFunction func
 	}
 	for (int round = 1; any && round < MAX_ROUNDS; round++)
 		any = retry_failed(&work, items, n);
+	if (work.deferring)
+		constraints_restore();
 	MemoryContextDelete(work.context);
 }
 

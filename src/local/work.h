@@ -15,7 +15,9 @@ typedef struct WorkItem
 	bool		correction;		/* to be written whatever row version was seen */
 
 	/* how things are with its relation: set by work_lock_relations */
+	const char *name;			/* qualified and quoted */
 	Oid			owner;
+	bool		deferrable;		/* constraints of it can be deferred */
 	bool		shut;			/* another session has it locked */
 	const char *closed;			/* why nothing can be done with it at all, or NULL */
 

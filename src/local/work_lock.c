@@ -77,7 +77,11 @@ look_at_relation(WorkItem *item)
 	else if (attached->problem != NULL)
 		item->closed = pstrdup(attached->problem);
 	else
+	{
+		item->name = pstrdup(attached->name);
 		item->owner = attached->owner;
+		item->deferrable = attached->deferrable;
+	}
 }
 
 void
@@ -105,6 +109,8 @@ work_lock_relations(WorkItem *items, int n)
 				items[i].shut = first->shut;
 				items[i].closed = first->closed;
 				items[i].owner = first->owner;
+				items[i].name = first->name;
+				items[i].deferrable = first->deferrable;
 			}
 			first = &items[i];
 		}

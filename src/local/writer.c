@@ -26,6 +26,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+#include "local/constraints.h"
 #include "local/writer.h"
 #include "storage/rows.h"
 
@@ -61,26 +62,6 @@ set_for_section(const char *name, const char *value)
 							 true, 0, false);
 }
 
-/*
- * Set when deferrable constraints are checked.  Going to immediate fires what
- * waits, as the current user.
- */
-static void
-set_constraints(bool deferred)
-{
-	ConstraintsSetStmt *stmt = makeNode(ConstraintsSetStmt);
-
-	stmt->deferred = deferred;
-	AfterTriggerSetState(stmt);
-}
-
-/* Let what the caller has deferred run now, as the caller, and fail its call. */
-void
-writer_fire_deferred(void)
-{
-	set_constraints(false);
-}
-
 static void
 set_lock_timeout(Writer *writer)
 {
@@ -90,41 +71,12 @@ set_lock_timeout(Writer *writer)
 	set_for_section("lock_timeout", timeout);
 }
 
-static void
-begin_section(Writer *writer, Oid owner, int security)
-{
-	GetUserIdAndSecContext(&writer->user, &writer->security);
-	writer->nest_level = NewGUCNestLevel();
-	security |= writer->security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS;
-	SetUserIdAndSecContext(owner, security);
-	set_for_section("search_path", VALUE_SEARCH_PATH);
-}
-
-static void
-end_section(Writer *writer)
-{
-	AtEOXact_GUC(false, writer->nest_level);
-	SetUserIdAndSecContext(writer->user, writer->security);
-}
-
-/*
- * Triggers and defaults of the relation run as its owner, so they can do what
- * the owner may and no more.  What they leave behind must not run as the
- * caller later: deferred triggers are fired before the section ends, and an
- * owner who can't act as the caller anyway is kept from anything that outlives
- * the section, such as a cursor WITH HOLD; that forbids deferring, too.
- */
 void
-writer_enter(Writer *writer, Oid owner)
+writer_enter(Writer *writer, Oid owner, bool deferring)
 {
-	bool		restricted = !superuser_arg(owner) &&
-		!is_member_of_role(owner, GetUserId());
-
-	/* the caller's own deferred triggers must not run as the owner */
-	set_constraints(false);
-	if (!restricted)
-		set_constraints(true);
-	begin_section(writer, owner, restricted ? SECURITY_RESTRICTED_OPERATION : 0);
+	if (deferring)
+		constraints_defer();
+	table_code_enter(&writer->code, owner, deferring ? TABLE_CODE_DEFERRING : TABLE_CODE_RESTRICTED);
 	set_lock_timeout(writer);
 	writer->context = CurrentMemoryContext;
 	writer->rows = NULL;
@@ -143,21 +95,7 @@ writer_leave(Writer *writer)
 {
 	set_for_section("syncext.inbound", "");
 	close_rows(writer);
-	set_constraints(false);
-	end_section(writer);
-}
-
-/* The same for who only reads, in the middle of somebody's statement. */
-void
-writer_enter_reading(Writer *writer, const Attached *attached)
-{
-	begin_section(writer, attached->owner, SECURITY_RESTRICTED_OPERATION);
-}
-
-void
-writer_leave_reading(Writer *writer)
-{
-	end_section(writer);
+	table_code_leave(&writer->code);
 }
 
 void

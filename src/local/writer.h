@@ -8,13 +8,12 @@
 #include "nodes/bitmapset.h"
 
 #include "local/attached.h"
+#include "local/table_code.h"
 
 typedef struct Writer
 {
 	int			patience;		/* ms to wait for locks of others, in all */
-	Oid			user;			/* who called, while the owner acts */
-	int			security;
-	int			nest_level;
+	TableCode	code;			/* who called, while the owner acts */
 	MemoryContext context;		/* of who entered */
 	struct Rows *rows;			/* open to lock rows of a table, or NULL: */
 	Oid			relid;			/* this one */
@@ -27,17 +26,14 @@ typedef enum WriterLock
 	WRITER_BUSY					/* somebody else holds it */
 } WriterLock;
 
-/* Before the first enter of a call: the caller's deferred constraints. */
-extern void writer_fire_deferred(void);
-
 /*
- * Between enter and leave statements run as the relation's owner, with
- * search_path pg_catalog.  Needs an SPI connection.  An error leaves by itself.
+ * Between enter and leave statements run as the owner of the relations.  Needs an SPI
+ * connection.  An error leaves by itself.  deferring: deferrable constraints are
+ * checked by leave; the caller has called constraints_fire() before, and calls
+ * constraints_restore() in the end.
  */
-extern void writer_enter(Writer *writer, Oid owner);
+extern void writer_enter(Writer *writer, Oid owner, bool deferring);
 extern void writer_leave(Writer *writer);
-extern void writer_enter_reading(Writer *writer, const Attached *attached);
-extern void writer_leave_reading(Writer *writer);
 
 /* Let the edit of this row, and of no other, go uncaptured from here on. */
 extern void writer_set_inbound(const Attached *attached, const char *external_id);
