@@ -196,6 +196,8 @@ apply_note(ApplyCall *call, const Change *change, const Record *before, const De
 	}
 	call->consequences.cascades = list_concat(call->consequences.cascades,
 											  dependency_cascade(call->dependency, change));
+	if (entity->tracks_parents && !d->after.deleted)
+		dependency_late(call->dependency, change, before, &d->after, &call->consequences);
 	MemoryContextSwitchTo(old);
 }
 
@@ -238,8 +240,16 @@ decide_and_write(ApplyCall *call, const Change *change, bool released, Decision 
 	}
 }
 
+/* Where a change comes from: what it still has to wait for, and who must hear of it. */
+typedef enum Origin
+{
+	ORIGIN_SENT,
+	ORIGIN_RELEASED,			/* it has waited for its parent, or follows from another */
+	ORIGIN_OWN					/* the hub's own doing: its source has to hear of it, too */
+} Origin;
+
 static void
-apply_one(ApplyCall *call, const Change *sent, bool released, Answer *answer)
+apply_one(ApplyCall *call, const Change *sent, Origin origin, Answer *answer)
 {
 	Change		counted;
 	Change		bounded;
@@ -249,7 +259,9 @@ apply_one(ApplyCall *call, const Change *sent, bool released, Answer *answer)
 
 	answer->change = sent;
 	answer->conflict_id = 0;
-	before = decide_and_write(call, change, released, &answer->decision);
+	before = decide_and_write(call, change, origin != ORIGIN_SENT, &answer->decision);
+	if (origin == ORIGIN_OWN && answer->decision.told == TOLD_OTHERS)
+		answer->decision.told = TOLD_ALL;
 	clock_tell(stated, change, &answer->decision);
 	if (answer->decision.write != WRITE_NOTHING)
 		apply_note(call, change, &before, &answer->decision);
@@ -259,7 +271,7 @@ apply_one(ApplyCall *call, const Change *sent, bool released, Answer *answer)
 void
 apply_change(ApplyCall *call, const Change *change, Answer *answer)
 {
-	apply_one(call, change, false, answer);
+	apply_one(call, change, ORIGIN_SENT, answer);
 }
 
 bool
@@ -271,8 +283,30 @@ apply_available(ApplyCall *call, const Change *change)
 	return canonical_try_lock(call->canonical);
 }
 
+bool
+apply_hold(ApplyCall *call, const Change *change)
+{
+	Record		record;
+
+	for (int tries = 0;; tries++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		find_record(call, change, tries, &record);
+		if (!record.exists)
+			return false;
+		if (canonical_lock(call->canonical) == ROWS_DONE)
+			return true;
+	}
+}
+
 void
 apply_released(ApplyCall *call, const Change *change, Answer *answer)
 {
-	apply_one(call, change, true, answer);
+	apply_one(call, change, ORIGIN_RELEASED, answer);
+}
+
+void
+apply_own(ApplyCall *call, const Change *change, Answer *answer)
+{
+	apply_one(call, change, ORIGIN_OWN, answer);
 }

@@ -30,8 +30,15 @@ extern void apply_change(ApplyCall *call, const Change *change, Answer *answer);
  * order that keeps batches from deadlock, so it must not wait for a record.
  */
 extern bool apply_available(ApplyCall *call, const Change *change);
+/*
+ * Hold the change's record until the transaction ends, whatever comes of the change.
+ * Returns false if there is none.
+ */
+extern bool apply_hold(ApplyCall *call, const Change *change);
 /* The same for a change that was parked, or follows from another one. */
 extern void apply_released(ApplyCall *call, const Change *change, Answer *answer);
+/* The same, and all hear of it, the change's source included. */
+extern void apply_own(ApplyCall *call, const Change *change, Answer *answer);
 
 /* Decide only, by the rules in force; nothing is read or written. */
 extern void apply_decide(const Registry *registry, const Change *change, const Record *record,

@@ -40,6 +40,12 @@ apply_begin(const Registry *registry)
 	return call;
 }
 
+Dependency *
+apply_dependency(ApplyCall *call)
+{
+	return call->dependency;
+}
+
 static void
 apply_close(ApplyCall *call)
 {
@@ -271,7 +277,35 @@ delete_child(ApplyCall *call, const Cascade *cascade)
 	if (!dependency_refers(&record, cascade->field, cascade->parent_id))
 		return;
 	change.base = record.row_version;
-	apply_released(call, &change, &answer);
+	/* whoever has sent it after the parent was gone has it still */
+	if (cascade->late)
+		apply_own(call, &change, &answer);
+	else
+		apply_released(call, &change, &answer);
+}
+
+/*
+ * Bring a deleted record back whole, as it was, because another refers to it that
+ * may not be without it, if that still is there.
+ */
+static void
+revive_parent(ApplyCall *call, const Revival *revival)
+{
+	Record		record;
+	Change		change = {
+		.entity = revival->key.entity,
+		.external_id = revival->key.external_id,
+		.source = revival->source,
+		.has_base = true
+	};
+	Answer		answer;
+
+	canonical_find(call->canonical, revival->key.entity, revival->key.external_id, &record);
+	if (!record.exists || !record.deleted ||
+		dependency_children(call->dependency, &change) == NIL)
+		return;
+	change.base = record.row_version;
+	apply_own(call, &change, &answer);
 }
 
 static void
@@ -295,11 +329,28 @@ run_cascades(ApplyCall *call)
 	MemoryContextDelete(item);
 }
 
+static void
+run_revivals(ApplyCall *call)
+{
+	while (call->consequences.revivals != NIL)
+	{
+		Revival    *revival = linitial(call->consequences.revivals);
+
+		CHECK_FOR_INTERRUPTS();
+		call->consequences.revivals = list_delete_first(call->consequences.revivals);
+		revive_parent(call, revival);
+	}
+}
+
 void
 apply_end(ApplyCall *call)
 {
-	if (call->consequences.cascades != NIL)
+	/* a record that comes back may itself have come too late */
+	while (call->consequences.cascades != NIL || call->consequences.revivals != NIL)
+	{
 		run_cascades(call);
+		run_revivals(call);
+	}
 	while (call->consequences.arrived != NIL)
 	{
 		RecordKey  *key = linitial(call->consequences.arrived);

@@ -6,10 +6,13 @@
 #define SYNCEXT_APPLY_CALL_H
 
 #include "hub/apply.h"
+#include "hub/dependency.h"
 #include "nodes/pg_list.h"
 
 /* Open the tables, in the current memory context. */
 extern ApplyCall *apply_begin(const Registry *registry);
+/* The call's look at who refers to whom. */
+extern Dependency *apply_dependency(ApplyCall *call);
 /* Apply what the call's changes have set off, and close the tables. */
 extern void apply_end(ApplyCall *call);
 

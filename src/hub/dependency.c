@@ -26,8 +26,16 @@ struct Dependency
 	Canonical  *parents;
 	Waiting    *waiting;
 	Children   *children;
-	List	   *supposed;		/* RecordKey: what explaining takes for granted */
+	List	   *supposed;		/* Supposed: what explaining takes for granted */
 };
+
+/* A record as a change would leave it that was explained before. */
+typedef struct Supposed
+{
+	const char *entity;
+	const char *external_id;
+	Record		record;
+} Supposed;
 
 Dependency *
 dependency_begin(const Registry *registry, bool write)
@@ -106,28 +114,31 @@ referred_id(const JsonbValue *value)
 }
 
 void
-dependency_suppose(Dependency *dependency, const char *entity, const char *external_id)
+dependency_suppose(Dependency *dependency, const Change *change, const Record *after)
 {
-	RecordKey  *key = palloc(sizeof(RecordKey));
+	Supposed   *supposed = palloc(sizeof(Supposed));
 
-	key->entity = entity;
-	key->external_id = external_id;
-	dependency->supposed = lappend(dependency->supposed, key);
+	supposed->entity = change->entity;
+	supposed->external_id = change->external_id;
+	supposed->record = *after;
+	/* the newest is found first */
+	dependency->supposed = lcons(supposed, dependency->supposed);
 }
 
-static bool
-is_supposed(const Dependency *dependency, const char *entity, const char *external_id)
+static const Record *
+supposed_record(const Dependency *dependency, const char *entity, const char *external_id)
 {
 	ListCell   *lc;
 
 	foreach(lc, dependency->supposed)
 	{
-		RecordKey  *key = lfirst(lc);
+		const Supposed *supposed = lfirst(lc);
 
-		if (strcmp(key->entity, entity) == 0 && strcmp(key->external_id, external_id) == 0)
-			return true;
+		if (strcmp(supposed->entity, entity) == 0 &&
+			strcmp(supposed->external_id, external_id) == 0)
+			return &supposed->record;
 	}
-	return false;
+	return NULL;
 }
 
 /* A tombstone counts as arrived: what refers to it isn't early but late. */
@@ -136,7 +147,7 @@ record_arrived(Dependency *dependency, const char *entity, const char *external_
 {
 	Record		record;
 
-	if (is_supposed(dependency, entity, external_id))
+	if (supposed_record(dependency, entity, external_id) != NULL)
 		return true;
 	canonical_find(parents_table(dependency), entity, external_id, &record);
 	return record.exists;
@@ -303,6 +314,82 @@ holds_children(Dependency *dependency, const Change *change)
 		registry_entity_required(dependency->registry, change->entity)->holds_children;
 }
 
+/* Does the record, as it is supposed to be, refer to a parent by this reference? */
+static bool
+supposed_refers(const Supposed *supposed, const Reference *reference, const Change *parent)
+{
+	return reference->on_delete != ON_DELETE_IGNORE &&
+		strcmp(reference->parent, parent->entity) == 0 &&
+		dependency_refers(&supposed->record, reference->field, parent->external_id);
+}
+
+static bool
+has_child(const List *children, const char *entity, const char *external_id, const char *field)
+{
+	ListCell   *lc;
+
+	foreach(lc, children)
+	{
+		const Child *child = lfirst(lc);
+
+		if (strcmp(child->entity, entity) == 0 && strcmp(child->external_id, external_id) == 0 &&
+			strcmp(child->field, field) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The children as they would be after what was explained before. */
+static List *
+suppose_children(Dependency *dependency, const Change *parent, List *children)
+{
+	ListCell   *lc;
+
+	foreach(lc, children)
+	{
+		const Child *child = lfirst(lc);
+		const Record *record = supposed_record(dependency, child->entity, child->external_id);
+
+		if (record != NULL && !dependency_refers(record, child->field, parent->external_id))
+			children = foreach_delete_current(children, lc);
+	}
+	foreach(lc, dependency->supposed)
+	{
+		const Supposed *supposed = lfirst(lc);
+		const Entity *entity = registry_entity_required(dependency->registry, supposed->entity);
+
+		/* only as it is supposed to be last */
+		if (supposed_record(dependency, supposed->entity, supposed->external_id) !=
+			&supposed->record)
+			continue;
+		for (int i = 0; i < entity->nreferences; i++)
+		{
+			const Reference *reference = &entity->references[i];
+			Child	   *child;
+
+			if (!supposed_refers(supposed, reference, parent) ||
+				has_child(children, entity->name, supposed->external_id, reference->field))
+				continue;
+			child = palloc(sizeof(Child));
+			child->entity = entity->name;
+			child->external_id = supposed->external_id;
+			child->field = reference->field;
+			children = lappend(children, child);
+		}
+	}
+	return children;
+}
+
+List *
+dependency_children(Dependency *dependency, const Change *parent)
+{
+	List	   *children = children_of(children_table(dependency), parent->entity,
+									   parent->external_id);
+
+	return dependency->supposed == NIL ? children :
+		suppose_children(dependency, parent, children);
+}
+
 bool
 dependency_restricts(Dependency *dependency, const Change *change, const Record *before,
 					 Decision *decision)
@@ -312,7 +399,7 @@ dependency_restricts(Dependency *dependency, const Change *change, const Record 
 	if (decision->write != WRITE_WHOLE || before->deleted || !before->exists ||
 		!holds_children(dependency, change))
 		return false;
-	foreach(lc, children_of(children_table(dependency), change->entity, change->external_id))
+	foreach(lc, dependency_children(dependency, change))
 	{
 		Child	   *child = lfirst(lc);
 
@@ -339,14 +426,14 @@ dependency_cascade(Dependency *dependency, const Change *change)
 
 	if (!holds_children(dependency, change))
 		return NIL;
-	foreach(lc, children_of(children_table(dependency), change->entity, change->external_id))
+	foreach(lc, dependency_children(dependency, change))
 	{
 		Child	   *child = lfirst(lc);
 		Cascade    *cascade;
 
 		if (on_delete_of(dependency->registry, child) != ON_DELETE_CASCADE)
 			continue;
-		cascade = palloc(sizeof(Cascade));
+		cascade = palloc0(sizeof(Cascade));
 		cascade->key.entity = child->entity;
 		cascade->key.external_id = child->external_id;
 		cascade->field = child->field;
@@ -399,5 +486,62 @@ dependency_track(Dependency *dependency, const Change *change, const Record *bef
 			children_remove(children_table(dependency), reference->parent, was, &child);
 		if (is != NULL)
 			children_add(children_table(dependency), reference->parent, is, &child);
+	}
+}
+
+/* ---------- coming after the parent's delete ---------- */
+
+static void
+add_late_cascade(const Dependency *dependency, const Change *change, const Reference *reference,
+				 const char *parent_id, const Record *parent, Consequences *consequences)
+{
+	const Source *deleter = registry_source(dependency->registry, parent->last_source);
+	Cascade    *cascade = palloc0(sizeof(Cascade));
+
+	cascade->key.entity = registry_entity_required(dependency->registry, change->entity)->name;
+	cascade->key.external_id = pstrdup(change->external_id);
+	cascade->field = reference->field;
+	cascade->parent_id = pstrdup(parent_id);
+	/* who deleted the parent may have been dropped since */
+	cascade->source = deleter != NULL ? deleter->name : pstrdup(change->source);
+	cascade->late = true;
+	consequences->cascades = lappend(consequences->cascades, cascade);
+}
+
+static void
+add_revival(const Change *change, const Reference *reference, const char *parent_id,
+			Consequences *consequences)
+{
+	Revival    *revival = palloc(sizeof(Revival));
+
+	revival->key.entity = reference->parent;
+	revival->key.external_id = pstrdup(parent_id);
+	revival->source = pstrdup(change->source);
+	consequences->revivals = lappend(consequences->revivals, revival);
+}
+
+void
+dependency_late(Dependency *dependency, const Change *change, const Record *before,
+				const Record *after, Consequences *consequences)
+{
+	const Entity *entity = registry_entity_required(dependency->registry, change->entity);
+
+	for (int i = 0; i < entity->nreferences; i++)
+	{
+		const Reference *reference = &entity->references[i];
+		char	   *was = refers_to(before, reference->field);
+		char	   *is = refers_to(after, reference->field);
+		Record		parent;
+
+		if (reference->on_delete == ON_DELETE_IGNORE || is == NULL ||
+			(was != NULL && strcmp(was, is) == 0))
+			continue;
+		canonical_find(parents_table(dependency), reference->parent, is, &parent);
+		if (!parent.exists || !parent.deleted)
+			continue;
+		if (reference->on_delete == ON_DELETE_CASCADE)
+			add_late_cascade(dependency, change, reference, is, &parent, consequences);
+		else
+			add_revival(change, reference, is, consequences);
 	}
 }

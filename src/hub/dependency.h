@@ -8,6 +8,7 @@
 
 #include "hub/apply.h"
 #include "nodes/pg_list.h"
+#include "storage/child.h"
 #include "storage/waiting.h"
 
 /* A record, by its key. */
@@ -24,13 +25,22 @@ typedef struct Cascade
 	const char *field;			/* by which it refers to the parent */
 	const char *parent_id;
 	const char *source;			/* who deleted the parent */
+	bool		late;			/* it came after that */
 } Cascade;
+
+/* A deleted record that comes back, as another that may not be without it has come. */
+typedef struct Revival
+{
+	RecordKey	key;
+	const char *source;			/* of the other one */
+} Revival;
 
 /* What the changes of a call set off; worked off at its end. */
 typedef struct Consequences
 {
 	List	   *arrived;		/* RecordKey: records that are new */
 	List	   *cascades;		/* Cascade: records to be deleted */
+	List	   *revivals;		/* Revival: records to be brought back */
 } Consequences;
 
 typedef struct Dependency Dependency;
@@ -39,9 +49,9 @@ typedef struct Dependency Dependency;
 extern Dependency *dependency_begin(const Registry *registry, bool write);
 extern void dependency_end(Dependency *dependency);
 extern Waiting *dependency_waiting(Dependency *dependency);
-/* While explaining: count a record as arrived that would be by then. */
-extern void dependency_suppose(Dependency *dependency, const char *entity,
-							   const char *external_id);
+/* While explaining: take a record to be as the change would leave it. */
+extern void dependency_suppose(Dependency *dependency, const Change *change,
+							   const Record *after);
 
 /* Does the change refer to a record that never arrived? */
 extern bool dependency_missing(Dependency *dependency, const Change *change, RecordKey *parent);
@@ -64,8 +74,20 @@ extern bool dependency_restricts(Dependency *dependency, const Change *change,
 /* Keep the list of children, after a write. */
 extern void dependency_track(Dependency *dependency, const Change *change,
 							 const Record *before, const Record *after);
+/*
+ * The live records that refer to the change's, where deleting that is restricted or
+ * cascades: a list of Child.
+ */
+extern List *dependency_children(Dependency *dependency, const Change *parent);
 /* The records that go with a deleted one: a list of Cascade, in key order. */
 extern List *dependency_cascade(Dependency *dependency, const Change *change);
+/*
+ * Note, in the current memory context, what becomes of a live record that refers to
+ * a deleted one since this write: with cascade it goes, with restrict the other one
+ * comes back.
+ */
+extern void dependency_late(Dependency *dependency, const Change *change, const Record *before,
+							const Record *after, Consequences *consequences);
 /* Does a live record refer to another by this field? */
 extern bool dependency_refers(const Record *record, const char *field, const char *parent_id);
 

@@ -3,8 +3,7 @@
  *	  sync_apply and sync_explain: change documents in, answers out.
  *
  * Called from SQL, and by hub/push.  A call takes one document or an array of
- * them; a batch is worked off in the order of its records' keys, so that two
- * batches never wait for one another in a circle.
+ * them; in which order a batch is worked off is up to hub/document_order.
  */
 #include "postgres.h"
 
@@ -18,7 +17,7 @@
 #include "hub/apply_call.h"
 #include "hub/clock.h"
 #include "hub/closing.h"
-#include "hub/dependency.h"
+#include "hub/document_order.h"
 #include "hub/documents.h"
 #include "hub/inspect.h"
 #include "hub/redelivery.h"
@@ -315,28 +314,78 @@ settle_claims(Documents *docs, bool write)
 
 /* ---------- applying ---------- */
 
-static void
-apply_documents(Documents *docs)
+/* Documents being applied. */
+typedef struct Applying
 {
-	ApplyCall  *call = apply_begin(docs->registry);
-	MemoryContext outer = CurrentMemoryContext;
-	MemoryContext item = AllocSetContextCreate(outer, "syncext change", ALLOCSET_DEFAULT_SIZES);
+	Documents  *docs;
+	ApplyCall  *call;
+	MemoryContext item;			/* reset after each of them */
+} Applying;
 
-	for (int i = 0; i < docs->ngood; i++)
+static bool
+apply_hold_record(void *arg, const Change *change)
+{
+	Applying   *applying = arg;
+	MemoryContext outer = MemoryContextSwitchTo(applying->item);
+	bool		held = apply_hold(applying->call, change);
+
+	MemoryContextSwitchTo(outer);
+	MemoryContextReset(applying->item);
+	return held;
+}
+
+static void
+apply_some(void *arg, int first, int n)
+{
+	Applying   *applying = arg;
+	Documents  *docs = applying->docs;
+	MemoryContext outer = CurrentMemoryContext;
+
+	for (int i = first; i < first + n; i++)
 	{
 		Document   *document = docs->order[i];
 		Answer		answer;
 
-		MemoryContextSwitchTo(item);
-		apply_change(call, &document->change, &answer);
+		MemoryContextSwitchTo(applying->item);
+		apply_change(applying->call, &document->change, &answer);
 		MemoryContextSwitchTo(outer);
 		/* an answer that is kept has to serve whoever asks next */
 		document->answer = document->change.change_id != NULL ? answer_make(&answer) :
 			docs->make_answer(&answer);
-		MemoryContextReset(item);
+		MemoryContextReset(applying->item);
 	}
-	apply_end(call);
-	MemoryContextDelete(item);
+}
+
+static const Change **
+changes_in_order(const Documents *docs)
+{
+	const Change **changes = palloc(sizeof(Change *) * docs->ngood);
+
+	for (int i = 0; i < docs->ngood; i++)
+		changes[i] = &docs->order[i]->change;
+	return changes;
+}
+
+static void
+apply_documents(Documents *docs)
+{
+	Applying	applying = {
+		.docs = docs,
+		.call = apply_begin(docs->registry),
+		.item = AllocSetContextCreate(CurrentMemoryContext, "syncext change",
+									  ALLOCSET_DEFAULT_SIZES)
+	};
+	DocumentOrder order = {
+		.registry = docs->registry,
+		.dependency = apply_dependency(applying.call),
+		.hold = apply_hold_record,
+		.work = apply_some,
+		.arg = &applying
+	};
+
+	document_order_run(&order, changes_in_order(docs), docs->ngood);
+	apply_end(applying.call);
+	MemoryContextDelete(applying.item);
 }
 
 static void
@@ -385,12 +434,14 @@ documents_apply(Jsonb *changes, const char *source, AnswerMaker make_answer,
 
 /* ---------- explaining ---------- */
 
-static bool
-same_record(const Document *a, const Document *b)
+/* Documents being explained. */
+typedef struct Explaining
 {
-	return strcmp(a->change.entity, b->change.entity) == 0 &&
-		strcmp(a->change.external_id, b->change.external_id) == 0;
-}
+	Documents  *docs;
+	Canonical  *canonical;
+	ConflictLog *conflicts;
+	Dependency *dependency;
+} Explaining;
 
 static void
 explain_decide(const Registry *registry, Dependency *dependency, const Change *sent,
@@ -426,19 +477,29 @@ explain_check_rights(const Documents *docs)
 	}
 }
 
-/*
- * Decide as apply_documents would, but write nothing: the record that one
- * change of a batch would leave is what the next one on it is decided against.
- */
-static void
-explain_documents(Documents *docs)
+/* Nothing is held: explaining changes nothing. */
+static bool
+explain_hold(void *arg, const Change *change)
 {
-	Canonical  *canonical = canonical_open(false);
-	ConflictLog *conflicts = conflict_log_open(false);
-	Dependency *dependency = dependency_begin(docs->registry, false);
+	Explaining *explaining = arg;
 	Record		record;
 
-	for (int i = 0; i < docs->ngood; i++)
+	canonical_find(explaining->canonical, change->entity, change->external_id, &record);
+	return record.exists;
+}
+
+/*
+ * Decide the changes of one record as apply_some would, but write nothing: the
+ * record that one would leave is what the next is decided against.
+ */
+static void
+explain_some(void *arg, int first, int n)
+{
+	Explaining *explaining = arg;
+	Documents  *docs = explaining->docs;
+	Record		record = {0};
+
+	for (int i = first; i < first + n; i++)
 	{
 		Document   *document = docs->order[i];
 		Change		counted;
@@ -446,19 +507,41 @@ explain_documents(Documents *docs)
 		Answer		answer = {.change = change};
 
 		CHECK_FOR_INTERRUPTS();
-		if (i == 0 || !same_record(docs->order[i - 1], document))
-			canonical_find(canonical, change->entity, change->external_id, &record);
-		explain_decide(docs->registry, dependency, change, &record, &answer.decision);
-		if (!record.exists && answer.decision.after.exists)
-			dependency_suppose(dependency, change->entity, change->external_id);
+		if (i == first)
+			canonical_find(explaining->canonical, change->entity, change->external_id, &record);
+		explain_decide(docs->registry, explaining->dependency, change, &record,
+					   &answer.decision);
+		if (answer.decision.write != WRITE_NOTHING)
+			dependency_suppose(explaining->dependency, &document->change,
+							   &answer.decision.after);
 		if (answer.decision.resolution == RESOLUTION_MANUAL)
-			answer.conflict_id = closing_find_same(conflicts, change, &record);
+			answer.conflict_id = closing_find_same(explaining->conflicts, change, &record);
 		document->answer = answer_make(&answer);
 		record = answer.decision.after;
 	}
-	dependency_end(dependency);
-	conflict_log_close(conflicts);
-	canonical_close(canonical);
+}
+
+static void
+explain_documents(Documents *docs)
+{
+	Explaining	explaining = {
+		.docs = docs,
+		.canonical = canonical_open(false),
+		.conflicts = conflict_log_open(false),
+		.dependency = dependency_begin(docs->registry, false)
+	};
+	DocumentOrder order = {
+		.registry = docs->registry,
+		.dependency = explaining.dependency,
+		.hold = explain_hold,
+		.work = explain_some,
+		.arg = &explaining
+	};
+
+	document_order_run(&order, changes_in_order(docs), docs->ngood);
+	dependency_end(explaining.dependency);
+	conflict_log_close(explaining.conflicts);
+	canonical_close(explaining.canonical);
 }
 
 Datum
