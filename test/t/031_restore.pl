@@ -135,7 +135,7 @@ $old->command_ok([ 'pg_dump', '-Fd', '-f', "$dumps/dir", $old->connstr('hub') ],
 # every table of the extension is in the dump, but those that begin anew
 my $dump = slurp_file("$dumps/plain.sql");
 is(join(' ', grep { $dump !~ /^COPY syncext\.\Q$_\E /m } split / /, $old->safe_psql('hub', $tables)),
-	'child feed_state listener', 'all tables are dumped but those that are made anew');
+	'child feed_state listener route_failure', 'all tables are dumped but those that are made anew');
 
 # the original goes on for a while
 is(pull($old, 'Shop'), 'C1|2', 'the original hands out a batch that the dump does not know of');

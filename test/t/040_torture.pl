@@ -592,6 +592,8 @@ sub write_own
 	my $known = $consumer->{copy}{"$entity $key"};
 	my $before = !$known || $known->[1] eq 't' ? '{}' : $known->[2];
 	my $deleted = $document =~ /"deleted": true/;
+	# what it doesn't have it makes: nothing of an earlier life comes back untold
+	$document =~ s/^\{/{"created": true, / if !$deleted && (!$known || $known->[1] eq 't');
 	my ($line) = @{ $consumer->{session}->insist("SELECT a->>'rowVersion', a->>'told', a->>'status',
 		'$before'::jsonb || coalesce('$document'::jsonb->'fields', '{}') FROM sync_apply('$document') a;") };
 	my ($row_version, $told, $status, $fields) = split /\t/, $line;

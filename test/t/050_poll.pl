@@ -260,8 +260,9 @@ sub both_ways
 	hub_sql("CREATE TABLE near_$name ($columns)");
 	hub_sql("SELECT sync_attach('near_$name', 'Near', '$name', capture => '$capture', updated_column => 'updated_at')");
 	# edits on both sides while polls and deliveries go on
-	my @editors = map { IPC::Run::start([ 'psql', '-qXAt', '-v', 'ON_ERROR_STOP=1', '-d', $_->[0]->connstr('postgres'), '-c', "SET lock_timeout = '10s'", '-c', random_edits($_->[1], 500, $_->[2], 0.01) ], '>', '/dev/null', '2>', \$_->[3]) }
-		([ $far, $name, 'F', '' ], [ $hub, "near_$name", 'N', '' ]);
+	my @said = ('', '');
+	my @editors = map { IPC::Run::start([ 'psql', '-qXAt', '-v', 'ON_ERROR_STOP=1', '-d', $_->[0]->connstr('postgres'), '-c', "SET lock_timeout = '10s'", '-c', random_edits($_->[1], 500, $_->[2], 0.01) ], '>', '/dev/null', '2>', $_->[3]) }
+		([ $far, $name, 'F', \$said[0] ], [ $hub, "near_$name", 'N', \$said[1] ]);
 	my $turns = 0;
 	while (grep { $_->pumpable } @editors)
 	{
@@ -273,7 +274,7 @@ sub both_ways
 		last if $turns > 2000;
 		$_->pumpable and $_->pump_nb for @editors;
 	}
-	ok(!(grep { !$_->finish } @editors), "$name: the editors have done their work");
+	ok(!(grep { !$_->finish } @editors), "$name: the editors have done their work") or diag(@said);
 	my $round = settle("near_$name", $name);
 	isnt($round, 'never', "$name: after $turns turns with edits it settles, in $round rounds");
 	my $here = hub_sql("$content near_$name");
