@@ -9,12 +9,15 @@
 #	  make test-matrix	the same on PostgreSQL 15, 17 and 18; as root
 #	  make torture	the change feed under everything at once, for longer than
 #					make test does; TORTURE_SECONDS=n for how long
+#	  make fuzz		statements by chance, and a hub that lies, for FUZZ_SECONDS (120);
+#					SANITIZE=yes or ASSERTS=yes: on a server that notices more
 #	  make demo		the sync hub at work, step by step
 #	  make bench	speed against PL/pgSQL and against bare SQL
 # And for work on the code:
 #	  make lint				who may include what, and more
 #	  make format			lays src/ out by .clang-format
-#	  make sanitize			the tests under UndefinedBehaviorSanitizer
+#	  make sanitize			the tests under Address- and UndefinedBehaviorSanitizer
+#	  make asserts			the tests on a server that checks its own assumptions
 #	  make coverage			the tests, then how much of each file they reached
 #	  make prove_installcheck	the TAP tests of an installed syncext; not as root
 # WERROR=yes makes every warning an error.
@@ -98,7 +101,7 @@ all install uninstall installcheck prove_installcheck clean:
 
 endif
 
-.PHONY: test test-matrix torture demo bench lint format sanitize coverage
+.PHONY: test test-matrix torture fuzz demo bench lint format sanitize asserts coverage
 test:
 	@bash test/run
 
@@ -110,6 +113,13 @@ TORTURE_SECONDS ?= 100
 torture:
 	@TORTURE_SECONDS=$(TORTURE_SECONDS) TEST_SECONDS=$$(($(TORTURE_SECONDS) * 4 + 600)) \
 		TESTS=040_torture bash test/run
+
+FUZZ_SECONDS ?= 120
+fuzz:
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) LYING_SECONDS=$(FUZZ_SECONDS) \
+		TEST_SECONDS=$$(($(FUZZ_SECONDS) * 3 + 600)) \
+		TESTS="fuzz $(patsubst test/t/%.pl,%,$(wildcard test/t/*_lying_hub.pl))" \
+		bash $(if $(filter yes,$(ASSERTS)),test/asserts,test/run $(if $(filter yes,$(SANITIZE)),sanitize))
 
 demo:
 	@bash test/demo
@@ -125,6 +135,9 @@ format:
 
 sanitize:
 	@bash test/run sanitize
+
+asserts:
+	@bash test/asserts
 
 coverage:
 	@bash test/run coverage

@@ -9,6 +9,7 @@
 #	  cluster_stop				stops and removes it; done on exit in any case
 #	  as_pg command ...			runs a command as the cluster's user
 #
+# SERVER_ENV is an array of what else is in the server's environment, name=value.
 # CLUSTER_DIR is the directory that goes away with the cluster: room for what
 # as_pg must read or write.  PGHOST, PGPORT, PGUSER and PGDATABASE are exported,
 # so that a plain psql finds the cluster.  A script that sets an EXIT trap of its
@@ -88,7 +89,8 @@ cluster_start()
 		>>"$CLUSTER_DIR/data/postgresql.conf" || return
 	(
 		cd "$CLUSTER_DIR" &&
-			as_pg "$bindir/pg_ctl" -D data -l server.log -w -t 60 -s start
+			as_pg ${SERVER_ENV[@]+"${SERVER_ENV[@]}"} \
+			"$bindir/pg_ctl" -D data -l server.log -w -t 60 -s start
 	) || {
 		tail -n 30 "$CLUSTER_DIR/server.log" >&2
 		return 1

@@ -197,12 +197,12 @@ release_one(WaitingChange *w, bool attempted)
 
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
-		if (is_passing_error(error->sqlerrcode))
-			PG_RE_THROW();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
+		if (is_passing_error(error->sqlerrcode))
+			ReThrowError(error);
 		keep_as_dead_letter(w, error->message);
 	}
 	PG_END_TRY();

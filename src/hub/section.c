@@ -197,12 +197,15 @@ section_try(void (*function) (void *arg), void *arg)
 
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
+		FlushErrorState();
+		/* also if it goes on: a subtransaction left open would outlive the statement */
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
 		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
 			error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
-			PG_RE_THROW();
-		FlushErrorState();
+			ReThrowError(error);
 		FreeErrorData(error);
-		RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);

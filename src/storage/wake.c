@@ -234,10 +234,15 @@ static Datum
 column(TriggerData *trigger, HeapTuple row, const char *name)
 {
 	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+	int			number = SPI_fnumber(desc, name);
 	bool		isnull;
 
+	if (number <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("table syncext.link has no column \"%s\"", name)));
 	/* a null is 0, and so no process */
-	return SPI_getbinval(row, desc, SPI_fnumber(desc, name), &isnull);
+	return SPI_getbinval(row, desc, number, &isnull);
 }
 
 static void
@@ -264,6 +269,11 @@ syncext_link_changed(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("link_changed() is a trigger function, by row")));
+	/* another table has other columns */
+	if (RelationGetRelid(trigger->tg_relation) != registry_relation("link"))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("link_changed() is a trigger of table syncext.link")));
 	read_row(trigger, trigger->tg_trigtuple, &before);
 	wake_note_process(before.worker_pid);
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event) && before.enabled)
