@@ -84,6 +84,31 @@ add_names(JsonbValue *object, const char *key, const FieldNames *names)
 				   pnstrdup(names->name[i].data, names->name[i].len), names->name[i].len);
 }
 
+/*
+ * What a source is told that may not see what its change met: the same, whatever
+ * became of the change.
+ */
+static JsonbValue *
+answer_hidden(const Change *change)
+{
+	JsonbValue *object = object_make(12);
+	FieldNames	none = {0, NULL};
+
+	add_names(object, "lost", &none);
+	add_string(object, "told", NULL);
+	add_string(object, "entity", change->entity);
+	add_string(object, "reason", "the source is not shown the record, a field that it sent or a record that it referred to: what became of the change is not told");
+	add_number(object, "status", true, 200);
+	add_names(object, "changed", &none);
+	add_number(object, "version", false, 0);
+	add_number(object, "conflictId", false, 0);
+	add_string(object, "externalId", change->external_id);
+	add_string(object, "lastSource", NULL);
+	add_string(object, "resolution", "NOT_SHOWN");
+	add_number(object, "rowVersion", false, 0);
+	return object;
+}
+
 /* Make an answer, all of it in the current context but what the change holds. */
 JsonbValue *
 answer_make(const Answer *answer)
@@ -94,6 +119,8 @@ answer_make(const Answer *answer)
 	FieldName	all = {"*", 1};
 	FieldNames	whole = {1, &all};
 
+	if (answer->hidden)
+		return answer_hidden(answer->change);
 	add_names(object, "lost", d->lost_all ? &whole : &d->lost);
 	add_string(object, "told", told_name(d->told));
 	add_string(object, "entity", answer->change->entity);
@@ -107,6 +134,16 @@ answer_make(const Answer *answer)
 	add_string(object, "resolution", resolution_name(d->resolution));
 	add_number(object, "rowVersion", standing->exists, standing->row_version);
 	return object;
+}
+
+/* Leave what was decided, and nothing of the record. */
+void
+answer_cut(Answer *answer)
+{
+	answer->decision.after.exists = false;
+	answer->decision.changed.n = 0;
+	answer->decision.lost.n = 0;
+	answer->decision.lost_all = false;
 }
 
 /* The answer of a bad document in a batch. */

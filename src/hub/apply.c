@@ -15,6 +15,7 @@
 #include "hub/apply_state.h"
 #include "hub/clock.h"
 #include "hub/closing.h"
+#include "hub/visibility.h"
 #include "model/json.h"
 #include "model/rfc3339.h"
 
@@ -266,6 +267,7 @@ apply_one(ApplyCall *call, const Change *sent, Origin origin, Answer *answer)
 	if (answer->decision.write != WRITE_NOTHING)
 		apply_note(call, change, &before, &answer->decision);
 	log_and_close(call, change, &before, answer);
+	answer->hidden = !visibility_answers(call->registry, change, &before, call->canonical);
 }
 
 void

@@ -14,6 +14,7 @@ typedef struct Answer
 	const Change *change;
 	Decision	decision;		/* decision.after is the record as it stands */
 	int64		conflict_id;	/* 0: none */
+	bool		hidden;			/* its source may not be told what became of it */
 } Answer;
 
 /* The open tables, kept for all changes of a call: see apply_call.h. */

@@ -611,6 +611,17 @@ batch_is_leased(const Feed *feed)
 	return feed->cursor.leased && feed->cursor.lease_until > feed->now;
 }
 
+void
+batch_refuse_failure(const Feed *feed, const BatchFailure *failure)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_SYNC_BAD_DOCUMENT),
+			 errmsg("record \"%s\" of entity \"%s\" is not in batch " INT64_FORMAT,
+					clip_string(failure->external_id, CLIP_QUOTE),
+					clip_string(failure->entity, CLIP_QUOTE), feed->cursor.batch),
+			 errhint("List records in \"failed\" that sync_pull returned with this batch.")));
+}
+
 /* Note a failure at its record, which has to be in the batch. */
 static void
 note_failure(Feed *feed, const BatchFailure *failure)
@@ -627,11 +638,7 @@ note_failure(Feed *feed, const BatchFailure *failure)
 	/* the target has unsubscribed since: it need not take it any more */
 	if (!source_gets_entity(feed->target, failure->entity))
 		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_SYNC_BAD_DOCUMENT),
-			 errmsg("record \"%s\" of entity \"%s\" is not in batch " INT64_FORMAT,
-					failure->external_id, failure->entity, feed->cursor.batch),
-			 errhint("List records in \"failed\" that sync_pull returned with this batch.")));
+	batch_refuse_failure(feed, failure);
 }
 
 void

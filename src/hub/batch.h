@@ -38,6 +38,8 @@ extern void batch_lease(Feed *feed);
 extern bool batch_is_leased(const Feed *feed);
 /* Go on behind the batch; these of its records have failed. */
 extern void batch_finish(Feed *feed, const BatchFailure *failures, int nfailures);
+/* Raise that a failure is of a record which the batch doesn't have. */
+extern void batch_refuse_failure(const Feed *feed, const BatchFailure *failure) pg_attribute_noreturn();
 /* When the next attempt is due, after so many failures. */
 extern TimestampTz batch_backoff(TimestampTz now, int failures);
 

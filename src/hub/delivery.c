@@ -185,7 +185,9 @@ read_record(Reading *reading, const BatchRecord *record, DeliveryRecord *out)
 	out->external_id = record->external_id;
 	out->version = state.version;
 	out->row_version = state.row_version;
-	out->last_source = state.last_source;
+	/* whether it was deleted, or doesn't meet the filter any more, isn't told */
+	out->last_source = out->deleted && route != NULL && route->filter != NULL ? NULL :
+		state.last_source;
 	out->fields = out->deleted ? no_fields() :
 		conflicts != NIL || (route != NULL && route->mask.n > 0) ?
 		visible_fields(state.fields, route, conflicts) : state.fields;
@@ -253,6 +255,7 @@ make_durable(const Feed *feed, const Delivery *delivery)
 static void
 serve(Feed *feed, int max_records, Delivery *delivery)
 {
+	int64		last_batch = feed->cursor.batch;
 	bool		again = batch_is_leased(feed);
 	bool		any = true;
 
@@ -272,6 +275,9 @@ serve(Feed *feed, int max_records, Delivery *delivery)
 			return;
 		}
 		batch_finish(feed, NULL, 0);
+		/* or gaps between the numbers would count what is kept from the target */
+		if (!again)
+			feed->cursor.batch = last_batch;
 		any = batch_cut(feed, max_records);
 		again = false;
 	}
@@ -375,7 +381,8 @@ put_record(ReturnSetInfo *rsinfo, const Delivery *delivery, const DeliveryRecord
 	bool		isnull[10] = {false};
 	int			n = fill_columns(delivery, record, values);
 
-	values[n++] = CStringGetTextDatum(record->last_source);
+	isnull[n] = record->last_source == NULL;
+	values[n++] = record->last_source == NULL ? (Datum) 0 : CStringGetTextDatum(record->last_source);
 	values[n++] = BoolGetDatum(record->correction);
 	values[n] = Int32GetDatum(record->attempt);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
@@ -401,6 +408,17 @@ required_int(FunctionCallInfo fcinfo, int argument, const char *name)
 	return PG_GETARG_INT32(argument);
 }
 
+/*
+ * What a client of the hub calls is for sources that it decides itself; who may not
+ * act as the source isn't told which those are.
+ */
+static void
+check_client(const char *source)
+{
+	source_role_check(registry_source_required(registry_get(), source));
+	link_refuse_source(source);
+}
+
 Datum
 sync_pull(PG_FUNCTION_ARGS)
 {
@@ -411,7 +429,7 @@ sync_pull(PG_FUNCTION_ARGS)
 
 	slot.number = required_int(fcinfo, 2, "slot");
 	slot.of = required_int(fcinfo, 3, "slots");
-	link_refuse_source(source);
+	check_client(source);
 	/* working the row type out of the catalogs takes longer than a pull that finds nothing */
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	delivery_pull(source, slot, max_records, &delivery);
@@ -461,7 +479,7 @@ syncext_hub_pull(PG_FUNCTION_ARGS)
 	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Delivery	delivery = {.to_link = true};
 
-	link_refuse_source(source);
+	check_client(source);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	delivery_pull(source, ONLY_SLOT, PG_GETARG_INT32(1), &delivery);
 	for (int i = 0; i < delivery.nrecords; i++)
@@ -534,6 +552,7 @@ delivery_ack(const char *source, int slot, int64 batch, const BatchFailure *fail
 	{
 		if (!feed->cursor.leased || feed->cursor.batch != batch)
 			raise_stale_batch(feed, batch);
+		routing_check(feed, failures, nfailures);
 		batch_finish(feed, failures, nfailures);
 		routing_acknowledge(feed->target, batch, failures, nfailures);
 		feed->cursor.acknowledged = batch;
@@ -621,7 +640,7 @@ sync_ack(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("batch must not be null"),
 				 errhint("It is the number that sync_pull returned with the records.")));
-	link_refuse_source(source);
+	check_client(source);
 	if (!PG_ARGISNULL(2))
 		nfailures = parse_failures(PG_GETARG_JSONB_P(2), &failures);
 	delivery_ack(source, required_int(fcinfo, 3, "slot"), PG_GETARG_INT64(1), failures,
@@ -637,7 +656,7 @@ syncext_hub_ack(PG_FUNCTION_ARGS)
 	BatchFailure *failures;
 	int			nfailures = parse_failures(PG_GETARG_JSONB_P(2), &failures);
 
-	link_refuse_source(source);
+	check_client(source);
 	delivery_ack(source, ONLY_SLOT.number, PG_GETARG_INT64(1), failures, nfailures);
 	if (!registry_source_required(registry_get(), source)->filtered)
 		durability_none();

@@ -21,7 +21,7 @@ typedef struct DeliveryRecord
 								 * those that are masked */
 	List	   *withheld;		/* of FieldName *: the names of these, whether it
 								 * has them or not; of a live record */
-	const char *last_source;
+	const char *last_source;	/* NULL: gone for a filtered target */
 	bool		correction;		/* the target's own change lost: it has to take
 								 * this, whatever row version it has */
 	int			attempt;		/* from 1 */

@@ -14,6 +14,7 @@
 #include "utils/timestamp.h"
 
 #include "hub/dependency.h"
+#include "hub/visibility.h"
 #include "settings.h"
 #include "storage/canonical.h"
 #include "storage/child.h"
@@ -101,16 +102,18 @@ children_table(Dependency *dependency)
 
 /* ---------- waiting for a parent ---------- */
 
-/* The external id that a value names; NULL where it names none. */
+/* The external id that a value names; NULL where it names none, as one that is too long. */
 static char *
 referred_id(const JsonbValue *value)
 {
+	char	   *id = NULL;
+
 	if (value->type == jbvString && value->val.string.len > 0)
-		return pnstrdup(value->val.string.val, value->val.string.len);
-	if (value->type == jbvNumeric)
-		return DatumGetCString(DirectFunctionCall1(numeric_out,
-												   NumericGetDatum(value->val.numeric)));
-	return NULL;
+		id = pnstrdup(value->val.string.val, value->val.string.len);
+	else if (value->type == jbvNumeric)
+		id = DatumGetCString(DirectFunctionCall1(numeric_out,
+												 NumericGetDatum(value->val.numeric)));
+	return id != NULL && strlen(id) <= CHANGE_MAX_EXTERNAL_ID ? id : NULL;
 }
 
 void
@@ -153,6 +156,19 @@ record_arrived(Dependency *dependency, const char *entity, const char *external_
 	return record.exists;
 }
 
+char *
+dependency_referred(const Change *change, const Reference *reference)
+{
+	const Field *field = fields_find(&change->fields, field_name(reference->field));
+	char	   *id = field ? referred_id(&field->value) : NULL;
+
+	/* a record may refer to itself: it arrives with this very change */
+	if (id != NULL && strcmp(reference->parent, change->entity) == 0 &&
+		strcmp(id, change->external_id) == 0)
+		return NULL;
+	return id;
+}
+
 bool
 dependency_missing(Dependency *dependency, const Change *change, RecordKey *parent)
 {
@@ -161,16 +177,9 @@ dependency_missing(Dependency *dependency, const Change *change, RecordKey *pare
 	for (int i = 0; i < entity->nreferences && !change->deleted; i++)
 	{
 		const Reference *reference = &entity->references[i];
-		const Field *field = fields_find(&change->fields, field_name(reference->field));
-		char	   *id = field ? referred_id(&field->value) : NULL;
+		char	   *id = dependency_referred(change, reference);
 
-		if (id == NULL)
-			continue;
-		/* a record may refer to itself: it arrives with this very change */
-		if (strcmp(reference->parent, change->entity) == 0 &&
-			strcmp(id, change->external_id) == 0)
-			continue;
-		if (!record_arrived(dependency, reference->parent, id))
+		if (id != NULL && !record_arrived(dependency, reference->parent, id))
 		{
 			parent->entity = reference->parent;
 			parent->external_id = id;
@@ -390,6 +399,22 @@ dependency_children(Dependency *dependency, const Change *parent)
 		suppose_children(dependency, parent, children);
 }
 
+/* A record that the source doesn't see isn't named to it. */
+static char *
+restricted_reason(Dependency *dependency, const Change *change, const Child *child)
+{
+	const Source *source = registry_source_required(dependency->registry, change->source);
+	Record		record;
+
+	if (!visibility_unlimited(source) && !role_reads_records())
+	{
+		canonical_find(parents_table(dependency), child->entity, child->external_id, &record);
+		if (!visibility_shows(source, child->entity, &record))
+			return psprintf("a record that source \"%s\" is not shown refers to it", source->name);
+	}
+	return psprintf("%s %s refers to it: delete that first", child->entity, child->external_id);
+}
+
 bool
 dependency_restricts(Dependency *dependency, const Change *change, const Record *before,
 					 Decision *decision)
@@ -411,8 +436,7 @@ dependency_restricts(Dependency *dependency, const Change *change, const Record 
 		decision->told = TOLD_ORIGIN;
 		decision->lost_all = true;
 		decision->after = *before;
-		decision->reason = psprintf("%s %s refers to it: delete that first", child->entity,
-									child->external_id);
+		decision->reason = restricted_reason(dependency, change, child);
 		return true;
 	}
 	return false;

@@ -53,6 +53,8 @@ extern Waiting *dependency_waiting(Dependency *dependency);
 extern void dependency_suppose(Dependency *dependency, const Change *change,
 							   const Record *after);
 
+/* The id of the record that the change refers to by a reference; NULL: it doesn't. */
+extern char *dependency_referred(const Change *change, const Reference *reference);
 /* Does the change refer to a record that never arrived? */
 extern bool dependency_missing(Dependency *dependency, const Change *change, RecordKey *parent);
 /*

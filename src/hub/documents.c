@@ -19,8 +19,8 @@
 #include "hub/closing.h"
 #include "hub/document_order.h"
 #include "hub/documents.h"
-#include "hub/inspect.h"
 #include "hub/redelivery.h"
+#include "hub/visibility.h"
 #include "model/clip.h"
 #include "settings.h"
 #include "storage/canonical.h"
@@ -49,6 +49,7 @@ typedef struct Documents
 	Document  **order;			/* the good ones, in the order of work */
 	const Registry *registry;
 	const char *only_source;	/* others' documents are refused; NULL: anybody's */
+	const Source *may_act_as;	/* the one whose role the user was found to hold last */
 	AnswerMaker make_answer;
 	int			nclaims;
 	Claim	   *claims;			/* of the good ones that bear a change id */
@@ -85,15 +86,30 @@ check_links(Document *document)
 	return true;
 }
 
+/*
+ * Raise if the user may not act as the source; then nothing is done of the whole
+ * batch.  Comes before anything that tells of names, ladders or links.
+ */
+static void
+check_right(Documents *docs, const Source *source, const char *name)
+{
+	if (source == NULL)
+		registry_check_stranger(docs->registry, name);
+	else if (source != docs->may_act_as)
+		source_role_check(source);
+	docs->may_act_as = source;
+}
+
 /* Names must be registered, and the document fit the entity's ladder. */
 static bool
-check_names(const Documents *docs, Document *document)
+check_names(Documents *docs, Document *document)
 {
 	const Registry *registry = docs->registry;
 	Change	   *change = &document->change;
 	const Source *source = registry_source(registry, change->source);
 	const Entity *entity = registry_entity(registry, change->entity);
 
+	check_right(docs, source, change->source);
 	if (source == NULL)
 		return change_error(&document->error, ERRCODE_SYNC_UNKNOWN_NAME,
 							psprintf("Add it with SELECT sync_add_source(%s).",
@@ -181,23 +197,6 @@ compare_documents(const void *a, const void *b)
 	return da->position < db->position ? -1 : 1;
 }
 
-/* Raise if the user may not act as one of the sources; then nothing is done. */
-static void
-check_rights(Documents *docs)
-{
-	const char *last = NULL;
-
-	for (int i = 0; i < docs->ngood; i++)
-	{
-		const char *source = docs->order[i]->change.source;
-
-		/* names are the registry's own, so that equal ones are the same */
-		if (source != last)
-			source_role_check(registry_source(docs->registry, source));
-		last = source;
-	}
-}
-
 static void
 read_documents(Documents *docs, Jsonb *input)
 {
@@ -219,7 +218,6 @@ read_documents(Documents *docs, Jsonb *input)
 			docs->document[i].answer = answer_refused(&docs->document[i].error);
 	}
 	qsort(docs->order, docs->ngood, sizeof(Document *), compare_documents);
-	check_rights(docs);
 }
 
 static Jsonb *
@@ -467,13 +465,15 @@ explain_decide(const Registry *registry, Dependency *dependency, const Change *s
 static void
 explain_check_rights(const Documents *docs)
 {
+	List	   *sources = NIL;
+
 	for (int i = 0; i < docs->ngood; i++)
 	{
 		const Change *change = &docs->order[i]->change;
 
 		if (i == 0 || docs->order[i - 1]->change.entity != change->entity)
-			inspect_check_may_read(docs->registry, change->entity);
-		inspect_check_mask(docs->registry, change);
+			sources = visibility_sources(docs->registry, change->entity);
+		visibility_check_fields(sources, change);
 	}
 }
 
@@ -509,6 +509,8 @@ explain_some(void *arg, int first, int n)
 		CHECK_FOR_INTERRUPTS();
 		if (i == first)
 			canonical_find(explaining->canonical, change->entity, change->external_id, &record);
+		answer.hidden = !visibility_answers(docs->registry, &document->change, &record,
+											explaining->canonical);
 		explain_decide(docs->registry, explaining->dependency, change, &record,
 					   &answer.decision);
 		if (answer.decision.write != WRITE_NOTHING)

@@ -7,13 +7,9 @@
 #include "postgres.h"
 
 #include "fmgr.h"
-#include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 
-#include "errcodes.h"
-#include "hub/inspect.h"
-#include "hub/route.h"
+#include "hub/visibility.h"
 #include "model/json.h"
 #include "model/rfc3339.h"
 #include "storage/canonical.h"
@@ -59,101 +55,6 @@ record_to_jsonb(const char *entity, const char *external_id, const Record *recor
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
-/*
- * The sources as which the user gets the entity anyway, by pulling.  NIL: it may
- * read the table, and so everything.
- */
-static List *
-check_may_read(const Registry *registry, const char *entity)
-{
-	List	   *sources = NIL;
-
-	if (pg_class_aclcheck(registry_relation("canonical"), GetUserId(), ACL_SELECT) == ACLCHECK_OK)
-		return NIL;
-	for (int i = 0; i < registry->nsources; i++)
-	{
-		const Source *source = &registry->sources[i];
-
-		if (source_gets_entity(source, entity) && source_role_held(source))
-			sources = lappend(sources, (void *) source);
-	}
-	if (sources != NIL)
-		return sources;
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("permission denied to read records of entity \"%s\"", entity),
-			 errhint("Be a member of the role of a source that gets the entity, or have SELECT on syncext.canonical.")));
-}
-
-/* Is the field shown to one of the sources, of those whose filter it meets? */
-static bool
-field_is_shown(const List *routes, FieldName name)
-{
-	ListCell   *lc;
-
-	foreach(lc, routes)
-	{
-		const Route *route = lfirst(lc);
-
-		if (route == NULL || !field_names_has(&route->mask, name))
-			return true;
-	}
-	return false;
-}
-
-void
-inspect_check_may_read(const Registry *registry, const char *entity)
-{
-	(void) check_may_read(registry, entity);
-}
-
-void
-inspect_check_mask(const Registry *registry, const Change *change)
-{
-	List	   *routes = NIL;
-	ListCell   *lc;
-
-	foreach(lc, check_may_read(registry, change->entity))
-		routes = lappend(routes, (void *) source_route(lfirst(lc), change->entity));
-	for (int i = 0; routes != NIL && i < change->fields.n; i++)
-	{
-		FieldName	name = change->fields.field[i].name;
-
-		if (!field_is_shown(routes, name))
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("permission denied to compare with field \"%s\" of entity \"%s\"",
-							field_name_cstring(name), change->entity),
-					 errhint("The field is masked by the source's route; leave it out of what is explained.")));
-	}
-}
-
-/*
- * Leave in the record what one of the sources is let see.  Returns false if none
- * of them gets the record.
- */
-static bool
-show_to(const List *sources, const char *entity, Record *record)
-{
-	Jsonb	   *fields = record_fields_jsonb(record);
-	List	   *routes = NIL;
-	int			shown = 0;
-	ListCell   *lc;
-
-	foreach(lc, sources)
-	{
-		const Route *route = source_route(lfirst(lc), entity);
-
-		if (record->deleted || route_admits(route, fields))
-			routes = lappend(routes, (void *) route);
-	}
-	for (int i = 0; i < record->nfields; i++)
-		if (field_is_shown(routes, record->fields[i].field.name))
-			record->fields[shown++] = record->fields[i];
-	record->nfields = shown;
-	return routes != NIL;
-}
-
 Datum
 sync_record(PG_FUNCTION_ARGS)
 {
@@ -165,11 +66,11 @@ sync_record(PG_FUNCTION_ARGS)
 	Record		record;
 
 	registry_entity_required(registry, entity);
-	sources = check_may_read(registry, entity);
+	sources = visibility_sources(registry, entity);
 	canonical = canonical_open(false);
 	canonical_find(canonical, entity, external_id, &record);
 	canonical_close(canonical);
-	if (!record.exists || (sources != NIL && !show_to(sources, entity, &record)))
+	if (!record.exists || (sources != NIL && !visibility_cut(sources, entity, &record)))
 		PG_RETURN_NULL();
 	PG_RETURN_JSONB_P(record_to_jsonb(entity, external_id, &record));
 }

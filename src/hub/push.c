@@ -117,7 +117,7 @@ short_answer(const Answer *answer)
 	const Decision *d = &answer->decision;
 	JsonbValue *number;
 
-	if (d->status != 200 || d->lost_all || d->lost.n > 0 || d->combined || !d->after.exists ||
+	if (answer->hidden || d->status != 200 || d->lost_all || d->lost.n > 0 || d->combined || !d->after.exists ||
 		holds_more_than_birth(answer) || beside_others(answer))
 		return answer_make(answer);
 	number = palloc(sizeof(JsonbValue));

@@ -15,6 +15,7 @@
 #include "hub/apply_call.h"
 #include "hub/apply_state.h"
 #include "hub/closing.h"
+#include "hub/visibility.h"
 #include "model/json.h"
 #include "model/rfc3339.h"
 #include "settings.h"
@@ -44,6 +45,7 @@ typedef struct Resolve
 	Jsonb	   *fields;
 	const char *note;
 	ApplyCall  *call;
+	bool		shown;			/* the reviewer may see the record */
 } Resolve;
 
 static Verdict
@@ -259,7 +261,7 @@ refuse_restricted(Resolve *r, const Change *change, const Record *record)
 		ereport(ERROR,
 				(errcode(ERRCODE_RESTRICT_VIOLATION),
 				 errmsg("%s \"%s\" cannot be deleted: %s", change->entity, change->external_id,
-						d.reason),
+						r->shown ? d.reason : "another record refers to it"),
 				 errhint("Delete what refers to it, or decide canonical.")));
 }
 
@@ -296,7 +298,8 @@ resolve_once(Resolve *r, Answer *answer)
 
 	find_pending(r, conflict);
 	canonical_find(r->call->canonical, conflict->entity, conflict->external_id, &record);
-	MemSet(d, 0, sizeof(Decision));
+	r->shown = visibility_user_sees(r->call->registry, conflict->entity, &record);
+	MemSet(answer, 0, sizeof(Answer));
 	d->after = record;
 	if (!(stands ? let_stand(r, conflict, change, d)
 		  : write_verdict(r, conflict, &record, change, d)))
@@ -337,5 +340,7 @@ sync_resolve(PG_FUNCTION_ARGS)
 	while (!resolve_once(&r, &answer))
 		CHECK_FOR_INTERRUPTS();
 	apply_end(r.call);
+	if (!r.shown)
+		answer_cut(&answer);
 	PG_RETURN_JSONB_P(JsonbValueToJsonb(answer_make(&answer)));
 }

@@ -130,6 +130,29 @@ routing_note(Routing *routing, const char *entity, const char *external_id,
 						 routing->batch);
 }
 
+void
+routing_check(const Feed *feed, const BatchFailure *failures, int nfailures)
+{
+	const char *target = feed->target->name;
+	RoutedTable *table;
+	RowsScan   *had;
+
+	if (!feed->target->filtered || nfailures == 0)
+		return;
+	table = routed_open(false);
+	had = routed_seek_begin(table);
+	for (int i = 0; i < nfailures; i++)
+	{
+		const Route *route = source_route(feed->target, failures[i].entity);
+
+		if (route != NULL && route->filter != NULL &&
+			!routed_seek(had, target, failures[i].entity, failures[i].external_id))
+			batch_refuse_failure(feed, &failures[i]);
+	}
+	rows_scan_end(had);
+	routed_close(table);
+}
+
 static bool
 has_failed(const BatchFailure *failures, int nfailures, const RoutedRecord *record)
 {

@@ -35,6 +35,11 @@ extern bool routing_has(Routing *routing, const char *entity, const char *extern
 /* It is served the record now, as it is or as gone. */
 extern void routing_note(Routing *routing, const char *entity, const char *external_id,
 						 int64 row_version, bool gone);
+/*
+ * A target can only fail to take what it was served: a record that its filter kept
+ * from it must not be told from one that isn't in the batch.
+ */
+extern void routing_check(const Feed *feed, const BatchFailure *failures, int nfailures);
 /* The target has acknowledged the batch, but for what failed. */
 extern void routing_acknowledge(const Source *target, int64 batch,
 								const BatchFailure *failures, int nfailures);

@@ -161,10 +161,13 @@ begin(Exchange *x)
 	const Link *link = link_of_name(x->link);
 
 	if (link == NULL)
+	{
+		registry_check_stranger(registry_get(), NULL);
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("link \"%s\" does not exist", x->link),
 				 errhint("Make it with SELECT sync_link(%s, …).", quote_literal_cstr(x->link))));
+	}
 	source_role_check(registry_source_required(registry_get(), link->source));
 	if (!x->locked)
 		lock_link(x);

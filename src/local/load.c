@@ -76,6 +76,8 @@ judge_answer(const Answer *answer, LoadOutcome otherwise)
 {
 	const Decision *d = &answer->decision;
 
+	if (answer->hidden)
+		return otherwise;
 	if (d->resolution == RESOLUTION_DEPENDENCY_WAIT)
 		return LOAD_WAITING;
 	if (d->status == 409 || d->lost_all || d->lost.n > 0)

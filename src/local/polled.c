@@ -88,6 +88,8 @@ judge_answer(const Answer *answer, bool gone)
 {
 	const Decision *d = &answer->decision;
 
+	if (answer->hidden)
+		return gone ? POLLED_DELETED : POLLED_UPDATED;
 	if (d->resolution == RESOLUTION_DEPENDENCY_WAIT)
 		return POLLED_WAITING;
 	if (d->status == 409 || d->lost_all || d->lost.n > 0)

@@ -15,6 +15,12 @@ CREATE FUNCTION @extschema@.sync_record(entity text, external_id text) RETURNS j
 COMMENT ON FUNCTION @extschema@.sync_record(text, text) IS
 	'the golden record with the provenance of each field; null if there is none';
 
+-- Is what became of a source's change the user's to see?
+CREATE FUNCTION syncext.may_see(source text, entity text, external_id text, fields jsonb DEFAULT NULL) RETURNS boolean
+	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_may_see';
+COMMENT ON FUNCTION syncext.may_see(text, text, text, jsonb) IS
+	'may the calling role see what became of a source''s change of the record, with these fields: it may act as the source, and the source sees the record as it stands and the fields';
+
 CREATE FUNCTION @extschema@.sync_resolve(conflict_id bigint, decision text, fields jsonb DEFAULT NULL, note text DEFAULT NULL) RETURNS jsonb
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_resolve';
 COMMENT ON FUNCTION @extschema@.sync_resolve(bigint, text, jsonb, text) IS

@@ -83,15 +83,15 @@ REVOKE ALL ON FUNCTION @extschema@.sync_add_entity(text, text[]) FROM PUBLIC;
 CREATE VIEW syncext.history WITH (security_barrier) AS
 	SELECT l.* FROM syncext.change_log l
 	WHERE (SELECT pg_catalog.has_table_privilege('syncext.change_log', 'SELECT'))
-	   OR syncext.may_act_as(l.source);
+	   OR syncext.may_see(l.source, l.entity, l.external_id, l.fields);
 COMMENT ON VIEW syncext.history IS
-	'the change log as far as the reader may see it: rows of the sources it may act as, or all with SELECT on syncext.change_log';
+	'the change log as far as the reader may see it: changes of the sources it may act as, of records and fields that these see; or all with SELECT on syncext.change_log';
 GRANT SELECT ON syncext.history TO PUBLIC;
 
 CREATE FUNCTION @extschema@.sync_history(entity text, external_id text)
 	RETURNS TABLE (recorded_at timestamptz, seq bigint, source text, version bigint, row_version bigint,
 	               resolution text, told text, fields jsonb, detail jsonb)
-	LANGUAGE sql STABLE PARALLEL SAFE ROWS 20 SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 20 SET search_path = pg_catalog, pg_temp AS $$
 	SELECT h.recorded_at, h.seq, h.source, h.version, h.row_version, h.resolution, h.told, h.fields, h.detail
 	FROM syncext.history h
 	WHERE h.entity = $1 AND h.external_id = $2

@@ -1,20 +1,25 @@
 -- What somebody should look at: sync_check().
 
--- pg_cron's jobs of ours, none where there is no pg_cron.
-CREATE FUNCTION syncext.cron_jobs() RETURNS TABLE (name text, role text, active boolean)
+-- Whoever reads the view calls this: it tells of the job that is asked for, and
+-- lists none.
+CREATE FUNCTION syncext.cron_job_active(name text, role text) RETURNS boolean
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	IF EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN
-		RETURN QUERY SELECT j.jobname::text, j.username, j.active FROM cron.job j
-			WHERE j.database = current_database() AND j.jobname LIKE 'syncext: %';
+	IF $1 LIKE 'syncext: %' AND EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN
+		RETURN (SELECT bool_or(j.active) FROM cron.job j
+		        WHERE j.database = current_database() AND j.jobname = $1 AND j.username = $2);
 	END IF;
+	RETURN NULL;
 END $$;
-COMMENT ON FUNCTION syncext.cron_jobs() IS 'the jobs that sync_schedule has added to pg_cron';
+COMMENT ON FUNCTION syncext.cron_job_active(text, text) IS
+	'is pg_cron''s job that sync_schedule has added for a role active? Null: there is none';
 
 -- Each part looks at few rows: at the exceptions, at configuration, and at the
 -- change log as far as the first row that a source should have got long ago.
 CREATE VIEW syncext.problem WITH (security_barrier) AS
-	WITH job AS (
+	WITH reader AS (
+		SELECT syncext.may_act_as(NULL) OR pg_catalog.pg_has_role('pg_monitor', 'USAGE') AS sees_all
+	), job AS (
 		SELECT s.*, pg_catalog.format('%s %s %s', s.job, CASE s.job WHEN 'deliver' THEN 'to' ELSE 'of' END, s.relation) AS object,
 		       CASE s.job WHEN 'load' THEN pg_catalog.format('CALL sync_load(%L)', s.relation)
 		                  ELSE pg_catalog.format('CALL syncext.run_job(%L, %L)', s.relation, s.job) END AS call, o.retry_cap
@@ -27,6 +32,15 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		            || coalesce(j.error, 'its session is gone') AS problem
 		FROM job j
 		WHERE j.status IN ('failed', 'interrupted')
+	), dead AS (
+		-- what a source's role may not see of its own changes is administrators' to look at
+		SELECT d.* FROM syncext.dead_letter d
+		WHERE (SELECT r.sees_all FROM reader r)
+		   OR CASE d.kind WHEN 'parked'
+		           THEN EXISTS (SELECT FROM syncext.waiting w
+		                        WHERE w.source = d.source AND w.entity = d.entity AND w.external_id = d.external_id AND w.next_attempt IS NULL
+		                          AND syncext.may_see(w.source, w.entity, w.external_id, w.change->'fields'))
+		           ELSE syncext.may_see(d.source, d.entity, d.external_id) END
 	), part AS (
 		-- jobs
 		SELECT CASE WHEN j.failures >= j.retry_cap THEN 'error' WHEN j.schedule IS NULL THEN 'warning' ELSE 'info' END AS severity,
@@ -42,14 +56,14 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		FROM job j
 		WHERE j.missed AND j.due < pg_catalog.clock_timestamp() - interval '5 min'
 		UNION ALL
-		SELECT CASE WHEN c.name IS NULL THEN 'error' ELSE 'warning' END, b.source, pg_catalog.format('schedule of %s', s.relation),
-		       CASE WHEN c.name IS NULL THEN 'pg_cron has no such job' ELSE 'pg_cron''s job is not active' END,
-		       CASE WHEN c.name IS NULL THEN pg_catalog.format('SELECT sync_schedule(%L, %L, %L) as role %s adds it.', s.relation, s.cron, s.job, s.role)
+		SELECT CASE WHEN c.active IS NULL THEN 'error' ELSE 'warning' END, b.source, pg_catalog.format('schedule of %s', s.relation),
+		       CASE WHEN c.active IS NULL THEN 'pg_cron has no such job' ELSE 'pg_cron''s job is not active' END,
+		       CASE WHEN c.active IS NULL THEN pg_catalog.format('SELECT sync_schedule(%L, %L, %L) as role %s adds it.', s.relation, s.cron, s.job, s.role)
 		            ELSE pg_catalog.format('Activate the job "%s", or SELECT sync_unschedule(%L).', s.name, s.relation) END
 		FROM syncext.schedule s
 		JOIN syncext.binding b ON b.relation = s.relation
 		LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.role
-		LEFT JOIN syncext.cron_jobs() c ON c.name = s.name AND c.role = r.rolname
+		CROSS JOIN LATERAL (SELECT syncext.cron_job_active(s.name, r.rolname::text) AS active) c
 		WHERE c.active IS NOT TRUE
 		UNION ALL
 		SELECT DISTINCT 'warning', b.source, pg_catalog.format('schedules of source %s', b.source),
@@ -58,8 +72,8 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		FROM syncext.schedule s
 		JOIN syncext.binding b ON b.relation = s.relation
 		LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.role
-		WHERE EXISTS (SELECT FROM syncext.cron_jobs() c WHERE c.name = s.name AND c.role = r.rolname)
-		  AND NOT EXISTS (SELECT FROM syncext.cron_jobs() c WHERE c.name = 'syncext: catch up' AND c.role = r.rolname AND c.active)
+		WHERE syncext.cron_job_active(s.name, r.rolname::text) IS NOT NULL
+		  AND syncext.cron_job_active('syncext: catch up', r.rolname::text) IS NOT TRUE
 		UNION ALL
 		-- attached relations
 		SELECT 'error', b.source, pg_catalog.format('relation %s', b.relation::oid), 'was dropped while it was attached',
@@ -140,7 +154,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		                         (pg_catalog.array_agg(d.external_id ORDER BY d.since, d.external_id))[1],
 		                         (pg_catalog.array_agg(d.error ORDER BY d.since, d.external_id))[1]),
 		       pg_catalog.format('Mend the cause, then SELECT sync_redrive(%L), or give them up for good with sync_discard. View syncext.dead_letter lists them.', d.source)
-		FROM syncext.dead_letter d
+		FROM dead d
 		GROUP BY d.source, d.kind
 		UNION ALL
 		SELECT 'warning', b.source, pg_catalog.format('relation %s', f.relation),
@@ -167,6 +181,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		                         pg_catalog.date_trunc('second', pg_catalog.min(p.next_attempt)), p.target)
 		FROM syncext.pending p
 		WHERE p.next_attempt IS NOT NULL AND p.attempts > 0
+		  AND ((SELECT r.sees_all FROM reader r) OR syncext.may_see(p.target, p.entity, p.external_id))
 		GROUP BY p.target
 		UNION ALL
 		SELECT 'info', b.source, pg_catalog.format('relation %s', f.relation),
@@ -205,6 +220,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 			  AND CASE l.told WHEN 'a' THEN true WHEN 'o' THEN l.source <> c.target WHEN 'r' THEN l.source = c.target ELSE false END
 			  AND (s.entities IS NULL OR l.entity = ANY (s.entities))
 			  AND (c.slots = 1 OR syncext.record_slot(l.entity, l.external_id, c.slots) = c.slot)
+			  AND ((SELECT r.sees_all FROM reader r) OR syncext.may_see(c.target, l.entity, l.external_id))
 			ORDER BY l.xid, l.seq LIMIT 1) l
 		WHERE lo.taken_at < pg_catalog.clock_timestamp() - interval '1 hour'
 		  AND l.recorded_at < pg_catalog.clock_timestamp() - interval '1 hour'
@@ -225,6 +241,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		       'Decide them with sync_resolve: SELECT * FROM syncext.conflict_log WHERE status = ''pending''.'
 		FROM syncext.conflict_log l
 		WHERE l.status = 'pending' AND l.recorded_at < pg_catalog.clock_timestamp() - interval '1 day'
+		  AND ((SELECT r.sees_all FROM reader r) OR syncext.may_see(l.source, l.entity, l.external_id, l.incoming))
 		GROUP BY l.source, l.entity
 		UNION ALL
 		-- filters: what they keep from a source is told to administrators alone
@@ -305,14 +322,14 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 	)
 	SELECT p.severity, p.source, p.object, p.problem, p.hint
 	FROM part p
-	WHERE (SELECT syncext.may_act_as(NULL) OR pg_catalog.pg_has_role('pg_monitor', 'USAGE'))
+	WHERE (SELECT r.sees_all FROM reader r)
 	   OR p.source IS NOT NULL AND syncext.may_act_as(p.source);
 COMMENT ON VIEW syncext.problem IS
 	'what somebody should look at, as far as it concerns sources that the reader may act as, or for members of pg_monitor all of it; sync_check() puts the worst first';
 GRANT SELECT ON syncext.problem TO PUBLIC;
 
 CREATE FUNCTION @extschema@.sync_check() RETURNS TABLE (severity text, object text, problem text, hint text)
-	LANGUAGE sql STABLE PARALLEL SAFE ROWS 10 SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 10 SET search_path = pg_catalog, pg_temp AS $$
 	SELECT p.severity, p.object, p.problem, p.hint
 	FROM syncext.problem p
 	ORDER BY array_position('{error,warning,info}', p.severity), p.object COLLATE "C", p.problem COLLATE "C"

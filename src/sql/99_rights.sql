@@ -38,7 +38,8 @@ GRANT EXECUTE ON FUNCTION
 	@extschema@.sync_check(),
 	@extschema@.sync_history(text, text),
 	@extschema@.sync_record(text, text),
-	syncext.cron_jobs(),
+	syncext.cron_job_active(text, text),
+	syncext.may_see(text, text, text, jsonb),
 	syncext.feed_counts(),
 	syncext.link_activity(),
 	syncext.may_act_as(text)

@@ -29,6 +29,7 @@
 #include "utils/syscache.h"
 
 #include "errcodes.h"
+#include "model/clip.h"
 #include "storage/registry.h"
 
 #define SYNCEXT_SCHEMA	"syncext"
@@ -598,10 +599,13 @@ registry_source_required(const Registry *r, const char *name)
 	const Source *source = registry_source(r, name);
 
 	if (source == NULL)
+	{
+		registry_check_stranger(r, name);
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNC_UNKNOWN_NAME),
 				 errmsg("source \"%s\" does not exist", name),
 				 errhint("Add it with SELECT sync_add_source(%s).", quote_literal_cstr(name))));
+	}
 	return source;
 }
 
@@ -611,10 +615,13 @@ registry_entity_required(const Registry *r, const char *name)
 	const Entity *entity = registry_entity(r, name);
 
 	if (entity == NULL)
+	{
+		registry_check_stranger(r, NULL);
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNC_UNKNOWN_NAME),
 				 errmsg("entity \"%s\" does not exist", name),
 				 errhint("Add it with SELECT sync_add_entity(%s).", quote_literal_cstr(name))));
+	}
 	return entity;
 }
 
@@ -719,6 +726,37 @@ source_role_held(const Source *source)
 	return role_is_administrator();
 }
 
+/* Who may read the golden records as a table sees all that there is. */
+bool
+role_reads_records(void)
+{
+	return pg_class_aclcheck(registry_relation("canonical"), GetUserId(),
+							 ACL_SELECT) == ACLCHECK_OK;
+}
+
+static bool
+holds_any_source(const Registry *r)
+{
+	for (int i = 0; i < r->nsources; i++)
+		if (OidIsValid(r->sources[i].role) &&
+			has_privs_of_role(GetUserId(), r->sources[i].role))
+			return true;
+	return role_is_administrator();
+}
+
+void
+registry_check_stranger(const Registry *r, const char *source)
+{
+	if (!holds_any_source(r) && !role_reads_records())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 source != NULL ?
+				 errmsg("permission denied to act as source \"%s\"", clip_string(source, CLIP_QUOTE)) :
+				 errmsg("permission denied to read records of this hub"),
+				 errhint("Ask an administrator of the hub to make role %s a member of a source's role.",
+						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+}
+
 /* Nobody is to be told to grant a superuser's role away. */
 static bool
 role_is_grantable(const Source *source)
@@ -732,6 +770,7 @@ source_role_check(const Source *source)
 {
 	if (source_role_held(source))
 		return;
+	registry_check_stranger(registry_get(), source->name);
 	if (role_is_grantable(source))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

@@ -95,7 +95,10 @@ extern int64 registry_rank(const Source *source, const char *entity, FieldName f
 extern bool source_gets_entity(const Source *source, const char *entity);
 extern const Route *source_route(const Source *source, const char *entity); /* or NULL */
 
-/* The same, raising 42704 with a hint where the name is unknown. */
+/*
+ * The same, raising 42704 with a hint where the name is unknown; but 42501, whatever
+ * the name, if the user has no business here.
+ */
 extern const Source *registry_source_required(const Registry *registry, const char *name);
 extern const Entity *registry_entity_required(const Registry *registry, const char *name);
 
@@ -103,5 +106,12 @@ extern const Entity *registry_entity_required(const Registry *registry, const ch
 extern bool source_role_held(const Source *source);
 extern void source_role_check(const Source *source);
 extern bool role_is_administrator(void);
+extern bool role_reads_records(void);
+/*
+ * Raises 42501 if the user may act as no source at all: to such a one an unknown
+ * name and one that isn't theirs must sound alike.  Comes before every error that
+ * tells if a source or an entity exists.  source is the name that it gave, if any.
+ */
+extern void registry_check_stranger(const Registry *registry, const char *source);
 
 #endif							/* SYNCEXT_REGISTRY_H */

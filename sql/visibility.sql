@@ -1,0 +1,218 @@
+-- Who sees what: to a source that may not see a record, or a field of it, every
+-- function answers the same whatever is there.
+CREATE EXTENSION syncext;
+SET client_min_messages = warning;
+DROP ROLE IF EXISTS syncext_sees_eu, syncext_sees_none;
+RESET client_min_messages;
+CREATE ROLE syncext_sees_eu;
+CREATE ROLE syncext_sees_none;
+SELECT sync_add_entity('customer'), sync_add_entity('secret'), sync_add_entity('order');
+SELECT sync_add_reference('order', 'customer', 'customer'), sync_add_reference('order', 'secret', 'secret', 'restrict');
+-- CRM knows everything; EU is let see customers of the EU, without their salary, and orders
+SELECT sync_add_source('CRM', 1), sync_add_source('EU', 2, 'syncext_sees_eu');
+SELECT sync_subscribe('EU', '{record,customer,order}');
+SELECT sync_route('EU', 'customer', '$.region == "EU"', '{salary}');
+
+-- What is hidden, and how it comes about: with the value that is guessed, with
+-- another, or not at all.
+CREATE TABLE hidden (kind text, entity text, id text, guess text, documents jsonb, other jsonb, absent jsonb);
+INSERT INTO hidden VALUES
+	('outside the filter', 'customer', 'c1', '{"name": "Bob"}',
+	 '[{"version": 3, "fields": {"region": "US", "name": "Bob"}}]', '[{"version": 7, "fields": {"region": "US", "name": "Eve", "age": 3}}]', '[]'),
+	('a tombstone outside the filter', 'customer', 'c1', '{"name": "Bob"}',
+	 '[{"version": 3, "fields": {"region": "US", "name": "Bob"}}, {"version": 4, "deleted": true}]',
+	 '[{"version": 3, "fields": {"region": "US", "name": "Eve"}}, {"version": 9, "deleted": true}]', '[]'),
+	('a masked field', 'customer', 'c1', '{"salary": 5}',
+	 '[{"version": 3, "fields": {"region": "EU", "salary": 5}}]', '[{"version": 3, "fields": {"region": "EU", "salary": 6}}]',
+	 '[{"version": 3, "fields": {"region": "EU"}}]'),
+	('an entity that it does not get', 'secret', 's1', '{"name": "Bob"}',
+	 '[{"version": 3, "fields": {"name": "Bob"}}]', '[{"version": 7, "fields": {"name": "Eve", "age": 3}}]', '[]'),
+	('a tombstone of an entity that it does not get', 'secret', 's1', '{"name": "Bob"}',
+	 '[{"version": 3, "fields": {"name": "Bob"}}, {"version": 4, "deleted": true}]',
+	 '[{"version": 3, "fields": {"name": "Eve"}}, {"version": 9, "deleted": true}]', '[]'),
+	('a parent outside the filter', 'customer', 'c1', '{"name": "Bob"}',
+	 '[{"version": 3, "fields": {"region": "US", "name": "Bob"}}]', '[{"version": 3, "fields": {"region": "US", "name": "Eve"}}, {"version": 9, "deleted": true}]', '[]'),
+	('a parent of an entity that it does not get', 'secret', 's1', '{"name": "Bob"}',
+	 '[{"version": 3, "fields": {"name": "Bob"}}]', '[{"version": 3, "fields": {"name": "Eve"}}, {"version": 9, "deleted": true}]', '[]');
+
+-- How it is tried to be found out.  $1 is the entity, $2 the id, $3 the guess.
+-- Functions without a row here are looked for below.
+CREATE TABLE door (function text, command text, kinds text DEFAULT 'outside|tombstone|entity|masked');
+CREATE FUNCTION doc(entity text, id text, more jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS
+	$$ SELECT jsonb_build_object('entity', entity, 'externalId', id, 'source', 'EU') || more $$;
+INSERT INTO door SELECT f, format('SELECT %s(doc($1, $2, %L || %s))', f, more, fields)
+	FROM unnest('{sync_apply,sync_explain}'::text[]) f,
+	     unnest('{"{\"version\": 1}","{\"version\": 3}","{\"version\": 4}","{\"version\": 100}","{\"base\": 0}","{\"base\": 1}","{\"base\": 2}","{\"version\": 3, \"ifMatch\": 1}","{\"version\": 3, \"ifMatch\": 0}"}'::jsonb[]) more,
+	     unnest('{"jsonb_build_object(''fields'', $3)","jsonb_build_object(''fields'', $3 || ''{\"b\": 1}'')"}'::text[]) fields;
+INSERT INTO door SELECT f, format('SELECT %s(jsonb_build_array(doc($1, $2, ''{"version": 3}'' || jsonb_build_object(''fields'', $3)), doc($1, $2, ''{"version": 3}'' || jsonb_build_object(''fields'', $3))))', f)
+	FROM unnest('{sync_apply,sync_explain}'::text[]) f;
+INSERT INTO door SELECT f, format('SELECT %s(doc($1, $2, %L))', f, more), 'outside|tombstone|entity'
+	FROM unnest('{sync_apply,sync_explain}'::text[]) f,
+	     unnest('{"{\"version\": 3, \"deleted\": true}","{\"version\": 100, \"deleted\": true}","{\"base\": 1, \"deleted\": true}"}'::jsonb[]) more;
+INSERT INTO door VALUES
+	('sync_record', 'SELECT sync_record($1, $2)', 'outside|tombstone|entity'),
+	('sync_history', 'SELECT string_agg(h::text, '';'') FROM sync_history($1, $2) h', 'outside|tombstone|entity|masked'),
+	('sync_push', 'SELECT sync_push(''EU'', ''11111111-1111-1111-1111-111111111111/1/1'', jsonb_build_array(doc($1, $2, ''{"base": 1}'' || jsonb_build_object(''fields'', $3))))', 'outside|tombstone|entity|masked'),
+	('sync_push', 'SELECT sync_push(''EU'', ''11111111-1111-1111-1111-111111111111/1/1'', jsonb_build_array(doc($1, $2, ''{"base": 0}'' || jsonb_build_object(''fields'', $3))))', 'outside|tombstone|entity|masked'),
+	('sync_check', 'SELECT string_agg(c::text, '';'') FROM sync_check() c', 'outside|tombstone|entity|masked'),
+	('syncext.may_see', 'SELECT syncext.may_see(''EU'', $1, $2, $3)', 'outside|tombstone|entity|masked'),
+	('syncext.hub_hello', 'SELECT syncext.hub_hello(''EU'', ''{}'') - ''hub'' - ''version''', 'outside|tombstone|entity|masked'),
+	-- what it wrote itself, read back before it is rolled back
+	('sync_history', 'SELECT (sync_apply(doc($1, $2, ''{"version": 3}'' || jsonb_build_object(''fields'', $3))), (SELECT string_agg(h::text, '';'') FROM sync_history($1, $2) h))', 'outside|tombstone|entity|masked'),
+	('sync_record', 'SELECT (sync_apply(doc($1, $2, ''{"version": 3}'' || jsonb_build_object(''fields'', $3))), sync_record($1, $2))', 'outside|tombstone'),
+	('sync_check', 'SELECT (sync_apply(doc($1, $2, ''{"version": 3}'' || jsonb_build_object(''fields'', $3))), aged(), (SELECT string_agg(c::text, '';'') FROM sync_check() c))', 'outside|tombstone|entity|masked'),
+	-- a child of what is hidden: is it there, or waited for?
+	('sync_apply', 'SELECT sync_apply(doc(''order'', ''o1'', jsonb_build_object(''version'', 1, ''fields'', jsonb_build_object($1, $2))))', 'parent'),
+	('sync_explain', 'SELECT sync_explain(doc(''order'', ''o1'', jsonb_build_object(''version'', 1, ''fields'', jsonb_build_object($1, $2))))', 'parent'),
+	('sync_push', 'SELECT sync_push(''EU'', ''11111111-1111-1111-1111-111111111111/1/1'', jsonb_build_array(doc(''order'', ''o1'', jsonb_build_object(''base'', 0, ''fields'', jsonb_build_object($1, $2)))))', 'parent'),
+	('sync_history', 'SELECT (sync_apply(doc(''order'', ''o1'', jsonb_build_object(''version'', 1, ''fields'', jsonb_build_object($1, $2)))), (SELECT string_agg(h::text, '';'') FROM sync_history(''order'', ''o1'') h))', 'parent'),
+	('sync_check', 'SELECT (sync_apply(doc(''order'', ''o1'', jsonb_build_object(''version'', 1, ''fields'', jsonb_build_object($1, $2)))), aged(), (SELECT string_agg(c::text, '';'') FROM sync_check() c))', 'parent'),
+	-- the feed shows only what is committed
+	('sync_pull', 'SELECT string_agg(p::text, '';'') FROM sync_pull(''EU'') p', 'feed'),
+	('syncext.hub_pull', 'SELECT string_agg(p::text, '';'') FROM syncext.hub_pull(''EU'', 100) p', 'feed'),
+	('sync_ack', 'SELECT (max(batch), sync_ack(''EU'', max(batch), jsonb_build_array(jsonb_build_object(''entity'', $1, ''externalId'', $2)))) FROM sync_pull(''EU'')', 'feed'),
+	('syncext.hub_ack', 'SELECT (max(batch), syncext.hub_ack(''EU'', max(batch), jsonb_build_array(jsonb_build_object(''entity'', $1, ''externalId'', $2)))) FROM syncext.hub_pull(''EU'', 100)', 'feed'),
+	('sync_deliver', 'SELECT sync_deliver(''EU'')', 'feed');
+-- these say nothing of a record, or of relations that are the caller's own
+INSERT INTO door (function) VALUES ('syncext.ladder_error'), ('syncext.resolution_name'), ('syncext.told_name'), ('syncext.record_slot'),
+	('syncext.filter_error'), ('syncext.may_act_as'), ('sync_attach'), ('sync_detach'), ('sync_load'), ('sync_poll'), ('syncext.cron_error'),
+	('syncext.cron_last_due'), ('syncext.duration'), ('sync_schedule'), ('sync_unschedule'), ('syncext.run_job'), ('syncext.catch_up'),
+	('syncext.feed_counts'), ('sync_exchange'), ('syncext.hub_listen'), ('syncext.link_activity'), ('syncext.cron_job_active');
+
+-- Every function that the role may call has its row: a new one needs one, too.
+SELECT p.oid::regprocedure AS without_a_row
+FROM pg_depend d JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+WHERE d.deptype = 'e' AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'syncext')
+  AND has_function_privilege('syncext_sees_eu', p.oid, 'EXECUTE')
+  AND NOT EXISTS (SELECT FROM door WHERE door.function::regproc = p.oid);
+-- ... and every relation that it may read
+SELECT c.oid::regclass AS relation
+FROM pg_depend d JOIN pg_class c ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
+WHERE d.deptype = 'e' AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'syncext')
+  AND c.relkind IN ('r', 'v', 'm', 'p', 'f') AND has_table_privilege('syncext_sees_eu', c.oid, 'SELECT')
+ORDER BY 1::text;
+
+-- EU is a spoke, whose first pull is over.
+SELECT syncext.hub_answer('EU', '{"spoke": "11111111-1111-1111-1111-111111111111", "claim": true}') IS NOT NULL AS claimed;
+SELECT sync_apply('{"entity": "customer", "externalId": "seen", "source": "CRM", "version": 1, "region": "EU"}') ->> 'resolution' AS resolution;
+SELECT sync_ack('EU', max(batch)) FROM sync_pull('EU');
+SELECT count(*) FROM sync_pull('EU');
+-- Conflicts, and what was given up, are told when they are old.
+CREATE FUNCTION aged() RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+	UPDATE syncext.conflict_log SET recorded_at = now() - interval '9 days';
+	UPDATE syncext.waiting SET parked_at = now() - interval '9 days', next_attempt = NULL;
+	RETURN true;
+END $$;
+
+-- What a command answers to EU if the hub was told these documents before;
+-- nothing of it stays.
+CREATE FUNCTION answer(h hidden, id text, told jsonb, command text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	answered text;
+BEGIN
+	PERFORM sync_apply(doc(h.entity, id, d || '{"source": "CRM"}')) FROM jsonb_array_elements(told) d;
+	SET LOCAL ROLE syncext_sees_eu;
+	BEGIN
+		EXECUTE command INTO answered USING h.entity, id, h.guess::jsonb;
+		answered := 'answers ' || coalesce(answered, 'nothing');
+	EXCEPTION WHEN OTHERS THEN
+		answered := 'raises ' || SQLSTATE || ' ' || SQLERRM;
+	END;
+	RAISE EXCEPTION USING ERRCODE = 'ZZZZZ', MESSAGE = regexp_replace(replace(answered, id, 'ID'), '\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[.0-9]*(\+\d\d)?', 'TIME', 'g');
+EXCEPTION WHEN SQLSTATE 'ZZZZZ' THEN
+	RETURN SQLERRM;
+END $$;
+CREATE TABLE tried AS
+	SELECT h.kind, d.function, d.command, s.state, answer(h, h.id, s.told, d.command) AS answer
+	FROM hidden h, door d, LATERAL (VALUES ('same', h.documents), ('other', h.other), ('absent', h.absent)) s(state, told)
+	WHERE d.command IS NOT NULL AND h.kind ~ CASE d.kinds WHEN 'parent' THEN 'parent' ELSE '^(?!a parent).*(' || d.kinds || ')' END;
+-- the feed: a record of each kind and state, and one that EU is served
+SELECT count(sync_apply(doc(h.entity, kind_id || s.state, d || '{"source": "CRM"}')))
+FROM hidden h, LATERAL (SELECT 'x' || length(h.kind) || '-') k(kind_id), LATERAL (VALUES ('same', h.documents), ('other', h.other)) s(state, told), jsonb_array_elements(s.told) d
+WHERE h.kind ~ '^(?!a parent).*(outside|entity)';
+SELECT sync_apply('{"entity": "customer", "externalId": "seen", "source": "CRM", "version": 2, "n": 1}') ->> 'resolution' AS resolution;
+SELECT count(*) FROM sync_pull('EU');
+UPDATE syncext.cursor SET lease_until = now() - interval '1 s' WHERE target = 'EU';
+INSERT INTO tried
+	SELECT h.kind, d.function, d.command, state, answer(h, 'x' || length(h.kind) || '-' || state, '[]', d.command)
+	FROM hidden h, door d, unnest('{same,other,absent}'::text[]) state
+	WHERE d.kinds = 'feed' AND h.kind ~ '^(?!a parent).*(outside|entity)';
+SELECT kind, command, array_agg(DISTINCT answer) AS answers FROM tried GROUP BY 1, 2 HAVING count(DISTINCT answer) > 1 ORDER BY 1, 2;
+-- what it was that they all answered
+SELECT kind, function, count(*) AS commands, regexp_replace(min(answer), '"told".*told"', '…') AS answer FROM tried
+WHERE state = 'same' AND kind !~ 'tombstone' GROUP BY 1, 2, left(answer, 12) ORDER BY 1, 2, 3, 4;
+
+-- Of what it sees it is told all.
+SET ROLE syncext_sees_eu;
+SELECT sync_apply(doc('customer', 'new', '{"version": 1, "region": "EU", "name": "Ann"}')) - 'reason' AS new;
+SELECT sync_apply(doc('customer', 'new', '{"version": 1, "name": "Anna"}')) ->> 'resolution' AS again;
+SELECT sync_explain(doc('customer', 'new', '{"version": 2, "name": "Anna"}')) ->> 'changed' AS explained;
+SELECT resolution FROM sync_history('customer', 'new');
+SELECT sync_apply(doc('order', 'o1', '{"version": 1, "customer": "new"}')) ->> 'resolution' AS "of one that it sees";
+SELECT sync_apply(doc('order', 'o2', '{"version": 1, "customer": "none"}')) ->> 'resolution' AS "of none";
+SELECT sync_apply(doc('order', 'o3', '{"version": 1, "item": 1}')) ->> 'resolution' AS "without one";
+-- it takes a record out of its sight: that is told, and nothing after it
+SELECT sync_apply(doc('customer', 'new', '{"version": 2, "region": "US"}')) ->> 'resolution' AS out;
+SELECT sync_apply(doc('customer', 'new', '{"version": 3, "name": "Ann"}')) ->> 'resolution' AS gone;
+SELECT sync_record('customer', 'new'), (SELECT count(*) FROM sync_history('customer', 'new'));
+-- but it is written
+RESET ROLE;
+SELECT version, fields FROM syncext.canonical WHERE external_id = 'new';
+-- a tombstone that it may see has no fields for it
+SELECT sync_apply(doc('customer', 'dead', '{"source": "CRM", "version": 1, "region": "EU", "salary": 4}')) ->> 'resolution' AS made,
+       sync_apply(doc('customer', 'dead', '{"source": "CRM", "version": 2, "deleted": true}')) ->> 'resolution' AS deleted;
+SET ROLE syncext_sees_eu;
+SELECT sync_record('customer', 'dead') - 'updatedAt' AS record;
+RESET ROLE;
+-- what refers to a record isn't named where it isn't seen
+SELECT sync_add_reference('secret', 'order', 'order', 'restrict');
+SELECT sync_apply(doc('secret', 'private', '{"source": "CRM", "version": 1, "order": "o3"}')) ->> 'resolution' AS resolution;
+SET ROLE syncext_sees_eu;
+SELECT sync_apply(doc('order', 'o3', '{"version": 2, "deleted": true}')) -> 'reason' AS reason;
+RESET ROLE;
+SELECT sync_apply(doc('order', 'o3', '{"source": "CRM", "version": 2, "deleted": true}')) -> 'reason' AS reason;
+-- a reviewer who may not read the record is told what was decided
+GRANT EXECUTE ON FUNCTION sync_resolve TO syncext_sees_none;
+SELECT sync_apply(doc('secret', 'c', '{"source": "CRM", "version": 1, "x": 1}')) ->> 'resolution' AS made,
+       sync_apply(doc('secret', 'c', '{"source": "CRM", "version": 1, "x": 2}')) ->> 'conflictId' IS NOT NULL AS conflict;
+SELECT max(id) AS conflict FROM syncext.conflict_log \gset
+SET ROLE syncext_sees_none;
+SELECT sync_resolve(:conflict, 'incoming') - 'conflictId' AS answer;
+
+-- Who has no business here is told the same of every name.
+CREATE FUNCTION pg_temp.try(command text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	hint text;
+BEGIN
+	EXECUTE command;
+	RETURN 'done';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+	RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '"(CRM|nobody)"', '"NAME"') || ' ' || hint;
+END $$;
+CREATE TEMP TABLE mine (id text PRIMARY KEY);
+SELECT command, count(DISTINCT pg_temp.try(format(command, name))) AS answers, min(pg_temp.try(format(command, name))) AS answer
+FROM unnest('{CRM,nobody}'::text[]) name, unnest(ARRAY[
+	$$SELECT sync_apply('{"externalId": "1", "source": "%s", "version": 1, "a": 1}')$$,
+	$$SELECT sync_apply('[{"externalId": "1", "source": "%s", "version": 1, "a": 1}]')$$,
+	$$SELECT sync_explain('{"externalId": "1", "source": "%s", "version": 1, "a": 1}')$$,
+	$$SELECT sync_push('%s', 'b', '[]')$$, $$SELECT sync_pull('%s')$$, $$SELECT sync_ack('%s', 1)$$, $$SELECT sync_deliver('%s')$$,
+	$$SELECT syncext.hub_hello('%s', '{}')$$, $$SELECT syncext.hub_pull('%s', 1)$$, $$SELECT syncext.hub_ack('%s', 1, '[]')$$,
+	$$SELECT syncext.hub_listen('%s')$$, $$SELECT sync_attach('mine', '%s')$$, $$SELECT syncext.may_act_as('%s')$$,
+	$$SELECT syncext.may_see('%s', 'customer', 'seen')$$]) command
+GROUP BY 1 ORDER BY 1;
+SELECT command, count(DISTINCT pg_temp.try(format(command, name))) AS answers, min(pg_temp.try(format(command, name))) AS answer
+FROM unnest('{customer,nothing}'::text[]) name, unnest(ARRAY[
+	$$SELECT sync_apply('{"externalId": "1", "source": "CRM", "entity": "%s", "version": 1, "a": 1}')$$,
+	$$SELECT sync_apply('{"externalId": "1", "source": "nobody", "entity": "%s", "version": 1, "a": 1}')$$,
+	$$SELECT sync_explain('{"externalId": "1", "source": "CRM", "entity": "%s", "version": 1, "a": 1}')$$,
+	$$SELECT sync_record('%s', '1')$$, $$SELECT sync_history('%s', '1')$$, $$SELECT sync_attach('mine', 'CRM', '%s')$$]) command
+GROUP BY 1 ORDER BY 1;
+RESET ROLE;
+
+DROP FUNCTION pg_temp.try;
+DROP FUNCTION answer, aged, doc;
+DROP TABLE hidden, door, tried, mine;
+DROP EXTENSION syncext;
+DROP ROLE syncext_sees_eu, syncext_sees_none;
