@@ -252,6 +252,28 @@ SELECT sync_redrive('M'), sync_discard('M') \g /dev/null
 SELECT * FROM tried();
 
 --
+-- A superuser who has become the owner, or a role of which the owner is a member:
+-- RESET ROLE must not lead back
+--
+SELECT change_all('f') \g /dev/null
+SET ROLE regress_mallory;
+SELECT sync_deliver('M'), sync_deliver('V');
+CALL sync_poll('mallory.seen', true) \g /dev/null
+CALL sync_load('mallory.ware') \g /dev/null
+RESET ROLE;
+SELECT * FROM tried();
+SELECT * FROM left_behind();
+UPDATE syncext.source SET role = 'regress_grp' WHERE name IN ('M', 'V');
+GRANT regress_grp TO regress_mallory;
+SELECT change_all('g') \g /dev/null
+SET ROLE regress_grp;
+SELECT sync_deliver('M'), sync_deliver('V');
+RESET ROLE;
+SELECT * FROM tried();
+SELECT * FROM left_behind();
+REVOKE regress_grp FROM regress_mallory;
+
+--
 -- Somebody else who may act as the source
 --
 UPDATE syncext.source SET role = 'regress_grp' WHERE name IN ('M', 'V');
