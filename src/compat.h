@@ -106,9 +106,11 @@ typedef bool UpdateIndexes_compat;
 #define HAVE_LIBPQ_BE_FE_HELPERS 1
 #endif
 
-/* 17: which can cancel without blocking. */
-#if PG_VERSION_NUM >= 170000
-#define HAVE_LIBPQSRV_CANCEL 1
+/* Not the server's: glibc can tell how much memory it has handed out, since 2.33. */
+#if defined(__GLIBC__) && defined(__GLIBC_PREREQ)
+#if __GLIBC_PREREQ(2, 33)
+#define HAVE_MALLINFO2 1
+#endif
 #endif
 
 /* 16 took the macros for variable-length values out of postgres.h (d952373a987b). */

@@ -17,7 +17,6 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/hsearch.h"
 #include "utils/timestamp.h"
 
 #include "errcodes.h"
@@ -25,6 +24,7 @@
 #include "hub/documents.h"
 #include "hub/incarnation.h"
 #include "hub/section.h"
+#include "settings.h"
 #include "storage/durability.h"
 #include "storage/registry.h"
 #include "storage/rows.h"
@@ -53,12 +53,9 @@ enum
 	PUSH_NCOLUMNS = PUSH_ANSWERS
 };
 
-/* An answer that was given before, found by the change's hash. */
-typedef struct GivenAnswer
-{
-	uint64		hash;
-	JsonbValue *answer;
-} GivenAnswer;
+/* What a batch's name may have, in bytes, and a batch in parts: a spoke needs fewer. */
+#define MAX_BATCH_NAME	200
+#define MAX_PARTS		10000
 
 /* The changes of a call. */
 typedef struct Push
@@ -66,6 +63,7 @@ typedef struct Push
 	const char *source;
 	const char *batch;
 	int			part;			/* of the batch, from 0 */
+	int			parts_before;	/* of the batch before, if it is a new one */
 	int			n;
 	JsonbValue *changes;		/* binary objects mostly */
 	uint64	   *hashes;
@@ -141,18 +139,43 @@ check_spoke(const Push *push, Datum mark)
 				 errhint("Let it be a source of its own: SELECT sync_add_source(…).")));
 }
 
+static void
+check_batch(const Push *push)
+{
+	if (strlen(push->batch) > MAX_BATCH_NAME)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the batch's name has %zu bytes, more than %d", strlen(push->batch),
+						MAX_BATCH_NAME),
+				 errhint("A link names its batches itself: only links call sync_push.")));
+	if (push->n > setting_max_batch)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the batch has %d documents, more than %d", push->n, setting_max_batch),
+				 errhint("Raise syncext.max_batch here, or lower syncext.link_batch at the spoke.")));
+}
+
+static void
+raise_many_parts(const Push *push)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("batch \"%s\" of source \"%s\" has come in %d parts already", push->batch,
+					push->source, MAX_PARTS),
+			 errhint("What comes next has to come as another batch.")));
+}
+
 /*
- * Note that a part of the batch has come; returns its number.  Whoever sends the
- * same batch at the same time waits here for the other.
+ * Note that a part of the batch has come.  Whoever sends the same batch at the
+ * same time waits here for the other.
  */
-static int
-note_part(const Push *push)
+static void
+note_part(Push *push)
 {
 	Rows	   *rows = rows_open_write(registry_relation("spoke"));
 	Datum		key = CStringGetTextDatum(push->source);
 	Datum		values[SPOKE_NCOLUMNS];
 	bool		isnull[SPOKE_NCOLUMNS];
-	int			part;
 
 	do
 	{
@@ -164,66 +187,133 @@ note_part(const Push *push)
 		for (int i = 0; i < SPOKE_NCOLUMNS; i++)
 			values[i] = rows_value(rows, i + 1, &isnull[i]);
 		check_spoke(push, values[SPOKE_MARK - 1]);
+		push->part = DatumGetInt32(values[SPOKE_PARTS - 1]);
+		push->parts_before = 0;
 		if (isnull[SPOKE_BATCH - 1] ||
 			strcmp(TextDatumGetCString(values[SPOKE_BATCH - 1]), push->batch) != 0)
-			part = 0;
-		else
-			part = DatumGetInt32(values[SPOKE_PARTS - 1]);
+		{
+			push->parts_before = push->part;
+			push->part = 0;
+		}
+		if (push->part >= MAX_PARTS)
+			raise_many_parts(push);
 		values[SPOKE_BATCH - 1] = CStringGetTextDatum(push->batch);
-		values[SPOKE_PARTS - 1] = Int32GetDatum(part + 1);
+		values[SPOKE_PARTS - 1] = Int32GetDatum(push->part + 1);
 		values[SPOKE_PUSHED_AT - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 		isnull[SPOKE_BATCH - 1] = isnull[SPOKE_PUSHED_AT - 1] = false;
 	} while (rows_update(rows, values, isnull) != ROWS_DONE);
 	rows_close(rows);
-	return part;
 }
 
-static void
-remember_answers(HTAB *given, bytea *hashes, Jsonb *answers)
+/* The changes of the call, sorted by hash; several may have the same. */
+typedef struct SentChange
 {
+	uint64		hash;
+	int			at;
+} SentChange;
+
+static int
+compare_sent(const void *a, const void *b)
+{
+	const uint64 ha = ((const SentChange *) a)->hash;
+	const uint64 hb = ((const SentChange *) b)->hash;
+
+	return ha < hb ? -1 : ha > hb;
+}
+
+static SentChange *
+sort_sent(const Push *push)
+{
+	SentChange *sent = palloc(sizeof(SentChange) * Max(push->n, 1));
+
+	for (int i = 0; i < push->n; i++)
+	{
+		sent[i].hash = push->hashes[i];
+		sent[i].at = i;
+	}
+	qsort(sent, push->n, sizeof(SentChange), compare_sent);
+	return sent;
+}
+
+/* The first of those with the hash; push->n if there is none. */
+static int
+find_sent(const Push *push, const SentChange *sent, uint64 hash)
+{
+	int			low = 0;
+	int			high = push->n;
+
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (sent[middle].hash < hash)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < push->n && sent[low].hash == hash ? low : push->n;
+}
+
+/* Take from the found row of the table what it says of the call's changes. */
+static void
+take_given(Push *push, const SentChange *sent, Rows *rows)
+{
+	bool		isnull;
+	bytea	   *hashes = DatumGetByteaPCopy(rows_value(rows, PUSH_HASHES, &isnull));
 	int			n = VARSIZE_ANY_EXHDR(hashes) / sizeof(uint64);
+	Jsonb	   *answers = NULL;
 
 	for (int i = 0; i < n; i++)
 	{
-		GivenAnswer *entry;
 		uint64		hash;
+		int			k;
 
 		memcpy(&hash, VARDATA_ANY(hashes) + i * sizeof(uint64), sizeof(uint64));
-		entry = hash_search(given, &hash, HASH_ENTER, NULL);
-		entry->answer = getIthJsonbValueFromContainer(&answers->root, i);
+		for (k = find_sent(push, sent, hash); k < push->n && sent[k].hash == hash; k++)
+		{
+			if (answers == NULL)
+				answers = DatumGetJsonbPCopy(rows_value(rows, PUSH_ANSWERS, &isnull));
+			push->answers[sent[k].at] = getIthJsonbValueFromContainer(&answers->root, i);
+		}
 	}
+	pfree(hashes);
 }
 
 /* Give the changes that were answered before the same answers again. */
 static void
 answer_again(Push *push)
 {
-	HASHCTL		info = {.keysize = sizeof(uint64), .entrysize = sizeof(GivenAnswer),
-	.hcxt = CurrentMemoryContext};
-	HTAB	   *given = hash_create("syncext answers", 1024, &info,
-									HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	SentChange *sent = sort_sent(push);
 	Rows	   *rows = rows_open_read(registry_relation("push"));
 
 	rows_see_latest(rows);
 	for (int part = 0; part < push->part; part++)
 	{
 		Datum		key[2] = {CStringGetTextDatum(push->source), Int32GetDatum(part)};
-		bool		isnull;
 
+		CHECK_FOR_INTERRUPTS();
 		if (rows_find(rows, 2, key))
-			remember_answers(given,
-							 DatumGetByteaPCopy(rows_value(rows, PUSH_HASHES, &isnull)),
-							 DatumGetJsonbPCopy(rows_value(rows, PUSH_ANSWERS, &isnull)));
+			take_given(push, sent, rows);
 	}
 	rows_close(rows);
-	for (int i = 0; i < push->n; i++)
-	{
-		GivenAnswer *entry = hash_search(given, &push->hashes[i], HASH_FIND, NULL);
+	pfree(sent);
+}
 
-		if (entry != NULL)
-			push->answers[i] = entry->answer;
+/* Forget the answers to a batch before; its first part is written over. */
+static void
+forget_parts(const Push *push, int parts)
+{
+	Rows	   *rows = rows_open_write(registry_relation("push"));
+
+	for (int part = 1; part < parts; part++)
+	{
+		Datum		key[2] = {CStringGetTextDatum(push->source), Int32GetDatum(part)};
+
+		/* nobody else writes the source's rows while we hold its row of spoke */
+		if (rows_find(rows, 2, key) && rows_delete(rows) != ROWS_DONE)
+			elog(ERROR, "answers of source \"%s\" were written by somebody else", push->source);
 	}
-	hash_destroy(given);
+	rows_close(rows);
 }
 
 static void
@@ -345,9 +435,12 @@ sync_push(PG_FUNCTION_ARGS)
 	push.batch = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	source_role_check(registry_source_required(registry_get(), push.source));
 	read_changes(&push, PG_GETARG_JSONB_P(2));
-	push.part = note_part(&push);
+	check_batch(&push);
+	note_part(&push);
 	if (push.part > 0)
 		answer_again(&push);
+	else if (push.parts_before > 1)
+		forget_parts(&push, push.parts_before);
 	apply_unanswered(&push, PG_GETARG_JSONB_P(2));
 	answers = all_answers(&push);
 	keep_answers(&push, answers);

@@ -15,7 +15,6 @@
 #include "commands/defrem.h"
 #include "executor/spi.h"
 #include "foreign/foreign.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -28,6 +27,8 @@
 #include "hub/incarnation.h"
 #include "hub/section.h"
 #include "link/connect.h"
+#include "link/notifier.h"
+#include "link/wire.h"
 #include "model/fields.h"
 #include "settings.h"
 #include "storage/binding.h"
@@ -181,7 +182,7 @@ read_options(Hub *hub, const Link *link)
 		raise_no_password(hub, "Its owner is no superuser, and the user mapping has no password.");
 	/* these are ours to say */
 	set_option(hub, "application_name", psprintf("syncext %s", hub->link));
-	set_option(hub, "client_encoding", GetDatabaseEncodingName());
+	set_option(hub, "client_encoding", wire_encoding_name());
 }
 
 /* Who we are: what tells this database from all others. */
@@ -208,8 +209,10 @@ hub_prepare(const Link *link)
 	Hub		   *hub = palloc0(sizeof(Hub));
 
 	hub->context = context;
+	wire_prepare();
 	hub->link = pstrdup(link->name);
 	hub->source = pstrdup(link->source);
+	hub->wire_source = wire_out_required(hub->source);
 	read_options(hub, link);
 	read_mark(hub);
 	MemoryContextSwitchTo(old);
@@ -248,10 +251,12 @@ send_settings(Hub *hub)
 static void
 raise_no_hub(const Hub *hub)
 {
+	const char *database = find_option(hub, "dbname");
+
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("database \"%s\" behind link \"%s\" has no syncext", PQdb(hub->remote.conn),
-					hub->link),
+			 errmsg("database \"%s\" behind link \"%s\" has no syncext",
+					database != NULL ? database : "", hub->link),
 			 errhint("Run CREATE EXTENSION syncext there, or name the hub's database in the link's server.")));
 }
 
@@ -266,12 +271,18 @@ raise_other_version(const Hub *hub, const char *version, const char *how)
 			 errhint("Install the newer version on both sides, and run ALTER EXTENSION syncext UPDATE.")));
 }
 
+/* What is said of itself by a hub is no more than this. */
+#define HELLO_BYTES	(1024 * 1024)
+
 /* Is there a hub in that database, of a version that can be talked to? */
 static void
-find_extension(Hub *hub, int timeout)
+find_extension(Hub *hub, TimestampTz deadline)
 {
-	PGresult   *result;
-	char	   *version;
+	static const ReplyShape settings = {"set_config", 1, 0, 100, 10000};
+	static const ReplyShape interval = {"set_config", 1, 1, 1, 1000};
+	static const ReplyShape extension = {"the question for its version", 3, 0, 1, 1000};
+	Reply	   *reply;
+	const char *version;
 
 	remote_send(&hub->remote,
 				"SELECT e.extversion, pg_catalog.quote_ident(n.nspname), "
@@ -281,26 +292,22 @@ find_extension(Hub *hub, int timeout)
 				"WHERE e.extname = 'syncext'", 0, NULL);
 	remote_sync(&hub->remote);
 	/* the settings' answers come first; the second of them may be an error */
-	result = remote_result(&hub->remote, timeout);
-	remote_check(&hub->remote, result);
-	PQclear(result);
-	PQclear(remote_result(&hub->remote, timeout));
-	result = remote_result(&hub->remote, timeout);
-	remote_check(&hub->remote, result);
-	if (PQntuples(result) == 0)
-	{
-		PQclear(result);
+	reply = remote_reply(&hub->remote, &settings, deadline);
+	reply_check(reply);
+	reply_free(reply);
+	reply_free(remote_reply(&hub->remote, &interval, deadline));
+	reply = remote_reply(&hub->remote, &extension, deadline);
+	reply_check(reply);
+	if (reply->nrows == 0)
 		raise_no_hub(hub);
-	}
-	version = MemoryContextStrdup(hub->context, PQgetvalue(result, 0, 0));
-	hub->schema = MemoryContextStrdup(hub->context, PQgetvalue(result, 0, 1));
-	if (PQgetvalue(result, 0, 2)[0] != 't')
-	{
-		PQclear(result);
+	version = wire_message(reply_text(reply, 0, 0));
+	hub->schema = MemoryContextStrdup(hub->context, reply_text(reply, 0, 1));
+	if (!reply_bool(reply, 0, 2))
 		raise_other_version(hub, version, "knows no links");
-	}
-	PQclear(result);
+	reply_free(reply);
 }
+
+static const char *const hello_call = "syncext.hub_hello";
 
 static char *
 said_string(const Fields *said, const char *key)
@@ -316,47 +323,57 @@ static int
 said_number(const Fields *said, const char *key)
 {
 	const Field *field = fields_find(said, field_name(key));
+	int64		number;
 
-	if (field == NULL || field->value.type != jbvNumeric)
-		return -1;
-	return DatumGetInt32(DirectFunctionCall1(numeric_int4,
-											 NumericGetDatum(field->value.val.numeric)));
+	return field != NULL && reply_number(&field->value, 0, INT_MAX, &number) ? (int) number : -1;
 }
 
 static List *
-said_strings(const Fields *said, const char *key)
+said_strings(const Hub *hub, const Fields *said, const char *key)
 {
 	const Field *field = fields_find(said, field_name(key));
 	List	   *strings = NIL;
 
 	if (field == NULL || field->value.type != jbvBinary ||
 		!JsonContainerIsArray(field->value.val.binary.data))
-		return NIL;
+		reply_violation(hub->link, hello_call, "has no array \"%s\"", key);
 	for (uint32 i = 0; i < JsonContainerSize(field->value.val.binary.data); i++)
 	{
 		JsonbValue *value = getIthJsonbValueFromContainer(field->value.val.binary.data, i);
 
-		if (value->type == jbvString)
-			strings = lappend(strings, pnstrdup(value->val.string.val, value->val.string.len));
+		if (value->type != jbvString)
+			reply_violation(hub->link, hello_call, "has something else than strings in \"%s\"", key);
+		strings = lappend(strings, pnstrdup(value->val.string.val, value->val.string.len));
 	}
 	return strings;
 }
 
+static bool
+is_uuid(const char *mark)
+{
+	return strlen(mark) == 36 && strspn(mark, "0123456789abcdef-") == 36;
+}
+
 /* Take what the hub says of itself, and raise if it isn't what we need. */
 static void
-hear_hello(Hub *hub, const char *answer)
+hear_hello(Hub *hub, const Jsonb *jsonb)
 {
-	Jsonb	   *jsonb = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(answer)));
 	Fields		said;
 	int			protocol;
 
-	fields_from_container(&jsonb->root, &said);
+	if (!JB_ROOT_IS_OBJECT(jsonb))
+		reply_violation(hub->link, hello_call, "is no object");
+	fields_from_container(unconstify(JsonbContainer *, &jsonb->root), &said);
 	protocol = said_number(&said, "protocol");
+	if (protocol < 0)
+		reply_violation(hub->link, hello_call, "has no number \"protocol\"");
 	if (protocol != LINK_PROTOCOL)
-		raise_other_version(hub, said_string(&said, "version"),
+		raise_other_version(hub, wire_message(said_string(&said, "version")),
 							psprintf("speaks link protocol %d", protocol));
 	hub->hub = said_string(&said, "hub");
-	hub->entities = said_strings(&said, "entities");
+	if (!is_uuid(hub->hub))
+		reply_violation(hub->link, hello_call, "has no mark of the hub");
+	hub->entities = said_strings(hub, &said, "entities");
 	if (strcmp(hub->hub, hub->mark) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -365,28 +382,33 @@ hear_hello(Hub *hub, const char *answer)
 }
 
 static void
-say_hello(Hub *hub, bool claim, int timeout)
+say_hello(Hub *hub, bool claim, TimestampTz deadline)
 {
-	const char *params[2] = {hub->source};
-	PGresult   *result;
-	char	   *answer;
+	const ReplyShape hello = {hello_call, 1, 1, 1, HELLO_BYTES};
+	const char *params[2] = {hub->wire_source};
+	Reply	   *reply;
+	Jsonb	   *jsonb;
 	MemoryContext old;
 
 	params[1] = psprintf("{\"spoke\": \"%s\", \"protocol\": %d, \"claim\": %s}", hub->mark,
 						 LINK_PROTOCOL, claim ? "true" : "false");
-	result = remote_call(&hub->remote, "SELECT syncext.hub_hello($1::pg_catalog.text, $2::pg_catalog.jsonb)", 2, params, timeout);
+	reply = remote_call(&hub->remote,
+						"SELECT syncext.hub_hello($1::pg_catalog.text, $2::pg_catalog.jsonb)", 2, params,
+						&hello, deadline);
+	jsonb = reply_jsonb(reply, 0, 0);
 	old = MemoryContextSwitchTo(hub->context);
-	answer = pstrdup(PQgetvalue(result, 0, 0));
-	PQclear(result);
-	hear_hello(hub, answer);
+	hear_hello(hub, jsonb);
 	MemoryContextSwitchTo(old);
+	reply_free(reply);
 }
 
 /* What is called again and again is planned once. */
 static void
-prepare_calls(Hub *hub, int timeout)
+prepare_calls(Hub *hub, TimestampTz deadline)
 {
-	PGresult   *results[3];
+	static const ReplyShape prepared = {.call = "PREPARE"};
+	const ReplyShape *shapes[3] = {&prepared, &prepared, &prepared};
+	Reply	   *replies[3];
 
 	/* the types are said: others at the hub may have functions of the same name there */
 	remote_prepare(&hub->remote, HUB_PUSH,
@@ -399,48 +421,69 @@ prepare_calls(Hub *hub, int timeout)
 	remote_prepare(&hub->remote, HUB_ACK,
 				   "SELECT syncext.hub_ack($1::pg_catalog.text, $2::pg_catalog.int8, $3::pg_catalog.jsonb)");
 	remote_sync(&hub->remote);
-	remote_results(&hub->remote, lengthof(results), results, timeout);
-	for (int i = 0; i < (int) lengthof(results); i++)
+	remote_replies(&hub->remote, lengthof(replies), shapes, replies, deadline);
+	for (int i = 0; i < (int) lengthof(replies); i++)
 	{
-		remote_check(&hub->remote, results[i]);
-		PQclear(results[i]);
+		reply_check(replies[i]);
+		reply_free(replies[i]);
 	}
+}
+
+bool
+hub_listen(Hub *hub)
+{
+	static const ReplyShape listen = {.call = "LISTEN"};
+	static const ReplyShape told = {"syncext.hub_listen", 1, 1, 1, 100};
+	const char *source = hub->wire_source;
+
+	reply_free(remote_call(&hub->remote, "LISTEN " FEED_CHANNEL, 0, NULL, &listen, hub_deadline()));
+	reply_free(remote_call(&hub->remote, "SELECT syncext.hub_listen($1::pg_catalog.text)", 1, &source, &told,
+						   hub_deadline()));
+	hub->remote.listens = true;
+	return true;
 }
 
 /* ---------- opening and closing ---------- */
 
+TimestampTz
+hub_deadline(void)
+{
+	return remote_deadline(setting_link_timeout * 1000);
+}
+
+/* All of it takes no longer than the time that a link waits for an answer. */
 void
 hub_open(Hub *hub, bool claim)
 {
-	int			timeout = setting_link_timeout * 1000;
+	const TimestampTz deadline = hub_deadline();
+	const bool	connected = hub->remote.conn != NULL;
 
-	if (hub->remote.conn == NULL)
+	PG_TRY();
 	{
-		remote_open(&hub->remote, hub->link, hub->keywords, hub->values, timeout);
-		PG_TRY();
+		if (!connected)
 		{
-			if (hub->needs_password && !PQconnectionUsedPassword(hub->remote.conn))
+			remote_open(&hub->remote, hub->link, hub->keywords, hub->values, deadline);
+			if (hub->needs_password && !remote_used_password(&hub->remote))
 				raise_no_password(hub, "Its owner is no superuser, and the hub didn't ask for the password.");
 			send_settings(hub);
-			find_extension(hub, timeout);
-			say_hello(hub, claim, timeout);
-			prepare_calls(hub, timeout);
+			find_extension(hub, deadline);
 		}
-		PG_CATCH();
-		{
-			remote_close(&hub->remote, false);
-			PG_RE_THROW();
-		}
-		PG_END_TRY();
+		say_hello(hub, claim, deadline);
+		if (!connected)
+			prepare_calls(hub, deadline);
 	}
-	else
-		say_hello(hub, claim, timeout);
+	PG_CATCH();
+	{
+		remote_close(&hub->remote);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 }
 
 void
-hub_close(Hub *hub, bool cancel)
+hub_close(Hub *hub)
 {
-	remote_close(&hub->remote, cancel);
+	remote_close(&hub->remote);
 	MemoryContextDelete(hub->context);
 }
 
@@ -474,14 +517,14 @@ hub_kept(const char *link)
 }
 
 void
-hub_kept_drop(const char *link, bool cancel)
+hub_kept_drop(const char *link)
 {
 	Hub		   *hub = hub_kept(link);
 
 	if (hub == NULL)
 		return;
 	kept = list_delete_ptr(kept, hub);
-	hub_close(hub, cancel);
+	hub_close(hub);
 }
 
 Hub *
@@ -500,7 +543,7 @@ hub_kept_prepare(const Link *link)
 	if (hub != NULL && !hub->outdated && strcmp(hub->source, link->source) == 0 &&
 		remote_alive(&hub->remote))
 		return hub;
-	hub_kept_drop(link->name, false);
+	hub_kept_drop(link->name);
 	hub = hub_prepare(link);
 	old = MemoryContextSwitchTo(CacheMemoryContext);
 	kept = lappend(kept, hub);

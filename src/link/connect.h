@@ -9,6 +9,7 @@
 #include "nodes/pg_list.h"
 
 #include "link/remote.h"
+#include "model/change.h"
 #include "storage/link.h"
 
 /* What this side and the hub have to agree on to understand each other. */
@@ -19,12 +20,16 @@
 #define HUB_PULL	"syncext_pull"	/* source, max_records; columns: see exchange_pull.c */
 #define HUB_ACK		"syncext_ack"	/* source, batch, failed */
 
+/* What row versions, and versions, can be: one more is still a number. */
+#define HUB_MAX_VERSION	CHANGE_MAX_VERSION
+
 /* A hub, connected to or about to be; lives until hub_close. */
 typedef struct Hub
 {
 	MemoryContext context;		/* of all this */
 	const char *link;
-	const char *source;			/* that we are there */
+	const char *source;			/* that we are there, */
+	const char *wire_source;	/* and as the wire has it */
 	const char *mark;			/* our own, in feed_origin */
 	int64		incarnation;	/* of our feed */
 	int			noptions;		/* for libpq */
@@ -35,7 +40,7 @@ typedef struct Hub
 	Remote		remote;
 
 	/* as the hub said */
-	const char *schema;			/* of its sync_ functions, quoted */
+	const char *schema;			/* of its sync_ functions, quoted; the wire's */
 	const char *hub;			/* its mark */
 	List	   *entities;		/* that it knows, of char * */
 } Hub;
@@ -52,7 +57,11 @@ extern Hub *hub_prepare(const Link *link);
  * doesn't let us be the source, is of another version, or is ourselves.
  */
 extern void hub_open(Hub *hub, bool claim);
-extern void hub_close(Hub *hub, bool cancel);
+/* By when a call that is sent now has to be answered. */
+extern TimestampTz hub_deadline(void);
+extern void hub_close(Hub *hub);
+/* Have it notify us of what comes, on its connection; false: it can't. */
+extern bool hub_listen(Hub *hub);
 
 /*
  * The same, kept from call to call for a link: what is returned by
@@ -60,7 +69,7 @@ extern void hub_close(Hub *hub, bool cancel);
  */
 extern Hub *hub_kept_prepare(const Link *link);
 extern Hub *hub_kept(const char *link); /* or NULL */
-extern void hub_kept_drop(const char *link, bool cancel);
+extern void hub_kept_drop(const char *link);
 
 /*
  * Has the source a relation here whose entity the hub doesn't have?  The second

@@ -246,14 +246,16 @@ note_error(Exchange *x)
 static void
 clean_up(Exchange *x, const ErrorData *error)
 {
-	bool		interrupted = ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION;
+	/* here, not at the hub, where a statement may have been cancelled, too */
+	bool		interrupted = !reply_raised(error) &&
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION;
 
 	if (!x->procedure)
 		AbortCurrentTransaction();
 	MemoryContextSwitchTo(x->context);
 	PG_TRY();
 	{
-		hub_kept_drop(x->link, error->sqlerrcode == ERRCODE_QUERY_CANCELED);
+		hub_kept_drop(x->link);
 		/* one who may not exchange hasn't come that far, and isn't noted */
 		if (x->locked && !interrupted)
 		{
@@ -319,29 +321,40 @@ exchange_run(const char *link, ExchangeResult *result)
 	exchange(link, false, result);
 }
 
-PGconn *
+Remote *
 exchange_connection(const char *link)
 {
 	Hub		   *hub = hub_kept(link);
 
-	return hub == NULL ? NULL : hub->remote.conn;
+	return hub == NULL || hub->remote.conn == NULL ? NULL : &hub->remote;
 }
 
 bool
-exchange_tell(const char *link, const char *statement)
+exchange_listen(const char *link)
 {
 	Hub		   *hub = hub_kept(link);
+	volatile bool listens = false;
 
-	if (hub == NULL || hub->remote.conn == NULL)
+	if (hub == NULL || hub->remote.conn == NULL || hub->remote.listens)
 		return false;
-	PQclear(remote_call(&hub->remote, statement, 0, NULL, setting_link_timeout * 1000));
-	return true;
+	PG_TRY();
+	{
+		listens = hub_listen(hub);
+	}
+	PG_CATCH();
+	{
+		/* an answer may be outstanding */
+		hub_kept_drop(link);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return listens;
 }
 
 void
 exchange_disconnect(const char *link)
 {
-	hub_kept_drop(link, false);
+	hub_kept_drop(link);
 }
 
 /* ---------- the procedure ---------- */

@@ -5,7 +5,7 @@
 #ifndef SYNCEXT_EXCHANGE_H
 #define SYNCEXT_EXCHANGE_H
 
-#include "libpq-fe.h"
+#include "link/remote.h"
 
 /* What came of an exchange. */
 typedef struct ExchangeResult
@@ -30,12 +30,15 @@ extern void exchange_run(const char *link, ExchangeResult *result);
 
 /*
  * The connection that exchanges keep open, NULL if there is none now: to wait
- * for on its socket, and to read notifications from.  It is closed after an
- * error; look again after each exchange.
+ * for on its socket, and to be notified by.  It is closed after an error; look
+ * again after each exchange.
  */
-extern PGconn *exchange_connection(const char *link);
-/* Run a statement over that connection, between exchanges; false: there is none. */
-extern bool exchange_tell(const char *link, const char *statement);
+extern Remote *exchange_connection(const char *link);
+/*
+ * Have the hub notify us over that connection of what comes; once a connection,
+ * between exchanges.  False: it does so already, or there is none.
+ */
+extern bool exchange_listen(const char *link);
 /* Close it. */
 extern void exchange_disconnect(const char *link);
 

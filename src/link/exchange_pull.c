@@ -9,24 +9,31 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
+#include "utils/json.h"
 #include "utils/memutils.h"
 
 #include "errcodes.h"
 #include "link/exchange_state.h"
 #include "link/relay.h"
+#include "link/wire.h"
 #include "local/linked.h"
-#include "model/json.h"
-#include "settings.h"
 #include "storage/durability.h"
+
+/*
+ * What an answer may have, in bytes.  A batch is cut at some megabytes, but a
+ * record is as large as it is.
+ */
+#define PULL_BYTES	(64 * 1024 * 1024)
 
 /* ---------- asking ---------- */
 
 static void
 send_pull(Exchange *x)
 {
-	const char *params[2] = {x->source};
+	const char *params[2] = {x->hub->wire_source};
 
 	params[1] = psprintf("%d", x->pull.max);
 	remote_send_prepared(&x->hub->remote, HUB_PULL, 2, params);
@@ -43,36 +50,64 @@ pull_ask(Exchange *x)
 	exchange_sent(x, CALL_PULL, 0, 0);
 }
 
-/* Those of the batch that could not be placed, as sync_ack wants them. */
-static char *
+/* ---------- what failed ---------- */
+
+/*
+ * A record of the answer that this database can't hold.  Its name is as the wire
+ * has it: that, too, may be what can't be held.
+ */
+typedef struct UnreadRecord
+{
+	const char *entity;
+	const char *external_id;
+	const char *error;
+} UnreadRecord;
+
+static void
+add_failed(StringInfo failed, const char *entity, const char *external_id, const char *error,
+		   bool busy)
+{
+	const char *why;
+	const char *told = wire_out(error, &why);
+
+	appendStringInfoString(failed, failed->len > 1 ? ", {\"entity\": " : "{\"entity\": ");
+	escape_json(failed, entity);
+	appendStringInfoString(failed, ", \"externalId\": ");
+	escape_json(failed, external_id);
+	appendStringInfoString(failed, ", \"error\": ");
+	escape_json(failed, told != NULL ? told : "it failed");
+	appendStringInfo(failed, ", \"busy\": %s}", busy ? "true" : "false");
+}
+
+/* Those of the batch that could not be placed, as sync_ack wants them, on the wire. */
+static const char *
 make_failed(const Pull *pull)
 {
-	JsonbParseState *state = NULL;
-	Jsonb	   *failed;
+	StringInfoData failed;
 
-	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	initStringInfo(&failed);
+	appendStringInfoChar(&failed, '[');
 	for (int i = 0; i < pull->nrecords; i++)
 	{
 		const LinkedRecord *record = &pull->records[i];
 
-		if (record->error == NULL && !record->busy)
-			continue;
-		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-		json_push_string(&state, "entity", record->entity);
-		json_push_string(&state, "externalId", record->external_id);
-		json_push_string(&state, "error", record->error != NULL ? record->error : "it is busy");
-		json_push_bool(&state, "busy", record->busy);
-		pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+		if (record->error != NULL || record->busy)
+			add_failed(&failed, wire_out_required(record->entity),
+					   wire_out_required(record->external_id),
+					   record->error != NULL ? record->error : "it is busy", record->busy);
 	}
-	failed = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
-	return JsonbToCString(NULL, &failed->root, VARSIZE(failed));
+	for (int i = 0; i < pull->nunread; i++)
+		add_failed(&failed, pull->unread[i].entity, pull->unread[i].external_id,
+				   pull->unread[i].error, false);
+	appendStringInfoChar(&failed, ']');
+	return failed.data;
 }
 
 /* Acknowledge the batch and ask for the next one: one transaction there. */
 static void
 acknowledge(Exchange *x)
 {
-	const char *params[3] = {x->source};
+	const char *params[3] = {x->hub->wire_source};
 	bool		more = exchange_may_go_on(x);
 
 	/* what the hub takes for placed must not be lost here */
@@ -86,36 +121,93 @@ acknowledge(Exchange *x)
 	exchange_sent(x, more ? CALL_ACK_AND_PULL : CALL_ACK, 0, 0);
 }
 
-/* ---------- placing ---------- */
+/* ---------- reading ---------- */
 
-static Jsonb *
-read_jsonb(char *text)
+/* The columns of the answer. */
+enum
 {
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+	PULL_BATCH,
+	PULL_ENTITY,
+	PULL_EXTERNAL_ID,
+	PULL_VERSION,
+	PULL_ROW_VERSION,
+	PULL_DELETED,
+	PULL_FIELDS,
+	PULL_CORRECTION,
+	PULL_WITHHELD,
+	PULL_NCOLUMNS
+};
+
+static const char *const pull_call = "syncext.hub_pull";
+
+/* An object in a column; NULL, and why, if this database can't hold it. */
+static Jsonb *
+read_object(const Reply *reply, int row, int column, const char **why)
+{
+	Jsonb	   *jsonb = reply_try_jsonb(reply, row, column, why);
+
+	if (jsonb == NULL || JB_ROOT_IS_OBJECT(jsonb))
+		return jsonb;
+	*why = "08P01: its fields are no JSON object";
+	return NULL;
 }
 
-/* Read a row of the answer; returns its size. */
-static Size
-read_record(PGresult *result, int row, LinkedRecord *record)
+/* What is no record of a hub's at all is an error, whatever else it is. */
+static void
+read_numbers(const Reply *reply, int row, LinkedRecord *record)
 {
-	char	   *fields = PQgetvalue(result, row, 6);
+	record->version = reply_int64(reply, row, PULL_VERSION, 0, HUB_MAX_VERSION);
+	record->row_version = reply_int64(reply, row, PULL_ROW_VERSION, 1, HUB_MAX_VERSION);
+	record->deleted = reply_bool(reply, row, PULL_DELETED);
+	record->correction = reply_bool(reply, row, PULL_CORRECTION);
+	record->whole = true;
+	if (reply_int64(reply, row, PULL_BATCH, 0, PG_INT64_MAX) !=
+		reply_int64(reply, 0, PULL_BATCH, 0, PG_INT64_MAX))
+		reply_violation(reply->link, pull_call, "has records of two batches");
+}
+
+/* Read a row of the answer; returns why it can't be held, NULL if it can. */
+static const char *
+read_record(const Reply *reply, int row, LinkedRecord *record)
+{
+	const char *why = NULL;
+	const char *entity = reply_try_string(reply, row, PULL_ENTITY, &why);
+	const char *external_id = reply_try_string(reply, row, PULL_EXTERNAL_ID, &why);
+	Jsonb	   *withheld = NULL;
 
 	MemSet(record, 0, sizeof(LinkedRecord));
-	record->entity = pstrdup(PQgetvalue(result, row, 1));
-	record->external_id = pstrdup(PQgetvalue(result, row, 2));
-	record->version = strtoi64(PQgetvalue(result, row, 3), NULL, 10);
-	record->row_version = strtoi64(PQgetvalue(result, row, 4), NULL, 10);
-	record->deleted = PQgetvalue(result, row, 5)[0] == 't';
-	record->fields = read_jsonb(fields);
-	record->correction = PQgetvalue(result, row, 7)[0] == 't';
-	record->whole = true;
-	if (!PQgetisnull(result, row, 8))
-		fields_from_container(&read_jsonb(PQgetvalue(result, row, 8))->root, &record->withheld);
-	return PQgetlength(result, row, 6);
+	read_numbers(reply, row, record);
+	if (entity == NULL || external_id == NULL)
+		return why;
+	record->entity = pstrdup(entity);
+	record->external_id = pstrdup(external_id);
+	record->fields = read_object(reply, row, PULL_FIELDS, &why);
+	if (record->fields == NULL)
+		return why;
+	if (reply_is_null(reply, row, PULL_WITHHELD))
+		return NULL;
+	withheld = read_object(reply, row, PULL_WITHHELD, &why);
+	if (withheld == NULL)
+		return why;
+	fields_from_container(&withheld->root, &record->withheld);
+	return NULL;
 }
 
 static void
-read_records(Exchange *x, PGresult *result)
+add_unread(Pull *pull, const Reply *reply, int row, const char *why)
+{
+	UnreadRecord *unread;
+
+	if (pull->nunread == 0)
+		pull->unread = palloc(sizeof(UnreadRecord) * reply->nrows);
+	unread = &pull->unread[pull->nunread++];
+	unread->entity = pstrdup(reply_text(reply, row, PULL_ENTITY));
+	unread->external_id = pstrdup(reply_text(reply, row, PULL_EXTERNAL_ID));
+	unread->error = why;
+}
+
+static void
+read_records(Exchange *x, const Reply *reply)
 {
 	Pull	   *pull = &x->pull;
 	MemoryContext old;
@@ -123,18 +215,29 @@ read_records(Exchange *x, PGresult *result)
 
 	MemoryContextReset(pull->context);
 	old = MemoryContextSwitchTo(pull->context);
-	pull->nrecords = PQntuples(result);
-	pull->records = palloc_extended(sizeof(LinkedRecord) * Max(pull->nrecords, 1),
+	pull->nrecords = pull->nunread = 0;
+	pull->records = palloc_extended(sizeof(LinkedRecord) * Max(reply->nrows, 1),
 									MCXT_ALLOC_HUGE);
-	for (int i = 0; i < pull->nrecords; i++)
-		bytes += read_record(result, i, &pull->records[i]);
-	if (pull->nrecords > 0)
+	for (int i = 0; i < reply->nrows; i++)
 	{
-		pull->batch = strtoi64(PQgetvalue(result, 0, 0), NULL, 10);
-		pull->max = exchange_next_max(pull->nrecords, bytes);
+		const char *why = read_record(reply, i, &pull->records[pull->nrecords]);
+
+		CHECK_FOR_INTERRUPTS();
+		if (why == NULL)
+			pull->nrecords++;
+		else
+			add_unread(pull, reply, i, why);
+		bytes += reply_length(reply, i, PULL_FIELDS);
+	}
+	if (reply->nrows > 0)
+	{
+		pull->batch = reply_int64(reply, 0, PULL_BATCH, 0, PG_INT64_MAX);
+		pull->max = exchange_next_max(reply->nrows, bytes);
 	}
 	MemoryContextSwitchTo(old);
 }
+
+/* ---------- placing ---------- */
 
 /* In one transaction. */
 static void
@@ -160,24 +263,18 @@ count_records(Exchange *x)
 		else
 			x->result->failed++;
 	}
+	x->result->failed += x->pull.nunread;
 }
 
 /* ---------- answers ---------- */
 
 static void
-take_records(Exchange *x, PGresult *result)
+take_records(Exchange *x, Reply *reply)
 {
-	remote_check(&x->hub->remote, result);
-	PG_TRY();
-	{
-		read_records(x, result);
-	}
-	PG_FINALLY();
-	{
-		PQclear(result);
-	}
-	PG_END_TRY();
-	if (x->pull.nrecords == 0)
+	reply_check(reply);
+	read_records(x, reply);
+	reply_free(reply);
+	if (x->pull.nrecords + x->pull.nunread == 0)
 		return;
 	x->batches++;
 	exchange_step(x, place_records);
@@ -191,39 +288,51 @@ take_records(Exchange *x, PGresult *result)
  * then; what was asked for with it has not been done.
  */
 static bool
-is_acknowledged(Exchange *x, PGresult *result)
+is_acknowledged(Exchange *x, const Reply *reply)
 {
-	return remote_sqlstate(result) != ERRCODE_SYNC_STALE_BATCH || x->pull.refused_acks++ >= 3;
+	return reply->sqlstate != ERRCODE_SYNC_STALE_BATCH || x->pull.refused_acks++ >= 3;
+}
+
+/* What a hub that serves what was asked for answers at most. */
+static void
+describe_pull(const Exchange *x, ReplyShape *shape)
+{
+	shape->call = pull_call;
+	shape->columns = PULL_NCOLUMNS;
+	shape->min_rows = 0;
+	shape->max_rows = x->pull.max;
+	shape->max_bytes = PULL_BYTES;
 }
 
 void
 pull_answered(Exchange *x, const Call *call)
 {
-	int			n = call->kind == CALL_ACK_AND_PULL ? 2 : 1;
-	PGresult   *results[2];
+	static const ReplyShape acknowledged = {"syncext.hub_ack", 1, 1, 1, 100};
+	ReplyShape	records;
+	const ReplyShape *shapes[2] = {&acknowledged, &records};
+	Reply	   *replies[2] = {NULL, NULL};
 
+	describe_pull(x, &records);
 	if (call->kind == CALL_ACK)
-		remote_results(&x->hub->remote, n, results, setting_link_timeout * 1000);
+		remote_replies(&x->hub->remote, 1, shapes, replies, hub_deadline());
+	else if (call->kind == CALL_PULL)
+		remote_replies_of_all(&x->hub->remote, 1, &shapes[1], &replies[1], hub_deadline());
 	else
-		remote_results_of_all(&x->hub->remote, n, results, setting_link_timeout * 1000);
+		remote_replies_of_all(&x->hub->remote, 2, shapes, replies, hub_deadline());
 	x->pull.asked = false;
-	if (call->kind == CALL_PULL)
+	if (replies[0] != NULL && !is_acknowledged(x, replies[0]))
 	{
-		take_records(x, results[0]);
-		return;
-	}
-	if (!is_acknowledged(x, results[0]))
-	{
-		for (int i = 0; i < n; i++)
-			PQclear(results[i]);
+		reply_free(replies[0]);
+		reply_free(replies[1]);
 		pull_ask(x);
 		return;
 	}
-	if (n == 2 && remote_sqlstate(results[0]) != 0)
-		PQclear(results[1]);
-	remote_check(&x->hub->remote, results[0]);
-	PQclear(results[0]);
-	x->pull.refused_acks = 0;
-	if (n == 2)
-		take_records(x, results[1]);
+	if (replies[0] != NULL)
+	{
+		reply_check(replies[0]);
+		reply_free(replies[0]);
+		x->pull.refused_acks = 0;
+	}
+	if (replies[1] != NULL)
+		take_records(x, replies[1]);
 }

@@ -12,19 +12,39 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
-#include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 
 #include "errcodes.h"
 #include "hub/delivery.h"
 #include "link/exchange_state.h"
 #include "link/relay.h"
+#include "link/wire.h"
 #include "local/linked.h"
 #include "settings.h"
 #include "storage/durability.h"
 
 /* ---------- cutting ---------- */
+
+/* A change that can't be told to any hub is refused, as if one had done so. */
+static const char *
+make_document(Exchange *x, const CapturedChange *change, PushOutcome *outcome)
+{
+	Jsonb	   *document = captured_document(x->source, change);
+	char	   *text = JsonbToCString(NULL, &document->root, VARSIZE(document));
+	const char *why;
+	const char *told = wire_out(text, &why);
+
+	if (told == NULL)
+	{
+		outcome->refused = true;
+		outcome->error = why;
+		x->result->rejected++;
+	}
+	pfree(document);
+	if (told != text)
+		pfree(text);
+	return told;
+}
 
 static void
 make_documents(Exchange *x)
@@ -37,11 +57,9 @@ make_documents(Exchange *x)
 	push->outcomes = palloc0(sizeof(PushOutcome) * n);
 	for (int i = 0; i < n; i++)
 	{
-		Jsonb	   *document = captured_document(x->source, &push->batch.changes[i]);
-
-		push->documents[i] = JsonbToCString(NULL, &document->root, VARSIZE(document));
-		bytes += strlen(push->documents[i]);
-		pfree(document);
+		push->documents[i] = make_document(x, &push->batch.changes[i], &push->outcomes[i]);
+		if (push->documents[i] != NULL)
+			bytes += strlen(push->documents[i]);
 	}
 	push->max = exchange_next_max(n, bytes);
 }
@@ -70,11 +88,11 @@ push_cut(Exchange *x)
 
 /* ---------- sending ---------- */
 
-/* Send changes from .. to - 1 of the batch. */
+/* Send changes from .. to - 1 of the batch, which can all be told. */
 static void
 send_part(Exchange *x, int from, int to)
 {
-	const char *params[3] = {x->source};
+	const char *params[3] = {x->hub->wire_source};
 	StringInfoData changes;
 
 	/* our feed's incarnation tells batches from those before a restore */
@@ -95,47 +113,53 @@ send_part(Exchange *x, int from, int to)
 	pfree(changes.data);
 }
 
-void
-push_send(Exchange *x)
+/* Changes from that one on that make a message; those that can't be told are no part of one. */
+static int
+find_part(const Push *push, int from)
 {
-	int			n = x->push.batch.nchanges;
-	int			from = 0;
+	Size		bytes = strlen(push->documents[from]);
+	int			to = from + 1;
+
+	while (to < push->batch.nchanges && push->documents[to] != NULL &&
+		   bytes + strlen(push->documents[to]) <= MESSAGE_BYTES)
+		bytes += strlen(push->documents[to++]);
+	return to;
+}
+
+/* Send what of the batch can be told. */
+static void
+send_batch(Exchange *x)
+{
+	const Push *push = &x->push;
+	int			to;
 
 	/*
 	 * What the hub will know must not be lost here, nor the batch's number come
 	 * again for another batch.
 	 */
-	if (n > 0)
-		durability_wait();
-	while (from < n)
+	durability_wait();
+	for (int from = 0; from < push->batch.nchanges; from = to)
 	{
-		Size		bytes = strlen(x->push.documents[from]);
-		int			to = from + 1;
-
-		while (to < n && bytes + strlen(x->push.documents[to]) <= MESSAGE_BYTES)
-			bytes += strlen(x->push.documents[to++]);
+		to = from + 1;
+		if (push->documents[from] == NULL)
+			continue;
+		to = find_part(push, from);
 		send_part(x, from, to);
-		from = to;
 	}
-	if (n > 0)
-		x->batches++;
+	x->batches++;
 }
 
 /* ---------- answers ---------- */
+
+static const char *const push_call = "sync_push";
+
+/* Who keeps to the protocol answers with less than this. */
+#define ANSWER_BYTES	(64 * 1024 * 1024)
 
 static const JsonbValue *
 member(const JsonbValue *object, const char *key)
 {
 	return getKeyJsonValueFromContainer(object->val.binary.data, key, strlen(key), NULL);
-}
-
-static int64
-member_number(const JsonbValue *object, const char *key)
-{
-	const JsonbValue *value = member(object, key);
-
-	return value == NULL || value->type != jbvNumeric ? 0 :
-		DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value->val.numeric)));
 }
 
 static const char *
@@ -158,21 +182,35 @@ lost_any(const JsonbValue *answer)
 		JsonContainerSize(lost->val.binary.data) > 0;
 }
 
+/* The row version of the hub's record; 0: it has none. */
+static int64
+read_row_version(const Exchange *x, const JsonbValue *value)
+{
+	int64		row_version = 0;
+
+	if (value != NULL && value->type != jbvNull &&
+		!reply_number(value, 0, HUB_MAX_VERSION, &row_version))
+		reply_violation(x->link, push_call, "has a row version that can't be one");
+	return row_version;
+}
+
 /* An answer in full: what the change met there was more than we knew. */
 static void
 take_full_answer(Exchange *x, const JsonbValue *answer, PushOutcome *outcome)
 {
-	int			status = (int) member_number(answer, "status");
+	int64		status;
 
+	if (!reply_number(member(answer, "status"), 200, 599, &status))
+		reply_violation(x->link, push_call, "has no status of a change");
 	if (status == 400 || status == 412)
 	{
 		outcome->refused = true;
-		outcome->error = psprintf("%d: %s", status, member_string(answer, "reason"));
+		outcome->error = psprintf("%d: %s", (int) status, member_string(answer, "reason"));
 		x->result->rejected++;
 		return;
 	}
 	x->result->pushed++;
-	outcome->row_version = member_number(answer, "rowVersion");
+	outcome->row_version = read_row_version(x, member(answer, "rowVersion"));
 	outcome->written = status == 200 && !lost_any(answer);
 	if (strcmp(member_string(answer, "resolution"), "DEPENDENCY_WAIT") == 0)
 		x->result->waiting++;
@@ -188,30 +226,29 @@ take_answer(Exchange *x, const JsonbValue *answer, PushOutcome *outcome)
 	if (answer->type == jbvNumeric)
 	{
 		outcome->written = outcome->alone = true;
-		outcome->row_version =
-			DatumGetInt64(DirectFunctionCall1(numeric_int8,
-											  NumericGetDatum(answer->val.numeric)));
+		outcome->row_version = read_row_version(x, answer);
 		x->result->pushed++;
 	}
 	else if (answer->type == jbvBinary && JsonContainerIsObject(answer->val.binary.data))
 		take_full_answer(x, answer, outcome);
 	else
-		elog(ERROR, "the hub's answer to a change is neither a number nor an object");
+		reply_violation(x->link, push_call, "is neither a number nor an object for a change");
 }
 
 static void
-take_answers(Exchange *x, const Call *call, const char *text)
+take_answers(Exchange *x, const Call *call, const Reply *reply)
 {
 	MemoryContext old = MemoryContextSwitchTo(x->push.context);
-	Jsonb	   *answers = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+	Jsonb	   *answers = reply_jsonb(reply, 0, 0);
 	JsonbIterator *it = JsonbIteratorInit(&answers->root);
 	JsonbIteratorToken token;
 	JsonbValue	answer;
 	int			at = call->from;
 
-	if (!JB_ROOT_IS_ARRAY(answers) || (int) JB_ROOT_COUNT(answers) != call->to - call->from)
-		elog(ERROR, "the hub gave %d answers to %d changes", (int) JB_ROOT_COUNT(answers),
-			 call->to - call->from);
+	if (!JB_ROOT_IS_ARRAY(answers) || JB_ROOT_IS_SCALAR(answers) ||
+		(int) JB_ROOT_COUNT(answers) != call->to - call->from)
+		reply_violation(x->link, push_call, "is no array of %d answers to as many changes",
+						call->to - call->from);
 	while ((token = JsonbIteratorNext(&it, &answer, true)) != WJB_DONE)
 		if (token == WJB_ELEM)
 			take_answer(x, &answer, &x->push.outcomes[at++]);
@@ -244,23 +281,23 @@ is_about_hub(int sqlstate)
 	}
 }
 
-/* A call with some changes failed: they are sent one by one, to find which. */
+/* A call with some changes failed: they are sent in halves, to find which. */
 static void
-push_failed(Exchange *x, const Call *call, PGresult *result)
+push_failed(Exchange *x, const Call *call, const Reply *reply)
 {
-	if (call->to - call->from == 1)
-	{
-		const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+	const int	half = call->from + (call->to - call->from) / 2;
 
+	if (half == call->from)
+	{
 		x->push.outcomes[call->from].error =
 			MemoryContextStrdup(x->push.context,
-								psprintf("%s: %s", unpack_sql_state(remote_sqlstate(result)),
-										 message != NULL ? message : ""));
+								psprintf("%s: %s", unpack_sql_state(reply->sqlstate),
+										 reply->message));
 		x->result->failed++;
 		return;
 	}
-	for (int i = call->from; i < call->to; i++)
-		send_part(x, i, i + 1);
+	send_part(x, call->from, half);
+	send_part(x, half, call->to);
 }
 
 /* ---------- what was answered ---------- */
@@ -326,25 +363,32 @@ finish_batch(Exchange *x)
 }
 
 void
+push_send(Exchange *x)
+{
+	while (x->push.batch.nchanges > 0)
+	{
+		send_batch(x);
+		if (x->push.parts > 0)
+			return;
+		/* nothing of it can be told */
+		exchange_step(x, finish_batch);
+	}
+}
+
+void
 push_answered(Exchange *x, const Call *call)
 {
-	PGresult   *result = remote_result(&x->hub->remote, setting_link_timeout * 1000);
+	static const ReplyShape answers = {"sync_push", 1, 1, 1, ANSWER_BYTES};
+	Reply	   *reply = remote_reply(&x->hub->remote, &answers, hub_deadline());
 
 	x->push.parts--;
-	if (is_about_hub(remote_sqlstate(result)))
-		remote_check(&x->hub->remote, result);
-	PG_TRY();
-	{
-		if (remote_sqlstate(result) != 0)
-			push_failed(x, call, result);
-		else
-			take_answers(x, call, PQgetvalue(result, 0, 0));
-	}
-	PG_FINALLY();
-	{
-		PQclear(result);
-	}
-	PG_END_TRY();
+	if (is_about_hub(reply->sqlstate))
+		reply_check(reply);
+	if (reply->sqlstate != 0)
+		push_failed(x, call, reply);
+	else
+		take_answers(x, call, reply);
+	reply_free(reply);
 	if (x->push.parts > 0)
 		return;
 	exchange_step(x, finish_batch);

@@ -26,7 +26,8 @@ typedef struct Push
 {
 	MemoryContext context;		/* of the batch */
 	CapturedBatch batch;		/* no changes: none is out */
-	const char **documents;		/* its changes, as JSON */
+	const char **documents;		/* its changes, as JSON on the wire; NULL: one that
+								 * can't be told there, and has its outcome */
 	PushOutcome *outcomes;
 	int			parts;			/* that are still to be answered */
 	int			max;			/* changes in the next batch */
@@ -37,8 +38,10 @@ typedef struct Pull
 	MemoryContext context;		/* of the batch */
 	bool		asked;			/* one is on its way */
 	int64		batch;
-	int			nrecords;
+	int			nrecords;		/* that can be read here */
 	struct LinkedRecord *records;
+	int			nunread;		/* that can't */
+	struct UnreadRecord *unread;
 	int			max;			/* records in the next batch */
 	int			refused_acks;	/* one after the other */
 } Pull;

@@ -1,11 +1,20 @@
 /*
  * remote.c
- *	  A connection to another server: open it, send calls, take their results.
+ *	  A connection to another server: open it, send calls, take their answers.
  *
  * Called by the rest of link/.  Descriptors are accounted for by the server's
  * helper for libpq.  Its waits have no deadline, though, and send blockingly:
  * a hub that hangs would hold us for ever, so the waits here are our own, and
  * the connection is in pipeline mode.
+ *
+ * Answers are taken row by row, and copied into memory that goes with an error.
+ * libpq itself would gather all of an answer, however long, before it tells of
+ * it.  What it holds of a single message is bounded by looking at the process's
+ * memory, where the C library can tell of that.
+ *
+ * One wait is out of our hands: libpq looks names of hosts up by getaddrinfo(),
+ * which heeds neither interrupts nor deadlines.  A server with hostaddr needs no
+ * such look.
  */
 #include "postgres.h"
 
@@ -13,14 +22,21 @@
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "storage/latch.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 #include "compat.h"
 #include "link/remote.h"
 
+#include "link/wire.h"
+#include "settings.h"
+
 #ifdef HAVE_LIBPQ_BE_FE_HELPERS
 #include "libpq/libpq-be-fe-helpers.h"
+#endif
+#ifdef HAVE_MALLINFO2
+#include <malloc.h>
 #endif
 
 /* ---------- descriptors ---------- */
@@ -53,29 +69,27 @@ disconnect(PGconn *conn)
 
 /* ---------- waiting ---------- */
 
-/* What libpq says, in one line. */
+/* What libpq says: its own words, or the other side's. */
 static char *
 connection_message(PGconn *conn)
 {
-	char	   *message = pchomp(PQerrorMessage(conn));
-	char	   *to = message;
+	return wire_message(PQerrorMessage(conn));
+}
 
-	for (const char *from = message; *from != '\0'; from++)
-	{
-		bool		blank = *from == '\n' || *from == '\t' || *from == ' ';
-
-		if (!blank)
-			*to++ = *from;
-		else if (to > message && to[-1] != ' ')
-			*to++ = ' ';
-	}
-	*to = '\0';
-	return message;
+TimestampTz
+remote_deadline(int milliseconds)
+{
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), milliseconds);
 }
 
 static void
 raise_lost(const Remote *remote)
 {
+	if (PQstatus(remote->conn) == CONNECTION_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("link \"%s\" can't send a call to its hub", remote->name),
+				 errdetail_internal("%s", connection_message(remote->conn))));
 	ereport(ERROR,
 			(errcode(ERRCODE_CONNECTION_FAILURE),
 			 errmsg("link \"%s\" has lost its connection to the hub", remote->name),
@@ -106,10 +120,42 @@ wait_for_socket(PGconn *conn, int events, TimestampTz deadline, int *happened)
 	return true;
 }
 
+/* After so many reads without a result the process's memory is looked at. */
+#define READS_PER_LOOK	16
+/* What libpq may have taken of it by then, beyond what a message may have. */
+#define LIBPQ_BYTES		(16 * 1024 * 1024)
+
+/* The process's memory that memory contexts don't account for: libpq's, and more. */
+static Size
+memory_beside_contexts(void)
+{
+#ifdef HAVE_MALLINFO2
+	struct mallinfo2 info = mallinfo2();
+	Size		all = info.uordblks + info.hblkhd;
+	Size		contexts = MemoryContextMemAllocated(TopMemoryContext, true);
+
+	return all > contexts ? all - contexts : 0;
+#else
+	return 0;
+#endif
+}
+
+/* A message that never ends grows in libpq, which doesn't tell. */
+static void
+bound_memory(Remote *remote, const ReplyShape *shape)
+{
+	if (++remote->reads % READS_PER_LOOK == 0 &&
+		memory_beside_contexts() > remote->memory + shape->max_bytes + LIBPQ_BYTES)
+		reply_violation(remote->name, shape->call,
+						"is a message of more than the %zu bytes that were asked for",
+						shape->max_bytes);
+}
+
 /* Go on connecting until it is done; returns false when time is up. */
 static bool
-poll_connection(PGconn *conn, TimestampTz deadline)
+poll_connection(Remote *remote, PGconn *conn, TimestampTz deadline)
 {
+	static const ReplyShape connecting = {.call = "the connection"};
 	PostgresPollingStatusType status = PGRES_POLLING_WRITING;
 
 	while (status != PGRES_POLLING_OK && status != PGRES_POLLING_FAILED)
@@ -118,6 +164,7 @@ poll_connection(PGconn *conn, TimestampTz deadline)
 			PQstatus(conn) == CONNECTION_STARTED ? WL_SOCKET_CONNECTED : WL_SOCKET_WRITEABLE;
 		int			happened;
 
+		bound_memory(remote, &connecting);
 		if (!wait_for_socket(conn, wanted, deadline, &happened))
 			return false;
 		if (happened & wanted)
@@ -127,6 +174,15 @@ poll_connection(PGconn *conn, TimestampTz deadline)
 }
 
 /* ---------- opening and closing ---------- */
+
+/* What is in the way is nearly always a pooler that takes no such settings. */
+static const char *
+refusal_hint(const char *detail)
+{
+	if (strstr(detail, "unsupported startup parameter") != NULL)
+		return "A connection pooler stands before the hub, and takes no settings at the start of a session: name the hub's own port in the link's server.";
+	return "See to the hub, or to the link's server and user mapping: ALTER SERVER, ALTER USER MAPPING.";
+}
 
 static void
 raise_no_connection(const Remote *remote, PGconn *conn, const char *why)
@@ -138,7 +194,7 @@ raise_no_connection(const Remote *remote, PGconn *conn, const char *why)
 			(errcode(ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION),
 			 errmsg("link \"%s\" can't connect to its hub", remote->name),
 			 errdetail_internal("%s", detail),
-			 errhint("See to the hub, or to the link's server and user mapping: ALTER SERVER, ALTER USER MAPPING.")));
+			 errhint("%s", refusal_hint(detail))));
 }
 
 /* What the other side remarks is for its own log. */
@@ -149,14 +205,14 @@ ignore_notice(void *arg, const PGresult *result)
 
 void
 remote_open(Remote *remote, const char *name, const char *const *keywords,
-			const char *const *values, int timeout)
+			const char *const *values, TimestampTz deadline)
 {
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout);
 	PGconn	   *conn;
 	volatile bool in_time = true;
 
 	memset(remote, 0, sizeof(Remote));
 	remote->name = name;
+	remote->memory = memory_beside_contexts();
 	reserve_descriptor();
 	conn = PQconnectStartParams(keywords, values, 0);
 	if (conn == NULL)
@@ -168,8 +224,9 @@ remote_open(Remote *remote, const char *name, const char *const *keywords,
 	}
 	PG_TRY();
 	{
+		(void) PQsetNoticeReceiver(conn, ignore_notice, NULL);
 		if (PQstatus(conn) != CONNECTION_BAD)
-			in_time = poll_connection(conn, deadline);
+			in_time = poll_connection(remote, conn, deadline);
 	}
 	PG_CATCH();
 	{
@@ -178,52 +235,104 @@ remote_open(Remote *remote, const char *name, const char *const *keywords,
 	}
 	PG_END_TRY();
 	if (!in_time)
-		raise_no_connection(remote, conn, psprintf("It didn't answer in %d ms.", timeout));
+		raise_no_connection(remote, conn,
+							psprintf("It didn't answer in %d s.", setting_link_timeout));
 	if (PQstatus(conn) != CONNECTION_OK)
 		raise_no_connection(remote, conn, connection_message(conn));
-	(void) PQsetNoticeReceiver(conn, ignore_notice, NULL);
 	if (PQsetnonblocking(conn, 1) != 0 || !PQenterPipelineMode(conn))
 		raise_no_connection(remote, conn, connection_message(conn));
 	remote->conn = conn;
 }
 
-/* Ask the other side to stop; best effort, as it may have gone. */
-static void
-cancel_call(PGconn *conn)
-{
-#ifdef HAVE_LIBPQSRV_CANCEL
-	(void) libpqsrv_cancel(conn, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000));
-#else
-	PGcancel   *cancel = PQgetCancel(conn);
-	char		error[256];
-
-	if (cancel == NULL)
-		return;
-	(void) PQcancel(cancel, error, sizeof(error));
-	PQfreeCancel(cancel);
-#endif
-}
-
 void
-remote_close(Remote *remote, bool cancel)
+remote_close(Remote *remote)
 {
 	PGconn	   *conn = remote->conn;
 
+	PQclear(remote->result);
+	remote->result = NULL;
 	if (conn == NULL)
 		return;
 	remote->conn = NULL;
-	if (cancel && remote->expected > 0 && PQstatus(conn) == CONNECTION_OK)
-		cancel_call(conn);
 	disconnect(conn);
 }
 
 bool
 remote_alive(Remote *remote)
 {
-	/* first comes what it said in parting, if it did, and only then the end */
-	return remote->conn != NULL && PQconsumeInput(remote->conn) &&
+	/* the server may have sent an error before it closed: that is read first */
+	return remote->conn != NULL && !remote->broken && remote->expected == 0 &&
+		PQconsumeInput(remote->conn) &&
 		!PQisBusy(remote->conn) && PQconsumeInput(remote->conn) &&
 		PQstatus(remote->conn) == CONNECTION_OK;
+}
+
+bool
+remote_used_password(const Remote *remote)
+{
+	return PQconnectionUsedPassword(remote->conn);
+}
+
+int
+remote_pid(const Remote *remote)
+{
+	return PQbackendPID(remote->conn);
+}
+
+pgsocket
+remote_socket(const Remote *remote)
+{
+	return remote->conn == NULL ? PGINVALID_SOCKET : PQsocket(remote->conn);
+}
+
+/* ---------- notifications ---------- */
+
+/* libpq would keep them all, however many. */
+static void
+note_notifications(Remote *remote)
+{
+	PGnotify   *notify;
+
+	while ((notify = PQnotifies(remote->conn)) != NULL)
+	{
+		remote->notified = true;
+		PQfreemem(notify);
+	}
+}
+
+/*
+ * Take what is left on the connection, the ends of transactions: before, libpq in
+ * pipeline mode doesn't look at notifications.
+ */
+static void
+drain(PGconn *conn)
+{
+	int			ends = 0;
+
+	/* after the last result it says so twice */
+	for (int i = 0; i < 16 && ends < 2 && !PQisBusy(conn); i++)
+	{
+		PGresult   *result = PQgetResult(conn);
+
+		ends = result == NULL ? ends + 1 : 0;
+		PQclear(result);
+	}
+}
+
+bool
+remote_take_notified(Remote *remote)
+{
+	bool		notified;
+
+	if (remote->conn == NULL)
+		return false;
+	if (!PQconsumeInput(remote->conn))
+		return true;
+	drain(remote->conn);
+	note_notifications(remote);
+	notified = remote->notified;
+	remote->notified = false;
+	return notified;
 }
 
 /* ---------- calls ---------- */
@@ -231,32 +340,52 @@ remote_alive(Remote *remote)
 void
 remote_send(Remote *remote, const char *command, int nparams, const char *const *params)
 {
+	remote->broken = true;
 	if (!PQsendQueryParams(remote->conn, command, nparams, NULL, params, NULL, NULL, 0))
 		raise_lost(remote);
+	remote->broken = false;
 	remote->expected++;
 }
 
 void
 remote_send_prepared(Remote *remote, const char *name, int nparams, const char *const *params)
 {
+	remote->broken = true;
 	if (!PQsendQueryPrepared(remote->conn, name, nparams, params, NULL, NULL, 0))
 		raise_lost(remote);
+	remote->broken = false;
 	remote->expected++;
 }
 
 void
 remote_prepare(Remote *remote, const char *name, const char *command)
 {
+	remote->broken = true;
 	if (!PQsendPrepare(remote->conn, name, command, 0, NULL))
 		raise_lost(remote);
+	remote->broken = false;
 	remote->expected++;
 }
 
 void
 remote_sync(Remote *remote)
 {
+	remote->broken = true;
 	if (!PQpipelineSync(remote->conn))
 		raise_lost(remote);
+	remote->broken = false;
+}
+
+/* ---------- answers ---------- */
+
+static void
+raise_no_answer(const Remote *remote)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_CONNECTION_FAILURE),
+			 errmsg("link \"%s\" got no answer from the hub in %d s", remote->name,
+					setting_link_timeout),
+			 errhint("Somebody may hold what the call needs there: look into pg_stat_activity of the hub. If it is just slow, raise syncext.link_timeout or lower syncext.link_batch.")));
 }
 
 /*
@@ -264,11 +393,11 @@ remote_sync(Remote *remote)
  * be sent: the other side may stop reading until we have read its answers.
  */
 static void
-wait_for_result(Remote *remote, int timeout)
+wait_for_result(Remote *remote, const ReplyShape *shape, TimestampTz deadline)
 {
 	PGconn	   *conn = remote->conn;
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout);
 
+	remote->reads = 0;
 	for (;;)
 	{
 		int			flushed = PQflush(conn);
@@ -279,65 +408,121 @@ wait_for_result(Remote *remote, int timeout)
 			raise_lost(remote);
 		if (!PQisBusy(conn))
 			return;
+		note_notifications(remote);
+		bound_memory(remote, shape);
 		if (!wait_for_socket(conn, events, deadline, &happened))
-			ereport(ERROR,
-					(errcode(ERRCODE_CONNECTION_FAILURE),
-					 errmsg("link \"%s\" got no answer from the hub in %d s", remote->name,
-							timeout / 1000),
-					 errhint("Somebody may hold what the call needs there: look into pg_stat_activity of the hub. If it is just slow, raise syncext.link_timeout or lower syncext.link_batch.")));
+			raise_no_answer(remote);
 		if ((happened & WL_SOCKET_READABLE) && !PQconsumeInput(conn))
 			raise_lost(remote);
 	}
 }
 
-/* The next thing that libpq has to tell; NULL: the call before it is done. */
-static PGresult *
-next_result(Remote *remote, int timeout)
-{
-	PGresult   *result;
-
-	wait_for_result(remote, timeout);
-	result = PQgetResult(remote->conn);
-	if (PQstatus(remote->conn) == CONNECTION_BAD)
-	{
-		PQclear(result);
-		raise_lost(remote);
-	}
-	return result;
-}
-
 /*
- * Take the end of a transaction.  Only then it is committed: deferred constraints
- * may still fail.  Returns the error then.
+ * The next thing that libpq has to tell, until the next call; NULL: the answer
+ * before it is done.
  */
 static PGresult *
-take_end(Remote *remote, int timeout)
+next_result(Remote *remote, const ReplyShape *shape, TimestampTz deadline)
 {
-	PGresult   *error = NULL;
+	PQclear(remote->result);
+	remote->result = NULL;
+	wait_for_result(remote, shape, deadline);
+	remote->result = PQgetResult(remote->conn);
+	if (PQstatus(remote->conn) == CONNECTION_BAD)
+		raise_lost(remote);
+	return remote->result;
+}
 
-	for (;;)
+static void
+add_row(Reply *reply, const PGresult *result)
+{
+	ReplyCell  *cells;
+
+	reply_check_columns(reply, PQnfields(result));
+	cells = reply_add_row(reply);
+	for (int i = 0; i < reply->shape.columns; i++)
 	{
-		PGresult   *result = next_result(remote, timeout);
-
-		if (result == NULL)
-			continue;
-		if (PQresultStatus(result) == PGRES_PIPELINE_SYNC)
-		{
-			PQclear(result);
-			return error;
-		}
-		PQclear(error);
-		error = result;
+		if (PQfformat(result, i) != 0)
+			reply_violation(reply->link, reply->shape.call, "is not in text in column %d", i + 1);
+		reply_add_value(reply, &cells[i], PQgetisnull(result, 0, i) ? NULL : PQgetvalue(result, 0, i),
+						PQgetlength(result, 0, i));
 	}
 }
 
 static void
-forget_notifications(Remote *remote)
+add_error(Reply *reply, const PGresult *result)
 {
-	PGnotify   *notify;
+	reply_add_error(reply, PQresultErrorField(result, PG_DIAG_SQLSTATE),
+					PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY),
+					PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL),
+					PQresultErrorField(result, PG_DIAG_MESSAGE_HINT));
+}
 
-	while ((notify = PQnotifies(remote->conn)) != NULL)
-		PQfreemem(notify);
+/* Add a result to the answer; returns false if more of it has to come. */
+static bool
+add_result(Reply *reply, const PGresult *result)
+{
+	const ExecStatusType status = result == NULL ? PGRES_EMPTY_QUERY : PQresultStatus(result);
+
+	switch (status)
+	{
+		case PGRES_SINGLE_TUPLE:
+			add_row(reply, result);
+			return false;
+		case PGRES_TUPLES_OK:
+			reply_check_columns(reply, PQnfields(result));
+			return true;
+		case PGRES_COMMAND_OK:
+			reply_check_columns(reply, 0);
+			return true;
+		case PGRES_FATAL_ERROR:
+			add_error(reply, result);
+			return true;
+		case PGRES_PIPELINE_ABORTED:
+			reply_add_error(reply, NULL, "the call before it failed", NULL, NULL);
+			return true;
+		default:
+			reply_violation(reply->link, reply->shape.call, "is out of turn: %s",
+							result == NULL ? "there is none" : PQresStatus(status));
+	}
+}
+
+static Reply *
+take_reply(Remote *remote, const ReplyShape *shape, TimestampTz deadline)
+{
+	Reply	   *reply = reply_begin(remote->name, shape);
+
+	/* not where it is known already that there is none, after an error */
+	(void) PQsetSingleRowMode(remote->conn);
+	while (!add_result(reply, next_result(remote, shape, deadline)))
+		;
+	if (next_result(remote, shape, deadline) != NULL)
+		reply_violation(remote->name, shape->call, "has something behind its end");
+	reply_end(reply);
+	return reply;
+}
+
+/*
+ * Take the end of a transaction.  Only then it is committed: deferred constraints
+ * may still fail, which is the answer to its last call then.
+ */
+static void
+take_end(Remote *remote, Reply *last, TimestampTz deadline)
+{
+	/* an error, the end of it, and that of the transaction */
+	for (int i = 0; i < 3; i++)
+	{
+		PGresult   *result = next_result(remote, &last->shape, deadline);
+
+		if (result == NULL)
+			continue;
+		if (PQresultStatus(result) == PGRES_PIPELINE_SYNC)
+			return;
+		if (PQresultStatus(result) != PGRES_FATAL_ERROR)
+			break;
+		add_error(last, result);
+	}
+	reply_violation(remote->name, last->shape.call, "is not followed by the transaction's end");
 }
 
 /*
@@ -345,114 +530,59 @@ forget_notifications(Remote *remote)
  * before a transaction's first result were sent before it began.
  */
 static void
-take_results(Remote *remote, int n, PGresult **results, bool sees_all, int timeout)
+take_replies(Remote *remote, int n, const ReplyShape *const *shapes, Reply **replies, bool sees_all,
+			 TimestampTz deadline)
 {
-	volatile int taken = 0;
-
-	PG_TRY();
+	remote->broken = true;
+	for (int i = 0; i < n; i++)
 	{
-		PGresult   *failed;
-
-		while (taken < n)
+		replies[i] = take_reply(remote, shapes[i], deadline);
+		if (sees_all && i == 0)
 		{
-			PGresult   *result = next_result(remote, timeout);
-
-			if (result == NULL)
-				continue;
-			results[taken++] = result;
-			if (sees_all && taken == 1)
-				forget_notifications(remote);
+			note_notifications(remote);
+			remote->notified = false;
 		}
-		failed = take_end(remote, timeout);
-		if (failed != NULL)
-		{
-			PQclear(results[n - 1]);
-			results[n - 1] = failed;
-		}
-		remote->expected -= n;
 	}
-	PG_CATCH();
-	{
-		while (taken > 0)
-			PQclear(results[--taken]);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
+	take_end(remote, replies[n - 1], deadline);
+	PQclear(remote->result);
+	remote->result = NULL;
+	remote->expected -= n;
+	remote->broken = false;
 }
 
 void
-remote_results(Remote *remote, int n, PGresult **results, int timeout)
+remote_replies(Remote *remote, int n, const ReplyShape *const *shapes, Reply **replies,
+			   TimestampTz deadline)
 {
-	take_results(remote, n, results, false, timeout);
+	take_replies(remote, n, shapes, replies, false, deadline);
 }
 
 void
-remote_results_of_all(Remote *remote, int n, PGresult **results, int timeout)
+remote_replies_of_all(Remote *remote, int n, const ReplyShape *const *shapes, Reply **replies,
+					  TimestampTz deadline)
 {
-	take_results(remote, n, results, true, timeout);
+	take_replies(remote, n, shapes, replies, true, deadline);
 }
 
-PGresult *
-remote_result(Remote *remote, int timeout)
+Reply *
+remote_reply(Remote *remote, const ReplyShape *shape, TimestampTz deadline)
 {
-	PGresult   *result;
+	Reply	   *reply;
 
-	remote_results(remote, 1, &result, timeout);
-	return result;
+	remote_replies(remote, 1, &shape, &reply, deadline);
+	return reply;
 }
 
-int
-remote_sqlstate(const PGresult *result)
-{
-	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-
-	if (PQresultStatus(result) == PGRES_TUPLES_OK || PQresultStatus(result) == PGRES_COMMAND_OK)
-		return 0;
-	if (state == NULL || strlen(state) != 5)
-		return ERRCODE_CONNECTION_FAILURE;
-	return MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]);
-}
-
-static char *
-error_field(const PGresult *result, int field)
-{
-	const char *value = PQresultErrorField(result, field);
-
-	return value == NULL ? NULL : pstrdup(value);
-}
-
-void
-remote_check(const Remote *remote, PGresult *result)
-{
-	int			sqlstate = remote_sqlstate(result);
-	char	   *message;
-	char	   *detail;
-	char	   *hint;
-
-	if (sqlstate == 0)
-		return;
-	message = error_field(result, PG_DIAG_MESSAGE_PRIMARY);
-	detail = error_field(result, PG_DIAG_MESSAGE_DETAIL);
-	hint = error_field(result, PG_DIAG_MESSAGE_HINT);
-	PQclear(result);
-	ereport(ERROR,
-			(errcode(sqlstate),
-			 errmsg_internal("%s", message != NULL ? message : "the call failed"),
-			 detail != NULL ? errdetail_internal("%s", detail) : 0,
-			 hint != NULL ? errhint("At the hub: %s", hint) : 0,
-			 errcontext("link \"%s\", at the hub", remote->name)));
-}
-
-PGresult *
+Reply *
 remote_call(Remote *remote, const char *command, int nparams, const char *const *params,
-			int timeout)
+			const ReplyShape *shape, TimestampTz deadline)
 {
-	PGresult   *result;
+	Reply	   *reply;
 
 	Assert(remote->expected == 0);
 	remote_send(remote, command, nparams, params);
 	remote_sync(remote);
-	result = remote_result(remote, timeout);
-	remote_check(remote, result);
-	return result;
+	reply = remote_reply(remote, shape, deadline);
+	reply_check(reply);
+	return reply;
 }

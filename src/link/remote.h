@@ -1,37 +1,65 @@
 /*
  * remote.h
- *	  A connection to another server: open it, send calls, take their results.
+ *	  A connection to another server: open it, send calls, take their answers.
  *
  * The only file pair that knows libpq.  Nothing here needs a transaction, and
- * every wait heeds interrupts.  An error that is raised leaves the connection
- * in no state to be used again: close it.
+ * every wait heeds interrupts and a deadline.  An error that is raised leaves the
+ * connection in no state to be used again: remote_alive() says so, close it.
  */
 #ifndef SYNCEXT_REMOTE_H
 #define SYNCEXT_REMOTE_H
 
-#include "libpq-fe.h"
+#include "datatype/timestamp.h"
+#include "port.h"
+
+#include "link/reply.h"
+
+struct pg_conn;
+struct pg_result;
 
 typedef struct Remote
 {
-	PGconn	   *conn;
+	struct pg_conn *conn;
 	const char *name;			/* of the link, for messages */
 	int			expected;		/* answers that are still to come */
+	bool		broken;			/* something went wrong on it */
+	bool		notified;		/* since that was last looked at */
+	bool		listens;		/* set by who has told the other side to notify us */
+	struct pg_result *result;	/* at hand; NULL: none */
+	int			reads;			/* since the last one */
+	Size		memory;			/* beside that of contexts, when it was opened */
 } Remote;
 
-/*
- * Connect with libpq's keywords and values (NULL at the end), in so many
- * milliseconds.  Raises 08001 with what libpq says if that fails.
- */
-extern void remote_open(Remote *remote, const char *name, const char *const *keywords,
-						const char *const *values, int timeout);
-/* Close it; an open call is cancelled there first if that is wanted. */
-extern void remote_close(Remote *remote, bool cancel);
-/* Is it open, and has the other side not hung up?  Reads what has come. */
-extern bool remote_alive(Remote *remote);
+extern TimestampTz remote_deadline(int milliseconds);
 
 /*
- * Queue a call, with parameters as text (NULL: null).  Calls up to the next
- * remote_sync are one transaction there; several such may be under way.
+ * Connect with libpq's keywords and values (NULL at the end) until a deadline.
+ * Raises 08001 with what libpq says if that fails.
+ */
+extern void remote_open(Remote *remote, const char *name, const char *const *keywords,
+						const char *const *values, TimestampTz deadline);
+/*
+ * Close it.  A call that is under way there is not cancelled, which could take as
+ * long as any call: the other side finds by itself that nobody is there.
+ */
+extern void remote_close(Remote *remote);
+/* Is it open, with nothing outstanding, and has the other side not hung up? */
+extern bool remote_alive(Remote *remote);
+extern bool remote_used_password(const Remote *remote);
+/* The process that the other side says serves us. */
+extern int	remote_pid(const Remote *remote);
+
+/* To wait on for what the other side says unasked: PGINVALID_SOCKET if it is closed. */
+extern pgsocket remote_socket(const Remote *remote);
+/*
+ * Between calls: has it notified us since we last looked, or hung up?  Reads what
+ * has come.
+ */
+extern bool remote_take_notified(Remote *remote);
+
+/*
+ * Queue a call, with parameters as text of the wire's (NULL: null).  Calls up to
+ * the next remote_sync are one transaction there; several such may be under way.
  */
 extern void remote_send(Remote *remote, const char *command, int nparams,
 						const char *const *params);
@@ -41,25 +69,24 @@ extern void remote_send_prepared(Remote *remote, const char *name, int nparams,
 extern void remote_prepare(Remote *remote, const char *name, const char *command);
 extern void remote_sync(Remote *remote);
 /*
- * Take the results of the n calls of the next transaction in order, and its end,
- * waiting for each so many milliseconds.  Where one of them is an error the ones
- * behind it are PGRES_PIPELINE_ABORTED; where the commit failed the last one is
- * that error.  The caller clears them.
+ * Take the answers to the n calls of the next transaction in order, and its end,
+ * waiting until the deadline at most.  Where one of them is an error those behind
+ * it are errors, too; where the commit failed the last one is that error.  They
+ * are allocated in the current memory context.
  */
-extern void remote_results(Remote *remote, int n, PGresult **results, int timeout);
-extern PGresult *remote_result(Remote *remote, int timeout);	/* of one call */
+extern void remote_replies(Remote *remote, int n, const ReplyShape *const *shapes,
+						   Reply **replies, TimestampTz deadline);
 /*
- * The same, where the calls look for all that there is: what the other side has
- * notified us of before is forgotten.
+ * Like remote_replies(), for calls that look for all that there is: what the
+ * other side has notified us of before is forgotten.
  */
-extern void remote_results_of_all(Remote *remote, int n, PGresult **results, int timeout);
-/* Raise the error that the other side answered with, if it is one. */
-extern void remote_check(const Remote *remote, PGresult *result);
-/* Send one call and take its result, which is good. */
-extern PGresult *remote_call(Remote *remote, const char *command, int nparams,
-							 const char *const *params, int timeout);
-
-/* The SQLSTATE of a result that is an error, else 0. */
-extern int	remote_sqlstate(const PGresult *result);
+extern void remote_replies_of_all(Remote *remote, int n, const ReplyShape *const *shapes,
+								  Reply **replies, TimestampTz deadline);
+/* Of one call. */
+extern Reply *remote_reply(Remote *remote, const ReplyShape *shape, TimestampTz deadline);
+/* Send one call and take its answer, which is good. */
+extern Reply *remote_call(Remote *remote, const char *command, int nparams,
+						  const char *const *params, const ReplyShape *shape,
+						  TimestampTz deadline);
 
 #endif							/* SYNCEXT_REMOTE_H */

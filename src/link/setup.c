@@ -2,8 +2,8 @@
  * setup.c
  *	  sync_link and sync_unlink: making and ending links.
  *
- * Called from SQL.  The hub is asked before anything is written here, and is
- * told last that the source is ours.
+ * Called from SQL.  The hub is asked, and told that the source is ours, before
+ * anything is locked or written here.
  */
 #include "postgres.h"
 
@@ -128,23 +128,30 @@ store_link(const Link *link, const char *hub)
 	linked_start(link->source);
 }
 
-static void
-make_link(const Link *link)
+/*
+ * The hub is told that the source is ours before anything is locked here: writers
+ * of the tables mustn't wait for it.  A claim that comes to nothing here does no
+ * harm there: it is made again with the next attempt.
+ */
+static char *
+ask_hub(const Link *link)
 {
 	Hub		   *hub = hub_prepare(link);
+	char	   *mark = NULL;
 
 	PG_TRY();
 	{
 		hub_open(hub, false);
 		hub_check_entities(hub);
-		store_link(link, hub->hub);
 		hub_open(hub, true);
+		mark = pstrdup(hub->hub);
 	}
 	PG_FINALLY();
 	{
-		hub_close(hub, false);
+		hub_close(hub);
 	}
 	PG_END_TRY();
+	return mark;
 }
 
 static char *
@@ -173,7 +180,7 @@ sync_link(PG_FUNCTION_ARGS)
 	check_name(link.name);
 	check_source(link.source);
 	check_entities(link.source);
-	make_link(&link);
+	store_link(&link, ask_hub(&link));
 	PG_RETURN_VOID();
 }
 
@@ -203,7 +210,7 @@ sync_unlink(PG_FUNCTION_ARGS)
 	check_owner(link);
 	/* an exchange under way comes to its end first */
 	exchange_hold(name);
-	hub_kept_drop(name, false);
+	hub_kept_drop(name);
 	linked_end(link->source);
 	SPI_connect();
 	section_enter(&section, 0);

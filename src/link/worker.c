@@ -39,7 +39,6 @@
 #include "hub/section.h"
 #include "link/exchange.h"
 #include "link/link_state.h"
-#include "link/notifier.h"
 #include "link/process.h"
 #include "settings.h"
 #include "storage/link.h"
@@ -70,8 +69,6 @@ typedef struct LinkWorker
 	bool		due;
 	bool		exchanged;		/* since that was last noted */
 	bool		handed_back;	/* the last exchange left something for a better moment */
-	PGconn	   *listening;		/* the connection that LISTENs, */
-	int			listening_pid;	/* and its process at the hub */
 } LinkWorker;
 
 /* A server or user mapping has changed: perhaps the link works now. */
@@ -214,7 +211,7 @@ recover(LinkWorker *w)
 	MemoryContextSwitchTo(w->turn);
 	text = error_text(error);
 	note_failure(w, text);
-	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INTERNAL_ERROR)
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INTERNAL_ERROR && !reply_raised(error))
 		process_restart();
 }
 
@@ -227,57 +224,17 @@ recover(LinkWorker *w)
 static void
 listen_once(LinkWorker *w)
 {
-	PGconn	   *conn = exchange_connection(w->link);
-
-	if (conn == NULL || (conn == w->listening && PQbackendPID(conn) == w->listening_pid))
-		return;
-	if (!exchange_tell(w->link, "LISTEN " FEED_CHANNEL) ||
-		!exchange_tell(w->link, psprintf("SELECT syncext.hub_listen(%s)",
-										 quote_literal_cstr(w->source))))
-		return;
-	w->listening = conn;
-	w->listening_pid = PQbackendPID(conn);
-	w->due = true;
-}
-
-/*
- * Take what an exchange has left on the connection, the ends of its transactions:
- * before, libpq in pipeline mode doesn't look at notifications.
- */
-static void
-drain(PGconn *conn)
-{
-	int			ends = 0;
-
-	/* after the last result it says so twice */
-	while (ends < 2 && !PQisBusy(conn))
-	{
-		PGresult   *result = PQgetResult(conn);
-
-		ends = result == NULL ? ends + 1 : 0;
-		PQclear(result);
-	}
+	if (exchange_listen(w->link))
+		w->due = true;
 }
 
 /* Has the hub notified us since we last looked, or hung up? */
 static bool
 take_notifications(const LinkWorker *w)
 {
-	PGconn	   *conn = exchange_connection(w->link);
-	PGnotify   *notify;
-	bool		any = false;
+	Remote	   *remote = exchange_connection(w->link);
 
-	if (conn == NULL)
-		return false;
-	if (!PQconsumeInput(conn))
-		return true;
-	drain(conn);
-	while ((notify = PQnotifies(conn)) != NULL)
-	{
-		any = true;
-		PQfreemem(notify);
-	}
-	return any;
+	return remote != NULL && remote_take_notified(remote);
 }
 
 static bool
@@ -425,14 +382,14 @@ is_time(const LinkWorker *w)
 static void
 sleep_until_woken(LinkWorker *w)
 {
-	PGconn	   *conn = w->failures == 0 ? exchange_connection(w->link) : NULL;
-	pgsocket	socket = conn != NULL ? PQsocket(conn) : PGINVALID_SOCKET;
+	Remote	   *remote = w->failures == 0 ? exchange_connection(w->link) : NULL;
+	pgsocket	socket = remote != NULL ? remote_socket(remote) : PGINVALID_SOCKET;
 	int			events = WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH;
 	TimestampTz until = TimestampTzPlusMilliseconds(w->looked_at, LOOK_MS);
 	int			rc;
 
 	/* what came while the exchange read its answers makes no socket readable */
-	if (conn != NULL && take_notifications(w))
+	if (remote != NULL && take_notifications(w))
 	{
 		w->due = true;
 		return;
