@@ -160,7 +160,7 @@ FROM pg_depend d JOIN pg_class c ON d.classid = 'pg_class'::regclass AND d.objid
      aclexplode(c.relacl) a
 WHERE d.deptype = 'e' AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'syncext')
   AND a.grantee <> c.relowner
-ORDER BY 1::text COLLATE "C", 2, 3;
+ORDER BY c.oid::regclass::text COLLATE "C", 2, 3;
 SELECT has_schema_privilege('syncext_nobody', 'syncext', 'USAGE') AS usage, has_schema_privilege('syncext_nobody', 'syncext', 'CREATE') AS "create";
 -- granted one by one
 GRANT EXECUTE ON FUNCTION sync_resolve TO syncext_reviewer;
@@ -193,7 +193,7 @@ SELECT p.oid::regprocedure AS function
 FROM pg_depend d JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
 WHERE d.deptype = 'e' AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'syncext')
   AND has_function_privilege('syncext_nobody', p.oid, 'EXECUTE')
-ORDER BY 1::text COLLATE "C";
+ORDER BY p.oid::regprocedure::text COLLATE "C";
 -- Whoever may read a view may call what it calls.
 SET ROLE syncext_nobody;
 SELECT count(*) AS links FROM syncext.link_status;
@@ -204,13 +204,13 @@ RESET ROLE;
 SELECT p.oid::regprocedure AS function, proconfig
 FROM pg_depend d JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
 WHERE d.deptype = 'e' AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'syncext') AND prosecdef
-ORDER BY 1::text COLLATE "C";
+ORDER BY p.oid::regprocedure::text COLLATE "C";
 -- Nor does what is written in SQL depend on the caller's.
 SELECT p.oid::regprocedure AS function
 FROM pg_depend d JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid JOIN pg_language l ON l.oid = p.prolang
 WHERE d.deptype = 'e' AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'syncext') AND lanname <> 'c'
   AND NOT coalesce(proconfig::text LIKE '%search_path=pg_catalog, pg_temp%', false) AND prosqlbody IS NULL
-ORDER BY 1::text COLLATE "C";
+ORDER BY p.oid::regprocedure::text COLLATE "C";
 -- Traps on the caller's path: operators, functions and tables that are called
 -- like the ones that are meant.
 CREATE SCHEMA trap;
