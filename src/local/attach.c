@@ -673,7 +673,13 @@ sync_attach(PG_FUNCTION_ARGS)
 	check_owner(binding.relation, "Have its owner attach it, as a member of the source's role.");
 
 	/* no edit of others may fall between the binding and the triggers */
-	rel = relation_open(binding.relation, ShareRowExclusiveLock);
+	rel = try_relation_open(binding.relation, ShareRowExclusiveLock);
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist any more", binding.relation)));
+	/* who owned it may have given it away while we waited */
+	check_owner(binding.relation, "Have its owner attach it, as a member of the source's role.");
 	check_relation(rel, &binding);
 	if (binding.nkeys == 0)
 		use_primary_key(rel, &binding);
