@@ -98,6 +98,8 @@ log_detail(const Change *change, const Decision *d, int64 conflict_id)
 		json_push_bool(&state, "deleted", true);
 	if (change->created)
 		json_push_bool(&state, "created", true);
+	if (change->cascade)
+		json_push_bool(&state, "cascade", true);
 	if (change->has_base)
 		json_push_number(&state, "base", change->base);
 	if (other_version)

@@ -64,7 +64,7 @@ apply_close(ApplyCall *call)
 static bool
 reread(const Registry *registry, const WaitingChange *w, Change *change, ChangeError *error)
 {
-	ChangeLimits limits = {.max_fields = INT_MAX};	/* it was let in once */
+	ChangeLimits limits = {.max_fields = INT_MAX, .own = true};	/* it was let in once */
 	const Entity *entity;
 
 	if (!change_parse(&w->change->root, &limits, change, error))
@@ -277,11 +277,8 @@ delete_child(ApplyCall *call, const Cascade *cascade)
 	if (!dependency_refers(&record, cascade->field, cascade->parent_id))
 		return;
 	change.base = record.row_version;
-	/* whoever has sent it after the parent was gone has it still */
-	if (cascade->late)
-		apply_own(call, &change, &answer);
-	else
-		apply_released(call, &change, &answer);
+	/* who deleted the parent has the child still, perhaps */
+	apply_own(call, &change, &answer);
 }
 
 /*

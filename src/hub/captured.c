@@ -193,6 +193,8 @@ read_detail(const LogRow *row, FoldEdit *edit)
 			edit->deleted = true;
 		else if (field_name_cmp(name, field_name("inserted")) == 0)
 			edit->inserted = true;
+		else if (field_name_cmp(name, field_name("cascade")) == 0)
+			edit->cascade = true;
 		else if (field_name_cmp(name, field_name("version")) == 0)
 		{
 			edit->has_version = true;
@@ -260,7 +262,9 @@ add_change(Cutting *cutting, const BatchRecord *record, const ReplicaRow *replic
 	change->entity = record->entity;
 	change->external_id = record->external_id;
 	change->deleted = fold->deleted;
-	change->has_version = fold->has_version;
+	change->cascade = fold->cascade;
+	/* whether the record has moved on is told by its row version */
+	change->has_version = fold->has_version && !fold->cascade;
 	change->version = fold->version;
 	change->has_updated_at = true;
 	change->updated_at = fold->updated_at;
@@ -488,6 +492,7 @@ captured_document(const char *source, const CapturedChange *captured)
 		.has_updated_at = captured->has_updated_at,
 		.updated_at = captured->updated_at,
 		.deleted = captured->deleted,
+		.cascade = captured->cascade,
 		.fields = captured->fields,
 	};
 

@@ -17,6 +17,7 @@ typedef struct CapturedChange
 	const char *entity;
 	const char *external_id;
 	bool		deleted;
+	bool		cascade;		/* a foreign key did it, when another row was delivered */
 	bool		has_version;	/* the row counts versions itself */
 	int64		version;
 	bool		has_updated_at;

@@ -188,6 +188,7 @@ read_record(Reading *reading, const BatchRecord *record, DeliveryRecord *out)
 	/* whether it was deleted, or doesn't meet the filter any more, isn't told */
 	out->last_source = out->deleted && route != NULL && route->filter != NULL ? NULL :
 		state.last_source;
+	out->last_fields = state.fields;
 	out->fields = out->deleted ? no_fields() :
 		conflicts != NIL || (route != NULL && route->mask.n > 0) ?
 		visible_fields(state.fields, route, conflicts) : state.fields;
@@ -195,6 +196,31 @@ read_record(Reading *reading, const BatchRecord *record, DeliveryRecord *out)
 	out->correction = record->correction;
 	out->attempt = record->attempts + 1;
 	return true;
+}
+
+/*
+ * Let what lives come first, parents before children as it is, and then what is
+ * deleted, children before parents: whoever writes the records in this order meets
+ * no reference to one that isn't there.
+ */
+static void
+put_deletes_last(Delivery *delivery)
+{
+	DeliveryRecord *deleted = palloc_extended(sizeof(DeliveryRecord) *
+											  Max(delivery->nrecords, 1), MCXT_ALLOC_HUGE);
+	int			ndeleted = 0;
+	int			nlive = 0;
+
+	for (int i = 0; i < delivery->nrecords; i++)
+	{
+		if (delivery->records[i].deleted)
+			deleted[ndeleted++] = delivery->records[i];
+		else
+			delivery->records[nlive++] = delivery->records[i];
+	}
+	while (ndeleted > 0)
+		delivery->records[nlive++] = deleted[--ndeleted];
+	pfree(deleted);
 }
 
 /*
@@ -226,6 +252,7 @@ read_batch(Feed *feed, bool again, Delivery *delivery)
 			read_record(&reading, &feed->records[i], &delivery->records[delivery->nrecords]))
 			delivery->nrecords++;
 	}
+	put_deletes_last(delivery);
 	rows_scan_end(reading.records);
 	routing_end(reading.routing);
 	conflict_log_close(reading.conflicts);

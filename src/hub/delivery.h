@@ -21,6 +21,8 @@ typedef struct DeliveryRecord
 								 * those that are masked */
 	List	   *withheld;		/* of FieldName *: the names of these, whether it
 								 * has them or not; of a live record */
+	Jsonb	   *last_fields;	/* all that the record has, a deleted one too: to order by;
+								 * not for the target to see */
 	const char *last_source;	/* NULL: gone for a filtered target */
 	bool		correction;		/* the target's own change lost: it has to take
 								 * this, whatever row version it has */
@@ -31,7 +33,8 @@ typedef struct Delivery
 {
 	int64		batch;
 	int			nrecords;		/* 0: there is nothing, and no batch to ack */
-	DeliveryRecord *records;	/* parents before children */
+	DeliveryRecord *records;	/* what lives, parents before children, then what is
+								 * deleted, children before parents */
 	bool		to_link;		/* set by who pulls: it acknowledges on this connection */
 } Delivery;
 

@@ -457,7 +457,7 @@ dependency_cascade(Dependency *dependency, const Change *change)
 
 		if (on_delete_of(dependency->registry, child) != ON_DELETE_CASCADE)
 			continue;
-		cascade = palloc0(sizeof(Cascade));
+		cascade = palloc(sizeof(Cascade));
 		cascade->key.entity = child->entity;
 		cascade->key.external_id = child->external_id;
 		cascade->field = child->field;
@@ -520,7 +520,7 @@ add_late_cascade(const Dependency *dependency, const Change *change, const Refer
 				 const char *parent_id, const Record *parent, Consequences *consequences)
 {
 	const Source *deleter = registry_source(dependency->registry, parent->last_source);
-	Cascade    *cascade = palloc0(sizeof(Cascade));
+	Cascade    *cascade = palloc(sizeof(Cascade));
 
 	cascade->key.entity = registry_entity_required(dependency->registry, change->entity)->name;
 	cascade->key.external_id = pstrdup(change->external_id);
@@ -528,7 +528,6 @@ add_late_cascade(const Dependency *dependency, const Change *change, const Refer
 	cascade->parent_id = pstrdup(parent_id);
 	/* who deleted the parent may have been dropped since */
 	cascade->source = deleter != NULL ? deleter->name : pstrdup(change->source);
-	cascade->late = true;
 	consequences->cascades = lappend(consequences->cascades, cascade);
 }
 

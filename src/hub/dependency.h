@@ -25,7 +25,6 @@ typedef struct Cascade
 	const char *field;			/* by which it refers to the parent */
 	const char *parent_id;
 	const char *source;			/* who deleted the parent */
-	bool		late;			/* it came after that */
 } Cascade;
 
 /* A deleted record that comes back, as another that may not be without it has come. */

@@ -136,7 +136,8 @@ check_names(Documents *docs, Document *document)
 static void
 read_document(Documents *docs, JsonbContainer *container, Size bytes, Document *document)
 {
-	ChangeLimits limits = {.max_fields = setting_max_fields};
+	/* only a link sends what others have made */
+	ChangeLimits limits = {.max_fields = setting_max_fields, .own = docs->only_source != NULL};
 
 	document->good = check_size(bytes, &document->error) &&
 		change_parse(container, &limits, &document->change, &document->error) &&

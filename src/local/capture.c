@@ -26,6 +26,7 @@
 #include "hub/apply_call.h"
 #include "local/capture.h"
 #include "local/capture_buffer.h"
+#include "local/cascade.h"
 #include "local/writer.h"
 #include "settings.h"
 #include "storage/link.h"
@@ -56,6 +57,7 @@ typedef struct CaptureScope
 /* One edit. */
 typedef struct Edit
 {
+	TriggerData *trigger;
 	CaptureScope *scope;
 	Attached   *attached;
 	ValueSettings settings;
@@ -100,6 +102,19 @@ inbound_is_row(const Attached *attached, const char *external_id)
 	if (strtoul(setting_inbound, &end, 10) != attached->binding->relation)
 		return false;
 	return strcmp(end + 1, external_id) == 0;
+}
+
+/* Does the edit come of another row's delivery, by a foreign key that cascades? */
+static bool
+is_cascade(const Edit *edit)
+{
+	TriggerData *trigger = edit->trigger;
+
+	if (setting_inbound[0] < '0' || setting_inbound[0] > '9' ||
+		TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		return false;
+	return cascade_made(trigger->tg_relation, trigger->tg_trigslot,
+						TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newslot : NULL);
 }
 
 /* ---------- what a statement's triggers share ---------- */
@@ -326,11 +341,12 @@ send_change(ApplyCall *call, const Registry *registry, const RowEdit *edit, cons
 		.deleted = edit->deleted,
 		/* an edit's nulls count, though nothing was delivered to the row yet */
 		.verbatim = !edit->inserted,
+		.cascade = edit->cascade,
 		.fields = *fields,
 	};
 
 	set_updated_at(registry, edit, &change);
-	if (!set_version(registry, edit, &change))
+	if (edit->cascade || !set_version(registry, edit, &change))
 	{
 		change.has_base = true;
 		change.base = base;
@@ -377,7 +393,7 @@ capture_send_edit(ApplyCall *call, const Registry *registry, const RowEdit *edit
 {
 	Fields		fields = edit->fields;
 
-	if (edit->replica->held != NULL && !edit->deleted)
+	if (edit->replica->held != NULL && !edit->deleted && !edit->cascade)
 		fields = send_held(call, registry, edit);
 	if (!edit->deleted && fields.n == 0 && edit->fields.n > 0)
 		return false;
@@ -435,6 +451,7 @@ capture_note(const RowEdit *edit, bool inserted)
 		.external_id = edit->external_id,
 		.source = attached->binding->source,
 		.deleted = edit->deleted,
+		.cascade = edit->cascade,
 		.fields = edit->fields,
 	};
 
@@ -458,6 +475,7 @@ send_edit(Edit *edit, AttachedRow row, const bool *wanted, bool deleted)
 		.row = row,
 		.inserted = !deleted && wanted == NULL,
 		.deleted = deleted,
+		.cascade = is_cascade(edit),
 		.replica = &replica,
 	};
 	Answer		answer;
@@ -468,6 +486,9 @@ send_edit(Edit *edit, AttachedRow row, const bool *wanted, bool deleted)
 	/* the hub is behind a link: whatever its ladder is, it will hear of the edit */
 	if (link_of_source(edit->attached->binding->source) != NULL)
 	{
+		if (sent.cascade)
+			replica_note_cascade(edit->attached->binding->relation, edit->external_id,
+								 &sent.fields);
 		capture_note(&sent, !deleted && wanted == NULL);
 		return;
 	}
@@ -697,7 +718,7 @@ check_captures(const Attached *attached, const TriggerData *trigger)
 static void
 capture_row(TriggerData *trigger)
 {
-	Edit		edit = {0};
+	Edit		edit = {.trigger = trigger};
 
 	edit.attached = attached_of(trigger->tg_relation);
 	if (edit.attached == NULL)

@@ -22,6 +22,7 @@ typedef struct RowEdit
 	AttachedRow row;			/* as it is now; as it was, where it is deleted */
 	bool		inserted;		/* the first word of the row: a birth, if a base of 0 fits */
 	bool		deleted;
+	bool		cascade;		/* by a foreign key, while another row was delivered */
 	bool		marked;			/* by a mark in the row, which is still there */
 	Fields		fields;			/* what was edited; none of a row that is deleted */
 	const ReplicaRow *replica;	/* what was delivered to the row */

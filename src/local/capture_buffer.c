@@ -199,13 +199,16 @@ make_detail(const Change *change, bool inserted)
 {
 	JsonbParseState *state = NULL;
 
-	if (!inserted && !change->deleted && !change->has_updated_at && !change->has_version)
+	if (!inserted && !change->deleted && !change->has_updated_at && !change->has_version &&
+		!change->cascade)
 		return NULL;
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	if (change->deleted)
 		json_push_bool(&state, "deleted", true);
 	if (inserted)
 		json_push_bool(&state, "inserted", true);
+	if (change->cascade)
+		json_push_bool(&state, "cascade", true);
 	if (change->has_version)
 		json_push_number(&state, "version", change->version);
 	if (change->has_updated_at)

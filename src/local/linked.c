@@ -63,6 +63,33 @@ find_edited(Placement *p, Fields *edited)
 	return n > 0;
 }
 
+/*
+ * Is all that the row differs in what a foreign key did to it when another row was
+ * delivered?
+ */
+static bool
+is_cascaded(Placement *p)
+{
+	Fields		cascaded;
+	Fields		edited;
+
+	if (p->replica.cascaded == NULL)
+		return false;
+	fields_from_container(&p->replica.cascaded->root, &cascaded);
+	if (!p->present)
+		return cascaded.n == 0;
+	if (!is_agreed_present(p) || !find_edited(p, &edited))
+		return false;
+	for (int i = 0; i < edited.n; i++)
+	{
+		const Field *field = fields_find(&cascaded, edited.field[i].name);
+
+		if (field == NULL || !json_value_equal(&field->value, &edited.field[i].value))
+			return false;
+	}
+	return true;
+}
+
 bool
 linked_capture(Placement *p)
 {
@@ -70,6 +97,7 @@ linked_capture(Placement *p)
 		.attached = p->attached,
 		.external_id = p->external_id,
 		.row = p->before,
+		.cascade = is_cascaded(p),
 		.replica = &p->replica
 	};
 
@@ -155,6 +183,7 @@ remember(Placer *placer, Placement *p, AttachedRow target, const bool *adjusted)
 		p->replica.fields = fields_to_jsonb(&fields);
 	}
 	p->replica.row_version = p->record.row_version;
+	p->replica.cascaded = NULL;
 	/* edits of before are answered, or were taken back */
 	p->replica.settled = change_log_draw_seq(registry_relation("change_seq"));
 	replica_set_alone(placer->replica, p->attached->binding->relation, p->external_id, &p->replica);
@@ -309,6 +338,9 @@ is_busy(const LinkedWork *work, Placement *p)
 		 captured_is_out(p->attached->binding->entity, p->external_id)) ||
 		p->record.row_version < p->replica.answered)
 		return true;
+	/* the record has moved on: what a foreign key did here is no edit */
+	if (p->record.row_version > p->replica.row_version && is_cascaded(p))
+		return false;
 	return !is_same(p) && binding_captures(p->attached->binding) && linked_capture(p);
 }
 
@@ -437,6 +469,7 @@ note_answer(Replica *table, const Binding *binding, const LinkedAnswer *answer)
 	if (answer->written && answer->row_version == replica.row_version + 1)
 		replica.row_version = answer->row_version;
 	replica.answered = Max(replica.answered, answer->row_version);
+	replica.cascaded = NULL;
 	replica_set_alone(table, binding->relation, change->external_id, &replica);
 }
 

@@ -231,7 +231,7 @@ take_key(const Field *member, Change *change, bool *known, ChangeError *error)
 
 /* The keys of the document itself; in flat form the others are fields. */
 static bool
-take_members(const Fields *members, bool flat, Change *change, ChangeError *error)
+take_members(const Fields *members, bool flat, bool own, Change *change, ChangeError *error)
 {
 	if (flat)
 		change->fields.field = palloc(sizeof(Field) * Max(members->n, 1));
@@ -240,6 +240,12 @@ take_members(const Fields *members, bool flat, Change *change, ChangeError *erro
 		const Field *member = &members->field[i];
 		bool		known;
 
+		if (own && field_name_cmp(member->name, field_name("cascade")) == 0)
+		{
+			if (!parse_boolean("cascade", &member->value, &change->cascade, error))
+				return false;
+			continue;
+		}
 		if (!take_key(member, change, &known, error))
 			return false;
 		if (!known && flat)
@@ -339,7 +345,7 @@ change_parse(JsonbContainer *document, const ChangeLimits *limits, Change *chang
 							  &fields->value);
 		fields_from_container(fields->value.val.binary.data, &change->fields);
 	}
-	return take_members(&members, fields == NULL, change, error) &&
+	return take_members(&members, fields == NULL, limits->own, change, error) &&
 		check_required(change, error) &&
 		check_birth(change, error) &&
 		check_fields(change, limits, error);
@@ -396,6 +402,8 @@ change_document(const Change *change)
 		json_push_bool(&state, "created", true);
 	if (change->change_id != NULL)
 		json_push_string(&state, "changeId", change->change_id);
+	if (change->cascade)
+		json_push_bool(&state, "cascade", true);
 	if (change->deleted)
 		json_push_bool(&state, "deleted", true);
 	else

@@ -31,6 +31,8 @@ typedef struct Change
 	int64		if_match;
 	bool		deleted;
 	bool		created;		/* the source has just made the record */
+	bool		cascade;		/* not from a source's document: a foreign key did it, as
+								 * another record was delivered.  It has a base */
 	bool		verbatim;		/* not from a document: a birth's nulls count */
 	Fields		fields;			/* empty for a delete */
 } Change;
@@ -47,6 +49,7 @@ typedef struct ChangeError
 typedef struct ChangeLimits
 {
 	int			max_fields;
+	bool		own;			/* a document that syncext has made itself */
 } ChangeLimits;
 
 extern bool change_parse(JsonbContainer *document, const ChangeLimits *limits,

@@ -59,7 +59,9 @@ fold_add(Fold *fold, const FoldEdit *edit)
 	{
 		fold->base = edit->base;
 		fold->born = edit->inserted;
+		fold->cascade = edit->cascade;
 	}
+	fold->cascade &= edit->cascade;
 	fold->has_version = edit->has_version;
 	fold->version = edit->version;
 	fold->updated_at = edit->updated_at;

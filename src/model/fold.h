@@ -13,6 +13,7 @@ typedef struct FoldEdit
 {
 	bool		inserted;
 	bool		deleted;
+	bool		cascade;		/* a foreign key did it, when another row was delivered */
 	int64		base;			/* the row version that it was made on */
 	bool		has_version;
 	int64		version;
@@ -33,6 +34,7 @@ typedef struct Fold
 	bool		born;			/* the first of them was an insert */
 	bool		deleted;		/* the last of them was a delete */
 	bool		whole;			/* there was a delete: what came before is gone */
+	bool		cascade;		/* and nobody else did anything */
 	int64		base;			/* of the first edit */
 	bool		has_version;	/* these two are the last edit's */
 	int64		version;

@@ -158,6 +158,22 @@ mark_foreign(LadderState *s)
 	}
 }
 
+/* Have others set anything since the change's base, whatever the change sets? */
+static bool
+has_moved_on(const LadderState *s)
+{
+	if (s->foreign_tombstone)
+		return true;
+	for (int i = 0; i < s->record->nfields; i++)
+	{
+		const Stamp *stamp = &s->record->fields[i].stamp;
+
+		if (stamp->row_version > s->change->base && set_by_another(s, stamp->set_by))
+			return true;
+	}
+	return false;
+}
+
 static bool
 rung_base(LadderState *s)
 {
@@ -167,6 +183,14 @@ rung_base(LadderState *s)
 		return true;
 	}
 	mark_foreign(s);
+	if (s->change->cascade && has_moved_on(s))
+	{
+		ladder_set_aside(s, 200, RESOLUTION_STALE_SKIP, true,
+						 psprintf("the record has moved on since row version " INT64_FORMAT
+								  ", and a foreign key did this when another one was delivered",
+								  s->change->base));
+		return true;
+	}
 	if (s->nforeign > 0 || s->foreign_tombstone)
 		return false;
 	ladder_write_whole(s, RESOLUTION_VERSION_WIN, next_version(s->record),

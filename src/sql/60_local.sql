@@ -40,6 +40,7 @@ CREATE TABLE syncext.replica (
 	adjusted       bigint,
 	settled        bigint,
 	answered       bigint,
+	cascaded       jsonb,
 	PRIMARY KEY (relation, external_id)
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE syncext.replica IS 'for each row that was delivered to an attached relation: what its next edit is based on';
@@ -54,6 +55,8 @@ COMMENT ON COLUMN syncext.replica.settled IS
 	'of a relation behind a link: edits that were captured with a lower seq need not be sent any more';
 COMMENT ON COLUMN syncext.replica.answered IS
 	'of a relation behind a link: the row version of the hub''s record when it last took an edit of this row';
+COMMENT ON COLUMN syncext.replica.cascaded IS
+	'of a relation behind a link: the fields that a foreign key set when another row was delivered, {} where it deleted the row; null: it did nothing, or that was answered';
 SELECT pg_catalog.pg_extension_config_dump('syncext.replica', '');
 
 CREATE FUNCTION syncext.capture() RETURNS trigger

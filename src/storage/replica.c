@@ -25,7 +25,8 @@ enum
 	COL_ADJUSTED,
 	COL_SETTLED,
 	COL_ANSWERED,
-	NCOLUMNS = COL_ANSWERED
+	COL_CASCADED,
+	NCOLUMNS = COL_CASCADED
 };
 
 struct Replica
@@ -100,6 +101,7 @@ replica_look_again(Replica *replica, Oid relation, const char *external_id, Repl
 	row->answered = DatumGetInt64(rows_value(replica->rows, COL_ANSWERED, &isnull));
 	if (isnull)
 		row->answered = 0;
+	row->cascaded = jsonb_or_null(replica->rows, COL_CASCADED);
 	row->written_by = rows_written_by(replica->rows);
 }
 
@@ -111,7 +113,10 @@ found_same(const Rows *rows, const ReplicaRow *row)
 	int64		adjusted = DatumGetInt64(rows_value(rows, COL_ADJUSTED, &isnull));
 
 	if ((isnull ? 0 : adjusted) != row->adjusted || row->fields != NULL || row->held != NULL ||
-		row->settled != 0 || row->answered != 0)
+		row->settled != 0 || row->answered != 0 || row->cascaded != NULL)
+		return false;
+	(void) rows_value(rows, COL_CASCADED, &isnull);
+	if (!isnull)
 		return false;
 	(void) rows_value(rows, COL_HELD, &isnull);
 	if (!isnull)
@@ -144,6 +149,8 @@ write_row(Replica *replica, Oid relation, const char *external_id, const Replica
 	isnull[COL_SETTLED - 1] = row->settled == 0;
 	values[COL_ANSWERED - 1] = Int64GetDatum(row->answered);
 	isnull[COL_ANSWERED - 1] = row->answered == 0;
+	values[COL_CASCADED - 1] = JsonbPGetDatum(row->cascaded);
+	isnull[COL_CASCADED - 1] = row->cascaded == NULL;
 	if (alone && absent)
 	{
 		/* cheaper than to find out whether it is there */
@@ -171,6 +178,21 @@ void
 replica_set_alone(Replica *replica, Oid relation, const char *external_id, const ReplicaRow *row)
 {
 	write_row(replica, relation, external_id, row, true);
+}
+
+void
+replica_note_cascade(Oid relation, const char *external_id, const Fields *fields)
+{
+	Replica    *replica = replica_open(true);
+	ReplicaRow	row;
+
+	replica_find(replica, relation, external_id, &row);
+	if (row.exists)
+	{
+		row.cascaded = fields_to_jsonb(fields);
+		replica_set(replica, relation, external_id, &row);
+	}
+	replica_close(replica);
 }
 
 struct ReplicaScan

@@ -10,6 +10,8 @@
 #include "storage/itemptr.h"
 #include "utils/jsonb.h"
 
+#include "model/fields.h"
+
 typedef struct Replica Replica;
 typedef struct ReplicaScan ReplicaScan;
 
@@ -27,6 +29,9 @@ typedef struct ReplicaRow
 	int64		settled;		/* edits captured with a lower seq need not be sent */
 	int64		adjusted;		/* the row version that came of it when the relation's
 								 * triggers changed what was delivered; 0: none */
+	Jsonb	   *cascaded;		/* of a relation behind a link: the fields that a foreign
+								 * key set when another row was delivered, empty where it
+								 * deleted the row; NULL: it did nothing */
 	TransactionId written_by;	/* who wrote this, as it was found */
 	bool		sought;			/* replica_find has filled this in, */
 	ItemPointerData at;			/* and found it there, if it exists */
@@ -50,6 +55,11 @@ extern void replica_set(Replica *replica, Oid relation, const char *external_id,
 /* The same for an exchange, beside which nobody inserts rows; raises if somebody does. */
 extern void replica_set_alone(Replica *replica, Oid relation, const char *external_id,
 							  const ReplicaRow *row);
+/*
+ * Note what a foreign key did to a row of a relation behind a link: as long as the
+ * row is like that, it has no edit that would keep the record from being placed.
+ */
+extern void replica_note_cascade(Oid relation, const char *external_id, const Fields *fields);
 extern void replica_remove_all(Oid relation);
 
 /* Walk a relation's rows in the order of their ids (bytes), by one snapshot. */
