@@ -770,6 +770,44 @@ raise_parts(const Attached *attached, const char *external_id, int n)
 			 errhint("Parts are separated by |; a | or \\ inside of one is written \\| or \\\\.")));
 }
 
+char *
+attached_join_external_id(char **parts, int n)
+{
+	StringInfoData id;
+
+	if (n == 1)
+		return parts[0];
+	initStringInfo(&id);
+	for (int i = 0; i < n; i++)
+	{
+		if (i > 0)
+			appendStringInfoChar(&id, KEY_SEPARATOR);
+		append_key(&id, parts[i]);
+	}
+	return id.data;
+}
+
+char *
+attached_id_part(const char *external_id, int part)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (const char *c = external_id; *c != '\0' && part >= 0; c++)
+	{
+		if (*c == KEY_SEPARATOR)
+		{
+			part--;
+			continue;
+		}
+		if (*c == KEY_ESCAPE && c[1] != '\0')
+			c++;
+		if (part == 0)
+			appendStringInfoChar(&text, *c);
+	}
+	return text.data;
+}
+
 char **
 attached_split_external_id(const Attached *attached, const char *external_id)
 {

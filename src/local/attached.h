@@ -125,6 +125,9 @@ extern char *attached_external_id(const Attached *attached, ValueSettings *setti
 extern bool attached_key_equal(const Attached *attached, ValueSettings *settings,
 							   AttachedRow a, AttachedRow b);
 /* The texts of the key columns; raises if there are more or fewer of them. */
+/* The id that these texts of key columns make, and one of those that made an id. */
+extern char *attached_join_external_id(char **parts, int n);
+extern char *attached_id_part(const char *external_id, int part);
 extern char **attached_split_external_id(const Attached *attached, const char *external_id);
 
 /* The fields of a row; those for which wanted is true, all if it is NULL. */

@@ -13,6 +13,7 @@
 #include "utils/memutils.h"
 
 #include "hub/delivery.h"
+#include "local/coming.h"
 #include "local/deliver.h"
 #include "local/polled.h"
 #include "local/work.h"
@@ -89,6 +90,8 @@ make_items(const char *source, const Delivery *delivery, WorkItem *items, int *o
 		items[n].relation = binding->relation;
 		items[n].external_id = record->external_id;
 		items[n].correction = record->correction;
+		items[n].deleted = record->deleted;
+		items[n].fields = record->deleted ? record->last_fields : record->fields;
 		n++;
 	}
 	return n;
@@ -108,7 +111,7 @@ make_failures(const Delivery *delivery, const WorkItem *items, const int *of_rec
 			continue;
 		failure->entity = delivery->records[of_record[i]].entity;
 		failure->external_id = items[i].external_id;
-		failure->busy = items[i].busy;
+		failure->busy = items[i].busy || coming_parent(&items[i]);
 		failure->error = work_error(&items[i]);
 		nfailures++;
 	}

@@ -286,8 +286,6 @@ linked_fields(const LinkedRecord *record, Jsonb *agreed)
 
 typedef struct LinkedWork
 {
-	const WorkItem *items;
-	LinkedRecord **records;		/* of the items */
 	CapturedFlight flight;
 } LinkedWork;
 
@@ -348,7 +346,7 @@ static int
 place_record(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 {
 	const LinkedWork *work = arg;
-	LinkedRecord *record = work->records[item - work->items];
+	LinkedRecord *record = item->data;
 	AttachedRow before;
 	AttachedRow target;
 	bool		present;
@@ -363,7 +361,7 @@ place_record(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 		return PLACE_BUSY;
 	}
 	take_record(&p, record);
-	if (p.replica.exists && !record->correction &&
+	if (p.replica.exists && !record->correction && !item->correction &&
 		p.record.row_version <= p.replica.row_version)
 		return PLACE_EQUAL;
 	if (is_busy(work, &p))
@@ -385,10 +383,9 @@ void
 linked_place(const char *source, LinkedRecord *records, int n)
 {
 	WorkItem   *items = palloc0(sizeof(WorkItem) * Max(n, 1));
-	LinkedWork	work = {.items = items};
+	LinkedWork	work = {0};
 	int			nitems = 0;
 
-	work.records = palloc(sizeof(LinkedRecord *) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
 		const Binding *binding = binding_of_entity(source, records[i].entity);
@@ -398,7 +395,9 @@ linked_place(const char *source, LinkedRecord *records, int n)
 		records[i].written = false;
 		if (binding == NULL || !binding->out)
 			continue;
-		work.records[nitems] = &records[i];
+		items[nitems].data = &records[i];
+		items[nitems].deleted = records[i].deleted;
+		items[nitems].fields = records[i].fields;
 		items[nitems].relation = binding->relation;
 		items[nitems++].external_id = records[i].external_id;
 	}
@@ -409,12 +408,13 @@ linked_place(const char *source, LinkedRecord *records, int n)
 	for (int i = 0; i < nitems; i++)
 	{
 		const char *error = work_error(&items[i]);
+		LinkedRecord *record = items[i].data;
 
-		work.records[i]->busy = items[i].busy;
-		work.records[i]->written = error == NULL && items[i].outcome == PLACE_WRITTEN;
+		record->busy = items[i].busy;
+		record->written = error == NULL && items[i].outcome == PLACE_WRITTEN;
 		if (error == NULL)
 			continue;
-		work.records[i]->error = pstrdup(items[i].error != NULL ? error :
+		record->error = pstrdup(items[i].error != NULL ? error :
 										 "the row is locked, or has an edit that the hub has not answered");
 	}
 }

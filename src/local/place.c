@@ -17,6 +17,7 @@
 #include "hub/apply_call.h"
 #include "hub/route.h"
 #include "local/capture.h"
+#include "local/free_value.h"
 #include "local/place.h"
 #include "model/json.h"
 #include "model/rfc3339.h"
@@ -128,6 +129,7 @@ place_lock_row(Placer *placer, Attached *attached, const char *external_id, Plac
 	WriterLock	lock;
 
 	MemSet(p, 0, sizeof(Placement));
+	p->placer = placer;
 	p->attached = attached;
 	p->external_id = external_id;
 	value_settings_begin(&p->settings);
@@ -531,6 +533,32 @@ write_tombstone(Placement *p)
 	return written;
 }
 
+/* The row as it is, but for its unique values: others wait for them. */
+static AttachedRow
+put_aside(Placement *p, Bitmapset **columns)
+{
+	AttachedRow row = attached_row_make(p->attached);
+
+	memcpy(row.values, p->before.values, sizeof(Datum) * p->attached->natts);
+	memcpy(row.isnull, p->before.isnull, sizeof(bool) * p->attached->natts);
+	*columns = NULL;
+	free_value_put(p->attached, p->placer->free_value, &row, columns);
+	return row;
+}
+
+/* For who wants to know why it failed. */
+static void
+note_attempt(Placement *p, AttachedRow target, Bitmapset *columns)
+{
+	PlaceAttempt *attempt = &p->placer->attempt;
+
+	attempt->attached = p->attached;
+	attempt->present = p->present;
+	attempt->before = p->before;
+	attempt->target = target;
+	attempt->columns = columns;
+}
+
 static bool
 write_live(Placement *p, AttachedRow *target)
 {
@@ -538,10 +566,14 @@ write_live(Placement *p, AttachedRow *target)
 	AttachedRow stored;
 	bool		written = true;
 
-	*target = make_target(p, &columns);
+	if (p->present && p->placer->free_value > 0)
+		*target = put_aside(p, &columns);
+	else
+		*target = make_target(p, &columns);
 	if (p->present)
 	{
 		columns = find_different(p, *target, columns);
+		note_attempt(p, *target, columns);
 		written = !bms_is_empty(columns);
 		if (written)
 			writer_update(p->attached, p->key, *target, columns, &stored);
@@ -552,6 +584,7 @@ write_live(Placement *p, AttachedRow *target)
 	{
 		for (int i = 0; i < p->attached->nkeys; i++)
 			columns = bms_add_member(columns, p->attached->keys[i].attnum);
+		note_attempt(p, *target, columns);
 		writer_insert(p->attached, *target, columns, &stored);
 	}
 	check_stored_key(p, stored);

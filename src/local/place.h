@@ -13,6 +13,16 @@
 #include "storage/registry.h"
 #include "storage/replica.h"
 
+/* A row as it was and as it was to be written, when that was tried last. */
+typedef struct PlaceAttempt
+{
+	Attached   *attached;		/* NULL: nothing was tried */
+	bool		present;
+	AttachedRow before;
+	AttachedRow target;
+	Bitmapset  *columns;		/* that were written */
+} PlaceAttempt;
+
 /* The tables that are open while records are placed. */
 typedef struct Placer
 {
@@ -23,6 +33,8 @@ typedef struct Placer
 	ConflictLog *conflicts;
 	ApplyCall  *call;			/* NULL until something is sent to the hub */
 	MemoryContext context;		/* of all these */
+	PlaceAttempt attempt;
+	int			free_value;		/* the next row gets these instead: free_value_put; 0: none */
 } Placer;
 
 typedef enum PlaceOutcome
@@ -35,6 +47,7 @@ typedef enum PlaceOutcome
 /* What a relation's row and the record of the same external id are now. */
 typedef struct Placement
 {
+	Placer	   *placer;
 	Attached   *attached;
 	const char *external_id;
 	ValueSettings settings;

@@ -4,9 +4,8 @@
  *
  * Called by deliver, load and poll.  A subtransaction for each record costs as much
  * as placing it, so a run of records goes in one; where it fails, its halves
- * do, down to the records that fail alone, and those are tried once more when
- * others have gone in (a parent that came later, a unique value that was
- * freed).
+ * do, down to the records that fail alone.  What comes of those is up to
+ * local/work_retry.
  */
 #include "postgres.h"
 
@@ -22,21 +21,11 @@
 #include "local/constraints.h"
 #include "local/search_path.h"
 #include "local/table_code.h"
-#include "local/work.h"
+#include "local/handover.h"
 #include "local/work_lock.h"
+#include "local/work_order.h"
+#include "local/work_retry.h"
 #include "settings.h"
-
-/* How often records that failed are tried in one call, while others succeed. */
-#define MAX_ROUNDS	3
-
-typedef struct Work
-{
-	Placer		placer;
-	WorkFunction function;
-	void	   *arg;
-	MemoryContext context;		/* of one item */
-	bool		deferring;		/* deferrable constraints are checked with each run */
-} Work;
 
 /* ---------- one subtransaction ---------- */
 
@@ -49,11 +38,11 @@ is_open(const WorkItem *item)
 
 /* The owner of the relations of a run, InvalidOid if there is nothing to do in it. */
 static Oid
-owner_of(const WorkItem *items, int n)
+owner_of(WorkItem **items, int n)
 {
 	for (int i = 0; i < n; i++)
-		if (is_open(&items[i]))
-			return items[i].owner;
+		if (is_open(items[i]))
+			return items[i]->owner;
 	return InvalidOid;
 }
 
@@ -77,6 +66,8 @@ work_item(Work *work, WorkItem *item)
 	if (attached->owner != item->owner)
 		attached_raise_altered(attached);
 	nest_level = NewGUCNestLevel();
+	work->placer.attempt.attached = NULL;
+	work->placer.free_value = item->free_value;
 	item->outcome = work->function(&work->placer, attached, item, work->arg);
 	AtEOXact_GUC(false, nest_level);
 	relation_close(rel, NoLock);
@@ -84,7 +75,7 @@ work_item(Work *work, WorkItem *item)
 
 /* Work through items whose relations have one owner. */
 static void
-work_run(Work *work, WorkItem *items, int n)
+work_run(Work *work, WorkItem **items, int n)
 {
 	Placer	   *placer = &work->placer;
 	MemoryContext old = CurrentMemoryContext;
@@ -93,7 +84,7 @@ work_run(Work *work, WorkItem *items, int n)
 	if (!OidIsValid(owner))
 	{
 		for (int i = 0; i < n; i++)
-			items[i].busy = true;
+			items[i]->busy = true;
 		return;
 	}
 	SPI_connect();
@@ -113,10 +104,11 @@ work_run(Work *work, WorkItem *items, int n)
 
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextSwitchTo(item_context);
-		items[i].busy = !is_open(&items[i]);
-		items[i].error = NULL;
-		if (is_open(&items[i]))
-			work_item(work, &items[i]);
+		items[i]->busy = !is_open(items[i]);
+		items[i]->error = NULL;
+		items[i]->handover = NULL;
+		if (is_open(items[i]))
+			work_item(work, items[i]);
 		MemoryContextSwitchTo(old);
 		MemoryContextDelete(item_context);
 	}
@@ -209,18 +201,15 @@ start_deferring(Work *work)
 	work->deferring = true;
 }
 
-/*
- * Work through the items in a subtransaction.  Returns false if that failed:
- * then nothing was changed, and a single item has its error.
- */
-static bool
-try_run(Work *work, WorkItem *items, int n)
+bool
+work_try(Work *work, WorkItem **items, int n)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	volatile bool done = false;
 	volatile bool defer = false;
 
+	work->tries += n;
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
@@ -239,17 +228,19 @@ try_run(Work *work, WorkItem *items, int n)
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
+		if (n == 1)
+			items[0]->handover = handover_of(&work->placer.attempt, error);
 		MemoryContextReset(work->context);
 		defer = !work->deferring && table_code_needs_deferring(error);
 		if (!defer && !is_about_record(error))
 			ReThrowError(error);
 		if (n == 1)
 		{
-			items[0].busy = is_busy(error);
-			items[0].error = describe_failure(&items[0], error);
-			items[0].sqlerrcode = error->sqlerrcode;
+			items[0]->busy = is_busy(error);
+			items[0]->error = describe_failure(items[0], error);
+			items[0]->sqlerrcode = error->sqlerrcode;
 			/* it has waited long enough, and who waits for us did, too */
-			if (items[0].busy)
+			if (items[0]->busy)
 				work->placer.writer.patience = 0;
 		}
 		FreeErrorData(error);
@@ -260,57 +251,56 @@ try_run(Work *work, WorkItem *items, int n)
 	if (!defer)
 		return done;
 	start_deferring(work);
-	return try_run(work, items, n);
+	return work_try(work, items, n);
 }
 
 /* ---------- all of them ---------- */
 
 /* How many items from the first on have relations of the same owner, or none. */
 static int
-run_length(const WorkItem *items, int n)
+run_length(WorkItem **items, int n)
 {
 	Oid			owner = InvalidOid;
 	int			length = 0;
 
 	for (; length < n; length++)
 	{
-		if (!is_open(&items[length]))
+		if (!is_open(items[length]))
 			continue;
-		if (OidIsValid(owner) && items[length].owner != owner)
+		if (OidIsValid(owner) && items[length]->owner != owner)
 			break;
-		owner = items[length].owner;
+		owner = items[length]->owner;
 	}
 	return length;
 }
 
-/* Try again, one by one, what has failed.  Returns whether any went well now. */
+/* Items whose relations have one owner. */
 static bool
-retry_failed(Work *work, WorkItem *items, int n)
-{
-	bool		any = false;
-
-	for (int i = 0; i < n; i++)
-		if (items[i].error != NULL && !items[i].busy)
-			any |= try_run(work, &items[i], 1);
-	return any;
-}
-
-/*
- * Work through items whose relations have one owner: all at once, or where that
- * fails the first half, then the other.  Returns whether any went well.
- */
-static bool
-work_halves(Work *work, WorkItem *items, int n)
+halves_of_run(Work *work, WorkItem **items, int n)
 {
 	bool		any;
 
-	if (try_run(work, items, n))
+	if (work_try(work, items, n))
 		return true;
 	/* who inserts the row at the same time makes an update of our insert */
 	if (n == 1)
-		return items[0].sqlerrcode == ERRCODE_UNIQUE_VIOLATION && try_run(work, items, 1);
-	any = work_halves(work, items, n / 2);
-	return work_halves(work, items + n / 2, n - n / 2) || any;
+		return items[0]->sqlerrcode == ERRCODE_UNIQUE_VIOLATION && work_try(work, items, 1);
+	any = halves_of_run(work, items, n / 2);
+	return halves_of_run(work, items + n / 2, n - n / 2) || any;
+}
+
+bool
+work_in_halves(Work *work, WorkItem **items, int n)
+{
+	bool		any = false;
+	int			length;
+
+	for (int first = 0; first < n; first += length)
+	{
+		length = run_length(&items[first], n - first);
+		any |= halves_of_run(work, &items[first], length);
+	}
+	return any;
 }
 
 /* Has a relation of them constraints that can be deferred? */
@@ -327,8 +317,8 @@ void
 work_through(const Registry *registry, WorkItem *items, int n, WorkFunction function, void *arg)
 {
 	Work		work = {.function = function, .arg = arg};
-	bool		any = false;
-	int			length;
+	WorkItem  **order;
+	bool		any;
 
 	work.placer.registry = registry;
 	work.placer.writer.patience = setting_lock_timeout;
@@ -337,13 +327,9 @@ work_through(const Registry *registry, WorkItem *items, int n, WorkFunction func
 	work_lock_relations(items, n);
 	if (is_deferrable(items, n))
 		start_deferring(&work);
-	for (int first = 0; first < n; first += length)
-	{
-		length = run_length(&items[first], n - first);
-		any |= work_halves(&work, &items[first], length);
-	}
-	for (int round = 1; any && round < MAX_ROUNDS; round++)
-		any = retry_failed(&work, items, n);
+	order = work_order(items, n);
+	any = work_in_halves(&work, order, n);
+	work_retry(&work, order, n, any);
 	if (work.deferring)
 		constraints_restore();
 	MemoryContextDelete(work.context);

@@ -13,6 +13,11 @@ typedef struct WorkItem
 	Oid			relation;		/* attached */
 	const char *external_id;
 	bool		correction;		/* to be written whatever row version was seen */
+	bool		deleted;		/* the record was deleted, as far as the caller knows */
+	Jsonb	   *fields;			/* the record's fields, to order by; or NULL */
+	void	   *data;			/* the caller's */
+	int			free_value;		/* let the row go of its unique values, for others to
+								 * get: free_value_put; 0: don't */
 
 	/* how things are with its relation: set by work_lock_relations */
 	const char *name;			/* qualified and quoted */
@@ -26,6 +31,8 @@ typedef struct WorkItem
 	bool		busy;			/* somebody holds the row: not now */
 	char	   *error;			/* why it failed, or NULL */
 	int			sqlerrcode;		/* of that */
+	struct Handover *handover;	/* the unique values that the row was refused for, or
+								 * NULL */
 } WorkItem;
 
 /* Returns an outcome of its own making; sets item->busy, or raises. */

@@ -140,5 +140,21 @@ all_alike('set null');
 is(sql('hub', 'SELECT string_agg(id || \':\' || coalesce(customer::text, \'null\'), \' \' ORDER BY id) FROM ord WHERE id IN (60, 61)'),
 	'60:1 61:null', 'one has moved, the other refers to nothing');
 
+# ---------- trees, and unique values that are handed on ----------
+
+sql('hub', q(INSERT INTO node SELECT i, nullif(i + 1, 41), 'level' FROM generate_series(1, 40) i;
+	INSERT INTO place SELECT i, i FROM generate_series(1, 60) i));
+settle(500);
+all_alike('a tree with keys against it');
+sql('hub', 'UPDATE place SET pos = pos + 1');
+settle(500);
+sql('hub', 'UPDATE place SET pos = 93 - pos WHERE id > 30');
+sql('hub', 'UPDATE place SET pos = CASE id WHEN 1 THEN (SELECT pos FROM place WHERE id = 2) ELSE (SELECT pos FROM place WHERE id = 1) END WHERE id < 3');
+settle(500);
+all_alike('values handed on, and round in circles');
+sql('spoke', 'DELETE FROM node WHERE up IS NULL OR id < 20 OR id < 40');
+settle(500);
+all_alike('a tree that goes');
+
 $node->stop;
 done_testing();

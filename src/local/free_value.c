@@ -1,0 +1,190 @@
+/*
+ * free_value.c
+ *	  Values that no row of a table has in a unique index.
+ *
+ * Called by local/place for a row that has to let go of its value before it can get
+ * the one that it is to have.  Which value the table's constraints allow isn't known:
+ * null is tried first, then one beyond all others or one that is random, then one
+ * below them.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/relation.h"
+#include "catalog/pg_type_d.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "compat.h"
+#include "local/free_value.h"
+
+typedef enum FreeKind
+{
+	FREE_NULL,
+	FREE_ABOVE,
+	FREE_BELOW,
+	FREE_RANDOM
+} FreeKind;
+
+#define FREE_KINDS	3
+
+/* What to take of what a column can have, by the candidate's number. */
+static const FreeKind preference[FREE_VALUES][FREE_KINDS] = {
+	{FREE_NULL, FREE_ABOVE, FREE_RANDOM},
+	{FREE_ABOVE, FREE_RANDOM, FREE_NULL},
+	{FREE_BELOW, FREE_RANDOM, FREE_NULL},
+};
+
+/* An expression for the column's free value, over all rows of the table; NULL: none. */
+static char *
+make_expression(const AttachedColumn *column, FreeKind kind, int32 typmod)
+{
+	const char *name = quote_identifier(column->name);
+	const char *which = kind == FREE_ABOVE ? "max" : "min";
+	const char *op = kind == FREE_ABOVE ? "+" : "-";
+	int			length = typmod < (int32) VARHDRSZ ? 32 : Min(32, typmod - VARHDRSZ);
+
+	switch (getBaseType(column->type))
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case NUMERICOID:
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case DATEOID:
+			return kind == FREE_RANDOM ? NULL :
+				psprintf("pg_catalog.%s(t.%s) OPERATOR(pg_catalog.%s) 1", which, name, op);
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+			return kind == FREE_RANDOM ? NULL :
+				psprintf("pg_catalog.%s(t.%s) OPERATOR(pg_catalog.%s) '1 day'::pg_catalog.interval",
+						 which, name, op);
+		case TEXTOID:
+		case VARCHAROID:
+		case BPCHAROID:
+			return kind != FREE_RANDOM ? NULL :
+				psprintf("pg_catalog.left(pg_catalog.md5(pg_catalog.gen_random_uuid()::pg_catalog.text), %d)",
+						 length);
+		case UUIDOID:
+			return kind != FREE_RANDOM ? NULL : pstrdup("pg_catalog.gen_random_uuid()");
+		default:
+			return NULL;
+	}
+}
+
+/* Ask the table for a value; false if the type has none. */
+static bool
+find_value(const Attached *attached, const AttachedColumn *column, FreeKind kind, Datum *value)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+	char	   *expression;
+	bool		isnull;
+	char	   *sql;
+
+	get_atttypetypmodcoll(attached->relid, column->attnum, &type, &typmod, &collation);
+	expression = make_expression(column, kind, typmod);
+	if (expression == NULL)
+		return false;
+	sql = psprintf("SELECT CAST(%s AS %s) FROM %s%s AS t", expression,
+				   format_type_extended(column->type, typmod,
+										FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY),
+				   attached_only(attached), attached->name);
+	if (kind == FREE_RANDOM)
+		sql = psprintf("%s LIMIT 1", sql);
+	if (SPI_execute(sql, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(SPI_result));
+	MemoryContextSwitchTo(context);
+	if (SPI_processed != 1)
+		return false;
+	*value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	if (!isnull)
+		*value = value_copy(column->value, *value);
+	SPI_freetuptable(SPI_tuptable);
+	return !isnull;
+}
+
+/* The field that a column of the index is; NULL if it is none: a key stays as it is. */
+static const AttachedColumn *
+field_of_column(const Attached *attached, AttrNumber attnum)
+{
+	for (int i = 0; i < attached->nkeys; i++)
+		if (attached->keys[i].attnum == attnum)
+			return NULL;
+	for (int i = 0; i < attached->ncolumns; i++)
+		if (attached->columns[i].attnum == attnum)
+			return &attached->columns[i];
+	return NULL;
+}
+
+static bool
+put_into_column(const Attached *attached, const AttachedColumn *column, bool nulls_equal,
+				FreeKind kind, AttachedRow *row)
+{
+	int			a = column->attnum - 1;
+
+	if (kind != FREE_NULL)
+	{
+		Datum		value;
+
+		if (!find_value(attached, column, kind, &value))
+			return false;
+		row->values[a] = value;
+		row->isnull[a] = false;
+		return true;
+	}
+	if (column->not_null || nulls_equal)
+		return false;
+	row->isnull[a] = true;
+	return true;
+}
+
+/* Put a value into one of the index's columns; NULL if there is none. */
+static const AttachedColumn *
+put_into_index(const Attached *attached, Relation index, int candidate, AttachedRow *row)
+{
+	const Form_pg_index form = index->rd_index;
+
+	for (int kind = 0; kind < FREE_KINDS; kind++)
+	{
+		for (int i = 0; i < form->indnkeyatts; i++)
+		{
+			const AttachedColumn *column = field_of_column(attached, form->indkey.values[i]);
+
+			if (column != NULL &&
+				put_into_column(attached, column, form->indnullsnotdistinct,
+								preference[candidate - 1][kind], row))
+				return column;
+		}
+	}
+	return NULL;
+}
+
+void
+free_value_put(const Attached *attached, int candidate, AttachedRow *row, Bitmapset **columns)
+{
+	Relation	rel = relation_open(attached->relid, NoLock);
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *lc;
+
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		const AttachedColumn *column = index->rd_index->indisunique ?
+			put_into_index(attached, index, candidate, row) : NULL;
+
+		if (column != NULL)
+			*columns = bms_add_member(*columns, column->attnum);
+		index_close(index, AccessShareLock);
+	}
+	relation_close(rel, NoLock);
+	if (bms_is_empty(*columns))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("no value of relation %s is known to be free", attached->name)));
+}

@@ -1,0 +1,41 @@
+/*
+ * handover.h
+ *	  Unique values that rows hand on to one another.
+ */
+#ifndef SYNCEXT_HANDOVER_H
+#define SYNCEXT_HANDOVER_H
+
+#include "local/work.h"
+
+/* The values of a unique index that a row was refused for. */
+typedef struct Handover
+{
+	Oid			index;
+	char	   *held;			/* that the row has; NULL: none that others could want */
+	char	   *wanted;			/* that it was to get, and another row has */
+} Handover;
+
+/* Rows that wait for one another: each for the next, the last for the first. */
+typedef struct HandoverCircle
+{
+	int			n;
+	WorkItem  **items;
+} HandoverCircle;
+
+typedef struct HandoverOrder
+{
+	WorkItem  **items;			/* all of them, those that let go of a value before those
+								 * that get it */
+	int			ncircles;
+	HandoverCircle *circles;
+} HandoverOrder;
+
+/*
+ * What the row of the placer's last attempt hands on, if this is the error of a unique
+ * index; else NULL.  Allocated in the current memory context.
+ */
+extern Handover *handover_of(const PlaceAttempt *attempt, const ErrorData *error);
+
+extern void handover_order(WorkItem **items, int n, HandoverOrder *order);
+
+#endif							/* SYNCEXT_HANDOVER_H */
