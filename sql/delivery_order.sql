@@ -128,5 +128,4 @@ SELECT * FROM rows_of;
 DROP TABLE ac, ao, bc, bo, ax, ay, bx, byy CASCADE;
 DROP FUNCTION take_along;
 DROP PROCEDURE settle;
-DROP VIEW rows_of;
 DROP EXTENSION syncext CASCADE;
