@@ -1,7 +1,7 @@
 -- Code of attached tables, run by a delivery, a load or a poll: as whom, with which
 -- search_path, within reach of what, and what is left behind.
 SET client_min_messages = warning;
-DROP ROLE IF EXISTS syncext_owner, syncext_group, syncext_sender, syncext_other;
+DROP ROLE IF EXISTS syncext_owner, syncext_group, syncext_sender, syncext_other, syncext_leaver;
 RESET client_min_messages;
 CREATE EXTENSION syncext;
 CREATE ROLE syncext_owner;
@@ -231,8 +231,36 @@ SELECT sync_deliver('Here');
 SELECT * FROM app.raised;
 SELECT external_id, attempts, error FROM syncext.outbound_change WHERE target = 'Here' AND state = 'retry' ORDER BY external_id::int;
 
+--
+-- Who attached a table by right of the source's role has to keep that
+--
+CREATE ROLE syncext_leaver IN ROLE syncext_sender;
+SELECT sync_add_entity('left'), sync_add_source('Left', 3, 'syncext_sender');
+CREATE SCHEMA leaver AUTHORIZATION syncext_leaver;
+SET ROLE syncext_leaver;
+CREATE TABLE leaver.leaving (id int PRIMARY KEY, v text);
+SELECT sync_attach('leaver.leaving', 'Left', 'left');
+INSERT INTO leaver.leaving VALUES (1, 'a');
+RESET ROLE;
+REVOKE syncext_sender FROM syncext_leaver;
+SET ROLE syncext_leaver;
+INSERT INTO leaver.leaving VALUES (2, 'b');
+DELETE FROM leaver.leaving;
+RESET ROLE;
+SELECT crm('left', '3', 1, '{"v": "not for it"}');
+SELECT sync_deliver('Left');
+SELECT * FROM leaver.leaving;
+SELECT object, problem, hint FROM sync_check() WHERE object LIKE '%leaving';
+GRANT syncext_sender TO syncext_leaver;
+SET ROLE syncext_leaver;
+INSERT INTO leaver.leaving VALUES (2, 'b');
+RESET ROLE;
+SELECT external_id FROM syncext.canonical WHERE entity = 'left' ORDER BY 1;
+
 SET client_min_messages = warning;
 DROP EXTENSION syncext CASCADE;
+DROP SCHEMA leaver CASCADE;
+DROP ROLE syncext_leaver;
 DROP SCHEMA app, loose CASCADE;
 DROP TABLE mine;
 DROP FUNCTION crm;

@@ -313,6 +313,18 @@ remove_conflicts(Maintenance *m)
 	} while (removed == STEP_ROWS);
 }
 
+/* A relation that was renamed is to be known by its name when it is dropped. */
+static void
+note_names(Maintenance *m)
+{
+	maintain_step_begin();
+	(void) section_run("UPDATE syncext.binding b SET name = n.name FROM (SELECT c.oid, c.reltype, "
+					   "format('%%I.%%I', s.nspname, c.relname) AS name FROM pg_class c "
+					   "JOIN pg_namespace s ON s.oid = c.relnamespace) n "
+					   "WHERE n.oid = b.relation AND n.reltype = b.row_type AND n.name <> b.name");
+	maintain_step_end();
+}
+
 /*
  * The transaction id before which a tombstone is older than the retention and
  * seen by all: its delete isn't in the log any more, nor yet to be delivered to
@@ -466,6 +478,7 @@ run_steps(Maintenance *m)
 	rotate_switch(m);
 	advance_idle_cursors(m);
 	remove_conflicts(m);
+	note_names(m);
 	remove_runs(m);
 	remove_change_ids(m);
 	remove_tombstones(m);

@@ -184,6 +184,15 @@ is_key(const Binding *binding, const char *name)
 	return false;
 }
 
+static void
+refuse_whole_record(const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("a field can't be named \"%s\", which stands for the whole record", WHOLE_RECORD),
+			 errhint("%s", hint)));
+}
+
 /* Check one "field": "column" of the map against those before it. */
 static void
 check_mapped_column(Relation rel, const Binding *binding, const Fields *map, int i)
@@ -199,6 +208,8 @@ check_mapped_column(Relation rel, const Binding *binding, const Fields *map, int
 				 errdetail("The value of \"%s\" is no column name.",
 						   field_name_cstring(map->field[i].name)),
 				 errhint("For instance: {\"fullName\": \"full_name\"}.")));
+	if (strcmp(field_name_cstring(map->field[i].name), WHOLE_RECORD) == 0)
+		refuse_whole_record("Give it another name in columns.");
 	name = pnstrdup(value->val.string.val, value->val.string.len);
 	att = find_column(rel, "columns", name);
 	if (att->attgenerated != '\0')
@@ -225,7 +236,12 @@ check_columns(Relation rel, const Binding *binding)
 	Fields		map;
 
 	if (binding->columns == NULL)
+	{
+		if (get_attnum(RelationGetRelid(rel), WHOLE_RECORD) != InvalidAttrNumber &&
+			!is_key(binding, WHOLE_RECORD))
+			refuse_whole_record("Give columns => '{\"field\": \"column\", ...}', without the column or under another name.");
 		return;
+	}
 	if (!JB_ROOT_IS_OBJECT(binding->columns))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -561,11 +577,20 @@ drop_triggers(Oid relid)
 /* ---------- bindings that are in the way ---------- */
 
 static void
+forget_dropped(const Binding *binding)
+{
+	binding_remove(binding->relation);
+	CommandCounterIncrement();
+}
+
+static void
 check_other_bindings(const Binding *binding)
 {
 	const Binding *other = binding_of_relation(binding->relation);
 
-	if (other != NULL)
+	if (other != NULL && !binding_stands(other))
+		forget_dropped(other);
+	else if (other != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("relation \"%s\" is already attached: it is source \"%s\"'s copy of entity \"%s\"",
@@ -575,11 +600,9 @@ check_other_bindings(const Binding *binding)
 	other = binding_of_entity(binding->source, binding->entity);
 	if (other == NULL)
 		return;
-	if (get_rel_name(other->relation) == NULL)
+	if (!binding_stands(other))
 	{
-		/* it was dropped */
-		binding_remove(other->relation);
-		CommandCounterIncrement();
+		forget_dropped(other);
 		return;
 	}
 	ereport(ERROR,
@@ -691,6 +714,13 @@ sync_attach(PG_FUNCTION_ARGS)
 	relation_close(rel, NoLock);
 	check_other_bindings(&binding);
 	linked_check_binding(&binding);
+	binding.row_type = get_rel_type_id(binding.relation);
+	binding.name = qualified_name(binding.relation);
+	if (!role_is_administrator())
+	{
+		binding.attached_by = GetUserId();
+		binding.attached_as = registry_source_required(registry, binding.source)->role;
+	}
 
 	binding_add(&binding);
 	if (binding_captures(&binding))
@@ -727,10 +757,10 @@ sync_detach(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("relation must not be null")));
 	relid = PG_GETARG_OID(0);
-	exists = get_rel_name(relid) != NULL;
+	binding = binding_of_relation(relid);
+	exists = get_rel_name(relid) != NULL && (binding == NULL || binding_stands(binding));
 	if (exists)
 		check_owner(relid, "Have its owner detach it.");
-	binding = binding_of_relation(relid);
 	if (binding == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

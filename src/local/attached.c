@@ -19,6 +19,7 @@
 #include "nodes/value.h"
 #include "parser/parse_func.h"
 #include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
@@ -60,12 +61,18 @@ attached_capture_function(void)
 						  0, NULL, false);
 }
 
-/* Keep the first thing that is wrong. */
+/* Keep the first thing that is wrong with the relation. */
 static void
 note_problem(Attached *attached, const char *problem)
 {
-	if (attached->problem == NULL)
-		attached->problem = problem;
+	char	   *name = quote_literal_cstr(attached->name);
+
+	if (attached->problem != NULL)
+		return;
+	attached->problem = problem;
+	attached->problem_code = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+	attached->problem_hint = psprintf("Give it back what it had, or SELECT sync_detach(%s), sync_attach it as it is now, and CALL sync_load(%s).",
+									  name, name);
 }
 
 /* Describe a column; false, and a problem, if the relation has none of that name. */
@@ -162,6 +169,9 @@ column_is_plain(const Binding *binding, Relation rel, Form_pg_attribute att)
 
 	if (att->attisdropped || att->attgenerated != '\0' || is_identity(binding, rel, att))
 		return false;
+	/* it would stand for the whole record; sync_check tells */
+	if (strcmp(name, WHOLE_RECORD) == 0)
+		return false;
 	if (binding->version_column != NULL && strcmp(name, binding->version_column) == 0)
 		return false;
 	if (binding->updated_column != NULL && strcmp(name, binding->updated_column) == 0)
@@ -201,6 +211,12 @@ init_columns(Attached *attached, Relation rel)
 			JsonbValue *column = &map.field[i].value;
 			char	   *name = pnstrdup(column->val.string.val, column->val.string.len);
 
+			if (strcmp(field_name_cstring(map.field[i].name), WHOLE_RECORD) == 0)
+			{
+				note_problem(attached, psprintf("relation %s is attached with a field \"%s\", which stands for the whole record",
+												attached->name, WHOLE_RECORD));
+				continue;
+			}
 			if (init_column(attached, &attached->columns[attached->ncolumns], rel, name,
 							map.field[i].name))
 				attached->ncolumns++;
@@ -372,6 +388,42 @@ init_watched(Attached *attached)
 		watch_type(attached, attached->read[i]->type);
 }
 
+/* May the role that attached the relation still act as the source?  It may be gone. */
+static bool
+attacher_has_right(const Binding *binding)
+{
+	const Source *source = registry_source(registry_get(), binding->source);
+	Oid			role = binding->attached_by;
+
+	if (source == NULL || !OidIsValid(role) || !SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
+		return true;
+	if (OidIsValid(source->role) && has_privs_of_role(role, source->role))
+		return true;
+	/* an administrator who gave the source to another role has left the relation to it */
+	return OidIsValid(binding->attached_as) && binding->attached_as != source->role &&
+		has_privs_of_role(role, binding->attached_as);
+}
+
+/*
+ * What is attached by right of a role goes on as long as that right: who has lost it
+ * neither sends nor gets anything.
+ */
+static void
+check_attacher(Attached *attached)
+{
+	const Binding *binding = attached->binding;
+
+	if (attacher_has_right(binding))
+		return;
+	attached->has_key = false;
+	attached->problem_code = ERRCODE_INSUFFICIENT_PRIVILEGE;
+	attached->problem = psprintf("role \"%s\", which attached relation %s, may not act as source \"%s\" any more",
+								 GetUserNameFromId(binding->attached_by, true), attached->name,
+								 binding->source);
+	attached->problem_hint = psprintf("Make it a member of the source's role again, or SELECT sync_detach(%s).",
+									  quote_literal_cstr(attached->name));
+}
+
 static void
 init_keys(Attached *attached, Relation rel)
 {
@@ -416,6 +468,7 @@ attached_build(Relation rel, const Binding *binding)
 	init_read(attached);
 	init_watched(attached);
 	init_populate(attached);
+	check_attacher(attached);
 	MemoryContextSwitchTo(old);
 	return attached;
 }
@@ -442,7 +495,7 @@ attached_invalidate(Datum arg, Oid relid)
 		entry->valid = false;
 }
 
-/* Statements name the relation with its schema. */
+/* Statements name the relation with its schema; and roles lose rights. */
 static void
 attached_forget_names(Datum arg, int cacheid, uint32 hashvalue)
 {
@@ -460,6 +513,8 @@ make_cache(void)
 	attached_cache = hash_create("syncext attached relations", 16, &ctl, HASH_ELEM | HASH_BLOBS);
 	CacheRegisterRelcacheCallback(attached_invalidate, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, attached_forget_names, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, attached_forget_names, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, attached_forget_names, (Datum) 0);
 }
 
 /* The binding of the relation, or else of the nearest one it is a partition of. */
@@ -469,11 +524,14 @@ find_binding(Oid relid)
 	const Binding *binding = binding_of_relation(relid);
 	ListCell   *lc;
 
-	if (binding != NULL || !get_rel_relispartition(relid))
+	if (binding != NULL && binding_stands(binding))
 		return binding;
+	if (!get_rel_relispartition(relid))
+		return NULL;
 	foreach(lc, get_partition_ancestors(relid))
 	{
-		if ((binding = binding_of_relation(lfirst_oid(lc))) != NULL)
+		binding = binding_of_relation(lfirst_oid(lc));
+		if (binding != NULL && binding_stands(binding))
 			return binding;
 	}
 	return NULL;
@@ -489,12 +547,34 @@ watch(const Attached *attached)
 		(void) hash_search(attached_watched, &lfirst_oid(lc), HASH_ENTER, NULL);
 }
 
+/*
+ * Forget descriptions that are outdated: those of relations that are gone would stay
+ * for ever.  Callers further up may still use them.
+ */
+static void
+forget_outdated(const AttachedEntry *but)
+{
+	AttachedEntry *entry;
+	HASH_SEQ_STATUS status;
+
+	hash_seq_init(&status, attached_cache);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry->valid || entry == but)
+			continue;
+		if (entry->attached != NULL)
+			MemoryContextSetParent(entry->attached->context, TopTransactionContext);
+		(void) hash_search(attached_cache, &entry->relid, HASH_REMOVE, NULL);
+	}
+}
+
 static void
 rebuild(AttachedEntry *entry, Relation rel)
 {
 	const Binding *binding;
 	Attached   *attached;
 
+	forget_outdated(entry);
 	attached_trigger_relid = registry_relation("source");
 	/* an invalidation that comes while we read counts for the next call */
 	entry->valid = true;
@@ -558,10 +638,9 @@ attached_check(const Attached *attached)
 {
 	if (attached->problem != NULL)
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(attached->problem_code),
 				 errmsg_internal("%s", attached->problem),
-				 errhint("Give it back what it had, or SELECT sync_detach(%s), sync_attach it as it is now, and CALL sync_load(%s).",
-						 quote_literal_cstr(attached->name), quote_literal_cstr(attached->name))));
+				 errhint("%s", attached->problem_hint)));
 }
 
 Attached *

@@ -41,7 +41,9 @@ typedef struct Attached
 	uint64		id;				/* no other description has it */
 	Oid			relid;			/* the bound relation, or a partition of it */
 	const Binding *binding;
-	const char *problem;		/* what the binding names and the relation hasn't, or NULL */
+	const char *problem;		/* why it can't be synchronized, or NULL */
+	const char *problem_hint;	/* what mends that */
+	int			problem_code;	/* its SQLSTATE */
 	bool		has_key;		/* it has all of the key's columns */
 	const char *name;			/* qualified and quoted */
 	char		relkind;
@@ -76,6 +78,9 @@ typedef struct AttachedRow
 	bool	   *isnull;
 	ItemPointerData at;			/* of one that writer_lock has locked in a table */
 } AttachedRow;
+
+/* No field's name: in priorities and conflicts it stands for the whole record. */
+#define WHOLE_RECORD	"*"
 
 /* The trigger function syncext.capture(). */
 extern Oid	attached_capture_function(void);

@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #include "local/capture_buffer.h"
 #include "model/json.h"
@@ -185,7 +186,10 @@ capture_buffer_flush(void)
 	work = AllocSetContextCreate(level->context, "syncext captured edits being written",
 								 ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(work);
+	/* before a commit there is none any more */
+	PushActiveSnapshot(GetTransactionSnapshot());
 	write_level(level);
+	PopActiveSnapshot();
 	MemoryContextSwitchTo(old);
 	innermost = level->outer;
 	MemoryContextDelete(level->context);

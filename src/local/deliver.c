@@ -84,7 +84,7 @@ make_items(const char *source, const Delivery *delivery, WorkItem *items, int *o
 		const DeliveryRecord *record = &delivery->records[i];
 		const Binding *binding = binding_of_entity(source, record->entity);
 
-		if (binding == NULL || !binding->out)
+		if (binding == NULL || !binding->out || !binding_stands(binding))
 			continue;
 		of_record[n] = i;
 		items[n].relation = binding->relation;

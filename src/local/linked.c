@@ -393,7 +393,7 @@ linked_place(const char *source, LinkedRecord *records, int n)
 		records[i].busy = false;
 		records[i].error = NULL;
 		records[i].written = false;
-		if (binding == NULL || !binding->out)
+		if (binding == NULL || !binding->out || !binding_stands(binding))
 			continue;
 		items[nitems].data = &records[i];
 		items[nitems].deleted = records[i].deleted;

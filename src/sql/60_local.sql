@@ -13,6 +13,10 @@ CREATE TABLE syncext.binding (
 	updated_column text COLLATE "C",
 	deleted_column text COLLATE "C",
 	attached_at    timestamptz NOT NULL DEFAULT now(),
+	row_type       regtype,
+	name           text,
+	attached_by    regrole,
+	attached_as    regrole,
 	UNIQUE (source, entity)
 );
 COMMENT ON TABLE syncext.binding IS 'attached relations; sync_attach and sync_detach write it';
@@ -22,6 +26,10 @@ COMMENT ON COLUMN syncext.binding.direction IS 'in: its edits go to the hub; out
 COMMENT ON COLUMN syncext.binding.version_column IS 'the column in which the relation counts versions itself';
 COMMENT ON COLUMN syncext.binding.updated_column IS 'the column that says when a row was edited';
 COMMENT ON COLUMN syncext.binding.deleted_column IS 'the column that marks a row as deleted: true, or a time';
+COMMENT ON COLUMN syncext.binding.row_type IS 'the type of the relation''s rows, which tells it from another that was given its OID';
+COMMENT ON COLUMN syncext.binding.name IS 'the relation''s name when last seen, for when it was dropped';
+COMMENT ON COLUMN syncext.binding.attached_by IS 'who attached it by right of a role that could act as the source, and must keep that right; null: an administrator';
+COMMENT ON COLUMN syncext.binding.attached_as IS 'that role';
 SELECT pg_catalog.pg_extension_config_dump('syncext.binding', '');
 -- by row, as sync_attach writes it without a statement
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE ON syncext.binding

@@ -76,10 +76,28 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		  AND syncext.cron_job_active('syncext: catch up', r.rolname::text) IS NOT TRUE
 		UNION ALL
 		-- attached relations
-		SELECT 'error', b.source, pg_catalog.format('relation %s', b.relation::oid), 'was dropped while it was attached',
-		       pg_catalog.format('SELECT sync_detach(%s).', b.relation::oid)
+		SELECT 'error', b.source, pg_catalog.format('relation %s', coalesce(b.name, b.relation::oid::text)),
+		       'was dropped while it was attached' || CASE WHEN pg_catalog.to_regclass(b.name) IS NULL THEN '' ELSE '; another one of its name stands there, which is not attached' END,
+		       pg_catalog.format('SELECT sync_detach(%s)', b.relation::oid) ||
+		       CASE WHEN pg_catalog.to_regclass(b.name) IS NULL THEN '.'
+		            ELSE pg_catalog.format('; to go on with the new one, sync_attach(%L, %L, %L, ...) and CALL sync_load(%L).', b.name, b.source, b.entity, b.name) END
 		FROM syncext.binding b
-		WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = b.relation)
+		WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = b.relation AND c.reltype = coalesce(b.row_type::oid, c.reltype))
+		UNION ALL
+		SELECT 'error', b.source, pg_catalog.format('relation %s', b.relation),
+		       pg_catalog.format('role %s, which attached it, may not act as source %s any more: edits of it are refused, and nothing is delivered to it', b.attached_by, b.source),
+		       pg_catalog.format('GRANT %s TO %s, or SELECT sync_detach(%L).', s.role, b.attached_by, b.relation)
+		FROM syncext.binding b
+		JOIN syncext.source s ON s.name = b.source
+		JOIN pg_catalog.pg_roles r ON r.oid = b.attached_by
+		WHERE NOT coalesce(pg_catalog.pg_has_role(r.oid, s.role::oid, 'USAGE'), r.rolsuper)
+		  AND NOT coalesce(b.attached_as IS DISTINCT FROM s.role AND pg_catalog.pg_has_role(r.oid, b.attached_as::oid, 'USAGE'), false)
+		UNION ALL
+		SELECT 'warning', b.source, pg_catalog.format('relation %s', b.relation), 'has a column "*", which can''t be a field and is not synchronized',
+		       pg_catalog.format('Rename the column; or SELECT sync_detach(%L) and sync_attach it with columns that give it another name.', b.relation)
+		FROM syncext.binding b
+		JOIN pg_catalog.pg_attribute a ON a.attrelid = b.relation AND a.attname = '*' AND a.attnum > 0 AND NOT a.attisdropped
+		WHERE b.columns IS NULL AND '*' <> ALL (b.key)
 		UNION ALL
 		SELECT 'error', b.source, pg_catalog.format('relation %s', b.relation),
 		       CASE WHEN a.attname IS NULL THEN pg_catalog.format('has no column "%s" any more, which it is attached with', c.name)

@@ -15,6 +15,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -37,7 +38,11 @@ enum
 	COL_UPDATED_COLUMN,
 	COL_DELETED_COLUMN,
 	COL_ATTACHED_AT,
-	NCOLUMNS = COL_ATTACHED_AT
+	COL_ROW_TYPE,
+	COL_NAME,
+	COL_ATTACHED_BY,
+	COL_ATTACHED_AS,
+	NCOLUMNS = COL_ATTACHED_AS
 };
 
 static MemoryContext bindings_context = NULL;	/* of the live list */
@@ -117,6 +122,13 @@ read_binding(const Datum *values, const bool *isnull)
 										   isnull[COL_UPDATED_COLUMN - 1]);
 	binding->deleted_column = text_or_null(values[COL_DELETED_COLUMN - 1],
 										   isnull[COL_DELETED_COLUMN - 1]);
+	binding->row_type = isnull[COL_ROW_TYPE - 1] ? InvalidOid :
+		DatumGetObjectId(values[COL_ROW_TYPE - 1]);
+	binding->name = text_or_null(values[COL_NAME - 1], isnull[COL_NAME - 1]);
+	binding->attached_by = isnull[COL_ATTACHED_BY - 1] ? InvalidOid :
+		DatumGetObjectId(values[COL_ATTACHED_BY - 1]);
+	binding->attached_as = isnull[COL_ATTACHED_AS - 1] ? InvalidOid :
+		DatumGetObjectId(values[COL_ATTACHED_AS - 1]);
 	return binding;
 }
 
@@ -252,7 +264,18 @@ binding_copy(const Binding *binding)
 		copy->updated_column = pstrdup(binding->updated_column);
 	if (binding->deleted_column != NULL)
 		copy->deleted_column = pstrdup(binding->deleted_column);
+	if (binding->name != NULL)
+		copy->name = pstrdup(binding->name);
 	return copy;
+}
+
+bool
+binding_stands(const Binding *binding)
+{
+	Oid			row_type = get_rel_type_id(binding->relation);
+
+	return OidIsValid(row_type) &&
+		(!OidIsValid(binding->row_type) || binding->row_type == row_type);
 }
 
 /* Do the relation's edits reach the hub by themselves? */
@@ -305,6 +328,12 @@ binding_add(const Binding *binding)
 	set_text(values, isnull, COL_UPDATED_COLUMN, binding->updated_column);
 	set_text(values, isnull, COL_DELETED_COLUMN, binding->deleted_column);
 	values[COL_ATTACHED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[COL_ROW_TYPE - 1] = ObjectIdGetDatum(binding->row_type);
+	set_text(values, isnull, COL_NAME, binding->name);
+	values[COL_ATTACHED_BY - 1] = ObjectIdGetDatum(binding->attached_by);
+	isnull[COL_ATTACHED_BY - 1] = !OidIsValid(binding->attached_by);
+	values[COL_ATTACHED_AS - 1] = ObjectIdGetDatum(binding->attached_as);
+	isnull[COL_ATTACHED_AS - 1] = !OidIsValid(binding->attached_as);
 	rows_insert(rows, values, isnull);
 	rows_close(rows);
 }

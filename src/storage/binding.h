@@ -33,6 +33,12 @@ typedef struct Binding
 	const char *version_column; /* or NULL */
 	const char *updated_column; /* or NULL */
 	const char *deleted_column; /* marks rows as deleted, or NULL */
+	Oid			row_type;		/* tells the relation from another with its OID; or
+								 * InvalidOid: not known */
+	const char *name;			/* the relation's, qualified, when last seen; or NULL */
+	Oid			attached_by;	/* by right of the source's role; InvalidOid: an
+								 * administrator */
+	Oid			attached_as;	/* that role */
 } Binding;
 
 /* Both return NULL where there is none. */
@@ -40,6 +46,9 @@ extern const Binding *binding_of_relation(Oid relation);
 extern const Binding *binding_of_entity(const char *source, const char *entity);
 /* The bindings of a source, or of an entity (the other is NULL): Binding *. */
 extern List *binding_list(const char *source, const char *entity);
+
+/* Is the relation there?  OIDs come again, so one that has its OID may be another. */
+extern bool binding_stands(const Binding *binding);
 
 /* A copy in the current memory context. */
 extern Binding *binding_copy(const Binding *binding);
