@@ -158,8 +158,35 @@ SELECT fields('shape', '10');
 SELECT object, problem, hint FROM sync_check() WHERE problem LIKE '%"*"%';
 UPDATE syncext.binding SET columns = '{"*": "v"}' WHERE relation = 'star'::regclass;
 INSERT INTO star VALUES (11, 'c', 'a');
+--
+-- The hub's values are no values of a column whose type was changed: the record waits,
+-- the others don't, and the table's own values are the way out
+--
+CREATE TYPE mood AS ENUM ('glad', 'sad');
+CREATE TABLE retyped (id int PRIMARY KEY, n text, m mood);
+SELECT sync_add_entity('retyped');
+SELECT sync_attach('retyped', 'A', 'retyped');
+INSERT INTO retyped VALUES (1, 'one', 'glad'), (2, '2', 'sad');
+SELECT crm('retyped', '3', 1, '{"n": "three", "m": "glad"}'), crm('retyped', '4', 1, '{"n": "4", "m": "sad"}');
+ALTER TABLE retyped ALTER n TYPE int USING CASE n WHEN 'one' THEN 1 ELSE n::int END;
+ALTER TYPE mood RENAME VALUE 'glad' TO 'happy';
+SELECT sync_deliver('A');
+SELECT external_id, error FROM syncext.outbound_change WHERE target = 'A' AND entity = 'retyped';
+SELECT crm('retyped', '1', 9, '{"other": 1}');
+SELECT sync_deliver('A');
+SELECT external_id, error FROM syncext.outbound_change WHERE target = 'A' AND entity = 'retyped' ORDER BY 1;
+CALL sync_load('retyped', 'table') \gset
+SELECT fields('retyped', '1'), fields('retyped', '2');
+SELECT crm('retyped', '3', 2, '{"n": 3, "m": "happy"}');
+SELECT sync_redrive('A');
+SELECT sync_deliver('A');
+SELECT * FROM retyped ORDER BY 1;
+SELECT external_id, error FROM syncext.outbound_change WHERE target = 'A' AND entity = 'retyped';
+
 SET client_min_messages = warning;
 DROP EXTENSION syncext CASCADE;
+DROP TABLE retyped;
+DROP TYPE mood;
 DROP TABLE inner_rows, outer_rows, shape, versioned, star;
 DROP TYPE address;
 DROP DOMAIN checked;

@@ -144,7 +144,11 @@ load_both(Placer *placer, Placement *p, LoadWinner winner)
 	int64		base;
 	Answer		answer;
 
-	place_compare(p, different, missing);
+	/* the hub's values may be of another day, and of none of today's types */
+	if (winner == WINNER_TABLE)
+		place_compare_json(p, different, missing);
+	else
+		place_compare(p, different, missing);
 	for (int i = 0; i < n; i++)
 		if (different[i] || missing[i])
 			outcome = LOAD_UPDATED;

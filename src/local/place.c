@@ -278,6 +278,15 @@ find_different(Placement *p, AttachedRow target, Bitmapset *columns)
 	return different;
 }
 
+/* Has the row a value of a field that the record doesn't have? */
+static bool
+is_missing(const Placement *p, const AttachedColumn *column)
+{
+	return record_find(&p->record, column->field) == NULL &&
+		!field_names_has(&p->withheld, column->field) &&
+		!p->before.isnull[column->attnum - 1];
+}
+
 void
 place_compare(Placement *p, bool *different, bool *missing)
 {
@@ -288,12 +297,27 @@ place_compare(Placement *p, bool *different, bool *missing)
 	columns = find_different(p, target, columns);
 	for (int i = 0; i < attached->ncolumns; i++)
 	{
-		const AttachedColumn *column = &attached->columns[i];
+		different[i] = bms_is_member(attached->columns[i].attnum, columns);
+		missing[i] = is_missing(p, &attached->columns[i]);
+	}
+}
 
-		different[i] = bms_is_member(column->attnum, columns);
-		missing[i] = record_find(&p->record, column->field) == NULL &&
-			!field_names_has(&p->withheld, column->field) &&
-			!p->before.isnull[column->attnum - 1];
+void
+place_compare_json(Placement *p, bool *different, bool *missing)
+{
+	const Attached *attached = p->attached;
+	Fields		fields;
+
+	attached_fields(attached, &p->settings, p->before, NULL, &fields);
+	value_settings_end(&p->settings);
+	for (int i = 0; i < attached->ncolumns; i++)
+	{
+		const AttachedColumn *column = &attached->columns[i];
+		RecordField *known = record_find(&p->record, column->field);
+
+		different[i] = is_delivered(p, column) &&
+			!json_value_equal(&known->field.value, &fields.field[i].value);
+		missing[i] = is_missing(p, column);
 	}
 }
 

@@ -77,6 +77,11 @@ extern bool place_lock_row(Placer *placer, Attached *attached, const char *exter
  * those that the row alone has.  Fields that are withheld are neither.
  */
 extern void place_compare(Placement *placement, bool *different, bool *missing);
+/*
+ * Like place_compare(), but make no values of the record's fields: they need not be
+ * any of the columns' types.  Values that JSON writes in two ways are different.
+ */
+extern void place_compare_json(Placement *placement, bool *different, bool *missing);
 /* Write the record into the row, if that makes a difference. */
 extern PlaceOutcome place_write(Placer *placer, Placement *placement);
 /*
