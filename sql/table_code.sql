@@ -247,7 +247,7 @@ SET ROLE syncext_leaver;
 INSERT INTO leaver.leaving VALUES (2, 'b');
 DELETE FROM leaver.leaving;
 RESET ROLE;
-SELECT crm('left', '3', 1, '{"v": "not for it"}');
+SELECT crm('left', '3', 1, '{"v": "by right of who delivers"}');
 SELECT sync_deliver('Left');
 SELECT * FROM leaver.leaving;
 SELECT object, problem, hint FROM sync_check() WHERE object LIKE '%leaving';

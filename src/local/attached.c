@@ -32,13 +32,8 @@
 
 #include "compat.h"
 #include "local/attached.h"
-#include "model/change.h"
 #include "storage/registry.h"
 #include "storage/rows.h"
-
-/* In an external id of several columns: what stands between, and before it. */
-#define KEY_SEPARATOR	'|'
-#define KEY_ESCAPE		'\\'
 
 typedef struct AttachedEntry
 {
@@ -61,18 +56,12 @@ attached_capture_function(void)
 						  0, NULL, false);
 }
 
-/* Keep the first thing that is wrong with the relation. */
+/* Keep the first thing that is wrong. */
 static void
 note_problem(Attached *attached, const char *problem)
 {
-	char	   *name = quote_literal_cstr(attached->name);
-
-	if (attached->problem != NULL)
-		return;
-	attached->problem = problem;
-	attached->problem_code = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
-	attached->problem_hint = psprintf("Give it back what it had, or SELECT sync_detach(%s), sync_attach it as it is now, and CALL sync_load(%s).",
-									  name, name);
+	if (attached->problem == NULL)
+		attached->problem = problem;
 }
 
 /* Describe a column; false, and a problem, if the relation has none of that name. */
@@ -388,7 +377,10 @@ init_watched(Attached *attached)
 		watch_type(attached, attached->read[i]->type);
 }
 
-/* May the role that attached the relation still act as the source?  It may be gone. */
+/*
+ * May the role that attached the relation still act as the source?  Edits are sent by
+ * that right, whoever makes them.  It may be gone, and can lose nothing then.
+ */
 static bool
 attacher_has_right(const Binding *binding)
 {
@@ -402,26 +394,6 @@ attacher_has_right(const Binding *binding)
 	/* an administrator who gave the source to another role has left the relation to it */
 	return OidIsValid(binding->attached_as) && binding->attached_as != source->role &&
 		has_privs_of_role(role, binding->attached_as);
-}
-
-/*
- * What is attached by right of a role goes on as long as that right: who has lost it
- * neither sends nor gets anything.
- */
-static void
-check_attacher(Attached *attached)
-{
-	const Binding *binding = attached->binding;
-
-	if (attacher_has_right(binding))
-		return;
-	attached->has_key = false;
-	attached->problem_code = ERRCODE_INSUFFICIENT_PRIVILEGE;
-	attached->problem = psprintf("role \"%s\", which attached relation %s, may not act as source \"%s\" any more",
-								 GetUserNameFromId(binding->attached_by, true), attached->name,
-								 binding->source);
-	attached->problem_hint = psprintf("Make it a member of the source's role again, or SELECT sync_detach(%s).",
-									  quote_literal_cstr(attached->name));
 }
 
 static void
@@ -468,7 +440,7 @@ attached_build(Relation rel, const Binding *binding)
 	init_read(attached);
 	init_watched(attached);
 	init_populate(attached);
-	check_attacher(attached);
+	attached->may_send = attacher_has_right(attached->binding);
 	MemoryContextSwitchTo(old);
 	return attached;
 }
@@ -638,9 +610,26 @@ attached_check(const Attached *attached)
 {
 	if (attached->problem != NULL)
 		ereport(ERROR,
-				(errcode(attached->problem_code),
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg_internal("%s", attached->problem),
-				 errhint("%s", attached->problem_hint)));
+				 errhint("Give it back what it had, or SELECT sync_detach(%s), sync_attach it as it is now, and CALL sync_load(%s).",
+						 quote_literal_cstr(attached->name), quote_literal_cstr(attached->name))));
+}
+
+void
+attached_check_sender(const Attached *attached)
+{
+	const Binding *binding = attached->binding;
+
+	if (attached->may_send)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("role \"%s\", which attached relation %s, may not act as source \"%s\" any more",
+					GetUserNameFromId(binding->attached_by, true), attached->name, binding->source),
+			 errdetail("The edit would not reach the hub."),
+			 errhint("Make it a member of the source's role again, or SELECT sync_detach(%s).",
+					 quote_literal_cstr(attached->name))));
 }
 
 Attached *
@@ -705,274 +694,4 @@ attached_recheck(const Attached *attached)
 		attached_raise_altered(attached);
 	attached_check_desc(attached, RelationGetDescr(rel));
 	relation_close(rel, NoLock);
-}
-
-/* ---------- rows ---------- */
-
-const char *
-attached_only(const Attached *attached)
-{
-	return attached->relkind == RELKIND_RELATION ? "ONLY " : "";
-}
-
-/* An empty row, all null, in the current memory context. */
-AttachedRow
-attached_row_make(const Attached *attached)
-{
-	AttachedRow row;
-
-	ItemPointerSetInvalid(&row.at);
-	row.values = palloc0(sizeof(Datum) * attached->natts);
-	row.isnull = palloc(sizeof(bool) * attached->natts);
-	memset(row.isnull, true, sizeof(bool) * attached->natts);
-	return row;
-}
-
-Datum
-attached_value(const AttachedColumn *column, AttachedRow row, bool *isnull)
-{
-	*isnull = row.isnull[column->attnum - 1];
-	return row.values[column->attnum - 1];
-}
-
-bool
-attached_is_deleted(const Attached *attached, AttachedRow row)
-{
-	bool		isnull;
-	Datum		value;
-
-	if (attached->deleted == NULL)
-		return false;
-	value = attached_value(attached->deleted, row, &isnull);
-	if (isnull)
-		return false;
-	return attached->deleted->type != BOOLOID || DatumGetBool(value);
-}
-
-/* ---------- external ids ---------- */
-
-static void
-append_key(StringInfo id, const char *text)
-{
-	for (const char *c = text; *c != '\0'; c++)
-	{
-		if (*c == KEY_SEPARATOR || *c == KEY_ESCAPE)
-			appendStringInfoChar(id, KEY_ESCAPE);
-		appendStringInfoChar(id, *c);
-	}
-}
-
-/* Say what is wrong with an external id, or return it. */
-static char *
-check_external_id(const Attached *attached, char *id, const char **problem)
-{
-	Size		len = strlen(id);
-
-	if (len >= 1 && len <= CHANGE_MAX_EXTERNAL_ID)
-		return id;
-	if (len == 0)
-		*problem = psprintf("a row of attached relation %s has an empty key", attached->name);
-	else
-		*problem = psprintf("the key of a row of attached relation %s has %zu bytes as text, more than %d",
-							attached->name, len, CHANGE_MAX_EXTERNAL_ID);
-	return NULL;
-}
-
-char *
-attached_find_external_id(const Attached *attached, ValueSettings *settings, AttachedRow row,
-						  const char **problem)
-{
-	StringInfoData id;
-	char	   *text = NULL;
-
-	initStringInfo(&id);
-	for (int i = 0; i < attached->nkeys; i++)
-	{
-		bool		isnull;
-		Datum		value = attached_value(&attached->keys[i], row, &isnull);
-
-		if (isnull)
-		{
-			*problem = psprintf("key column \"%s\" of attached relation %s is null",
-								attached->keys[i].name, attached->name);
-			return NULL;
-		}
-		text = value_to_text(attached->keys[i].value, settings, value);
-		if (i > 0)
-			appendStringInfoChar(&id, KEY_SEPARATOR);
-		append_key(&id, text);
-	}
-	/* a single column stands as it is */
-	return check_external_id(attached, attached->nkeys == 1 ? text : id.data, problem);
-}
-
-char *
-attached_external_id(const Attached *attached, ValueSettings *settings, AttachedRow row)
-{
-	const char *problem;
-	char	   *id = attached_find_external_id(attached, settings, row, &problem);
-
-	if (id == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s", problem),
-				 errhint("A record's external id has 1 to %d bytes.", CHANGE_MAX_EXTERNAL_ID)));
-	return id;
-}
-
-/* Do two rows have the same external id? */
-bool
-attached_key_equal(const Attached *attached, ValueSettings *settings,
-				   AttachedRow a, AttachedRow b)
-{
-	bool		same_bytes = true;
-
-	for (int i = 0; i < attached->nkeys && same_bytes; i++)
-	{
-		AttrNumber	attno = attached->keys[i].attnum - 1;
-
-		same_bytes = !a.isnull[attno] && !b.isnull[attno] &&
-			value_same_bytes(attached->keys[i].value, a.values[attno], b.values[attno]);
-	}
-	return same_bytes ||
-		strcmp(attached_external_id(attached, settings, a),
-			   attached_external_id(attached, settings, b)) == 0;
-}
-
-static void
-raise_parts(const Attached *attached, const char *external_id, int n)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-			 errmsg("external id \"%s\" has %d parts, the key of relation %s has %d columns",
-					external_id, n, attached->name, attached->nkeys),
-			 errhint("Parts are separated by |; a | or \\ inside of one is written \\| or \\\\.")));
-}
-
-char *
-attached_join_external_id(char **parts, int n)
-{
-	StringInfoData id;
-
-	if (n == 1)
-		return parts[0];
-	initStringInfo(&id);
-	for (int i = 0; i < n; i++)
-	{
-		if (i > 0)
-			appendStringInfoChar(&id, KEY_SEPARATOR);
-		append_key(&id, parts[i]);
-	}
-	return id.data;
-}
-
-char *
-attached_id_part(const char *external_id, int part)
-{
-	StringInfoData text;
-
-	initStringInfo(&text);
-	for (const char *c = external_id; *c != '\0' && part >= 0; c++)
-	{
-		if (*c == KEY_SEPARATOR)
-		{
-			part--;
-			continue;
-		}
-		if (*c == KEY_ESCAPE && c[1] != '\0')
-			c++;
-		if (part == 0)
-			appendStringInfoChar(&text, *c);
-	}
-	return text.data;
-}
-
-char **
-attached_split_external_id(const Attached *attached, const char *external_id)
-{
-	char	  **parts = palloc(sizeof(char *) * attached->nkeys);
-	StringInfoData part;
-	int			n = 0;
-
-	if (attached->nkeys == 1)
-	{
-		parts[0] = pstrdup(external_id);
-		return parts;
-	}
-	initStringInfo(&part);
-	for (const char *c = external_id;; c++)
-	{
-		if (*c == KEY_SEPARATOR || *c == '\0')
-		{
-			if (n < attached->nkeys)
-				parts[n] = pstrdup(part.data);
-			n++;
-			resetStringInfo(&part);
-			if (*c == '\0')
-				break;
-			continue;
-		}
-		if (*c == KEY_ESCAPE && c[1] != '\0')
-			c++;
-		appendStringInfoChar(&part, *c);
-	}
-	if (n != attached->nkeys)
-		raise_parts(attached, external_id, n);
-	return parts;
-}
-
-/* ---------- fields ---------- */
-
-void
-attached_fields(const Attached *attached, ValueSettings *settings, AttachedRow row,
-				const bool *wanted, Fields *out)
-{
-	out->n = 0;
-	out->field = palloc(sizeof(Field) * Max(attached->ncolumns, 1));
-	for (int i = 0; i < attached->ncolumns; i++)
-	{
-		const AttachedColumn *column = &attached->columns[i];
-		bool		isnull;
-		Datum		value;
-
-		if (wanted != NULL && !wanted[i])
-			continue;
-		value = attached_value(column, row, &isnull);
-		out->field[out->n].name = column->field;
-		value_to_json(column->value, settings, value, isnull, &out->field[out->n].value);
-		out->n++;
-	}
-}
-
-AttachedRow
-attached_populate(Attached *attached, Jsonb *object)
-{
-	AttachedRow row = attached_row_make(attached);
-	ValueSettings input;
-	HeapTupleHeader header;
-	HeapTupleData tuple;
-
-	/* what the text of a value means may depend on settings, too */
-	value_settings_begin(&input);
-	if (attached->heeds_settings)
-		value_settings_fix_input(&input);
-	header = DatumGetHeapTupleHeader(FunctionCall2(&attached->populate, attached->empty_row,
-												   JsonbPGetDatum(object)));
-	value_settings_end(&input);
-	/* a domain's constraint may have done anything */
-	attached_recheck(attached);
-	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
-	ItemPointerSetInvalid(&tuple.t_self);
-	tuple.t_tableOid = InvalidOid;
-	tuple.t_data = header;
-	heap_deform_tuple(&tuple, attached->desc, row.values, row.isnull);
-	for (int i = 0; i < attached->ncolumns; i++)
-	{
-		const AttachedColumn *column = &attached->columns[i];
-		int			a = column->attnum - 1;
-
-		if (row.isnull[a] && column->not_null)
-			row.isnull[a] = !value_json_null(column->value, &row.values[a]);
-	}
-	return row;
 }

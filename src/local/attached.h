@@ -42,8 +42,7 @@ typedef struct Attached
 	Oid			relid;			/* the bound relation, or a partition of it */
 	const Binding *binding;
 	const char *problem;		/* why it can't be synchronized, or NULL */
-	const char *problem_hint;	/* what mends that */
-	int			problem_code;	/* its SQLSTATE */
+	bool		may_send;		/* who attached it may still act as the source */
 	bool		has_key;		/* it has all of the key's columns */
 	const char *name;			/* qualified and quoted */
 	char		relkind;
@@ -97,6 +96,8 @@ extern Attached *attached_open(Oid relid, LOCKMODE lockmode);
 extern Attached *attached_required(Oid relid, LOCKMODE lockmode);
 /* Raise if the description has a problem. */
 extern void attached_check(const Attached *attached);
+/* Raise if edits of the relation may not be sent any more. */
+extern void attached_check_sender(const Attached *attached);
 
 /*
  * Raise 40001 if a column that statements return, number i of attached->read, isn't

@@ -480,6 +480,7 @@ send_edit(Edit *edit, AttachedRow row, const bool *wanted, bool deleted)
 	};
 	Answer		answer;
 
+	attached_check_sender(edit->attached);
 	if (!deleted)
 		attached_fields(edit->attached, &edit->settings, row, wanted, &sent.fields);
 	value_settings_end(&edit->settings);

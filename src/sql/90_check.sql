@@ -85,7 +85,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = b.relation AND c.reltype = coalesce(b.row_type::oid, c.reltype))
 		UNION ALL
 		SELECT 'error', b.source, pg_catalog.format('relation %s', b.relation),
-		       pg_catalog.format('role %s, which attached it, may not act as source %s any more: edits of it are refused, and nothing is delivered to it', b.attached_by, b.source),
+		       pg_catalog.format('role %s, which attached it, may not act as source %s any more: edits of it are refused', b.attached_by, b.source),
 		       pg_catalog.format('GRANT %s TO %s, or SELECT sync_detach(%L).', s.role, b.attached_by, b.relation)
 		FROM syncext.binding b
 		JOIN syncext.source s ON s.name = b.source
