@@ -57,6 +57,7 @@ INSERT INTO door VALUES
 	('sync_check', 'SELECT string_agg(c::text, '';'') FROM sync_check() c', 'outside|tombstone|entity|masked'),
 	('syncext.may_see', 'SELECT syncext.may_see(''EU'', $1, $2, $3)', 'outside|tombstone|entity|masked'),
 	('syncext.hub_hello', 'SELECT syncext.hub_hello(''EU'', ''{}'') - ''hub'' - ''version''', 'outside|tombstone|entity|masked'),
+	('syncext.hub_behind', 'SELECT syncext.hub_behind(''EU'')', 'outside|tombstone|entity|masked'),
 	-- what it wrote itself, read back before it is rolled back
 	('sync_history', 'SELECT (sync_apply(doc($1, $2, ''{"version": 3}'' || jsonb_build_object(''fields'', $3))), (SELECT string_agg(h::text, '';'') FROM sync_history($1, $2) h))', 'outside|tombstone|entity|masked'),
 	('sync_record', 'SELECT (sync_apply(doc($1, $2, ''{"version": 3}'' || jsonb_build_object(''fields'', $3))), sync_record($1, $2))', 'outside|tombstone'),

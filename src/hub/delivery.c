@@ -161,6 +161,7 @@ read_record(Reading *reading, const BatchRecord *record, DeliveryRecord *out)
 	const Route *route = source_route(reading->target, record->entity);
 	List	   *conflicts = NIL;
 	bool		had = false;
+	bool		hidden;
 	CanonicalState state;
 	ListCell   *lc;
 
@@ -186,8 +187,10 @@ read_record(Reading *reading, const BatchRecord *record, DeliveryRecord *out)
 	out->version = state.version;
 	out->row_version = state.row_version;
 	/* whether it was deleted, or doesn't meet the filter any more, isn't told */
-	out->last_source = out->deleted && route != NULL && route->filter != NULL ? NULL :
-		state.last_source;
+	hidden = out->deleted && route != NULL && route->filter != NULL;
+	out->last_source = hidden ? NULL : state.last_source;
+	out->has_updated_at = state.has_updated_at && !hidden;
+	out->updated_at = state.updated_at;
 	out->last_fields = state.fields;
 	out->fields = out->deleted ? no_fields() :
 		conflicts != NIL || (route != NULL && route->mask.n > 0) ?
@@ -486,13 +489,15 @@ static void
 put_record_for_link(ReturnSetInfo *rsinfo, const Delivery *delivery,
 					const DeliveryRecord *record)
 {
-	Datum		values[9];
-	bool		isnull[9] = {false};
+	Datum		values[10];
+	bool		isnull[10] = {false};
 	int			n = fill_columns(delivery, record, values);
 
 	values[n++] = BoolGetDatum(record->correction);
 	isnull[n] = record->withheld == NIL;
 	values[n] = isnull[n] ? (Datum) 0 : names_to_array(record->withheld);
+	isnull[++n] = !record->has_updated_at;
+	values[n] = TimestampTzGetDatum(record->updated_at);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
 }
 

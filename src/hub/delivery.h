@@ -24,6 +24,8 @@ typedef struct DeliveryRecord
 	Jsonb	   *last_fields;	/* all that the record has, a deleted one too: to order by;
 								 * not for the target to see */
 	const char *last_source;	/* NULL: gone for a filtered target */
+	bool		has_updated_at;
+	TimestampTz updated_at;		/* when it was last edited, as its sources say */
 	bool		correction;		/* the target's own change lost: it has to take
 								 * this, whatever row version it has */
 	int			attempt;		/* from 1 */

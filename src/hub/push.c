@@ -31,6 +31,7 @@
 
 PG_FUNCTION_INFO_V1(sync_push);
 PG_FUNCTION_INFO_V1(syncext_hub_hello);
+PG_FUNCTION_INFO_V1(syncext_hub_behind);
 
 /* Columns of syncext.spoke and of syncext.push. */
 enum
@@ -479,4 +480,29 @@ syncext_hub_hello(PG_FUNCTION_ARGS)
 	section_leave(&section);
 	SPI_finish();
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(answer)));
+}
+
+/*
+ * What the spoke lacks, counted as syncext.outbound_change counts.  That counts
+ * records that a filter will keep back, of which nothing may be told: a filtered
+ * source hears of those alone that it was served, and that failed.
+ */
+Datum
+syncext_hub_behind(PG_FUNCTION_ARGS)
+{
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	const Source *known = registry_source_required(registry_get(), source);
+	const bool	filtered = known->filtered;
+	int64		behind;
+	Section		section;
+
+	source_role_check(known);
+	SPI_connect();
+	section_enter(&section, 0);
+	behind = section_number("SELECT count(*) FROM (SELECT FROM syncext.%s "
+							"WHERE target = %s LIMIT 100000) lacking",
+							filtered ? "pending" : "outbound_change", quote_literal_cstr(source));
+	section_leave(&section);
+	SPI_finish();
+	PG_RETURN_INT64(behind);
 }

@@ -46,13 +46,18 @@ static const char *const allowed_options[] = {
 	"host", "hostaddr", "keepalives", "keepalives_count", "keepalives_idle",
 	"keepalives_interval", "krbsrvname", "load_balance_hosts", "options", "password", "port",
 	"require_auth", "requirepeer", "ssl_max_protocol_version", "ssl_min_protocol_version",
-	"sslcert", "sslcertmode", "sslcompression", "sslcrl", "sslcrldir", "sslkey", "sslmode",
-	"sslnegotiation", "sslpassword", "sslrootcert", "sslsni", "target_session_attrs",
-	"tcp_user_timeout", "user"
+	"sslcertmode", "sslcompression", "sslmode", "sslnegotiation", "sslpassword", "sslsni",
+	"target_session_attrs", "tcp_user_timeout", "user"
 };
 
-/* Those that name files, with what is kept out of users' reach in them. */
-static const char *const superuser_options[] = {"passfile", "service"};
+/*
+ * Those that name files, which are read as the server's system user, and of which
+ * error messages tell whether they are there and what is in them: of whoever could
+ * read them anyway.
+ */
+static const char *const superuser_options[] = {
+	"passfile", "service", "sslcert", "sslcrl", "sslcrldir", "sslkey", "sslrootcert"
+};
 
 static bool
 is_one_of(const char *name, const char *const *names, int n)
@@ -84,19 +89,34 @@ set_option(Hub *hub, const char *keyword, const char *value)
 	hub->values[at] = pstrdup(value);
 }
 
-/* Take over what libpq is to know; a wrapper's own options are its own affair. */
 static void
-add_options(Hub *hub, List *options)
+raise_file_option(const Hub *hub, const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("link \"%s\" can't use option \"%s\"", hub->link, name),
+			 errdetail("It names a file of the database server's, and neither the link nor the foreign server is a superuser's."),
+			 errhint("Have a superuser own the foreign server that has the option, or make the link.")));
+}
+
+/*
+ * Take over what libpq is to know; a wrapper's own options are its own affair.
+ * With files those that name some may be among them.
+ */
+static void
+add_options(Hub *hub, List *options, bool files)
 {
 	ListCell   *lc;
 
 	foreach(lc, options)
 	{
 		DefElem    *option = lfirst(lc);
+		bool		is_file = is_one_of(option->defname, superuser_options,
+										lengthof(superuser_options));
 
-		if (is_one_of(option->defname, allowed_options, lengthof(allowed_options)) ||
-			(!hub->needs_password &&
-			 is_one_of(option->defname, superuser_options, lengthof(superuser_options))))
+		if (is_file && !files)
+			raise_file_option(hub, option->defname);
+		if (is_file || is_one_of(option->defname, allowed_options, lengthof(allowed_options)))
 			set_option(hub, option->defname, defGetString(option));
 	}
 }
@@ -174,9 +194,10 @@ read_options(Hub *hub, const Link *link)
 	hub->needs_password = !superuser_arg(link->owner);
 	hub->keywords = palloc0(sizeof(char *));
 	hub->values = palloc0(sizeof(char *));
-	add_options(hub, GetForeignDataWrapper(server->fdwid)->options);
-	add_options(hub, server->options);
-	add_options(hub, mapping->options);
+	/* a wrapper is always a superuser's */
+	add_options(hub, GetForeignDataWrapper(server->fdwid)->options, true);
+	add_options(hub, server->options, !hub->needs_password || superuser_arg(server->owner));
+	add_options(hub, mapping->options, !hub->needs_password);
 	password = find_option(hub, "password");
 	if (hub->needs_password && (password == NULL || password[0] == '\0'))
 		raise_no_password(hub, "Its owner is no superuser, and the user mapping has no password.");
@@ -416,7 +437,9 @@ prepare_calls(Hub *hub, TimestampTz deadline)
 							hub->schema));
 	remote_prepare(&hub->remote, HUB_PULL,
 				   "SELECT batch, entity, external_id, version, row_version, deleted, fields, correction, "
-				   "CASE WHEN withheld IS NOT NULL THEN jsonb_object(withheld, withheld) END "
+				   "CASE WHEN withheld IS NOT NULL THEN jsonb_object(withheld, withheld) END, "
+				   /* microseconds, exactly */
+				   "CAST(extract(epoch FROM updated_at) OPERATOR(pg_catalog.*) 1000000 AS bigint) "
 				   "FROM syncext.hub_pull($1::pg_catalog.text, $2::pg_catalog.int4)");
 	remote_prepare(&hub->remote, HUB_ACK,
 				   "SELECT syncext.hub_ack($1::pg_catalog.text, $2::pg_catalog.int8, $3::pg_catalog.jsonb)");
@@ -443,6 +466,19 @@ hub_listen(Hub *hub)
 	return true;
 }
 
+int64
+hub_behind(Hub *hub)
+{
+	static const ReplyShape behind = {"syncext.hub_behind", 1, 1, 1, 100};
+	const char *source = hub->wire_source;
+	Reply	   *reply = remote_call(&hub->remote, "SELECT syncext.hub_behind($1::pg_catalog.text)", 1,
+									&source, &behind, hub_deadline());
+
+	hub->behind = reply_int64(reply, 0, 0, 0, PG_INT64_MAX);
+	reply_free(reply);
+	return hub->behind;
+}
+
 /* ---------- opening and closing ---------- */
 
 TimestampTz
@@ -465,6 +501,7 @@ hub_open(Hub *hub, bool claim)
 			remote_open(&hub->remote, hub->link, hub->keywords, hub->values, deadline);
 			if (hub->needs_password && !remote_used_password(&hub->remote))
 				raise_no_password(hub, "Its owner is no superuser, and the hub didn't ask for the password.");
+			hub->behind = -1;
 			send_settings(hub);
 			find_extension(hub, deadline);
 		}

@@ -43,6 +43,7 @@ typedef struct Hub
 	const char *schema;			/* of its sync_ functions, quoted; the wire's */
 	const char *hub;			/* its mark */
 	List	   *entities;		/* that it knows, of char * */
+	int64		behind;			/* records that it had for us still; -1: it hasn't said */
 } Hub;
 
 /*
@@ -60,6 +61,8 @@ extern void hub_open(Hub *hub, bool claim);
 /* By when a call that is sent now has to be answered. */
 extern TimestampTz hub_deadline(void);
 extern void hub_close(Hub *hub);
+/* Ask it how many records it has for us still, between other calls. */
+extern int64 hub_behind(Hub *hub);
 /* Have it notify us of what comes, on its connection; false: it can't. */
 extern bool hub_listen(Hub *hub);
 

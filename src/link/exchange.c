@@ -223,6 +223,12 @@ run(Exchange *x)
 		pfree(call);
 	}
 	x->result->more = !exchange_may_go_on(x);
+	/*
+	 * The last pull found nothing.  But records that failed come again later, or are
+	 * dead: as long as there were any, and once a connection, the hub is asked.
+	 */
+	if (x->result->more || x->result->failed > 0 || x->hub->behind != 0)
+		x->result->behind = hub_behind(x->hub);
 }
 
 static void

@@ -18,6 +18,7 @@ typedef struct ExchangeResult
 	int64		pulled;			/* records that are placed here now */
 	int64		failed;			/* changes or records that come again later */
 	bool		more;			/* it ended before there was nothing left */
+	int64		behind;			/* records that the hub had for us still at the end */
 } ExchangeResult;
 
 /*

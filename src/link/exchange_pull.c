@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -135,8 +136,13 @@ enum
 	PULL_FIELDS,
 	PULL_CORRECTION,
 	PULL_WITHHELD,
+	PULL_UPDATED_AT,			/* in microseconds since 1970 */
 	PULL_NCOLUMNS
 };
+
+/* From 1970, where other systems begin to count, to 2000, where PostgreSQL does. */
+#define EPOCHS_APART \
+	((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
 static const char *const pull_call = "syncext.hub_pull";
 
@@ -161,6 +167,10 @@ read_numbers(const Reply *reply, int row, LinkedRecord *record)
 	record->deleted = reply_bool(reply, row, PULL_DELETED);
 	record->correction = reply_bool(reply, row, PULL_CORRECTION);
 	record->whole = true;
+	record->has_updated_at = !reply_is_null(reply, row, PULL_UPDATED_AT);
+	if (record->has_updated_at)
+		record->updated_at = reply_int64(reply, row, PULL_UPDATED_AT, MIN_TIMESTAMP + EPOCHS_APART,
+										 END_TIMESTAMP - 1) - EPOCHS_APART;
 	if (reply_int64(reply, row, PULL_BATCH, 0, PG_INT64_MAX) !=
 		reply_int64(reply, 0, PULL_BATCH, 0, PG_INT64_MAX))
 		reply_violation(reply->link, pull_call, "has records of two batches");

@@ -25,6 +25,7 @@ typedef struct Tally
 	char	   *link;
 	int64		pushed;
 	int64		pulled;
+	int64		behind;
 	TimestampTz noted_at;
 } Tally;
 
@@ -58,8 +59,12 @@ link_state_note(const char *link, const ExchangeResult *result, bool wait)
 	TimestampTz now = GetCurrentTimestamp();
 	Section		section;
 
-	tally->pushed += result->pushed;
-	tally->pulled += result->pulled;
+	if (result != NULL)
+	{
+		tally->pushed += result->pushed;
+		tally->pulled += result->pulled;
+		tally->behind = result->behind;
+	}
 	if (!wait && !TimestampDifferenceExceeds(tally->noted_at, now, NOTE_INTERVAL))
 		return;
 	durability_none();
@@ -68,7 +73,7 @@ link_state_note(const char *link, const ExchangeResult *result, bool wait)
 	section_run("INSERT INTO syncext.link_state AS s (link, last_exchange_at, last_push_at, last_pull_at, pushed, pulled, hub_behind) "
 				"SELECT l.name, clock_timestamp(), CASE WHEN v.pushed > 0 THEN clock_timestamp() END, "
 				"CASE WHEN v.pulled > 0 THEN clock_timestamp() END, v.pushed, v.pulled, v.behind "
-				"FROM syncext.link l, (VALUES (" INT64_FORMAT ", " INT64_FORMAT ", %s)) v(pushed, pulled, behind) "
+				"FROM syncext.link l, (VALUES (" INT64_FORMAT ", " INT64_FORMAT ", " INT64_FORMAT ")) v(pushed, pulled, behind) "
 				"WHERE l.name = %s "
 				"ON CONFLICT (link) DO UPDATE SET last_exchange_at = excluded.last_exchange_at, "
 				"last_push_at = coalesce(excluded.last_push_at, s.last_push_at), "
@@ -76,7 +81,7 @@ link_state_note(const char *link, const ExchangeResult *result, bool wait)
 				"pushed = s.pushed + excluded.pushed, pulled = s.pulled + excluded.pulled, "
 				"hub_behind = excluded.hub_behind, "
 				"failures = 0, next_attempt = NULL",
-				tally->pushed, tally->pulled, result->more ? "NULL::bigint" : "0::bigint",
+				tally->pushed, tally->pulled, tally->behind,
 				quote_literal_cstr(link));
 	section_leave(&section);
 	SPI_finish();
@@ -94,7 +99,7 @@ link_state_note_error(const char *link, const char *error)
 	section_run("INSERT INTO syncext.link_state AS s (link, failures, last_error, last_error_at) "
 				"SELECT l.name, 1, %s, clock_timestamp() FROM syncext.link l WHERE l.name = %s "
 				"ON CONFLICT (link) DO UPDATE SET failures = s.failures + 1, "
-				"last_error = excluded.last_error, last_error_at = excluded.last_error_at",
+				"last_error = excluded.last_error, last_error_at = excluded.last_error_at, hub_behind = NULL",
 				quote_literal_cstr(error), quote_literal_cstr(link));
 	section_leave(&section);
 	SPI_finish();

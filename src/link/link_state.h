@@ -8,7 +8,7 @@
 #include "link/exchange.h"
 
 /*
- * Note what came of an exchange; with wait false only if that was not done a
+ * Note what came of an exchange (NULL: of those that weren't noted yet); with wait false only if that was not done a
  * moment ago, and else later with the next one.  In a transaction.
  */
 extern void link_state_note(const char *link, const ExchangeResult *result, bool wait);

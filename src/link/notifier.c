@@ -229,17 +229,22 @@ Datum
 syncext_hub_listen(PG_FUNCTION_ARGS)
 {
 	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	bool		first;
 	Section		section;
 
 	source_role_check(registry_source_required(registry_get(), source));
 	SPI_connect();
 	section_enter(&section, 0);
-	section_run("INSERT INTO syncext.listener AS l (pid, source) VALUES (%d, %s) "
-				"ON CONFLICT (pid) DO UPDATE SET source = excluded.source, since = excluded.since",
-				MyProcPid, quote_literal_cstr(source));
+	first = section_run("INSERT INTO syncext.listener (pid, source) VALUES (%d, %s) ON CONFLICT DO NOTHING",
+						MyProcPid, quote_literal_cstr(source)) > 0;
 	section_leave(&section);
 	SPI_finish();
-	/* where there is one this ends at once: only after the commit can it tell */
-	wake_note_launch_notifier();
+	/*
+	 * Where there is a notifier a second one ends at once: only after the commit can
+	 * it tell.  One that has seen this session listen doesn't leave: so who says it
+	 * again and again starts no process.
+	 */
+	if (first || launch_process(registry_get()->notifier_pid) == NULL)
+		wake_note_launch_notifier();
 	PG_RETURN_VOID();
 }

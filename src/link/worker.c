@@ -52,6 +52,13 @@ extern PGDLLEXPORT void syncext_link_worker_main(Datum arg);
 #define RETRY_MAX_MS	60000
 /* A new worker waits this long for the one that it takes over from. */
 #define TAKE_OVER_MS	3000
+/*
+ * Who may connect to the hub can notify as it does.  After so many exchanges in a
+ * row that moved nothing, being told of something is heeded this often, in
+ * milliseconds.
+ */
+#define MAX_FRUITLESS	10
+#define FRUITLESS_MS	100
 /* A record that was handed back as busy comes again after a second: nobody says so. */
 #define HANDED_BACK_MS	1100
 
@@ -67,6 +74,7 @@ typedef struct LinkWorker
 	TimestampTz exchanged_at;	/* when that went well last; 0: not yet */
 	TimestampTz looked_at;
 	bool		due;
+	int			fruitless;		/* exchanges in a row that moved nothing */
 	bool		exchanged;		/* since that was last noted */
 	bool		handed_back;	/* the last exchange left something for a better moment */
 } LinkWorker;
@@ -131,7 +139,7 @@ write_failure(LinkWorker *w, const char *error)
 				"SELECT name, %d, %s, clock_timestamp(), %s FROM syncext.link WHERE name = %s "
 				"ON CONFLICT (link) DO UPDATE SET failures = excluded.failures, "
 				"last_error = excluded.last_error, last_error_at = excluded.last_error_at, "
-				"next_attempt = excluded.next_attempt",
+				"hub_behind = NULL, next_attempt = excluded.next_attempt",
 				w->failures, quote_literal_cstr(error),
 				quote_literal_cstr(timestamptz_to_str(w->next_attempt)),
 				quote_literal_cstr(w->link));
@@ -277,6 +285,7 @@ exchange(LinkWorker *w)
 	}
 	w->exchanged = true;
 	w->handed_back = result.failed > 0;
+	w->fruitless = result.pushed + result.pulled > 0 ? 0 : Min(w->fruitless + 1, MAX_FRUITLESS);
 	w->failures = 0;
 	if (w->last_error != NULL)
 		pfree(w->last_error);
@@ -306,12 +315,10 @@ anything_captured(const char *source)
 static void
 note_exchanges(LinkWorker *w)
 {
-	const ExchangeResult nothing = {0};
-
 	if (!w->exchanged || w->failures > 0)
 		return;
 	PushActiveSnapshot(GetTransactionSnapshot());
-	link_state_note(w->link, &nothing, false);
+	link_state_note(w->link, NULL, false);
 	PopActiveSnapshot();
 	w->exchanged = false;
 }
@@ -369,13 +376,34 @@ next_exchange(const LinkWorker *w)
 									   setting_link_interval * INT64CONST(1000));
 }
 
+/* Was it told of something so soon after others that came to nothing? */
+static bool
+is_pestered(const LinkWorker *w)
+{
+	return w->due && w->failures == 0 && w->fruitless >= MAX_FRUITLESS &&
+		GetCurrentTimestamp() < TimestampTzPlusMilliseconds(w->exchanged_at, FRUITLESS_MS);
+}
+
 /* Is it time to exchange?  After a failure nothing but time, or a mended server, helps. */
 static bool
 is_time(const LinkWorker *w)
 {
 	if (server_changed || GetCurrentTimestamp() >= next_exchange(w))
 		return true;
-	return w->due && w->failures == 0;
+	return w->due && w->failures == 0 && !is_pestered(w);
+}
+
+/* Sleep for a moment, whatever the hub says; an edit here ends that. */
+static void
+sleep_pestered(LinkWorker *w)
+{
+	process_idle();
+	if (WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, FRUITLESS_MS,
+				  PG_WAIT_EXTENSION) & WL_LATCH_SET)
+	{
+		ResetLatch(MyLatch);
+		w->fruitless = 0;
+	}
 }
 
 /* Sleep until there may be something to do. */
@@ -419,6 +447,8 @@ turn(LinkWorker *w)
 		return;
 	if (is_time(w))
 		exchange(w);
+	else if (is_pestered(w))
+		sleep_pestered(w);
 	else
 		sleep_until_woken(w);
 }

@@ -299,6 +299,8 @@ take_record(Placement *p, const LinkedRecord *from)
 	record->version = from->version;
 	record->row_version = from->row_version;
 	record->deleted = from->deleted;
+	record->has_updated_at = from->has_updated_at;
+	record->updated_at = from->updated_at;
 	record->nfields = fields.n;
 	record->fields = palloc0(sizeof(RecordField) * Max(fields.n, 1));
 	for (int i = 0; i < fields.n; i++)

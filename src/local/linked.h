@@ -20,6 +20,8 @@ typedef struct LinkedRecord
 	int64		version;
 	int64		row_version;
 	bool		deleted;
+	bool		has_updated_at;
+	TimestampTz updated_at;		/* when it was last edited, as its sources say */
 	Jsonb	   *fields;			/* those that are delivered; others are left alone */
 	bool		whole;			/* fields that don't come, and that the hub doesn't
 								 * keep back, the record doesn't have */

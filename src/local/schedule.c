@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
@@ -240,6 +242,32 @@ knows_seconds(void)
 }
 
 /* Without pg_cron any other scheduler will do: say what it has to call. */
+/*
+ * An argument for a shell, in a line of a crontab, where cron itself takes % for
+ * something else.
+ */
+static char *
+shell_argument(const char *argument, bool quote)
+{
+	StringInfoData quoted;
+
+	for (const char *c = argument; *c != '\0'; c++)
+		quote |= !isalnum((unsigned char) *c) && strchr("_-./", *c) == NULL;
+	quote |= argument[0] == '\0' || argument[0] == '-';
+	if (!quote)
+		return pstrdup(argument);
+	initStringInfo(&quoted);
+	appendStringInfoChar(&quoted, '"');
+	for (const char *c = argument; *c != '\0'; c++)
+	{
+		if (strchr("\"\\$`%", *c) != NULL)
+			appendStringInfoChar(&quoted, '\\');
+		appendStringInfoChar(&quoted, *c);
+	}
+	appendStringInfoChar(&quoted, '"');
+	return quoted.data;
+}
+
 static void
 refuse_without_cron(Oid relid, const char *job, const CronSchedule *schedule)
 {
@@ -250,9 +278,11 @@ refuse_without_cron(Oid relid, const char *job, const CronSchedule *schedule)
 			 errmsg("pg_cron is not installed in this database"),
 			 errdetail("It needs to be in shared_preload_libraries, cron.database_name to name this database, and CREATE EXTENSION pg_cron."),
 			 schedule->seconds == 0
-			 ? errhint("Or have cron do it, with this line in the crontab of who may connect as %s: %s psql -X -d %s -U %s -c \"%s\"",
+			 ? errhint("Or have cron do it, with this line in the crontab of who may connect as %s: %s psql -X -d %s -U %s -c %s",
 					   GetUserNameFromId(GetUserId(), false), schedule->text,
-					   get_database_name(MyDatabaseId), GetUserNameFromId(GetUserId(), false), call)
+					   shell_argument(get_database_name(MyDatabaseId), false),
+					   shell_argument(GetUserNameFromId(GetUserId(), false), false),
+					   shell_argument(call, true))
 			 : errhint("Or have another scheduler run: %s.", call)));
 }
 

@@ -42,7 +42,7 @@ CREATE TABLE syncext.link_state (
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE syncext.link_state IS 'how each link fares';
 COMMENT ON COLUMN syncext.link_state.failures IS 'exchanges that failed one after the other';
-COMMENT ON COLUMN syncext.link_state.hub_behind IS 'how many records the hub still had for us, as it last said';
+COMMENT ON COLUMN syncext.link_state.hub_behind IS 'how many records the hub still had for us at the end of the last exchange, those that failed and come again and dead letters among them; null: the last exchange failed, and nobody knows';
 SELECT pg_catalog.pg_extension_config_dump('syncext.link_state', '');
 
 -- Edits are written to the log when their transaction commits.

@@ -71,7 +71,7 @@ COMMENT ON FUNCTION syncext.hub_hello(text, jsonb) IS
 
 CREATE FUNCTION syncext.hub_pull(source text, max_records integer)
 	RETURNS TABLE (batch bigint, entity text, external_id text, version bigint, row_version bigint,
-	               deleted boolean, fields jsonb, correction boolean, withheld text[])
+	               deleted boolean, fields jsonb, correction boolean, withheld text[], updated_at timestamptz)
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 500 AS 'MODULE_PATHNAME', 'syncext_hub_pull';
 COMMENT ON FUNCTION syncext.hub_pull(text, integer) IS
 	'what a link calls at the hub: sync_pull, that tells which fields are kept back; others that don''t come the record doesn''t have';
@@ -80,6 +80,11 @@ CREATE FUNCTION syncext.hub_ack(source text, batch bigint, failed jsonb) RETURNS
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_hub_ack';
 COMMENT ON FUNCTION syncext.hub_ack(text, bigint, jsonb) IS
 	'what a link calls at the hub: sync_ack, for the batch that it pulled on the same connection';
+
+CREATE FUNCTION syncext.hub_behind(source text) RETURNS bigint
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_hub_behind';
+COMMENT ON FUNCTION syncext.hub_behind(text) IS
+	'what a link calls at the hub: how many records there are for us still, those that failed and come again and dead letters among them; 100000 stands for more';
 
 CREATE FUNCTION syncext.release_spoke(source text) RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -75,6 +75,6 @@ COMMENT ON VIEW syncext.link_status IS
 COMMENT ON COLUMN syncext.link_status.state IS
 	'what its worker is at; waiting: for an edit here or at the hub, or for syncext.link_interval; retrying: the last exchange failed, see last_error and next_attempt; disabled: it was told to rest; stopped: there is no worker';
 COMMENT ON COLUMN syncext.link_status.unanswered IS 'records with edits here that the hub has not answered';
-COMMENT ON COLUMN syncext.link_status.hub_behind IS 'how many records the hub still had for us, as it last said';
+COMMENT ON COLUMN syncext.link_status.hub_behind IS 'how many records the hub still had for us at the end of the last exchange, those that failed and come again and dead letters among them; null: the last exchange failed, and nobody knows';
 COMMENT ON COLUMN syncext.link_status.next_attempt IS 'when a failed link is tried again';
 GRANT SELECT ON syncext.link_status TO PUBLIC;

@@ -54,6 +54,7 @@ GRANT EXECUTE ON FUNCTION
 	@extschema@.sync_pull(text, integer, integer, integer),
 	@extschema@.sync_push(text, text, jsonb),
 	syncext.hub_ack(text, bigint, jsonb),
+	syncext.hub_behind(text),
 	syncext.hub_hello(text, jsonb),
 	syncext.hub_listen(text),
 	syncext.hub_pull(text, integer)

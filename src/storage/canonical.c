@@ -104,6 +104,8 @@ canonical_seek(Canonical *canonical, RowsScan *scan, const char *entity,
 	state->row_version = DatumGetInt64(rows_value(rows, COL_ROW_VERSION, &isnull));
 	state->deleted = DatumGetBool(rows_value(rows, COL_DELETED, &isnull));
 	state->last_source = TextDatumGetCString(rows_value(rows, COL_LAST_SOURCE, &isnull));
+	state->updated_at = DatumGetTimestampTz(rows_value(rows, COL_UPDATED_AT, &isnull));
+	state->has_updated_at = !isnull;
 	state->fields = DatumGetJsonbPCopy(rows_value(rows, COL_FIELDS, &isnull));
 	state->written_by = rows_written_by(rows);
 	return true;

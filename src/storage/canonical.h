@@ -17,6 +17,8 @@ typedef struct CanonicalState
 	int64		row_version;
 	bool		deleted;
 	const char *last_source;
+	bool		has_updated_at;
+	TimestampTz updated_at;
 	Jsonb	   *fields;
 	TransactionId written_by;
 } CanonicalState;

@@ -83,7 +83,7 @@ sub is_quiet
 	my ($what) = @_;
 	is(sql('spoke', "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
 		WHERE d.datname IN ('spoke', 'hub') AND pid <> pg_backend_pid() AND NOT EXISTS
-			(SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND a.backend_type LIKE 'autovacuum%')"), 0, "$what: no lock is left behind");
+			(SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND (a.backend_type LIKE 'autovacuum%' OR a.backend_type LIKE 'syncext%'))"), 0, "$what: no lock is left behind");
 	unlike(slurp_file($node->logfile), qr/PANIC:|TRAP:|was terminated by signal|write past chunk|0x7f7f7f/, "$what: nothing has crashed");
 }
 
@@ -210,7 +210,18 @@ sql('spoke', qq(
 ));
 sql('hub', q(ALTER FUNCTION syncext.hub_hello RENAME TO hello_of_ours;
 	CREATE FUNCTION syncext.hub_hello(text, jsonb) RETURNS SETOF jsonb LANGUAGE sql AS 'SELECT NULL::jsonb WHERE false'));
-my (undef, undef, $err) = $node->psql('spoke', "SELECT sync_link('up', 'hub', 'S')");
+sql('spoke', q(
+	CREATE ROLE plain LOGIN;
+	GRANT USAGE ON FOREIGN DATA WRAPPER postgres_fdw TO plain;
+	GRANT EXECUTE ON FUNCTION sync_link TO plain;
+	SELECT sync_add_source('Plain', NULL, 'plain');
+	CREATE SERVER files FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host 'localhost', sslrootcert '/etc/shadow');
+	ALTER SERVER files OWNER TO plain;
+	CREATE USER MAPPING FOR plain SERVER files OPTIONS (user 'x', password 'x');
+));
+my (undef, undef, $err) = $node->psql('spoke', "SET ROLE plain; SELECT sync_link('files', 'files', 'Plain')");
+like($err, qr/link "files" can't use option "sslrootcert"/, 'a file that a plain role names is not looked at');
+(undef, undef, $err) = $node->psql('spoke', "SELECT sync_link('up', 'hub', 'S')");
 like($err, qr/the hub of link "up" breaks the protocol: its answer to syncext.hub_hello has no row/, 'a function that returns no row makes no link');
 like($err, qr/HINT:.*hub_hello/, 'and the hint names it');
 sql('hub', q(DROP FUNCTION syncext.hub_hello; ALTER FUNCTION syncext.hello_of_ours RENAME TO hub_hello));
@@ -218,5 +229,74 @@ sql('spoke', "BEGIN; SELECT sync_link('up', 'hub', 'S'); UPDATE syncext.link SET
 sql('spoke', "INSERT INTO item VALUES ('good', 'x')");
 is(exchange(), '00000', 'a good hub is exchanged with');
 is(sql('hub', "SELECT fields->>'v' FROM syncext.canonical WHERE external_id = 'good'"), 'x', 'and has what was edited');
+
+# ---------- what a good hub tells beside the fields ----------
+
+sql('hub', q(SELECT sync_add_entity('stamped'), sync_add_source('Office'); SELECT sync_apply('{"source": "Office", "entity": "stamped", "externalId": "1",
+	"version": 1, "updatedAt": "2024-05-06T07:08:09.123456Z", "fields": {"v": "a"}}')));
+sql('spoke', q(SELECT sync_add_entity('stamped'); CREATE TABLE stamped (id text PRIMARY KEY, v text CHECK (v <> 'bad'), edited timestamptz NOT NULL);
+	SELECT sync_attach('stamped', 'S', 'stamped', updated_column => 'edited')));
+is(exchange(), '00000', 'a table with an updated_column is exchanged');
+is(sql('spoke', "SELECT edited AT TIME ZONE 'UTC' FROM stamped"), '2024-05-06 07:08:09.123456', 'and has the time of the record');
+is(sql('spoke', 'SELECT hub_behind FROM syncext.link_status'), 0, 'the hub has nothing more for us');
+sql('hub', q(SELECT sync_apply('{"source": "Office", "entity": "stamped", "externalId": "2", "version": 1, "fields": {"v": "bad"}}')));
+exchange();
+is(sql('spoke', 'SELECT hub_behind FROM syncext.link_status'), 1, 'but a record that the table refuses');
+exchange();
+is(sql('spoke', 'SELECT hub_behind FROM syncext.link_status'), 1, 'which it still has');
+sql('hub', q(SELECT sync_apply('{"source": "Office", "entity": "stamped", "externalId": "2", "version": 2, "updatedAt": "2024-05-06T07:08:09Z", "fields": {"v": "good"}}')));
+for (1 .. 50)
+{
+	exchange();
+	last if sql('spoke', 'SELECT hub_behind FROM syncext.link_status') == 0;
+	sleep 0.1;
+}
+is(sql('spoke', "SELECT hub_behind || v FROM syncext.link_status, stamped WHERE id = '2'"), '0good', 'until it can be placed');
+$node->psql('postgres', "ALTER DATABASE hub ALLOW_CONNECTIONS false");
+exchange();
+is(sql('spoke', 'SELECT hub_behind FROM syncext.link_status'), '', 'of a hub that is out of reach nobody knows');
+$node->psql('postgres', "ALTER DATABASE hub ALLOW_CONNECTIONS true");
+
+# ---------- a spoke that tells lies ----------
+
+my @values = ("''", "'S'", "'Office'", "'nobody'", 'NULL', "repeat('x', 300)", "'11111111-2222-3333-4444-555555555555/1/1'");
+my @documents = ("'[]'", "'{}'", "'null'", "'7'", "'[null]'", "'[[[]]]'", "'[{}, 7, \"x\"]'", "'\"x\"'", 'NULL',
+	q('[{"source": "S", "entity": "item", "externalId": "l", "base": 0, "fields": {"v": 1}}]'),
+	q('[{"source": "Office", "entity": "item", "externalId": "l", "base": 0, "fields": {"v": 1}}]'),
+	q('[{"source": "S", "entity": "item", "externalId": "l", "base": 4611686018427387903, "fields": {"v": 1}}]'),
+	q('[{"source": "S", "entity": "item", "externalId": "l", "base": 1e300, "fields": {"v": 1}}]'),
+	q('[{"entity": "item", "externalId": "l", "error": "x", "busy": true}]'), q('[{"externalId": 7}]'), q('[{"externalId": "l", "busy": null}]'),
+	q('{"spoke": null}'), q('{"spoke": "x", "claim": true}'), q('{"spoke": "11111111-2222-3333-4444-555555555555", "claim": "maybe"}'), q('{"spoke": [], "claim": {}}'));
+my @numbers = ('0', '-1', '1', '2147483647', '-2147483648', 'NULL');
+
+sub one_of { return $_[ int rand @_ ] }
+
+my $mark = sql('spoke', 'SELECT mark FROM syncext.feed_origin LIMIT 1');
+push @values, map { "'$mark/1/$_'" } 1 .. 3;
+
+my $calls = '';
+for my $i (1 .. 600)
+{
+	my $source = one_of(@values, ("'S'") x 5);
+	$calls .= one_of(
+		"SELECT sync_push($source, " . one_of(@values) . ', ' . one_of(@documents) . ')',
+		"SELECT count(*) FROM syncext.hub_pull($source, " . one_of(@numbers) . ')',
+		"SELECT syncext.hub_ack($source, " . one_of(@numbers, '9223372036854775807') . ', ' . one_of(@documents) . ')',
+		"SELECT syncext.hub_hello($source, " . one_of(@documents) . ')',
+		"SELECT syncext.hub_listen($source)",
+		"SELECT syncext.hub_behind($source)") . ";\n";
+}
+my (undef, undef, $said) = $node->psql('hub', "\\set VERBOSITY sqlstate\n$calls", on_error_stop => 0);
+unlike($said, qr/XX\d|server closed|08006/, 'whatever a spoke says is answered, or refused for what it is');
+is_quiet('lies of spokes');
+
+sql('hub', join '', map { "SELECT syncext.hub_listen('S');\n" } 1 .. 200);
+unlike(slurp_file($node->logfile), qr/could not be started/, 'who listens again and again starts no process each time');
+
+my $push = q('[{"source": "S", "entity": "item", "externalId": "p%d", "base": 0, "fields": {"v": 1}}]');
+sql('hub', join '', map { "SELECT sync_push('S', '$mark/1/777', " . sprintf($push, $_) . ");\n" } 1 .. 50);
+is(sql('hub', "SELECT count(*) FROM syncext.push WHERE source = 'S'"), 50, 'the answers to all parts of a batch are kept');
+sql('hub', "SELECT sync_push('S', '$mark/1/778', " . sprintf($push, 1) . ')');
+is(sql('hub', "SELECT count(*) FROM syncext.push WHERE source = 'S'"), 1, 'and go when the next batch comes');
 
 done_testing();

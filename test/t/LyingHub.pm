@@ -125,8 +125,9 @@ sub truth
 	if ($query =~ /hub_pull/)
 	{
 		my $n = $state->{pulls}++ ? 0 : 3;
-		return (9, [ map { [ 7, 'item', "h$_", 1, 1 + int rand 1_000_000, 'f', '{"v": "x"}', 'f', undef ] } 1 .. $n ]);
+		return (10, [ map { [ 7, 'item', "h$_", 1, 1 + int rand 1_000_000, 'f', '{"v": "x"}', 'f', undef, '1700000000000000' ] } 1 .. $n ]);
 	}
+	return (1, [ ['0'] ]) if $query =~ /hub_behind/;
 	return (1, [ [''] ]);
 }
 
