@@ -35,4 +35,107 @@ RESET max_stack_depth;
 DELETE FROM syncext.canonical WHERE external_id = 'deep';
 SELECT sync_route('EU', 'record');
 
+
+--
+-- What a record may become
+--
+CREATE FUNCTION try(change jsonb) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	batched jsonb := sync_explain(jsonb_build_array(change))->0;
+	hint text;
+BEGIN
+	RETURN sync_apply(change)->>'resolution';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+	RETURN SQLSTATE || ' ' || SQLERRM || ' (' || hint || ')' || CASE WHEN batched <> jsonb_build_object('status', 400, 'reason', SQLERRM) THEN ' but ' || batched::text ELSE '' END;
+END $$;
+CREATE FUNCTION doc(id text, version bigint, fields jsonb, source text DEFAULT 'CRM', entity text DEFAULT 'record') RETURNS jsonb LANGUAGE sql AS $$
+	SELECT jsonb_build_object('externalId', id, 'source', source, 'version', version, 'fields', fields, 'entity', entity)
+$$;
+-- its size and its fields, whatever the documents that make it
+SET syncext.max_record = '10kB';
+SET syncext.max_record_fields = 5;
+SELECT try(doc('big', 1, jsonb_build_object('a', repeat('x', 6000))));
+SELECT try(doc('big', 2, jsonb_build_object('b', repeat('x', 6000))));
+SELECT try(doc('big', 3, jsonb_build_object('a', repeat('x', 5000), 'b', repeat('x', 5000))));
+SELECT try(doc('big', 4, '{"a": 1, "b": 2, "c": 3, "d": 4, "e": 5}')), try(doc('big', 5, '{"f": 6}'));
+-- one item of a batch alone is refused
+SELECT a->>'status' AS status, a->>'resolution' AS resolution
+FROM jsonb_array_elements(sync_apply(jsonb_build_array(doc('big', 5, '{"f": 6}'), doc('other', 1, '{"f": 6}')))) a;
+-- one that is beyond the limit already may shrink
+SET syncext.max_record = '1kB';
+SET syncext.max_record_fields = 2;
+SELECT try(doc('big', 6, '{"a": "x"}'));
+RESET syncext.max_record;
+RESET syncext.max_record_fields;
+-- an edit of an attached table is refused with the statement
+CREATE TABLE wide (id text PRIMARY KEY, a text);
+SELECT sync_add_entity('wide');
+SELECT sync_attach('wide', 'Bad', 'wide');
+SET syncext.max_record = '1kB';
+INSERT INTO wide VALUES ('1', repeat('x', 2000));
+RESET syncext.max_record;
+SELECT count(*) FROM wide;
+SELECT sync_detach('wide');
+-- depth
+SELECT try(doc('deep', 1, jsonb_build_object('a', (repeat('[', 98) || repeat(']', 98))::jsonb)));
+SELECT try(doc('deep', 2, jsonb_build_object('a', (repeat('[', 99) || repeat(']', 99))::jsonb)));
+SELECT try(doc('deep', 2, jsonb_build_object('a', (repeat('{"a":', 1000) || '1' || repeat('}', 1000))::jsonb)));
+
+-- A version may not run away, and one that has is brought back.
+SELECT try(doc('v', 4611686018427387903, '{"a": 1}', 'Bad'));
+SELECT try(doc('v', 1764345600000000, '{"a": 1}'));	-- microseconds of the epoch
+SELECT try(doc('v', 1764345600000000 + 10000000000000001, '{"a": 2}', 'Bad'));
+SET syncext.max_version_step = 0;
+SELECT try(doc('v', 4611686018427387903, '{"b": 1}', 'Bad'));
+RESET syncext.max_version_step;
+SELECT sync_apply(doc('v', 4611686018427387902, '{"a": 3}')) ->> 'resolution' AS stale;
+SELECT sync_set_version('record', 'v', 7);
+SELECT version, row_version, sync_record('record', 'v') -> 'stamps' -> 'b' AS stamp FROM syncext.canonical WHERE external_id = 'v';
+SELECT sync_apply(doc('v', 8, '{"a": 3}')) ->> 'resolution' AS resolution;
+SELECT source, resolution, told, detail - 'decidedBy' AS detail FROM syncext.change_log WHERE detail ? 'versionWas';
+SELECT sync_set_version('record', 'none', 7);
+SELECT sync_set_version('record', 'v', -1);
+
+-- Conflicts of one source on a record, which wait for a decision.
+SET syncext.max_conflicts = 3;
+SELECT try(doc('c', 1, '{"a": 1, "b": 1, "c": 1, "d": 1}'));
+UPDATE syncext.source_priority SET priority = 1;
+SELECT try(doc('c', 1, '{"a": 2}', 'Bad')), try(doc('c', 1, '{"b": 2}', 'Bad')), try(doc('c', 1, '{"c": 2}', 'Bad'));
+SELECT try(doc('c', 1, '{"d": 2}', 'Bad'));
+-- the same again, and a newer word on one of them, are no more of them; others have their own
+SELECT try(doc('c', 1, '{"a": 2}', 'Bad')), try(doc('c', 1, '{"a": 3}', 'Bad')), try(doc('c', 1, '{"d": 2}', 'EU'));
+SELECT source, count(*) FROM syncext.conflict_log WHERE status = 'pending' GROUP BY 1 ORDER BY 1;
+RESET syncext.max_conflicts;
+
+-- Changes that wait for a record: so many of a source, released a part at a time.
+SELECT sync_add_entity('child'), sync_add_entity('parent');
+SELECT sync_add_reference('child', 'parent', 'parent');
+SET syncext.max_parked = 3;
+SELECT sync_apply(doc('p' || i, 1, '{"parent": "none"}', 'Bad', 'child')) ->> 'resolution' AS resolution FROM generate_series(1, 3) i;
+SELECT try(doc('p4', 1, '{"parent": "none"}', 'Bad', 'child'));
+SELECT try(doc('p1', 1, '{"parent": "none"}', 'Bad', 'child')) AS again, try(doc('p4', 1, '{"parent": "none"}', 'CRM', 'child')) AS another;
+RESET syncext.max_parked;
+SELECT count(sync_apply(doc('w' || i, 1, '{"parent": "late"}', 'CRM', 'child'))) FROM generate_series(1, 1200) i;
+UPDATE syncext.waiting SET next_attempt = NULL, dead_since = now() WHERE parent_id = 'late' AND id % 2 = 0;
+SELECT sync_apply(doc('late', 1, '{"a": 1}', 'CRM', 'parent')) ->> 'resolution' AS resolution;
+SELECT count(*), substr(min('w' || lpad(substr(external_id, 2), 4, '0')), 2) AS next, count(*) FILTER (WHERE next_attempt <= now()) AS due FROM syncext.waiting WHERE parent_id = 'late';
+SELECT count(*) >= 0 AS pulled FROM sync_pull('EU', 1);
+SELECT count(*), substr(min('w' || lpad(substr(external_id, 2), 4, '0')), 2) AS next FROM syncext.waiting WHERE parent_id = 'late';
+CALL sync_maintain() \gset
+SELECT count(*) FROM syncext.waiting WHERE parent_id = 'late';
+
+-- What can't be the id of a record is refused in its place; in a table's row it names none.
+SELECT a->>'status' AS status, a->>'reason' AS reason, a->>'resolution' AS resolution
+FROM jsonb_array_elements(sync_apply(jsonb_build_array(doc('long', 1, jsonb_build_object('parent', repeat('x', 3000)), 'CRM', 'child'), doc('short', 1, '{"parent": "late"}', 'CRM', 'child')))) a;
+SELECT sync_add_reference('wide', 'a', 'parent', 'restrict');
+SELECT sync_attach('wide', 'Bad', 'wide');
+INSERT INTO wide VALUES ('long', (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 200) i));
+SELECT count(*) FROM syncext.child;
+-- nor is it listed where the reference comes later
+UPDATE syncext.reference SET on_delete = 'ignore' WHERE entity = 'wide';
+UPDATE syncext.reference SET on_delete = 'cascade' WHERE entity = 'wide';
+SELECT sync_detach('wide');
+DROP TABLE wide;
+DROP FUNCTION try, doc;
 DROP EXTENSION syncext;

@@ -7,6 +7,12 @@
 
 extern int	setting_max_document;	/* kB, one change document */
 extern int	setting_max_fields;		/* fields of one document */
+extern int	setting_max_depth;		/* levels of nesting in one document */
+extern int	setting_max_record;		/* kB, the fields of one record */
+extern int	setting_max_record_fields;
+extern double setting_max_version_step;	/* 0: any */
+extern int	setting_max_conflicts;	/* pending, of a source on a record */
+extern int	setting_max_parked;		/* of a source on a record, or for a parent */
 extern int	setting_max_batch;		/* documents of one sync_apply */
 extern char *setting_inbound;	/* whose edits are deliveries: local/capture.h */
 extern int	setting_lock_timeout;	/* ms that delivery waits for rows of others */

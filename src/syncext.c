@@ -22,6 +22,12 @@ void		_PG_init(void);
 
 int			setting_max_document = 1024;
 int			setting_max_fields = 1000;
+int			setting_max_depth = 100;
+int			setting_max_record = 16 * 1024;
+int			setting_max_record_fields = 10000;
+double		setting_max_version_step = 1e16;
+int			setting_max_conflicts = 100;
+int			setting_max_parked = 10000;
 int			setting_max_batch = 10000;
 char	   *setting_inbound = NULL;
 int			setting_lock_timeout = 500;
@@ -55,10 +61,46 @@ define_limits(void)
 							NULL,
 							&setting_max_fields, 1000, 1, 100000,
 							PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("syncext.max_depth",
+							"Levels of nesting in one change document at most.",
+							NULL,
+							&setting_max_depth, 100, 2, 1000,
+							PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("syncext.max_batch",
 							"Number of change documents in one sync_apply at most.",
 							NULL,
 							&setting_max_batch, 10000, 1, INT_MAX / 1024,
+							PGC_SUSET, 0, NULL, NULL, NULL);
+}
+
+/* What many documents may add up to. */
+static void
+define_record_limits(void)
+{
+	DefineCustomIntVariable("syncext.max_record",
+							"Size of the fields of one record at most.",
+							"A change that would make it larger is refused.",
+							&setting_max_record, 16 * 1024, 1, 128 * 1024,
+							PGC_SUSET, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("syncext.max_record_fields",
+							"Number of fields of one record at most.",
+							"A change that would make it more is refused.",
+							&setting_max_record_fields, 10000, 1, 1000000,
+							PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomRealVariable("syncext.max_version_step",
+							 "How far above the record's version that of a change may be.",
+							 "A change further above is refused, or all that come after it would be stale; 0: any version is taken.",
+							 &setting_max_version_step, 1e16, 0, 9e18,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("syncext.max_conflicts",
+							"Number of a source's conflicts on one record that may wait for a decision.",
+							"A change that would add another one is refused.",
+							&setting_max_conflicts, 100, 1, 100000,
+							PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("syncext.max_parked",
+							"Number of a source's parked changes of one record, or for one parent, at most.",
+							"A change that would have to wait, too, is refused.",
+							&setting_max_parked, 10000, 1, 10000000,
 							PGC_SUSET, 0, NULL, NULL, NULL);
 }
 
@@ -196,6 +238,7 @@ void
 _PG_init(void)
 {
 	define_limits();
+	define_record_limits();
 	define_feed();
 	define_waiting();
 	define_local();

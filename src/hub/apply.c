@@ -15,6 +15,7 @@
 #include "hub/apply_state.h"
 #include "hub/clock.h"
 #include "hub/closing.h"
+#include "hub/limits.h"
 #include "hub/visibility.h"
 #include "model/json.h"
 #include "model/rfc3339.h"
@@ -165,7 +166,7 @@ find_record(ApplyCall *call, const Change *change, int tries, Record *record)
 
 /* ifMatch comes before references: what it refuses isn't parked. */
 static bool
-must_wait(ApplyCall *call, const Change *change, const Record *record, Decision *d)
+must_wait(ApplyCall *call, const Change *change, const Record *record, Answer *answer)
 {
 	RecordKey	parent;
 	char	   *reason;
@@ -173,8 +174,8 @@ must_wait(ApplyCall *call, const Change *change, const Record *record, Decision 
 	if (ladder_precondition_fails(change, record) ||
 		!dependency_must_wait(call->dependency, change, &parent, &reason))
 		return false;
-	dependency_park(call->dependency, change, &parent);
-	dependency_answer(record, reason, d);
+	answer->refused = !dependency_park(call->dependency, change, &parent, &answer->error);
+	dependency_answer(record, reason, &answer->decision);
 	return true;
 }
 
@@ -223,20 +224,39 @@ log_and_close(ApplyCall *call, const Change *change, const Record *before, Answe
 	closing_close(call->conflicts, call->log, overtaken, change, d, seq);
 }
 
+bool
+apply_within_limits(ConflictLog *conflicts, const Change *change, const Record *record,
+					const Decision *decision, ChangeError *error)
+{
+	return limits_version(change, record, error) &&
+		limits_record(change, record, decision, error) &&
+		closing_has_room(conflicts, change, record, decision, error);
+}
+
+static bool
+within_limits(ApplyCall *call, const Change *change, const Record *record, Answer *answer)
+{
+	answer->refused = !apply_within_limits(call->conflicts, change, record, &answer->decision,
+										   &answer->error);
+	return !answer->refused;
+}
+
 /* Decide and write until nobody came between.  Returns the record before. */
 static Record
-decide_and_write(ApplyCall *call, const Change *change, bool released, Decision *d)
+decide_and_write(ApplyCall *call, const Change *change, bool released, Answer *answer)
 {
+	Decision   *d = &answer->decision;
 	Record		record;
 
 	for (int tries = 0;; tries++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		find_record(call, change, tries, &record);
-		if (!released && must_wait(call, change, &record, d))
+		if (!released && must_wait(call, change, &record, answer))
 			return record;
 		apply_decide(call->registry, change, &record, d);
-		if (dependency_restricts(call->dependency, change, &record, d))
+		if (dependency_restricts(call->dependency, change, &record, d) ||
+			!within_limits(call, change, &record, answer))
 			return record;
 		if (write_record(call, change, &record, d) == ROWS_DONE)
 			return record;
@@ -262,20 +282,38 @@ apply_one(ApplyCall *call, const Change *sent, Origin origin, Answer *answer)
 
 	answer->change = sent;
 	answer->conflict_id = 0;
-	before = decide_and_write(call, change, origin != ORIGIN_SENT, &answer->decision);
+	answer->refused = false;
+	before = decide_and_write(call, change, origin != ORIGIN_SENT, answer);
+	answer->hidden = !visibility_answers(call->registry, change, &before, call->canonical);
+	if (answer->refused)
+		return;
 	if (origin == ORIGIN_OWN && answer->decision.told == TOLD_OTHERS)
 		answer->decision.told = TOLD_ALL;
 	clock_tell(stated, change, &answer->decision);
 	if (answer->decision.write != WRITE_NOTHING)
 		apply_note(call, change, &before, &answer->decision);
 	log_and_close(call, change, &before, answer);
-	answer->hidden = !visibility_answers(call->registry, change, &before, call->canonical);
+}
+
+void
+apply_document(ApplyCall *call, const Change *change, Answer *answer)
+{
+	apply_one(call, change, ORIGIN_SENT, answer);
+}
+
+/* For who can't go on as if nothing had been said: an edit would be lost. */
+static void
+raise_refused(const Answer *answer)
+{
+	if (answer->refused)
+		change_raise(&answer->error);
 }
 
 void
 apply_change(ApplyCall *call, const Change *change, Answer *answer)
 {
 	apply_one(call, change, ORIGIN_SENT, answer);
+	raise_refused(answer);
 }
 
 bool
@@ -307,10 +345,12 @@ void
 apply_released(ApplyCall *call, const Change *change, Answer *answer)
 {
 	apply_one(call, change, ORIGIN_RELEASED, answer);
+	raise_refused(answer);
 }
 
 void
 apply_own(ApplyCall *call, const Change *change, Answer *answer)
 {
 	apply_one(call, change, ORIGIN_OWN, answer);
+	raise_refused(answer);
 }

@@ -6,6 +6,7 @@
 #define SYNCEXT_APPLY_H
 
 #include "model/ladder.h"
+#include "storage/conflict_log.h"
 #include "storage/registry.h"
 
 /* What a caller is told of its change. */
@@ -15,6 +16,8 @@ typedef struct Answer
 	Decision	decision;		/* decision.after is the record as it stands */
 	int64		conflict_id;	/* 0: none */
 	bool		hidden;			/* its source may not be told what became of it */
+	bool		refused;		/* it goes beyond a limit: error; nothing was written */
+	ChangeError error;
 } Answer;
 
 /* The open tables, kept for all changes of a call: see apply_call.h. */
@@ -26,6 +29,8 @@ typedef struct ApplyCall ApplyCall;
  * document fits the entity's ladder.
  */
 extern void apply_change(ApplyCall *call, const Change *change, Answer *answer);
+/* The same, but that a change which is refused is answered so, and not raised. */
+extern void apply_document(ApplyCall *call, const Change *change, Answer *answer);
 /*
  * Can the record be written without waiting?  What is set free comes out of the
  * order that keeps batches from deadlock, so it must not wait for a record.
@@ -44,5 +49,10 @@ extern void apply_own(ApplyCall *call, const Change *change, Answer *answer);
 /* Decide only, by the rules in force; nothing is read or written. */
 extern void apply_decide(const Registry *registry, const Change *change, const Record *record,
 						 Decision *decision);
+
+/* Does the change, and what was decided, stay within the limits?  Else *error. */
+extern bool apply_within_limits(ConflictLog *conflicts, const Change *change,
+								const Record *record, const Decision *decision,
+								ChangeError *error);
 
 #endif							/* SYNCEXT_APPLY_H */

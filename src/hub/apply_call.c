@@ -22,8 +22,8 @@
 #include "hub/apply_state.h"
 #include "settings.h"
 
-/* How many parked changes are held in memory at a time. */
-#define PARKED_PAGE		500
+/* How many parked changes are released by who sends their parent. */
+#define RELEASED_AT_ONCE		500
 
 ApplyCall *
 apply_begin(const Registry *registry)
@@ -232,31 +232,23 @@ apply_parked(List *parked, bool attempted)
 
 /* ---------- what a call sets off ---------- */
 
-/* Release, page by page, all that waited for a record. */
-static void
-release_children(ApplyCall *call, const RecordKey *parent)
+int
+apply_portion(const char *parent_entity, const char *parent_id, int n)
 {
-	MemoryContext outer = CurrentMemoryContext;
-	MemoryContext page = AllocSetContextCreate(outer, "syncext parked changes",
-											   ALLOCSET_DEFAULT_SIZES);
-	int64		last = 0;
-	int			n;
+	MemoryContext portion = AllocSetContextCreate(CurrentMemoryContext, "syncext parked changes",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext outer = MemoryContextSwitchTo(portion);
+	Waiting    *waiting = waiting_open(true);
+	List	   *parked = waiting_for_parent(waiting, parent_entity, parent_id, n);
+	int			released = apply_parked(parked, false);
 
-	do
-	{
-		List	   *parked;
-
-		MemoryContextSwitchTo(page);
-		parked = waiting_for_parent(dependency_waiting(call->dependency), parent->entity,
-									parent->external_id, last, PARKED_PAGE);
-		n = list_length(parked);
-		if (n > 0)
-			last = ((WaitingChange *) llast(parked))->id;
-		(void) apply_parked(parked, false);
-		MemoryContextSwitchTo(outer);
-		MemoryContextReset(page);
-	} while (n == PARKED_PAGE);
-	MemoryContextDelete(page);
+	if (parked != NIL)
+		waiting_hand_on(waiting, parent_entity, parent_id,
+						((WaitingChange *) llast(parked))->id);
+	waiting_close(waiting);
+	MemoryContextSwitchTo(outer);
+	MemoryContextDelete(portion);
+	return released;
 }
 
 /* Delete a record because its parent was deleted, if that still is its parent. */
@@ -353,7 +345,8 @@ apply_end(ApplyCall *call)
 		RecordKey  *key = linitial(call->consequences.arrived);
 
 		call->consequences.arrived = list_delete_first(call->consequences.arrived);
-		release_children(call, key);
+		/* however many wait: sweeps release the rest, in the same order */
+		(void) apply_portion(key->entity, key->external_id, RELEASED_AT_ONCE);
 	}
 	apply_close(call);
 }

@@ -22,5 +22,10 @@ extern void apply_end(ApplyCall *call);
  * to wait has had one more attempt.  Returns how many are parked no longer.
  */
 extern int	apply_parked(List *parked, bool attempted);
+/*
+ * Apply the first of those that wait for a record which has arrived, n at most, and
+ * let a sweep go on from there.  Returns how many are parked no longer.
+ */
+extern int	apply_portion(const char *parent_entity, const char *parent_id, int n);
 
 #endif							/* SYNCEXT_APPLY_CALL_H */

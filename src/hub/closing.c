@@ -8,9 +8,11 @@
  */
 #include "postgres.h"
 
+#include "errcodes.h"
 #include "hub/closing.h"
 #include "model/json.h"
 #include "model/rfc3339.h"
+#include "settings.h"
 
 static Jsonb *
 patch_jsonb(const Change *change)
@@ -21,20 +23,16 @@ patch_jsonb(const Change *change)
 int64
 closing_find_same(ConflictLog *conflicts, const Change *change, const Record *record)
 {
-	List	   *pending = conflict_log_pending(conflicts, change->entity, change->external_id,
-											   change->source);
-	Jsonb	   *patch = patch_jsonb(change);
-	ListCell   *lc;
+	Conflict	wanted = {
+		.entity = change->entity,
+		.external_id = change->external_id,
+		.source = change->source,
+		.version = record->version,
+		.incoming = patch_jsonb(change),
+		.incoming_deleted = change->deleted
+	};
 
-	foreach(lc, pending)
-	{
-		Conflict   *c = lfirst(lc);
-
-		if (c->version == record->version && c->incoming_deleted == change->deleted &&
-			compareJsonbContainers(&c->incoming->root, &patch->root) == 0)
-			return c->id;
-	}
-	return 0;
+	return conflict_log_find_same(conflicts, &wanted);
 }
 
 /* How the change was numbered and timed, for the reviewer. */
@@ -111,6 +109,34 @@ overtakes(const Conflict *conflict, const Change *change, const Record *before,
 	if (!d->closes_own || strcmp(conflict->source, change->source) != 0)
 		return false;
 	return d->contested_all || conflict->whole || change_names(change, conflict);
+}
+
+/*
+ * May the source add the conflict that the decision is?  One that takes the place
+ * of others of its own may always.
+ */
+bool
+closing_has_room(ConflictLog *conflicts, const Change *change, const Record *record,
+				 const Decision *decision, ChangeError *error)
+{
+	List	   *pending;
+	ListCell   *lc;
+
+	if (decision->resolution != RESOLUTION_MANUAL)
+		return true;
+	pending = conflict_log_pending(conflicts, change->entity, change->external_id,
+								   change->source);
+	if (list_length(pending) < setting_max_conflicts)
+		return true;
+	foreach(lc, pending)
+		if (overtakes(lfirst(lc), change, record, decision))
+			return true;
+	if (closing_find_same(conflicts, change, record) != 0)
+		return true;
+	return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+						"Decide them with sync_resolve; an administrator may raise syncext.max_conflicts.",
+						"%d conflicts of source \"%s\" on the record wait for a decision already",
+						list_length(pending), change->source);
 }
 
 List *

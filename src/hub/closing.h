@@ -13,6 +13,9 @@
 /* The pending conflict that says just the same; 0 if there is none. */
 extern int64 closing_find_same(ConflictLog *conflicts, const Change *change,
 							   const Record *record);
+/* Else it has too many on the record already, as *error says. */
+extern bool closing_has_room(ConflictLog *conflicts, const Change *change, const Record *record,
+							 const Decision *decision, ChangeError *error);
 extern int64 closing_add_conflict(ConflictLog *conflicts, const Change *change,
 								  const Record *record, const Decision *decision);
 

@@ -13,6 +13,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "errcodes.h"
 #include "hub/dependency.h"
 #include "hub/visibility.h"
 #include "settings.h"
@@ -170,6 +171,25 @@ dependency_referred(const Change *change, const Reference *reference)
 }
 
 bool
+dependency_check(const Entity *entity, const Change *change, ChangeError *error)
+{
+	for (int i = 0; i < entity->nreferences; i++)
+	{
+		const Reference *reference = &entity->references[i];
+		const Field *field = fields_find(&change->fields, field_name(reference->field));
+
+		if (field != NULL && field->value.type == jbvString &&
+			field->value.val.string.len > CHANGE_MAX_EXTERNAL_ID)
+			return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+								"Name the record by its external id.",
+								"field \"%s\" refers to a record of entity \"%s\" by %d bytes, more than an external id has",
+								reference->field, reference->parent,
+								field->value.val.string.len);
+	}
+	return true;
+}
+
+bool
 dependency_missing(Dependency *dependency, const Change *change, RecordKey *parent)
 {
 	const Entity *entity = registry_entity_required(dependency->registry, change->entity);
@@ -200,24 +220,11 @@ bool
 dependency_ahead(Dependency *dependency, const Change *change, int64 id, RecordKey *parent)
 {
 	const Entity *entity = registry_entity_required(dependency->registry, change->entity);
-	ListCell   *lc;
 
 	/* a version says itself which is the newer, and may overtake */
-	if (!ordered_by_arrival(entity, change))
-		return false;
-	foreach(lc, waiting_of_record(dependency_waiting(dependency), change->entity,
-								  change->external_id))
-	{
-		WaitingChange *w = lfirst(lc);
-
-		if (w->id < id && strcmp(w->source, change->source) == 0)
-		{
-			parent->entity = w->parent_entity;
-			parent->external_id = w->parent_id;
-			return true;
-		}
-	}
-	return false;
+	return ordered_by_arrival(entity, change) &&
+		waiting_ahead(dependency_waiting(dependency), change->entity, change->external_id,
+					  change->source, id, &parent->entity, &parent->external_id);
 }
 
 bool
@@ -253,43 +260,65 @@ dependency_next_attempt(TimestampTz parked_at, TimestampTz now, int attempts, in
 	return now + delay;
 }
 
-/* Is the very same document parked already?  Then it came twice. */
-static bool
-parked_already(Dependency *dependency, const Change *change, Jsonb *document)
-{
-	List	   *parked = waiting_of_record(dependency_waiting(dependency), change->entity,
-										   change->external_id);
-	ListCell   *lc;
-
-	foreach(lc, parked)
-	{
-		WaitingChange *w = lfirst(lc);
-
-		if (compareJsonbContainers(&w->change->root, &document->root) == 0)
-			return true;
-	}
-	return false;
-}
-
-void
-dependency_park(Dependency *dependency, const Change *change, const RecordKey *parent)
+static void
+waiting_change(const Change *change, const RecordKey *parent, WaitingChange *w)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	WaitingChange w = {
-		.entity = change->entity,
-		.external_id = change->external_id,
-		.source = change->source,
-		.parent_entity = parent->entity,
-		.parent_id = parent->external_id,
-		.change = change_document(change),
-		.parked_at = now,
-		.next_attempt = now + (int64) setting_waiting_retry * 1000
-	};
 
-	/* an edit that says on what it was made is another edit each time */
-	if (change->has_version && parked_already(dependency, change, w.change))
-		return;
+	MemSet(w, 0, sizeof(WaitingChange));
+	w->entity = change->entity;
+	w->external_id = change->external_id;
+	w->source = change->source;
+	w->parent_entity = parent->entity;
+	w->parent_id = parent->external_id;
+	w->change = change_document(change);
+	w->parked_at = now;
+	w->next_attempt = now + (int64) setting_waiting_retry * 1000;
+}
+
+/* An edit that says on what it was made is another edit each time. */
+static bool
+parked_already(Dependency *dependency, const Change *change, const WaitingChange *w)
+{
+	return change->has_version &&
+		waiting_has(dependency_waiting(dependency), w->entity, w->external_id, w->source,
+					w->change);
+}
+
+static bool
+has_room(Dependency *dependency, const WaitingChange *w, ChangeError *error)
+{
+	if (waiting_has_room(dependency_waiting(dependency), w, setting_max_parked))
+		return true;
+	return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+						"Send what the changes refer to first; an administrator may raise syncext.max_parked.",
+						"%d changes of source \"%s\" wait already, of the record or for %s %s",
+						setting_max_parked, w->source, w->parent_entity, w->parent_id);
+}
+
+bool
+dependency_has_room(Dependency *dependency, const Change *change, const RecordKey *parent,
+					ChangeError *error)
+{
+	WaitingChange w;
+
+	waiting_change(change, parent, &w);
+	return parked_already(dependency, change, &w) || has_room(dependency, &w, error);
+}
+
+bool
+dependency_park(Dependency *dependency, const Change *change, const RecordKey *parent,
+				ChangeError *error)
+{
+	WaitingChange w;
+
+	waiting_change(change, parent, &w);
+	if (parked_already(dependency, change, &w))
+		return true;
+	if (!has_room(dependency, &w, error))
+		return false;
 	waiting_add(dependency_waiting(dependency), &w);
+	return true;
 }
 
 void

@@ -54,6 +54,8 @@ extern void dependency_suppose(Dependency *dependency, const Change *change,
 
 /* The id of the record that the change refers to by a reference; NULL: it doesn't. */
 extern char *dependency_referred(const Change *change, const Reference *reference);
+/* False, and *error says why, if it refers to what can't be the id of a record. */
+extern bool dependency_check(const Entity *entity, const Change *change, ChangeError *error);
 /* Does the change refer to a record that never arrived? */
 extern bool dependency_missing(Dependency *dependency, const Change *change, RecordKey *parent);
 /*
@@ -65,7 +67,12 @@ extern bool dependency_ahead(Dependency *dependency, const Change *change, int64
 /* Must it wait, for that or behind others?  Fills in *parent and *reason. */
 extern bool dependency_must_wait(Dependency *dependency, const Change *change, RecordKey *parent,
 								 char **reason);
-extern void dependency_park(Dependency *dependency, const Change *change, const RecordKey *parent);
+/* False, and *error says why, if its source has parked too many already. */
+extern bool dependency_park(Dependency *dependency, const Change *change,
+							const RecordKey *parent, ChangeError *error);
+/* The same while explaining: nothing is parked. */
+extern bool dependency_has_room(Dependency *dependency, const Change *change,
+								const RecordKey *parent, ChangeError *error);
 /* How a change that waits is answered. */
 extern void dependency_answer(const Record *record, char *reason, Decision *decision);
 

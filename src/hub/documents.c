@@ -19,6 +19,7 @@
 #include "hub/closing.h"
 #include "hub/document_order.h"
 #include "hub/documents.h"
+#include "hub/limits.h"
 #include "hub/redelivery.h"
 #include "hub/visibility.h"
 #include "model/clip.h"
@@ -130,7 +131,8 @@ check_names(Documents *docs, Document *document)
 	change->entity = entity->name;
 	document->depth = entity->depth;
 	return (link_list() == NIL || check_links(document)) &&
-		ladder_check_change(entity->ladder, change, &document->error);
+		ladder_check_change(entity->ladder, change, &document->error) &&
+		dependency_check(entity, change, &document->error);
 }
 
 static void
@@ -140,6 +142,7 @@ read_document(Documents *docs, JsonbContainer *container, Size bytes, Document *
 	ChangeLimits limits = {.max_fields = setting_max_fields, .own = docs->only_source != NULL};
 
 	document->good = check_size(bytes, &document->error) &&
+		limits_depth(container, bytes, &document->error) &&
 		change_parse(container, &limits, &document->change, &document->error) &&
 		check_names(docs, document);
 	if (!document->good && !docs->batch)
@@ -333,6 +336,16 @@ apply_hold_record(void *arg, const Change *change)
 	return held;
 }
 
+/* What goes beyond a limit is refused as a bad document is. */
+static JsonbValue *
+refuse(const Documents *docs, Answer *answer)
+{
+	if (!docs->batch)
+		change_raise(&answer->error);
+	answer->error.message = pstrdup(answer->error.message);
+	return answer_refused(&answer->error);
+}
+
 static void
 apply_some(void *arg, int first, int n)
 {
@@ -346,10 +359,11 @@ apply_some(void *arg, int first, int n)
 		Answer		answer;
 
 		MemoryContextSwitchTo(applying->item);
-		apply_change(applying->call, &document->change, &answer);
+		apply_document(applying->call, &document->change, &answer);
 		MemoryContextSwitchTo(outer);
 		/* an answer that is kept has to serve whoever asks next */
-		document->answer = document->change.change_id != NULL ? answer_make(&answer) :
+		document->answer = answer.refused && !answer.hidden ? refuse(docs, &answer) :
+			document->change.change_id != NULL ? answer_make(&answer) :
 			docs->make_answer(&answer);
 		MemoryContextReset(applying->item);
 	}
@@ -442,22 +456,30 @@ typedef struct Explaining
 	Dependency *dependency;
 } Explaining;
 
+/* Decide a change, and find what apply_document would refuse. */
 static void
-explain_decide(const Registry *registry, Dependency *dependency, const Change *sent,
-			   const Record *record, Decision *d)
+explain_decide(Explaining *explaining, const Change *sent, const Record *record,
+			   Answer *answer)
 {
+	Decision   *d = &answer->decision;
 	Change		bounded;
 	const Change *change = clock_bound(sent, &bounded);
 	RecordKey	parent;
 	char	   *reason;
 
 	if (!ladder_precondition_fails(change, record) &&
-		dependency_must_wait(dependency, change, &parent, &reason))
+		dependency_must_wait(explaining->dependency, change, &parent, &reason))
+	{
+		answer->refused = !dependency_has_room(explaining->dependency, change, &parent,
+											   &answer->error);
 		dependency_answer(record, reason, d);
+	}
 	else
 	{
-		apply_decide(registry, change, record, d);
-		(void) dependency_restricts(dependency, change, record, d);
+		apply_decide(explaining->docs->registry, change, record, d);
+		if (!dependency_restricts(explaining->dependency, change, record, d))
+			answer->refused = !apply_within_limits(explaining->conflicts, change, record, d,
+												   &answer->error);
 	}
 	clock_tell(sent, change, d);
 }
@@ -512,15 +534,16 @@ explain_some(void *arg, int first, int n)
 			canonical_find(explaining->canonical, change->entity, change->external_id, &record);
 		answer.hidden = !visibility_answers(docs->registry, &document->change, &record,
 											explaining->canonical);
-		explain_decide(docs->registry, explaining->dependency, change, &record,
-					   &answer.decision);
-		if (answer.decision.write != WRITE_NOTHING)
+		explain_decide(explaining, change, &record, &answer);
+		if (answer.decision.write != WRITE_NOTHING && !answer.refused)
 			dependency_suppose(explaining->dependency, &document->change,
 							   &answer.decision.after);
 		if (answer.decision.resolution == RESOLUTION_MANUAL)
 			answer.conflict_id = closing_find_same(explaining->conflicts, change, &record);
-		document->answer = answer_make(&answer);
-		record = answer.decision.after;
+		document->answer = answer.refused && !answer.hidden ? refuse(docs, &answer) :
+			answer_make(&answer);
+		if (!answer.refused)
+			record = answer.decision.after;
 	}
 }
 

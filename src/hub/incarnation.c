@@ -148,6 +148,7 @@ list_children(void)
 				"FROM syncext.reference f JOIN syncext.canonical r ON r.entity = f.entity "
 				"WHERE f.on_delete <> 'ignore' AND NOT r.deleted "
 				"AND jsonb_typeof(r.fields->f.field) IN ('string', 'number') "
+				"AND octet_length(r.fields->>f.field) <= 1024 "
 				"ON CONFLICT DO NOTHING");
 }
 

@@ -51,7 +51,7 @@ COMMENT ON COLUMN syncext.field_rule.args IS 'none of these rules takes argument
 
 CREATE TABLE syncext.reference (
 	entity    text COLLATE "C" NOT NULL REFERENCES syncext.entity ON DELETE CASCADE,
-	field     text COLLATE "C" NOT NULL CHECK (field <> ''),
+	field     text COLLATE "C" NOT NULL CHECK (field <> '' AND octet_length(field) <= 255),
 	parent    text COLLATE "C" NOT NULL REFERENCES syncext.entity ON DELETE CASCADE,
 	on_delete text NOT NULL DEFAULT 'ignore' CHECK (on_delete IN ('ignore', 'restrict', 'cascade')),
 	PRIMARY KEY (entity, field)

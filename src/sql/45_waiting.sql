@@ -70,18 +70,29 @@ REVOKE ALL ON FUNCTION @extschema@.sync_add_reference(text, text, text, text) FR
 -- are listed; and no longer when it ceases to.
 CREATE FUNCTION syncext.reference_changed() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	patience text := current_setting('lock_timeout');
 BEGIN
 	IF TG_OP <> 'INSERT' AND OLD.on_delete <> 'ignore' THEN
 		DELETE FROM syncext.child c WHERE c.entity = OLD.entity AND c.field = OLD.field;
 	END IF;
 	IF TG_OP <> 'DELETE' AND NEW.on_delete <> 'ignore' THEN
-		-- writers that don't track it yet must be done before the list is made
-		LOCK TABLE syncext.canonical IN SHARE MODE;
+		-- writers that don't track it yet must be done before the list is made, and
+		-- others wait meanwhile: not for long, if one of them goes on
+		BEGIN
+			PERFORM set_config('lock_timeout', current_setting('syncext.maintain_lock_timeout'), true);
+			LOCK TABLE syncext.canonical IN SHARE MODE;
+			PERFORM set_config('lock_timeout', patience, true);
+		EXCEPTION WHEN lock_not_available THEN
+			RAISE EXCEPTION 'a reference with % cannot be made while a transaction is changing records', NEW.on_delete
+				USING ERRCODE = 'lock_not_available',
+				HINT = 'Try again when it has ended, and commit at once: writers wait for you until then. With a longer syncext.maintain_lock_timeout it waits longer.';
+		END;
 		INSERT INTO syncext.child (parent_entity, parent_id, entity, external_id, field)
 		SELECT NEW.parent, r.fields->>NEW.field, r.entity, r.external_id, NEW.field
 		FROM syncext.canonical r
 		WHERE r.entity = NEW.entity AND NOT r.deleted
-		  AND jsonb_typeof(r.fields->NEW.field) IN ('string', 'number')
+		  AND jsonb_typeof(r.fields->NEW.field) IN ('string', 'number') AND octet_length(r.fields->>NEW.field) <= 1024
 		ON CONFLICT DO NOTHING;
 	END IF;
 	RETURN NULL;

@@ -15,6 +15,12 @@ CREATE FUNCTION @extschema@.sync_record(entity text, external_id text) RETURNS j
 COMMENT ON FUNCTION @extschema@.sync_record(text, text) IS
 	'the golden record with the provenance of each field; null if there is none';
 
+CREATE FUNCTION @extschema@.sync_set_version(entity text, external_id text, version bigint) RETURNS bigint
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_set_version';
+COMMENT ON FUNCTION @extschema@.sync_set_version(text, text, bigint) IS
+	'give a record another version, a lower one where a source''s ran away; every source is told. Returns the one that it had';
+REVOKE ALL ON FUNCTION @extschema@.sync_set_version(text, text, bigint) FROM PUBLIC;
+
 -- Is what became of a source's change the user's to see?
 CREATE FUNCTION syncext.may_see(source text, entity text, external_id text, fields jsonb DEFAULT NULL) RETURNS boolean
 	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_may_see';

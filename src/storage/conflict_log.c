@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
@@ -114,11 +115,16 @@ contested_datum(const Conflict *conflict)
 	return PointerGetDatum(construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
+/*
+ * Without the copies of what came in and what stood: they may be as large as
+ * records are, and are seldom asked for.
+ */
 static void
-read_conflict(Rows *rows, Conflict *conflict)
+read_outline(Rows *rows, Conflict *conflict)
 {
 	bool		isnull;
 
+	MemSet(conflict, 0, sizeof(Conflict));
 	conflict->id = DatumGetInt64(rows_value(rows, COL_ID, &isnull));
 	conflict->status = TextDatumGetCString(rows_value(rows, COL_STATUS, &isnull));
 	conflict->entity = TextDatumGetCString(rows_value(rows, COL_ENTITY, &isnull));
@@ -127,14 +133,68 @@ read_conflict(Rows *rows, Conflict *conflict)
 	conflict->version = DatumGetInt64(rows_value(rows, COL_VERSION, &isnull));
 	conflict->row_version = DatumGetInt64(rows_value(rows, COL_ROW_VERSION, &isnull));
 	read_contested(rows_value(rows, COL_CONTESTED, &isnull), conflict);
-	conflict->incoming = DatumGetJsonbPCopy(rows_value(rows, COL_INCOMING, &isnull));
 	conflict->incoming_deleted = DatumGetBool(rows_value(rows, COL_INCOMING_DELETED, &isnull));
+}
+
+static void
+read_conflict(Rows *rows, Conflict *conflict)
+{
+	bool		isnull;
+
+	read_outline(rows, conflict);
+	conflict->incoming = DatumGetJsonbPCopy(rows_value(rows, COL_INCOMING, &isnull));
 	conflict->incoming_detail = DatumGetJsonbPCopy(rows_value(rows, COL_INCOMING_DETAIL, &isnull));
 	conflict->canonical = DatumGetJsonbPCopy(rows_value(rows, COL_CANONICAL, &isnull));
 	conflict->canonical_deleted = DatumGetBool(rows_value(rows, COL_CANONICAL_DELETED, &isnull));
 	conflict->canonical_source =
 		TextDatumGetCString(rows_value(rows, COL_CANONICAL_SOURCE, &isnull));
 	conflict->reason = TextDatumGetCString(rows_value(rows, COL_REASON, &isnull));
+}
+
+/* Is the found row one that is pending, of the source if that isn't NULL? */
+static bool
+is_pending(Rows *rows, const char *source)
+{
+	bool		isnull;
+
+	/* an index may still hold a closed row's old version: look */
+	return strcmp(TextDatumGetCString(rows_value(rows, COL_STATUS, &isnull)), "pending") == 0 &&
+		(source == NULL ||
+		 strcmp(TextDatumGetCString(rows_value(rows, COL_SOURCE, &isnull)), source) == 0);
+}
+
+/* So much that they can't be equal, and need not be read?  1.000 is equal to 1. */
+static bool
+differs_in_size(Size a, Size b)
+{
+	return Max(a, b) > 2 * Min(a, b) + 65536;
+}
+
+int64
+conflict_log_find_same(ConflictLog *log, const Conflict *wanted)
+{
+	Datum		keys[2] = {CStringGetTextDatum(wanted->entity), CStringGetTextDatum(wanted->external_id)};
+	RowsScan   *scan = rows_scan_begin(log->rows, log->pending_index, 2, keys, 0, NULL);
+	int64		id = 0;
+
+	while (id == 0 && rows_scan_next(scan))
+	{
+		Rows	   *rows = log->rows;
+		Datum		incoming;
+		bool		isnull;
+
+		if (!is_pending(rows, wanted->source) ||
+			DatumGetInt64(rows_value(rows, COL_VERSION, &isnull)) != wanted->version ||
+			DatumGetBool(rows_value(rows, COL_INCOMING_DELETED, &isnull)) != wanted->incoming_deleted)
+			continue;
+		incoming = rows_value(rows, COL_INCOMING, &isnull);
+		if (differs_in_size(toast_raw_datum_size(incoming), VARSIZE(wanted->incoming)))
+			continue;
+		if (compareJsonbContainers(&DatumGetJsonbP(incoming)->root, &wanted->incoming->root) == 0)
+			id = DatumGetInt64(rows_value(rows, COL_ID, &isnull));
+	}
+	rows_scan_end(scan);
+	return id;
 }
 
 List *
@@ -147,13 +207,13 @@ conflict_log_pending(ConflictLog *log, const char *entity, const char *external_
 
 	while (rows_scan_next(scan))
 	{
-		Conflict   *conflict = palloc(sizeof(Conflict));
+		Conflict   *conflict;
 
-		read_conflict(log->rows, conflict);
-		/* an index may still hold a closed row's old version: look */
-		if (strcmp(conflict->status, "pending") == 0 &&
-			(source == NULL || strcmp(conflict->source, source) == 0))
-			conflicts = lappend(conflicts, conflict);
+		if (!is_pending(log->rows, source))
+			continue;
+		conflict = palloc(sizeof(Conflict));
+		read_outline(log->rows, conflict);
+		conflicts = lappend(conflicts, conflict);
 	}
 	rows_scan_end(scan);
 	return conflicts;
@@ -239,11 +299,11 @@ conflict_log_close_one(ConflictLog *log, int64 id, const char *status, const cha
 {
 	for (;;)
 	{
-		Conflict	conflict;
+		Datum		key = Int64GetDatum(id);
 		Datum		values[NCOLUMNS];
 		bool		isnull[NCOLUMNS];
 
-		if (!conflict_log_find(log, id, &conflict) || strcmp(conflict.status, "pending") != 0)
+		if (!rows_find(log->rows, 1, &key) || !is_pending(log->rows, NULL))
 			return false;
 		closed_row(log, status, decision, decided_fields, note, closed_by_seq, values, isnull);
 		if (rows_update(log->rows, values, isnull) == ROWS_DONE)

@@ -33,9 +33,14 @@ typedef struct Conflict
 extern ConflictLog *conflict_log_open(bool write);
 extern void conflict_log_close(ConflictLog *log);
 
-/* Pending conflicts of a record (of one source, if source isn't NULL). */
+/*
+ * Pending conflicts of a record (of one source, if source isn't NULL), without
+ * incoming, incoming_detail, canonical and reason.
+ */
 extern List *conflict_log_pending(ConflictLog *log, const char *entity,
 								  const char *external_id, const char *source);
+/* The pending one of the wanted one's source, record's version and patch; 0: none. */
+extern int64 conflict_log_find_same(ConflictLog *log, const Conflict *wanted);
 /* Is any conflict pending at all? */
 extern bool conflict_log_any_pending(ConflictLog *log);
 extern bool conflict_log_find(ConflictLog *log, int64 id, Conflict *conflict);

@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "commands/sequence.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -31,6 +32,9 @@ enum
 	COL_DEAD_SINCE,
 	NCOLUMNS = COL_DEAD_SINCE
 };
+
+/* Documents that are held in memory at a time, once they are this large together. */
+#define PORTION_BYTES	(16 * 1024 * 1024)
 
 struct Waiting
 {
@@ -127,40 +131,119 @@ waiting_add(Waiting *waiting, const WaitingChange *change)
 	return w.id;
 }
 
-static List *
-waiting_by(Waiting *waiting, const char *index, const char *entity, const char *external_id)
+/* Walk those of a record, or for a parent, in the order in which they were parked. */
+static RowsScan *
+scan_by(Waiting *waiting, const char *index, const char *entity, const char *external_id)
 {
 	Datum		keys[2] = {CStringGetTextDatum(entity), CStringGetTextDatum(external_id)};
-	RowsScan   *scan = rows_scan_begin(waiting->rows, registry_relation(index), 2, keys, 0, NULL);
-	List	   *found = NIL;
 
-	while (rows_scan_next(scan))
+	return rows_scan_begin(waiting->rows, registry_relation(index), 2, keys, 0, NULL);
+}
+
+static bool
+is_of_source(Waiting *waiting, const char *source)
+{
+	return strcmp(text_value(waiting->rows, COL_SOURCE), source) == 0;
+}
+
+List *
+waiting_for_parent(Waiting *waiting, const char *entity, const char *external_id, int n)
+{
+	RowsScan   *scan = scan_by(waiting, "waiting_parent", entity, external_id);
+	List	   *found = NIL;
+	Size		bytes = 0;
+
+	while (list_length(found) < n && bytes < PORTION_BYTES && rows_scan_next(scan))
+	{
 		found = lappend(found, read_waiting(waiting->rows));
+		bytes += VARSIZE(((WaitingChange *) llast(found))->change);
+	}
 	rows_scan_end(scan);
 	return found;
 }
 
-/* At most n changes with ids above after_id. */
-List *
-waiting_for_parent(Waiting *waiting, const char *entity, const char *external_id, int64 after_id,
-				   int n)
+void
+waiting_hand_on(Waiting *waiting, const char *entity, const char *external_id, int64 id)
 {
 	Datum		keys[2] = {CStringGetTextDatum(entity), CStringGetTextDatum(external_id)};
-	Datum		after = Int64GetDatum(after_id);
+	Datum		after = Int64GetDatum(id);
+	TimestampTz now = GetCurrentTimestamp();
 	RowsScan   *scan = rows_scan_begin(waiting->rows, registry_relation("waiting_parent"), 2, keys,
 									   1, &after);
-	List	   *found = NIL;
+	WaitingChange *next = rows_scan_next(scan) ? read_waiting(waiting->rows) : NULL;
 
-	while (list_length(found) < n && rows_scan_next(scan))
-		found = lappend(found, read_waiting(waiting->rows));
 	rows_scan_end(scan);
-	return found;
+	if (next == NULL || next->next_attempt <= now)
+		return;
+	next->next_attempt = now;
+	/* if it has moved, somebody else is at it */
+	(void) waiting_update(waiting, next);
 }
 
-List *
-waiting_of_record(Waiting *waiting, const char *entity, const char *external_id)
+/* The documents of others are not read: they may be many, and large. */
+bool
+waiting_ahead(Waiting *waiting, const char *entity, const char *external_id, const char *source,
+			  int64 id, const char **parent_entity, const char **parent_id)
 {
-	return waiting_by(waiting, "waiting_record", entity, external_id);
+	RowsScan   *scan = scan_by(waiting, "waiting_record", entity, external_id);
+	bool		ahead = false;
+	bool		isnull;
+
+	while (!ahead && rows_scan_next(scan) &&
+		   DatumGetInt64(rows_value(waiting->rows, COL_ID, &isnull)) < id)
+	{
+		ahead = is_of_source(waiting, source);
+		if (ahead)
+		{
+			*parent_entity = text_value(waiting->rows, COL_PARENT_ENTITY);
+			*parent_id = text_value(waiting->rows, COL_PARENT_ID);
+		}
+	}
+	rows_scan_end(scan);
+	return ahead;
+}
+
+bool
+waiting_has(Waiting *waiting, const char *entity, const char *external_id, const char *source,
+			Jsonb *document)
+{
+	RowsScan   *scan = scan_by(waiting, "waiting_record", entity, external_id);
+	bool		has = false;
+	bool		isnull;
+
+	while (!has && rows_scan_next(scan))
+	{
+		Datum		change = rows_value(waiting->rows, COL_CHANGE, &isnull);
+
+		/* written by one function from one type: equal ones have one size */
+		has = is_of_source(waiting, source) &&
+			toast_raw_datum_size(change) == VARSIZE(document) &&
+			compareJsonbContainers(&DatumGetJsonbP(change)->root, &document->root) == 0;
+	}
+	rows_scan_end(scan);
+	return has;
+}
+
+static bool
+are_fewer(Waiting *waiting, const char *index, const char *entity, const char *external_id,
+		  const char *source, int limit)
+{
+	RowsScan   *scan = scan_by(waiting, index, entity, external_id);
+	int			n = 0;
+
+	while (n < limit && rows_scan_next(scan))
+		n += is_of_source(waiting, source);
+	rows_scan_end(scan);
+	return n < limit;
+}
+
+bool
+waiting_has_room(Waiting *waiting, const WaitingChange *change, int limit)
+{
+	return are_fewer(waiting, "waiting_record", change->entity, change->external_id,
+					 change->source, limit) &&
+		are_fewer(waiting, "waiting_parent", change->parent_entity, change->parent_id,
+				  change->source, limit);
 }
 
 List *
@@ -189,14 +272,16 @@ waiting_due(Waiting *waiting, TimestampTz now, int n)
 	RowsScan   *scan = rows_scan_begin(waiting->rows, registry_relation("waiting_due"), 0, NULL,
 									   0, NULL);
 	List	   *found = NIL;
+	Size		bytes = 0;
 
-	while (list_length(found) < n && rows_scan_next(scan))
+	while (list_length(found) < n && bytes < PORTION_BYTES && rows_scan_next(scan))
 	{
 		WaitingChange *w = read_waiting(waiting->rows);
 
 		if (w->next_attempt > now)
 			break;
 		found = lappend(found, w);
+		bytes += VARSIZE(w->change);
 	}
 	rows_scan_end(scan);
 	return found;

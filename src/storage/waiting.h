@@ -31,10 +31,27 @@ extern Waiting *waiting_open(bool write);
 extern void waiting_close(Waiting *waiting);
 
 extern int64 waiting_add(Waiting *waiting, const WaitingChange *change);
-/* Lists of WaitingChange, in the order in which they were parked. */
+/*
+ * The first that wait for a record, in the order in which they were parked: a list of
+ * WaitingChange, n at most, and fewer if they are large.
+ */
 extern List *waiting_for_parent(Waiting *waiting, const char *entity, const char *external_id,
-								int64 after_id, int n);
-extern List *waiting_of_record(Waiting *waiting, const char *entity, const char *external_id);
+								int n);
+/* Let the next one that waits for the record, after an id, be due now. */
+extern void waiting_hand_on(Waiting *waiting, const char *entity, const char *external_id,
+							int64 id);
+/*
+ * Is a change of the source and record parked that has a lower id?  Then for what the
+ * first one waits.
+ */
+extern bool waiting_ahead(Waiting *waiting, const char *entity, const char *external_id,
+						  const char *source, int64 id, const char **parent_entity,
+						  const char **parent_id);
+/* Has the source parked the very same document? */
+extern bool waiting_has(Waiting *waiting, const char *entity, const char *external_id,
+						const char *source, Jsonb *document);
+/* Has the change's source parked fewer than limit of the record, and for the parent? */
+extern bool waiting_has_room(Waiting *waiting, const WaitingChange *change, int limit);
 /* A source's, of an entity or of a record; NULL means any.  Reads the whole table. */
 extern List *waiting_of_source(Waiting *waiting, const char *source, const char *entity,
 							   const char *external_id);

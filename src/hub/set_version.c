@@ -1,0 +1,93 @@
+/*
+ * set_version.c
+ *	  sync_set_version: a record whose version ran away is brought back.
+ *
+ * Called from SQL, by administrators.  Where a source has sent a version that no
+ * other will reach, all others are stale for ever.  The version is set, and every
+ * source is told, so that they count on from there.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "errcodes.h"
+#include "hub/apply_call.h"
+#include "hub/apply_state.h"
+#include "model/json.h"
+
+PG_FUNCTION_INFO_V1(sync_set_version);
+
+static void
+check_version(int64 version)
+{
+	if (version < 0 || version > CHANGE_MAX_VERSION)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("version " INT64_FORMAT " is no version", version),
+				 errhint("A version is 0 or more and less than 2^62.")));
+}
+
+/* No field is vouched for at a version that the record hasn't come to. */
+static void
+change_version(Record *record, int64 version)
+{
+	record->version = version;
+	record->row_version++;
+	for (int i = 0; i < record->nfields; i++)
+		record->fields[i].stamp.version = Min(record->fields[i].stamp.version, version);
+}
+
+static void
+log_version(ApplyCall *call, const char *entity, const char *external_id, const Record *record,
+			int64 was)
+{
+	JsonbParseState *state = NULL;
+	Fields		none = {0, NULL};
+	LogEntry	entry = {
+		.entity = entity,
+		.external_id = external_id,
+		.source = record->last_source,
+		.version = record->version,
+		.row_version = record->row_version,
+		.resolution = RESOLUTION_RESOLVED,
+		.told = TOLD_ALL,
+		.fields = fields_to_jsonb(&none)
+	};
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	json_push_number(&state, "versionWas", was);
+	json_push_string(&state, "decidedBy", GetUserNameFromId(GetUserId(), false));
+	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	change_log_append(call->log, &entry);
+}
+
+Datum
+sync_set_version(PG_FUNCTION_ARGS)
+{
+	char	   *entity = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *external_id = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	int64		version = PG_GETARG_INT64(2);
+	ApplyCall  *call;
+	Record		record;
+	int64		was;
+
+	check_version(version);
+	(void) registry_entity_required(registry_get(), entity);
+	call = apply_begin(registry_get());
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		canonical_find(call->canonical, entity, external_id, &record);
+		if (!record.exists)
+			ereport(ERROR,
+					(errcode(ERRCODE_SYNC_UNKNOWN_NAME),
+					 errmsg("there is no record \"%s\" of entity \"%s\"", external_id, entity)));
+		was = record.version;
+		change_version(&record, version);
+	} while (canonical_write(call->canonical, entity, external_id, &record) != ROWS_DONE);
+	log_version(call, entity, external_id, &record, was);
+	apply_end(call);
+	PG_RETURN_INT64(was);
+}
