@@ -136,6 +136,42 @@ SELECT count(*) FROM syncext.child;
 UPDATE syncext.reference SET on_delete = 'ignore' WHERE entity = 'wide';
 UPDATE syncext.reference SET on_delete = 'cascade' WHERE entity = 'wide';
 SELECT sync_detach('wide');
+
+--
+-- What can't be put out is its target's dead letter, and the others come
+--
+SELECT sync_add_entity('text'), sync_add_source('Old', 9);
+SELECT sync_subscribe('Old', '{text}');
+SELECT sync_apply(jsonb_build_array(doc('1', 1, '{"a": "x"}', 'CRM', 'text'), doc('2', 1, '{"a": "1 €"}', 'CRM', 'text'), doc('3', 1, '{"a": "é"}', 'CRM', 'text'))) -> 2 ->> 'resolution' AS resolution;
+SET client_encoding = 'LATIN1';
+SELECT external_id FROM sync_pull('Old');
+SELECT external_id FROM sync_pull('Old');
+SELECT sync_ack('Old', max(batch)) FROM sync_pull('Old');
+SELECT external_id FROM sync_pull('Old');
+RESET client_encoding;
+SELECT source, external_id, error FROM syncext.dead_letter;
+SELECT substr(problem, strpos(problem, 'text 2')) AS problem FROM sync_check() WHERE object = 'source Old' AND severity = 'error' AND problem LIKE '%2, it has%';
+-- it comes when it has changed, or when who can read it has it tried again
+SELECT sync_redrive('Old');
+SELECT external_id, fields FROM sync_pull('Old');
+SELECT sync_ack('Old', max(batch)) FROM sync_pull('Old');
+-- A batch is cut by its size, too, and what it leaves comes next.
+SET syncext.max_document = '20MB';
+SELECT count(sync_apply(doc('large ' || i, 1, jsonb_build_object('a', repeat(i::text, 15000000)), 'CRM', 'text'))) FROM generate_series(1, 3) i;
+RESET syncext.max_document;
+CREATE FUNCTION take() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	taken bigint;
+	names text;
+BEGIN
+	SELECT max(p.batch), string_agg(p.external_id, ', ') INTO taken, names FROM sync_pull('Old') p;
+	IF taken IS NOT NULL THEN
+		PERFORM sync_ack('Old', taken);
+	END IF;
+	RETURN names;
+END $$;
+SELECT take(), take(), take(), take();
+DROP FUNCTION take;
 DROP TABLE wide;
 DROP FUNCTION try, doc;
 DROP EXTENSION syncext;

@@ -450,6 +450,38 @@ batch_backoff(TimestampTz now, int failures)
 	return TimestampTzPlusMilliseconds(now, (int64) delay);
 }
 
+/* The record's row in pending, as it is or new, with what failed. */
+static void
+make_pending(Feed *feed, const BatchRecord *record, const char *error, Pending *p)
+{
+	if (!pending_find(feed->pending, record->entity, record->external_id, p))
+	{
+		MemSet(p, 0, sizeof(Pending));
+		p->entity = record->entity;
+		p->external_id = record->external_id;
+		p->since = feed->now;
+	}
+	p->row_version = Max(p->row_version, record->row_version);
+	p->correction |= record->correction;
+	p->batch = 0;
+	p->error = clip_string(error, CLIP_ERROR);
+}
+
+void
+batch_set_aside(Feed *feed, BatchRecord *record, const char *error)
+{
+	Pending		p;
+
+	make_pending(feed, record, error, &p);
+	p.attempts++;
+	p.dead = true;
+	p.next_attempt = feed->now;
+	pending_save(feed->pending, &p);
+	record->held = true;
+	record->retry = false;
+	feed->nheld++;
+}
+
 /* Put a record that the target could not take into pending. */
 static void
 store_failure(Feed *feed, const BatchRecord *record)
@@ -457,17 +489,7 @@ store_failure(Feed *feed, const BatchRecord *record)
 	const BatchFailure *failure = record->failure;
 	Pending		p;
 
-	if (!pending_find(feed->pending, record->entity, record->external_id, &p))
-	{
-		MemSet(&p, 0, sizeof(p));
-		p.entity = record->entity;
-		p.external_id = record->external_id;
-		p.since = feed->now;
-	}
-	p.row_version = Max(p.row_version, record->row_version);
-	p.correction |= record->correction;
-	p.batch = 0;
-	p.error = clip_string(failure->error, CLIP_ERROR);
+	make_pending(feed, record, failure->error, &p);
 	if (failure->busy)
 		p.next_attempt = TimestampTzPlusMilliseconds(feed->now, BUSY_DELAY);
 	else

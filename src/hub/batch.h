@@ -32,6 +32,11 @@ typedef struct BatchRecord
 
 /* Fill in the records of a new batch; returns false if there is nothing. */
 extern bool batch_cut(Feed *feed, int max);
+/*
+ * The record can't be put out as it is: it is a dead letter of the target until it
+ * changes, and the batch goes on without it.
+ */
+extern void batch_set_aside(Feed *feed, BatchRecord *record, const char *error);
 /* Fill in those of the batch that is out. */
 extern void batch_collect(Feed *feed);
 extern void batch_lease(Feed *feed);

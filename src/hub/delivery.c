@@ -21,6 +21,7 @@
 #include "errcodes.h"
 #include "hub/delivery.h"
 #include "hub/incarnation.h"
+#include "hub/put_out.h"
 #include "hub/route.h"
 #include "hub/sweep.h"
 #include "settings.h"
@@ -36,6 +37,9 @@ PG_FUNCTION_INFO_V1(syncext_hub_ack);
 
 /* ---------- pull ---------- */
 
+/* As many bytes are sent at once, and a record more. */
+#define BATCH_BYTES		(32 * 1024 * 1024)
+
 /* What is read for a batch, and how. */
 typedef struct Reading
 {
@@ -46,6 +50,9 @@ typedef struct Reading
 	const Source *target;
 	Routing    *routing;		/* NULL: it has no filters */
 	XLogRecPtr	durable;		/* what was read is safe once WAL is, up to here */
+	Feed	   *feed;
+	bool		to_client;
+	Size		bytes;			/* of the fields that were read */
 } Reading;
 
 static int
@@ -150,13 +157,30 @@ route_record(Reading *reading, const Route *route, const BatchRecord *record, bo
 }
 
 /*
+ * Can the record not be put out?  Then it is set aside: or the target's feed would
+ * end here, as the same batch came again and again.
+ */
+static bool
+put_out_fails(Reading *reading, BatchRecord *record, const DeliveryRecord *out)
+{
+	const char *error;
+
+	if (!reading->to_client)
+		return false;
+	error = put_out_error(record->entity, record->external_id, out->fields);
+	if (error != NULL)
+		batch_set_aside(reading->feed, record, error);
+	return error != NULL;
+}
+
+/*
  * Read a record of the batch as it stands now.  Returns false if it isn't
  * delivered: the target has a conflict over the whole of it, and will be told
  * when that is closed; it has unsubscribed, or a filter keeps the record from
  * it; or the record has been erased.
  */
 static bool
-read_record(Reading *reading, const BatchRecord *record, DeliveryRecord *out)
+read_record(Reading *reading, BatchRecord *record, DeliveryRecord *out)
 {
 	const Route *route = source_route(reading->target, record->entity);
 	List	   *conflicts = NIL;
@@ -195,6 +219,9 @@ read_record(Reading *reading, const BatchRecord *record, DeliveryRecord *out)
 	out->fields = out->deleted ? no_fields() :
 		conflicts != NIL || (route != NULL && route->mask.n > 0) ?
 		visible_fields(state.fields, route, conflicts) : state.fields;
+	if (put_out_fails(reading, record, out))
+		return false;
+	reading->bytes += VARSIZE(out->fields);
 	out->withheld = out->deleted ? NIL : find_withheld(route, conflicts);
 	out->correction = record->correction;
 	out->attempt = record->attempts + 1;
@@ -227,16 +254,18 @@ put_deletes_last(Delivery *delivery)
 }
 
 /*
- * Read the batch at hand, which may have been served before.  Returns what must
- * be in safe WAL.
+ * Read the batch at hand, which may have been served before; *durable is what must
+ * be in safe WAL.  Returns 0, or how many records are as many as can be sent at once.
  */
-static XLogRecPtr
-read_batch(Feed *feed, bool again, Delivery *delivery)
+static int
+read_batch(Feed *feed, bool again, Delivery *delivery, XLogRecPtr *durable)
 {
 	Reading		reading = {
 		.canonical = canonical_open(false),
 		.conflicts = conflict_log_open(false),
 		.target = feed->target,
+		.feed = feed,
+		.to_client = delivery->to_client,
 		.routing = routing_begin(feed->target, feed->cursor.batch, again)
 	};
 
@@ -248,7 +277,7 @@ read_batch(Feed *feed, bool again, Delivery *delivery)
 	delivery->nrecords = 0;
 	delivery->records = palloc_extended(sizeof(DeliveryRecord) * Max(feed->nrecords, 1),
 										MCXT_ALLOC_HUGE);
-	for (int i = 0; i < feed->nrecords; i++)
+	for (int i = 0; i < feed->nrecords && reading.bytes <= BATCH_BYTES; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (!feed->records[i].held &&
@@ -260,7 +289,8 @@ read_batch(Feed *feed, bool again, Delivery *delivery)
 	routing_end(reading.routing);
 	conflict_log_close(reading.conflicts);
 	canonical_close(reading.canonical);
-	return reading.durable;
+	*durable = reading.durable;
+	return reading.bytes > BATCH_BYTES && delivery->nrecords > 1 ? delivery->nrecords - 1 : 0;
 }
 
 /*
@@ -279,12 +309,15 @@ make_durable(const Feed *feed, const Delivery *delivery)
 }
 
 /*
- * Serve the batch that is out or cut one.  Where nothing of a batch is to be
+ * Serve the batch that is out or cut one.  One that is too large is cut anew, with a
+ * number of its own.  Where nothing of a batch is to be
  * delivered now it counts as taken, and the next one is cut.
  */
 static void
 serve(Feed *feed, int max_records, Delivery *delivery)
 {
+	MemoryContext outer = CurrentMemoryContext;
+	MemoryContext read = AllocSetContextCreate(outer, "syncext batch", ALLOCSET_DEFAULT_SIZES);
 	int64		last_batch = feed->cursor.batch;
 	bool		again = batch_is_leased(feed);
 	bool		any = true;
@@ -295,19 +328,32 @@ serve(Feed *feed, int max_records, Delivery *delivery)
 		any = batch_cut(feed, max_records);
 	while (any)
 	{
-		XLogRecPtr	durable = read_batch(feed, again, delivery);
+		XLogRecPtr	durable;
+		int			fit;
 
-		if (delivery->nrecords > 0)
+		MemoryContextSwitchTo(read);
+		fit = read_batch(feed, again, delivery, &durable);
+		MemoryContextSwitchTo(outer);
+		if (delivery->nrecords > 0 && fit == 0)
 		{
 			batch_lease(feed);
 			XLogFlush(durable);
 			make_durable(feed, delivery);
 			return;
 		}
-		batch_finish(feed, NULL, 0);
-		/* or gaps between the numbers would count what is kept from the target */
-		if (!again)
-			feed->cursor.batch = last_batch;
+		if (fit > 0)
+		{
+			/* in the order of the log, other records may come first */
+			max_records = Max(Min(fit, max_records / 2), 1);
+			MemoryContextReset(read);
+		}
+		else
+		{
+			batch_finish(feed, NULL, 0);
+			/* or gaps between the numbers would count what is kept from the target */
+			if (!again)
+				feed->cursor.batch = last_batch;
+		}
 		any = batch_cut(feed, max_records);
 		again = false;
 	}
@@ -455,7 +501,7 @@ sync_pull(PG_FUNCTION_ARGS)
 	char	   *source = required_text(fcinfo, 0, "source");
 	int			max_records = required_int(fcinfo, 1, "max_records");
 	Slot		slot;
-	Delivery	delivery = {0};
+	Delivery	delivery = {.to_client = true};
 
 	slot.number = required_int(fcinfo, 2, "slot");
 	slot.of = required_int(fcinfo, 3, "slots");
@@ -509,7 +555,7 @@ Datum
 syncext_hub_pull(PG_FUNCTION_ARGS)
 {
 	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Delivery	delivery = {.to_link = true};
+	Delivery	delivery = {.to_link = true, .to_client = true};
 
 	check_client(source);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);

@@ -38,6 +38,7 @@ typedef struct Delivery
 	DeliveryRecord *records;	/* what lives, parents before children, then what is
 								 * deleted, children before parents */
 	bool		to_link;		/* set by who pulls: it acknowledges on this connection */
+	bool		to_client;		/* set by who pulls: the records are put out as text */
 } Delivery;
 
 /* Of a source whose records aren't shared out among consumers. */
