@@ -91,7 +91,7 @@ SELECT c.oid::regclass AS relation
 FROM pg_depend d JOIN pg_class c ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
 WHERE d.deptype = 'e' AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'syncext')
   AND c.relkind IN ('r', 'v', 'm', 'p', 'f') AND has_table_privilege('syncext_sees_eu', c.oid, 'SELECT')
-ORDER BY 1::text;
+ORDER BY c.oid::regclass::text COLLATE "C";
 
 -- EU is a spoke, whose first pull is over.
 SELECT syncext.hub_answer('EU', '{"spoke": "11111111-1111-1111-1111-111111111111", "claim": true}') IS NOT NULL AS claimed;
