@@ -157,7 +157,7 @@ SELECT external_id, fields FROM sync_pull('Old');
 SELECT sync_ack('Old', max(batch)) FROM sync_pull('Old');
 -- A batch is cut by its size, too, and what it leaves comes next.
 SET syncext.max_document = '20MB';
-SELECT count(sync_apply(doc('large ' || i, 1, jsonb_build_object('a', repeat(i::text, 15000000)), 'CRM', 'text'))) FROM generate_series(1, 3) i;
+SELECT count(sync_apply(doc('large ' || i, 1, jsonb_build_object('a', repeat(i::text, 15000000)), 'CRM', 'text'))) FROM generate_series(1, 4) i;
 RESET syncext.max_document;
 CREATE FUNCTION take() RETURNS text LANGUAGE plpgsql AS $$
 DECLARE

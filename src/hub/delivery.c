@@ -268,6 +268,7 @@ read_batch(Feed *feed, bool again, Delivery *delivery, XLogRecPtr *durable)
 		.to_client = delivery->to_client,
 		.routing = routing_begin(feed->target, feed->cursor.batch, again)
 	};
+	int			fit = 0;
 
 	reading.records = canonical_seek_begin(reading.canonical);
 	reading.any_conflict = conflict_log_any_pending(reading.conflicts);
@@ -277,11 +278,15 @@ read_batch(Feed *feed, bool again, Delivery *delivery, XLogRecPtr *durable)
 	delivery->nrecords = 0;
 	delivery->records = palloc_extended(sizeof(DeliveryRecord) * Max(feed->nrecords, 1),
 										MCXT_ALLOC_HUGE);
-	for (int i = 0; i < feed->nrecords && reading.bytes <= BATCH_BYTES; i++)
+	for (int i = 0; i < feed->nrecords && fit == 0; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (!feed->records[i].held &&
-			read_record(&reading, &feed->records[i], &delivery->records[delivery->nrecords]))
+		if (feed->records[i].held)
+			continue;
+		/* of one record, however large, there is always room */
+		if (reading.bytes > BATCH_BYTES)
+			fit = Max(delivery->nrecords, 1);
+		else if (read_record(&reading, &feed->records[i], &delivery->records[delivery->nrecords]))
 			delivery->nrecords++;
 	}
 	put_deletes_last(delivery);
@@ -290,7 +295,7 @@ read_batch(Feed *feed, bool again, Delivery *delivery, XLogRecPtr *durable)
 	conflict_log_close(reading.conflicts);
 	canonical_close(reading.canonical);
 	*durable = reading.durable;
-	return reading.bytes > BATCH_BYTES && delivery->nrecords > 1 ? delivery->nrecords - 1 : 0;
+	return fit;
 }
 
 /*
@@ -310,8 +315,8 @@ make_durable(const Feed *feed, const Delivery *delivery)
 
 /*
  * Serve the batch that is out or cut one.  One that is too large is cut anew, with a
- * number of its own.  Where nothing of a batch is to be
- * delivered now it counts as taken, and the next one is cut.
+ * number of its own.  Where nothing of a batch is to be delivered now it counts as
+ * taken, and the next one is cut.
  */
 static void
 serve(Feed *feed, int max_records, Delivery *delivery)
