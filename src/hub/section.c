@@ -9,7 +9,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_class.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -18,26 +17,11 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
-#include "utils/syscache.h"
 
 #include "hub/section.h"
 #include "storage/registry.h"
 
 /* ---------- who and how ---------- */
-
-static Oid
-tables_owner(void)
-{
-	Oid			relid = registry_relation("source");
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", relid);
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
 
 static void
 set_for_section(const char *name, const char *value)
@@ -46,6 +30,11 @@ set_for_section(const char *name, const char *value)
 							 true, 0, false);
 }
 
+/*
+ * In a restricted operation the server refuses what would outlive the section
+ * and run as who is in charge then: triggers that wait for the commit, cursors
+ * WITH HOLD, another role.
+ */
 void
 section_enter(Section *section, int lock_timeout)
 {
@@ -54,7 +43,8 @@ section_enter(Section *section, int lock_timeout)
 	if (lock_timeout > 0)
 		set_for_section("lock_timeout", psprintf("%dms", lock_timeout));
 	GetUserIdAndSecContext(&section->user, &section->security);
-	SetUserIdAndSecContext(tables_owner(), section->security | SECURITY_LOCAL_USERID_CHANGE);
+	SetUserIdAndSecContext(registry_owner(), section->security | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
 }
 
 void

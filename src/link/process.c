@@ -12,7 +12,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_database.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -23,10 +22,10 @@
 #include "storage/lock.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
 #include "link/process.h"
+#include "storage/relations.h"
 
 static bool connected = false;
 
@@ -103,11 +102,9 @@ database_is_wanted(void)
 void
 process_check_place(void)
 {
-	Oid			schema = get_namespace_oid("syncext", true);
-
 	if (database_is_wanted())
 		process_restart();
-	if (!OidIsValid(schema) || !OidIsValid(get_relname_relid("link", schema)))
+	if (!extension_is_here())
 		process_leave();
 }
 

@@ -453,19 +453,6 @@ qualified_name(Oid relid)
 									  get_rel_name(relid));
 }
 
-static Oid
-function_owner(Oid function)
-{
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for function %u", function);
-	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
-
 /*
  * The relations that need a trigger against TRUNCATE: statement triggers of a
  * partitioned table see nothing of a TRUNCATE of one of its partitions.
@@ -527,16 +514,18 @@ create_triggers(Oid relid)
 	create_truncate_triggers(relid, ShareRowExclusiveLock);
 }
 
-/* Act as the trigger function's owner for a while. */
+/* Act as the tables' owner, whose the trigger function is, too, for a while. */
 static void
-as_function_owner(void (*act) (Oid relid), Oid relid)
+as_owner(void (*act) (Oid relid), Oid relid)
 {
 	Oid			user;
 	int			security;
 
 	GetUserIdAndSecContext(&user, &security);
-	SetUserIdAndSecContext(function_owner(attached_capture_function()),
-						   security | SECURITY_LOCAL_USERID_CHANGE);
+	/* by name in the statements: it has to be ours */
+	(void) attached_capture_function();
+	SetUserIdAndSecContext(registry_owner(), security | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
 	SPI_connect();
 	act(relid);
 	SPI_finish();
@@ -552,7 +541,7 @@ complete_triggers(Oid relid)
 void
 attach_complete(Oid relid)
 {
-	as_function_owner(complete_triggers, relid);
+	as_owner(complete_triggers, relid);
 }
 
 static void
@@ -726,7 +715,7 @@ sync_attach(PG_FUNCTION_ARGS)
 	if (binding_captures(&binding))
 		source_set_single_writer(binding.source, true);
 	if (binding.capture == CAPTURE_TRIGGER)
-		as_function_owner(create_triggers, binding.relation);
+		as_owner(create_triggers, binding.relation);
 	PG_RETURN_VOID();
 }
 

@@ -52,8 +52,7 @@ static Oid	attached_trigger_relid = InvalidOid;	/* invalidating it outdates all 
 Oid
 attached_capture_function(void)
 {
-	return LookupFuncName(list_make2(makeString("syncext"), makeString("capture")),
-						  0, NULL, false);
+	return extension_function("capture");
 }
 
 /* Keep the first thing that is wrong. */

@@ -291,14 +291,14 @@ check_cron(Oid relid, const char *job, const CronSchedule *schedule)
 {
 	Oid			schema;
 
-	if (!OidIsValid(get_extension_oid("pg_cron", true)))
+	schema = extension_schema("pg_cron", "cron");
+	if (!OidIsValid(schema))
 		refuse_without_cron(relid, job, schedule);
 	if (schedule->seconds > 0 && !knows_seconds())
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("seconds need pg_cron 1.5 or newer"),
 				 errhint("With this pg_cron, every minute is the shortest: \"* * * * *\".")));
-	schema = get_namespace_oid("cron", false);
 	if (!DatumGetBool(DirectFunctionCall2(has_schema_privilege_id, ObjectIdGetDatum(schema),
 										  CStringGetTextDatum("USAGE"))))
 		ereport(ERROR,

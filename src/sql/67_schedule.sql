@@ -30,6 +30,17 @@ COMMENT ON COLUMN syncext.schedule.name IS 'the name of pg_cron''s job';
 SELECT pg_catalog.pg_extension_config_dump('syncext.schedule', '');
 SELECT pg_catalog.pg_extension_config_dump('syncext.schedule_id_seq', '');
 
+-- A schema "cron" proves nothing: anybody may have one.
+CREATE FUNCTION syncext.cron_is_here() RETURNS boolean
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT EXISTS (SELECT FROM pg_extension e
+	               JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
+	               JOIN pg_namespace n ON d.classid = 'pg_namespace'::regclass AND n.oid = d.objid
+	               WHERE e.extname = 'pg_cron' AND n.nspname = 'cron')
+$$;
+COMMENT ON FUNCTION syncext.cron_is_here() IS 'is pg_cron in this database, with its schema cron?';
+REVOKE ALL ON FUNCTION syncext.cron_is_here() FROM PUBLIC;
+
 -- However a schedule comes to its end, by sync_detach for one, pg_cron's job goes
 -- with it; and the one that catches up, with the role's last schedule.
 CREATE FUNCTION syncext.schedule_removed() RETURNS trigger
@@ -39,7 +50,7 @@ DECLARE
 	-- the plain name of a role that is there
 	who   text := (SELECT a.rolname FROM pg_authid a WHERE a.oid = OLD.role);
 BEGIN
-	IF NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_cron') THEN
+	IF NOT syncext.cron_is_here() THEN
 		RETURN NULL;
 	END IF;
 	IF NOT EXISTS (SELECT FROM syncext.schedule s WHERE s.role = OLD.role) THEN

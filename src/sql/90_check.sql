@@ -5,7 +5,7 @@
 CREATE FUNCTION syncext.cron_job_active(name text, role text) RETURNS boolean
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	IF $1 LIKE 'syncext: %' AND EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN
+	IF $1 LIKE 'syncext: %' AND syncext.cron_is_here() THEN
 		RETURN (SELECT bool_or(j.active) FROM cron.job j
 		        WHERE j.database = current_database() AND j.jobname = $1 AND j.username = $2);
 	END IF;

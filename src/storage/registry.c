@@ -14,14 +14,12 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -32,33 +30,17 @@
 #include "model/clip.h"
 #include "storage/registry.h"
 
-#define SYNCEXT_SCHEMA	"syncext"
-
 PG_FUNCTION_INFO_V1(syncext_registry_changed);
 PG_FUNCTION_INFO_V1(syncext_ladder_error);
-
-/* A name of the schema and its OID, kept until any relcache reset. */
-typedef struct RelationEntry
-{
-	NameData	name;			/* hash key */
-	Oid			relid;
-} RelationEntry;
 
 static MemoryContext registry_context = NULL;	/* of the live registry */
 static Registry *registry = NULL;
 static bool registry_valid = false;
 static uint64 generation = 0;
 static Oid	registry_trigger_relid = InvalidOid;	/* invalidating it outdates us */
-static HTAB *relation_cache = NULL;
 static bool callback_registered = false;
 
-/* ---------- the schema's relations ---------- */
-
-Oid
-registry_schema(void)
-{
-	return get_namespace_oid(SYNCEXT_SCHEMA, false);
-}
+/* ---------- invalidation ---------- */
 
 /*
  * Called in the middle of other code whenever a relation's cache entry goes:
@@ -71,64 +53,13 @@ registry_invalidate(Datum arg, Oid relid)
 		registry_valid = false;
 }
 
-/* A schema or a table of ours was dropped or made: names may mean others now. */
-static void
-registry_forget_names(Datum arg, int cacheid, uint32 hashvalue)
-{
-	if (relation_cache != NULL)
-		hash_destroy(relation_cache);
-	relation_cache = NULL;
-}
-
 static void
 register_callbacks(void)
 {
 	if (callback_registered)
 		return;
 	CacheRegisterRelcacheCallback(registry_invalidate, (Datum) 0);
-	CacheRegisterSyscacheCallback(NAMESPACEOID, registry_forget_names, (Datum) 0);
 	callback_registered = true;
-}
-
-static void
-make_relation_cache(void)
-{
-	HASHCTL		ctl = {.keysize = sizeof(NameData), .entrysize = sizeof(RelationEntry)};
-
-	register_callbacks();
-	relation_cache = hash_create("syncext relations", 32, &ctl, HASH_ELEM | HASH_STRINGS);
-}
-
-Oid
-registry_relation(const char *name)
-{
-	RelationEntry *entry;
-	NameData	key;
-	bool		found;
-	Oid			relid;
-
-	if (relation_cache == NULL)
-		make_relation_cache();
-	namestrcpy(&key, name);
-	entry = hash_search(relation_cache, NameStr(key), HASH_FIND, NULL);
-	/* a dropped extension leaves its OIDs behind: one syscache probe tells */
-	relid = entry != NULL ? entry->relid : InvalidOid;
-	/* the probe may process an invalidation that drops the cache, entry and all */
-	if (OidIsValid(relid) && SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-		return relid;
-
-	relid = get_relname_relid(name, registry_schema());
-	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation \"%s.%s\" does not exist", SYNCEXT_SCHEMA, name),
-				 errhint("Run CREATE EXTENSION syncext, or ALTER EXTENSION syncext UPDATE.")));
-	/* the lookup may have processed invalidations that dropped the cache */
-	if (relation_cache == NULL)
-		make_relation_cache();
-	entry = hash_search(relation_cache, NameStr(key), HASH_ENTER, &found);
-	entry->relid = relid;
-	return relid;
 }
 
 /*
@@ -705,17 +636,7 @@ source_route(const Source *source, const char *entity)
 bool
 role_is_administrator(void)
 {
-	HeapTuple	tuple;
-	Oid			owner;
-
-	if (superuser())
-		return true;
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(registry_relation("source")));
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return has_privs_of_role(GetUserId(), owner);
+	return superuser() || has_privs_of_role(GetUserId(), registry_owner());
 }
 
 bool

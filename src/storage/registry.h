@@ -13,6 +13,7 @@
 #include "utils/jsonpath.h"
 
 #include "model/ladder.h"
+#include "storage/relations.h"
 
 typedef struct Rank
 {
@@ -81,10 +82,6 @@ typedef struct Registry
 	int			current_log;	/* which change_log_N is written to */
 	int			notifier_pid;	/* whom to wake when it was; 0: nobody */
 } Registry;
-
-/* A table or index of schema syncext, by name; raises if it isn't there. */
-extern Oid	registry_relation(const char *name);
-extern Oid	registry_schema(void);
 
 extern const Registry *registry_get(void);
 /* A number that changes whenever what registry_get() returns has. */

@@ -15,7 +15,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -23,7 +22,6 @@
 #include "storage/latch.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -182,15 +180,6 @@ is_commit_prepared(const PlannedStmt *pstmt)
 {
 	return IsA(pstmt->utilityStmt, TransactionStmt) &&
 		((const TransactionStmt *) pstmt->utilityStmt)->kind == TRANS_STMT_COMMIT_PREPARED;
-}
-
-/* With shared_preload_libraries the library is where the extension isn't. */
-static bool
-extension_is_here(void)
-{
-	Oid			schema = get_namespace_oid("syncext", true);
-
-	return OidIsValid(schema) && OidIsValid(get_relname_relid("link", schema));
 }
 
 static void
