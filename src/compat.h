@@ -92,6 +92,13 @@ typedef bool UpdateIndexes_compat;
 	tuplesort_getdatum(state, true, value, isnull, NULL)
 #endif
 
+/* 18 has to be told whether a stronger mode will do. */
+#if PG_VERSION_NUM >= 180000
+#define LockHeldByMe_compat(tag, mode)	LockHeldByMe(tag, mode, false)
+#else
+#define LockHeldByMe_compat(tag, mode)	LockHeldByMe(tag, mode)
+#endif
+
 /* 16: one function for rights to all kinds of objects (c727f511bd7b). */
 #if PG_VERSION_NUM >= 160000
 #define server_usable_compat(server, role) \

@@ -28,6 +28,7 @@
 #include "hub/rotate.h"
 #include "hub/section.h"
 #include "hub/sweep.h"
+#include "storage/locks.h"
 #include "model/json.h"
 #include "settings.h"
 
@@ -453,14 +454,6 @@ refuse_where_impossible(FunctionCallInfo fcinfo)
 				 errhint("Run CALL sync_maintain() on the primary.")));
 }
 
-/* One at a time: the lock is the session's, and goes with an error, too. */
-static bool
-lock_maintenance(LOCKTAG *tag)
-{
-	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, RelationRelationId, registry_relation("feed_state"), 0);
-	return LockAcquire(tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
-}
-
 static void
 run_steps(Maintenance *m)
 {
@@ -538,11 +531,11 @@ sync_maintain(PG_FUNCTION_ARGS)
 {
 	MemoryContext outer = CurrentMemoryContext;
 	Maintenance m = {.rotated_from = -1};
-	LOCKTAG		tag;
 	Jsonb	   *result;
 
 	refuse_where_impossible(fcinfo);
-	if (!lock_maintenance(&tag))
+	/* one at a time; an error releases it, too */
+	if (lock_session(LOCK_MAINTENANCE, 0, false) != LOCK_TAKEN)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("another sync_maintain is running"),
@@ -553,6 +546,6 @@ sync_maintain(PG_FUNCTION_ARGS)
 	MemoryContextSwitchTo(outer);
 	result = maintenance_jsonb(&m);
 	SPI_finish();
-	LockRelease(&tag, ExclusiveLock, true);
+	lock_release(LOCK_MAINTENANCE, 0);
 	return procedure_result(fcinfo, result);
 }

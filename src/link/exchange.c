@@ -15,8 +15,6 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
-#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -30,6 +28,7 @@
 #include "model/json.h"
 #include "settings.h"
 #include "storage/durability.h"
+#include "storage/locks.h"
 #include "storage/registry.h"
 
 PG_FUNCTION_INFO_V1(sync_exchange);
@@ -112,20 +111,11 @@ exchange_next_max(int n, Size bytes)
 
 /* ---------- beginning ---------- */
 
-/* One at a time: the lock is the session's, and goes with it. */
-static void
-make_lock_tag(const char *link, LOCKTAG *tag)
-{
-	uint32		hash = DatumGetUInt32(hash_any((const unsigned char *) link, strlen(link)));
-
-	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, registry_relation("link"), hash, 1);
-}
-
+/* One at a time. */
 static void
 lock_link(Exchange *x)
 {
-	make_lock_tag(x->link, &x->tag);
-	(void) LockAcquire(&x->tag, ExclusiveLock, true, false);
+	(void) lock_session(LOCK_EXCHANGE, lock_key(x->link), true);
 	x->locked = true;
 }
 
@@ -133,17 +123,14 @@ static void
 unlock_link(Exchange *x)
 {
 	if (x->locked)
-		LockRelease(&x->tag, ExclusiveLock, true);
+		lock_release(LOCK_EXCHANGE, lock_key(x->link));
 	x->locked = false;
 }
 
 void
 exchange_hold(const char *link)
 {
-	LOCKTAG		tag;
-
-	make_lock_tag(link, &tag);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	(void) lock_transaction(LOCK_EXCHANGE, lock_key(link), true);
 }
 
 static void

@@ -5,7 +5,6 @@
 #ifndef SYNCEXT_EXCHANGE_STATE_H
 #define SYNCEXT_EXCHANGE_STATE_H
 
-#include "storage/lock.h"
 
 #include "hub/captured.h"
 #include "link/connect.h"
@@ -68,8 +67,7 @@ typedef struct Exchange
 	const char *source;
 	bool		relay;			/* no table here: a hub that is a spoke */
 	bool		procedure;		/* commits through SPI */
-	bool		locked;			/* no other session exchanges over the link: */
-	LOCKTAG		tag;			/* by this lock */
+	bool		locked;			/* no other session exchanges over the link */
 	bool		ask_again;		/* the hub may have more entities by now */
 	MemoryContext context;
 	MemoryContext step;			/* of one step */

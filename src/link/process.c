@@ -12,19 +12,18 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_database.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
-#include "storage/lock.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
 
 #include "link/process.h"
+#include "storage/locks.h"
 #include "storage/relations.h"
 
 static bool connected = false;
@@ -82,27 +81,15 @@ process_restart(void)
 }
 
 /*
- * DROP, RENAME, SET TABLESPACE and a copy lock the database and then wait for
- * five seconds until the others have left it.  Whoever connects waits for that
- * lock before it counts as connected, and so does this process when it is started
- * again: it finds the database gone, or works on.
+ * Who wants the database for himself waits for five seconds until the others have
+ * left it.  Whoever connects waits for that lock before it counts as connected,
+ * and so does this process when it is started again: it finds the database gone,
+ * or works on.
  */
-static bool
-database_is_wanted(void)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, MyDatabaseId, 0);
-	if (LockAcquire(&tag, RowExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
-		return true;
-	LockRelease(&tag, RowExclusiveLock, false);
-	return false;
-}
-
 void
 process_check_place(void)
 {
-	if (database_is_wanted())
+	if (lock_database_wanted())
 		process_restart();
 	if (!extension_is_here())
 		process_leave();

@@ -218,6 +218,8 @@ recover(LinkWorker *w)
 	AbortOutOfAnyTransaction();
 	MemoryContextSwitchTo(w->turn);
 	text = error_text(error);
+	/* the lock is gone with the transaction: take it again before anything else */
+	w->looked_at = 0;
 	note_failure(w, text);
 	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INTERNAL_ERROR && !reply_raised(error))
 		process_restart();
@@ -332,6 +334,9 @@ look(LinkWorker *w)
 	w->looked_at = GetCurrentTimestamp();
 	StartTransactionCommand();
 	process_check_place();
+	/* a transaction that failed has released it */
+	if (!launch_lock(w->link))
+		process_leave();
 	link = link_of_name(w->link);
 	if (link == NULL || !link->enabled)
 		process_leave();

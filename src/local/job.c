@@ -9,15 +9,13 @@
 
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
-#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "hub/section.h"
 #include "local/job.h"
 #include "model/rfc3339.h"
-#include "storage/registry.h"
+#include "storage/locks.h"
 
 /* What the next run's row says of its schedule. */
 static TimestampTz context_scheduled_for = 0;
@@ -39,34 +37,26 @@ leave(Section *section)
 
 /* ---------- locks ---------- */
 
-/*
- * The lock of a job on a relation: an object of class syncext.binding.  The view
- * syncext.job_progress knows the numbers.  Locks of objects, other than advisory
- * ones, are released with the transaction that fails though they are the
- * session's.
- */
-static LOCKTAG
-job_tag(Oid relation, const char *job)
+static LockKind
+job_lock_kind(const char *job)
 {
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, registry_relation("binding"), relation,
-					   strcmp(job, "poll") == 0 ? 1 : strcmp(job, "deliver") == 0 ? 2 : 3);
-	return tag;
+	if (strcmp(job, "poll") == 0)
+		return LOCK_POLL;
+	return strcmp(job, "deliver") == 0 ? LOCK_DELIVER : LOCK_LOAD;
 }
 
 /* Who has the lock, 0 if nobody any more. */
 static int
-lock_holder(const LOCKTAG *tag)
+lock_holder(Oid relation, LockKind kind)
 {
 	Section		section;
 	int			holder;
 
 	enter(&section);
 	holder = section_number("SELECT pid FROM pg_locks WHERE locktype = 'object' AND granted "
-							"AND database = %u AND classid = %u AND objid = %u AND objsubid = %d",
-							tag->locktag_field1, tag->locktag_field2, tag->locktag_field3,
-							tag->locktag_field4);
+							"AND database = %u AND classid = 'syncext.binding'::regclass "
+							"AND objid = %u AND objsubid = %d",
+							MyDatabaseId, relation, kind);
 	leave(&section);
 	return holder;
 }
@@ -74,30 +64,28 @@ lock_holder(const LOCKTAG *tag)
 bool
 job_lock(Oid relation, const char *job, int *holder)
 {
-	LOCKTAG		tag = job_tag(relation, job);
+	LockKind	kind = job_lock_kind(job);
 
 	*holder = 0;
-	switch (LockAcquire(&tag, ExclusiveLock, true, true))
+	switch (lock_session(kind, relation, false))
 	{
-		case LOCKACQUIRE_OK:
+		case LOCK_TAKEN:
 			return true;
-		case LOCKACQUIRE_NOT_AVAIL:
-			*holder = lock_holder(&tag);
+		case LOCK_BUSY:
+			*holder = lock_holder(relation, kind);
 			return false;
-		default:
+		case LOCK_MINE:
 			/* a run within a run, from a trigger or a default perhaps */
-			LockRelease(&tag, ExclusiveLock, true);
 			*holder = MyProcPid;
-			return false;
+			break;
 	}
+	return false;
 }
 
 void
 job_unlock(Oid relation, const char *job)
 {
-	LOCKTAG		tag = job_tag(relation, job);
-
-	LockRelease(&tag, ExclusiveLock, true);
+	lock_release(job_lock_kind(job), relation);
 }
 
 /* ---------- rows ---------- */

@@ -9,20 +9,15 @@
  */
 #include "postgres.h"
 
-#include "miscadmin.h"
-#include "storage/lock.h"
 #include "utils/guc.h"
 
 #include "hub/section.h"
 #include "local/transfer.h"
-#include "storage/registry.h"
-
-/* Of the numbers of an object of class syncext.binding; job.c has the others. */
-#define TRANSFER_NUMBER	3
+#include "storage/locks.h"
 
 typedef struct Wait
 {
-	LOCKTAG		tag;
+	Oid			relation;
 	int			timeout;
 } Wait;
 
@@ -36,20 +31,17 @@ wait_for_lock(void *arg)
 	snprintf(timeout, sizeof(timeout), "%d", Max(wait->timeout, 1));
 	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
-	(void) LockAcquire(&wait->tag, ExclusiveLock, false, false);
+	(void) lock_transaction(LOCK_TRANSFER, wait->relation, true);
 	AtEOXact_GUC(false, nest_level);
 }
 
 bool
 transfer_lock(Oid relation, int timeout)
 {
-	Wait		wait = {.timeout = timeout};
+	Wait		wait = {.relation = relation, .timeout = timeout};
 
-	SET_LOCKTAG_OBJECT(wait.tag, MyDatabaseId, registry_relation("binding"), relation,
-					   TRANSFER_NUMBER);
 	if (timeout >= 0)
-		return LockAcquire(&wait.tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL ||
+		return lock_transaction(LOCK_TRANSFER, relation, false) ||
 			section_try(wait_for_lock, &wait);
-	(void) LockAcquire(&wait.tag, ExclusiveLock, false, false);
-	return true;
+	return lock_transaction(LOCK_TRANSFER, relation, true);
 }

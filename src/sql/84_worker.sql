@@ -43,6 +43,11 @@ REVOKE ALL ON FUNCTION syncext.log_grown(pg_snapshot) FROM PUBLIC;
 
 -- What the workers do.  Others' activity is not for everybody to see, that of
 -- the links' workers is: a view's functions are called as its reader.
+CREATE FUNCTION syncext.start_workers() RETURNS integer
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_start_workers';
+COMMENT ON FUNCTION syncext.start_workers() IS 'start the workers of enabled links that have none; returns how many';
+REVOKE ALL ON FUNCTION syncext.start_workers() FROM PUBLIC;
+
 CREATE FUNCTION syncext.link_activity() RETURNS TABLE (pid integer, busy text)
 	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	SELECT a.pid, CASE WHEN a.state = 'active' THEN a.query END

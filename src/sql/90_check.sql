@@ -303,7 +303,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		WHERE l.enabled AND t.failures >= 3
 		UNION ALL
 		SELECT 'warning', l.source, pg_catalog.format('link %s', l.name), 'has no worker',
-		       pg_catalog.format('Set shared_preload_libraries = ''syncext'' for it to start with the server, and max_worker_processes high enough. CALL sync_exchange(%L) exchanges once.', l.name)
+		       pg_catalog.format('SELECT syncext.start_workers() starts it. For it to start with the server set shared_preload_libraries = ''syncext'', and max_worker_processes high enough. CALL sync_exchange(%L) exchanges once.', l.name)
 		FROM syncext.link l
 		WHERE l.enabled AND NOT EXISTS (SELECT FROM syncext.link_activity() a WHERE a.pid = l.worker_pid)
 		UNION ALL

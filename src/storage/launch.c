@@ -12,16 +12,17 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
-#include "storage/lock.h"
 #include "storage/procarray.h"
 #include "utils/timestamp.h"
 
 #include "storage/launch.h"
 #include "storage/link.h"
+#include "storage/locks.h"
 #include "storage/registry.h"
+
+PG_FUNCTION_INFO_V1(syncext_start_workers);
 
 /* Seconds until the postmaster starts a worker again that has died. */
 #define RESTART_TIME	2
@@ -75,47 +76,51 @@ launch_notifier(void)
 
 /* ---------- one of each ---------- */
 
-/*
- * No server object has a class of this OID: nobody else takes such a lock, but
- * who exchanges over the link, under another number.
- */
-static void
-set_tag(LOCKTAG *tag, const char *link)
-{
-	uint32		hash = 0;
-
-	if (link != NULL)
-		hash = DatumGetUInt32(hash_any((const unsigned char *) link, strlen(link)));
-	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId,
-					   registry_relation(link != NULL ? "link" : "feed_state"), hash, 2);
-}
-
 bool
 launch_lock(const char *link)
 {
-	LOCKTAG		tag;
-
-	set_tag(&tag, link);
-	return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+	return lock_session(link != NULL ? LOCK_WORKER : LOCK_NOTIFIER,
+						link != NULL ? lock_key(link) : 0, false) != LOCK_BUSY;
 }
 
 void
 launch_unlock(const char *link)
 {
-	LOCKTAG		tag;
-
-	set_tag(&tag, link);
-	(void) LockRelease(&tag, ExclusiveLock, true);
+	lock_release(link != NULL ? LOCK_WORKER : LOCK_NOTIFIER, link != NULL ? lock_key(link) : 0);
 }
 
 /* A process id that another one has got since doesn't mislead: the lock tells. */
 static bool
 is_missing(const Link *link)
 {
-	if (!link->enabled || link->worker_pid == MyProcPid || !launch_lock(link->name))
+	if (!link->enabled || lock_session(LOCK_WORKER, lock_key(link->name), false) != LOCK_TAKEN)
 		return false;
 	launch_unlock(link->name);
 	return true;
+}
+
+/* Returns how many were started; level is what it is told at if one could not. */
+static int
+start_missing(List *links, int level)
+{
+	int			started = 0;
+	ListCell   *lc;
+
+	foreach(lc, links)
+	{
+		const Link *link = lfirst(lc);
+
+		if (!is_missing(link))
+			continue;
+		if (launch_link_worker(link->name, link->owner, false))
+			started++;
+		else
+			ereport(level,
+					(errmsg("the worker of link \"%s\" could not be started: there is no room for another background worker",
+							link->name),
+					 errhint("Raise \"max_worker_processes\".")));
+	}
+	return started;
 }
 
 void
@@ -123,7 +128,6 @@ launch_missing(List *links)
 {
 	static TimestampTz next_look = 0;
 	TimestampTz now;
-	ListCell   *lc;
 
 	if (links == NIL || RecoveryInProgress())
 		return;
@@ -131,16 +135,18 @@ launch_missing(List *links)
 	if (now < next_look)
 		return;
 	next_look = TimestampTzPlusMilliseconds(now, LOOK_AGAIN_MS);
-	foreach(lc, links)
-	{
-		const Link *link = lfirst(lc);
+	(void) start_missing(links, LOG);
+}
 
-		if (is_missing(link) && !launch_link_worker(link->name, link->owner, false))
-			ereport(LOG,
-					(errmsg("the worker of link \"%s\" could not be started: there is no room for another background worker",
-							link->name),
-					 errhint("Raise \"max_worker_processes\".")));
-	}
+Datum
+syncext_start_workers(PG_FUNCTION_ARGS)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("a standby has no workers"),
+				 errhint("Run SELECT syncext.start_workers() on the primary.")));
+	PG_RETURN_INT32(start_missing(link_list(), WARNING));
 }
 
 /* ---------- finding a process ---------- */
