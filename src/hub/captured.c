@@ -574,22 +574,24 @@ void
 captured_renew(const char *source)
 {
 	char	   *name = quote_literal_cstr(source);
+	StringInfoData updates;
 
-	section_run("CREATE TEMPORARY TABLE pg_temp.syncext_renewed ON COMMIT DROP AS "
-				"WITH feed AS (SELECT c.at_xid, c.at_seq, lo.snapshot AS lo, hi.snapshot AS hi "
+	/* all of them see the log as it was before */
+	initStringInfo(&updates);
+	for (int i = 0; i < LOG_NTABLES; i++)
+		appendStringInfo(&updates, ", log_%d AS (UPDATE syncext.change_log_%d "
+						 "SET xid = pg_current_xact_id() WHERE seq IN (SELECT seq FROM renewed))", i, i);
+	section_run("WITH feed AS (SELECT c.at_xid, c.at_seq, lo.snapshot AS lo, hi.snapshot AS hi "
 				"FROM syncext.cursor c JOIN syncext.tick lo ON lo.id = c.lo "
 				"LEFT JOIN syncext.tick hi ON hi.id = c.hi WHERE c.target = %s), "
 				"due AS (SELECT l.seq, l.entity, l.external_id, "
 				"coalesce(pg_visible_in_snapshot(l.xid, f.hi), false) AS in_window, "
 				"(l.xid, l.seq) <= (f.at_xid, f.at_seq) AS before "
 				"FROM syncext.change_log l CROSS JOIN feed f WHERE l.source = %s "
-				"AND l.resolution = '%s' AND NOT pg_visible_in_snapshot(l.xid, f.lo)) "
-				"SELECT d.seq FROM due d WHERE NOT d.in_window OR NOT EXISTS "
+				"AND l.resolution = '%s' AND NOT pg_visible_in_snapshot(l.xid, f.lo)), "
+				"renewed AS MATERIALIZED (SELECT d.seq FROM due d WHERE NOT d.in_window OR NOT EXISTS "
 				"(SELECT FROM due s WHERE s.in_window AND s.before "
-				"AND s.entity = d.entity AND s.external_id = d.external_id)",
-				name, name, resolution_name(RESOLUTION_CAPTURED));
-	for (int i = 0; i < LOG_NTABLES; i++)
-		section_run("UPDATE syncext.change_log_%d SET xid = pg_current_xact_id() "
-					"WHERE seq IN (SELECT seq FROM pg_temp.syncext_renewed)", i);
-	section_run("DROP TABLE pg_temp.syncext_renewed");
+				"AND s.entity = d.entity AND s.external_id = d.external_id))%s "
+				"SELECT count(*) FROM renewed",
+				name, name, resolution_name(RESOLUTION_CAPTURED), updates.data);
 }
