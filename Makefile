@@ -52,7 +52,7 @@ ISOLATION := $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)
 ISOLATION_OPTS = --inputdir=$(srcdir)/test
 PROVE_TESTS = test/t/*.pl
 
-EXTRA_CLEAN = syncext--*.sql $(OBJS:.o=.d) .built-for test/output tmp_check \
+EXTRA_CLEAN = syncext--*.sql src/storage/shapes.inc $(OBJS:.o=.d) .built-for test/output tmp_check \
 	results regression.diffs regression.out output_iso
 
 PG_CONFIG ?= pg_config
@@ -76,6 +76,11 @@ include $(PGXS)
 -include $(OBJS:.o=.d)
 built_for = $(shell $(PG_CONFIG) --version) $(includedir_server) $(CFLAGS)
 $(OBJS): .built-for
+
+# What the tables look like, for the code that reads them.
+src/storage/shapes.inc: src/shapes.awk $(wildcard src/sql/*.sql)
+	cat $(sort $(wildcard src/sql/*.sql)) | LC_ALL=C awk -f src/shapes.awk > $@.new && mv $@.new $@
+src/storage/shapes.o src/storage/shapes.bc: src/storage/shapes.inc
 .built-for: FORCE
 	@echo '$(built_for)' | cmp -s - $@ || echo '$(built_for)' >$@
 .PHONY: FORCE

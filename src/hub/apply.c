@@ -121,7 +121,8 @@ log_detail(const Change *change, const Decision *d, int64 conflict_id)
 static Told
 told_by_route(ApplyCall *call, const Change *change, const Decision *d)
 {
-	const Source *source = registry_source(call->registry, change->source);
+	/* dropped since the document was read, perhaps */
+	const Source *source = registry_source_required(call->registry, change->source);
 
 	if (source->nroutes > 0 &&
 		route_note_own(source, change->entity, change->external_id, &d->after, &call->routed,

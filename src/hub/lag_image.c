@@ -20,6 +20,7 @@
 #include "compat.h"
 #include "hub/lag_image.h"
 #include "hub/section.h"
+#include "storage/names.h"
 #include "storage/record_set.h"
 
 #define FETCH_ROWS	5000
@@ -140,15 +141,11 @@ number_of_text(HTAB *names, Datum datum)
 static int *
 numbers_of_array(HTAB *names, Datum array, int *n)
 {
-	Datum	   *elements;
-	bool	   *nulls;
-	int		   *numbers;
+	char	  **elements = names_of_array(array, NULL, n);
+	int		   *numbers = palloc(sizeof(int) * (*n + 1));
 
-	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements,
-					  &nulls, n);
-	numbers = palloc(sizeof(int) * (*n + 1));
 	for (int i = 0; i < *n; i++)
-		numbers[i] = number_of_text(names, elements[i]);
+		numbers[i] = number_of_name(names, elements[i]);
 	return numbers;
 }
 

@@ -38,6 +38,7 @@
 #include "local/linked.h"
 #include "local/transfer.h"
 #include "model/fields.h"
+#include "storage/names.h"
 #include "storage/registry.h"
 
 PG_FUNCTION_INFO_V1(sync_attach);
@@ -323,27 +324,16 @@ use_primary_key(Relation rel, Binding *binding)
 static void
 read_key(ArrayType *array, Binding *binding)
 {
-	Datum	   *names;
-	bool	   *nulls;
-
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &names, &nulls, &binding->nkeys);
+	binding->key = (const char **) names_of_array(PointerGetDatum(array), "key", &binding->nkeys);
 	if (binding->nkeys == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("key names no column"),
 				 errhint("Leave it out to use the primary key.")));
-	binding->key = palloc(sizeof(char *) * binding->nkeys);
 	for (int i = 0; i < binding->nkeys; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("key must not contain null")));
-		binding->key[i] = TextDatumGetCString(names[i]);
 		for (int j = 0; j < i; j++)
 			if (strcmp(binding->key[i], binding->key[j]) == 0)
 				refuse_column("key", binding->key[i], "twice", NULL);
-	}
 }
 
 /* Does a unique index see to it that no two rows have the same key? */

@@ -257,7 +257,7 @@ set_updated_at(const Registry *registry, const RowEdit *edit, Change *change)
 
 	change->updated_at = GetCurrentStatementStartTimestamp();
 	change->has_updated_at =
-		(registry_entity(registry, change->entity)->ladder & RUNG_LATEST) != 0;
+		(registry_entity_required(registry, change->entity)->ladder & RUNG_LATEST) != 0;
 	if (attached->updated == NULL || (edit->deleted && !edit->marked))
 		return;
 	value = attached_value(attached->updated, edit->row, &isnull);
@@ -276,7 +276,7 @@ static bool
 set_version(const Registry *registry, const RowEdit *edit, Change *change)
 {
 	const Attached *attached = edit->attached;
-	const Entity *entity = registry_entity(registry, change->entity);
+	const Entity *entity = registry_entity_required(registry, change->entity);
 	bool		isnull;
 	Datum		value;
 

@@ -26,6 +26,7 @@
 
 #include "compat.h"
 #include "local/search_path.h"
+#include "storage/names.h"
 
 #define DEFAULT_SEARCH_PATH	"\"$user\", public"
 
@@ -36,19 +37,12 @@ static char *
 find_setting(Datum settings)
 {
 	static const char prefix[] = "search_path=";
-	Datum	   *elements;
-	bool	   *nulls;
 	int			n;
+	char	  **names = names_of_array(settings, NULL, &n);
 
-	deconstruct_array(DatumGetArrayTypeP(settings), TEXTOID, -1, false, TYPALIGN_INT,
-					  &elements, &nulls, &n);
 	for (int i = 0; i < n; i++)
-	{
-		char	   *setting = nulls[i] ? NULL : TextDatumGetCString(elements[i]);
-
-		if (setting != NULL && strncmp(setting, prefix, sizeof(prefix) - 1) == 0)
-			return setting + sizeof(prefix) - 1;
-	}
+		if (strncmp(names[i], prefix, sizeof(prefix) - 1) == 0)
+			return names[i] + sizeof(prefix) - 1;
 	return NULL;
 }
 

@@ -7,7 +7,7 @@ CREATE TABLE syncext.source (
 	              CHECK (name NOT IN ('', '*', 'sync_resolve') AND octet_length(name) <= 63),
 	role          regrole,
 	single_writer boolean NOT NULL DEFAULT false,
-	entities      text[] COLLATE "C",
+	entities      text[] COLLATE "C" CHECK (pg_catalog.array_position(entities, NULL) IS NULL),
 	retry_cap     integer NOT NULL DEFAULT 5 CHECK (retry_cap > 0),
 	added_at      timestamptz NOT NULL DEFAULT now()
 );

@@ -5,7 +5,7 @@ CREATE TABLE syncext.binding (
 	relation       regclass PRIMARY KEY,
 	source         text COLLATE "C" NOT NULL REFERENCES syncext.source,
 	entity         text COLLATE "C" NOT NULL REFERENCES syncext.entity,
-	key            text[] COLLATE "C" NOT NULL CHECK (pg_catalog.cardinality(key) > 0),
+	key            text[] COLLATE "C" NOT NULL CHECK (pg_catalog.cardinality(key) > 0 AND pg_catalog.array_position(key, NULL) IS NULL),
 	columns        jsonb CHECK (pg_catalog.jsonb_typeof(columns) = 'object'),
 	capture        text NOT NULL CHECK (capture IN ('trigger', 'poll', 'none')),
 	direction      text NOT NULL CHECK (direction IN ('both', 'in', 'out')),

@@ -8,9 +8,6 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -21,6 +18,8 @@
 #include "utils/timestamp.h"
 
 #include "storage/binding.h"
+#include "storage/config_scan.h"
+#include "storage/names.h"
 #include "storage/registry.h"
 #include "storage/replica.h"
 #include "storage/rows.h"
@@ -92,13 +91,12 @@ binding_capture_name(BindingCapture capture)
 static void
 read_key(Datum array, Binding *binding)
 {
-	Datum	   *columns;
-
-	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT,
-					  &columns, NULL, &binding->nkeys);
-	binding->key = palloc(sizeof(char *) * binding->nkeys);
-	for (int i = 0; i < binding->nkeys; i++)
-		binding->key[i] = TextDatumGetCString(columns[i]);
+	binding->key = (const char **) names_of_array(array, "the key of an attached relation", &binding->nkeys);
+	if (binding->nkeys == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("relation %u is attached without a key", binding->relation),
+				 errhint("SELECT sync_detach(%u), and attach it again.", binding->relation)));
 }
 
 static Binding *
@@ -135,20 +133,13 @@ read_binding(const Datum *values, const bool *isnull)
 static List *
 load_bindings(void)
 {
-	Relation	rel = table_open(registry_relation("binding"), AccessShareLock);
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	Datum		values[NCOLUMNS];
-	bool		isnull[NCOLUMNS];
+	ConfigScan	scan;
 	List	   *result = NIL;
-	HeapTuple	tuple;
 
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		heap_deform_tuple(tuple, RelationGetDescr(rel), values, isnull);
-		result = lappend(result, read_binding(values, isnull));
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
+	config_begin(&scan, "binding");
+	while (config_next(&scan))
+		result = lappend(result, read_binding(scan.values, scan.isnull));
+	config_end(&scan);
 	return result;
 }
 
@@ -355,23 +346,19 @@ void
 source_set_single_writer(const char *source, bool single_writer)
 {
 	Rows	   *rows = rows_open_write(registry_relation("source"));
-	TupleDesc	desc = rows_desc(rows);
+	int			column = rows_column(rows, "single_writer");
 	Datum		key = CStringGetTextDatum(source);
-	Datum	   *values = palloc(sizeof(Datum) * desc->natts);
-	bool	   *isnull = palloc(sizeof(bool) * desc->natts);
-	int			column = 0;
+	Datum		values[MAX_COLUMNS];
+	bool		isnull[MAX_COLUMNS];
 
-	while (strcmp(NameStr(TupleDescAttr(desc, column)->attname), "single_writer") != 0)
-		column++;
 	do
 	{
 		if (!rows_find(rows, 1, &key))
 			break;
-		for (int i = 0; i < desc->natts; i++)
-			values[i] = rows_value(rows, i + 1, &isnull[i]);
-		if (DatumGetBool(values[column]) == single_writer)
+		rows_values(rows, values, isnull);
+		if (DatumGetBool(values[column - 1]) == single_writer)
 			break;
-		values[column] = BoolGetDatum(single_writer);
+		values[column - 1] = BoolGetDatum(single_writer);
 	} while (rows_update(rows, values, isnull) != ROWS_DONE);
 	rows_close(rows);
 }

@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "storage/conflict_log.h"
+#include "storage/names.h"
 #include "storage/registry.h"
 #include "storage/rows.h"
 
@@ -80,22 +81,17 @@ conflict_log_close(ConflictLog *log)
 static void
 read_contested(Datum array, Conflict *conflict)
 {
-	Datum	   *names;
-	bool	   *nulls;
 	int			n;
+	char	  **names = names_of_array(array, NULL, &n);
 
-	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT,
-					  &names, &nulls, &n);
 	field_names_init(&conflict->fields, n);
 	conflict->whole = false;
 	for (int i = 0; i < n; i++)
 	{
-		char	   *name = TextDatumGetCString(names[i]);
-
-		if (strcmp(name, "*") == 0)
+		if (strcmp(names[i], "*") == 0)
 			conflict->whole = true;
 		else
-			field_names_add(&conflict->fields, field_name(name));
+			field_names_add(&conflict->fields, field_name(names[i]));
 	}
 	if (conflict->whole)
 		conflict->fields.n = 0;

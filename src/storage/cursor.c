@@ -17,6 +17,7 @@
 #include "utils/xid8.h"
 
 #include "storage/cursor.h"
+#include "storage/names.h"
 #include "storage/rows.h"
 
 enum
@@ -95,17 +96,15 @@ read_names(const Rows *rows, int column)
 {
 	bool		isnull;
 	Datum		array = rows_value(rows, column, &isnull);
-	Datum	   *names;
-	bool	   *nulls;
-	int			n;
+	char	  **names;
+	int			n = 0;
 	List	   *list = NIL;
 
 	if (isnull)
 		return NIL;
-	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT,
-					  &names, &nulls, &n);
+	names = names_of_array(array, NULL, &n);
 	for (int i = 0; i < n; i++)
-		list = lappend(list, TextDatumGetCString(names[i]));
+		list = lappend(list, names[i]);
 	return list;
 }
 

@@ -23,6 +23,7 @@
 #include "storage/binding.h"
 #include "storage/canonical.h"
 #include "storage/cursor_set.h"
+#include "storage/names.h"
 #include "storage/link.h"
 
 PG_FUNCTION_INFO_V1(syncext_cursor_start);
@@ -363,22 +364,10 @@ cursor_set_slots(const Registry *registry, const Source *target, int slots)
 static void
 read_subscription(const Registry *registry, ArrayType *array, Source *source)
 {
-	Datum	   *names;
-	bool	   *nulls;
-
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &names, &nulls,
-					  &source->nentities);
-	source->entities = palloc(sizeof(char *) * (source->nentities + 1));
+	source->entities = (const char **) names_of_array(PointerGetDatum(array), "a subscription",
+													  &source->nentities);
 	for (int i = 0; i < source->nentities; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("the name of an entity cannot be null"),
-					 errhint("To subscribe to every entity, give NULL instead of the array.")));
-		source->entities[i] = TextDatumGetCString(names[i]);
 		(void) registry_entity_required(registry, source->entities[i]);
-	}
 }
 
 static const Source *

@@ -7,9 +7,6 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/inval.h"
@@ -17,22 +14,10 @@
 #include "utils/rel.h"
 
 #include "storage/binding.h"
+#include "storage/config_scan.h"
 #include "storage/launch.h"
 #include "storage/link.h"
 #include "storage/registry.h"
-
-enum
-{
-	COL_NAME = 1,
-	COL_SERVER,
-	COL_SOURCE,
-	COL_OWNER,
-	COL_ENABLED,
-	COL_HUB,
-	COL_WORKER_PID,
-	COL_ADDED_AT,
-	NCOLUMNS = COL_ADDED_AT
-};
 
 static MemoryContext links_context = NULL;	/* of the live list */
 static List *links = NIL;		/* of Link * */
@@ -52,35 +37,28 @@ read_link(const Datum *values, const bool *isnull)
 {
 	Link	   *link = palloc0(sizeof(Link));
 
-	link->name = TextDatumGetCString(values[COL_NAME - 1]);
-	link->server = TextDatumGetCString(values[COL_SERVER - 1]);
-	link->source = TextDatumGetCString(values[COL_SOURCE - 1]);
-	link->owner = DatumGetObjectId(values[COL_OWNER - 1]);
-	link->enabled = DatumGetBool(values[COL_ENABLED - 1]);
-	if (!isnull[COL_HUB - 1])
-		link->hub = DatumGetCString(DirectFunctionCall1(uuid_out, values[COL_HUB - 1]));
-	if (!isnull[COL_WORKER_PID - 1])
-		link->worker_pid = DatumGetInt32(values[COL_WORKER_PID - 1]);
+	link->name = TextDatumGetCString(values[LINK_NAME - 1]);
+	link->server = TextDatumGetCString(values[LINK_SERVER - 1]);
+	link->source = TextDatumGetCString(values[LINK_SOURCE - 1]);
+	link->owner = DatumGetObjectId(values[LINK_OWNER - 1]);
+	link->enabled = DatumGetBool(values[LINK_ENABLED - 1]);
+	if (!isnull[LINK_HUB - 1])
+		link->hub = DatumGetCString(DirectFunctionCall1(uuid_out, values[LINK_HUB - 1]));
+	if (!isnull[LINK_WORKER_PID - 1])
+		link->worker_pid = DatumGetInt32(values[LINK_WORKER_PID - 1]);
 	return link;
 }
 
 static List *
 load_links(void)
 {
-	Relation	rel = table_open(registry_relation("link"), AccessShareLock);
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	Datum		values[NCOLUMNS];
-	bool		isnull[NCOLUMNS];
+	ConfigScan	scan;
 	List	   *result = NIL;
-	HeapTuple	tuple;
 
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		heap_deform_tuple(tuple, RelationGetDescr(rel), values, isnull);
-		result = lappend(result, read_link(values, isnull));
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
+	config_begin(&scan, "link");
+	while (config_next(&scan))
+		result = lappend(result, read_link(scan.values, scan.isnull));
+	config_end(&scan);
 	return result;
 }
 

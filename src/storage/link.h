@@ -13,6 +13,19 @@
 
 #include "nodes/pg_list.h"
 
+/* Columns of syncext.link. */
+enum
+{
+	LINK_NAME = 1,
+	LINK_SERVER,
+	LINK_SOURCE,
+	LINK_OWNER,
+	LINK_ENABLED,
+	LINK_HUB,
+	LINK_WORKER_PID,
+	LINK_ADDED_AT
+};
+
 typedef struct Link
 {
 	const char *name;

@@ -10,9 +10,6 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "commands/trigger.h"
@@ -28,6 +25,8 @@
 
 #include "errcodes.h"
 #include "model/clip.h"
+#include "storage/config_scan.h"
+#include "storage/names.h"
 #include "storage/registry.h"
 
 PG_FUNCTION_INFO_V1(syncext_registry_changed);
@@ -79,42 +78,6 @@ syncext_registry_changed(PG_FUNCTION_ARGS)
 
 /* ---------- reading the tables ---------- */
 
-/* One configuration table, walked row by row. */
-typedef struct ConfigScan
-{
-	Relation	rel;
-	SysScanDesc scan;
-	Datum	   *values;
-	bool	   *isnull;
-} ConfigScan;
-
-static void
-config_begin(ConfigScan *scan, const char *table)
-{
-	scan->rel = table_open(registry_relation(table), AccessShareLock);
-	scan->scan = systable_beginscan(scan->rel, InvalidOid, false, NULL, 0, NULL);
-	scan->values = palloc(sizeof(Datum) * RelationGetNumberOfAttributes(scan->rel));
-	scan->isnull = palloc(sizeof(bool) * RelationGetNumberOfAttributes(scan->rel));
-}
-
-static bool
-config_next(ConfigScan *scan)
-{
-	HeapTuple	tuple = systable_getnext(scan->scan);
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	heap_deform_tuple(tuple, RelationGetDescr(scan->rel), scan->values, scan->isnull);
-	return true;
-}
-
-static void
-config_end(ConfigScan *scan)
-{
-	systable_endscan(scan->scan);
-	table_close(scan->rel, AccessShareLock);
-}
-
 static int
 compare_sources(const void *a, const void *b)
 {
@@ -137,21 +100,6 @@ compare_ranks(const void *a, const void *b)
 	return cmp != 0 ? cmp : strcmp(ra->field, rb->field);
 }
 
-static char **
-text_array(Datum array, int *n)
-{
-	ArrayType  *a = DatumGetArrayTypeP(array);
-	Datum	   *elements;
-	bool	   *nulls;
-	char	  **result;
-
-	deconstruct_array(a, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, n);
-	result = palloc(sizeof(char *) * (*n + 1));
-	for (int i = 0; i < *n; i++)
-		result[i] = nulls[i] ? pstrdup("") : TextDatumGetCString(elements[i]);
-	return result;
-}
-
 /* For the CHECK on syncext.entity: null, or why the rungs form no ladder. */
 Datum
 syncext_ladder_error(PG_FUNCTION_ARGS)
@@ -159,8 +107,15 @@ syncext_ladder_error(PG_FUNCTION_ARGS)
 	Ladder		ladder;
 	const char *why = NULL;
 	int			n;
-	char	  **rungs = text_array(PG_GETARG_DATUM(0), &n);
+	char	   *no_name[] = {""};
+	char	  **rungs = names_of_array(PG_GETARG_DATUM(0), NULL, &n);
 
+	/* a null is a rung without a name */
+	if (array_contains_nulls(PG_GETARG_ARRAYTYPE_P(0)))
+	{
+		rungs = no_name;
+		n = 1;
+	}
 	if (ladder_parse(rungs, n, &ladder, &why))
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(why));
@@ -187,7 +142,7 @@ load_sources(Registry *r)
 		source->single_writer = DatumGetBool(scan.values[2]);
 		source->nentities = -1;
 		if (!scan.isnull[3])
-			source->entities = (const char **) text_array(scan.values[3], &source->nentities);
+			source->entities = (const char **) names_of_array(scan.values[3], NULL, &source->nentities);
 		source->retry_cap = DatumGetInt32(scan.values[4]);
 		source->armed = true;
 	}
@@ -215,9 +170,12 @@ load_entities(Registry *r)
 		entity = &r->entities[r->nentities++];
 		MemSet(entity, 0, sizeof(Entity));
 		entity->name = TextDatumGetCString(scan.values[0]);
-		rungs = text_array(scan.values[1], &nrungs);
+		rungs = names_of_array(scan.values[1], "a ladder", &nrungs);
 		if (!ladder_parse(rungs, nrungs, &entity->ladder, &why))
-			elog(ERROR, "the ladder of entity \"%s\" is not valid: %s", entity->name, why);
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the ladder of entity \"%s\" is not valid: %s", entity->name, why),
+					 errhint("Mend it with UPDATE syncext.entity SET ladder = …; the default is {version,merge,priority,manual}.")));
 	}
 	config_end(&scan);
 	qsort(r->entities, r->nentities, sizeof(Entity), compare_entities);
@@ -332,7 +290,7 @@ add_route(Source *source, const ConfigScan *scan)
 	route = &source->routes[source->nroutes++];
 	route->entity = TextDatumGetCString(scan->values[1]);
 	route->filter = scan->isnull[2] ? NULL : DatumGetJsonPathPCopy(scan->values[2]);
-	mask = text_array(scan->values[3], &nmask);
+	mask = names_of_array(scan->values[3], NULL, &nmask);
 	field_names_init(&route->mask, nmask);
 	for (int i = 0; i < nmask; i++)
 		field_names_add(&route->mask, field_name(mask[i]));

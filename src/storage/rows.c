@@ -69,12 +69,13 @@ refuse_other_triggers(Relation rel)
 }
 
 static Rows *
-rows_open(Oid relid, LOCKMODE mode)
+rows_open(Oid relid, LOCKMODE mode, bool ours)
 {
 	const bool	write = mode == RowExclusiveLock;
 	Rows	   *rows = palloc0(sizeof(Rows));
 
 	rows->rel = table_open(relid, mode);
+	rows->layout = ours ? layout_of(rows->rel) : NULL;
 	rows->owner = CurrentResourceOwner;
 	rows->found = table_slot_create(rows->rel, NULL);
 	if (write)
@@ -93,13 +94,13 @@ rows_open(Oid relid, LOCKMODE mode)
 Rows *
 rows_open_read(Oid relid)
 {
-	return rows_open(relid, AccessShareLock);
+	return rows_open(relid, AccessShareLock, true);
 }
 
 Rows *
 rows_open_lock(Oid relid)
 {
-	return rows_open(relid, RowShareLock);
+	return rows_open(relid, RowShareLock, false);
 }
 
 Rows *
@@ -107,7 +108,7 @@ rows_open_write(Oid relid)
 {
 	PreventCommandIfReadOnly("a change of syncext's tables");
 	PreventCommandIfParallelMode("a change of syncext's tables");
-	return rows_open(relid, RowExclusiveLock);
+	return rows_open(relid, RowExclusiveLock, true);
 }
 
 void
@@ -167,7 +168,11 @@ rows_index(Rows *rows, Oid index)
 	if (!OidIsValid(index))
 		index = RelationGetPrimaryKeyIndex_compat(rows->rel);
 	if (!OidIsValid(index))
-		elog(ERROR, "table \"%s\" has no primary key", RelationGetRelationName(rows->rel));
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" has no primary key that is checked at once",
+						RelationGetRelationName(rows->rel)),
+				 errhint("Give it back the one that it was made with.")));
 	for (int i = 0; i < rows->nindexes; i++)
 		if (RelationGetRelid(rows->indexes[i]) == index)
 			return rows->indexes[i];
@@ -175,6 +180,8 @@ rows_index(Rows *rows, Oid index)
 		elog(ERROR, "too many indexes of table \"%s\" are searched",
 			 RelationGetRelationName(rows->rel));
 	rows->indexes[rows->nindexes] = index_open(index, AccessShareLock);
+	if (rows->layout != NULL)
+		layout_check_index(rows->layout, rows->indexes[rows->nindexes]);
 	return rows->indexes[rows->nindexes++];
 }
 
@@ -305,8 +312,30 @@ rows_place(const Rows *rows)
 Datum
 rows_value(const Rows *rows, int column, bool *isnull)
 {
-	*isnull = rows->found->tts_isnull[column - 1];
-	return rows->found->tts_values[column - 1];
+	int			at = (rows->layout != NULL ? rows->layout->attnum[column - 1] : column) - 1;
+
+	*isnull = rows->found->tts_isnull[at];
+	if (*isnull && rows->layout != NULL && rows->layout->shape->column[column - 1].required)
+		layout_refuse_null(rows->layout, column);
+	return rows->found->tts_values[at];
+}
+
+void
+rows_values(const Rows *rows, Datum *values, bool *isnull)
+{
+	for (int i = 0; i < rows->layout->shape->ncolumns; i++)
+		values[i] = rows_value(rows, i + 1, &isnull[i]);
+}
+
+int
+rows_column(const Rows *rows, const char *name)
+{
+	const TableShape *shape = rows->layout->shape;
+
+	for (int i = 0; i < shape->ncolumns; i++)
+		if (strcmp(shape->column[i].name, name) == 0)
+			return i + 1;
+	elog(ERROR, "table \"%s\" has no column \"%s\"", shape->name, name);
 }
 
 /* A frozen row still bears its id, whose commit status may be gone. */

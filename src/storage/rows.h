@@ -17,6 +17,8 @@
 #include "utils/rel.h"
 #include "utils/snapshot.h"
 
+#include "storage/shapes.h"
+
 typedef struct Rows Rows;
 typedef struct RowsScan RowsScan;
 
@@ -60,6 +62,10 @@ extern bool rows_find_at(Rows *rows, const ItemPointerData *at, int nkeys, const
 /* Where the found row is. */
 extern ItemPointerData rows_place(const Rows *rows);
 extern Datum rows_value(const Rows *rows, int column, bool *isnull);	/* column from 1 */
+/* All columns that the extension has made, of a table of ours. */
+extern void rows_values(const Rows *rows, Datum *values, bool *isnull);
+/* The number of such a column. */
+extern int	rows_column(const Rows *rows, const char *name);
 /* Which transaction wrote the found row; FrozenTransactionId: long ago. */
 extern TransactionId rows_written_by(const Rows *rows);
 
@@ -95,7 +101,8 @@ extern RowsScan *rows_seek_begin(Rows *rows, Oid index, int nkeys);
 extern bool rows_seek(RowsScan *scan, const Datum *keys);
 
 /*
- * Write.  values/isnull are the whole row.  rows_insert raises on a duplicate
+ * Write.  values/isnull are the whole row as the extension knows it; what a DBA
+ * has added keeps its value, or gets its default.  rows_insert raises on a duplicate
  * key; rows_insert_new returns false if the primary key exists (now, or in a
  * transaction that has just committed): find it again.
  */

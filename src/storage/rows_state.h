@@ -8,6 +8,7 @@
 #include "nodes/execnodes.h"
 #include "utils/resowner.h"
 
+#include "storage/layout.h"
 #include "storage/rows.h"
 
 /* How many indexes of a table can be searched during one call. */
@@ -16,6 +17,7 @@
 struct Rows
 {
 	Relation	rel;
+	const TableLayout *layout;	/* of a table of ours, else NULL */
 	bool		latest;			/* rows_see_latest */
 	bool		bracketed;		/* AfterTriggerBeginQuery was called */
 	bool		indexes_open;	/* for writing; searching opens its own */
@@ -25,6 +27,7 @@ struct Rows
 	ResultRelInfo *result;
 	TupleTableSlot *found;
 	TupleTableSlot *fresh;
+	ExprState **defaults;		/* of columns that we don't know; NULL: none has one */
 	int			nindexes;
 	Relation	indexes[ROWS_MAX_INDEXES];
 };

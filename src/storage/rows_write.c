@@ -16,9 +16,11 @@
 #include "catalog/index.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
+#include "executor/nodeModifyTable.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_relation.h"
+#include "rewrite/rewriteHandler.h"
 #include "storage/lmgr.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
@@ -70,6 +72,25 @@ init_executor_state(Rows *rows)
 	rows->estate = estate;
 }
 
+/* Defaults of the columns that a DBA has added. */
+static void
+init_defaults(Rows *rows)
+{
+	TupleDesc	desc = RelationGetDescr(rows->rel);
+
+	rows->defaults = palloc0(sizeof(ExprState *) * desc->natts);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		Node	   *expr = NULL;
+
+		if (!att->attisdropped && att->attgenerated == '\0')
+			expr = build_column_default(rows->rel, i + 1);
+		if (expr != NULL)
+			rows->defaults[i] = ExecPrepareExpr((Expr *) expr, rows->estate);
+	}
+}
+
 void
 rows_begin_writing(Rows *rows)
 {
@@ -83,6 +104,8 @@ rows_begin_writing(Rows *rows)
 	CurrentResourceOwner = rows->owner;
 	rows->fresh = table_slot_create(rows->rel, NULL);
 	init_executor_state(rows);
+	if (!rows->layout->plain)
+		init_defaults(rows);
 	CurrentResourceOwner = owner;
 	MemoryContextSwitchTo(old);
 }
@@ -104,19 +127,70 @@ open_indexes(Rows *rows)
 	MemoryContextSwitchTo(old);
 }
 
+/* What a new row has in a column that the extension doesn't know. */
 static void
-fill_fresh(Rows *rows, const Datum *values, const bool *isnull)
+fill_default(Rows *rows, TupleTableSlot *slot, int i)
 {
-	TupleTableSlot *slot = rows->fresh;
+	ExprState  *state = rows->defaults[i];
+
+	slot->tts_isnull[i] = true;
+	if (state != NULL)
+		slot->tts_values[i] = ExecEvalExprSwitchContext(state, GetPerTupleExprContext(rows->estate),
+														&slot->tts_isnull[i]);
+}
+
+/* A row of a table to which columns were added; old is the one that it replaces, or NULL. */
+static void
+fill_around(Rows *rows, TupleTableSlot *slot, const TupleTableSlot *old, const Datum *values,
+			const bool *isnull)
+{
+	const TableLayout *layout = rows->layout;
+	int			natts = slot->tts_tupleDescriptor->natts;
+
+	for (int i = 0; i < natts; i++)
+	{
+		if (old == NULL)
+			fill_default(rows, slot, i);
+		else
+		{
+			slot->tts_values[i] = old->tts_values[i];
+			slot->tts_isnull[i] = old->tts_isnull[i];
+		}
+	}
+	for (int i = 0; i < layout->shape->ncolumns; i++)
+	{
+		slot->tts_values[layout->attnum[i] - 1] = values[i];
+		slot->tts_isnull[layout->attnum[i] - 1] = isnull[i];
+	}
+}
+
+static void
+fill_slot(Rows *rows, TupleTableSlot *slot, const TupleTableSlot *old, const Datum *values,
+		  const bool *isnull)
+{
+	TupleConstr *constr = RelationGetDescr(rows->rel)->constr;
 	int			n = slot->tts_tupleDescriptor->natts;
 
 	ExecClearTuple(slot);
-	memcpy(slot->tts_values, values, n * sizeof(Datum));
-	memcpy(slot->tts_isnull, isnull, n * sizeof(bool));
+	if (rows->layout->plain)
+	{
+		memcpy(slot->tts_values, values, n * sizeof(Datum));
+		memcpy(slot->tts_isnull, isnull, n * sizeof(bool));
+	}
+	else
+		fill_around(rows, slot, old, values, isnull);
 	ExecStoreVirtualTuple(slot);
 	slot->tts_tableOid = RelationGetRelid(rows->rel);
-	if (rows->rel->rd_att->constr && rows->rel->rd_att->constr->num_check > 0)
+	if (constr != NULL && constr->has_generated_stored)
+		ExecComputeStoredGenerated(rows->result, rows->estate, slot, CMD_INSERT);
+	if (constr != NULL && (constr->num_check > 0 || constr->has_not_null))
 		ExecConstraints(rows->result, slot, rows->estate);
+}
+
+static void
+fill_fresh(Rows *rows, const TupleTableSlot *old, const Datum *values, const bool *isnull)
+{
+	fill_slot(rows, rows->fresh, old, values, isnull);
 }
 
 /* What every write ends with: triggers queued, the command's work visible. */
@@ -134,7 +208,7 @@ rows_insert(Rows *rows, const Datum *values, const bool *isnull)
 
 	rows_begin_writing(rows);
 	open_indexes(rows);
-	fill_fresh(rows, values, isnull);
+	fill_fresh(rows, NULL, values, isnull);
 	table_tuple_insert(rows->rel, rows->fresh, GetCurrentCommandId(true), 0, NULL);
 	recheck = ExecInsertIndexTuples_compat(rows->result, rows->fresh, rows->estate,
 										   false, false, NULL, NIL, UPDATE_INDEXES_ALL_COMPAT);
@@ -179,13 +253,14 @@ rows_insert_many(Rows *rows, int n, RowsFill fill, void *arg)
 
 		for (int i = 0; i < length; i++)
 		{
-			TupleTableSlot *slot = ExecClearTuple(slots[i]);
+			Datum		values[MAX_COLUMNS];
+			bool		isnull[MAX_COLUMNS];
 
-			fill(arg, first + i, slot->tts_values, slot->tts_isnull);
-			ExecStoreVirtualTuple(slot);
-			slot->tts_tableOid = RelationGetRelid(rows->rel);
-			if (rows->rel->rd_att->constr && rows->rel->rd_att->constr->num_check > 0)
-				ExecConstraints(rows->result, slot, rows->estate);
+			fill(arg, first + i, values, isnull);
+			fill_slot(rows, slots[i], NULL, values, isnull);
+			/* a default that was computed goes with the first row that is written */
+			if (!rows->layout->plain)
+				ExecMaterializeSlot(slots[i]);
 		}
 		insert_chunk(rows, slots, length);
 	}
@@ -253,7 +328,7 @@ rows_insert_new(Rows *rows, const Datum *values, const bool *isnull)
 	rows_begin_writing(rows);
 	open_indexes(rows);
 	prepare_arbiter(rows, primary_key);
-	fill_fresh(rows, values, isnull);
+	fill_fresh(rows, NULL, values, isnull);
 	if (!ExecCheckIndexConstraints_compat(rows->result, rows->fresh, rows->estate,
 										  &conflict, arbiters))
 	{
@@ -318,7 +393,7 @@ rows_update(Rows *rows, const Datum *values, const bool *isnull)
 	List	   *recheck = NIL;
 
 	rows_begin_writing(rows);
-	fill_fresh(rows, values, isnull);
+	fill_fresh(rows, rows->found, values, isnull);
 	outcome = judge_outcome(table_tuple_update(rows->rel, &tid, rows->fresh,
 											   GetCurrentCommandId(true), InvalidSnapshot,
 											   InvalidSnapshot, true, &failure, &lockmode,

@@ -16,7 +16,6 @@
 
 #include "access/xact.h"
 #include "commands/trigger.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/latch.h"
@@ -26,6 +25,7 @@
 #include "utils/rel.h"
 
 #include "storage/launch.h"
+#include "storage/layout.h"
 #include "storage/link.h"
 #include "storage/registry.h"
 #include "storage/wake.h"
@@ -219,28 +219,18 @@ typedef struct LinkRow
 	int			worker_pid;
 } LinkRow;
 
-static Datum
-column(TriggerData *trigger, HeapTuple row, const char *name)
-{
-	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
-	int			number = SPI_fnumber(desc, name);
-	bool		isnull;
-
-	if (number <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("table syncext.link has no column \"%s\"", name)));
-	/* a null is 0, and so no process */
-	return SPI_getbinval(row, desc, number, &isnull);
-}
-
 static void
 read_row(TriggerData *trigger, HeapTuple tuple, LinkRow *row)
 {
-	row->name = TextDatumGetCString(column(trigger, tuple, "name"));
-	row->owner = DatumGetObjectId(column(trigger, tuple, "owner"));
-	row->enabled = DatumGetBool(column(trigger, tuple, "enabled"));
-	row->worker_pid = DatumGetInt32(column(trigger, tuple, "worker_pid"));
+	Datum		values[MAX_COLUMNS];
+	bool		isnull[MAX_COLUMNS];
+
+	layout_deform(layout_of(trigger->tg_relation), RelationGetDescr(trigger->tg_relation), tuple,
+				  values, isnull);
+	row->name = TextDatumGetCString(values[LINK_NAME - 1]);
+	row->owner = DatumGetObjectId(values[LINK_OWNER - 1]);
+	row->enabled = DatumGetBool(values[LINK_ENABLED - 1]);
+	row->worker_pid = isnull[LINK_WORKER_PID - 1] ? 0 : DatumGetInt32(values[LINK_WORKER_PID - 1]);
 }
 
 /*

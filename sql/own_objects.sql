@@ -1,0 +1,155 @@
+-- What a DBA makes of the extension's own tables: columns, indexes, checks and
+-- triggers that are added work; what can't be worked with is told.
+\set VERBOSITY default
+\set SHOW_CONTEXT never
+CREATE EXTENSION syncext;
+SELECT sync_add_source('A', 1), sync_add_source('B', 2);
+CREATE FUNCTION put(id text, version int, v int) RETURNS text LANGUAGE sql AS $$
+	SELECT sync_apply(jsonb_build_object('source', 'A', 'externalId', id, 'version', version, 'fields', jsonb_build_object('v', v)))->>'resolution' $$;
+
+-- ---------- columns that were added ----------
+
+SELECT put('1', 1, 1);
+ALTER TABLE syncext.canonical ADD COLUMN owner text DEFAULT 'nobody', ADD COLUMN n int NOT NULL DEFAULT 7,
+	ADD COLUMN size int GENERATED ALWAYS AS (octet_length(fields::text)) STORED;
+ALTER TABLE syncext.change_log_0 ADD COLUMN who text DEFAULT upper('me'), ADD COLUMN gone int;
+ALTER TABLE syncext.change_log_0 DROP COLUMN gone;
+ALTER TABLE syncext.source ADD COLUMN contact text, ADD COLUMN filler text DEFAULT 'f';
+ALTER TABLE syncext.cursor ADD COLUMN note text DEFAULT 'c';
+ALTER TABLE syncext.tick ADD COLUMN note text;
+ALTER TABLE syncext.link ADD COLUMN note text, ADD COLUMN note2 bigint DEFAULT 4711;
+ALTER TABLE syncext.conflict_log ADD COLUMN assignee text DEFAULT 'desk';
+ALTER TABLE syncext.feed_origin ADD COLUMN note text;
+UPDATE syncext.canonical SET owner = 'ann' WHERE external_id = '1';
+SELECT put('1', 2, 2), put('2', 1, 1);
+SELECT external_id, fields, owner, n, size FROM syncext.canonical ORDER BY 1;
+SELECT external_id, who FROM syncext.change_log_0 ORDER BY seq;
+SELECT entity, external_id, fields FROM sync_pull('B');
+SELECT sync_ack('B', batch) FROM syncext.cursor WHERE target = 'B';
+SELECT target, note FROM syncext.cursor ORDER BY 1;
+CREATE TABLE t (id text PRIMARY KEY, v int);
+SELECT sync_attach('t', 'B');
+UPDATE syncext.source SET contact = 'desk' WHERE name = 'B';
+SELECT sync_detach('t');
+SELECT name, single_writer, contact, filler FROM syncext.source ORDER BY 1;
+CALL sync_maintain();
+
+-- one that the application must fill is its own error
+ALTER TABLE syncext.canonical ADD COLUMN must text;
+UPDATE syncext.canonical SET must = 'x';
+ALTER TABLE syncext.canonical ALTER must SET NOT NULL;
+SELECT put('3', 1, 1);
+SELECT put('2', 2, 2);
+ALTER TABLE syncext.canonical DROP COLUMN must;
+SELECT put('3', 1, 1);
+
+-- ---------- columns that are gone, or others ----------
+
+ALTER TABLE syncext.canonical RENAME COLUMN stamps TO marks;
+SELECT put('1', 3, 3);
+ALTER TABLE syncext.canonical RENAME COLUMN marks TO stamps;
+SELECT put('1', 3, 3);
+ALTER TABLE syncext.canonical ALTER version TYPE text;
+SELECT put('1', 4, 4);
+ALTER TABLE syncext.canonical ALTER version TYPE bigint USING version::bigint;
+SELECT put('1', 4, 4);
+ALTER TABLE syncext.source DROP COLUMN retry_cap;
+ALTER TABLE syncext.tick ALTER snapshot TYPE text;
+-- where a column stands doesn't matter
+ALTER TABLE syncext.canonical ADD COLUMN copy jsonb;
+UPDATE syncext.canonical SET copy = stamps;
+ALTER TABLE syncext.canonical RENAME COLUMN stamps TO was;
+ALTER TABLE syncext.canonical RENAME COLUMN copy TO stamps;
+ALTER TABLE syncext.canonical ALTER was DROP NOT NULL;
+SELECT put('1', 5, 5);
+SELECT count(*) FROM sync_pull('B');
+SELECT sync_ack('B', batch) FROM syncext.cursor WHERE target = 'B';
+
+-- ---------- nulls, odd arrays ----------
+
+ALTER TABLE syncext.canonical ALTER fields DROP NOT NULL;
+UPDATE syncext.canonical SET fields = NULL WHERE external_id = '2';
+SELECT put('2', 9, 9);
+SELECT sync_record('record', '2');
+SELECT put('1', 6, 6);
+UPDATE syncext.canonical SET fields = '{"v": 2}' WHERE external_id = '2';
+SELECT put('2', 9, 9);
+\set VERBOSITY terse
+UPDATE syncext.source SET entities = '{record,NULL}';
+\set VERBOSITY default
+ALTER TABLE syncext.source DROP CONSTRAINT source_entities_check;
+UPDATE syncext.source SET entities = '{record,NULL}' WHERE name = 'B';
+SELECT source, changes FROM syncext.feed_lag ORDER BY 1;
+UPDATE syncext.source SET entities = '{{record,NULL},{"",record}}' WHERE name = 'B';
+SELECT put('1', 7, 7);
+SELECT entity, external_id FROM sync_pull('B');
+SELECT source, changes FROM syncext.feed_lag ORDER BY 1;
+UPDATE syncext.source SET entities = NULL;
+ALTER TABLE syncext.entity ALTER ladder DROP NOT NULL;
+UPDATE syncext.entity SET ladder = NULL;
+SELECT put('1', 8, 8);
+UPDATE syncext.entity SET ladder = DEFAULT;
+ALTER TABLE syncext.source_priority ALTER priority DROP NOT NULL;
+UPDATE syncext.source_priority SET priority = NULL WHERE source = 'A';
+SELECT put('1', 8, 8);
+UPDATE syncext.source_priority SET priority = 1 WHERE source = 'A';
+UPDATE syncext.cursor SET lo = -1, hi = 9223372036854775807 WHERE target = 'B';
+SELECT count(*) FROM sync_pull('B');
+CALL sync_maintain();
+SELECT put('1', 8, 8);
+
+-- ---------- indexes, checks and triggers ----------
+
+CREATE INDEX by_email ON syncext.canonical ((fields->>'v'));
+CREATE UNIQUE INDEX by_row ON syncext.canonical (external_id, row_version);
+ALTER TABLE syncext.canonical ADD CONSTRAINT small CHECK ((fields->>'v')::int < 1000);
+CREATE TABLE audit (id text, v text);
+CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN INSERT INTO public.audit VALUES (NEW.external_id, NEW.fields->>'v'); RETURN NULL; END $$;
+CREATE TRIGGER audit AFTER INSERT OR UPDATE ON syncext.canonical FOR EACH ROW EXECUTE FUNCTION audit();
+SELECT put('1', 9, 99), put('5', 1, 5);
+SELECT put('1', 10, 10000);
+SELECT * FROM audit ORDER BY id;
+DROP INDEX syncext.waiting_due;
+CREATE INDEX waiting_due ON syncext.waiting (attempts);
+SELECT syncext.may_act_as('A');
+CALL sync_maintain();
+DROP INDEX syncext.waiting_due;
+CREATE INDEX waiting_due ON syncext.waiting (next_attempt) WHERE next_attempt IS NOT NULL;
+CALL sync_maintain();
+ALTER TABLE syncext.tick DROP CONSTRAINT tick_pkey;
+ALTER TABLE syncext.tick ADD PRIMARY KEY (taken_at);
+SELECT count(*) FROM sync_pull('A');
+ALTER TABLE syncext.tick DROP CONSTRAINT tick_pkey;
+ALTER TABLE syncext.tick ADD PRIMARY KEY (id);
+SELECT count(*) FROM sync_pull('A');
+
+-- ---------- tables that are another's ----------
+
+CREATE ROLE own_objects_other;
+ALTER TABLE syncext.change_log_0 OWNER TO own_objects_other;
+SELECT put('1', 11, 11);
+ALTER TABLE syncext.change_log_0 OWNER TO CURRENT_USER;
+SELECT put('1', 11, 11);
+ALTER TABLE syncext.canonical RENAME TO canonical_was;
+CREATE TABLE syncext.canonical (LIKE syncext.canonical_was INCLUDING ALL);
+SELECT put('1', 12, 12);
+DROP TABLE syncext.canonical;
+ALTER TABLE syncext.canonical_was RENAME TO canonical;
+SELECT put('1', 12, 12);
+
+-- a trigger function of ours on another table
+CREATE TABLE other (a int, b text);
+CREATE TRIGGER x AFTER INSERT ON other FOR EACH ROW EXECUTE FUNCTION syncext.link_changed();
+INSERT INTO other VALUES (1, 'x');
+DROP TRIGGER x ON other;
+CREATE TRIGGER x AFTER INSERT ON other FOR EACH ROW EXECUTE FUNCTION syncext.capture();
+INSERT INTO other VALUES (1, 'x');
+DROP TRIGGER x ON other;
+CREATE TRIGGER x AFTER INSERT ON other FOR EACH ROW EXECUTE FUNCTION syncext.registry_changed();
+INSERT INTO other VALUES (1, 'x');
+
+DROP TABLE other, audit, t;
+DROP EXTENSION syncext CASCADE;
+DROP FUNCTION put, audit;
+DROP ROLE own_objects_other;

@@ -1,0 +1,37 @@
+/*
+ * names.c
+ *	  Arrays of names, as columns and arguments hold them.
+ *
+ * The only file that takes a text[] apart: it heeds the nulls.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+#include "storage/names.h"
+
+char **
+names_of_array(Datum array, const char *what, int *n)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	int			nelements;
+	char	  **names;
+
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements,
+					  &nulls, &nelements);
+	names = palloc(sizeof(char *) * (nelements + 1));
+	*n = 0;
+	for (int i = 0; i < nelements; i++)
+	{
+		if (!nulls[i])
+			names[(*n)++] = TextDatumGetCString(elements[i]);
+		else if (what != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("%s must not contain null", what)));
+	}
+	return names;
+}

@@ -1,0 +1,14 @@
+/*
+ * names.h
+ *	  Arrays of names, as columns and arguments hold them.
+ */
+#ifndef SYNCEXT_NAMES_H
+#define SYNCEXT_NAMES_H
+
+/*
+ * The elements of a text[], in order, however many dimensions it has.  A null is
+ * no name: it is left out, or, where what says whose it is, raises 22004.
+ */
+extern char **names_of_array(Datum array, const char *what, int *n);
+
+#endif							/* SYNCEXT_NAMES_H */

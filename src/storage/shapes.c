@@ -1,0 +1,52 @@
+/*
+ * shapes.c
+ *	  What our tables and indexes look like, as the install script makes them.
+ *
+ * The list is made from that script when the library is built, by
+ * src/shapes.awk: so it says what the code was written for, and storage/layout
+ * compares it with what a DBA has made of the tables since.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+
+#include "storage/shapes.h"
+
+#define KEY(...)	{__VA_ARGS__}
+
+static const TableShape tables[] = {
+#define TABLE_SHAPE(name, key, n, ...)	{name, key, n, {__VA_ARGS__}},
+#define INDEX_SHAPE(name, table, partial, key)
+#include "storage/shapes.inc"
+#undef TABLE_SHAPE
+#undef INDEX_SHAPE
+};
+
+static const IndexShape indexes[] = {
+#define TABLE_SHAPE(name, key, n, ...)
+#define INDEX_SHAPE(name, table, partial, key)	{name, table, partial, key},
+#include "storage/shapes.inc"
+};
+
+const TableShape *
+shape_of_table(const char *name)
+{
+	for (int i = 0; i < (int) lengthof(tables); i++)
+		if (strcmp(tables[i].name, name) == 0)
+			return &tables[i];
+	return NULL;
+}
+
+const IndexShape *
+shape_of_index(const char *name)
+{
+	for (int i = 0; i < (int) lengthof(indexes); i++)
+	{
+		Size		length = strlen(indexes[i].name);
+
+		if (strncmp(indexes[i].name, name, length) == 0 &&
+			(name[length] == '\0' || strncmp(name + length, "_cc", 3) == 0))
+			return &indexes[i];
+	}
+	return NULL;
+}

@@ -1,0 +1,47 @@
+/*
+ * shapes.h
+ *	  What our tables and indexes look like, as the install script makes them.
+ */
+#ifndef SYNCEXT_SHAPES_H
+#define SYNCEXT_SHAPES_H
+
+/* More than any of our tables has. */
+#define MAX_COLUMNS		32
+#define MAX_KEY_COLUMNS	6
+
+typedef struct ColumnShape
+{
+	const char *name;
+	Oid			type;
+	bool		required;		/* never null */
+} ColumnShape;
+
+/* Columns are numbered from 1, as the script has them. */
+typedef struct KeyShape
+{
+	int			n;
+	int			column[MAX_KEY_COLUMNS];
+} KeyShape;
+
+typedef struct TableShape
+{
+	const char *name;
+	KeyShape	primary_key;	/* n 0: none */
+	int			ncolumns;
+	ColumnShape column[MAX_COLUMNS];
+} TableShape;
+
+typedef struct IndexShape
+{
+	const char *name;
+	const char *table;
+	bool		partial;
+	KeyShape	key;
+} IndexShape;
+
+/* NULL: there is none of that name. */
+extern const TableShape *shape_of_table(const char *name);
+/* The same; REINDEX CONCURRENTLY gives an index an appendix to its name for a while. */
+extern const IndexShape *shape_of_index(const char *name);
+
+#endif							/* SYNCEXT_SHAPES_H */
