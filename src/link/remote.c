@@ -434,18 +434,21 @@ next_result(Remote *remote, const ReplyShape *shape, TimestampTz deadline)
 }
 
 static void
-add_row(Reply *reply, const PGresult *result)
+add_rows(Reply *reply, const PGresult *result)
 {
-	ReplyCell  *cells;
-
 	reply_check_columns(reply, PQnfields(result));
-	cells = reply_add_row(reply);
-	for (int i = 0; i < reply->shape.columns; i++)
+	for (int row = 0; row < PQntuples(result); row++)
 	{
-		if (PQfformat(result, i) != 0)
-			reply_violation(reply->link, reply->shape.call, "is not in text in column %d", i + 1);
-		reply_add_value(reply, &cells[i], PQgetisnull(result, 0, i) ? NULL : PQgetvalue(result, 0, i),
-						PQgetlength(result, 0, i));
+		ReplyCell  *cells = reply_add_row(reply);
+
+		for (int i = 0; i < reply->shape.columns; i++)
+		{
+			if (PQfformat(result, i) != 0)
+				reply_violation(reply->link, reply->shape.call, "is not in text in column %d", i + 1);
+			reply_add_value(reply, &cells[i],
+							PQgetisnull(result, row, i) ? NULL : PQgetvalue(result, row, i),
+							PQgetlength(result, row, i));
+		}
 	}
 }
 
@@ -467,10 +470,11 @@ add_result(Reply *reply, const PGresult *result)
 	switch (status)
 	{
 		case PGRES_SINGLE_TUPLE:
-			add_row(reply, result);
+			add_rows(reply, result);
 			return false;
 		case PGRES_TUPLES_OK:
-			reply_check_columns(reply, PQnfields(result));
+			/* none, where each came by itself */
+			add_rows(reply, result);
 			return true;
 		case PGRES_COMMAND_OK:
 			reply_check_columns(reply, 0);
@@ -539,6 +543,8 @@ take_replies(Remote *remote, int n, const ReplyShape *const *shapes, Reply **rep
 		replies[i] = take_reply(remote, shapes[i], deadline);
 		if (sees_all && i == 0)
 		{
+			/* looking for notifications reads into the next answer */
+			(void) PQsetSingleRowMode(remote->conn);
 			note_notifications(remote);
 			remote->notified = false;
 		}

@@ -230,6 +230,11 @@ sql('spoke', "INSERT INTO item VALUES ('good', 'x')");
 is(exchange(), '00000', 'a good hub is exchanged with');
 is(sql('hub', "SELECT fields->>'v' FROM syncext.canonical WHERE external_id = 'good'"), 'x', 'and has what was edited');
 
+sql('hub', "SELECT sync_add_source('Shop'); SELECT count(sync_apply(jsonb_build_object('source', 'Shop', 'entity', 'item', 'externalId', 'many' || i, 'version', 1,
+	'fields', '{\"v\": \"x\"}'::jsonb))) FROM generate_series(1, 30) i");
+$node->psql('spoke', "SET syncext.link_batch = 5; CALL sync_exchange('up')");
+is(sql('spoke', "SELECT count(*) FROM item WHERE id LIKE 'many%'"), 30, 'one exchange brings all that it has, in however many batches');
+
 # ---------- what a good hub tells beside the fields ----------
 
 sql('hub', q(SELECT sync_add_entity('stamped'), sync_add_source('Office'); SELECT sync_apply('{"source": "Office", "entity": "stamped", "externalId": "1",
