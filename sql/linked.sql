@@ -159,17 +159,17 @@ UPDATE item SET price = 3 WHERE id = 3;
 SELECT max(batch) AS batch, jsonb_agg(change) AS changes FROM syncext.captured('branch') \gset
 SELECT syncext.captured_answered('branch', :batch, '[{"status": 200, "rowVersion": 4, "lost": []}, {"status": 400, "reason": "document too large"}]');
 SELECT relation, external_id, attempts, next_attempt IS NULL AS dead, error FROM syncext.capture_failure;
--- an answer to a later edit has the earlier one looked at again
+-- what the hub hasn't got is sent with whatever is edited next
 UPDATE item SET stock = 1 WHERE id = 4;
-SELECT change - 'updatedAt' AS change FROM syncext.captured('branch');
-SELECT max(batch) AS batch FROM syncext.captured('branch') \gset
-SELECT syncext.captured_answered('branch', :batch, '[{"status": 200, "rowVersion": 2, "lost": []}]');
+SELECT count(*) FROM syncext.captured('branch');
 SELECT external_id, next_attempt <= clock_timestamp() AS due FROM syncext.capture_failure;
 SELECT syncext.linked_retry('branch');
 SELECT change #>> '{fields,name}' = repeat('x', 2000) AS whole, change -> 'base' AS base FROM syncext.captured('branch');
 UPDATE item SET name = 'Screw' WHERE id = 4;
 SELECT max(batch) AS batch FROM syncext.captured('branch') \gset
-SELECT syncext.captured_answered('branch', :batch, '[{"status": 200, "rowVersion": 3, "lost": []}]');
+SELECT syncext.captured_answered('branch', :batch, '[{"status": 200, "rowVersion": 2, "lost": []}, {"status": 200, "rowVersion": 3, "lost": []}]');
+SELECT count(*) FROM syncext.captured('branch');
+SELECT syncext.linked_retry('branch');
 SELECT change - 'updatedAt' AS change FROM syncext.captured('branch');
 SELECT max(batch) AS batch FROM syncext.captured('branch') \gset
 SELECT syncext.captured_answered('branch', :batch, '[{"status": 200, "rowVersion": 4, "lost": []}]');
@@ -230,7 +230,7 @@ CREATE TABLE part (id text PRIMARY KEY, n int);
 INSERT INTO part SELECT 'P' || i, i FROM generate_series(1, 1200) i;
 SELECT sync_add_entity('part');
 SELECT sync_attach('part', 'branch', 'part');
-CALL sync_load('part', 'hub');
+CALL sync_load('part', 'table');
 CALL sync_load('part') \gset load_
 SELECT :'load_result'::jsonb - 'seconds' AS result;
 SELECT job, status, done, counts ->> 'new' AS new FROM syncext.job_run;

@@ -88,7 +88,7 @@ BEGIN
 	RETURN NEXT format('delivered %s', sync_deliver(n));
 	CALL sync_poll(format('%I.%I', part, other)::regclass, true, r);
 	RETURN NEXT format('polled %s', r - 'seconds' - 'watermark');
-	CALL sync_load(format('%I.%I', part, part)::regclass, 'table', r);
+	CALL sync_load(format('%I.%I', part, part)::regclass, 'table', false, r);
 	RETURN NEXT format('loaded %s', r - 'seconds');
 	SELECT max(p.batch) INTO b FROM sync_pull('plain' || md5(n)) p;
 	UPDATE syncext.source SET retry_cap = 1 WHERE name = 'plain' || md5(n);

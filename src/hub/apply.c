@@ -19,6 +19,7 @@
 #include "hub/visibility.h"
 #include "model/json.h"
 #include "model/rfc3339.h"
+#include "model/row_change.h"
 
 /* Losing the race for a row this often, wait for it before deciding. */
 #define OPTIMISTIC_TRIES	3
@@ -242,24 +243,58 @@ within_limits(ApplyCall *call, const Change *change, const Record *record, Answe
 	return !answer->refused;
 }
 
-/* Decide and write until nobody came between.  Returns the record before. */
+/* Is the record that was found a tombstone that the source has just made itself? */
+static bool
+is_own_grave(ApplyCall *call, const Change *change, const Record *record)
+{
+	return change->origin == ORIGIN_INSERT && record->exists && record->deleted &&
+		strcmp(record->last_source, change->source) == 0 && canonical_is_ours(call->canonical);
+}
+
+/* Decide the change as it counts upon the record that was found. */
+static const Change *
+decide_upon(ApplyCall *call, const Change *change, const Record *record, Decision *d)
+{
+	Change	   *upon = palloc(sizeof(Change));
+	const Change *counts = row_change_upon(change, record, is_own_grave(call, change, record),
+										   upon);
+	FieldNames	left_out = {0, NULL};
+
+	if (change->if_absent)
+	{
+		*upon = *counts;
+		counts = upon;
+		row_change_leave_out(upon, record, &left_out);
+	}
+	apply_decide(call->registry, counts, record, d);
+	row_change_tell(&left_out, d);
+	return counts;
+}
+
+/*
+ * Decide and write until nobody came between.  Returns the record before, and in
+ * *counts the change as it counts upon that.
+ */
 static Record
-decide_and_write(ApplyCall *call, const Change *change, bool released, Answer *answer)
+decide_and_write(ApplyCall *call, const Change *change, bool released, const Change **counts,
+				 Answer *answer)
 {
 	Decision   *d = &answer->decision;
+	Change	   *said = palloc(sizeof(Change));
 	Record		record;
 
 	for (int tries = 0;; tries++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		find_record(call, change, tries, &record);
-		if (!released && must_wait(call, change, &record, answer))
+		*counts = change_as_it_counts(change, said);
+		if (!released && must_wait(call, *counts, &record, answer))
 			return record;
-		apply_decide(call->registry, change, &record, d);
-		if (dependency_restricts(call->dependency, change, &record, d) ||
-			!within_limits(call, change, &record, answer))
+		*counts = decide_upon(call, change, &record, d);
+		if (dependency_restricts(call->dependency, *counts, &record, d) ||
+			!within_limits(call, *counts, &record, answer))
 			return record;
-		if (write_record(call, change, &record, d) == ROWS_DONE)
+		if (write_record(call, *counts, &record, d) == ROWS_DONE)
 			return record;
 	}
 }
@@ -275,25 +310,24 @@ typedef enum Origin
 static void
 apply_one(ApplyCall *call, const Change *sent, Origin origin, Answer *answer)
 {
-	Change		counted;
 	Change		bounded;
-	const Change *stated = change_as_it_counts(sent, &counted);
-	const Change *change = clock_bound(stated, &bounded);
+	const Change *change = clock_bound(sent, &bounded);
+	const Change *counts;
 	Record		before;
 
 	answer->change = sent;
 	answer->conflict_id = 0;
 	answer->refused = false;
-	before = decide_and_write(call, change, origin != ORIGIN_SENT, answer);
+	before = decide_and_write(call, change, origin != ORIGIN_SENT, &counts, answer);
 	answer->hidden = !visibility_answers(call->registry, change, &before, call->canonical);
 	if (answer->refused)
 		return;
 	if (origin == ORIGIN_OWN && answer->decision.told == TOLD_OTHERS)
 		answer->decision.told = TOLD_ALL;
-	clock_tell(stated, change, &answer->decision);
+	clock_tell(sent, change, &answer->decision);
 	if (answer->decision.write != WRITE_NOTHING)
-		apply_note(call, change, &before, &answer->decision);
-	log_and_close(call, change, &before, answer);
+		apply_note(call, counts, &before, &answer->decision);
+	log_and_close(call, counts, &before, answer);
 }
 
 void
@@ -308,6 +342,15 @@ raise_refused(const Answer *answer)
 {
 	if (answer->refused)
 		change_raise(&answer->error);
+}
+
+bool
+apply_is_known(ApplyCall *call, const char *entity, const char *external_id, const char *source)
+{
+	Record		record;
+
+	canonical_find(call->canonical, entity, external_id, &record);
+	return row_change_last_word(&record, source) > 0;
 }
 
 void

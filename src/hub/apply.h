@@ -31,6 +31,9 @@ typedef struct ApplyCall ApplyCall;
 extern void apply_change(ApplyCall *call, const Change *change, Answer *answer);
 /* The same, but that a change which is refused is answered so, and not raised. */
 extern void apply_document(ApplyCall *call, const Change *change, Answer *answer);
+/* Has the source had a word in the record, as far as that tells? */
+extern bool apply_is_known(ApplyCall *call, const char *entity, const char *external_id,
+						   const char *source);
 /*
  * Can the record be written without waiting?  What is set free comes out of the
  * order that keeps batches from deadlock, so it must not wait for a record.

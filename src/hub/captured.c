@@ -171,6 +171,7 @@ typedef struct Cutting
 	Feed	   *feed;
 	FeedSeek   *seek;
 	Replica    *replica;
+	CaptureFailures *failures;
 	int			room;
 	CapturedBatch *out;
 } Cutting;
@@ -195,6 +196,10 @@ read_detail(const LogRow *row, FoldEdit *edit)
 			edit->inserted = true;
 		else if (field_name_cmp(name, field_name("cascade")) == 0)
 			edit->cascade = true;
+		else if (field_name_cmp(name, field_name("all")) == 0)
+			edit->all = edit->inserted = true;
+		else if (field_name_cmp(name, field_name("added")) == 0)
+			edit->added = true;
 		else if (field_name_cmp(name, field_name("version")) == 0)
 		{
 			edit->has_version = true;
@@ -273,11 +278,25 @@ add_change(Cutting *cutting, const BatchRecord *record, const ReplicaRow *replic
 	return change;
 }
 
+/* No row is agreed on: there was none, or it was deleted. */
+static void
+add_birth(Cutting *cutting, const BatchRecord *record, const ReplicaRow *replica, Fold *fold)
+{
+	CapturedChange *change = add_change(cutting, record, replica, fold, 0);
+
+	change->born = true;
+	change->fields.field = palloc(sizeof(Field) * Max(fold->n, 1));
+	for (int i = 0; i < fold->n; i++)
+		change->fields.field[change->fields.n++] = fold->fields[i].field;
+}
+
 /* What is left to be said of the record, after what is agreed on. */
 static void
 add_changes(Cutting *cutting, const BatchRecord *record, const ReplicaRow *replica, Fold *fold)
 {
 	int64		base;
+	bool		added;
+	Fields		agreed;
 	Fields		fields;
 
 	if (fold->deleted)
@@ -287,15 +306,50 @@ add_changes(Cutting *cutting, const BatchRecord *record, const ReplicaRow *repli
 			(void) add_change(cutting, record, replica, fold, fold->base);
 		return;
 	}
-	if (replica->fields != NULL)
+	if (replica->fields == NULL)
 	{
-		Fields		agreed;
-
-		fields_from_container(&replica->fields->root, &agreed);
-		fold_drop(fold, is_agreed, &agreed);
+		add_birth(cutting, record, replica, fold);
+		return;
 	}
-	while (fold_take(fold, &base, &fields))
-		add_change(cutting, record, replica, fold, base)->fields = fields;
+	fields_from_container(&replica->fields->root, &agreed);
+	fold_drop(fold, is_agreed, &agreed);
+	while (fold_take(fold, &base, &added, &fields))
+	{
+		CapturedChange *change = add_change(cutting, record, replica, fold, base);
+
+		change->fields = fields;
+		change->added = added;
+	}
+}
+
+/*
+ * Does the hub lack more of the row than the edits at hand say?  It refused some of
+ * it before, or has never heard of it.  Then they aren't sent; the row is noted as one
+ * of which all is to be sent.  A delete says all.
+ */
+static bool
+owes_more(Cutting *cutting, const Binding *binding, const BatchRecord *record,
+		  const ReplicaRow *replica, const Fold *fold)
+{
+	CaptureFailure failure = {.relation = binding->relation, .external_id = record->external_id};
+	bool		failed;
+
+	if (fold->all || fold->deleted)
+		return false;
+	failed = capture_failures_any(cutting->failures, binding->relation) &&
+		capture_failure_find(cutting->failures, binding->relation, record->external_id, &failure);
+	if (!failed && (replica->fields != NULL || fold->born || fold->whole))
+		return false;
+	if (!failed)
+	{
+		failure.since = GetCurrentTimestamp();
+		failure.error = "the hub has not heard of the row yet, and is sent all of it";
+	}
+	failure.dead = false;
+	failure.next_attempt = GetCurrentTimestamp();
+	capture_failure_save(cutting->failures, &failure);
+	cutting->out->nowed++;
+	return true;
 }
 
 /*
@@ -325,6 +379,9 @@ cut_record(Cutting *cutting, const BatchRecord *record)
 	}
 	if (replica.held != NULL)
 		set_held_bases(&fold, replica.held);
+	if (fold.nedits > 0 && binding != NULL &&
+		owes_more(cutting, binding, record, &replica, &fold))
+		return;
 	if (fold.nedits > 0)
 		add_changes(cutting, record, &replica, &fold);
 }
@@ -418,6 +475,7 @@ cut_records(Feed *feed, CapturedBatch *out)
 	walk_window(feed);
 	cutting.seek = feed_seek_begin(feed->log);
 	cutting.replica = replica_open(false);
+	cutting.failures = capture_failures_open(true);
 	/* in this order, the places that members says don't hold any more */
 	qsort(feed->records, feed->nrecords, sizeof(BatchRecord), compare_depths);
 	for (int i = 0; i < feed->nrecords; i++)
@@ -426,6 +484,7 @@ cut_records(Feed *feed, CapturedBatch *out)
 		if (!feed->records[i].held)
 			cut_record(&cutting, &feed->records[i]);
 	}
+	capture_failures_close(cutting.failures);
 	replica_close(cutting.replica);
 	feed_seek_end(cutting.seek);
 }
@@ -489,6 +548,10 @@ captured_document(const char *source, const CapturedChange *captured)
 		.version = captured->version,
 		.has_base = !captured->has_version,
 		.base = captured->base,
+		.if_absent = captured->added,
+		.created = captured->born && captured->has_version,
+		.not_created = !captured->born && !captured->deleted && !captured->has_version &&
+			captured->base == 0,
 		.has_updated_at = captured->has_updated_at,
 		.updated_at = captured->updated_at,
 		.deleted = captured->deleted,

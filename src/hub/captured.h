@@ -22,6 +22,9 @@ typedef struct CapturedChange
 	int64		version;
 	bool		has_updated_at;
 	TimestampTz updated_at;
+	bool		born;			/* no row of it is agreed on: base is 0 */
+	bool		added;			/* columns that were added hold this: news where the record
+								 * hasn't the fields */
 	int64		base;			/* the row version that it was made on, as agreed now */
 	Fields		fields;			/* none if it is deleted */
 	ItemPointerData replica_at;	/* where its row of replica was, if it has one */
@@ -33,6 +36,7 @@ typedef struct CapturedBatch
 	int			nchanges;		/* 0: there is nothing, and no batch to ack */
 	CapturedChange *changes;	/* parents before children; a record may come
 								 * several times, then in their order */
+	int			nowed;			/* records left out, of which linked_retry() notes all */
 } CapturedBatch;
 
 /*

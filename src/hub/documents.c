@@ -129,6 +129,9 @@ check_names(Documents *docs, Document *document)
 							docs->only_source);
 	change->source = source->name;
 	change->entity = entity->name;
+	/* an edit of a row to which a spoke's link has delivered nothing yet */
+	if (change->from_link && change->not_created && change->has_base)
+		change->origin = ORIGIN_EDIT;
 	document->depth = entity->depth;
 	return (link_list() == NIL || check_links(document)) &&
 		ladder_check_change(entity->ladder, change, &document->error) &&
@@ -138,7 +141,7 @@ check_names(Documents *docs, Document *document)
 static void
 read_document(Documents *docs, JsonbContainer *container, Size bytes, Document *document)
 {
-	/* only a link sends what others have made */
+	/* only a link sends what others have made, and says more of its edits */
 	ChangeLimits limits = {.max_fields = setting_max_fields, .own = docs->only_source != NULL};
 
 	document->good = check_size(bytes, &document->error) &&

@@ -268,6 +268,8 @@ count_records(Exchange *x)
 {
 	for (int i = 0; i < x->pull.nrecords; i++)
 	{
+		if (x->pull.records[i].known)
+			continue;
 		if (x->pull.records[i].error == NULL && !x->pull.records[i].busy)
 			x->result->pulled++;
 		else

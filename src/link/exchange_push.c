@@ -81,6 +81,7 @@ push_cut(Exchange *x)
 		relay_cut(x->source, push->max, &push->batch);
 	else
 		captured_cut(x->source, push->max, &push->batch);
+	push->owed |= push->batch.nowed > 0;
 	if (push->batch.nchanges > 0)
 		make_documents(x);
 	MemoryContextSwitchTo(old);
@@ -362,16 +363,34 @@ finish_batch(Exchange *x)
 	push_cut(x);
 }
 
+static void
+note_owed(Exchange *x)
+{
+	x->push.owed = false;
+	(void) linked_retry(x->source);
+}
+
 void
 push_send(Exchange *x)
 {
-	while (x->push.batch.nchanges > 0)
+	for (;;)
 	{
-		send_batch(x);
-		if (x->push.parts > 0)
+		if (x->push.batch.nchanges > 0)
+		{
+			send_batch(x);
+			if (x->push.parts > 0)
+				return;
+			/* nothing of it can be told */
+			exchange_step(x, finish_batch);
+		}
+		else if (x->push.owed)
+		{
+			/* what is noted is in no window before it is committed */
+			exchange_step(x, note_owed);
+			exchange_step(x, push_cut);
+		}
+		else
 			return;
-		/* nothing of it can be told */
-		exchange_step(x, finish_batch);
 	}
 }
 

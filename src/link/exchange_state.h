@@ -29,6 +29,7 @@ typedef struct Push
 								 * can't be told there, and has its outcome */
 	PushOutcome *outcomes;
 	int			parts;			/* that are still to be answered */
+	bool		owed;			/* there are rows of which all is to be noted first */
 	int			max;			/* changes in the next batch */
 } Push;
 

@@ -331,7 +331,7 @@ make_write(const char *source, const LinkedRecord *from, const Agreed *agreed, c
 	if (here->exists && !here->deleted)
 		known = record_fields_jsonb(here);
 	change->fields = find_different(linked_fields(from, agreed->fields), known);
-	return change->fields.n > 0;
+	return change->fields.n > 0 || !here->exists || here->deleted;
 }
 
 /* What this hub made of it, if that isn't what the other one has. */

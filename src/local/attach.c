@@ -36,6 +36,7 @@
 #include "local/attached.h"
 #include "local/capture_buffer.h"
 #include "local/linked.h"
+#include "local/loaded.h"
 #include "local/transfer.h"
 #include "model/fields.h"
 #include "storage/names.h"
@@ -705,7 +706,10 @@ sync_attach(PG_FUNCTION_ARGS)
 	if (binding_captures(&binding))
 		source_set_single_writer(binding.source, true);
 	if (binding.capture == CAPTURE_TRIGGER)
+	{
 		as_owner(create_triggers, binding.relation);
+		loaded_at_attach(binding.relation);
+	}
 	PG_RETURN_VOID();
 }
 

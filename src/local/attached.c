@@ -257,6 +257,7 @@ add_read(Attached *attached, const AttachedColumn *column)
 		return;
 	attached->read[attached->nread++] = column;
 	attached->heeds_settings |= value_heeds_settings(column->value);
+	attached->fragile |= value_is_fragile(column->value);
 	attached->last_attnum = Max(attached->last_attnum, column->attnum);
 }
 
@@ -408,6 +409,26 @@ init_keys(Attached *attached, Relation rel)
 	attached->has_key = attached->nkeys == binding->nkeys;
 }
 
+/* Which columns of the bound relation were added since it was loaded? */
+static void
+init_new(Attached *attached)
+{
+	Fields		loaded;
+
+	if (attached->binding->loaded == NULL || attached->relid != attached->binding->relation)
+		return;
+	fields_from_container(&attached->binding->loaded->root, &loaded);
+	for (int i = 0; i < attached->ncolumns; i++)
+	{
+		AttachedColumn *column = &attached->columns[i];
+		const Field *known = fields_find(&loaded, field_name(column->name));
+
+		column->is_new = known == NULL || known->value.type != jbvNumeric ||
+			DatumGetInt32(DirectFunctionCall1(numeric_int4,
+											  NumericGetDatum(known->value.val.numeric))) != column->attnum;
+	}
+}
+
 /* Build the description, in a memory context of its own. */
 static Attached *
 attached_build(Relation rel, const Binding *binding)
@@ -435,6 +456,7 @@ attached_build(Relation rel, const Binding *binding)
 	init_keys(attached, rel);
 	attached->has_key_index = attached->has_key && has_key_index(rel, binding);
 	init_columns(attached, rel);
+	init_new(attached);
 	init_single_columns(attached, rel);
 	init_read(attached);
 	init_watched(attached);

@@ -32,6 +32,7 @@ typedef struct AttachedColumn
 	AttrNumber	attnum;
 	Oid			type;
 	bool		not_null;
+	bool		is_new;			/* a field that came when the relation had been loaded */
 	ValueType  *value;
 } AttachedColumn;
 
@@ -63,6 +64,7 @@ typedef struct Attached
 	AttachedColumn *deleted;	/* marks rows as deleted, or NULL */
 	int			nread;
 	const AttachedColumn **read;	/* all of these, as statements return them */
+	bool		fragile;		/* one of them: value_is_fragile */
 	bool		heeds_settings; /* one of them: value_heeds_settings */
 	FmgrInfo	populate;		/* jsonb_populate_record */
 	Datum		empty_row;		/* its first argument */

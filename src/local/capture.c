@@ -24,9 +24,11 @@
 #include "utils/timestamp.h"
 
 #include "hub/apply_call.h"
+#include "hub/procedure.h"
 #include "local/capture.h"
 #include "local/capture_buffer.h"
 #include "local/cascade.h"
+#include "local/fragile.h"
 #include "local/writer.h"
 #include "settings.h"
 #include "storage/link.h"
@@ -310,9 +312,10 @@ set_version(const Registry *registry, const RowEdit *edit, Change *change)
 
 void
 capture_send(ApplyCall *call, const Attached *attached, const char *external_id,
-			 const Fields *fields, int64 base, Answer *answer)
+			 const Fields *fields, ChangeOrigin origin, int64 base, Answer *answer)
 {
 	Change		change = {
+		.origin = origin,
 		.entity = attached->binding->entity,
 		.external_id = external_id,
 		.source = attached->binding->source,
@@ -320,7 +323,6 @@ capture_send(ApplyCall *call, const Attached *attached, const char *external_id,
 		.updated_at = GetCurrentStatementStartTimestamp(),
 		.has_base = true,
 		.base = base,
-		.verbatim = true,
 		.fields = *fields,
 	};
 
@@ -335,12 +337,11 @@ send_change(ApplyCall *call, const Registry *registry, const RowEdit *edit, cons
 {
 	const Attached *attached = edit->attached;
 	Change		change = {
+		.origin = edit->inserted ? ORIGIN_INSERT : ORIGIN_EDIT,
 		.entity = attached->binding->entity,
 		.external_id = edit->external_id,
 		.source = attached->binding->source,
 		.deleted = edit->deleted,
-		/* an edit's nulls count, though nothing was delivered to the row yet */
-		.verbatim = !edit->inserted,
 		.cascade = edit->cascade,
 		.fields = *fields,
 	};
@@ -351,8 +352,6 @@ send_change(ApplyCall *call, const Registry *registry, const RowEdit *edit, cons
 		change.has_base = true;
 		change.base = base;
 	}
-	else
-		change.created = edit->inserted && base == 0;
 	apply_change(call, &change, answer);
 	answer->change = NULL;		/* it was ours */
 }
@@ -438,11 +437,12 @@ send_missing(Edit *edit, ApplyCall *call, AttachedRow row, const Answer *answer)
 		return;
 	attached_fields(attached, &edit->settings, row, wanted, &fields);
 	value_settings_end(&edit->settings);
-	capture_send(call, attached, edit->external_id, &fields, record->row_version, &second);
+	capture_send(call, attached, edit->external_id, &fields, ORIGIN_EDIT, record->row_version,
+				 &second);
 }
 
 void
-capture_note(const RowEdit *edit, bool inserted)
+capture_note(const RowEdit *edit, NoteKind kind)
 {
 	const Attached *attached = edit->attached;
 	const Registry *registry = registry_get();
@@ -459,7 +459,21 @@ capture_note(const RowEdit *edit, bool inserted)
 	if (attached->updated != NULL)
 		set_updated_at(registry, edit, &change);
 	(void) set_version(registry, edit, &change);
-	capture_buffer_add(&change, inserted);
+	capture_buffer_add(&change, kind == NOTE_INSERT ? "inserted" : kind == NOTE_ALL ? "all" :
+					   kind == NOTE_ADDED ? "added" : NULL);
+}
+
+/*
+ * Has the hub never heard of the row?  It was there before the table was attached,
+ * and was not loaded since.  Then all of it is news.
+ */
+static bool
+is_first_word(const Edit *edit, ApplyCall *call, const ReplicaRow *replica)
+{
+	const Binding *binding = edit->attached->binding;
+
+	return !replica->exists && binding->loaded == NULL &&
+		!apply_is_known(call, binding->entity, edit->external_id, binding->source);
 }
 
 /* Bring an edit to the hub; wanted tells which fields, NULL: all of them. */
@@ -479,8 +493,12 @@ send_edit(Edit *edit, AttachedRow row, const bool *wanted, bool deleted)
 		.replica = &replica,
 	};
 	Answer		answer;
+	bool		owes;
 
 	attached_check_sender(edit->attached);
+	owes = !sent.inserted && fragile_owes(edit->attached, edit->external_id);
+	if (owes)
+		wanted = NULL;
 	if (!deleted)
 		attached_fields(edit->attached, &edit->settings, row, wanted, &sent.fields);
 	value_settings_end(&edit->settings);
@@ -490,17 +508,28 @@ send_edit(Edit *edit, AttachedRow row, const bool *wanted, bool deleted)
 		if (sent.cascade)
 			replica_note_cascade(edit->attached->binding->relation, edit->external_id,
 								 &sent.fields);
-		capture_note(&sent, !deleted && wanted == NULL);
+		capture_note(&sent, sent.inserted ? NOTE_INSERT : NOTE_EDIT);
 		return;
 	}
 	table = replica_open(false);
 	call = apply_begin(edit->scope->registry);
 	replica_find(table, edit->attached->binding->relation, edit->external_id, &replica);
 	replica_close(table);
+	if (owes && !deleted)
+		sent.inserted = !apply_is_known(call, edit->attached->binding->entity, edit->external_id,
+										edit->attached->binding->source);
+	if (!deleted && wanted != NULL && is_first_word(edit, call, &replica))
+	{
+		sent.inserted = true;
+		attached_fields(edit->attached, &edit->settings, row, NULL, &sent.fields);
+		value_settings_end(&edit->settings);
+	}
 	if (capture_send_edit(call, edit->scope->registry, &sent, &answer) &&
 		!deleted && wanted != NULL)
 		send_missing(edit, call, row, &answer);
 	apply_end(call);
+	if (owes)
+		fragile_settle(edit->attached, edit->external_id);
 }
 
 /* ---------- inserts, updates, deletes ---------- */
@@ -533,6 +562,16 @@ capture_delete(Edit *edit, AttachedRow row)
 	send_edit(edit, row, NULL, true);
 }
 
+/* Other bytes are a change, where JSON can't be made of the old value perhaps. */
+static bool
+is_changed(Edit *edit, const AttachedColumn *column, Datum old, bool old_isnull,
+		   Datum new, bool new_isnull)
+{
+	if (edit->attached->fragile && !old_isnull && fragile_suspects_value(column, old))
+		return new_isnull || !value_same_bytes(column->value, old, new);
+	return !value_equal(column->value, &edit->settings, old, old_isnull, new, new_isnull);
+}
+
 /*
  * Tell the fields that an edit changed; old may be a row of another partition.
  * Returns whether there are any.
@@ -554,8 +593,8 @@ find_changed(Edit *edit, const Attached *old_attached, AttachedRow old, Attached
 		if (old_attached->columns[i].type != attached->columns[i].type)
 			attached_raise_altered(attached);
 
-		wanted[i] = !value_equal(attached->columns[i].value, &edit->settings,
-								 old.values[o], old.isnull[o], new.values[n], new.isnull[n]);
+		wanted[i] = is_changed(edit, &attached->columns[i], old.values[o], old.isnull[o],
+							   new.values[n], new.isnull[n]);
 		any |= wanted[i];
 	}
 	return any;
@@ -716,29 +755,77 @@ check_captures(const Attached *attached, const TriggerData *trigger)
 		attached_check(attached);
 }
 
+/* An edit, and what was fired for it. */
+typedef struct Fired
+{
+	Edit	   *edit;
+	TriggerData *trigger;
+} Fired;
+
+static void
+capture_fired(void *arg)
+{
+	Edit	   *edit = ((Fired *) arg)->edit;
+	TriggerData *trigger = ((Fired *) arg)->trigger;
+
+	value_settings_begin(&edit->settings);
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		capture_row_updated(edit, trigger);
+	else if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		capture_row_inserted(edit, trigger);
+	else
+		capture_row_deleted(edit, trigger);
+	value_settings_end(&edit->settings);
+	if (edit->root != NULL)
+		relation_close(edit->root, NoLock);
+}
+
+/* The hub can't have this row, perhaps: then the edit stands, and that is kept. */
+static void
+try_fired(Fired *fired, const Attached *attached, AttachedRow row)
+{
+	ErrorData  *error = procedure_try(CurrentMemoryContext, CurrentMemoryContext, capture_fired,
+									  fired);
+	ValueSettings settings;
+
+	if (error == NULL)
+		return;
+	if (!fragile_is_about_value(error))
+		ReThrowError(error);
+	value_settings_begin(&settings);
+	fragile_keep(attached, attached_external_id(attached, &settings, row), error);
+	value_settings_end(&settings);
+}
+
 static void
 capture_row(TriggerData *trigger)
 {
+	bool		updated = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
 	Edit		edit = {.trigger = trigger};
+	Fired		fired = {&edit, trigger};
+	Attached   *attached = attached_of(trigger->tg_relation);
+	AttachedRow row;
 
-	edit.attached = attached_of(trigger->tg_relation);
-	if (edit.attached == NULL)
+	if (attached == NULL)
 		raise_not_attached(trigger->tg_relation);
-	if (!binding_captures(edit.attached->binding) || inbound_is_all())
+	if (!binding_captures(attached->binding) || inbound_is_all())
 		return;
-	check_captures(edit.attached, trigger);
+	check_captures(attached, trigger);
+	edit.attached = attached;
 	edit.scope = scope_get();
 	edit.scope->registry = registry_get();
-	value_settings_begin(&edit.settings);
-	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
-		capture_row_updated(&edit, trigger);
-	else if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
-		capture_row_inserted(&edit, trigger);
+	if (!attached->fragile)
+	{
+		capture_fired(&fired);
+		return;
+	}
+	row = slot_row(attached, updated ? trigger->tg_newslot : trigger->tg_trigslot);
+	if (!TRIGGER_FIRED_BY_DELETE(trigger->tg_event) &&
+		(fragile_suspects(attached, row) ||
+		 (updated && fragile_suspects(attached, slot_row(attached, trigger->tg_trigslot)))))
+		try_fired(&fired, attached, row);
 	else
-		capture_row_deleted(&edit, trigger);
-	value_settings_end(&edit.settings);
-	if (edit.root != NULL)
-		relation_close(edit.root, NoLock);
+		capture_fired(&fired);
 }
 
 Datum

@@ -20,7 +20,7 @@ typedef struct RowEdit
 	const Attached *attached;
 	const char *external_id;
 	AttachedRow row;			/* as it is now; as it was, where it is deleted */
-	bool		inserted;		/* the first word of the row: a birth, if a base of 0 fits */
+	bool		inserted;		/* the first word of the row */
 	bool		deleted;
 	bool		cascade;		/* by a foreign key, while another row was delivered */
 	bool		marked;			/* by a mark in the row, which is still there */
@@ -37,14 +37,23 @@ typedef struct RowEdit
 extern bool capture_send_edit(ApplyCall *call, const Registry *registry, const RowEdit *edit,
 							  Answer *answer);
 
+/* What the hub is told of a noted edit, beside its fields. */
+typedef enum NoteKind
+{
+	NOTE_EDIT,
+	NOTE_INSERT,				/* the row is new */
+	NOTE_ALL,					/* all that the hub hasn't got of the row, whatever was noted before */
+	NOTE_ADDED					/* what columns hold because they were added */
+} NoteKind;
+
 /*
  * Note an edit of a relation whose entity is decided by the hub behind a link.
  * Its base is what was delivered to the row before the transaction ends.
  */
-extern void capture_note(const RowEdit *edit, bool inserted);
+extern void capture_note(const RowEdit *edit, NoteKind kind);
 
-/* Bring fields of a row to the hub, as an edit made on row version base. */
+/* Bring fields of a row to the hub, as an insert or an edit made on row version base. */
 extern void capture_send(ApplyCall *call, const Attached *attached, const char *external_id,
-						 const Fields *fields, int64 base, Answer *answer);
+						 const Fields *fields, ChangeOrigin origin, int64 base, Answer *answer);
 
 #endif							/* SYNCEXT_CAPTURE_H */

@@ -199,18 +199,18 @@ capture_buffer_flush(void)
 
 /* What the log keeps of an edit beside its fields; NULL where that says all. */
 static Jsonb *
-make_detail(const Change *change, bool inserted)
+make_detail(const Change *change, const char *kind)
 {
 	JsonbParseState *state = NULL;
 
-	if (!inserted && !change->deleted && !change->has_updated_at && !change->has_version &&
+	if (kind == NULL && !change->deleted && !change->has_updated_at && !change->has_version &&
 		!change->cascade)
 		return NULL;
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	if (change->deleted)
 		json_push_bool(&state, "deleted", true);
-	if (inserted)
-		json_push_bool(&state, "inserted", true);
+	if (kind != NULL)
+		json_push_bool(&state, kind, true);
 	if (change->cascade)
 		json_push_bool(&state, "cascade", true);
 	if (change->has_version)
@@ -229,10 +229,10 @@ copy_jsonb(MemoryContext context, const Jsonb *jsonb)
 }
 
 void
-capture_buffer_add(const Change *change, bool inserted)
+capture_buffer_add(const Change *change, const char *kind)
 {
 	Jsonb	   *fields = fields_to_jsonb(&change->fields);
-	Jsonb	   *detail = make_detail(change, inserted);
+	Jsonb	   *detail = make_detail(change, kind);
 	BufferLevel *level = level_get();
 	BufferedEdit *edit = MemoryContextAlloc(level->context, sizeof(BufferedEdit));
 

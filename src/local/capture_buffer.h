@@ -10,9 +10,10 @@
 
 /*
  * Note an edit of a row.  What binds it, the change's source and entity, must
- * stay until the end of the transaction.  The rest is copied.
+ * stay until the end of the transaction.  The rest is copied.  kind: a key of the log's
+ * detail that says what edit it is, or NULL.
  */
-extern void capture_buffer_add(const Change *change, bool inserted);
+extern void capture_buffer_add(const Change *change, const char *kind);
 
 /* Write to the change log what the present (sub)transaction has noted. */
 extern void capture_buffer_flush(void);

@@ -43,14 +43,52 @@ take_edit(Placer *placer, Placement *p)
 }
 
 /*
- * A record that was placed already, in a later version perhaps, is left alone;
- * not so where a route was edited perhaps.  One that doesn't meet the source's
- * filter goes as if it were deleted.
+ * A record that was placed already comes again when all are sent again: sync_resync.
+ * What the row has lost since is brought back.  Every edit that a trigger has captured
+ * is decided, so no edit can be lost by that; where nothing captures edits, the row may
+ * have one, and what is missing from a polled relation may have been deleted.
+ */
+static bool
+has_lost(Placement *p)
+{
+	switch (p->attached->binding->capture)
+	{
+		case CAPTURE_TRIGGER:
+			return place_is_drifted(p);
+		case CAPTURE_POLL:
+			return p->present && place_is_drifted(p);
+		case CAPTURE_NONE:
+			break;
+	}
+	return !p->present && place_is_drifted(p);
+}
+
+/* Has nobody but the source itself changed the record since it was placed last? */
+static bool
+is_own_news(const Placement *p)
+{
+	for (int i = 0; i < p->record.nfields; i++)
+	{
+		const Stamp *stamp = &p->record.fields[i].stamp;
+
+		if (stamp->row_version > p->replica.row_version &&
+			strcmp(stamp->set_by, p->attached->binding->source) != 0)
+			return false;
+	}
+	return p->replica.exists && !p->record.deleted;
+}
+
+/*
+ * A record that was placed already, in a later version perhaps, is left alone if
+ * the row is still so; not where a route was edited perhaps.  One that doesn't meet
+ * the source's filter goes as if it were deleted.
  */
 static int
 deliver_item(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 {
 	Placement	placement;
+	PlaceOutcome outcome;
+	bool		own;
 
 	if (!place_lock(placer, attached, item->external_id, &placement) ||
 		!take_edit(placer, &placement))
@@ -66,8 +104,14 @@ deliver_item(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 	}
 	if (placement.replica.exists && !item->correction && placement.route == NULL &&
 		placement.record.row_version <= placement.replica.row_version)
-		return PLACE_EQUAL;
-	return place_write(placer, &placement);
+	{
+		if (!has_lost(&placement) || place_write(placer, &placement) != PLACE_WRITTEN)
+			return PLACE_KNOWN;
+		return PLACE_WRITTEN;
+	}
+	own = !item->correction && is_own_news(&placement);
+	outcome = place_write(placer, &placement);
+	return own && outcome == PLACE_EQUAL ? PLACE_KNOWN : outcome;
 }
 
 /*
@@ -123,6 +167,7 @@ typedef struct Outcome
 {
 	int			nitems;			/* that the source has relations for */
 	int			nfailures;
+	int			nknown;			/* that they hold already */
 	const char *first;			/* the first failure, in words */
 } Outcome;
 
@@ -140,6 +185,9 @@ deliver_batch(const char *source, const Delivery *delivery)
 		work_through(registry_get(), items, outcome.nitems, deliver_item, NULL);
 	}
 	outcome.nfailures = make_failures(delivery, items, of_record, outcome.nitems, failures);
+	outcome.nknown = 0;
+	for (int i = 0; i < outcome.nitems; i++)
+		outcome.nknown += work_error(&items[i]) == NULL && items[i].outcome == PLACE_KNOWN;
 	outcome.first = outcome.nfailures == 0 ? NULL :
 		psprintf("%s \"%s\": %s", failures[0].entity, failures[0].external_id, failures[0].error);
 	delivery_ack(source, 0, delivery->batch, failures, outcome.nfailures);
@@ -157,7 +205,7 @@ tell_failures(const char *source, int64 failed, const char *first)
 }
 
 /*
- * Deliver a batch; if nothing of it could be delivered, go on, so that who
+ * Deliver a batch; if nothing of it could be, or need be, delivered, go on, so that who
  * calls until 0 comes back has everything.  Rows that stay locked must not keep
  * us here for ever.
  */
@@ -184,7 +232,7 @@ deliver_batches(const char *source, int max_records)
 		if (delivery.nrecords == 0)
 			break;
 		outcome = deliver_batch(source, &delivery);
-		delivered = outcome.nitems - outcome.nfailures;
+		delivered = outcome.nitems - outcome.nfailures - outcome.nknown;
 		if (outcome.nfailures > 0)
 			fruitless++;
 		if (failed == 0 && outcome.nfailures > 0)

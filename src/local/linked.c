@@ -18,6 +18,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "hub/outstanding.h"
 #include "local/capture.h"
 #include "local/linked.h"
 #include "local/work.h"
@@ -36,14 +37,17 @@ is_agreed_present(const Placement *p)
 
 /*
  * Tell the fields in which the row differs from what was agreed on; all of them
- * where that was that there is no row, or nothing.  A null in a column that is
- * new since then is no edit.
+ * where that was that there is no row, or nothing.  What a column holds that is new
+ * since then is no edit: those that aren't null come in added.
  */
 static bool
-find_edited(Placement *p, Fields *edited)
+find_edited(Placement *p, Fields *edited, Fields *added)
 {
 	Fields		agreed;
 	int			n = 0;
+
+	added->n = 0;
+	added->field = palloc(sizeof(Field) * Max(p->attached->ncolumns, 1));
 
 	attached_fields(p->attached, &p->settings, p->before, NULL, edited);
 	value_settings_end(&p->settings);
@@ -55,8 +59,9 @@ find_edited(Placement *p, Fields *edited)
 		const Field *field = &edited->field[i];
 		const Field *known = fields_find(&agreed, field->name);
 
-		if (known == NULL ? field->value.type != jbvNull :
-			!json_value_equal(&known->value, &field->value))
+		if (known == NULL && field->value.type != jbvNull)
+			added->field[added->n++] = *field;
+		else if (known != NULL && !json_value_equal(&known->value, &field->value))
 			edited->field[n++] = *field;
 	}
 	edited->n = n;
@@ -72,13 +77,14 @@ is_cascaded(Placement *p)
 {
 	Fields		cascaded;
 	Fields		edited;
+	Fields		added;
 
 	if (p->replica.cascaded == NULL)
 		return false;
 	fields_from_container(&p->replica.cascaded->root, &cascaded);
 	if (!p->present)
 		return cascaded.n == 0;
-	if (!is_agreed_present(p) || !find_edited(p, &edited))
+	if (!is_agreed_present(p) || !find_edited(p, &edited, &added))
 		return false;
 	for (int i = 0; i < edited.n; i++)
 	{
@@ -90,8 +96,8 @@ is_cascaded(Placement *p)
 	return true;
 }
 
-bool
-linked_capture(Placement *p)
+static RowEdit
+edit_of(Placement *p)
 {
 	RowEdit		edit = {
 		.attached = p->attached,
@@ -101,17 +107,40 @@ linked_capture(Placement *p)
 		.replica = &p->replica
 	};
 
-	if (!p->present)
-	{
-		if (!is_agreed_present(p))
-			return false;
-		edit.deleted = true;
-		/* in which there is no version to count on from */
-		edit.row = p->key;
-	}
-	else if (!find_edited(p, &edit.fields))
+	return edit;
+}
+
+/* The row isn't there, though that one is was agreed on. */
+static bool
+capture_gone(Placement *p)
+{
+	RowEdit		edit = edit_of(p);
+
+	if (!is_agreed_present(p))
 		return false;
-	capture_note(&edit, !edit.deleted && !is_agreed_present(p));
+	edit.deleted = true;
+	/* in which there is no version to count on from */
+	edit.row = p->key;
+	capture_note(&edit, NOTE_ALL);
+	return true;
+}
+
+bool
+linked_capture(Placement *p, bool with_added)
+{
+	RowEdit		edit = edit_of(p);
+	Fields		added;
+	bool		any;
+
+	if (!p->present)
+		return capture_gone(p);
+	any = find_edited(p, &edit.fields, &added);
+	if (any)
+		capture_note(&edit, NOTE_ALL);
+	if (!with_added || added.n == 0)
+		return any;
+	edit.fields = added;
+	capture_note(&edit, NOTE_ADDED);
 	return true;
 }
 
@@ -189,6 +218,68 @@ remember(Placer *placer, Placement *p, AttachedRow target, const bool *adjusted)
 	replica_set_alone(placer->replica, p->attached->binding->relation, p->external_id, &p->replica);
 }
 
+/* Does a new column hold something that the record, which is all there is, hasn't? */
+static bool
+is_added(const Placement *p, const AttachedColumn *column, const Fields *withheld)
+{
+	Fields		agreed = {0, NULL};
+
+	if (p->before.isnull[column->attnum - 1] || withheld == NULL ||
+		fields_find(withheld, column->field) != NULL)
+		return false;
+	if (p->replica.fields != NULL)
+		fields_from_container(&p->replica.fields->root, &agreed);
+	return is_agreed_present(p) && fields_find(&agreed, column->field) == NULL;
+}
+
+/*
+ * Has the record another value than was agreed on in a field that the relation's own
+ * triggers have left as it came?
+ */
+static bool
+brings_news(const Placement *p, const bool *adjusted)
+{
+	Fields		agreed;
+
+	if (!is_agreed_present(p))
+		return true;
+	fields_from_container(&p->replica.fields->root, &agreed);
+	for (int i = 0; i < p->attached->ncolumns; i++)
+	{
+		const RecordField *field = record_find(&p->record, p->attached->columns[i].field);
+		const Field *known = fields_find(&agreed, p->attached->columns[i].field);
+
+		if (field != NULL && !adjusted[i] &&
+			(known == NULL || !json_value_equal(&known->value, &field->field.value)))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Triggers of two nodes could answer one another for ever: where nothing but what
+ * ours makes something else of has come, it is not sent.  Then the nodes differ in
+ * that, which sync_check() tells.  Returns whether anything is left to be sent.
+ */
+static bool
+drop_answers(Placement *p, bool *adjusted)
+{
+	bool		any = false;
+
+	for (int i = 0; i < p->attached->ncolumns; i++)
+	{
+		FieldName	name = p->attached->columns[i].field;
+
+		if (adjusted[i] && record_find(&p->record, name) != NULL)
+		{
+			adjusted[i] = false;
+			binding_note_differing(p->attached->binding, name);
+		}
+		any |= adjusted[i];
+	}
+	return any;
+}
+
 /*
  * Tell the fields of the record that the relation's triggers made something
  * else of.  That is an edit like any other, but not if the row was just so
@@ -196,7 +287,8 @@ remember(Placer *placer, Placement *p, AttachedRow target, const bool *adjusted)
  * don't quarrel.
  */
 static bool *
-find_adjusted(Placement *p, AttachedRow before, bool present, AttachedRow target, bool *any)
+find_adjusted(Placement *p, AttachedRow before, bool present, AttachedRow target,
+			  const Fields *withheld, bool *any)
 {
 	bool	   *adjusted = palloc0(sizeof(bool) * Max(p->attached->ncolumns, 1));
 
@@ -208,8 +300,13 @@ find_adjusted(Placement *p, AttachedRow before, bool present, AttachedRow target
 		const AttachedColumn *column = &p->attached->columns[i];
 		int			a = column->attnum - 1;
 
-		if (record_find(&p->record, column->field) == NULL ||
-			value_equal(column->value, &p->settings, target.values[a], target.isnull[a],
+		if (record_find(&p->record, column->field) == NULL)
+		{
+			adjusted[i] = is_added(p, column, withheld);
+			*any |= adjusted[i];
+			continue;
+		}
+		if (value_equal(column->value, &p->settings, target.values[a], target.isnull[a],
 						p->before.values[a], p->before.isnull[a]))
 			continue;
 		adjusted[i] = !present ||
@@ -218,6 +315,8 @@ find_adjusted(Placement *p, AttachedRow before, bool present, AttachedRow target
 		*any |= adjusted[i];
 	}
 	value_settings_end(&p->settings);
+	if (*any && !brings_news(p, adjusted))
+		*any = drop_answers(p, adjusted);
 	return adjusted;
 }
 
@@ -233,7 +332,7 @@ capture_adjusted(Placement *p, const bool *adjusted)
 
 	attached_fields(p->attached, &p->settings, p->before, adjusted, &edit.fields);
 	value_settings_end(&p->settings);
-	capture_note(&edit, false);
+	capture_note(&edit, NOTE_EDIT);
 }
 
 /* ---------- fields ---------- */
@@ -307,6 +406,19 @@ take_record(Placement *p, const LinkedRecord *from)
 		record->fields[i].field = fields.field[i];
 }
 
+/* Is there an edit of the row that the hub has refused, or could not take? */
+static bool
+is_owed(const Placement *p)
+{
+	CaptureFailures *failures = capture_failures_open(false);
+	CaptureFailure failure;
+	bool		owed = capture_failures_any(failures, p->attached->binding->relation) &&
+		capture_failure_find(failures, p->attached->binding->relation, p->external_id, &failure);
+
+	capture_failures_close(failures);
+	return owed;
+}
+
 /* Was the row there before, unknown to the hub, and is all that the record says? */
 static bool
 is_same(Placement *p)
@@ -325,23 +437,58 @@ is_same(Placement *p)
 	return true;
 }
 
+/* Is an edit of the row, which the hub has not answered, in the batch that is out? */
+static bool
+is_in_flight(CapturedFlight flight, const Placement *p)
+{
+	return flight == CAPTURED_UNKNOWN_OUT ||
+		(flight == CAPTURED_SOME_OUT &&
+		 captured_is_out(p->attached->binding->entity, p->external_id));
+}
+
+/* Has the row an edit that was captured, and that the hub has not answered, or refused? */
+static bool
+is_outstanding(CapturedFlight flight, const Placement *p)
+{
+	const Binding *binding = p->attached->binding;
+
+	return is_in_flight(flight, p) || is_owed(p) ||
+		outstanding_has(binding->source, binding->entity, p->external_id, p->replica.settled);
+}
+
 /*
  * May the record be written now?  Not while an edit of it is under way, nor if
  * it was read before our last edit came there: it will be sent again, as it is
- * then.
+ * then.  A row that is missing was deleted if that was captured, or is owed to the
+ * hub; else it was lost behind our back, and that is no delete.
  */
 static bool
 is_busy(const LinkedWork *work, Placement *p)
 {
-	if (work->flight == CAPTURED_UNKNOWN_OUT ||
-		(work->flight == CAPTURED_SOME_OUT &&
-		 captured_is_out(p->attached->binding->entity, p->external_id)) ||
-		p->record.row_version < p->replica.answered)
+	if (is_in_flight(work->flight, p) || p->record.row_version < p->replica.answered)
 		return true;
 	/* the record has moved on: what a foreign key did here is no edit */
 	if (p->record.row_version > p->replica.row_version && is_cascaded(p))
 		return false;
-	return !is_same(p) && binding_captures(p->attached->binding) && linked_capture(p);
+	if (is_same(p) || !binding_captures(p->attached->binding))
+		return false;
+	if (!p->present)
+		return is_agreed_present(p) && is_outstanding(work->flight, p);
+	return linked_capture(p, false);
+}
+
+/*
+ * The record comes again as it was placed: after a crash, or by sync_resync.  Has the
+ * row lost it since, though no edit of the row was captured?
+ */
+static bool
+has_lost(const LinkedWork *work, Placement *p)
+{
+	if (p->record.row_version < p->replica.row_version || !place_is_drifted(p))
+		return false;
+	if (p->present && !binding_captures(p->attached->binding))
+		return false;
+	return !is_outstanding(work->flight, p);
 }
 
 static int
@@ -354,6 +501,7 @@ place_record(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 	bool		present;
 	bool		written;
 	bool	   *adjusted;
+	bool		again;
 	bool		any;
 	Placement	p;
 
@@ -363,10 +511,11 @@ place_record(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 		return PLACE_BUSY;
 	}
 	take_record(&p, record);
-	if (p.replica.exists && !record->correction && !item->correction &&
-		p.record.row_version <= p.replica.row_version)
-		return PLACE_EQUAL;
-	if (is_busy(work, &p))
+	again = p.replica.exists && !record->correction && !item->correction &&
+		p.record.row_version <= p.replica.row_version;
+	if (again && !has_lost(work, &p))
+		return PLACE_KNOWN;
+	if (!again && is_busy(work, &p))
 	{
 		item->busy = true;
 		return PLACE_BUSY;
@@ -374,7 +523,8 @@ place_record(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 	before = p.before;
 	present = p.present;
 	written = place_put(&p, &target);
-	adjusted = find_adjusted(&p, before, present, target, &any);
+	adjusted = find_adjusted(&p, before, present, target, record->whole ? &record->withheld : NULL,
+							 &any);
 	remember(placer, &p, target, adjusted);
 	if (any)
 		capture_adjusted(&p, adjusted);
@@ -395,6 +545,7 @@ linked_place(const char *source, LinkedRecord *records, int n)
 		records[i].busy = false;
 		records[i].error = NULL;
 		records[i].written = false;
+		records[i].known = false;
 		if (binding == NULL || !binding->out || !binding_stands(binding))
 			continue;
 		items[nitems].data = &records[i];
@@ -414,11 +565,40 @@ linked_place(const char *source, LinkedRecord *records, int n)
 
 		record->busy = items[i].busy;
 		record->written = error == NULL && items[i].outcome == PLACE_WRITTEN;
+		record->known = error == NULL && items[i].outcome == PLACE_KNOWN;
 		if (error == NULL)
 			continue;
 		record->error = pstrdup(items[i].error != NULL ? error :
 										 "the row is locked, or has an edit that the hub has not answered");
 	}
+}
+
+/* What was agreed on, as if it were the record. */
+static void
+take_agreed(Placement *p)
+{
+	Fields		agreed = {0, NULL};
+
+	if (p->replica.fields != NULL)
+		fields_from_container(&p->replica.fields->root, &agreed);
+	p->record.exists = true;
+	p->record.deleted = p->replica.fields == NULL;
+	p->record.row_version = p->replica.row_version;
+	p->record.nfields = agreed.n;
+	p->record.fields = palloc0(sizeof(RecordField) * Max(agreed.n, 1));
+	for (int i = 0; i < agreed.n; i++)
+		p->record.fields[i].field = agreed.field[i];
+}
+
+PlaceOutcome
+linked_restore(Placement *p)
+{
+	AttachedRow target;
+
+	if (!p->replica.exists || is_outstanding(captured_flight(p->attached->binding->source), p))
+		return PLACE_BUSY;
+	take_agreed(p);
+	return place_put(p, &target) ? PLACE_WRITTEN : PLACE_EQUAL;
 }
 
 /* ---------- answers ---------- */
@@ -526,7 +706,7 @@ recapture(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 		item->busy = true;
 		return false;
 	}
-	return linked_capture(&p);
+	return linked_capture(&p, true);
 }
 
 /*

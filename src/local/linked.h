@@ -33,6 +33,7 @@ typedef struct LinkedRecord
 								 * the hub has not answered */
 	char	   *error;			/* why it failed, or was busy; NULL: it is placed */
 	bool		written;		/* the row changed */
+	bool		known;			/* it was placed before, and the row is still so */
 } LinkedRecord;
 
 /*
@@ -59,9 +60,15 @@ extern void linked_answered(const char *source, const LinkedAnswer *answers, int
 
 /*
  * Capture what differs between a row that is locked (place_lock_row) and what
- * was agreed on.  Returns whether anything does.
+ * was agreed on; with_added also what columns hold that were added since.  Returns
+ * whether anything does.
  */
-extern bool linked_capture(Placement *placement);
+extern bool linked_capture(Placement *placement, bool with_added);
+/*
+ * Make a row that is locked as it was last agreed on with the hub, but for edits that
+ * were captured and not answered.
+ */
+extern PlaceOutcome linked_restore(Placement *placement);
 
 /*
  * Bring up again edits that failed and are due for another attempt: what

@@ -108,6 +108,7 @@ linked_start(const char *source)
 		LockRelationOid(binding->relation, ShareRowExclusiveLock);
 		linked_check_binding(binding);
 		replica_remove_all(binding->relation);
+		binding_set_loaded(binding->relation, NULL);
 	}
 	source_set_single_writer(source, true);
 	cursor_start(registry, registry_source_required(registry, source));
@@ -124,6 +125,7 @@ linked_end(const char *source)
 
 		LockRelationOid(binding->relation, ShareRowExclusiveLock);
 		replica_remove_all(binding->relation);
+		binding_set_loaded(binding->relation, NULL);
 	}
 }
 

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -17,14 +18,15 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
 #include "hub/procedure.h"
 #include "local/attach.h"
 #include "local/job.h"
-#include "local/linked.h"
-#include "local/work.h"
+#include "local/load_row.h"
+#include "local/loaded.h"
 #include "model/json.h"
 #include "storage/link.h"
 
@@ -34,30 +36,10 @@ PG_FUNCTION_INFO_V1(sync_load);
 /* Of more failures than these a load doesn't warn one by one. */
 #define MAX_WARNINGS	100
 
-typedef enum LoadWinner
-{
-	WINNER_LADDER,
-	WINNER_HUB,
-	WINNER_TABLE
-} LoadWinner;
-
-/* What became of a row. */
-typedef enum LoadOutcome
-{
-	LOAD_GONE,					/* deleted before we came to it */
-	LOAD_NEW,
-	LOAD_UPDATED,
-	LOAD_EQUAL,
-	LOAD_CONFLICT,
-	LOAD_WAITING,
-	LOAD_DELIVERED,
-	LOAD_NOUTCOMES
-} LoadOutcome;
-
 typedef struct Load
 {
 	Oid			relation;
-	LoadWinner	winner;
+	bool		dry_run;		/* all is taken back in the end */
 	bool		linked;			/* the hub is behind a link */
 	bool		atomic;			/* in somebody's transaction: can't commit */
 	MemoryContext context;		/* outlives the transactions */
@@ -66,168 +48,8 @@ typedef struct Load
 	int64		run;			/* of syncext.job_run; 0: none */
 	int64		nread;
 	int64		nfailed;
-	int64		count[LOAD_NOUTCOMES];
+	LoadRows	rows;			/* how each is dealt with, and what came of it */
 } Load;
-
-/* ---------- one row ---------- */
-
-static LoadOutcome
-judge_answer(const Answer *answer, LoadOutcome otherwise)
-{
-	const Decision *d = &answer->decision;
-
-	if (answer->hidden)
-		return otherwise;
-	if (d->resolution == RESOLUTION_DEPENDENCY_WAIT)
-		return LOAD_WAITING;
-	if (d->status == 409 || d->lost_all || d->lost.n > 0)
-		return LOAD_CONFLICT;
-	return otherwise;
-}
-
-/*
- * Bring what the hub has now to the row, after the ladder has spoken.  Where
- * nothing is written to the relation, it has just seen what it agrees with.
- */
-static void
-settle(Placer *placer, Placement *p, bool agreed)
-{
-	Placement	now;
-
-	if (!place_lock(placer, p->attached, p->external_id, &now))
-		elog(ERROR, "a row of relation %s was locked and is not any more", p->attached->name);
-	if (p->attached->binding->out)
-		(void) place_write(placer, &now);
-	else if (agreed && now.record.exists)
-		place_remember(placer, &now);
-}
-
-/* The hub has no record for the row, or a tombstone that doesn't count. */
-static LoadOutcome
-load_new(Placer *placer, Placement *p, LoadWinner winner)
-{
-	int64		base = winner == WINNER_TABLE ? p->record.row_version : p->replica.row_version;
-	LoadOutcome outcome;
-	Answer		answer;
-
-	place_send(placer, p, p->before, NULL, base, &answer);
-	outcome = judge_answer(&answer, LOAD_NEW);
-	settle(placer, p, outcome == LOAD_NEW);
-	return outcome;
-}
-
-/* Which fields are sent, and on which row version they are said to be made. */
-static bool
-choose_fields(const Placement *p, LoadWinner winner, bool *different, const bool *missing,
-			  int64 *base)
-{
-	bool		any = false;
-
-	*base = winner == WINNER_LADDER ? p->replica.row_version : p->record.row_version;
-	for (int i = 0; i < p->attached->ncolumns; i++)
-	{
-		/* what the hub doesn't know it can't win */
-		different[i] = missing[i] || (different[i] && winner != WINNER_HUB);
-		any |= different[i];
-	}
-	return any;
-}
-
-/* Both have the row. */
-static LoadOutcome
-load_both(Placer *placer, Placement *p, LoadWinner winner)
-{
-	int			n = p->attached->ncolumns;
-	bool	   *different = palloc(sizeof(bool) * Max(n, 1));
-	bool	   *missing = palloc(sizeof(bool) * Max(n, 1));
-	LoadOutcome outcome = LOAD_EQUAL;
-	int64		base;
-	Answer		answer;
-
-	/* the hub's values may be of another day, and of none of today's types */
-	if (winner == WINNER_TABLE)
-		place_compare_json(p, different, missing);
-	else
-		place_compare(p, different, missing);
-	for (int i = 0; i < n; i++)
-		if (different[i] || missing[i])
-			outcome = LOAD_UPDATED;
-	if (choose_fields(p, winner, different, missing, &base))
-	{
-		place_send(placer, p, p->before, different, base, &answer);
-		outcome = judge_answer(&answer, outcome);
-	}
-	if (outcome == LOAD_EQUAL && p->attached->version == NULL && p->attached->updated == NULL)
-		place_remember(placer, p);
-	else
-		settle(placer, p, outcome != LOAD_CONFLICT);
-	return outcome;
-}
-
-static int
-load_row(Placer *placer, Attached *attached, WorkItem *item, void *arg)
-{
-	Load	   *load = arg;
-	Placement	placement;
-
-	if (!place_lock(placer, attached, item->external_id, &placement))
-	{
-		item->busy = true;
-		return LOAD_GONE;
-	}
-	if (!placement.present || attached_is_deleted(attached, placement.before))
-		return LOAD_GONE;
-	if (placement.withheld_all)
-		return LOAD_CONFLICT;
-	if (!placement.record.exists || (placement.record.deleted && load->winner != WINNER_HUB))
-		return load_new(placer, &placement, load->winner);
-	if (placement.record.deleted)
-	{
-		settle(placer, &placement, false);
-		return LOAD_UPDATED;
-	}
-	return load_both(placer, &placement, load->winner);
-}
-
-/*
- * The hub is behind a link: whatever differs from what was agreed on with it is
- * captured, and goes there with the next exchange.
- */
-static int
-load_linked_row(Placer *placer, Attached *attached, WorkItem *item, void *arg)
-{
-	Placement	placement;
-
-	if (!place_lock_row(placer, attached, item->external_id, &placement))
-	{
-		item->busy = true;
-		return LOAD_GONE;
-	}
-	if (!placement.present)
-		return LOAD_GONE;
-	if (!linked_capture(&placement))
-		return LOAD_EQUAL;
-	return placement.replica.exists ? LOAD_UPDATED : LOAD_NEW;
-}
-
-/* A record of the hub, on its way to the relation. */
-static int
-load_record(Placer *placer, Attached *attached, WorkItem *item, void *arg)
-{
-	Placement	placement;
-
-	if (!place_lock(placer, attached, item->external_id, &placement))
-	{
-		item->busy = true;
-		return LOAD_GONE;
-	}
-	if (placement.record.row_version <= placement.replica.row_version && placement.present)
-		return LOAD_GONE;
-	/* the source's filter keeps it from the relation */
-	if (placement.outside)
-		return LOAD_GONE;
-	return place_write(placer, &placement) == PLACE_WRITTEN ? LOAD_DELIVERED : LOAD_GONE;
-}
 
 /* ---------- batches ---------- */
 
@@ -242,7 +64,8 @@ count_failure(Load *load, const char *what, const char *why)
 static void
 run_batch(Load *load, WorkItem *items, int n, WorkFunction function)
 {
-	work_through(registry_get(), items, n, function, load);
+	load_rows_begin(&load->rows, items, n);
+	work_through(registry_get(), items, n, function, &load->rows);
 	for (int i = 0; i < n; i++)
 	{
 		const char *error = work_error(&items[i]);
@@ -250,7 +73,7 @@ run_batch(Load *load, WorkItem *items, int n, WorkFunction function)
 		if (error != NULL)
 			count_failure(load, psprintf("record \"%s\"", items[i].external_id), error);
 		else
-			load->count[items[i].outcome]++;
+			load_rows_count(&load->rows, &items[i]);
 	}
 	if (load->run != 0)
 		job_progress(load->run, load->nread);
@@ -367,7 +190,8 @@ load_rows(Load *load)
 		items = palloc0(sizeof(WorkItem) * LOAD_BATCH);
 		n = make_row_items(load, items);
 		SPI_freetuptable(SPI_tuptable);
-		run_batch(load, items, n, load->linked ? load_linked_row : load_row);
+		run_batch(load, items, n, !load->linked ? load_row :
+				  load->rows.winner == WINNER_HUB ? load_agreed : load_linked_row);
 		MemoryContextSwitchTo(load->context);
 		MemoryContextReset(load->batch);
 	}
@@ -396,8 +220,30 @@ make_record_items(const Load *load, const char *after, WorkItem *items)
 	return n;
 }
 
+/* Read the ids of rows that were agreed on, behind a position. */
+static int
+make_agreed_items(const Load *load, const char *after, WorkItem *items)
+{
+	Replica    *replica = replica_open(false);
+	ReplicaScan *scan = replica_scan_begin(replica, load->relation, after);
+	char	   *external_id;
+	bool		present;
+	int			n = 0;
+
+	while (n < LOAD_BATCH && replica_scan_next(scan, &external_id, &present))
+	{
+		items[n].relation = load->relation;
+		items[n++].external_id = external_id;
+	}
+	replica_scan_end(scan);
+	replica_close(replica);
+	return n;
+}
+
+typedef int (*MakeItems) (const Load *load, const char *after, WorkItem *items);
+
 static void
-load_records(Load *load)
+load_by_id(Load *load, MakeItems make_items, WorkFunction function)
 {
 	char	   *after = NULL;
 	int			n;
@@ -409,14 +255,14 @@ load_records(Load *load)
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextSwitchTo(load->batch);
 		items = palloc0(sizeof(WorkItem) * LOAD_BATCH);
-		n = make_record_items(load, after, items);
+		n = make_items(load, after, items);
 		if (n > 0)
 		{
 			if (after != NULL)
 				pfree(after);
 			after = MemoryContextStrdup(load->context, items[n - 1].external_id);
 		}
-		run_batch(load, items, n, load_record);
+		run_batch(load, items, n, function);
 		MemoryContextSwitchTo(load->context);
 		MemoryContextReset(load->batch);
 	} while (n == LOAD_BATCH);
@@ -445,11 +291,11 @@ check_linked(const Load *load)
 {
 	const Link *link = link_of_source(attached_required(load->relation, AccessShareLock)->binding->source);
 
-	if (load->winner != WINNER_LADDER)
+	if (load->rows.winner == WINNER_TABLE)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("the ladder of the hub behind link \"%s\" decides", link->name),
-				 errhint("Load with winner => 'ladder'.")));
+				 errhint("Load with winner => 'ladder', or 'hub' to have the table as it was last agreed on.")));
 }
 
 /* Whoever loads owns the relation and may act as the source. */
@@ -463,8 +309,8 @@ check_rights(const Load *load)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of relation \"%s\"", get_rel_name(load->relation))));
 	source_role_check(registry_source_required(registry_get(), binding->source));
-	if ((load->winner == WINNER_HUB && !binding->out) ||
-		(load->winner == WINNER_TABLE && !binding->in))
+	if ((load->rows.winner == WINNER_HUB && !binding->out) ||
+		(load->rows.winner == WINNER_TABLE && !binding->in))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the %s can't win: nothing goes from there to the %s",
@@ -476,7 +322,7 @@ check_rights(const Load *load)
 static void
 push_count(JsonbParseState **state, const Load *load, const char *key, LoadOutcome outcome)
 {
-	json_push_number(state, key, load->count[outcome]);
+	json_push_number(state, key, load->rows.count[outcome]);
 }
 
 static Jsonb *
@@ -493,6 +339,10 @@ make_result(const Load *load)
 	push_count(&state, load, "waiting", LOAD_WAITING);
 	push_count(&state, load, "delivered", LOAD_DELIVERED);
 	json_push_number(&state, "failed", load->nfailed);
+	json_push_number(&state, "replaced", load_details_count(load->rows.details, DETAIL_REPLACED));
+	json_push_number(&state, "kept_back", load_details_count(load->rows.details, DETAIL_KEPT_BACK));
+	json_push_key(&state, "details");
+	load_details_push(load->rows.details, &state);
 	json_push_seconds(&state, "seconds", GetCurrentTimestamp() - load->begin);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
@@ -500,17 +350,21 @@ make_result(const Load *load)
 static void
 read_arguments(FunctionCallInfo fcinfo, Load *load)
 {
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "relation" : "winner")));
+	static const char *const names[] = {"relation", "winner", "dry_run"};
+
+	for (int i = 0; i < 3; i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("%s must not be null", names[i])));
 	load->relation = PG_GETARG_OID(0);
 	if (get_rel_name(load->relation) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", load->relation)));
-	load->winner = parse_winner(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	load->atomic = procedure_is_atomic(fcinfo);
+	load->rows.winner = parse_winner(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	load->dry_run = PG_GETARG_BOOL(2);
+	load->atomic = procedure_is_atomic(fcinfo) || load->dry_run;
 	load->begin = GetCurrentTimestamp();
 	check_rights(load);
 	load->linked = link_of_source(attached_required(load->relation, AccessShareLock)->binding->source) != NULL;
@@ -539,29 +393,71 @@ end_run(const Load *load)
 	job_unlock(load->relation, "load");
 }
 
+static void
+load_all(Load *load)
+{
+	const Binding *binding = binding_copy(attached_required(load->relation, AccessShareLock)->binding);
+
+	if (binding->capture == CAPTURE_TRIGGER)
+		attach_complete(load->relation);
+	if (binding->in)
+		load_rows(load);
+	if (binding->out && !load->linked)
+		load_by_id(load, make_record_items, load_record);
+	else if (load->linked && load->rows.winner == WINNER_HUB)
+		load_by_id(load, make_agreed_items, load_missing);
+	if (binding->in && load->nfailed == 0)
+		loaded_note(attached_required(load->relation, AccessShareLock));
+}
+
+/* Do it all, and take it back. */
+static void
+load_dry(Load *load)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(load->context);
+	PG_TRY();
+	{
+		load_all(load);
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(load->context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(load->context);
+	CurrentResourceOwner = owner;
+	if (error != NULL)
+		ReThrowError(error);
+}
+
 Datum
 sync_load(PG_FUNCTION_ARGS)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	Load		load = {0};
-	bool		in;
-	bool		out;
+	Jsonb	   *result;
 
 	read_arguments(fcinfo, &load);
-	in = attached_required(load.relation, AccessShareLock)->binding->in;
-	out = attached_required(load.relation, AccessShareLock)->binding->out;
 	SPI_connect_ext(load.atomic ? 0 : SPI_OPT_NONATOMIC);
 	load.context = CurrentMemoryContext;
 	load.batch = AllocSetContextCreate(load.context, "syncext load", ALLOCSET_DEFAULT_SIZES);
+	load.rows.details = load_details_make();
 	begin_run(&load);
-	if (attached_required(load.relation, AccessShareLock)->binding->capture == CAPTURE_TRIGGER)
-		attach_complete(load.relation);
-	if (in)
-		load_rows(&load);
-	if (out && !load.linked)
-		load_records(&load);
+	if (load.dry_run)
+		load_dry(&load);
+	else
+		load_all(&load);
 	end_run(&load);
-	SPI_finish();
 	MemoryContextSwitchTo(caller);
-	PG_RETURN_DATUM(procedure_result(fcinfo, make_result(&load)));
+	result = make_result(&load);
+	SPI_finish();
+	PG_RETURN_DATUM(procedure_result(fcinfo, result));
 }

@@ -321,6 +321,21 @@ place_compare_json(Placement *p, bool *different, bool *missing)
 	}
 }
 
+bool
+place_is_drifted(Placement *p)
+{
+	int			n = Max(p->attached->ncolumns, 1);
+	bool	   *different = palloc0(n);
+	bool	   *missing = palloc0(n);
+
+	if (!p->record.exists || p->withheld_all)
+		return false;
+	if (p->record.deleted || !p->present)
+		return p->record.deleted == p->present;
+	place_compare(p, different, missing);
+	return memchr(different, true, n) != NULL || memchr(missing, true, n) != NULL;
+}
+
 /* ---------- what the relation made of it ---------- */
 
 /* A trigger that gives the row another key makes another record of it. */
@@ -400,8 +415,11 @@ drop_answers(Placer *placer, const Placement *p, bool *adjusted)
 	{
 		const RecordField *field = record_find(&p->record, attached->columns[i].field);
 
-		if (field != NULL && (!news || was_adjusted(field, row_versions, n)))
+		if (field != NULL && adjusted[i] && (!news || was_adjusted(field, row_versions, n)))
+		{
 			adjusted[i] = false;
+			binding_note_differing(attached->binding, field->field.name);
+		}
 		any |= adjusted[i];
 	}
 	return any;
@@ -446,14 +464,14 @@ place_call(Placer *placer)
 }
 
 void
-place_send(Placer *placer, Placement *p, AttachedRow row, const bool *wanted, int64 base,
-		   Answer *answer)
+place_send(Placer *placer, Placement *p, AttachedRow row, const bool *wanted,
+		   ChangeOrigin origin, int64 base, Answer *answer)
 {
 	Fields		fields;
 
 	attached_fields(p->attached, &p->settings, row, wanted, &fields);
 	value_settings_end(&p->settings);
-	capture_send(place_call(placer), p->attached, p->external_id, &fields, base, answer);
+	capture_send(place_call(placer), p->attached, p->external_id, &fields, origin, base, answer);
 }
 
 /* That is an edit like any other, made on what was delivered. */
@@ -469,7 +487,7 @@ send_adjusted(Placer *placer, Placement *p, AttachedRow target, AttachedRow stor
 		return;
 	if (!drop_answers(placer, p, adjusted))
 		return;
-	place_send(placer, p, stored, adjusted, p->record.row_version, &answer);
+	place_send(placer, p, stored, adjusted, ORIGIN_EDIT, p->record.row_version, &answer);
 	if (answer.decision.write != WRITE_NOTHING)
 		p->replica.adjusted = answer.decision.after.row_version;
 }
@@ -478,14 +496,16 @@ send_adjusted(Placer *placer, Placement *p, AttachedRow target, AttachedRow stor
 
 /*
  * What no trigger watches is watched by its content: a row that is as it was
- * delivered has not been edited since.
+ * delivered has not been edited since, which polls and loads ask.
  */
 static Jsonb *
 remembered_fields(Placement *p)
 {
+	const Binding *binding = p->attached->binding;
 	Fields		fields;
 
-	if (p->attached->binding->capture != CAPTURE_POLL || !p->present)
+	if (binding->capture == CAPTURE_TRIGGER || (binding->capture == CAPTURE_NONE && !binding->in) ||
+		!p->present)
 		return NULL;
 	attached_fields(p->attached, &p->settings, p->before, NULL, &fields);
 	value_settings_end(&p->settings);

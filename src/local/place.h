@@ -41,7 +41,8 @@ typedef enum PlaceOutcome
 {
 	PLACE_EQUAL,				/* the row is as it should be */
 	PLACE_WRITTEN,
-	PLACE_BUSY					/* somebody holds the row */
+	PLACE_BUSY,					/* somebody holds the row */
+	PLACE_KNOWN					/* it was placed before, and the row is still so */
 } PlaceOutcome;
 
 /* What a relation's row and the record of the same external id are now. */
@@ -82,6 +83,11 @@ extern void place_compare(Placement *placement, bool *different, bool *missing);
  * any of the columns' types.  Values that JSON writes in two ways are different.
  */
 extern void place_compare_json(Placement *placement, bool *different, bool *missing);
+/*
+ * Is the row, which the record was written to before, not as the record says any
+ * more, or gone, though no edit of it was captured?
+ */
+extern bool place_is_drifted(Placement *placement);
 /* Write the record into the row, if that makes a difference. */
 extern PlaceOutcome place_write(Placer *placer, Placement *placement);
 /*
@@ -97,6 +103,6 @@ extern ApplyCall *place_call(Placer *placer);
 extern AttachedRow place_key(Attached *attached, ValueSettings *settings, const char *external_id);
 /* Send the row's own fields (all if wanted is NULL) to the hub. */
 extern void place_send(Placer *placer, Placement *placement, AttachedRow row,
-					   const bool *wanted, int64 base, Answer *answer);
+					   const bool *wanted, ChangeOrigin origin, int64 base, Answer *answer);
 
 #endif							/* SYNCEXT_PLACE_H */

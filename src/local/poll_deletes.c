@@ -136,7 +136,7 @@ merge(Poll *poll, Keys *keys)
 {
 	CaptureFailures *failures = capture_failures_open(true);
 	Replica    *replica = replica_open(false);
-	ReplicaScan *scan = replica_scan_begin(replica, poll->relation);
+	ReplicaScan *scan = replica_scan_begin(replica, poll->relation, NULL);
 	char	   *id;
 	bool		present;
 

@@ -29,11 +29,11 @@ polled_read(Attached *attached, const char *external_id, AttachedRow *row)
 }
 
 /*
- * The fields that are not as they were.  One that was not there, a new column's,
- * counts if it has a value.  Both are in jsonb's key order.
+ * The fields that are not as they were, and those that were not there but have a
+ * value: a new column's.  All are in jsonb's key order.
  */
 static void
-find_changed(const Fields *now, Jsonb *seen, Fields *changed)
+find_changed(const Fields *now, Jsonb *seen, Fields *changed, Fields *added)
 {
 	Fields		before;
 	int			b = 0;
@@ -41,19 +41,21 @@ find_changed(const Fields *now, Jsonb *seen, Fields *changed)
 	fields_from_container(&seen->root, &before);
 	changed->n = 0;
 	changed->field = palloc(sizeof(Field) * Max(now->n, 1));
+	added->n = 0;
+	added->field = palloc(sizeof(Field) * Max(now->n, 1));
 	for (int i = 0; i < now->n; i++)
 	{
 		const Field *field = &now->field[i];
-		bool		same;
 
 		while (b < before.n && field_name_cmp(before.field[b].name, field->name) < 0)
 			b++;
 		if (b < before.n && field_name_cmp(before.field[b].name, field->name) == 0)
-			same = json_value_equal(&before.field[b].value, &field->value);
-		else
-			same = field->value.type == jbvNull;
-		if (!same)
-			changed->field[changed->n++] = *field;
+		{
+			if (!json_value_equal(&before.field[b].value, &field->value))
+				changed->field[changed->n++] = *field;
+		}
+		else if (field->value.type != jbvNull)
+			added->field[added->n++] = *field;
 	}
 }
 
@@ -77,8 +79,8 @@ polled_compare(const Attached *attached, bool present, AttachedRow row,
 		edit->changed = edit->all;
 		return true;
 	}
-	find_changed(&edit->all, replica->fields, &edit->changed);
-	return edit->changed.n > 0;
+	find_changed(&edit->all, replica->fields, &edit->changed, &edit->added);
+	return edit->changed.n > 0 || edit->added.n > 0;
 }
 
 /* ---------- bringing an edit to the hub ---------- */
@@ -137,7 +139,33 @@ send_missing(ApplyCall *call, const Attached *attached, const char *external_id,
 			missing.field[missing.n++] = *field;
 	}
 	if (missing.n > 0)
-		capture_send(call, attached, external_id, &missing, record->row_version, &second);
+		capture_send(call, attached, external_id, &missing, ORIGIN_EDIT, record->row_version,
+					 &second);
+}
+
+/*
+ * What is sent of an edit.  What a column holds because it was added is news only
+ * where the record hasn't the field.
+ */
+static Fields
+fields_to_send(Placer *placer, const Attached *attached, const char *external_id,
+			   const PolledEdit *edit)
+{
+	Fields		fields = {0, palloc(sizeof(Field) * Max(edit->all.n, 1))};
+	Record		record;
+
+	if (edit->added.n == 0)
+		return edit->changed;
+	canonical_find(placer->canonical, attached->binding->entity, external_id, &record);
+	for (int i = 0; i < edit->all.n; i++)
+	{
+		FieldName	name = edit->all.field[i].name;
+
+		if (fields_find(&edit->changed, name) != NULL ||
+			(fields_find(&edit->added, name) != NULL && record_find(&record, name) == NULL))
+			fields.field[fields.n++] = edit->all.field[i];
+	}
+	return fields;
 }
 
 PolledOutcome
@@ -149,16 +177,18 @@ polled_send(Placer *placer, const Attached *attached, const char *external_id,
 		.attached = attached,
 		.external_id = external_id,
 		.row = row,
-		.inserted = !edit->gone && replica->fields == NULL && replica->row_version == 0,
+		.inserted = !edit->gone && replica->fields == NULL,
 		.deleted = edit->gone,
 		.marked = edit->marked,
-		.fields = edit->changed,
+		.fields = fields_to_send(placer, attached, external_id, edit),
 		.replica = replica,
 	};
 	PolledOutcome outcome = POLLED_CONFLICT;
 	Answer		answer;
 
-	if (capture_send_edit(call, placer->registry, &sent, &answer))
+	if (!edit->gone && !sent.inserted && sent.fields.n == 0)
+		outcome = POLLED_SKIPPED;
+	else if (capture_send_edit(call, placer->registry, &sent, &answer))
 	{
 		outcome = judge_answer(&answer, edit->gone);
 		if (!edit->gone)

@@ -27,6 +27,8 @@ typedef struct PolledEdit
 	bool		marked;
 	Fields		all;			/* as they are now */
 	Fields		changed;		/* those among them that are not as they were */
+	Fields		added;			/* values of columns that weren't there then: no edits, but
+								 * news where the record hasn't the field */
 } PolledEdit;
 
 /*

@@ -333,6 +333,20 @@ value_heeds_settings(const ValueType *type)
 	return type->settings_matter || type->domain;
 }
 
+bool
+value_is_json_text(const ValueType *type)
+{
+	return type->kind == VALUE_JSON;
+}
+
+/* A composite may have json in it, which is known when a value is at hand. */
+bool
+value_is_fragile(const ValueType *type)
+{
+	return type->kind == VALUE_JSON || type->kind == VALUE_COMPOSITE ||
+		(type->kind == VALUE_ARRAY && value_is_fragile(type->element) && !type->as_literal);
+}
+
 static void
 json_of_text(ValueType *type, Datum value, JsonbValue *json)
 {

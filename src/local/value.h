@@ -25,6 +25,10 @@ typedef struct ValueSettings
 extern void value_settings_begin(ValueSettings *settings);
 /* Does the text of a value depend on them? */
 extern bool value_heeds_settings(const ValueType *type);
+/* May making JSON of a value raise, because jsonb doesn't take what the type does? */
+extern bool value_is_fragile(const ValueType *type);
+/* Is it of type json itself? */
+extern bool value_is_json_text(const ValueType *type);
 extern void value_settings_fix(ValueSettings *settings);
 /* For making values of text: the names in it say all, so search_path stays as it is. */
 extern void value_settings_fix_input(ValueSettings *settings);

@@ -219,8 +219,15 @@ take_key(const Field *member, Change *change, bool *known, ChangeError *error)
 		return parse_change_id(key, &member->value, &change->change_id, error);
 	if (strcmp(key, "deleted") == 0)
 		return parse_boolean(key, &member->value, &change->deleted, error);
+	if (strcmp(key, "ifAbsent") == 0 && change->from_link)
+		return parse_boolean(key, &member->value, &change->if_absent, error);
 	if (strcmp(key, "created") == 0)
-		return parse_boolean(key, &member->value, &change->created, error);
+	{
+		if (!parse_boolean(key, &member->value, &change->created, error))
+			return false;
+		change->not_created = !change->created;
+		return true;
+	}
 	if (strcmp(key, "known") == 0)
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
 							"The rungs go by \"version\", \"base\" and \"updatedAt\"; a field of this name goes into \"fields\".",
@@ -332,6 +339,7 @@ change_parse(JsonbContainer *document, const ChangeLimits *limits, Change *chang
 
 	MemSet(change, 0, sizeof(Change));
 	change->entity = "record";
+	change->from_link = limits->own;
 	if (!JsonContainerIsObject(document))
 		return change_not_object(error);
 	fields_from_container(document, &members);
@@ -354,7 +362,10 @@ change_parse(JsonbContainer *document, const ChangeLimits *limits, Change *chang
 bool
 change_is_birth(const Change *change)
 {
-	return change->created || (change->has_base && change->base == 0 && !change->deleted);
+	if (change->deleted || change->origin == ORIGIN_EDIT)
+		return false;
+	return change->created || change->origin == ORIGIN_INSERT ||
+		(change->has_base && change->base == 0);
 }
 
 static int
@@ -370,14 +381,20 @@ count_nulls(const Fields *fields)
 const Change *
 change_as_it_counts(const Change *change, Change *counted)
 {
-	if (change->verbatim || !change_is_birth(change) || count_nulls(&change->fields) == 0)
+	const Fields *sent = &change->fields;
+	Fields		said;
+
+	if (change->verbatim || !change_is_birth(change) || count_nulls(sent) == 0)
 		return change;
-	*counted = *change;
-	counted->fields.n = 0;
-	counted->fields.field = palloc(sizeof(Field) * change->fields.n);
-	for (int i = 0; i < change->fields.n; i++)
-		if (change->fields.field[i].value.type != jbvNull)
-			counted->fields.field[counted->fields.n++] = change->fields.field[i];
+	said.n = 0;
+	said.field = palloc(sizeof(Field) * sent->n);
+	for (int i = 0; i < sent->n; i++)
+		if (sent->field[i].value.type != jbvNull)
+			said.field[said.n++] = sent->field[i];
+	/* the two may be one */
+	if (counted != change)
+		*counted = *change;
+	counted->fields = said;
 	return counted;
 }
 
@@ -398,8 +415,10 @@ change_document(const Change *change)
 		json_push_number(&state, "ifMatch", change->if_match);
 	if (change->has_updated_at)
 		json_push_string(&state, "updatedAt", rfc3339_format(change->updated_at));
-	if (change->created)
-		json_push_bool(&state, "created", true);
+	if (change->created || change->not_created)
+		json_push_bool(&state, "created", change->created);
+	if (change->if_absent)
+		json_push_bool(&state, "ifAbsent", true);
 	if (change->change_id != NULL)
 		json_push_string(&state, "changeId", change->change_id);
 	if (change->cascade)

@@ -15,8 +15,20 @@
 /* versions stay below 2^62, so that "+ 1" can't overflow */
 #define CHANGE_MAX_VERSION		((INT64CONST(1) << 62) - 1)
 
+/*
+ * How a change came to be.  A document says all about itself.  The others are of
+ * rows that were edited, and count as model/row_change says.
+ */
+typedef enum ChangeOrigin
+{
+	ORIGIN_DOCUMENT,
+	ORIGIN_INSERT,				/* the row is new; base may tell of an earlier one */
+	ORIGIN_EDIT					/* it was there, though base be 0: nothing was delivered yet */
+} ChangeOrigin;
+
 typedef struct Change
 {
+	ChangeOrigin origin;
 	const char *entity;
 	const char *external_id;
 	const char *source;
@@ -33,6 +45,9 @@ typedef struct Change
 	bool		created;		/* the source has just made the record */
 	bool		cascade;		/* not from a source's document: a foreign key did it, as
 								 * another record was delivered.  It has a base */
+	bool		from_link;
+	bool		if_absent;		/* its fields count where the record hasn't them */
+	bool		not_created;	/* it says that it hasn't: "created" is false */
 	bool		verbatim;		/* not from a document: a birth's nulls count */
 	Fields		fields;			/* empty for a delete */
 } Change;

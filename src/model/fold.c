@@ -37,7 +37,7 @@ find_place(const Fold *fold, FieldName name, bool *found)
 
 /* The later value counts, the earlier base. */
 static void
-set_field(Fold *fold, const Field *field, int64 base)
+set_field(Fold *fold, const Field *field, int64 base, bool added)
 {
 	bool		found;
 	int			place = find_place(fold, field->name, &found);
@@ -48,7 +48,9 @@ set_field(Fold *fold, const Field *field, int64 base)
 				sizeof(FoldField) * (fold->n - place));
 		fold->n++;
 		fold->fields[place].base = base;
+		fold->fields[place].added = added;
 	}
+	fold->fields[place].added &= added;
 	fold->fields[place].field = *field;
 }
 
@@ -62,6 +64,7 @@ fold_add(Fold *fold, const FoldEdit *edit)
 		fold->cascade = edit->cascade;
 	}
 	fold->cascade &= edit->cascade;
+	fold->all |= edit->all;
 	fold->has_version = edit->has_version;
 	fold->version = edit->version;
 	fold->updated_at = edit->updated_at;
@@ -77,7 +80,8 @@ fold_add(Fold *fold, const FoldEdit *edit)
 	else
 		fold->fields = repalloc(fold->fields, sizeof(FoldField) * (fold->n + edit->fields.n));
 	for (int i = 0; i < edit->fields.n; i++)
-		set_field(fold, &edit->fields.field[i], fold->whole ? fold->base : edit->base);
+		set_field(fold, &edit->fields.field[i], fold->whole ? fold->base : edit->base,
+				  edit->added);
 }
 
 void
@@ -92,23 +96,29 @@ fold_drop(Fold *fold, FoldDrop drop, void *arg)
 }
 
 bool
-fold_take(Fold *fold, int64 *base, Fields *fields)
+fold_take(Fold *fold, int64 *base, bool *added, Fields *fields)
 {
 	int			kept = 0;
 
 	if (fold->n == 0)
 		return false;
-	*base = fold->fields[0].base;
-	for (int i = 1; i < fold->n; i++)
-		*base = Min(*base, fold->fields[i].base);
+	*base = PG_INT64_MAX;
+	*added = true;
+	for (int i = 0; i < fold->n; i++)
+		*added &= fold->fields[i].added;
+	for (int i = 0; i < fold->n; i++)
+		if (fold->fields[i].added == *added)
+			*base = Min(*base, fold->fields[i].base);
 	fields->n = 0;
 	fields->field = palloc(sizeof(Field) * fold->n);
 	for (int i = 0; i < fold->n; i++)
 	{
-		if (fold->fields[i].base == *base)
-			fields->field[fields->n++] = fold->fields[i].field;
+		const FoldField *f = &fold->fields[i];
+
+		if (f->added == *added && (*added || f->base == *base))
+			fields->field[fields->n++] = f->field;
 		else
-			fold->fields[kept++] = fold->fields[i];
+			fold->fields[kept++] = *f;
 	}
 	fold->n = kept;
 	return true;

@@ -12,6 +12,8 @@
 typedef struct FoldEdit
 {
 	bool		inserted;
+	bool		all;			/* it has all that isn't agreed on */
+	bool		added;			/* its fields are of columns that were added */
 	bool		deleted;
 	bool		cascade;		/* a foreign key did it, when another row was delivered */
 	int64		base;			/* the row version that it was made on */
@@ -25,6 +27,7 @@ typedef struct FoldField
 {
 	Field		field;
 	int64		base;			/* of the first edit of it */
+	bool		added;			/* every edit of it is of a column that was added */
 } FoldField;
 
 /* What the edits so far come to; all zero before the first. */
@@ -33,6 +36,7 @@ typedef struct Fold
 	int			nedits;
 	bool		born;			/* the first of them was an insert */
 	bool		deleted;		/* the last of them was a delete */
+	bool		all;			/* one of them has all that isn't agreed on */
 	bool		whole;			/* there was a delete: what came before is gone */
 	bool		cascade;		/* and nobody else did anything */
 	int64		base;			/* of the first edit */
@@ -53,8 +57,8 @@ extern void fold_drop(Fold *fold, FoldDrop drop, void *arg);
 /*
  * Take out of the fold the fields of its lowest base, as long as there are any.
  * That leaves the fields of a record that were edited on another base than the
- * rest to be sent on their own.
+ * rest to be sent on their own, and so are those of columns that were added.
  */
-extern bool fold_take(Fold *fold, int64 *base, Fields *fields);
+extern bool fold_take(Fold *fold, int64 *base, bool *added, Fields *fields);
 
 #endif							/* SYNCEXT_FOLD_H */

@@ -143,7 +143,7 @@ REVOKE ALL ON FUNCTION @extschema@.sync_subscribe(text, text[]) FROM PUBLIC;
 CREATE FUNCTION @extschema@.sync_resync(source text, entity text DEFAULT NULL) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_resync';
 COMMENT ON FUNCTION @extschema@.sync_resync(text, text) IS
-	'let a source have all records of an entity, or of all that it gets, again; syncext.backfill_progress tells how far it is. An attached table is compared with the hub by sync_load instead';
+	'let a source have all records of an entity, or of all that it gets, again; syncext.backfill_progress tells how far it is. Of an attached table, rows that were lost or differ are written again';
 REVOKE ALL ON FUNCTION @extschema@.sync_resync(text, text) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.sync_redrive(source text, entity text DEFAULT NULL, external_id text DEFAULT NULL,

@@ -17,6 +17,8 @@ CREATE TABLE syncext.binding (
 	name           text,
 	attached_by    regrole,
 	attached_as    regrole,
+	loaded         jsonb,
+	differing      jsonb,
 	UNIQUE (source, entity)
 );
 COMMENT ON TABLE syncext.binding IS 'attached relations; sync_attach and sync_detach write it';
@@ -30,6 +32,10 @@ COMMENT ON COLUMN syncext.binding.row_type IS 'the type of the relation''s rows,
 COMMENT ON COLUMN syncext.binding.name IS 'the relation''s name when last seen, for when it was dropped';
 COMMENT ON COLUMN syncext.binding.attached_by IS 'who attached it by right of a role that could act as the source, and must keep that right; null: an administrator';
 COMMENT ON COLUMN syncext.binding.attached_as IS 'that role';
+COMMENT ON COLUMN syncext.binding.loaded IS
+	'{column: its number} of the fields that the relation had when it and the hub were last brought together, by sync_load, or by sync_attach of an empty table; others were added since. null: they were not yet';
+COMMENT ON COLUMN syncext.binding.differing IS
+	'{field: true} that the relation''s own triggers set to another value than the hub has whenever that is delivered; null: none is known';
 SELECT pg_catalog.pg_extension_config_dump('syncext.binding', '');
 -- by row, as sync_attach writes it without a statement
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE ON syncext.binding
@@ -91,7 +97,7 @@ CREATE FUNCTION @extschema@.sync_deliver(source text, max_records integer DEFAUL
 COMMENT ON FUNCTION @extschema@.sync_deliver(text, integer) IS
 	'write what is due to the source into its attached tables; returns how many were delivered, 0 when nothing more can be';
 
-CREATE PROCEDURE @extschema@.sync_load(relation regclass, winner text DEFAULT 'ladder', INOUT result jsonb DEFAULT NULL)
+CREATE PROCEDURE @extschema@.sync_load(relation regclass, winner text DEFAULT 'ladder', dry_run boolean DEFAULT false, INOUT result jsonb DEFAULT NULL)
 	LANGUAGE c AS 'MODULE_PATHNAME', 'sync_load';
-COMMENT ON PROCEDURE @extschema@.sync_load(regclass, text, jsonb) IS
-	'bring an attached table and the hub together; where both have a row, ladder, hub or table decides; commits between batches';
+COMMENT ON PROCEDURE @extschema@.sync_load(regclass, text, boolean, jsonb) IS
+	'bring an attached table and the hub together; where both have a row, ladder, hub or table decides; commits between batches. With dry_run the answer is the same, and nothing is written';

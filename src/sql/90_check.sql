@@ -124,6 +124,13 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		  AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t
 		                  WHERE t.tgrelid = b.relation AND t.tgname = '_syncext_capture' AND t.tgenabled = 'A')
 		UNION ALL
+		SELECT 'warning', b.source, pg_catalog.format('relation %s', b.relation),
+		       pg_catalog.format('its own triggers set %s to another value whenever the hub''s is delivered: it differs from the hub in that',
+		                         (SELECT pg_catalog.string_agg(k.field, ', ' ORDER BY k.field) FROM pg_catalog.jsonb_object_keys(b.differing) k(field))),
+		       pg_catalog.format('Let them leave alone what is delivered, when current_setting(''syncext.inbound'', true) isn''t empty, or attach it without the column; then UPDATE syncext.binding SET differing = NULL WHERE relation = %L::regclass.', b.relation)
+		FROM syncext.binding b
+		WHERE b.differing IS NOT NULL
+		UNION ALL
 		-- partitions of captured tables
 		SELECT 'error', b.source, pg_catalog.format('partition %s', p.relid), 'is not captured: its trigger is missing or disabled',
 		       pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER _syncext_capture; then CALL sync_load(%L).', p.relid, b.relation)

@@ -69,7 +69,7 @@ GRANT EXECUTE ON FUNCTION
 	@extschema@.sync_unschedule(regclass)
 TO PUBLIC;
 GRANT EXECUTE ON PROCEDURE
-	@extschema@.sync_load(regclass, text, jsonb),
+	@extschema@.sync_load(regclass, text, boolean, jsonb),
 	@extschema@.sync_poll(regclass, boolean, jsonb),
 	syncext.catch_up(jsonb),
 	syncext.run_job(regclass, text, bigint, jsonb)

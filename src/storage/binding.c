@@ -17,6 +17,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "model/json.h"
 #include "storage/binding.h"
 #include "storage/config_scan.h"
 #include "storage/names.h"
@@ -41,7 +42,9 @@ enum
 	COL_NAME,
 	COL_ATTACHED_BY,
 	COL_ATTACHED_AS,
-	NCOLUMNS = COL_ATTACHED_AS
+	COL_LOADED,
+	COL_DIFFERING,
+	NCOLUMNS = COL_DIFFERING
 };
 
 static MemoryContext bindings_context = NULL;	/* of the live list */
@@ -127,6 +130,10 @@ read_binding(const Datum *values, const bool *isnull)
 		DatumGetObjectId(values[COL_ATTACHED_BY - 1]);
 	binding->attached_as = isnull[COL_ATTACHED_AS - 1] ? InvalidOid :
 		DatumGetObjectId(values[COL_ATTACHED_AS - 1]);
+	if (!isnull[COL_LOADED - 1])
+		binding->loaded = DatumGetJsonbPCopy(values[COL_LOADED - 1]);
+	if (!isnull[COL_DIFFERING - 1])
+		binding->differing = DatumGetJsonbPCopy(values[COL_DIFFERING - 1]);
 	return binding;
 }
 
@@ -233,6 +240,12 @@ binding_list(const char *source, const char *entity)
 	return result;
 }
 
+static Jsonb *
+copy_jsonb(const Jsonb *jsonb)
+{
+	return jsonb == NULL ? NULL : memcpy(palloc(VARSIZE(jsonb)), jsonb, VARSIZE(jsonb));
+}
+
 Binding *
 binding_copy(const Binding *binding)
 {
@@ -244,11 +257,9 @@ binding_copy(const Binding *binding)
 	copy->key = palloc(sizeof(char *) * binding->nkeys);
 	for (int i = 0; i < binding->nkeys; i++)
 		copy->key[i] = pstrdup(binding->key[i]);
-	if (binding->columns != NULL)
-	{
-		copy->columns = palloc(VARSIZE(binding->columns));
-		memcpy(copy->columns, binding->columns, VARSIZE(binding->columns));
-	}
+	copy->columns = copy_jsonb(binding->columns);
+	copy->loaded = copy_jsonb(binding->loaded);
+	copy->differing = copy_jsonb(binding->differing);
 	if (binding->version_column != NULL)
 		copy->version_column = pstrdup(binding->version_column);
 	if (binding->updated_column != NULL)
@@ -325,8 +336,52 @@ binding_add(const Binding *binding)
 	isnull[COL_ATTACHED_BY - 1] = !OidIsValid(binding->attached_by);
 	values[COL_ATTACHED_AS - 1] = ObjectIdGetDatum(binding->attached_as);
 	isnull[COL_ATTACHED_AS - 1] = !OidIsValid(binding->attached_as);
+	isnull[COL_LOADED - 1] = isnull[COL_DIFFERING - 1] = true;
 	rows_insert(rows, values, isnull);
 	rows_close(rows);
+}
+
+static void
+set_jsonb(Oid relation, int column, Jsonb *value)
+{
+	Rows	   *rows = rows_open_write(registry_relation("binding"));
+	Datum		key = ObjectIdGetDatum(relation);
+	Datum		values[MAX_COLUMNS];
+	bool		isnull[MAX_COLUMNS];
+
+	do
+	{
+		if (!rows_find(rows, 1, &key))
+			break;
+		rows_values(rows, values, isnull);
+		values[column - 1] = JsonbPGetDatum(value);
+		isnull[column - 1] = value == NULL;
+	} while (rows_update(rows, values, isnull) != ROWS_DONE);
+	rows_close(rows);
+}
+
+void
+binding_set_loaded(Oid relation, Jsonb *loaded)
+{
+	set_jsonb(relation, COL_LOADED, loaded);
+}
+
+void
+binding_note_differing(const Binding *binding, FieldName field)
+{
+	JsonbParseState *state = NULL;
+	Fields		known = {0, NULL};
+
+	if (binding->differing != NULL)
+		fields_from_container(&binding->differing->root, &known);
+	if (fields_find(&known, field) != NULL)
+		return;
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < known.n; i++)
+		json_push_bool(&state, field_name_cstring(known.field[i].name), true);
+	json_push_bool(&state, field_name_cstring(field), true);
+	set_jsonb(binding->relation, COL_DIFFERING,
+			  JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
 }
 
 /* Remove a binding and what is known of its rows. */

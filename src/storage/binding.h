@@ -10,7 +10,7 @@
 #define SYNCEXT_BINDING_H
 
 #include "nodes/pg_list.h"
-#include "utils/jsonb.h"
+#include "model/fields.h"
 
 typedef enum BindingCapture
 {
@@ -39,6 +39,10 @@ typedef struct Binding
 	Oid			attached_by;	/* by right of the source's role; InvalidOid: an
 								 * administrator */
 	Oid			attached_as;	/* that role */
+	Jsonb	   *differing;		/* {field: true} that its own triggers set, at each delivery,
+								 * to another value than the hub has; or NULL */
+	Jsonb	   *loaded;			/* {column: attnum} of the fields that it had when it and
+								 * the hub were last brought together; NULL: they weren't */
 } Binding;
 
 /* Both return NULL where there is none. */
@@ -58,6 +62,10 @@ extern const char *binding_capture_name(BindingCapture capture);
 /* Change the table and mark every session's cache.  Rights were checked. */
 extern void binding_add(const Binding *binding);
 extern void binding_remove(Oid relation);
+/* Note that the relation and the hub were brought together, or (NULL) that they aren't any more. */
+extern void binding_set_loaded(Oid relation, Jsonb *loaded);
+/* Note that the relation's own triggers keep a field at another value than the hub has. */
+extern void binding_note_differing(const Binding *binding, FieldName field);
 
 /* Say whether the source's edits come in order; see LADDER.md, rung 1. */
 extern void source_set_single_writer(const char *source, bool single_writer);

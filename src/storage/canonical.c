@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -80,6 +81,13 @@ canonical_find(Canonical *canonical, const char *entity, const char *external_id
 	canonical->found = rows_find(canonical->rows, 2, keys);
 	if (canonical->found)
 		read_record(canonical->rows, record);
+}
+
+bool
+canonical_is_ours(Canonical *canonical)
+{
+	return canonical->found &&
+		TransactionIdIsCurrentTransactionId(rows_written_by(canonical->rows));
 }
 
 RowsScan *

@@ -33,6 +33,8 @@ extern void canonical_find(Canonical *canonical, const char *entity,
 extern RowsScan *canonical_seek_begin(Canonical *canonical);
 extern bool canonical_seek(Canonical *canonical, RowsScan *scan, const char *entity,
 						   const char *external_id, CanonicalState *state);
+/* Did the transaction under way write the row that was found last? */
+extern bool canonical_is_ours(Canonical *canonical);
 /* Write over the row that was found last, or insert where none was. */
 extern RowsOutcome canonical_write(Canonical *canonical, const char *entity,
 								   const char *external_id, const Record *record);

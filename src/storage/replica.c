@@ -202,13 +202,15 @@ struct ReplicaScan
 };
 
 ReplicaScan *
-replica_scan_begin(Replica *replica, Oid relation)
+replica_scan_begin(Replica *replica, Oid relation, const char *after)
 {
 	ReplicaScan *scan = palloc(sizeof(ReplicaScan));
 	Datum		key = ObjectIdGetDatum(relation);
+	Datum		last;
 
 	scan->replica = replica;
-	scan->scan = rows_scan_begin(replica->rows, InvalidOid, 1, &key, 0, NULL);
+	last = CStringGetTextDatum(after != NULL ? after : "");
+	scan->scan = rows_scan_begin(replica->rows, InvalidOid, 1, &key, after != NULL ? 1 : 0, &last);
 	return scan;
 }
 

@@ -63,7 +63,7 @@ extern void replica_note_cascade(Oid relation, const char *external_id, const Fi
 extern void replica_remove_all(Oid relation);
 
 /* Walk a relation's rows in the order of their ids (bytes), by one snapshot. */
-extern ReplicaScan *replica_scan_begin(Replica *replica, Oid relation);
+extern ReplicaScan *replica_scan_begin(Replica *replica, Oid relation, const char *after);
 /* The id, in the current memory context, and whether the row was there when last seen. */
 extern bool replica_scan_next(ReplicaScan *scan, char **external_id, bool *present);
 extern void replica_scan_end(ReplicaScan *scan);

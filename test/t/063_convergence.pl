@@ -14,6 +14,10 @@
 # CONVERGENCE_SEED repeats a dice (but not who was faster); CONVERGENCE_ROUNDS is
 # how long it is thrown.
 #
+# Besides, each has a table that is nothing but its key.  Columns are added to running
+# nodes, and rows are lost behind everybody's back, which sync_load and sync_resync mend
+# in the end.
+#
 # Each value is written once in all, by one edit.  A trigger notes on each node
 # what became of each row there, and whether it was its user or the extension that
 # did it: an edit that the user himself wrote over is his own business, one that
@@ -134,7 +138,7 @@ sub sql
 
 # ---------- the nodes ----------
 
-my $tables = join("\n", map { "CREATE TABLE $_ (id text PRIMARY KEY, a text, b text, c text);" } @entities);
+my $tables = "CREATE TABLE member (id text PRIMARY KEY);\n" . join("\n", map { "CREATE TABLE $_ (id text PRIMARY KEY, a text, b text, c text);" } @entities);
 my $audit = q(
 	CREATE TABLE audit (seq bigserial, entity text, id text, by_user bool, old jsonb, new jsonb);
 	CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -156,6 +160,7 @@ sub make_hub
 	sql($name, "CREATE EXTENSION syncext; $tables $audit");
 	sql($name, "SELECT sync_add_source('$_')") for @sources, $own{$name};
 	sql($name, "SELECT sync_add_entity('$_', '$ladder{$_}')") for @entities;
+	sql($name, "SELECT sync_add_entity('member')");
 	for my $entity (qw(customer price))
 	{
 		for my $source (@sources, $own{$name})
@@ -164,7 +169,7 @@ sub make_hub
 				for grep { chance(0.6) } @fields, '*';
 		}
 	}
-	sql($name, "SELECT sync_attach('$_', '$own{$name}', '$_')") for @entities;
+	sql($name, "SELECT sync_attach('$_', '$own{$name}', '$_')") for @entities, 'member';
 }
 
 sub make_link
@@ -190,9 +195,9 @@ for (['east', 'East'], ['west', 'West'])
 	my ($name, $source) = @$_;
 
 	sql($name, "CREATE EXTENSION syncext; $tables $audit SELECT sync_add_source('$source')");
-	sql($name, "SELECT sync_add_entity('$_')") for @entities;
+	sql($name, "SELECT sync_add_entity('$_')") for @entities, 'member';
 	make_link($name, $source);
-	sql($name, "SELECT sync_attach('$_', '$source', '$_')") for @entities;
+	sql($name, "SELECT sync_attach('$_', '$source', '$_')") for @entities, 'member';
 }
 
 # ---------- edits ----------
@@ -207,6 +212,8 @@ sub statement
 	my $id = 'k' . (1 + int(rand($keys)));
 	my $dice = rand;
 
+	return chance(0.5) ? "INSERT INTO member VALUES ('$id') ON CONFLICT DO NOTHING" : "DELETE FROM member WHERE id = '$id'"
+		if chance(0.1);
 	return "INSERT INTO $entity VALUES ('$id', " . join(', ', map { chance(0.15) ? 'NULL' : value($name) } @fields) . ') ON CONFLICT DO NOTHING'
 		if $dice < 0.3;
 	return "DELETE FROM $entity WHERE id = '$id'" if $dice < 0.4;
@@ -267,6 +274,31 @@ sub carried
 	return $n;
 }
 
+# ---------- what nobody edits ----------
+
+my %grown;						# nodes whose customers have a column d
+
+sub grow
+{
+	my ($name) = @_;
+
+	sql($name, "ALTER TABLE customer ADD d text DEFAULT 'new'");
+	$grown{$name} = 1;
+}
+
+# Lose a row; who holds it keeps it.
+sub lose
+{
+	my ($name) = @_;
+	my $entity = pick(@entities, 'member');
+	my $id = 'k' . (1 + int(rand($keys)));
+
+	$editor{$name}->send("SET syncext.inbound = 'on'; DELETE FROM $entity WHERE id = '$id'; RESET syncext.inbound");
+	my (undef, $error) = $editor{$name}->answer;
+	die "$name: $error\n" if $error ne '' && $error !~ $quarrel;
+	sql($name, 'RESET syncext.inbound');
+}
+
 for my $round (1 .. $rounds)
 {
 	my @editing = grep { chance(0.8) } @nodes;
@@ -288,6 +320,11 @@ for my $round (1 .. $rounds)
 	{
 		$cut{$_}-- if $cut{$_};
 		$cut{$_} = 3 + int(rand(12)) if !$cut{$_} && chance(0.08);
+	}
+	for my $name (@nodes)
+	{
+		grow($name) if !$grown{$name} && chance(0.03);
+		lose($name) if chance(0.04);
 	}
 	# somebody decides some of the conflicts meanwhile
 	decide(pick(qw(hub relay)), 1) if chance(0.1);
@@ -341,6 +378,12 @@ sub settle
 }
 
 my $healed = settle();
+grow($_) for grep { !$grown{$_} } @nodes;
+sql($_, "CALL sync_load('customer')") for @nodes;
+sql('hub', "SELECT sync_resync('$_')") for qw(East West Relay Desk);
+ok(defined settle(), 'and so it does when columns are filled');
+sql('relay', "SELECT sync_resync('Counter')");
+ok(defined settle(), 'and when all records have come again');
 ok(defined $healed, 'after healing it comes to rest');
 my $reviews = 0;
 my $decided = 0;
@@ -363,13 +406,16 @@ is(sql($_, "SELECT count(*) FROM syncext.conflict_log WHERE status = 'pending'")
 sub rows
 {
 	my ($name) = @_;
-	return join("\n", map { sql($name, "SELECT '$_', id, a, b, c FROM $_ ORDER BY id COLLATE \"C\"") } @entities);
+	return join("\n", map { sql($name, "SELECT '$_', id, a, b, c FROM $_ ORDER BY id COLLATE \"C\"") } @entities) . "\n" .
+		sql($name, 'SELECT id, d FROM customer ORDER BY id COLLATE "C"') . "\n" . sql($name, 'SELECT id FROM member ORDER BY id COLLATE "C"');
 }
 sub records
 {
 	my ($name) = @_;
 	return join("\n", map { sql($name, "SELECT entity, external_id, fields->>'a', fields->>'b', fields->>'c'
-		FROM syncext.canonical WHERE entity = '$_' AND NOT deleted ORDER BY external_id") } @entities);
+		FROM syncext.canonical WHERE entity = '$_' AND NOT deleted ORDER BY external_id") } @entities) . "\n" .
+		sql($name, "SELECT external_id, fields->>'d' FROM syncext.canonical WHERE entity = 'customer' AND NOT deleted ORDER BY external_id") . "\n" .
+		sql($name, "SELECT external_id FROM syncext.canonical WHERE entity = 'member' AND NOT deleted ORDER BY external_id");
 }
 my $truth = records('hub');
 is(rows($_), $truth, "$_ holds the hub's records") for @nodes;

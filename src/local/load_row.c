@@ -1,0 +1,479 @@
+/*
+ * load_row.c
+ *	  A row of an attached relation, and the record of the same external id, when the
+ *	  relation is loaded.
+ *
+ * Called by load, from a Work.  What was never loaded is a birth: all of the row is
+ * news, but for its nulls.  Afterwards a row that is as it was last agreed on with the
+ * hub is no edit, whatever others have made of the record since: that has still to be
+ * delivered.  Of relations without a capture trigger, table replica has the fields
+ * that were agreed on.  A trigger has brought every edit to the hub when it was made;
+ * so there the record's stamps tell: a value that was set by others and was not
+ * delivered yet is none that the row can have been edited from.
+ */
+#include "postgres.h"
+
+#include "hub/apply_call.h"
+#include "local/fragile.h"
+#include "local/linked.h"
+#include "local/load_row.h"
+#include "model/row_change.h"
+
+/* A value that was replaced, or kept back. */
+typedef struct LoadFinding
+{
+	LoadDetail	kind;
+	FieldName	name;
+	const char *source;
+	JsonbValue	hub;
+	JsonbValue	relation;
+} LoadFinding;
+
+/* A row under way. */
+typedef struct LoadRow
+{
+	Placer	   *placer;
+	Placement	p;
+	LoadRows   *rows;
+	List	  **found;
+	bool	   *different;		/* from the record, in the order of attached->columns */
+	bool	   *missing;		/* in the record */
+	bool	   *sent;
+} LoadRow;
+
+/* ---------- what came of it ---------- */
+
+void
+load_rows_begin(LoadRows *rows, WorkItem *items, int n)
+{
+	List	  **found = palloc0(sizeof(List *) * Max(n, 1));
+
+	rows->context = CurrentMemoryContext;
+	/* of LoadFinding *, as the item was done last */
+	for (int i = 0; i < n; i++)
+		items[i].data = &found[i];
+}
+
+void
+load_rows_count(LoadRows *rows, const WorkItem *item)
+{
+	ListCell   *lc;
+
+	rows->count[item->outcome]++;
+	foreach(lc, *(List **) item->data)
+	{
+		const LoadFinding *finding = lfirst(lc);
+
+		load_details_add(rows->details, finding->kind, finding->name, finding->source,
+						 item->external_id, &finding->hub, &finding->relation);
+	}
+}
+
+/* A copy that outlives the item. */
+static JsonbValue
+copy_value(const JsonbValue *value)
+{
+	JsonbValue	copy = *value;
+	JsonbValue	result;
+	Jsonb	   *jsonb = JsonbValueToJsonb(&copy);
+
+	if (JB_ROOT_IS_SCALAR(jsonb))
+	{
+		(void) JsonbExtractScalar(&jsonb->root, &result);
+		return result;
+	}
+	result.type = jbvBinary;
+	result.val.binary.data = &jsonb->root;
+	result.val.binary.len = VARSIZE(jsonb) - VARHDRSZ;
+	return result;
+}
+
+static void
+note(LoadRow *row, LoadDetail kind, const RecordField *field, const Field *relation)
+{
+	MemoryContext old = MemoryContextSwitchTo(row->rows->context);
+	LoadFinding *finding = palloc(sizeof(LoadFinding));
+
+	finding->kind = kind;
+	finding->name = field_name(field_name_cstring(field->field.name));
+	finding->source = pstrdup(field->stamp.source);
+	finding->hub = copy_value(&field->field.value);
+	finding->relation = copy_value(&relation->value);
+	*row->found = lappend(*row->found, finding);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Tell what became of the values that differ.  The answer is NULL where nothing was
+ * sent; d->changed has the fields of the record that have another value now.
+ */
+static void
+note_values(LoadRow *row, const Answer *answer)
+{
+	Placement  *p = &row->p;
+	Fields		fields;
+
+	/* what the source may not see isn't told */
+	if (!p->record.exists || p->record.deleted || (answer != NULL && answer->hidden))
+		return;
+	attached_fields(p->attached, &p->settings, p->before, NULL, &fields);
+	value_settings_end(&p->settings);
+	for (int i = 0; i < p->attached->ncolumns; i++)
+	{
+		const RecordField *field = record_find(&p->record, p->attached->columns[i].field);
+
+		if (!row->different[i] || field == NULL)
+			continue;
+		if (answer != NULL && field_names_has(&answer->decision.changed, field->field.name))
+		{
+			if (strcmp(field->stamp.source, p->attached->binding->source) != 0 &&
+				field->field.value.type != jbvNull)
+				note(row, DETAIL_REPLACED, field, &fields.field[i]);
+		}
+		else if (row->sent[i] || row->rows->winner == WINNER_HUB)
+		{
+			/* a birth's nulls were no word */
+			if (fields.field[i].value.type != jbvNull)
+				note(row, DETAIL_KEPT_BACK, field, &fields.field[i]);
+		}
+	}
+}
+
+static LoadOutcome
+judge_answer(const Answer *answer, LoadOutcome otherwise)
+{
+	const Decision *d = &answer->decision;
+
+	if (answer->hidden)
+		return otherwise;
+	if (d->resolution == RESOLUTION_DEPENDENCY_WAIT)
+		return LOAD_WAITING;
+	if (d->status == 409 || d->lost_all || d->lost.n > 0)
+		return LOAD_CONFLICT;
+	return otherwise;
+}
+
+/*
+ * Bring what the hub has now to the row, after the ladder has spoken.  Where
+ * nothing is written to the relation, it has just seen what it agrees with.
+ */
+static void
+settle(LoadRow *row, bool agreed)
+{
+	Placement	now;
+
+	if (!place_lock(row->placer, row->p.attached, row->p.external_id, &now))
+		elog(ERROR, "a row of relation %s was locked and is not any more", row->p.attached->name);
+	if (row->p.attached->binding->out)
+		(void) place_write(row->placer, &now);
+	else if (agreed && now.record.exists)
+		place_remember(row->placer, &now);
+}
+
+/* ---------- what is known of the row ---------- */
+
+/* Has the hub heard of the row, or the row of the record, before? */
+static bool
+is_known(const Placement *p)
+{
+	const Binding *binding = p->attached->binding;
+
+	if (p->replica.exists || row_change_last_word(&p->record, binding->source) > 0)
+		return true;
+	return binding->loaded != NULL && binding->capture == CAPTURE_TRIGGER;
+}
+
+/* The fields that were agreed on; false where they aren't kept. */
+static bool
+agreed_fields(const Placement *p, Fields *agreed)
+{
+	if (p->replica.fields == NULL)
+		return false;
+	fields_from_container(&p->replica.fields->root, agreed);
+	return true;
+}
+
+/* Was the row edited in a column in which it differs from the record? */
+static bool
+is_edited(const Placement *p, int i, const Fields *agreed, const Field *now)
+{
+	const AttachedColumn *column = &p->attached->columns[i];
+	const RecordField *field = record_find(&p->record, column->field);
+
+	/* what a column holds because it was added is no edit */
+	if (agreed != NULL)
+	{
+		const Field *known = fields_find(agreed, column->field);
+
+		return known != NULL && !json_value_equal(&known->value, &now->value);
+	}
+	if (column->is_new || field == NULL)
+		return false;
+	return field->stamp.row_version <= p->replica.row_version ||
+		strcmp(field->stamp.set_by, p->attached->binding->source) == 0;
+}
+
+/* Tell which columns were edited; returns whether any was. */
+static bool
+find_edited(LoadRow *row, bool *edited)
+{
+	Placement  *p = &row->p;
+	bool		any = false;
+	Fields		agreed;
+	bool		has_agreed = agreed_fields(p, &agreed);
+	Fields		now;
+
+	attached_fields(p->attached, &p->settings, p->before, NULL, &now);
+	value_settings_end(&p->settings);
+	for (int i = 0; i < p->attached->ncolumns; i++)
+	{
+		edited[i] = row->different[i] &&
+			is_edited(p, i, has_agreed ? &agreed : NULL, &now.field[i]);
+		any |= edited[i];
+	}
+	return any;
+}
+
+/* ---------- one row ---------- */
+
+/* All of the row is news. */
+static LoadOutcome
+load_new(LoadRow *row)
+{
+	LoadOutcome outcome;
+	Answer		answer;
+
+	place_send(row->placer, &row->p, row->p.before, NULL, ORIGIN_INSERT, row->p.replica.row_version,
+			   &answer);
+	outcome = judge_answer(&answer, LOAD_NEW);
+	settle(row, outcome == LOAD_NEW);
+	return outcome;
+}
+
+/*
+ * Others have deleted the record since.  An edit that the hub hasn't heard of is
+ * decided against that; else the row goes, too.
+ */
+static LoadOutcome
+load_deleted(LoadRow *row)
+{
+	Placement  *p = &row->p;
+	LoadOutcome outcome = LOAD_UPDATED;
+	Fields		agreed;
+	Answer		answer;
+
+	memset(row->different, true, p->attached->ncolumns);
+	if (agreed_fields(p, &agreed) && find_edited(row, row->sent))
+	{
+		place_send(row->placer, p, p->before, row->sent, ORIGIN_EDIT, p->replica.row_version,
+				   &answer);
+		outcome = judge_answer(&answer, outcome);
+	}
+	settle(row, false);
+	return outcome;
+}
+
+/* The record is a tombstone: is that what others have to say of this very row? */
+static bool
+is_deleted_by_others(const Placement *p)
+{
+	return p->record.deleted && is_known(p) &&
+		p->record.row_version > p->replica.row_version &&
+		strcmp(p->record.last_source, p->attached->binding->source) != 0;
+}
+
+/* Which fields are sent; returns how. */
+static ChangeOrigin
+choose_fields(LoadRow *row, int64 *base)
+{
+	Placement  *p = &row->p;
+	int			n = p->attached->ncolumns;
+
+	*base = row->rows->winner == WINNER_LADDER ? p->replica.row_version : p->record.row_version;
+	if (row->rows->winner == WINNER_LADDER && is_known(p))
+		(void) find_edited(row, row->sent);
+	else if (row->rows->winner != WINNER_HUB)
+		memcpy(row->sent, row->different, n);
+	/* what the hub doesn't know it can't win */
+	for (int i = 0; i < n; i++)
+		row->sent[i] |= row->missing[i];
+	return row->rows->winner == WINNER_LADDER && !is_known(p) ? ORIGIN_INSERT : ORIGIN_EDIT;
+}
+
+static bool
+any_of(const bool *flags, int n)
+{
+	return n > 0 && memchr(flags, true, n) != NULL;
+}
+
+/* Is there a difference that was not sent? */
+static bool
+leaves_any(const LoadRow *row)
+{
+	for (int i = 0; i < row->p.attached->ncolumns; i++)
+		if (row->different[i] && !row->sent[i])
+			return true;
+	return false;
+}
+
+/* Both have the row. */
+static LoadOutcome
+load_both(LoadRow *row)
+{
+	Placement  *p = &row->p;
+	int			n = p->attached->ncolumns;
+	LoadOutcome outcome = LOAD_EQUAL;
+	ChangeOrigin origin;
+	int64		base;
+	Answer		answer;
+	bool		send;
+
+	/* the hub's values may be of another day, and of none of today's types */
+	if (row->rows->winner == WINNER_TABLE)
+		place_compare_json(p, row->different, row->missing);
+	else
+		place_compare(p, row->different, row->missing);
+	if (any_of(row->different, n) || any_of(row->missing, n))
+		outcome = LOAD_UPDATED;
+	origin = choose_fields(row, &base);
+	send = any_of(row->sent, n);
+	if (send)
+	{
+		place_send(row->placer, p, p->before, row->sent, origin, base, &answer);
+		outcome = judge_answer(&answer, outcome);
+	}
+	note_values(row, send ? &answer : NULL);
+	if (outcome == LOAD_EQUAL && p->attached->version == NULL && p->attached->updated == NULL)
+		place_remember(row->placer, p);
+	else
+		settle(row, outcome != LOAD_CONFLICT && !leaves_any(row));
+	return outcome;
+}
+
+static void
+begin_row(LoadRow *row, Placer *placer, const WorkItem *item, LoadRows *rows)
+{
+	int			n = Max(row->p.attached->ncolumns, 1);
+
+	row->placer = placer;
+	row->rows = rows;
+	row->found = item->data;
+	*row->found = NIL;
+	row->different = palloc0(n);
+	row->missing = palloc0(n);
+	row->sent = palloc0(n);
+}
+
+static int
+load_one(Placer *placer, Attached *attached, WorkItem *item, LoadRows *rows)
+{
+	LoadRow		row;
+
+	if (!place_lock(placer, attached, item->external_id, &row.p))
+	{
+		item->busy = true;
+		return LOAD_GONE;
+	}
+	if (!row.p.present || attached_is_deleted(attached, row.p.before))
+		return LOAD_GONE;
+	if (row.p.withheld_all)
+		return LOAD_CONFLICT;
+	begin_row(&row, placer, item, rows);
+	if (!row.p.record.exists)
+		return load_new(&row);
+	if (row.p.record.deleted && rows->winner == WINNER_HUB)
+	{
+		settle(&row, false);
+		return LOAD_UPDATED;
+	}
+	if (row.p.record.deleted)
+		return rows->winner == WINNER_LADDER && is_deleted_by_others(&row.p) ?
+			load_deleted(&row) : load_new(&row);
+	return load_both(&row);
+}
+
+int
+load_row(Placer *placer, Attached *attached, WorkItem *item, void *arg)
+{
+	int			outcome = load_one(placer, attached, item, arg);
+
+	if (!item->busy && fragile_owes(attached, item->external_id))
+		fragile_settle(attached, item->external_id);
+	return outcome;
+}
+
+/* The row, or the lack of it, against what was agreed on: the hub wins. */
+static int
+restore_row(Placer *placer, Attached *attached, WorkItem *item, bool missing)
+{
+	Placement	placement;
+	bool		present;
+
+	if (!place_lock_row(placer, attached, item->external_id, &placement))
+	{
+		item->busy = true;
+		return LOAD_GONE;
+	}
+	present = placement.present;
+	if (present == missing)
+		return LOAD_GONE;
+	/* the hub has not heard of it */
+	if (present && !placement.replica.exists)
+		return linked_capture(&placement, true) ? LOAD_NEW : LOAD_EQUAL;
+	switch (linked_restore(&placement))
+	{
+		case PLACE_WRITTEN:
+			return present ? LOAD_UPDATED : LOAD_DELIVERED;
+		case PLACE_BUSY:
+			return LOAD_WAITING;
+		default:
+			return present ? LOAD_EQUAL : LOAD_GONE;
+	}
+}
+
+int
+load_agreed(Placer *placer, Attached *attached, WorkItem *item, void *arg)
+{
+	return restore_row(placer, attached, item, false);
+}
+
+int
+load_missing(Placer *placer, Attached *attached, WorkItem *item, void *arg)
+{
+	return restore_row(placer, attached, item, true);
+}
+
+int
+load_linked_row(Placer *placer, Attached *attached, WorkItem *item, void *arg)
+{
+	Placement	placement;
+
+	if (!place_lock_row(placer, attached, item->external_id, &placement))
+	{
+		item->busy = true;
+		return LOAD_GONE;
+	}
+	if (!placement.present)
+		return LOAD_GONE;
+	if (!linked_capture(&placement, true))
+		return LOAD_EQUAL;
+	return placement.replica.exists ? LOAD_UPDATED : LOAD_NEW;
+}
+
+int
+load_record(Placer *placer, Attached *attached, WorkItem *item, void *arg)
+{
+	Placement	placement;
+
+	if (!place_lock(placer, attached, item->external_id, &placement))
+	{
+		item->busy = true;
+		return LOAD_GONE;
+	}
+	if (placement.record.row_version <= placement.replica.row_version && placement.present)
+		return LOAD_GONE;
+	/* the source's filter keeps it from the relation */
+	if (placement.outside)
+		return LOAD_GONE;
+	return place_write(placer, &placement) == PLACE_WRITTEN ? LOAD_DELIVERED : LOAD_GONE;
+}

@@ -1,0 +1,72 @@
+/*
+ * loaded.c
+ *	  Whether a relation and the hub were brought together, and with which columns.
+ *
+ * Called by sync_attach and sync_load.  Of a table that was loaded, and is captured
+ * by trigger, the hub has heard every word since: a row of which it has nothing can
+ * only have lost that to others.  What a column holds because it was added is no
+ * edit: syncext.binding has the columns that were loaded, by name and number, as a
+ * column of the same name may come again.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "storage/bufmgr.h"
+
+#include "local/loaded.h"
+#include "model/json.h"
+
+static Jsonb *
+columns_of(const Attached *attached)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < attached->ncolumns; i++)
+		json_push_number(&state, attached->columns[i].name, attached->columns[i].attnum);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+void
+loaded_note(const Attached *attached)
+{
+	const Binding *binding = attached->binding;
+	bool		known = binding->loaded != NULL;
+
+	for (int i = 0; i < attached->ncolumns; i++)
+		known &= !attached->columns[i].is_new;
+	if (!known)
+		binding_set_loaded(binding->relation, columns_of(attached));
+}
+
+/* Has the table, with its partitions, not a single block? */
+static bool
+is_empty(Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(relid, AccessShareLock, NULL))
+	{
+		Relation	part = table_open(lfirst_oid(lc), NoLock);
+		char		relkind = part->rd_rel->relkind;
+		bool		empty = relkind == RELKIND_PARTITIONED_TABLE ||
+			(relkind == RELKIND_RELATION && RelationGetNumberOfBlocks(part) == 0);
+
+		table_close(part, NoLock);
+		if (!empty)
+			return false;
+	}
+	return true;
+}
+
+void
+loaded_at_attach(Oid relid)
+{
+	if (!is_empty(relid))
+		return;
+	CommandCounterIncrement();
+	loaded_note(attached_required(relid, AccessShareLock));
+}

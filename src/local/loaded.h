@@ -1,0 +1,15 @@
+/*
+ * loaded.h
+ *	  Whether a relation and the hub were brought together, and with which columns.
+ */
+#ifndef SYNCEXT_LOADED_H
+#define SYNCEXT_LOADED_H
+
+#include "local/attached.h"
+
+/* The relation was attached just now: without rows, there is nothing to load. */
+extern void loaded_at_attach(Oid relid);
+/* All of its rows and the hub have been compared. */
+extern void loaded_note(const Attached *attached);
+
+#endif							/* SYNCEXT_LOADED_H */

@@ -1,0 +1,166 @@
+# 064_link_rows.pl
+#	  Rows over a link: tables that are all key, rows that were lost, columns that are
+#	  added, changes that the hub has refused, triggers that answer one another.
+#
+# Hub and spoke are databases of one server.
+
+use strict;
+use warnings;
+
+use JSON::PP qw(decode_json);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('node');
+$node->init;
+$node->append_conf('postgresql.conf', "fsync = off\nsyncext.retry_base = 100\nsyncext.retry_max = 1s\n");
+$node->start;
+
+sub sql
+{
+	my ($database, $sql) = @_;
+	return $node->safe_psql($database, $sql);
+}
+
+sub exchange
+{
+	return decode_json(sql('spoke', "CALL sync_exchange('up')"));
+}
+
+# Exchange and deliver until nothing moves; returns in how many rounds something did.
+sub settle
+{
+	for my $round (0 .. 20)
+	{
+		my $r = exchange();
+		my $n = sql('hub', "SELECT sync_deliver('Desk')");
+
+		return $round if $n + $r->{pushed} + $r->{pulled} == 0;
+	}
+	return undef;
+}
+
+sub record
+{
+	my ($entity, $id) = @_;
+	return sql('hub', "SELECT fields FROM syncext.canonical WHERE entity = '$entity' AND external_id = '$id' AND NOT deleted");
+}
+
+# The hub's own API, which ranks best.
+sub api
+{
+	my ($entity, $id, $base, $fields) = @_;
+	my $rest = defined $fields ? qq("fields": $fields) : '"deleted": true';
+
+	return sql('hub', qq(SELECT sync_apply('{"entity": "$entity", "externalId": "$id", "source": "API", "base": $base, $rest}')->>'resolution'));
+}
+
+# Behind everybody's back
+sub unseen
+{
+	return sql('spoke', "SET syncext.inbound = 'on'; $_[0]");
+}
+
+my @entities = qw(item member old stamped);
+my ($host, $port) = ($node->host, $node->port);
+
+sql('postgres', "CREATE DATABASE $_") for qw(hub spoke);
+sql('hub', q(CREATE EXTENSION syncext;
+	SELECT sync_add_source('East', 2), sync_add_source('Desk', 3), sync_add_source('API', 1)));
+sql('spoke', qq(CREATE EXTENSION syncext; CREATE EXTENSION dblink; SELECT sync_add_source('East');
+	CREATE SERVER hub FOREIGN DATA WRAPPER dblink_fdw OPTIONS (host '$host', port '$port', dbname 'hub');
+	CREATE USER MAPPING FOR CURRENT_USER SERVER hub;
+	BEGIN; SELECT sync_link('up', 'hub', 'East'); UPDATE syncext.link SET enabled = false; COMMIT));
+for my $database (qw(hub spoke))
+{
+	sql($database, "SELECT sync_add_entity('$_')") for @entities;
+	sql($database, q(
+		CREATE TABLE item (id text PRIMARY KEY, v text, w text);
+		CREATE TABLE member (u int, r int, PRIMARY KEY (u, r));
+		CREATE TABLE stamped (id text PRIMARY KEY, v text, mod_at timestamptz);
+		CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.mod_at = clock_timestamp(); RETURN NEW; END';
+		CREATE TRIGGER stamp BEFORE INSERT OR UPDATE ON stamped FOR EACH ROW EXECUTE FUNCTION stamp()));
+}
+sql('spoke', "SELECT sync_attach('$_', 'East', '$_')") for qw(item member stamped);
+sql('hub', "SELECT sync_attach('$_', 'Desk', '$_')") for qw(member stamped);
+
+# ---------- tables that are nothing but their key ----------
+
+sql('spoke', 'INSERT INTO member VALUES (1, 2)');
+is(exchange()->{pushed}, 1, 'a row that is all key is pushed');
+is(record('member', '1|2'), '{}', 'and is a record without fields');
+settle();
+is(sql('hub', 'SELECT * FROM member'), '1|2', 'which is delivered');
+sql('hub', 'INSERT INTO member VALUES (3, 4); DELETE FROM member WHERE u = 1');
+settle();
+is(sql('spoke', 'SELECT * FROM member'), '3|4', 'and so it is the other way, with a delete');
+
+# ---------- rows that were lost ----------
+
+sql('spoke', "INSERT INTO item VALUES ('1', 'a', NULL), ('2', 'b', 'c'), ('3', 'd', 'e')");
+settle();
+unseen('DELETE FROM item');
+api('item', '1', 1, '{"w": "w1"}');
+is(exchange()->{pushed}, 0, 'a row that is missing is no delete');
+is(sql('spoke', 'SELECT * FROM item'), '1|a|w1', 'an edit elsewhere brings it back');
+is(decode_json(sql('spoke', "CALL sync_load('item', 'hub', true)"))->{delivered}, 2, 'a load would bring back the others');
+is(sql('spoke', 'SELECT count(*) FROM item'), 1, 'and has not');
+sql('spoke', "UPDATE item SET v = 'mine' WHERE id = '1'");
+is(decode_json(sql('spoke', "CALL sync_load('item', 'hub')"))->{waiting}, 1, 'an edit that the hub has not answered is left alone');
+is(sql('spoke', 'SELECT * FROM item ORDER BY id'), "1|mine|w1\n2|b|c\n3|d|e", 'by a load that brings back what was lost');
+settle();
+is(record('item', '1'), '{"v": "mine", "w": "w1"}', 'and arrives');
+unseen("DELETE FROM item WHERE id = '2'; UPDATE item SET v = 'drifted' WHERE id = '3'");
+sql('hub', "SELECT sync_resync('East')");
+is(exchange()->{pulled}, 2, 'sync_resync counts what it wrote');
+is(sql('spoke', 'SELECT * FROM item ORDER BY id'), "1|mine|w1\n2|b|c\n3|d|e", 'and wrote what was lost or differed');
+sql('spoke', "DELETE FROM item WHERE id = '2'");
+api('item', '3', 1, '{"w": "w3"}');
+sql('hub', "SELECT sync_resync('East')");
+settle();
+is(sql('spoke', "SELECT id, w FROM item ORDER BY id"), "1|w1\n3|w3", 'a delete that was captured is one, whatever comes');
+is(record('item', '2'), '', 'at the hub, too');
+
+# ---------- columns that are added ----------
+
+api('item', '1', 9, '{"state": "done"}');
+settle();
+sql('spoke', "ALTER TABLE item ADD state text DEFAULT 'new'");
+sql('spoke', "CALL sync_load('item')");
+settle();
+is(record('item', '1'), '{"v": "mine", "w": "w1", "state": "done"}', 'a column that was added overwrites nothing');
+is(record('item', '3'), '{"v": "d", "w": "w3", "state": "new"}', 'and is news where the record has not the field');
+is(sql('spoke', 'SELECT id, state FROM item ORDER BY id'), "1|done\n3|new", 'elsewhere it is filled');
+
+# ---------- changes that the hub has refused ----------
+
+sql('hub', 'ALTER DATABASE hub SET syncext.max_document = 1');
+sql('spoke', 'SELECT 1');
+sql('spoke', "INSERT INTO item VALUES ('big', repeat('x', 3000), 'w')");
+is(exchange()->{rejected}, 1, 'a row that is too large is refused');
+sql('spoke', "UPDATE item SET w = 'w2' WHERE id = 'big'");
+exchange();
+is(record('item', 'big'), '', 'the next edit does not bring half of it');
+is(sql('spoke', "SELECT count(*) FROM syncext.dead_letter WHERE external_id = 'big'"), 1, 'it is a dead letter still');
+sql('spoke', "UPDATE item SET v = 'small' WHERE id = 'big'");
+settle();
+is(record('item', 'big'), '{"v": "small", "w": "w2", "state": "new"}', 'all of it goes when it fits');
+sql('hub', 'ALTER DATABASE hub RESET syncext.max_document');
+sql('spoke', q(CREATE TABLE old (id text PRIMARY KEY, a text, b text);
+	INSERT INTO old VALUES ('1', 'a', 'b'); SELECT sync_attach('old', 'East', 'old');
+	UPDATE old SET a = 'A'));
+exchange();
+is(record('old', '1'), '{"a": "A", "b": "b"}', 'the first word of a row that was never loaded is all of it');
+
+# ---------- triggers on both sides ----------
+
+sql('spoke', "INSERT INTO stamped SELECT n, 'v' FROM generate_series(1, 5) n");
+cmp_ok(settle() // 99, '<=', 4, 'triggers that stamp on both sides come to rest');
+sql('hub', "UPDATE stamped SET v = 'hub'");
+cmp_ok(settle() // 99, '<=', 4, 'the other way, too');
+is(sql('spoke', 'SELECT DISTINCT v FROM stamped'), 'hub', 'with what was edited');
+like(sql('spoke', "SELECT problem FROM sync_check() WHERE object = 'relation public.stamped'"), qr/its own triggers set mod_at/, 'what differs is told');
+
+$node->stop;
+done_testing();
