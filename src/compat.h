@@ -92,8 +92,8 @@ typedef bool UpdateIndexes_compat;
 	tuplesort_getdatum(state, true, value, isnull, NULL)
 #endif
 
-/* 18 has to be told whether a stronger mode will do. */
-#if PG_VERSION_NUM >= 180000
+/* 17 has to be told whether a stronger mode will do. */
+#if PG_VERSION_NUM >= 170000
 #define LockHeldByMe_compat(tag, mode)	LockHeldByMe(tag, mode, false)
 #else
 #define LockHeldByMe_compat(tag, mode)	LockHeldByMe(tag, mode)

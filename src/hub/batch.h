@@ -6,6 +6,7 @@
 #ifndef SYNCEXT_BATCH_H
 #define SYNCEXT_BATCH_H
 
+#include "compat.h"
 #include "hub/feed.h"
 
 /* A delivery that the target could not take. */
@@ -44,7 +45,7 @@ extern bool batch_is_leased(const Feed *feed);
 /* Go on behind the batch; these of its records have failed. */
 extern void batch_finish(Feed *feed, const BatchFailure *failures, int nfailures);
 /* Raise that a failure is of a record which the batch doesn't have. */
-extern void batch_refuse_failure(const Feed *feed, const BatchFailure *failure) pg_attribute_noreturn();
+pg_noreturn extern void batch_refuse_failure(const Feed *feed, const BatchFailure *failure);
 /* When the next attempt is due, after so many failures. */
 extern TimestampTz batch_backoff(TimestampTz now, int failures);
 

@@ -12,6 +12,8 @@
 
 #include "utils/jsonb.h"
 
+#include "compat.h"
+
 /* What the answer to a call looks like. */
 typedef struct ReplyShape
 {
@@ -73,8 +75,8 @@ extern bool reply_raised(const ErrorData *error);
  * Raise 08P01: the answer to a call breaks the protocol.  What it does is the end
  * of a sentence: "has no row".
  */
-extern void reply_violation(const char *link, const char *call, const char *format,...)
-			pg_attribute_printf(3, 4) pg_attribute_noreturn();
+pg_noreturn extern void reply_violation(const char *link, const char *call, const char *format,...)
+			pg_attribute_printf(3, 4);
 
 /* Values, numbered from 0.  All but the first raise where the value is null. */
 extern bool reply_is_null(const Reply *reply, int row, int column);
