@@ -133,7 +133,8 @@ is_quiet('each lie');
 SKIP:
 {
 	skip 'no process tells of its memory here', 1 if $peak == 0;
-	cmp_ok($peak, '<', 256, 'and no memory');
+	# shared memory counts, and libpq doubles its buffer: what a flood had would be gigabytes
+	cmp_ok($peak, '<', 512, 'and no memory');
 }
 
 # ---------- at random ----------
