@@ -15,6 +15,7 @@
 
 #include "errcodes.h"
 #include "hub/dependency.h"
+#include "hub/listing.h"
 #include "hub/visibility.h"
 #include "settings.h"
 #include "storage/canonical.h"
@@ -377,6 +378,24 @@ has_child(const List *children, const char *entity, const char *external_id, con
 	return false;
 }
 
+/* A child that was listed while it was being changed may refer elsewhere by now. */
+static List *
+leave_out_former(Dependency *dependency, const char *parent_id, List *children)
+{
+	ListCell   *lc;
+
+	foreach(lc, children)
+	{
+		const Child *child = lfirst(lc);
+		Record		record;
+
+		canonical_find(parents_table(dependency), child->entity, child->external_id, &record);
+		if (!dependency_refers(&record, child->field, parent_id))
+			children = foreach_delete_current(children, lc);
+	}
+	return children;
+}
+
 /* The children as they would be after what was explained before. */
 static List *
 suppose_children(Dependency *dependency, const Change *parent, List *children)
@@ -421,9 +440,11 @@ suppose_children(Dependency *dependency, const Change *parent, List *children)
 List *
 dependency_children(Dependency *dependency, const Change *parent)
 {
-	List	   *children = children_of(children_table(dependency), parent->entity,
-									   parent->external_id);
+	List	   *children;
 
+	listing_require(parent->entity, dependency->write);
+	children = children_of(children_table(dependency), parent->entity, parent->external_id);
+	children = leave_out_former(dependency, parent->external_id, children);
 	return dependency->supposed == NIL ? children :
 		suppose_children(dependency, parent, children);
 }

@@ -23,6 +23,7 @@
 
 #include "hub/batch.h"
 #include "hub/incarnation.h"
+#include "hub/listing.h"
 #include "hub/maintain.h"
 #include "hub/procedure.h"
 #include "hub/rotate.h"
@@ -96,6 +97,20 @@ sweep(Maintenance *m)
 		maintain_step_end();
 		m->released += applied;
 	} while (applied > 0);
+}
+
+/* ---------- references ---------- */
+
+static void
+list_children(Maintenance *m)
+{
+	bool		done;
+
+	maintain_step_begin();
+	done = listing_try();
+	maintain_step_end();
+	if (!done)
+		maintain_waits(m, "references: a transaction that may not know of a new one goes on");
 }
 
 /* ---------- cursors ---------- */
@@ -464,6 +479,7 @@ run_steps(Maintenance *m)
 	XactIsoLevel = XACT_READ_COMMITTED;
 	m->incarnation = incarnation_check();
 	SPI_commit();
+	list_children(m);
 	sweep(m);
 	mend_cursors(m);
 	note_old_ticks(m, &ticks);

@@ -54,9 +54,14 @@ CREATE TABLE syncext.reference (
 	field     text COLLATE "C" NOT NULL CHECK (field <> '' AND octet_length(field) <= 255),
 	parent    text COLLATE "C" NOT NULL REFERENCES syncext.entity ON DELETE CASCADE,
 	on_delete text NOT NULL DEFAULT 'ignore' CHECK (on_delete IN ('ignore', 'restrict', 'cascade')),
+	listed    boolean NOT NULL DEFAULT false,
+	made_by   xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
 	PRIMARY KEY (entity, field)
 );
 COMMENT ON TABLE syncext.reference IS 'which field of an entity names a record of another, that has to come first';
+COMMENT ON COLUMN syncext.reference.listed IS
+	'with restrict or cascade: syncext.child has the records that there were when it was made. The first delete of a parent or CALL sync_maintain() sees to that';
+COMMENT ON COLUMN syncext.reference.made_by IS 'the transaction since which children are tracked, where they are not listed';
 
 -- Names stand in records, stamps, conflicts and the log: they don't change.
 CREATE FUNCTION syncext.refuse_rename() RETURNS trigger

@@ -36,7 +36,7 @@ CREATE TABLE syncext.child (
 	PRIMARY KEY (parent_entity, parent_id, entity, external_id, field)
 );
 COMMENT ON TABLE syncext.child IS 'the live records that refer to a record, where deleting it is restricted or cascades';
--- It isn't dumped: loading syncext.reference and the first pull make it again.
+-- It isn't dumped: references that were loaded are not listed yet.
 
 CREATE FUNCTION @extschema@.sync_add_reference(entity text, field text, parent text, on_delete text DEFAULT 'ignore') RETURNS void
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -66,37 +66,70 @@ COMMENT ON FUNCTION @extschema@.sync_add_reference(text, text, text, text) IS
 	'a field of an entity names a record of another, which has to come first; on_delete of that record: ignore, restrict or cascade';
 REVOKE ALL ON FUNCTION @extschema@.sync_add_reference(text, text, text, text) FROM PUBLIC;
 
--- However a reference comes to track its children, those there are already
--- are listed; and no longer when it ceases to.
+-- However a reference comes to track its children, those there are already have
+-- to be listed; and no longer when it ceases to.
+CREATE FUNCTION syncext.reference_unlisted() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF TG_OP = 'INSERT' OR OLD.on_delete = 'ignore' OR NEW.on_delete = 'ignore'
+	   OR (NEW.entity, NEW.field, NEW.parent) <> (OLD.entity, OLD.field, OLD.parent) THEN
+		NEW.listed := false;
+		NEW.made_by := pg_current_xact_id();
+	END IF;
+	RETURN NEW;
+END $$;
+REVOKE ALL ON FUNCTION syncext.reference_unlisted() FROM PUBLIC;
+CREATE TRIGGER reference_unlisted BEFORE INSERT OR UPDATE ON syncext.reference
+	FOR EACH ROW EXECUTE FUNCTION syncext.reference_unlisted();
+ALTER TABLE syncext.reference ENABLE ALWAYS TRIGGER reference_unlisted;
+
 CREATE FUNCTION syncext.reference_changed() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-	patience text := current_setting('lock_timeout');
 BEGIN
-	IF TG_OP <> 'INSERT' AND OLD.on_delete <> 'ignore' THEN
+	IF OLD.on_delete <> 'ignore' AND (TG_OP = 'DELETE' OR NOT NEW.listed) THEN
 		DELETE FROM syncext.child c WHERE c.entity = OLD.entity AND c.field = OLD.field;
-	END IF;
-	IF TG_OP <> 'DELETE' AND NEW.on_delete <> 'ignore' THEN
-		-- writers that don't track it yet must be done before the list is made, and
-		-- others wait meanwhile: not for long, if one of them goes on
-		BEGIN
-			PERFORM set_config('lock_timeout', current_setting('syncext.maintain_lock_timeout'), true);
-			LOCK TABLE syncext.canonical IN SHARE MODE;
-			PERFORM set_config('lock_timeout', patience, true);
-		EXCEPTION WHEN lock_not_available THEN
-			RAISE EXCEPTION 'a reference with % cannot be made while a transaction is changing records', NEW.on_delete
-				USING ERRCODE = 'lock_not_available',
-				HINT = 'Try again when it has ended, and commit at once: writers wait for you until then. With a longer syncext.maintain_lock_timeout it waits longer.';
-		END;
-		INSERT INTO syncext.child (parent_entity, parent_id, entity, external_id, field)
-		SELECT NEW.parent, r.fields->>NEW.field, r.entity, r.external_id, NEW.field
-		FROM syncext.canonical r
-		WHERE r.entity = NEW.entity AND NOT r.deleted
-		  AND jsonb_typeof(r.fields->NEW.field) IN ('string', 'number') AND octet_length(r.fields->>NEW.field) <= 1024
-		ON CONFLICT DO NOTHING;
 	END IF;
 	RETURN NULL;
 END $$;
 REVOKE ALL ON FUNCTION syncext.reference_changed() FROM PUBLIC;
-CREATE TRIGGER reference_changed AFTER INSERT OR UPDATE OR DELETE ON syncext.reference
+CREATE TRIGGER reference_changed AFTER UPDATE OR DELETE ON syncext.reference
 	FOR EACH ROW EXECUTE FUNCTION syncext.reference_changed();
+
+-- Lists the children that were there before their reference.  Writers track them
+-- once they see it: those that may not must be done first, and nobody is kept
+-- waiting for that.  Meanwhile others may change a child, and what is listed here
+-- may be out of date by then: readers of the list look at the child.  A reference
+-- that this very transaction has made is listed for its own deletes alone, as
+-- others don't see it until the commit.
+CREATE FUNCTION syncext.list_children() RETURNS boolean
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	entities text[];
+	names    text[];
+BEGIN
+	SELECT array_agg(l.entity), array_agg(l.field) INTO entities, names
+	FROM (SELECT f.entity, f.field FROM syncext.reference f
+	      WHERE f.on_delete <> 'ignore' AND NOT f.listed
+	      ORDER BY f.entity, f.field FOR NO KEY UPDATE) l;
+	IF entities IS NULL THEN
+		RETURN true;
+	END IF;
+	IF NOT syncext.writers_done() THEN
+		RETURN false;
+	END IF;
+	INSERT INTO syncext.child (parent_entity, parent_id, entity, external_id, field)
+	SELECT f.parent, r.fields->>f.field, r.entity, r.external_id, f.field
+	FROM unnest(entities, names) l(entity, field)
+	JOIN syncext.reference f ON f.entity = l.entity AND f.field = l.field
+	JOIN syncext.canonical r ON r.entity = f.entity
+	WHERE NOT r.deleted AND jsonb_typeof(r.fields->f.field) IN ('string', 'number')
+	  AND octet_length(r.fields->>f.field) <= 1024
+	ON CONFLICT DO NOTHING;
+	UPDATE syncext.reference f SET listed = true
+	FROM unnest(entities, names) l(entity, field)
+	WHERE f.entity = l.entity AND f.field = l.field AND f.made_by <> pg_current_xact_id();
+	RETURN true;
+END $$;
+COMMENT ON FUNCTION syncext.list_children() IS
+	'list the records that were there before their reference, which a delete needs; false: a transaction that may not know of the reference goes on';
+REVOKE ALL ON FUNCTION syncext.list_children() FROM PUBLIC;

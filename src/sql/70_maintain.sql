@@ -54,8 +54,15 @@ BEGIN
 	DELETE FROM syncext.canonical r WHERE r.entity = $1 AND r.external_id = $2;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	counts[1] := n;
+	IF EXISTS (SELECT FROM syncext.reference f WHERE f.parent = $1 AND f.on_delete = 'restrict' AND NOT f.listed)
+	   AND NOT syncext.list_children() THEN
+		RAISE EXCEPTION 'the records that refer to entity "%" cannot be listed while a transaction is changing records that may not know of the reference', $1
+			USING ERRCODE = 'lock_not_available', HINT = 'Try again when it has ended.';
+	END IF;
 	SELECT c.entity, c.external_id INTO restricted
 	FROM syncext.child c
+	JOIN syncext.canonical r ON r.entity = c.entity AND r.external_id = c.external_id
+	     AND NOT r.deleted AND r.fields->>c.field = c.parent_id
 	JOIN syncext.reference f ON f.entity = c.entity AND f.field = c.field AND f.parent = c.parent_entity
 	WHERE c.parent_entity = $1 AND c.parent_id = $2 AND f.on_delete = 'restrict'
 	  AND (c.entity, c.external_id) <> ($1, $2)

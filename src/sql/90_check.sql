@@ -319,6 +319,12 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		FROM syncext.link l
 		WHERE NOT l.enabled
 		UNION ALL
+		SELECT 'info', NULL, pg_catalog.format('reference %s of entity %s', f.field, f.entity),
+		       pg_catalog.format('the records that were there before it are not listed yet: a delete of entity %s does so first', f.parent),
+		       'CALL sync_maintain() does it now.'
+		FROM syncext.reference f
+		WHERE f.on_delete <> 'ignore' AND NOT f.listed
+		UNION ALL
 		SELECT 'info', NULL, 'change feed', 'the database was restored: the next pull begins the feed anew, with all records for every source', NULL
 		WHERE 1 < (SELECT pg_catalog.count(*) FROM syncext.feed_origin)
 		UNION ALL

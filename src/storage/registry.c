@@ -323,7 +323,8 @@ on_delete_by_name(const char *name)
 }
 
 static void
-add_reference(Entity *child, Entity *parent, const char *field, OnDelete on_delete)
+add_reference(Entity *child, Entity *parent, const char *field, OnDelete on_delete,
+			  bool listed)
 {
 	Reference  *reference;
 
@@ -338,6 +339,7 @@ add_reference(Entity *child, Entity *parent, const char *field, OnDelete on_dele
 	if (on_delete != ON_DELETE_IGNORE)
 	{
 		parent->holds_children = true;
+		parent->unlisted |= !listed;
 		child->tracks_parents = true;
 	}
 }
@@ -355,7 +357,8 @@ load_references(Registry *r)
 
 		if (child != NULL && parent != NULL)
 			add_reference(child, parent, TextDatumGetCString(scan.values[1]),
-						  on_delete_by_name(TextDatumGetCString(scan.values[3])));
+						  on_delete_by_name(TextDatumGetCString(scan.values[3])),
+						  DatumGetBool(scan.values[4]));
 	}
 	config_end(&scan);
 }

@@ -70,6 +70,7 @@ typedef struct Entity
 	Reference  *references;
 	bool		is_parent;		/* others refer to it */
 	bool		holds_children; /* one of them with restrict or cascade */
+	bool		unlisted;		/* whose children have not been listed yet */
 	bool		tracks_parents; /* it refers with restrict or cascade */
 } Entity;
 
