@@ -15,9 +15,10 @@ my $tables = q(SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class
 	WHERE relnamespace = 'syncext'::regnamespace AND relkind = 'r');
 # Everything but what is told apart by transaction ids, or begins anew
 my $contents = join(";\n", map { "SELECT '$_', t.* FROM syncext.$_ t ORDER BY t::text" }
-	qw(source source_priority field_rule entity reference route routed canonical conflict_log waiting child pending))
+	qw(source source_priority field_rule entity route routed canonical conflict_log waiting child pending))
 	. q(; SELECT seq, recorded_at, entity, external_id, source, version, row_version, resolution, told, fields, detail
 		FROM syncext.change_log ORDER BY seq;
+	SELECT entity, field, parent, on_delete, listed FROM syncext.reference;
 	SELECT relation, source, entity, key, columns FROM syncext.binding;
 	SELECT relation, external_id, row_version, fields FROM syncext.replica ORDER BY 1, 2;
 	SELECT * FROM customers ORDER BY 1);
@@ -144,8 +145,9 @@ is(pull($old, 'Shop'), 'C1|2', 'the original hands out a batch that the dump doe
 
 sub check_restored
 {
-	my ($node, $how) = @_;
+	my ($node, $how, $listed) = @_;
 
+	is($node->safe_psql('hub', 'SELECT listed, syncext.list_children() FROM syncext.reference'), "$listed|t", "$how: a reference's children are listed again");
 	is($node->safe_psql('hub', $contents), $expected, "$how: everything is there");
 	is($node->safe_psql('hub', $sequences), $values, "$how: sequences go on");
 	# a write before anybody has pulled, and the triggers of attached tables
@@ -196,14 +198,15 @@ $new->init;
 $new->start;
 $new->safe_psql('postgres', 'CREATE DATABASE hub');
 $new->command_ok([ 'psql', '-qXv', 'ON_ERROR_STOP=1', '-f', "$dumps/plain.sql", $new->connstr('hub') ], 'restore by psql');
-check_restored($new, 'psql');
+check_restored($new, 'psql', 'f');
 
 # by pg_restore; maintenance comes first
 $new->safe_psql('postgres', 'DROP DATABASE hub');
 $new->safe_psql('postgres', 'CREATE DATABASE hub');
 $new->command_ok([ 'pg_restore', '-e', '-d', $new->connstr('hub'), "$dumps/dir" ], 'restore by pg_restore');
 like($new->safe_psql('hub', 'CALL sync_maintain()'), qr/"incarnation": true/, 'maintenance notices it, too');
-check_restored($new, 'pg_restore');
+# which has listed them
+check_restored($new, 'pg_restore', 't');
 
 # ---------- the same cluster ----------
 
