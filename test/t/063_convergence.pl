@@ -145,7 +145,9 @@ my $audit = q(
 	BEGIN
 		INSERT INTO public.audit (entity, id, by_user, old, new) VALUES (TG_TABLE_NAME,
 			CASE WHEN TG_OP = 'DELETE' THEN OLD.id ELSE NEW.id END,
-			coalesce(current_setting('syncext.inbound', true), '') = '',
+			-- null: nobody's doing
+			CASE WHEN current_setting('test.lost', true) = 'on' THEN NULL
+			ELSE coalesce(current_setting('syncext.inbound', true), '') = '' END,
 			CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) - 'id' END,
 			CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) - 'id' END);
 		RETURN NULL;
@@ -293,10 +295,10 @@ sub lose
 	my $entity = pick(@entities, 'member');
 	my $id = 'k' . (1 + int(rand($keys)));
 
-	$editor{$name}->send("SET syncext.inbound = 'on'; DELETE FROM $entity WHERE id = '$id'; RESET syncext.inbound");
+	$editor{$name}->send("SET syncext.inbound = 'on'; SET test.lost = 'on'; DELETE FROM $entity WHERE id = '$id'; RESET syncext.inbound; RESET test.lost");
 	my (undef, $error) = $editor{$name}->answer;
 	die "$name: $error\n" if $error ne '' && $error !~ $quarrel;
-	sql($name, 'RESET syncext.inbound');
+	sql($name, 'RESET syncext.inbound; RESET test.lost');
 }
 
 for my $round (1 .. $rounds)
