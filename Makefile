@@ -116,12 +116,12 @@ test-matrix:
 # The test also breaks the feed on purpose and drains: about a minute more.
 TORTURE_SECONDS ?= 100
 torture:
-	@TORTURE_SECONDS=$(TORTURE_SECONDS) TEST_SECONDS=$$(($(TORTURE_SECONDS) * 4 + 600)) \
+	@DICE=thrown TORTURE_SECONDS=$(TORTURE_SECONDS) TEST_SECONDS=$$(($(TORTURE_SECONDS) * 4 + 600)) \
 		TESTS=040_torture bash test/run
 
 FUZZ_SECONDS ?= 120
 fuzz:
-	@FUZZ_SECONDS=$(FUZZ_SECONDS) LYING_SECONDS=$(FUZZ_SECONDS) \
+	@DICE=thrown FUZZ_SECONDS=$(FUZZ_SECONDS) LYING_SECONDS=$(FUZZ_SECONDS) \
 		TEST_SECONDS=$$(($(FUZZ_SECONDS) * 3 + 600)) \
 		TESTS="fuzz $(patsubst test/t/%.pl,%,$(wildcard test/t/*_lying_hub.pl))" \
 		bash $(if $(filter yes,$(ASSERTS)),test/asserts,test/run $(if $(filter yes,$(SANITIZE)),sanitize))
