@@ -17,14 +17,20 @@ static bool
 is_coming(const WorkParent *parent)
 {
 	const Binding *binding = binding_of_relation(parent->relation);
-	Canonical  *canonical = canonical_open(false);
-	Replica    *replica = replica_open(false);
-	PendingTable *table = pending_open(binding->source, false);
+	Canonical  *canonical;
+	Replica    *replica;
+	PendingTable *table;
 	Record		record;
 	ReplicaRow	row;
 	Pending		pending;
 	bool		coming;
 
+	/* it may have been detached since it was found */
+	if (binding == NULL)
+		return false;
+	canonical = canonical_open(false);
+	replica = replica_open(false);
+	table = pending_open(binding->source, false);
 	canonical_find(canonical, binding->entity, parent->external_id, &record);
 	replica_find(replica, parent->relation, parent->external_id, &row);
 	coming = record.exists && !record.deleted &&

@@ -302,11 +302,12 @@ work_order(WorkItem *items, int n)
 List *
 work_parents(const WorkItem *item)
 {
-	const char *source = binding_of_relation(item->relation)->source;
+	/* the table's lock doesn't keep its binding from being removed */
+	const Binding *own = binding_of_relation(item->relation);
 	List	   *found = NIL;
 	ListCell   *lc;
 
-	foreach(lc, item->fields == NULL ? NIL : keys_of(item->relation))
+	foreach(lc, own == NULL || item->fields == NULL ? NIL : keys_of(item->relation))
 	{
 		const ForeignKeyCacheInfo *key = lfirst(lc);
 		const Binding *binding = binding_of_relation(key->confrelid);
@@ -314,7 +315,7 @@ work_parents(const WorkItem *item)
 		Referring  *r;
 
 		/* who alters it keeps nobody waiting here */
-		if (binding == NULL || strcmp(binding->source, source) != 0 ||
+		if (binding == NULL || strcmp(binding->source, own->source) != 0 ||
 			!ConditionalLockRelationOid(key->confrelid, AccessShareLock) ||
 			(r = referring_by(key)) == NULL)
 			continue;
