@@ -114,7 +114,8 @@ note_values(LoadRow *row, const Answer *answer)
 	Fields		fields;
 
 	/* what the source may not see isn't told */
-	if (!p->record.exists || p->record.deleted || (answer != NULL && answer->hidden))
+	if (!p->record.exists || p->record.deleted || p->outside ||
+		(answer != NULL && answer->hidden))
 		return;
 	attached_fields(p->attached, &p->settings, p->before, NULL, &fields);
 	value_settings_end(&p->settings);
@@ -166,7 +167,7 @@ settle(LoadRow *row, bool agreed)
 		elog(ERROR, "a row of relation %s was locked and is not any more", row->p.attached->name);
 	if (row->p.attached->binding->out)
 		(void) place_write(row->placer, &now);
-	else if (agreed && now.record.exists)
+	else if (agreed && now.record.exists && !now.outside)
 		place_remember(row->placer, &now);
 }
 
@@ -333,7 +334,8 @@ load_both(LoadRow *row)
 		place_compare_json(p, row->different, row->missing);
 	else
 		place_compare(p, row->different, row->missing);
-	if (any_of(row->different, n) || any_of(row->missing, n))
+	/* whether the row is as a record that the source may not see isn't told */
+	if (p->outside || any_of(row->different, n) || any_of(row->missing, n))
 		outcome = LOAD_UPDATED;
 	origin = choose_fields(row, &base);
 	send = any_of(row->sent, n);

@@ -658,6 +658,9 @@ place_write(Placer *placer, Placement *p)
 	/* what waits for review as a whole leaves the row as it is */
 	if (!p->record.exists || p->withheld_all)
 		return PLACE_EQUAL;
+	/* who may see it or not isn't left to the callers */
+	if (p->outside && !p->record.deleted)
+		return PLACE_EQUAL;
 	written = place_put(p, &target);
 	if (!p->record.deleted)
 		send_adjusted(placer, p, target, p->before);

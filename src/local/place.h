@@ -88,7 +88,10 @@ extern void place_compare_json(Placement *placement, bool *different, bool *miss
  * more, or gone, though no edit of it was captured?
  */
 extern bool place_is_drifted(Placement *placement);
-/* Write the record into the row, if that makes a difference. */
+/*
+ * Write the record into the row, if that makes a difference; one that is outside of
+ * the source's filter is written as a delete alone, which the caller makes of it.
+ */
 extern PlaceOutcome place_write(Placer *placer, Placement *placement);
 /*
  * No more than that: returns whether the row changed.  A record that isn't
