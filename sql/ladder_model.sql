@@ -10,7 +10,7 @@ SET client_min_messages = error;
 -- The model itself is checked against the vectors, made by another one.
 CREATE TABLE checked (n int GENERATED ALWAYS AS IDENTITY, line text);
 \copy checked (line) FROM PROGRAM 'perl "$PG_ABS_SRCDIR/test/model/histories" check "$PG_ABS_SRCDIR/test/vectors/ladder.jsonl"' WITH (FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02')
--- And it ends alike in every order where the README promises that.
+-- And it ends alike in every order where doc/ladder.md promises that.
 \copy checked (line) FROM PROGRAM 'perl "$PG_ABS_SRCDIR/test/model/histories" orders 60 1' WITH (FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02')
 SELECT line FROM checked ORDER BY n DESC LIMIT 5;
 

@@ -1,5 +1,5 @@
 # 032_cron.pl
-#	  Maintenance from pg_cron, as the README says, with the real pg_cron.
+#	  Maintenance from pg_cron, as doc/operations.md says, with the real pg_cron.
 
 use strict;
 use warnings;
@@ -27,7 +27,7 @@ $node->safe_psql('postgres', q(
 	ALTER DATABASE postgres SET syncext.retention = 0;
 ));
 
-# the lines of the README
+# the lines of doc/operations.md
 $node->safe_psql('postgres', q(
 	CREATE EXTENSION pg_cron;
 	SELECT cron.schedule('syncext', '*/10 * * * *', 'CALL sync_maintain()');
@@ -39,6 +39,6 @@ ok($node->poll_query_until('postgres', 'SELECT current_log = 1 FROM syncext.feed
 ok($node->poll_query_until('postgres', q(SELECT bool_and(status = 'succeeded') FROM cron.job_run_details)),
 	'and says that it succeeded');
 is($node->safe_psql('postgres', 'SELECT DISTINCT command FROM cron.job_run_details'), 'CALL sync_maintain()',
-	'by the command of the README');
+	'by the documented command');
 $node->stop;
 done_testing();

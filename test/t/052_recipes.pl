@@ -1,5 +1,5 @@
 # 052_recipes.pl
-#	  The recipes of the README's chapter on data synchronization, between two
+#	  The recipes of doc/migrating.md, between two
 #	  real clusters through postgres_fdw, and with a file through file_fdw.
 #
 # What a schedule would call, the test calls itself: syncext.run_job.
