@@ -148,6 +148,7 @@ BEGIN
 	END IF;
 	RETURN NEW;
 END $$;
+COMMENT ON FUNCTION syncext.entity_restored() IS 'trigger: the entity "record" of a dump takes the place of the one that is there';
 REVOKE ALL ON FUNCTION syncext.entity_restored() FROM PUBLIC;
 CREATE TRIGGER entity_restored BEFORE INSERT ON syncext.entity
 	FOR EACH ROW WHEN (NEW.name = 'record') EXECUTE FUNCTION syncext.entity_restored();

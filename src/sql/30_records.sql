@@ -49,6 +49,10 @@ CREATE TABLE syncext.change_log_0 (
 CREATE TABLE syncext.change_log_1 (LIKE syncext.change_log_0 INCLUDING ALL);
 CREATE TABLE syncext.change_log_2 (LIKE syncext.change_log_0 INCLUDING ALL);
 CREATE TABLE syncext.change_log_3 (LIKE syncext.change_log_0 INCLUDING ALL);
+COMMENT ON TABLE syncext.change_log_0 IS 'a part of the change log; read the view syncext.change_log';
+COMMENT ON TABLE syncext.change_log_1 IS 'a part of the change log; read the view syncext.change_log';
+COMMENT ON TABLE syncext.change_log_2 IS 'a part of the change log; read the view syncext.change_log';
+COMMENT ON TABLE syncext.change_log_3 IS 'a part of the change log; read the view syncext.change_log';
 CREATE INDEX change_log_0_position ON syncext.change_log_0 (xid, seq);
 CREATE INDEX change_log_1_position ON syncext.change_log_1 (xid, seq);
 CREATE INDEX change_log_2_position ON syncext.change_log_2 (xid, seq);

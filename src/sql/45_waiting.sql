@@ -78,6 +78,7 @@ BEGIN
 	END IF;
 	RETURN NEW;
 END $$;
+COMMENT ON FUNCTION syncext.reference_unlisted() IS 'trigger: the children of a reference that is made or altered have to be listed again';
 REVOKE ALL ON FUNCTION syncext.reference_unlisted() FROM PUBLIC;
 CREATE TRIGGER reference_unlisted BEFORE INSERT OR UPDATE ON syncext.reference
 	FOR EACH ROW EXECUTE FUNCTION syncext.reference_unlisted();
@@ -91,6 +92,7 @@ BEGIN
 	END IF;
 	RETURN NULL;
 END $$;
+COMMENT ON FUNCTION syncext.reference_changed() IS 'trigger: forgets the listed children of a reference that is gone or altered';
 REVOKE ALL ON FUNCTION syncext.reference_changed() FROM PUBLIC;
 CREATE TRIGGER reference_changed AFTER UPDATE OR DELETE ON syncext.reference
 	FOR EACH ROW EXECUTE FUNCTION syncext.reference_changed();

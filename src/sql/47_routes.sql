@@ -59,6 +59,7 @@ BEGIN
 	END IF;
 	RETURN NEW;
 END $$;
+COMMENT ON FUNCTION syncext.route_edited() IS 'trigger: an edited route is in force from the source''s next pull';
 REVOKE ALL ON FUNCTION syncext.route_edited() FROM PUBLIC;
 CREATE TRIGGER route_edited BEFORE UPDATE ON syncext.route
 	FOR EACH ROW EXECUTE FUNCTION syncext.route_edited();
@@ -76,6 +77,7 @@ BEGIN
 	END IF;
 	RETURN NULL;
 END $$;
+COMMENT ON FUNCTION syncext.route_deleted() IS 'trigger: without its route a source gets what was kept from it';
 REVOKE ALL ON FUNCTION syncext.route_deleted() FROM PUBLIC;
 CREATE TRIGGER route_deleted AFTER DELETE ON syncext.route
 	FOR EACH ROW EXECUTE FUNCTION syncext.route_deleted();
