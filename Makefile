@@ -11,6 +11,7 @@
 #					make test does; TORTURE_SECONDS=n for how long
 #	  make fuzz		statements by chance, and a hub that lies, for FUZZ_SECONDS (120);
 #					SANITIZE=yes or ASSERTS=yes: on a server that notices more
+#	  make docs-check	the examples of README.md and doc/ say what is printed there
 #	  make demo		the sync hub at work, step by step
 #	  make bench	speed against PL/pgSQL and against bare SQL
 # And for work on the code:
@@ -106,7 +107,7 @@ all install uninstall installcheck prove_installcheck clean:
 
 endif
 
-.PHONY: test test-matrix torture fuzz demo bench lint format sanitize asserts coverage
+.PHONY: test test-matrix torture fuzz docs-check demo bench lint format sanitize asserts coverage
 test:
 	@bash test/run
 
@@ -125,6 +126,9 @@ fuzz:
 		TEST_SECONDS=$$(($(FUZZ_SECONDS) * 3 + 600)) \
 		TESTS="fuzz $(patsubst test/t/%.pl,%,$(wildcard test/t/*_lying_hub.pl))" \
 		bash $(if $(filter yes,$(ASSERTS)),test/asserts,test/run $(if $(filter yes,$(SANITIZE)),sanitize))
+
+docs-check:
+	@TESTS=docs bash test/run
 
 demo:
 	@bash test/demo

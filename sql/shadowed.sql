@@ -75,6 +75,7 @@ SELECT 2 ^ 3::bigint IS NULL AS sprung;
 SELECT setval('public.sprung', 1, false);
 
 -- What stands there under a name of its own is not taken over.
+\set SHOW_CONTEXT never
 SET ROLE regress_mallory;
 CREATE SCHEMA syncext;
 RESET ROLE;
