@@ -144,6 +144,19 @@ SELECT syncext.release_spoke('Branch');
 RESET ROLE;
 \connect :spoke
 
+-- A link that is edited by hand is another one from the next exchange on, though a
+-- connection is kept
+CALL sync_exchange('up') \gset
+SELECT :'result'::jsonb - 'seconds' AS kept;
+UPDATE syncext.link SET server = 'away' WHERE name = 'up';
+CALL sync_exchange('up');
+UPDATE syncext.link SET server = 'hub' WHERE name = 'up';
+CREATE ROLE syncext_other SUPERUSER;
+UPDATE syncext.link SET owner = 'syncext_other' WHERE name = 'up';
+CALL sync_exchange('up');
+UPDATE syncext.link SET owner = current_user::regrole WHERE name = 'up';
+DROP ROLE syncext_other;
+
 -- A hub of another version
 \connect syncext_hub
 ALTER EXTENSION syncext DROP FUNCTION syncext.hub_hello(text, jsonb);

@@ -168,6 +168,24 @@ SELECT plain(:'result'), count(*) FROM syncext.canonical WHERE entity = 'big' AN
 CALL sync_poll('big') \gset
 SELECT plain(:'result');
 
+-- a commit that fails takes the run's row and the job's lock with it: how the poll ended
+-- is noted all the same, and under the lock
+CREATE TABLE later (id int CONSTRAINT later REFERENCES big DEFERRABLE INITIALLY DEFERRED);
+CREATE TABLE seen (status text, locks bigint);
+CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+	INSERT INTO public.seen SELECT new.status, count(*) FROM pg_locks
+	WHERE pid = pg_backend_pid() AND classid = 'syncext.binding'::regclass AND objid = new.relation AND objsubid = 1;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER see AFTER INSERT OR UPDATE ON syncext.job_run FOR EACH ROW EXECUTE FUNCTION see();
+DO $$ DECLARE r jsonb; BEGIN INSERT INTO later VALUES (-1); CALL sync_poll('big', false, r); END $$;
+SELECT * FROM seen;
+SELECT status, error FROM syncext.job_run ORDER BY id DESC LIMIT 1;
+SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'object' AND classid = 'syncext.binding'::regclass;
+DROP TRIGGER see ON syncext.job_run;
+DROP FUNCTION see;
+DROP TABLE seen, later;
+
 -- rows that are refused are kept apart, tried again and given up
 CREATE TABLE bad (id int PRIMARY KEY, v text);
 INSERT INTO bad VALUES (1, 'a'), (2, 'b');

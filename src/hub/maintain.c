@@ -43,21 +43,19 @@ PG_FUNCTION_INFO_V1(sync_maintain);
 
 /* ---------- steps ---------- */
 
-static Section section;
-
 void
-maintain_step_begin(void)
+maintain_step_begin(Maintenance *m)
 {
 	/* each statement has to see what was committed before it */
 	XactIsoLevel = XACT_READ_COMMITTED;
 	PushActiveSnapshot(GetTransactionSnapshot());
-	section_enter(&section, setting_maintain_lock_timeout);
+	section_enter(&m->section, setting_maintain_lock_timeout);
 }
 
 void
-maintain_step_end(void)
+maintain_step_end(Maintenance *m)
 {
-	section_leave(&section);
+	section_leave(&m->section);
 	PopActiveSnapshot();
 	SPI_commit();
 }
@@ -92,9 +90,9 @@ sweep(Maintenance *m)
 
 	do
 	{
-		maintain_step_begin();
+		maintain_step_begin(m);
 		applied = sweep_due(STEP_PARKED);
-		maintain_step_end();
+		maintain_step_end(m);
 		m->released += applied;
 	} while (applied > 0);
 }
@@ -106,9 +104,9 @@ list_children(Maintenance *m)
 {
 	bool		done;
 
-	maintain_step_begin();
+	maintain_step_begin(m);
 	done = listing_try();
-	maintain_step_end();
+	maintain_step_end(m);
 	if (!done)
 		maintain_waits(m, "references: a transaction that may not know of a new one goes on");
 }
@@ -130,9 +128,9 @@ maintain_restart(Maintenance *m, const char *target)
 {
 	bool		done;
 
-	maintain_step_begin();
+	maintain_step_begin(m);
 	done = section_try(start_anew, unconstify(char *, target));
-	maintain_step_end();
+	maintain_step_end(m);
 	if (done)
 	{
 		MemoryContext old = MemoryContextSwitchTo(m->context);
@@ -150,12 +148,12 @@ mend_cursors(Maintenance *m)
 	List	   *targets;
 	ListCell   *lc;
 
-	maintain_step_begin();
+	maintain_step_begin(m);
 	targets = section_texts(m->context,
 							"SELECT DISTINCT target FROM syncext.cursor c WHERE NOT EXISTS "
 							"(SELECT FROM syncext.tick t WHERE t.id = c.lo) OR c.hi IS NOT NULL AND NOT EXISTS "
 							"(SELECT FROM syncext.tick t WHERE t.id = c.hi) ORDER BY 1");
-	maintain_step_end();
+	maintain_step_end(m);
 	foreach(lc, targets)
 	{
 		if (!maintain_restart(m, lfirst(lc)))
@@ -217,19 +215,19 @@ advance_idle_cursors(Maintenance *m)
 	List	   *targets;
 	ListCell   *lc;
 
-	maintain_step_begin();
+	maintain_step_begin(m);
 	targets = section_texts(m->context,
 							"SELECT DISTINCT c.target FROM syncext.cursor c JOIN syncext.tick t ON t.id = c.lo "
 							"WHERE c.hi IS NULL AND c.lease_until IS NULL AND c.backfill_entity IS NULL "
 							"AND t.taken_at < clock_timestamp() - interval '%d s' "
 							"AND t.id < (SELECT max(id) FROM syncext.tick) ORDER BY 1",
 							Min(setting_retention / 3, IDLE_AGE));
-	maintain_step_end();
+	maintain_step_end(m);
 	foreach(lc, targets)
 	{
-		maintain_step_begin();
+		maintain_step_begin(m);
 		(void) section_try(advance_if_idle, lfirst(lc));
-		maintain_step_end();
+		maintain_step_end(m);
 	}
 }
 
@@ -262,14 +260,14 @@ note_old_ticks(Maintenance *m, OldTicks *old)
 {
 	MemoryContext context;
 
-	maintain_step_begin();
+	maintain_step_begin(m);
 	old->ids = section_text(m->context,
 							"SELECT array_agg(id) FROM syncext.tick t WHERE id < (SELECT max(id) FROM syncext.tick) "
 							"AND NOT EXISTS (SELECT FROM syncext.cursor c WHERE c.lo = t.id OR c.hi = t.id)");
 	context = MemoryContextSwitchTo(m->context);
 	old->users = cursor_users();
 	MemoryContextSwitchTo(context);
-	maintain_step_end();
+	maintain_step_end(m);
 }
 
 /* Have they all ended? */
@@ -302,11 +300,11 @@ remove_old_ticks(Maintenance *m, const OldTicks *old)
 		}
 		pg_usleep(10 * 1000);
 	}
-	maintain_step_begin();
+	maintain_step_begin(m);
 	m->ticks = section_run("DELETE FROM syncext.tick t WHERE id = ANY ('%s') "
 						   "AND NOT EXISTS (SELECT FROM syncext.cursor c WHERE c.lo = t.id OR c.hi = t.id)",
 						   old->ids);
-	maintain_step_end();
+	maintain_step_end(m);
 }
 
 /* ---------- conflicts and tombstones ---------- */
@@ -318,13 +316,13 @@ remove_conflicts(Maintenance *m)
 
 	do
 	{
-		maintain_step_begin();
+		maintain_step_begin(m);
 		removed = section_run("DELETE FROM syncext.conflict_log WHERE status <> 'pending' AND id IN "
 							  "(SELECT id FROM syncext.conflict_log WHERE status <> 'pending' "
 							  "AND coalesce(decided_at, recorded_at) < clock_timestamp() - interval '%d s' "
 							  "LIMIT %d)",
 							  setting_retention, STEP_ROWS);
-		maintain_step_end();
+		maintain_step_end(m);
 		m->conflicts += removed;
 	} while (removed == STEP_ROWS);
 }
@@ -333,12 +331,12 @@ remove_conflicts(Maintenance *m)
 static void
 note_names(Maintenance *m)
 {
-	maintain_step_begin();
+	maintain_step_begin(m);
 	(void) section_run("UPDATE syncext.binding b SET name = n.name FROM (SELECT c.oid, c.reltype, "
 					   "format('%%I.%%I', s.nspname, c.relname) AS name FROM pg_class c "
 					   "JOIN pg_namespace s ON s.oid = c.relnamespace) n "
 					   "WHERE n.oid = b.relation AND n.reltype = b.row_type AND n.name <> b.name");
-	maintain_step_end();
+	maintain_step_end(m);
 }
 
 /*
@@ -404,10 +402,10 @@ remove_tombstones(Maintenance *m)
 		return;
 	do
 	{
-		maintain_step_begin();
+		maintain_step_begin(m);
 		horizon = tombstone_horizon(m);
 		removed = horizon == NULL ? 0 : remove_some_tombstones(horizon);
-		maintain_step_end();
+		maintain_step_end(m);
 		m->tombstones += removed;
 	} while (removed == STEP_ROWS);
 	if (horizon == NULL)
@@ -424,14 +422,14 @@ remove_runs(Maintenance *m)
 
 	do
 	{
-		maintain_step_begin();
+		maintain_step_begin(m);
 		removed = section_run("DELETE FROM syncext.job_run WHERE id IN "
 							  "(SELECT r.id FROM syncext.job_run r "
 							  "WHERE r.ended_at < clock_timestamp() - interval '%d s' "
 							  "AND EXISTS (SELECT FROM syncext.job_run n WHERE n.relation = r.relation "
 							  "AND n.job = r.job AND n.id > r.id AND n.status <> 'skipped') LIMIT %d)",
 							  setting_retention, STEP_ROWS);
-		maintain_step_end();
+		maintain_step_end(m);
 		m->runs += removed;
 	} while (removed == STEP_ROWS);
 }
@@ -445,13 +443,13 @@ remove_change_ids(Maintenance *m)
 
 	do
 	{
-		maintain_step_begin();
+		maintain_step_begin(m);
 		removed = section_run("DELETE FROM syncext.change_id WHERE (source, change_id) IN "
 							  "(SELECT source, change_id FROM syncext.change_id "
 							  "WHERE answered_at < clock_timestamp() - interval '%d s' "
 							  "ORDER BY answered_at LIMIT %d)",
 							  setting_retention, STEP_ROWS);
-		maintain_step_end();
+		maintain_step_end(m);
 		m->change_ids += removed;
 	} while (removed == STEP_ROWS);
 }

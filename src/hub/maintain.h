@@ -7,10 +7,13 @@
 
 #include "nodes/pg_list.h"
 
+#include "hub/section.h"
+
 /* One call, and what it has done so far. */
 typedef struct Maintenance
 {
 	MemoryContext context;		/* outlives the call's transactions */
+	Section		section;		/* of the step under way */
 	bool		incarnation;	/* a new one was started */
 	int			rotated_from;	/* log tables; -1: not rotated */
 	int			rotated_to;
@@ -29,8 +32,8 @@ typedef struct Maintenance
  * A step is a transaction of its own: committed at its end, READ COMMITTED.
  * In between the session is the tables' owner.
  */
-extern void maintain_step_begin(void);
-extern void maintain_step_end(void);
+extern void maintain_step_begin(Maintenance *m);
+extern void maintain_step_end(Maintenance *m);
 /* Note why something has to wait. */
 extern void maintain_waits(Maintenance *m, const char *format,...) pg_attribute_printf(2, 3);
 /* Let a target start anew, in a step of its own.  False: its cursor is in use. */

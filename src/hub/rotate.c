@@ -142,17 +142,17 @@ restart_targets(Maintenance *m, int table)
 	ListCell   *lc;
 	bool		all = true;
 
-	maintain_step_begin();
+	maintain_step_begin(m);
 	targets = table_targets(m->context, table);
-	maintain_step_end();
+	maintain_step_end(m);
 	foreach(lc, targets)
 	{
 		char	   *target = lfirst(lc);
 		bool		captured;
 
-		maintain_step_begin();
+		maintain_step_begin(m);
 		captured = table_has_captured(target, table);
-		maintain_step_end();
+		maintain_step_end(m);
 		if (captured)
 		{
 			maintain_waits(m, "change_log_%d: edits of source \"%s\" wait for the hub behind its link",
@@ -175,13 +175,13 @@ truncate_if_old(Maintenance *m, int table)
 	Truncation	truncation = {.table = table};
 	bool		old;
 
-	maintain_step_begin();
+	maintain_step_begin(m);
 	old = !table_is_empty(table) && table_is_old(table);
-	maintain_step_end();
+	maintain_step_end(m);
 	if (!old || !restart_targets(m, table))
 		return;
 
-	maintain_step_begin();
+	maintain_step_begin(m);
 	if (!section_try(truncate_table, &truncation))
 		maintain_waits(m, "change_log_%d: a transaction that has used it goes on (%s)",
 					   table, table_users(m, table));
@@ -189,7 +189,7 @@ truncate_if_old(Maintenance *m, int table)
 		m->truncated = lappend(m->truncated, table_name(m, table));
 	else
 		maintain_waits(m, "change_log_%d: it was written to, late; next time", table);
-	maintain_step_end();
+	maintain_step_end(m);
 }
 
 void
@@ -210,7 +210,7 @@ rotate_switch(Maintenance *m)
 	int			current;
 	int			next;
 
-	maintain_step_begin();
+	maintain_step_begin(m);
 	/* three of the four hold the retention */
 	current = section_number("SELECT current_log FROM syncext.feed_state FOR UPDATE");
 	next = (current + 1) % LOG_NTABLES;
@@ -229,5 +229,5 @@ rotate_switch(Maintenance *m)
 			m->rotated_to = next;
 		}
 	}
-	maintain_step_end();
+	maintain_step_end(m);
 }

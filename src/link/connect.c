@@ -233,6 +233,8 @@ hub_prepare(const Link *link)
 	wire_prepare();
 	hub->link = pstrdup(link->name);
 	hub->source = pstrdup(link->source);
+	hub->server = pstrdup(link->server);
+	hub->owner = link->owner;
 	hub->wire_source = wire_out_required(hub->source);
 	read_options(hub, link);
 	read_mark(hub);
@@ -564,6 +566,14 @@ hub_kept_drop(const char *link)
 	hub_close(hub);
 }
 
+/* Is it the link's hub still?  The link may have been edited by hand. */
+static bool
+is_hub_of(const Hub *hub, const Link *link)
+{
+	return strcmp(hub->source, link->source) == 0 && strcmp(hub->server, link->server) == 0 &&
+		hub->owner == link->owner;
+}
+
 Hub *
 hub_kept_prepare(const Link *link)
 {
@@ -577,8 +587,7 @@ hub_kept_prepare(const Link *link)
 		CacheRegisterSyscacheCallback(USERMAPPINGOID, outdate_kept, (Datum) 0);
 		registered = true;
 	}
-	if (hub != NULL && !hub->outdated && strcmp(hub->source, link->source) == 0 &&
-		remote_alive(&hub->remote))
+	if (hub != NULL && !hub->outdated && is_hub_of(hub, link) && remote_alive(&hub->remote))
 		return hub;
 	hub_kept_drop(link->name);
 	hub = hub_prepare(link);

@@ -30,6 +30,8 @@ typedef struct Hub
 	const char *link;
 	const char *source;			/* that we are there, */
 	const char *wire_source;	/* and as the wire has it */
+	const char *server;			/* foreign server that says how to connect */
+	Oid			owner;			/* of the link, whose user mapping it is */
 	const char *mark;			/* our own, in feed_origin */
 	int64		incarnation;	/* of our feed */
 	int			noptions;		/* for libpq */

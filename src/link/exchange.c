@@ -141,9 +141,9 @@ begin_push(Exchange *x)
 	push_cut(x);
 }
 
-/* See to the link; where it is connected already, cut what is to be sent. */
-static void
-begin(Exchange *x)
+/* The link as it is now, for one who may exchange over it. */
+static const Link *
+find_link(const Exchange *x)
 {
 	const Link *link = link_of_name(x->link);
 
@@ -156,8 +156,21 @@ begin(Exchange *x)
 				 errhint("Make it with SELECT sync_link(%s, …).", quote_literal_cstr(x->link))));
 	}
 	source_role_check(registry_source_required(registry_get(), link->source));
+	return link;
+}
+
+/* See to the link; where it is connected already, cut what is to be sent. */
+static void
+begin(Exchange *x)
+{
+	const Link *link = find_link(x);
+
 	if (!x->locked)
+	{
 		lock_link(x);
+		/* who had the lock may have ended the link */
+		link = find_link(x);
+	}
 	x->source = MemoryContextStrdup(x->context, link->source);
 	x->relay = relay_is(link->source);
 	x->hub = hub_kept_prepare(link);
@@ -171,9 +184,15 @@ begin(Exchange *x)
 static void
 begin_connected(Exchange *x)
 {
-	const Link *link = link_of_name(x->link);
+	const Link *link = find_link(x);
 
-	if (link == NULL || (link->hub != NULL && strcmp(link->hub, x->hub->hub) != 0))
+	/* by hand: sync_unlink would wait for us */
+	if (strcmp(link->source, x->source) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("link \"%s\" was given another source in the meantime", x->link),
+				 errhint("Try again.")));
+	if (link->hub != NULL && strcmp(link->hub, x->hub->hub) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the hub behind link \"%s\" is another database than the one that was linked",
@@ -224,12 +243,10 @@ note_result(Exchange *x)
 	link_state_note(x->link, x->result, x->procedure);
 }
 
-static const char *error_to_note;
-
 static void
 note_error(Exchange *x)
 {
-	link_state_note_error(x->link, error_to_note);
+	link_state_note_error(x->link, x->error);
 }
 
 /*
@@ -252,9 +269,9 @@ clean_up(Exchange *x, const ErrorData *error)
 		/* one who may not exchange hasn't come that far, and isn't noted */
 		if (x->locked && !interrupted)
 		{
-			error_to_note = psprintf("%s: %s%s%s", unpack_sql_state(error->sqlerrcode),
-									 error->message, error->detail != NULL ? ": " : "",
-									 error->detail != NULL ? error->detail : "");
+			x->error = psprintf("%s: %s%s%s", unpack_sql_state(error->sqlerrcode),
+								error->message, error->detail != NULL ? ": " : "",
+								error->detail != NULL ? error->detail : "");
 			exchange_step(x, note_error);
 		}
 	}

@@ -78,6 +78,7 @@ typedef struct Exchange
 	Push		push;
 	Pull		pull;
 	ExchangeResult *result;
+	const char *error;			/* that it has failed by, to be noted */
 } Exchange;
 
 /* Batches, both ways, after which an exchange ends though there is more. */

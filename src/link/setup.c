@@ -186,32 +186,34 @@ sync_link(PG_FUNCTION_ARGS)
 
 /* ---------- ending ---------- */
 
-static void
-check_owner(const Link *link)
+/* The link as it is now, for one who may end it. */
+static const Link *
+owned_link(const char *name)
 {
-	if (has_privs_of_role(GetUserId(), link->owner) || role_is_administrator())
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("must be owner of link \"%s\"", link->name)));
+	const Link *link = link_of_name(name);
+
+	if (link == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("link \"%s\" does not exist", name)));
+	if (!has_privs_of_role(GetUserId(), link->owner) && !role_is_administrator())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of link \"%s\"", link->name)));
+	return link;
 }
 
 Datum
 sync_unlink(PG_FUNCTION_ARGS)
 {
 	char	   *name = required_text(fcinfo, 0, "name");
-	const Link *link = link_of_name(name);
 	Section		section;
 
-	if (link == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("link \"%s\" does not exist", name)));
-	check_owner(link);
-	/* an exchange under way comes to its end first */
+	(void) owned_link(name);
+	/* an exchange under way comes to its end first, or who else ends the link */
 	exchange_hold(name);
 	hub_kept_drop(name);
-	linked_end(link->source);
+	linked_end(owned_link(name)->source);
 	SPI_connect();
 	section_enter(&section, 0);
 	section_run("DELETE FROM syncext.link WHERE name = %s", quote_literal_cstr(name));

@@ -22,6 +22,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "rewrite/rewriteHandler.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -681,8 +682,9 @@ sync_attach(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist any more", binding.relation)));
-	/* who owned it may have given it away while we waited */
+	/* who owned it may have given it away while we waited, or lost the source */
 	check_owner(binding.relation, "Have its owner attach it, as a member of the source's role.");
+	source_role_check(registry_source_required(registry_get(), binding.source));
 	check_relation(rel, &binding);
 	if (binding.nkeys == 0)
 		use_primary_key(rel, &binding);
@@ -727,12 +729,44 @@ reset_single_writer(const char *source)
 	source_set_single_writer(source, false);
 }
 
+/* The binding as it is now, for one who may end it. */
+static const Binding *
+owned_binding(Oid relid, bool *exists)
+{
+	const Binding *binding = binding_of_relation(relid);
+	const Source *source;
+
+	*exists = get_rel_name(relid) != NULL && (binding == NULL || binding_stands(binding));
+	if (*exists)
+		check_owner(relid, "Have its owner detach it.");
+	if (binding == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("relation %s is not attached",
+						*exists ? qualified_name(relid) : psprintf("%u", relid)),
+				 errhint("Table syncext.binding lists those that are.")));
+	source = registry_source(registry_get(), binding->source);
+	if (!*exists && source != NULL)
+		source_role_check(source);
+	return binding;
+}
+
+/* Wait for who works on the relation: a delivery, say, would leave rows behind. */
+static void
+lock_to_detach(const Binding *binding, bool exists)
+{
+	if (exists)
+		LockRelationOid(binding->relation, binding->capture == CAPTURE_TRIGGER ?
+						AccessExclusiveLock : ShareRowExclusiveLock);
+	if (binding->capture == CAPTURE_POLL)
+		(void) transfer_lock(binding->relation, -1);
+}
+
 Datum
 sync_detach(PG_FUNCTION_ARGS)
 {
 	Oid			relid;
 	const Binding *binding;
-	const Source *source;
 	bool		exists;
 
 	if (PG_ARGISNULL(0))
@@ -740,30 +774,19 @@ sync_detach(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("relation must not be null")));
 	relid = PG_GETARG_OID(0);
-	binding = binding_of_relation(relid);
-	exists = get_rel_name(relid) != NULL && (binding == NULL || binding_stands(binding));
-	if (exists)
-		check_owner(relid, "Have its owner detach it.");
-	if (binding == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("relation %s is not attached",
-						exists ? qualified_name(relid) : psprintf("%u", relid)),
-				 errhint("Table syncext.binding lists those that are.")));
-	source = registry_source(registry_get(), binding->source);
-	if (!exists && source != NULL)
-		source_role_check(source);
+	binding = owned_binding(relid, &exists);
+	lock_to_detach(binding, exists);
+	/* who was waited for may have detached it, or attached it anew */
+	binding = owned_binding(relid, &exists);
 
 	/* what was captured for a hub behind a link is based on what it is bound to */
 	capture_buffer_flush();
 	if (exists && binding->capture == CAPTURE_TRIGGER)
 		drop_triggers(relid);
-	/* a poll or delivery that is under way would leave rows behind */
-	if (binding->capture == CAPTURE_POLL)
-		(void) transfer_lock(relid, -1);
 	binding_remove(relid);
 	CommandCounterIncrement();
-	if (source != NULL && binding_captures(binding))
+	/* does nothing where there is no such source any more */
+	if (binding_captures(binding))
 		reset_single_writer(binding->source);
 	PG_RETURN_VOID();
 }

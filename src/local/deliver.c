@@ -131,8 +131,7 @@ make_items(const char *source, const Delivery *delivery, WorkItem *items, int *o
 		if (binding == NULL || !binding->out || !binding_stands(binding))
 			continue;
 		of_record[n] = i;
-		items[n].relation = binding->relation;
-		items[n].external_id = record->external_id;
+		work_item(&items[n], binding, false, record->external_id);
 		items[n].correction = record->correction;
 		items[n].deleted = record->deleted;
 		items[n].fields = record->deleted ? record->last_fields : record->fields;

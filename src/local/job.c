@@ -174,19 +174,21 @@ job_progress(int64 id, int64 done)
 	leave(&section);
 }
 
-void
+bool
 job_end(int64 id, Jsonb *counts, const char *error, const TimestampTz *watermark)
 {
 	Section		section;
 	const char *counts_literal = "NULL";
+	bool		there;
 
 	if (counts != NULL)
 		counts_literal = quote_literal_cstr(JsonbToCString(NULL, &counts->root, VARSIZE(counts)));
 	enter(&section);
-	section_run("UPDATE syncext.job_run SET status = %s, ended_at = clock_timestamp(), counts = %s, "
-				"error = %s, watermark = %s WHERE id = " INT64_FORMAT,
-				error != NULL ? "'failed'" : "'done'", counts_literal,
-				error != NULL ? quote_literal_cstr(error) : "NULL",
-				watermark != NULL ? time_literal(*watermark) : "NULL", id);
+	there = section_run("UPDATE syncext.job_run SET status = %s, ended_at = clock_timestamp(), counts = %s, "
+						"error = %s, watermark = %s WHERE id = " INT64_FORMAT,
+						error != NULL ? "'failed'" : "'done'", counts_literal,
+						error != NULL ? quote_literal_cstr(error) : "NULL",
+						watermark != NULL ? time_literal(*watermark) : "NULL", id) > 0;
 	leave(&section);
+	return there;
 }

@@ -27,8 +27,8 @@ extern int64 job_begin(Oid relation, const char *job);
 /* What it is at now, and of how many rows (-1: not known). */
 extern void job_phase(int64 id, const char *phase, int64 total);
 extern void job_progress(int64 id, int64 done);
-/* Close the row; counts, error and watermark may be NULL. */
-extern void job_end(int64 id, Jsonb *counts, const char *error, const TimestampTz *watermark);
+/* Close the row; counts, error and watermark may be NULL.  False: it is gone. */
+extern bool job_end(int64 id, Jsonb *counts, const char *error, const TimestampTz *watermark);
 /* The row of a run that did not begin, as another goes on. */
 extern void job_skipped(Oid relation, const char *job, int holder);
 

@@ -548,11 +548,10 @@ linked_place(const char *source, LinkedRecord *records, int n)
 		records[i].known = false;
 		if (binding == NULL || !binding->out || !binding_stands(binding))
 			continue;
+		work_item(&items[nitems], binding, true, records[i].external_id);
 		items[nitems].data = &records[i];
 		items[nitems].deleted = records[i].deleted;
-		items[nitems].fields = records[i].fields;
-		items[nitems].relation = binding->relation;
-		items[nitems++].external_id = records[i].external_id;
+		items[nitems++].fields = records[i].fields;
 	}
 	if (nitems == 0)
 		return;
@@ -728,10 +727,10 @@ settle_failure(CaptureFailures *table, const WorkItem *item)
 }
 
 static int
-retry_relation(Oid relation)
+retry_relation(const Binding *binding)
 {
 	CaptureFailures *table = capture_failures_open(true);
-	List	   *due = capture_failures_of(table, relation, NULL, GetCurrentTimestamp(), RETRY_MAX);
+	List	   *due = capture_failures_of(table, binding->relation, NULL, GetCurrentTimestamp(), RETRY_MAX);
 	WorkItem   *items = palloc0(sizeof(WorkItem) * Max(list_length(due), 1));
 	int			n = 0;
 	int			captured = 0;
@@ -741,13 +740,10 @@ retry_relation(Oid relation)
 	{
 		const CaptureFailure *failure = lfirst(lc);
 
-		items[n].relation = relation;
-		items[n++].external_id = failure->external_id;
+		work_item(&items[n++], binding, true, failure->external_id);
 	}
 	if (n > 0)
-	{
 		work_through(registry_get(), items, n, recapture, NULL);
-	}
 	for (int i = 0; i < n; i++)
 	{
 		settle_failure(table, &items[i]);
@@ -761,7 +757,7 @@ int
 linked_retry(const char *source)
 {
 	CaptureFailures *table = capture_failures_open(false);
-	List	   *relations = NIL;
+	List	   *owing = NIL;	/* of const Binding * */
 	int			captured = 0;
 	ListCell   *lc;
 
@@ -770,10 +766,10 @@ linked_retry(const char *source)
 		const Binding *binding = lfirst(lc);
 
 		if (capture_failures_any(table, binding->relation))
-			relations = lappend_oid(relations, binding->relation);
+			owing = lappend(owing, unconstify(Binding *, binding));
 	}
 	capture_failures_close(table);
-	foreach(lc, relations)
-		captured += retry_relation(lfirst_oid(lc));
+	foreach(lc, owing)
+		captured += retry_relation(lfirst(lc));
 	return captured;
 }

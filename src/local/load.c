@@ -39,8 +39,10 @@ PG_FUNCTION_INFO_V1(sync_load);
 typedef struct Load
 {
 	Oid			relation;
-	bool		dry_run;		/* all is taken back in the end */
+	const char *source;			/* as this one's copy */
+	const char *entity;			/* of this */
 	bool		linked;			/* the hub is behind a link */
+	bool		dry_run;		/* all is taken back in the end */
 	bool		atomic;			/* in somebody's transaction: can't commit */
 	MemoryContext context;		/* outlives the transactions */
 	MemoryContext batch;		/* of one batch */
@@ -50,6 +52,29 @@ typedef struct Load
 	int64		nfailed;
 	LoadRows	rows;			/* how each is dealt with, and what came of it */
 } Load;
+
+/* ---------- what is loaded ---------- */
+
+/*
+ * The relation, locked for the transaction.  Between two batches it may have become
+ * another source's or entity's, which the caller may not load perhaps, or one that
+ * another hub decides.
+ */
+static Attached *
+attached_as_begun(const Load *load)
+{
+	Attached   *attached = attached_required(load->relation, AccessShareLock);
+	const Binding *binding = attached->binding;
+
+	if (strcmp(binding->source, load->source) != 0 || strcmp(binding->entity, load->entity) != 0 ||
+		(link_of_source(load->source) != NULL) != load->linked)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("relation %s was attached anew, or its source linked or unlinked, while it was loaded",
+						attached->name),
+				 errhint("Load it again: what was loaded is skipped.")));
+	return attached;
+}
 
 /* ---------- batches ---------- */
 
@@ -66,6 +91,8 @@ run_batch(Load *load, WorkItem *items, int n, WorkFunction function)
 {
 	load_rows_begin(&load->rows, items, n);
 	work_through(registry_get(), items, n, function, &load->rows);
+	/* if not, each of its items has failed by that */
+	(void) attached_as_begun(load);
 	for (int i = 0; i < n; i++)
 	{
 		const char *error = work_error(&items[i]);
@@ -103,7 +130,7 @@ check_key_types(const Attached *attached, TupleDesc desc)
 static int
 make_row_items(Load *load, WorkItem *items)
 {
-	Attached   *attached = attached_required(load->relation, AccessShareLock);
+	Attached   *attached = attached_as_begun(load);
 	ValueSettings settings;
 	int			n = 0;
 
@@ -129,8 +156,7 @@ make_row_items(Load *load, WorkItem *items)
 			count_failure(load, "a row", problem);
 			continue;
 		}
-		items[n].relation = load->relation;
-		items[n++].external_id = external_id;
+		work_item(&items[n++], attached->binding, load->linked, external_id);
 	}
 	value_settings_end(&settings);
 	return n;
@@ -145,7 +171,7 @@ make_row_items(Load *load, WorkItem *items)
 static Portal
 open_keys(const Load *load)
 {
-	Attached   *attached = attached_required(load->relation, AccessShareLock);
+	Attached   *attached = attached_as_begun(load);
 	TableCode	code;
 	StringInfoData sql;
 	SPIPlanPtr	plan;
@@ -180,8 +206,7 @@ load_rows(Load *load)
 		int			n;
 
 		CHECK_FOR_INTERRUPTS();
-		table_code_enter(&code, attached_required(load->relation, AccessShareLock)->owner,
-						 TABLE_CODE_RESTRICTED);
+		table_code_enter(&code, attached_as_begun(load)->owner, TABLE_CODE_RESTRICTED);
 		SPI_cursor_fetch(portal, true, LOAD_BATCH);
 		table_code_leave(&code);
 		if (SPI_processed == 0)
@@ -203,18 +228,15 @@ load_rows(Load *load)
 static int
 make_record_items(const Load *load, const char *after, WorkItem *items)
 {
-	const Attached *attached = attached_required(load->relation, AccessShareLock);
+	const Attached *attached = attached_as_begun(load);
 	Canonical  *canonical = canonical_open(false);
-	RowsScan   *scan = canonical_scan_begin(canonical, attached->binding->entity, after);
+	RowsScan   *scan = canonical_scan_begin(canonical, load->entity, after);
 	char	   *external_id;
 	Record		record;
 	int			n = 0;
 
 	while (n < LOAD_BATCH && canonical_scan_next(canonical, scan, &external_id, &record))
-	{
-		items[n].relation = load->relation;
-		items[n++].external_id = external_id;
-	}
+		work_item(&items[n++], attached->binding, false, external_id);
 	rows_scan_end(scan);
 	canonical_close(canonical);
 	return n;
@@ -224,6 +246,7 @@ make_record_items(const Load *load, const char *after, WorkItem *items)
 static int
 make_agreed_items(const Load *load, const char *after, WorkItem *items)
 {
+	const Attached *attached = attached_as_begun(load);
 	Replica    *replica = replica_open(false);
 	ReplicaScan *scan = replica_scan_begin(replica, load->relation, after);
 	char	   *external_id;
@@ -231,10 +254,7 @@ make_agreed_items(const Load *load, const char *after, WorkItem *items)
 	int			n = 0;
 
 	while (n < LOAD_BATCH && replica_scan_next(scan, &external_id, &present))
-	{
-		items[n].relation = load->relation;
-		items[n++].external_id = external_id;
-	}
+		work_item(&items[n++], attached->binding, true, external_id);
 	replica_scan_end(scan);
 	replica_close(replica);
 	return n;
@@ -287,10 +307,8 @@ parse_winner(const char *winner)
 
 /* What the hub has is not known here: its own ladder decides. */
 static void
-check_linked(const Load *load)
+check_linked(const Load *load, const Link *link)
 {
-	const Link *link = link_of_source(attached_required(load->relation, AccessShareLock)->binding->source);
-
 	if (load->rows.winner == WINNER_TABLE)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -300,10 +318,8 @@ check_linked(const Load *load)
 
 /* Whoever loads owns the relation and may act as the source. */
 static void
-check_rights(const Load *load)
+check_rights(const Load *load, const Binding *binding)
 {
-	const Binding *binding = attached_required(load->relation, AccessShareLock)->binding;
-
 	if (!relation_ownercheck_compat(load->relation, GetUserId()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -351,6 +367,8 @@ static void
 read_arguments(FunctionCallInfo fcinfo, Load *load)
 {
 	static const char *const names[] = {"relation", "winner", "dry_run"};
+	const Binding *binding;
+	const Link *link;
 
 	for (int i = 0; i < 3; i++)
 		if (PG_ARGISNULL(i))
@@ -366,10 +384,14 @@ read_arguments(FunctionCallInfo fcinfo, Load *load)
 	load->dry_run = PG_GETARG_BOOL(2);
 	load->atomic = procedure_is_atomic(fcinfo) || load->dry_run;
 	load->begin = GetCurrentTimestamp();
-	check_rights(load);
-	load->linked = link_of_source(attached_required(load->relation, AccessShareLock)->binding->source) != NULL;
-	if (load->linked)
-		check_linked(load);
+	binding = attached_required(load->relation, AccessShareLock)->binding;
+	check_rights(load, binding);
+	load->source = pstrdup(binding->source);
+	load->entity = pstrdup(binding->entity);
+	link = link_of_source(load->source);
+	load->linked = link != NULL;
+	if (link != NULL)
+		check_linked(load, link);
 }
 
 /* Let others see how far it is, but for those who load the same relation. */
@@ -389,14 +411,14 @@ end_run(const Load *load)
 {
 	if (load->run == 0)
 		return;
-	job_end(load->run, make_result(load), NULL, NULL);
+	(void) job_end(load->run, make_result(load), NULL, NULL);
 	job_unlock(load->relation, "load");
 }
 
 static void
 load_all(Load *load)
 {
-	const Binding *binding = binding_copy(attached_required(load->relation, AccessShareLock)->binding);
+	const Binding *binding = binding_copy(attached_as_begun(load)->binding);
 
 	if (binding->capture == CAPTURE_TRIGGER)
 		attach_complete(load->relation);
@@ -407,7 +429,7 @@ load_all(Load *load)
 	else if (load->linked && load->rows.winner == WINNER_HUB)
 		load_by_id(load, make_agreed_items, load_missing);
 	if (binding->in && load->nfailed == 0)
-		loaded_note(attached_required(load->relation, AccessShareLock));
+		loaded_note(attached_as_begun(load));
 }
 
 /* Do it all, and take it back. */

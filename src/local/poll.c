@@ -43,14 +43,24 @@ PG_FUNCTION_INFO_V1(sync_poll);
 static void
 fail(Poll *poll, ErrorData *error)
 {
+	const TimestampTz *watermark = poll->has_watermark ? &poll->watermark : NULL;
+	const char *why = work_describe_error(error);
+	int			holder;
+	bool		locked;
+
 	if (poll->scan != NULL)
 		poll_scan_end(poll->scan);
 	poll->scan = NULL;
 	poll->error = error;
 	if (poll->run == 0)
 		return;
-	job_end(poll->run, NULL, work_describe_error(error),
-			poll->has_watermark ? &poll->watermark : NULL);
+	/*
+	 * A commit that failed has released the lock, and taken the row with it perhaps.  If
+	 * another poll has begun since, that doesn't change how this one has ended.
+	 */
+	locked = job_lock(poll->relation, JOB, &holder) || holder == MyProcPid;
+	if (!job_end(poll->run, NULL, why, watermark) && locked)
+		(void) job_end(job_begin(poll->relation, JOB), NULL, why, watermark);
 	SPI_commit();
 	EnsurePortalSnapshotExists();
 }
@@ -120,6 +130,23 @@ poll_step(Poll *poll, void (*step) (Poll *poll))
 	MemoryContextSwitchTo(poll->context);
 	MemoryContextReset(poll->batch);
 	return error == NULL;
+}
+
+Attached *
+poll_lock(const Poll *poll)
+{
+	Attached   *attached;
+
+	(void) transfer_lock(poll->relation, -1);
+	attached = attached_required(poll->relation, AccessShareLock);
+	if (attached->binding->capture != CAPTURE_POLL ||
+		strcmp(attached->binding->source, poll->source) != 0 ||
+		strcmp(attached->binding->entity, poll->entity) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("relation %s was attached anew while it was polled", attached->name),
+				 errhint("Poll it again.")));
+	return attached;
 }
 
 /* ---------- failures ---------- */
@@ -244,7 +271,7 @@ compare_rows(const void *a, const void *b)
  * rows with one key none is taken.
  */
 static void
-make_items(Poll *poll, PollBatch *batch)
+make_items(Poll *poll, PollBatch *batch, const Attached *attached)
 {
 	CaptureFailures *failures = capture_failures_open(true);
 	int			n = 0;
@@ -261,8 +288,8 @@ make_items(Poll *poll, PollBatch *batch)
 		if (next > i + 1)
 		{
 			poll_note_failure(poll, failures, row->external_id,
-							  psprintf("relation %s has several rows with this key",
-									   attached_required(poll->relation, AccessShareLock)->name), false);
+							  psprintf("relation %s has several rows with this key", attached->name),
+							  false);
 			continue;
 		}
 		if (poll->has_failures &&
@@ -272,8 +299,7 @@ make_items(Poll *poll, PollBatch *batch)
 			if (failure.tried_at >= poll->begin)
 				continue;
 		}
-		batch->items[n].relation = poll->relation;
-		batch->items[n].external_id = row->external_id;
+		work_item(&batch->items[n], attached->binding, false, row->external_id);
 		batch->rows[n++] = *row;
 	}
 	batch->n = n;
@@ -300,9 +326,9 @@ note_new_rows(const Poll *poll, const PollBatch *batch)
 }
 
 static void
-work_batch(Poll *poll, PollBatch *batch)
+work_batch(Poll *poll, PollBatch *batch, const Attached *attached)
 {
-	make_items(poll, batch);
+	make_items(poll, batch, attached);
 	work_through(registry_get(), batch->items, batch->n, take_row, batch);
 	poll_settle(poll, batch->items, batch->n);
 	note_new_rows(poll, batch);
@@ -396,11 +422,11 @@ static void
 apply_batch(Poll *poll)
 {
 	PollBatch	batch = {.poll = poll};
+	const Attached *attached = poll_lock(poll);
 
-	(void) transfer_lock(poll->relation, -1);
 	MemoryContextSwitchTo(poll->batch);
 	read_rows(poll, &batch);
-	work_batch(poll, &batch);
+	work_batch(poll, &batch, attached);
 	move_watermark(poll, &batch);
 	job_progress(poll->run, poll->nread - poll->nretried);
 }
@@ -412,11 +438,11 @@ static void
 retry_batch(Poll *poll)
 {
 	PollBatch	batch = {.poll = poll};
+	const Attached *attached = poll_lock(poll);
 	CaptureFailures *failures;
 	List	   *due;
 	ListCell   *lc;
 
-	(void) transfer_lock(poll->relation, -1);
 	MemoryContextSwitchTo(poll->batch);
 	failures = capture_failures_open(false);
 	poll->has_failures = capture_failures_any(failures, poll->relation);
@@ -436,7 +462,7 @@ retry_batch(Poll *poll)
 	poll->nread += batch.n;
 	poll->nretried += batch.n;
 	poll->retries_ended = list_length(due) < setting_poll_batch;
-	work_batch(poll, &batch);
+	work_batch(poll, &batch, attached);
 }
 
 /* ---------- begin and end ---------- */
@@ -569,7 +595,8 @@ end_run(Poll *poll)
 					poll->relation);
 	section_leave(&section);
 	SPI_finish();
-	job_end(poll->run, poll_result(poll), NULL, poll->has_watermark ? &poll->watermark : NULL);
+	(void) job_end(poll->run, poll_result(poll), NULL,
+				   poll->has_watermark ? &poll->watermark : NULL);
 }
 
 static void
@@ -598,8 +625,11 @@ poll_run(Oid relation, bool full, bool atomic, ErrorData **error)
 	MemoryContext caller = CurrentMemoryContext;
 	/* not on the stack: it changes between setting a jump target and jumping there */
 	Poll	   *poll = palloc0(sizeof(Poll));
+	const Binding *binding = attached_required(relation, AccessShareLock)->binding;
 
 	poll->relation = relation;
+	poll->source = pstrdup(binding->source);
+	poll->entity = pstrdup(binding->entity);
 	poll->full = full;
 	poll->atomic = atomic;
 	poll->begin = GetCurrentTimestamp();

@@ -15,6 +15,8 @@ typedef struct Vanished Vanished;
 typedef struct Poll
 {
 	Oid			relation;
+	const char *source;			/* as this one's copy */
+	const char *entity;			/* of this */
 	bool		full;			/* compare all rows, and find what has vanished */
 	bool		atomic;			/* in somebody's transaction: can't commit */
 	MemoryContext context;		/* outlives the transactions */
@@ -56,6 +58,11 @@ extern Jsonb *poll_run(Oid relation, bool full, bool atomic, ErrorData **error);
  * memory.  False: the poll has failed by poll->error.
  */
 extern bool poll_step(Poll *poll, void (*step) (Poll *poll));
+/*
+ * The relation, locked for the step against deliveries, too.  Raises if it isn't what
+ * it was when the poll began.
+ */
+extern Attached *poll_lock(const Poll *poll);
 /* Keep a row that could not be taken; busy: for a reason that passes. */
 extern void poll_note_failure(Poll *poll, CaptureFailures *failures, const char *external_id,
 							  const char *error, bool busy);

@@ -210,10 +210,10 @@ static void
 delete_batch(Poll *poll)
 {
 	Vanished   *vanished = poll->vanished;
+	const Attached *attached = poll_lock(poll);
 	WorkItem   *items;
 	int			n = 0;
 
-	(void) transfer_lock(poll->relation, -1);
 	MemoryContextSwitchTo(poll->batch);
 	items = palloc0(sizeof(WorkItem) * setting_poll_batch);
 	while (n < setting_poll_batch)
@@ -223,8 +223,8 @@ delete_batch(Poll *poll)
 		vanished->ended = !tuplestore_gettupleslot(vanished->store, true, false, vanished->slot);
 		if (vanished->ended)
 			break;
-		items[n].relation = poll->relation;
-		items[n++].external_id = TextDatumGetCString(slot_getattr(vanished->slot, 1, &isnull));
+		work_item(&items[n++], attached->binding, false,
+				  TextDatumGetCString(slot_getattr(vanished->slot, 1, &isnull)));
 		ExecClearTuple(vanished->slot);
 	}
 	work_through(registry_get(), items, n, take_vanished, NULL);

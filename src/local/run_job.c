@@ -121,8 +121,8 @@ run_deliver(Runner *runner, const Turn *turn, const char *source, Outcome *outco
 		commit(runner);
 	}
 	outcome->counts = delivery_counts(total, begin);
-	job_end(id, outcome->counts,
-			outcome->error != NULL ? work_describe_error(outcome->error) : NULL, NULL);
+	(void) job_end(id, outcome->counts,
+				   outcome->error != NULL ? work_describe_error(outcome->error) : NULL, NULL);
 	commit(runner);
 }
 
@@ -144,7 +144,7 @@ check_turn(void *arg)
 static void
 note_failure(Runner *runner, const Turn *turn, ErrorData *error)
 {
-	job_end(job_begin(turn->relation, turn->job), NULL, work_describe_error(error), NULL);
+	(void) job_end(job_begin(turn->relation, turn->job), NULL, work_describe_error(error), NULL);
 	commit(runner);
 }
 

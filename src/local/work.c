@@ -51,7 +51,7 @@ owner_of(WorkItem **items, int n)
  * alter it.  What such code did before is seen here; what it sets goes with the item.
  */
 static void
-work_item(Work *work, WorkItem *item)
+do_item(Work *work, WorkItem *item)
 {
 	Relation	rel = try_relation_open(item->relation, NoLock);
 	Attached   *attached = rel == NULL ? NULL : attached_of(rel);
@@ -108,7 +108,7 @@ work_run(Work *work, WorkItem **items, int n)
 		items[i]->error = NULL;
 		items[i]->handover = NULL;
 		if (is_open(items[i]))
-			work_item(work, items[i]);
+			do_item(work, items[i]);
 		MemoryContextSwitchTo(old);
 		MemoryContextDelete(item_context);
 	}
@@ -311,6 +311,16 @@ is_deferrable(const WorkItem *items, int n)
 		if (is_open(&items[i]) && items[i].deferrable)
 			return true;
 	return false;
+}
+
+void
+work_item(WorkItem *item, const Binding *binding, bool linked, const char *external_id)
+{
+	item->relation = binding->relation;
+	item->source = binding->source;
+	item->entity = binding->entity;
+	item->linked = linked;
+	item->external_id = external_id;
 }
 
 void

@@ -10,8 +10,13 @@
 
 typedef struct WorkItem
 {
+	/* set by work_item, but for external_id */
 	Oid			relation;		/* attached */
+	const char *source;			/* as this one's copy */
+	const char *entity;			/* of this */
+	bool		linked;			/* which the hub behind a link decides */
 	const char *external_id;
+
 	bool		correction;		/* to be written whatever row version was seen */
 	bool		deleted;		/* the record was deleted, as far as the caller knows */
 	Jsonb	   *fields;			/* the record's fields, to order by; or NULL */
@@ -34,6 +39,13 @@ typedef struct WorkItem
 	struct Handover *handover;	/* the unique values that the row was refused for, or
 								 * NULL */
 } WorkItem;
+
+/*
+ * Make an item of a relation for work that is right as long as it is bound so.  Whoever
+ * is waited for on the way to its lock may change that: then the item fails.
+ */
+extern void work_item(WorkItem *item, const Binding *binding, bool linked,
+					  const char *external_id);
 
 /* Returns an outcome of its own making; sets item->busy, or raises. */
 typedef int (*WorkFunction) (Placer *placer, Attached *attached, WorkItem *item, void *arg);

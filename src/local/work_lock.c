@@ -17,6 +17,7 @@
 #include "local/transfer.h"
 #include "local/work_lock.h"
 #include "settings.h"
+#include "storage/link.h"
 
 static LOCKMODE
 lock_mode(const Binding *binding)
@@ -54,6 +55,21 @@ lock_relation(Oid relid, const Binding *binding)
 	return ConditionalLockRelationOid(relid, wait.lockmode) || section_try(wait_for_lock, &wait);
 }
 
+/* Why the relation isn't what the item was made for, NULL if it is. */
+static const char *
+why_closed(const WorkItem *item, const Binding *binding)
+{
+	if (binding == NULL)
+		return psprintf("relation with OID %u is not attached any more", item->relation);
+	if (strcmp(binding->source, item->source) != 0 || strcmp(binding->entity, item->entity) != 0)
+		return psprintf("relation %s was attached as another source's or entity's in the meantime",
+						binding->name != NULL ? binding->name : psprintf("%u", item->relation));
+	if ((link_of_source(item->source) != NULL) != item->linked)
+		return psprintf("source \"%s\" was %s in the meantime", item->source,
+						item->linked ? "unlinked" : "linked");
+	return NULL;
+}
+
 /* Set how things are with the relation of the first item, for all of its items. */
 static void
 look_at_relation(WorkItem *item)
@@ -61,15 +77,16 @@ look_at_relation(WorkItem *item)
 	const Binding *binding = binding_of_relation(item->relation);
 	const Attached *attached;
 
-	item->closed = NULL;
-	if (binding == NULL)
-	{
-		item->closed = psprintf("relation with OID %u is not attached any more", item->relation);
+	item->closed = why_closed(item, binding);
+	if (item->closed != NULL)
 		return;
-	}
 	item->shut = !lock_relation(item->relation, binding) ||
 		(binding->capture == CAPTURE_POLL && !transfer_lock(item->relation, setting_lock_timeout));
 	if (item->shut)
+		return;
+	/* whoever had the lock may have made something else of it */
+	item->closed = why_closed(item, binding_of_relation(item->relation));
+	if (item->closed != NULL)
 		return;
 	attached = attached_open(item->relation, lock_mode(binding));
 	if (attached == NULL)
