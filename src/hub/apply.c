@@ -307,6 +307,20 @@ typedef enum Origin
 	ORIGIN_OWN					/* the hub's own doing: its source has to hear of it, too */
 } Origin;
 
+/*
+ * A change of a record that its source isn't shown goes beyond a limit: that would
+ * tell of the record.  So the source isn't told, and administrators read it in the log.
+ */
+static void
+tell_server(const Answer *answer)
+{
+	const Change *change = answer->change;
+
+	ereport(LOG_SERVER_ONLY,
+			(errmsg("a change of %s %s by source \"%s\", which isn't shown the record, was refused: %s",
+					change->entity, change->external_id, change->source, answer->error.message)));
+}
+
 static void
 apply_one(ApplyCall *call, const Change *sent, Origin origin, Answer *answer)
 {
@@ -321,7 +335,12 @@ apply_one(ApplyCall *call, const Change *sent, Origin origin, Answer *answer)
 	before = decide_and_write(call, change, origin != ORIGIN_SENT, &counts, answer);
 	answer->hidden = !visibility_answers(call->registry, change, &before, call->canonical);
 	if (answer->refused)
+	{
+		if (answer->hidden)
+			tell_server(answer);
+		answer->decision.write = WRITE_NOTHING;
 		return;
+	}
 	if (origin == ORIGIN_OWN && answer->decision.told == TOLD_OTHERS)
 		answer->decision.told = TOLD_ALL;
 	clock_tell(sent, change, &answer->decision);
@@ -336,7 +355,7 @@ apply_document(ApplyCall *call, const Change *change, Answer *answer)
 	apply_one(call, change, ORIGIN_SENT, answer);
 }
 
-/* For who can't go on as if nothing had been said: an edit would be lost. */
+/* For who can't go on as if nothing had been said: a change would be lost. */
 static void
 raise_refused(const Answer *answer)
 {
@@ -357,7 +376,9 @@ void
 apply_change(ApplyCall *call, const Change *change, Answer *answer)
 {
 	apply_one(call, change, ORIGIN_SENT, answer);
-	raise_refused(answer);
+	/* or whoever edits a table would learn of a record that its source isn't shown */
+	if (!answer->hidden)
+		raise_refused(answer);
 }
 
 bool

@@ -29,7 +29,11 @@ typedef struct ApplyCall ApplyCall;
  * document fits the entity's ladder.
  */
 extern void apply_change(ApplyCall *call, const Change *change, Answer *answer);
-/* The same, but that a change which is refused is answered so, and not raised. */
+/*
+ * The same, but that a change which is refused is answered so, and not raised.  The
+ * first raises it but where the source isn't shown the record: whoever edits a table
+ * would learn of that.  Then nothing is written, and the server's log says why.
+ */
 extern void apply_document(ApplyCall *call, const Change *change, Answer *answer);
 /* Has the source had a word in the record, as far as that tells? */
 extern bool apply_is_known(ApplyCall *call, const char *entity, const char *external_id,

@@ -610,7 +610,10 @@ hub_has_entity(const Hub *hub, const char *entity)
 	return false;
 }
 
-/* A relation here whose entity the hub doesn't have; or NULL. */
+/*
+ * A relation here for whose entity the hub has nothing; or NULL.  The hub tells of the
+ * entities that the source gets; what only sends may be of another one.
+ */
 static const Binding *
 find_stranger(const Hub *hub)
 {
@@ -620,7 +623,7 @@ find_stranger(const Hub *hub)
 	{
 		const Binding *binding = lfirst(lc);
 
-		if (!hub_has_entity(hub, binding->entity))
+		if (binding->out && !hub_has_entity(hub, binding->entity))
 			return binding;
 	}
 	return NULL;
@@ -641,10 +644,11 @@ hub_check_entities(const Hub *hub)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("the hub of link \"%s\" has no entity \"%s\"", hub->link, binding->entity),
+			 errmsg("the hub of link \"%s\" has no entity \"%s\" for source \"%s\"", hub->link,
+					binding->entity, hub->source),
 			 errdetail("Relation %s is attached to it here.",
 					   DatumGetCString(DirectFunctionCall1(regclassout,
 														   ObjectIdGetDatum(binding->relation)))),
-			 errhint("Add it there with SELECT sync_add_entity(%s), or detach the relation here.",
+			 errhint("Add it there with SELECT sync_add_entity(%s), let the source get it there with sync_subscribe, or detach the relation here.",
 					 quote_literal_cstr(binding->entity))));
 }

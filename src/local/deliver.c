@@ -96,12 +96,16 @@ deliver_item(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 		item->busy = true;
 		return PLACE_BUSY;
 	}
-	if (placement.outside)
+	/* it was unsubscribed from since the batch was cut */
+	if (placement.hidden && !placement.filtered)
+		return PLACE_EQUAL;
+	if (placement.filtered && !placement.record.deleted)
 	{
 		if (!placement.present)
 			return PLACE_EQUAL;
 		placement.record.deleted = true;
 	}
+	placement.taken_back = placement.filtered;
 	if (placement.replica.exists && !item->correction && placement.route == NULL &&
 		placement.record.row_version <= placement.replica.row_version)
 	{

@@ -23,6 +23,7 @@
 
 #include "compat.h"
 #include "hub/procedure.h"
+#include "hub/visibility.h"
 #include "local/attach.h"
 #include "local/job.h"
 #include "local/load_row.h"
@@ -224,68 +225,85 @@ load_rows(Load *load)
 	SPI_cursor_close(portal);
 }
 
-/* Read the ids of the entity's records behind a position. */
+/*
+ * Make items of at most LOAD_BATCH ids behind *after, which is moved to the last that
+ * was read, also if it made no item; it is left where there are no more.
+ */
+typedef int (*MakeItems) (const Load *load, const char **after, WorkItem *items);
+
+/* Of the entity's records, as far as the source may see them: an id tells of one, too. */
 static int
-make_record_items(const Load *load, const char *after, WorkItem *items)
+make_record_items(const Load *load, const char **after, WorkItem *items)
 {
 	const Attached *attached = attached_as_begun(load);
+	const Source *source = registry_source_required(registry_get(), attached->binding->source);
 	Canonical  *canonical = canonical_open(false);
-	RowsScan   *scan = canonical_scan_begin(canonical, load->entity, after);
+	RowsScan   *scan = canonical_scan_begin(canonical, load->entity, *after);
 	char	   *external_id;
 	Record		record;
 	int			n = 0;
 
-	while (n < LOAD_BATCH && canonical_scan_next(canonical, scan, &external_id, &record))
-		work_item(&items[n++], attached->binding, false, external_id);
+	for (int read = 0; read < LOAD_BATCH &&
+		 canonical_scan_next(canonical, scan, &external_id, &record); read++)
+	{
+		*after = external_id;
+		if (visibility_unlimited(source) || visibility_shows(source, load->entity, &record))
+			work_item(&items[n++], attached->binding, false, external_id);
+	}
 	rows_scan_end(scan);
 	canonical_close(canonical);
 	return n;
 }
 
-/* Read the ids of rows that were agreed on, behind a position. */
+/* Of rows that were agreed on. */
 static int
-make_agreed_items(const Load *load, const char *after, WorkItem *items)
+make_agreed_items(const Load *load, const char **after, WorkItem *items)
 {
 	const Attached *attached = attached_as_begun(load);
 	Replica    *replica = replica_open(false);
-	ReplicaScan *scan = replica_scan_begin(replica, load->relation, after);
+	ReplicaScan *scan = replica_scan_begin(replica, load->relation, *after);
 	char	   *external_id;
 	bool		present;
 	int			n = 0;
 
 	while (n < LOAD_BATCH && replica_scan_next(scan, &external_id, &present))
+	{
+		*after = external_id;
 		work_item(&items[n++], attached->binding, true, external_id);
+	}
 	replica_scan_end(scan);
 	replica_close(replica);
 	return n;
 }
 
-typedef int (*MakeItems) (const Load *load, const char *after, WorkItem *items);
-
 static void
 load_by_id(Load *load, MakeItems make_items, WorkFunction function)
 {
 	char	   *after = NULL;
-	int			n;
+	bool		moved;
 
 	do
 	{
+		const char *last = after;
 		WorkItem   *items;
+		int			n;
 
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextSwitchTo(load->batch);
 		items = palloc0(sizeof(WorkItem) * LOAD_BATCH);
-		n = make_items(load, after, items);
-		if (n > 0)
+		n = make_items(load, &last, items);
+		moved = last != after;
+		if (moved)
 		{
 			if (after != NULL)
 				pfree(after);
-			after = MemoryContextStrdup(load->context, items[n - 1].external_id);
+			after = MemoryContextStrdup(load->context, last);
 		}
-		run_batch(load, items, n, function);
+		if (n > 0)
+			run_batch(load, items, n, function);
 		MemoryContextSwitchTo(load->context);
 		MemoryContextReset(load->batch);
-	} while (n == LOAD_BATCH);
+	} while (moved);
 }
 
 /* ---------- the procedure ---------- */
@@ -354,6 +372,8 @@ make_result(const Load *load)
 	push_count(&state, load, "conflicts", LOAD_CONFLICT);
 	push_count(&state, load, "waiting", LOAD_WAITING);
 	push_count(&state, load, "delivered", LOAD_DELIVERED);
+	if (load->rows.count[LOAD_NOT_SHOWN] > 0)
+		push_count(&state, load, "not_shown", LOAD_NOT_SHOWN);
 	json_push_number(&state, "failed", load->nfailed);
 	json_push_number(&state, "replaced", load_details_count(load->rows.details, DETAIL_REPLACED));
 	json_push_number(&state, "kept_back", load_details_count(load->rows.details, DETAIL_KEPT_BACK));

@@ -114,7 +114,7 @@ note_values(LoadRow *row, const Answer *answer)
 	Fields		fields;
 
 	/* what the source may not see isn't told */
-	if (!p->record.exists || p->record.deleted || p->outside ||
+	if (!p->record.exists || p->record.deleted || p->hidden ||
 		(answer != NULL && answer->hidden))
 		return;
 	attached_fields(p->attached, &p->settings, p->before, NULL, &fields);
@@ -146,7 +146,7 @@ judge_answer(const Answer *answer, LoadOutcome otherwise)
 	const Decision *d = &answer->decision;
 
 	if (answer->hidden)
-		return otherwise;
+		return LOAD_NOT_SHOWN;
 	if (d->resolution == RESOLUTION_DEPENDENCY_WAIT)
 		return LOAD_WAITING;
 	if (d->status == 409 || d->lost_all || d->lost.n > 0)
@@ -167,7 +167,7 @@ settle(LoadRow *row, bool agreed)
 		elog(ERROR, "a row of relation %s was locked and is not any more", row->p.attached->name);
 	if (row->p.attached->binding->out)
 		(void) place_write(row->placer, &now);
-	else if (agreed && now.record.exists && !now.outside)
+	else if (agreed && now.record.exists && !now.hidden)
 		place_remember(row->placer, &now);
 }
 
@@ -334,8 +334,7 @@ load_both(LoadRow *row)
 		place_compare_json(p, row->different, row->missing);
 	else
 		place_compare(p, row->different, row->missing);
-	/* whether the row is as a record that the source may not see isn't told */
-	if (p->outside || any_of(row->different, n) || any_of(row->missing, n))
+	if (any_of(row->different, n) || any_of(row->missing, n))
 		outcome = LOAD_UPDATED;
 	origin = choose_fields(row, &base);
 	send = any_of(row->sent, n);
@@ -350,6 +349,41 @@ load_both(LoadRow *row)
 	else
 		settle(row, outcome != LOAD_CONFLICT && !leaves_any(row));
 	return outcome;
+}
+
+/*
+ * The source may not see the record, which may be a tombstone: what the row has to
+ * say is sent all the same, and nothing is told or written here.  No values are made
+ * of the record's, as an error would show them.
+ */
+static LoadOutcome
+load_unseen(LoadRow *row)
+{
+	Placement  *p = &row->p;
+	ChangeOrigin origin = ORIGIN_INSERT;
+	int64		base = p->replica.row_version;
+	const bool *sent = NULL;
+	Answer		answer;
+
+	if (p->withheld_all || (p->record.deleted && row->rows->winner == WINNER_HUB))
+		return LOAD_NOT_SHOWN;
+	if (!p->record.deleted)
+	{
+		place_compare_json(p, row->different, row->missing);
+		origin = choose_fields(row, &base);
+		sent = row->sent;
+	}
+	else if (row->rows->winner == WINNER_LADDER && is_deleted_by_others(p))
+	{
+		memset(row->different, true, p->attached->ncolumns);
+		if (p->replica.fields != NULL)
+			(void) find_edited(row, row->sent);
+		origin = ORIGIN_EDIT;
+		sent = row->sent;
+	}
+	if (sent == NULL || any_of(sent, p->attached->ncolumns))
+		place_send(row->placer, p, p->before, sent, origin, base, &answer);
+	return LOAD_NOT_SHOWN;
 }
 
 static void
@@ -378,9 +412,11 @@ load_one(Placer *placer, Attached *attached, WorkItem *item, LoadRows *rows)
 	}
 	if (!row.p.present || attached_is_deleted(attached, row.p.before))
 		return LOAD_GONE;
+	begin_row(&row, placer, item, rows);
+	if (row.p.hidden)
+		return load_unseen(&row);
 	if (row.p.withheld_all)
 		return LOAD_CONFLICT;
-	begin_row(&row, placer, item, rows);
 	if (!row.p.record.exists)
 		return load_new(&row);
 	if (row.p.record.deleted && rows->winner == WINNER_HUB)
@@ -474,8 +510,7 @@ load_record(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 	}
 	if (placement.record.row_version <= placement.replica.row_version && placement.present)
 		return LOAD_GONE;
-	/* the source's filter keeps it from the relation */
-	if (placement.outside)
+	if (placement.hidden)
 		return LOAD_GONE;
 	return place_write(placer, &placement) == PLACE_WRITTEN ? LOAD_DELIVERED : LOAD_GONE;
 }

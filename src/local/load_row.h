@@ -26,6 +26,7 @@ typedef enum LoadOutcome
 	LOAD_CONFLICT,
 	LOAD_WAITING,
 	LOAD_DELIVERED,
+	LOAD_NOT_SHOWN,				/* it was sent, perhaps, and what came of it isn't told */
 	LOAD_NOUTCOMES
 } LoadOutcome;
 

@@ -15,7 +15,7 @@
 #include "utils/timestamp.h"
 
 #include "hub/apply_call.h"
-#include "hub/route.h"
+#include "hub/visibility.h"
 #include "local/capture.h"
 #include "local/free_value.h"
 #include "local/place.h"
@@ -116,11 +116,12 @@ static void
 find_route(Placer *placer, Placement *p)
 {
 	const Binding *binding = p->attached->binding;
+	const Source *source = registry_source_required(placer->registry, binding->source);
 
-	p->route = source_route(registry_source_required(placer->registry, binding->source),
-							binding->entity);
-	p->outside = p->record.exists && !p->record.deleted && p->route != NULL &&
-		!route_admits(p->route, record_fields_jsonb(&p->record));
+	p->route = source_route(source, binding->entity);
+	p->hidden = p->record.exists && !visibility_unlimited(source) &&
+		!visibility_shows(source, binding->entity, &p->record);
+	p->filtered = p->hidden && source_gets_entity(source, binding->entity);
 }
 
 bool
@@ -659,7 +660,7 @@ place_write(Placer *placer, Placement *p)
 	if (!p->record.exists || p->withheld_all)
 		return PLACE_EQUAL;
 	/* who may see it or not isn't left to the callers */
-	if (p->outside && !p->record.deleted)
+	if (p->hidden && !p->taken_back)
 		return PLACE_EQUAL;
 	written = place_put(p, &target);
 	if (!p->record.deleted)

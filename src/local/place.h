@@ -60,7 +60,10 @@ typedef struct Placement
 	FieldNames	withheld;		/* a pending conflict, or a mask, keeps them back */
 	bool		withheld_all;
 	const Route *route;			/* the source's, or NULL */
-	bool		outside;		/* the record is there and doesn't meet its filter */
+	bool		filtered;		/* the record is there and doesn't meet its filter */
+	bool		hidden;			/* that, or the source doesn't get the entity: what there is of
+								 * the record, a tombstone too, isn't to be told */
+	bool		taken_back;		/* set by who delivers it as gone */
 } Placement;
 
 /*
@@ -89,8 +92,8 @@ extern void place_compare_json(Placement *placement, bool *different, bool *miss
  */
 extern bool place_is_drifted(Placement *placement);
 /*
- * Write the record into the row, if that makes a difference; one that is outside of
- * the source's filter is written as a delete alone, which the caller makes of it.
+ * Write the record into the row, if that makes a difference.  One that is hidden from
+ * the source isn't, unless it is delivered as gone (taken_back).
  */
 extern PlaceOutcome place_write(Placer *placer, Placement *placement);
 /*

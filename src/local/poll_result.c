@@ -33,6 +33,8 @@ poll_result(const Poll *poll)
 	push_count(&state, poll, "conflicts", POLLED_CONFLICT);
 	push_count(&state, poll, "waiting", POLLED_WAITING);
 	push_count(&state, poll, "deleted", POLLED_DELETED);
+	if (poll->count[POLLED_NOT_SHOWN] > 0)
+		push_count(&state, poll, "not_shown", POLLED_NOT_SHOWN);
 	json_push_number(&state, "failed", poll->nfailed);
 	json_push_seconds(&state, "seconds", GetCurrentTimestamp() - poll->begin);
 	if (poll->has_watermark)

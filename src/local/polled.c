@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "hub/visibility.h"
 #include "local/capture.h"
 #include "local/polled.h"
 
@@ -91,7 +92,7 @@ judge_answer(const Answer *answer, bool gone)
 	const Decision *d = &answer->decision;
 
 	if (answer->hidden)
-		return gone ? POLLED_DELETED : POLLED_UPDATED;
+		return POLLED_NOT_SHOWN;
 	if (d->resolution == RESOLUTION_DEPENDENCY_WAIT)
 		return POLLED_WAITING;
 	if (d->status == 409 || d->lost_all || d->lost.n > 0)
@@ -143,20 +144,34 @@ send_missing(ApplyCall *call, const Attached *attached, const char *external_id,
 					 &second);
 }
 
+/* Has the record these fields, or not: may the source see that? */
+static bool
+may_tell(Placer *placer, const Binding *binding, const Record *record, const Fields *fields)
+{
+	const Source *source = registry_source_required(placer->registry, binding->source);
+	Change		change = {.entity = binding->entity, .source = binding->source, .fields = *fields};
+
+	return visibility_unlimited(source) ||
+		visibility_answers(placer->registry, &change, record, placer->canonical);
+}
+
 /*
  * What is sent of an edit.  What a column holds because it was added is news only
- * where the record hasn't the field.
+ * where the record hasn't the field; *unseen: so what is sent tells of what the
+ * source may not see.
  */
 static Fields
 fields_to_send(Placer *placer, const Attached *attached, const char *external_id,
-			   const PolledEdit *edit)
+			   const PolledEdit *edit, bool *unseen)
 {
 	Fields		fields = {0, palloc(sizeof(Field) * Max(edit->all.n, 1))};
 	Record		record;
 
+	*unseen = false;
 	if (edit->added.n == 0)
 		return edit->changed;
 	canonical_find(placer->canonical, attached->binding->entity, external_id, &record);
+	*unseen = !may_tell(placer, attached->binding, &record, &edit->added);
 	for (int i = 0; i < edit->all.n; i++)
 	{
 		FieldName	name = edit->all.field[i].name;
@@ -173,6 +188,7 @@ polled_send(Placer *placer, const Attached *attached, const char *external_id,
 			AttachedRow row, const PolledEdit *edit, ReplicaRow *replica)
 {
 	ApplyCall  *call = place_call(placer);
+	bool		unseen;
 	RowEdit		sent = {
 		.attached = attached,
 		.external_id = external_id,
@@ -180,7 +196,7 @@ polled_send(Placer *placer, const Attached *attached, const char *external_id,
 		.inserted = !edit->gone && replica->fields == NULL,
 		.deleted = edit->gone,
 		.marked = edit->marked,
-		.fields = fields_to_send(placer, attached, external_id, edit),
+		.fields = fields_to_send(placer, attached, external_id, edit, &unseen),
 		.replica = replica,
 	};
 	PolledOutcome outcome = POLLED_CONFLICT;
@@ -196,5 +212,5 @@ polled_send(Placer *placer, const Attached *attached, const char *external_id,
 	}
 	replica->fields = edit->gone ? NULL : fields_to_jsonb(&edit->all);
 	replica_set(placer->replica, attached->binding->relation, external_id, replica);
-	return outcome;
+	return unseen ? POLLED_NOT_SHOWN : outcome;
 }

@@ -17,6 +17,7 @@ typedef enum PolledOutcome
 	POLLED_CONFLICT,
 	POLLED_WAITING,				/* for a parent */
 	POLLED_DELETED,
+	POLLED_NOT_SHOWN,			/* it was sent, and what came of it isn't told */
 	POLLED_NOUTCOMES
 } PolledOutcome;
 

@@ -59,7 +59,9 @@ BEGIN
 		'protocol', 1,
 		'version', (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'syncext'),
 		'hub', (SELECT min(o.mark::text) FROM syncext.feed_origin o),
-		'entities', (SELECT coalesce(jsonb_agg(e.name), '[]') FROM syncext.entity e));
+		-- of others it isn't told
+		'entities', (SELECT coalesce(jsonb_agg(e.name), '[]') FROM syncext.entity e
+		             JOIN syncext.source s ON s.name = $1 AND (s.entities IS NULL OR e.name = ANY (s.entities))));
 END $$;
 COMMENT ON FUNCTION syncext.hub_answer(text, jsonb) IS 'what hub_hello says, once it knows who asks';
 REVOKE ALL ON FUNCTION syncext.hub_answer(text, jsonb) FROM PUBLIC;

@@ -251,8 +251,12 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		  AND l.recorded_at < pg_catalog.clock_timestamp() - interval '1 hour'
 		UNION ALL
 		SELECT 'info', c.target, pg_catalog.format('source %s', c.target) || CASE WHEN c.slots > 1 THEN pg_catalog.format(', slot %s', c.slot) ELSE '' END,
-		       pg_catalog.format('is getting all records of entity %s, since %s: it has acknowledged %s', c.backfill_entity,
-		                         coalesce(pg_catalog.date_trunc('second', c.backfill_since)::text, 'it began'), c.backfill_done),
+		       pg_catalog.format('is getting all records of entity %s, since %s', c.backfill_entity,
+		                         coalesce(pg_catalog.date_trunc('second', c.backfill_since)::text, 'it began')) ||
+		       -- the records that its filter keeps from it are counted, too
+		       CASE WHEN (SELECT r.sees_all FROM reader r)
+		              OR NOT EXISTS (SELECT FROM syncext.route t WHERE t.source = c.target AND t.entity = c.backfill_entity AND t.filter IS NOT NULL)
+		            THEN pg_catalog.format(': it has acknowledged %s', c.backfill_done) ELSE '' END,
 		       'View syncext.backfill_progress tells how many there are.'
 		FROM syncext.cursor c
 		WHERE c.backfill_entity IS NOT NULL
