@@ -25,6 +25,7 @@
 #include "model/clip.h"
 #include "settings.h"
 #include "storage/canonical.h"
+#include "storage/link.h"
 
 /* Records that are left out of a page until it ends even so. */
 #define MAX_HELD			10000
@@ -156,6 +157,45 @@ keep_page(Feed *feed, LogPosition end)
 	served.page_end = end;
 }
 
+/* ---------- what may be passed ---------- */
+
+/*
+ * What a source that is linked is due is sent over its link: of a relay the golden
+ * records, of any other the edits that were captured, which are in no golden record.
+ * Whoever serves the one must not move the cursor past the other.
+ */
+static void
+refuse_to_pass(const Feed *feed, const Link *link, const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("%s of source \"%s\" would be passed over", what, feed->target->name),
+			 errhint("They go over link \"%s\": CALL sync_exchange(%s).", link->name,
+					 quote_literal_cstr(link->name))));
+}
+
+static void
+check_kind(const Feed *feed)
+{
+	const Link *link = link_of_source(feed->target->name);
+
+	if (link != NULL && link->relay == feed->captured)
+		refuse_to_pass(feed, link, feed->captured ? "records" : "captured edits");
+}
+
+/* A source that is not linked any more has its edits in its tables alone. */
+static void
+check_captured(const Feed *feed, const FeedRow *row)
+{
+	const Link *link;
+
+	if (!row->captured || feed->captured)
+		return;
+	link = link_of_source(feed->target->name);
+	if (link != NULL)
+		refuse_to_pass(feed, link, "captured edits");
+}
+
 /* ---------- the records of a batch ---------- */
 
 static void
@@ -270,6 +310,7 @@ take_page(Feed *feed, int room, const LogPosition *upto)
 		}
 		if (upto != NULL && log_position_cmp(row.at, *upto) > 0)
 			break;
+		check_captured(feed, &row);
 		key = record_set_key(&feed->key, row.entity, row.external_id);
 		had = before == NULL ? NULL : record_set_find(before, key);
 		if (had == NULL || (row.correction && !had->flag))
@@ -545,6 +586,7 @@ pass_batch(Feed *feed)
 {
 	Cursor	   *cursor = &feed->cursor;
 
+	check_kind(feed);
 	if (cursor->hi != 0)
 	{
 		cursor->at = cursor->end;

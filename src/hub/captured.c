@@ -452,6 +452,15 @@ captured_is_out(const char *entity, const char *external_id)
 
 /* ---------- batches ---------- */
 
+static Feed *
+open_feed(const char *source, bool write)
+{
+	Feed	   *feed = feed_open(source, ONLY_SLOT, write);
+
+	feed->captured = true;
+	return feed;
+}
+
 static int
 compare_depths(const void *a, const void *b)
 {
@@ -498,7 +507,7 @@ nothing_to_cut(const char *source)
 	if (feed_known_idle(source, ONLY_SLOT))
 		return true;
 	(void) incarnation_check();
-	feed = feed_open(source, ONLY_SLOT, false);
+	feed = open_feed(source, false);
 	idle = feed_idle(feed);
 	feed_close(feed);
 	return idle;
@@ -513,7 +522,7 @@ captured_cut(const char *source, int max, CapturedBatch *out)
 	MemSet(out, 0, sizeof(CapturedBatch));
 	if (nothing_to_cut(source))
 		return;
-	feed = feed_open(source, ONLY_SLOT, true);
+	feed = open_feed(source, true);
 	feed_lock(feed);
 	/* however old it is: what they answered to it once, they answer again */
 	any = feed->cursor.leased;
@@ -609,7 +618,7 @@ keep_failures(const char *source, const BatchFailure *failures, int nfailures)
 void
 captured_ack(const char *source, int64 batch, const BatchFailure *failures, int nfailures)
 {
-	Feed	   *feed = feed_open(source, ONLY_SLOT, true);
+	Feed	   *feed = open_feed(source, true);
 
 	feed_lock(feed);
 	if (!feed->cursor.leased || feed->cursor.batch != batch)

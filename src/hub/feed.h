@@ -25,6 +25,7 @@ typedef struct Feed
 	Cursor		cursor;
 	Tick		lo;				/* the cursor's ticks; hi if it has one */
 	Tick		hi;
+	bool		captured;		/* what it serves are edits for the hub behind a link */
 
 	bool		any_pending;	/* the target has rows in pending */
 	int			nrecords;

@@ -19,6 +19,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
+#include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -413,8 +414,10 @@ say_hello(Hub *hub, bool claim, TimestampTz deadline)
 	Jsonb	   *jsonb;
 	MemoryContext old;
 
-	params[1] = psprintf("{\"spoke\": \"%s\", \"protocol\": %d, \"claim\": %s}", hub->mark,
-						 LINK_PROTOCOL, claim ? "true" : "false");
+	params[1] = psprintf("{\"spoke\": \"%s\", \"protocol\": %d, \"claim\": %s%s%s}", hub->mark,
+						 LINK_PROTOCOL, claim ? "true" : "false",
+						 hub->tables != NULL ? ", \"tables\": " : "",
+						 hub->tables != NULL ? hub->tables : "");
 	reply = remote_call(&hub->remote,
 						"SELECT syncext.hub_hello($1::pg_catalog.text, $2::pg_catalog.jsonb)", 2, params,
 						&hello, deadline);
@@ -422,6 +425,8 @@ say_hello(Hub *hub, bool claim, TimestampTz deadline)
 	old = MemoryContextSwitchTo(hub->context);
 	hear_hello(hub, jsonb);
 	MemoryContextSwitchTo(old);
+	if (claim)
+		hub->told_tables = hub->tables;
 	reply_free(reply);
 }
 
@@ -629,10 +634,49 @@ find_stranger(const Hub *hub)
 	return NULL;
 }
 
-bool
-hub_lacks_entity(const Hub *hub)
+/*
+ * By the times of both a relation that was detached and attached again, or whose
+ * link was made anew, is another one: what came meanwhile has to come again.
+ */
+void
+hub_note_tables(Hub *hub, const Link *link)
 {
-	return find_stranger(hub) != NULL;
+	StringInfoData tables;
+	ListCell   *lc;
+
+	if (link->relay)
+		return;
+	initStringInfo(&tables);
+	appendStringInfoChar(&tables, '{');
+	foreach(lc, binding_list(link->source, NULL))
+	{
+		const Binding *binding = lfirst(lc);
+
+		if (!binding->out || !binding_stands(binding))
+			continue;
+		if (tables.len > 1)
+			appendStringInfoString(&tables, ", ");
+		escape_json(&tables, wire_out_required(binding->entity));
+		appendStringInfo(&tables, ": \"" INT64_FORMAT "/" INT64_FORMAT "\"", binding->attached_at,
+						 link->added_at);
+	}
+	appendStringInfoChar(&tables, '}');
+	if (hub->tables == NULL || strcmp(hub->tables, tables.data) != 0)
+		hub->tables = MemoryContextStrdup(hub->context, tables.data);
+	pfree(tables.data);
+}
+
+static bool
+hub_knows_tables(const Hub *hub)
+{
+	return hub->tables == NULL ||
+		(hub->told_tables != NULL && strcmp(hub->tables, hub->told_tables) == 0);
+}
+
+bool
+hub_is_outdated(const Hub *hub)
+{
+	return !hub_knows_tables(hub) || find_stranger(hub) != NULL;
 }
 
 void

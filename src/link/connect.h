@@ -39,6 +39,9 @@ typedef struct Hub
 	const char **values;
 	bool		needs_password; /* its owner is no superuser */
 	bool		outdated;		/* server or user mapping were altered since */
+	char	   *tables;			/* what there is here to put records into: hub_note_tables; NULL: it
+								 * isn't to be told */
+	char	   *told_tables;	/* what the hub has heard of that; NULL: nothing */
 	Remote		remote;
 
 	/* as the hub said */
@@ -77,10 +80,16 @@ extern Hub *hub_kept(const char *link); /* or NULL */
 extern void hub_kept_drop(const char *link);
 
 /*
- * Has the source a relation here whose entity the hub doesn't have?  The second
- * raises then.  In a transaction.
+ * Note which relations the link has here now.  The hub is told with the next
+ * claim, and sends all records of entities that are new to it.
  */
-extern bool hub_lacks_entity(const Hub *hub);
+extern void hub_note_tables(Hub *hub, const Link *link);
+
+/*
+ * Has the source relations here that the hub hasn't been told of, or whose entity
+ * it doesn't have?  The second raises for the latter.  In a transaction.
+ */
+extern bool hub_is_outdated(const Hub *hub);
 extern void hub_check_entities(const Hub *hub);
 
 #endif							/* SYNCEXT_CONNECT_H */

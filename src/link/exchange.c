@@ -27,6 +27,7 @@
 #include "local/linked.h"
 #include "model/json.h"
 #include "settings.h"
+#include "storage/binding.h"
 #include "storage/durability.h"
 #include "storage/locks.h"
 #include "storage/registry.h"
@@ -159,7 +160,26 @@ find_link(const Exchange *x)
 	return link;
 }
 
-/* See to the link; where it is connected already, cut what is to be sent. */
+/* What kind of link it is holds as long as we have the lock. */
+static void
+take_kind(Exchange *x, const Link *link)
+{
+	const List *bindings = binding_list(link->source, NULL);
+
+	x->relay = link->relay;
+	x->pulls = link->relay || bindings != NIL;
+	if (link->relay && bindings != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("link \"%s\" is a relay, and its source has a relation", link->name),
+				 errhint("SELECT sync_detach(%s), and attach it to another source.",
+						 quote_literal_cstr(((const Binding *) linitial(bindings))->name))));
+}
+
+/*
+ * See to the link; where it is connected already, and the hub knows which tables
+ * there are, cut what is to be sent.
+ */
 static void
 begin(Exchange *x)
 {
@@ -172,9 +192,10 @@ begin(Exchange *x)
 		link = find_link(x);
 	}
 	x->source = MemoryContextStrdup(x->context, link->source);
-	x->relay = relay_is(link->source);
+	take_kind(x, link);
 	x->hub = hub_kept_prepare(link);
-	if (x->hub->remote.conn != NULL && hub_lacks_entity(x->hub))
+	hub_note_tables(x->hub, link);
+	if (x->hub->remote.conn != NULL && hub_is_outdated(x->hub))
 		x->ask_again = true;
 	else if (x->hub->remote.conn != NULL)
 		begin_push(x);

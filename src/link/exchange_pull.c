@@ -44,7 +44,8 @@ send_pull(Exchange *x)
 void
 pull_ask(Exchange *x)
 {
-	if (!exchange_may_go_on(x))
+	/* what there is no table for would be passed over */
+	if (!x->pulls || !exchange_may_go_on(x))
 		return;
 	send_pull(x);
 	remote_sync(&x->hub->remote);

@@ -66,7 +66,8 @@ typedef struct Exchange
 {
 	const char *link;
 	const char *source;
-	bool		relay;			/* no table here: a hub that is a spoke */
+	bool		relay;			/* a hub that is a spoke as a whole; these two as they were under the lock */
+	bool		pulls;			/* there is something to put what comes into */
 	bool		procedure;		/* commits through SPI */
 	bool		locked;			/* no other session exchanges over the link */
 	bool		ask_again;		/* the hub may have more entities by now */

@@ -2,8 +2,8 @@
  * relay.c
  *	  A hub that is a spoke of another hub.
  *
- * Called by link/exchange, for a linked source that no relation is attached to.
- * Such a source is one of this hub's like any other; it stands for the hub
+ * Called by link/exchange, for a link that was made with relay => true.  Its
+ * source is one of this hub's like any other; it stands for the hub
  * behind the link, and all that is there.  What the feed owes it is sent as far
  * as it differs from what the two hubs have agreed on, on the row version that
  * the other hub had then.  What comes from there has been decided there, and is
@@ -25,14 +25,7 @@
 #include "link/relay.h"
 #include "model/json.h"
 #include "storage/agreed.h"
-#include "storage/binding.h"
 #include "storage/canonical.h"
-
-bool
-relay_is(const char *source)
-{
-	return binding_list(source, NULL) == NIL;
-}
 
 /* ---------- what is sent ---------- */
 

@@ -9,9 +9,6 @@
 #include "hub/captured.h"
 #include "local/linked.h"
 
-/* Does the source stand for another hub, and hold no tables here? */
-extern bool relay_is(const char *source);
-
 /*
  * The same as captured_cut, linked_answered and linked_place do for attached
  * tables, of the golden records here.  Each is called in a transaction.

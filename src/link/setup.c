@@ -20,6 +20,7 @@
 #include "link/connect.h"
 #include "link/exchange_state.h"
 #include "local/linked.h"
+#include "model/ladder.h"
 #include "storage/binding.h"
 #include "storage/registry.h"
 
@@ -36,6 +37,11 @@ check_name(const char *name)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"%s\" cannot be the name of a link", name),
 				 errhint("A name has 1 to 63 bytes.")));
+}
+
+static void
+check_unused(const char *name)
+{
 	if (link_of_name(name) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -57,6 +63,19 @@ check_source(const char *source)
 				 errmsg("source \"%s\" is linked already, by link \"%s\"", source, other->name),
 				 errhint("A source is one link's: add another with sync_add_source, or end that link with SELECT sync_unlink(%s).",
 						 quote_literal_cstr(other->name))));
+}
+
+/* Through a relay this hub is a spoke as a whole, not by tables. */
+static void
+check_no_tables(const char *source)
+{
+	List	   *bindings = binding_list(source, NULL);
+
+	if (bindings != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a relay's source can't have relations, as source \"%s\" has", source),
+				 errhint("Link without relay, for the relations' entities to be decided by the hub there; or add a source of its own for the relay, with sync_add_source.")));
 }
 
 /* An entity is decided in one place: by this database, or by one hub. */
@@ -90,7 +109,7 @@ check_entity(const char *source, const char *entity)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this database has records of entity \"%s\" that it has decided itself",
 						entity),
-				 errhint("Link the source first, and attach the relation then; or let this hub be a spoke as a whole: link a source that no relation is attached to.")));
+				 errhint("Link the source first, and attach the relation then; or let this hub be a spoke as a whole: sync_link(…, relay => true) with another source, that no relation is attached to.")));
 }
 
 static void
@@ -116,10 +135,11 @@ store_link(const Link *link, const char *hub)
 
 	SPI_connect();
 	section_enter(&section, 0);
-	section_run("INSERT INTO syncext.link (name, server, source, owner, hub) "
-				"VALUES (%s, %s, %s, %u::oid::regrole, %s)",
+	section_run("INSERT INTO syncext.link (name, server, source, owner, hub, relay) "
+				"VALUES (%s, %s, %s, %u::oid::regrole, %s, %s)",
 				quote_literal_cstr(link->name), quote_literal_cstr(link->server),
-				quote_literal_cstr(link->source), link->owner, quote_literal_cstr(hub));
+				quote_literal_cstr(link->source), link->owner, quote_literal_cstr(hub),
+				link->relay ? "true" : "false");
 	section_run("INSERT INTO syncext.link_state (link) VALUES (%s)",
 				quote_literal_cstr(link->name));
 	section_leave(&section);
@@ -164,28 +184,6 @@ required_text(FunctionCallInfo fcinfo, int argument, const char *name)
 	return text_to_cstring(PG_GETARG_TEXT_PP(argument));
 }
 
-Datum
-sync_link(PG_FUNCTION_ARGS)
-{
-	Link		link = {.enabled = true, .owner = GetUserId()};
-
-	link.name = required_text(fcinfo, 0, "name");
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("server must not be null"),
-				 errhint("Say where the hub is with CREATE SERVER.")));
-	link.server = pstrdup(NameStr(*PG_GETARG_NAME(1)));
-	link.source = required_text(fcinfo, 2, "source");
-	check_name(link.name);
-	check_source(link.source);
-	check_entities(link.source);
-	store_link(&link, ask_hub(&link));
-	PG_RETURN_VOID();
-}
-
-/* ---------- ending ---------- */
-
 /* The link as it is now, for one who may end it. */
 static const Link *
 owned_link(const char *name)
@@ -203,17 +201,122 @@ owned_link(const char *name)
 	return link;
 }
 
+/* The same, once an exchange under way has come to its end, or who else ends the link. */
+static const Link *
+hold_link(const char *name)
+{
+	(void) owned_link(name);
+	exchange_hold(name);
+	return owned_link(name);
+}
+
+/* ---------- another kind ---------- */
+
+/* Has anything gone over the link, or is anything kept here for it? */
+static bool
+is_used(const Link *link)
+{
+	char	   *name = quote_literal_cstr(link->name);
+	char	   *source = quote_literal_cstr(link->source);
+	Section		section;
+	bool		used;
+
+	SPI_connect();
+	section_enter(&section, 0);
+	used = section_true("SELECT EXISTS (SELECT FROM syncext.link_state s WHERE s.link = %s AND s.pushed + s.pulled > 0) "
+						"OR EXISTS (SELECT FROM syncext.agreed a WHERE a.source = %s) "
+						"OR EXISTS (SELECT FROM syncext.change_log c WHERE c.source = %s AND c.resolution = '%s')",
+						name, source, source, resolution_name(RESOLUTION_CAPTURED));
+	section_leave(&section);
+	SPI_finish();
+	return used;
+}
+
+/*
+ * A link that was made as the wrong kind can be made the other one as long as
+ * nothing has gone over it: what the two kinds keep of a source is not the same.
+ */
+static void
+change_kind(const char *name, bool relay)
+{
+	const Link *link = hold_link(name);
+	Section		section;
+
+	if (link->relay == relay)
+		return;
+	if (relay)
+		check_no_tables(link->source);
+	if (is_used(link))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("link \"%s\" can't become %s any more", name,
+						relay ? "a relay" : "a link for tables"),
+				 errdetail("It has exchanged changes, or keeps some for its hub, as %s.",
+						   relay ? "a link for tables" : "a relay"),
+				 errhint("Make another with a source of its own; or, to give up what was not exchanged, SELECT sync_unlink(%s) and link anew.",
+						 quote_literal_cstr(name))));
+	SPI_connect();
+	section_enter(&section, 0);
+	section_run("UPDATE syncext.link SET relay = %s WHERE name = %s", relay ? "true" : "false",
+				quote_literal_cstr(name));
+	section_leave(&section);
+	SPI_finish();
+}
+
+/* ---------- the functions ---------- */
+
+static void
+read_arguments(FunctionCallInfo fcinfo, Link *link)
+{
+	link->name = required_text(fcinfo, 0, "name");
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("server must not be null"),
+				 errhint("Say where the hub is with CREATE SERVER.")));
+	link->server = pstrdup(NameStr(*PG_GETARG_NAME(1)));
+	link->source = required_text(fcinfo, 2, "source");
+	if (PG_ARGISNULL(3))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("relay must not be null"),
+				 errhint("It is false for a link of tables, true to let this hub be a spoke as a whole.")));
+	link->relay = PG_GETARG_BOOL(3);
+}
+
+Datum
+sync_link(PG_FUNCTION_ARGS)
+{
+	Link		link = {.enabled = true, .owner = GetUserId()};
+	const Link *old;
+
+	read_arguments(fcinfo, &link);
+	check_name(link.name);
+	old = link_of_name(link.name);
+	if (old != NULL && strcmp(old->server, link.server) == 0 &&
+		strcmp(old->source, link.source) == 0 && old->relay != link.relay)
+	{
+		change_kind(link.name, link.relay);
+		PG_RETURN_VOID();
+	}
+	check_unused(link.name);
+	check_source(link.source);
+	if (link.relay)
+		check_no_tables(link.source);
+	check_entities(link.source);
+	store_link(&link, ask_hub(&link));
+	PG_RETURN_VOID();
+}
+
 Datum
 sync_unlink(PG_FUNCTION_ARGS)
 {
 	char	   *name = required_text(fcinfo, 0, "name");
+	const Link *link = hold_link(name);
 	Section		section;
 
-	(void) owned_link(name);
-	/* an exchange under way comes to its end first, or who else ends the link */
-	exchange_hold(name);
 	hub_kept_drop(name);
-	linked_end(owned_link(name)->source);
+	linked_end(link->source);
 	SPI_connect();
 	section_enter(&section, 0);
 	section_run("DELETE FROM syncext.link WHERE name = %s", quote_literal_cstr(name));

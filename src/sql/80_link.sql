@@ -9,7 +9,8 @@ CREATE TABLE syncext.link (
 	enabled    boolean NOT NULL DEFAULT true,
 	hub        uuid,
 	worker_pid integer,
-	added_at   timestamptz NOT NULL DEFAULT now()
+	added_at   timestamptz NOT NULL DEFAULT now(),
+	relay      boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE syncext.link IS 'hubs on other servers; sync_link and sync_unlink write it';
 COMMENT ON COLUMN syncext.link.server IS 'the foreign server that says where the hub is, its user mapping who we are there';
@@ -18,6 +19,7 @@ COMMENT ON COLUMN syncext.link.owner IS 'who made the link: its worker runs as t
 COMMENT ON COLUMN syncext.link.enabled IS 'false: its worker rests';
 COMMENT ON COLUMN syncext.link.hub IS 'the mark in the hub''s syncext.feed_origin, when it was linked';
 COMMENT ON COLUMN syncext.link.worker_pid IS 'the process of its worker, if one runs';
+COMMENT ON COLUMN syncext.link.relay IS 'false: for the tables of the source, and nothing else; true: this hub is a spoke as a whole, its records go there and those of there come. sync_link says which, and it stays so';
 SELECT pg_catalog.pg_extension_config_dump('syncext.link', '');
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE ON syncext.link
 	FOR EACH ROW EXECUTE FUNCTION syncext.registry_changed();

@@ -16,6 +16,17 @@ COMMENT ON COLUMN syncext.spoke.mark IS 'the mark in the syncext.feed_origin of 
 COMMENT ON COLUMN syncext.spoke.batch IS 'the last batch of changes that came from there, and in how many parts';
 SELECT pg_catalog.pg_extension_config_dump('syncext.spoke', '');
 
+CREATE TABLE syncext.spoke_table (
+	source   text COLLATE "C" NOT NULL REFERENCES syncext.spoke ON DELETE CASCADE,
+	entity   text COLLATE "C" NOT NULL REFERENCES syncext.entity ON DELETE CASCADE,
+	attached text NOT NULL,
+	PRIMARY KEY (source, entity)
+);
+COMMENT ON TABLE syncext.spoke_table IS
+	'the entities that a linked database has tables for: of one that is new, or was attached again, it gets all records';
+COMMENT ON COLUMN syncext.spoke_table.attached IS 'what tells the table from one that was attached before: it is that database''s to choose';
+SELECT pg_catalog.pg_extension_config_dump('syncext.spoke_table', '');
+
 CREATE TABLE syncext.push (
 	source  text COLLATE "C" NOT NULL REFERENCES syncext.source ON DELETE CASCADE,
 	part    integer NOT NULL,
@@ -37,6 +48,43 @@ CREATE FUNCTION @extschema@.sync_push(source text, batch text, changes jsonb) RE
 COMMENT ON FUNCTION @extschema@.sync_push(text, text, jsonb) IS
 	'what a link calls at the hub: apply a batch of changes, or a part of it, exactly once however often it is sent';
 
+-- A spoke has told its tables.  While it had none for an entity, it was served none of
+-- its records, or had no place for them: it gets all of them, parents first.  One that
+-- was never served anything gets all of them anyway.
+CREATE FUNCTION syncext.hub_note_tables(source text, tables jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	new record;
+BEGIN
+	DELETE FROM syncext.spoke_table k WHERE k.source = $1 AND NOT $2 ? k.entity;
+	FOR new IN
+		WITH RECURSIVE below(entity, depth) AS (
+			SELECT e.name, 0 FROM syncext.entity e
+			UNION
+			SELECT f.entity, b.depth + 1 FROM below b
+			JOIN syncext.reference f ON f.parent = b.entity
+			WHERE f.entity <> f.parent AND b.depth < 32
+		)
+		SELECT t.entity, t.attached, max(b.depth) AS depth
+		FROM jsonb_each_text($2) t(entity, attached)
+		JOIN below b ON b.entity = t.entity
+		WHERE NOT EXISTS (SELECT FROM syncext.spoke_table k
+		                  WHERE k.source = $1 AND k.entity = t.entity AND k.attached = t.attached)
+		GROUP BY 1, 2
+		ORDER BY 3, 1
+	LOOP
+		INSERT INTO syncext.spoke_table VALUES ($1, new.entity, new.attached)
+		ON CONFLICT ON CONSTRAINT spoke_table_pkey DO UPDATE SET attached = excluded.attached;
+		IF EXISTS (SELECT FROM syncext.cursor c WHERE c.target = $1 AND c.batch > 0)
+		   AND (SELECT s.entities IS NULL OR new.entity = ANY (s.entities) FROM syncext.source s WHERE s.name = $1) THEN
+			PERFORM syncext.cursor_resync($1, new.entity);
+		END IF;
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION syncext.hub_note_tables(text, jsonb) IS
+	'keep which entities a linked database has tables for, and let it walk through the records of those that are new';
+REVOKE ALL ON FUNCTION syncext.hub_note_tables(text, jsonb) FROM PUBLIC;
+
 -- What hub_hello answers, once it has checked the right to be the source.
 CREATE FUNCTION syncext.hub_answer(source text, spoke jsonb) RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -53,6 +101,9 @@ BEGIN
 			RAISE EXCEPTION 'another database is linked to this hub as source "%"', source
 				USING ERRCODE = 'object_in_use',
 				HINT = format('Let it be a source of its own: SELECT sync_add_source(…). If the other one is gone, or was this one before a restore: SELECT syncext.release_spoke(%L) at the hub.', source);
+		END IF;
+		IF (spoke->>'claim')::boolean AND jsonb_typeof(spoke->'tables') = 'object' THEN
+			PERFORM syncext.hub_note_tables($1, spoke->'tables');
 		END IF;
 	END IF;
 	RETURN jsonb_build_object(
@@ -103,11 +154,11 @@ REVOKE ALL ON FUNCTION syncext.release_spoke(text) FROM PUBLIC;
 
 -- At the spoke.
 
-CREATE FUNCTION @extschema@.sync_link(name text, server name, source text) RETURNS void
+CREATE FUNCTION @extschema@.sync_link(name text, server name, source text, relay boolean DEFAULT false) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_link';
-COMMENT ON FUNCTION @extschema@.sync_link(text, name, text) IS
-	'link this database, as a source, to the hub that the foreign server leads to: the entities of the source''s tables are decided there';
-REVOKE ALL ON FUNCTION @extschema@.sync_link(text, name, text) FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.sync_link(text, name, text, boolean) IS
+	'link this database, as a source, to the hub that the foreign server leads to: the entities of the source''s tables are decided there; with relay this hub is a spoke as a whole, and no table is attached to the source';
+REVOKE ALL ON FUNCTION @extschema@.sync_link(text, name, text, boolean) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.sync_unlink(name text) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_unlink';

@@ -6,7 +6,7 @@ CREATE FUNCTION syncext.link_changed() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'syncext_link_changed';
 COMMENT ON FUNCTION syncext.link_changed() IS 'trigger on syncext.link: starts the link''s worker, or lets it look';
 REVOKE ALL ON FUNCTION syncext.link_changed() FROM PUBLIC;
-CREATE TRIGGER link_changed AFTER INSERT OR DELETE OR UPDATE OF name, server, source, owner, enabled ON syncext.link
+CREATE TRIGGER link_changed AFTER INSERT OR DELETE OR UPDATE OF name, server, source, owner, enabled, relay ON syncext.link
 	FOR EACH ROW EXECUTE FUNCTION syncext.link_changed();
 ALTER TABLE syncext.link ENABLE ALWAYS TRIGGER link_changed;
 
@@ -62,10 +62,11 @@ CREATE VIEW syncext.link_status WITH (security_barrier) AS
 	       CASE WHEN NOT l.enabled THEN 'disabled'
 	            WHEN a.pid IS NULL THEN 'stopped'
 	            WHEN s.failures > 0 AND s.next_attempt > pg_catalog.clock_timestamp() THEN 'retrying'
+	            WHEN NOT l.relay AND NOT EXISTS (SELECT FROM syncext.binding b WHERE b.source = l.source) THEN 'no table'
 	            ELSE coalesce(a.busy, 'waiting') END AS state,
 	       a.pid, s.last_exchange_at AS last_exchange, s.last_push_at AS last_push, s.last_pull_at AS last_pull,
 	       s.pushed, s.pulled, o.unanswered, o.since AS unanswered_since, s.hub_behind,
-	       coalesce(s.failures, 0) AS failures, s.last_error, s.last_error_at, s.next_attempt
+	       coalesce(s.failures, 0) AS failures, s.last_error, s.last_error_at, s.next_attempt, l.relay
 	FROM syncext.link l
 	LEFT JOIN syncext.link_state s ON s.link = l.name
 	LEFT JOIN syncext.link_activity() a ON a.pid = l.worker_pid
@@ -78,7 +79,8 @@ CREATE VIEW syncext.link_status WITH (security_barrier) AS
 COMMENT ON VIEW syncext.link_status IS
 	'how each link that the reader may act for, or with SELECT on syncext.link every one, fares; it walks the change log as syncext.outbound_change does';
 COMMENT ON COLUMN syncext.link_status.state IS
-	'what its worker is at; waiting: for an edit here or at the hub, or for syncext.link_interval; retrying: the last exchange failed, see last_error and next_attempt; disabled: it was told to rest; stopped: there is no worker';
+	'what its worker is at; waiting: for an edit here or at the hub, or for syncext.link_interval; retrying: the last exchange failed, see last_error and next_attempt; disabled: it was told to rest; stopped: there is no worker; no table: nothing is attached to its source, so that nothing comes';
+COMMENT ON COLUMN syncext.link_status.relay IS 'this hub is a spoke as a whole; else the link is for the tables of its source';
 COMMENT ON COLUMN syncext.link_status.unanswered IS 'records with edits here that the hub has not answered';
 COMMENT ON COLUMN syncext.link_status.hub_behind IS 'how many records the hub still had for us at the end of the last exchange, those that failed and come again and dead letters among them; null: the last exchange failed, and nobody knows';
 COMMENT ON COLUMN syncext.link_status.next_attempt IS 'when a failed link is tried again';

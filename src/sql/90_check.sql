@@ -318,6 +318,12 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		FROM syncext.link l
 		WHERE l.enabled AND NOT EXISTS (SELECT FROM syncext.link_activity() a WHERE a.pid = l.worker_pid)
 		UNION ALL
+		SELECT 'info', l.source, pg_catalog.format('link %s', l.name), 'has no table: nothing comes from its hub',
+		       pg_catalog.format('SELECT sync_attach(…, %L, …) attaches one. For this hub to be a spoke as a whole, SELECT sync_link(%L, %L, %L, relay => true).',
+		                         l.source, l.name, l.server, l.source)
+		FROM syncext.link l
+		WHERE NOT l.relay AND NOT EXISTS (SELECT FROM syncext.binding b WHERE b.source = l.source)
+		UNION ALL
 		SELECT 'info', l.source, pg_catalog.format('link %s', l.name), 'is disabled: nothing is exchanged',
 		       pg_catalog.format('UPDATE syncext.link SET enabled = true WHERE name = %L.', l.name)
 		FROM syncext.link l

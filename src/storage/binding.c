@@ -126,6 +126,7 @@ read_binding(const Datum *values, const bool *isnull)
 	binding->row_type = isnull[COL_ROW_TYPE - 1] ? InvalidOid :
 		DatumGetObjectId(values[COL_ROW_TYPE - 1]);
 	binding->name = text_or_null(values[COL_NAME - 1], isnull[COL_NAME - 1]);
+	binding->attached_at = DatumGetTimestampTz(values[COL_ATTACHED_AT - 1]);
 	binding->attached_by = isnull[COL_ATTACHED_BY - 1] ? InvalidOid :
 		DatumGetObjectId(values[COL_ATTACHED_BY - 1]);
 	binding->attached_as = isnull[COL_ATTACHED_AS - 1] ? InvalidOid :

@@ -9,6 +9,7 @@
 #ifndef SYNCEXT_BINDING_H
 #define SYNCEXT_BINDING_H
 
+#include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 #include "model/fields.h"
 
@@ -36,6 +37,7 @@ typedef struct Binding
 	Oid			row_type;		/* tells the relation from another with its OID; or
 								 * InvalidOid: not known */
 	const char *name;			/* the relation's, qualified, when last seen; or NULL */
+	TimestampTz attached_at;
 	Oid			attached_by;	/* by right of the source's role; InvalidOid: an
 								 * administrator */
 	Oid			attached_as;	/* that role */

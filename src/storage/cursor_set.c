@@ -20,7 +20,6 @@
 #include "utils/timestamp.h"
 
 #include "errcodes.h"
-#include "storage/binding.h"
 #include "storage/canonical.h"
 #include "storage/cursor_set.h"
 #include "storage/names.h"
@@ -211,9 +210,10 @@ syncext_cursor_start(PG_FUNCTION_ARGS)
 {
 	const Registry *registry = registry_get();
 	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	const Link *link = link_of_source(source);
 
 	/* edits that wait for another hub would be passed over */
-	if (binding_list(source, NULL) != NIL)
+	if (link != NULL && !link->relay)
 		link_refuse_source(source);
 	cursor_start(registry, registry_source_required(registry, source));
 	PG_RETURN_VOID();

@@ -281,6 +281,8 @@ row_is_due(const FeedWindow *window, Rows *rows, FeedRow *row)
 	if (told == TOLD_NONE || (told == TOLD_OTHERS && own) || (told == TOLD_ORIGIN && !own))
 		return false;
 	row->correction = own;
+	row->captured = own &&
+		DatumGetChar(rows_value(rows, LOG_RESOLUTION, &isnull)) == RESOLUTION_CAPTURED;
 	row->entity = DatumGetTextPP(rows_value(rows, LOG_ENTITY, &isnull));
 	row->external_id = DatumGetTextPP(rows_value(rows, LOG_EXTERNAL_ID, &isnull));
 	row->row_version = DatumGetInt64(rows_value(rows, LOG_ROW_VERSION, &isnull));

@@ -26,6 +26,7 @@ typedef struct FeedRow
 	const text *external_id;
 	int64		row_version;
 	bool		correction;		/* the target's own change: it lost */
+	bool		captured;		/* an edit that was captured for the hub behind its link */
 } FeedRow;
 
 typedef struct FeedLog FeedLog;

@@ -46,6 +46,8 @@ read_link(const Datum *values, const bool *isnull)
 		link->hub = DatumGetCString(DirectFunctionCall1(uuid_out, values[LINK_HUB - 1]));
 	if (!isnull[LINK_WORKER_PID - 1])
 		link->worker_pid = DatumGetInt32(values[LINK_WORKER_PID - 1]);
+	link->added_at = DatumGetTimestampTz(values[LINK_ADDED_AT - 1]);
+	link->relay = DatumGetBool(values[LINK_RELAY - 1]);
 	return link;
 }
 

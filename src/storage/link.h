@@ -11,6 +11,7 @@
 #ifndef SYNCEXT_LINK_H
 #define SYNCEXT_LINK_H
 
+#include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 
 /* Columns of syncext.link. */
@@ -23,7 +24,8 @@ enum
 	LINK_ENABLED,
 	LINK_HUB,
 	LINK_WORKER_PID,
-	LINK_ADDED_AT
+	LINK_ADDED_AT,
+	LINK_RELAY
 };
 
 typedef struct Link
@@ -35,6 +37,9 @@ typedef struct Link
 	bool		enabled;
 	const char *hub;			/* the hub's mark, a uuid; NULL: not known yet */
 	int			worker_pid;		/* 0: none is running */
+	TimestampTz added_at;
+	bool		relay;			/* it stands for all of the hub, and holds no relation; changes
+								 * under the link's lock alone: link_hold */
 } Link;
 
 /* These return NULL where there is none. */

@@ -83,6 +83,15 @@ lock_key(const char *name)
 	return DatumGetUInt32(hash_any((const unsigned char *) name, strlen(name)));
 }
 
+bool
+lock_held(LockKind kind, uint32 key)
+{
+	LOCKTAG		tag;
+
+	set_tag(&tag, kind, key);
+	return is_held(&tag);
+}
+
 LockOutcome
 lock_session(LockKind kind, uint32 key, bool wait)
 {

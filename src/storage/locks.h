@@ -38,6 +38,8 @@ extern uint32 lock_key(const char *name);
  */
 extern LockOutcome lock_session(LockKind kind, uint32 key, bool wait);
 extern void lock_release(LockKind kind, uint32 key);
+/* Has this session it, by one of the two ways? */
+extern bool lock_held(LockKind kind, uint32 key);
 
 /* A lock of the transaction's.  False: another session has it. */
 extern bool lock_transaction(LockKind kind, uint32 key, bool wait);

@@ -27,6 +27,7 @@
 #include "storage/launch.h"
 #include "storage/layout.h"
 #include "storage/link.h"
+#include "storage/locks.h"
 #include "storage/registry.h"
 #include "storage/wake.h"
 
@@ -217,6 +218,7 @@ typedef struct LinkRow
 	Oid			owner;
 	bool		enabled;
 	int			worker_pid;
+	bool		relay;
 } LinkRow;
 
 static void
@@ -231,6 +233,19 @@ read_row(TriggerData *trigger, HeapTuple tuple, LinkRow *row)
 	row->owner = DatumGetObjectId(values[LINK_OWNER - 1]);
 	row->enabled = DatumGetBool(values[LINK_ENABLED - 1]);
 	row->worker_pid = isnull[LINK_WORKER_PID - 1] ? 0 : DatumGetInt32(values[LINK_WORKER_PID - 1]);
+	row->relay = DatumGetBool(values[LINK_RELAY - 1]);
+}
+
+/* An exchange under way goes by what the link was when it began. */
+static void
+check_kind(const LinkRow *before, const LinkRow *after)
+{
+	if (before->relay != after->relay && !lock_held(LOCK_EXCHANGE, lock_key(before->name)))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("whether link \"%s\" is a relay can't be written here", before->name),
+				 errhint("SELECT sync_link(%s, …, relay => %s) changes it as long as nothing has gone over the link.",
+						 quote_literal_cstr(before->name), after->relay ? "true" : "false")));
 }
 
 /*
@@ -260,6 +275,7 @@ syncext_link_changed(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 	{
 		read_row(trigger, trigger->tg_newtuple, &after);
+		check_kind(&before, &after);
 		/* one that was told to rest may not have got to it */
 		if (after.enabled && !before.enabled)
 			note_launch(after.name, after.owner, true);

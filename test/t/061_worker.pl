@@ -78,7 +78,7 @@ sub wait_for
 	ok($ok, $name);
 }
 
-my $runs = q(SELECT pid IS NOT NULL AND state = 'waiting' AND last_exchange IS NOT NULL FROM syncext.link_status);
+my $runs = q(SELECT pid IS NOT NULL AND state IN ('waiting', 'no table') AND last_exchange IS NOT NULL FROM syncext.link_status);
 
 sub worker_pid
 {

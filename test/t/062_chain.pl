@@ -148,7 +148,7 @@ sql('top', q(
 ));
 sub make_spoke
 {
-	my ($name, $hub, $source, $setup) = @_;
+	my ($name, $hub, $source, $relay, $setup) = @_;
 	my ($host, $port) = ($node{$hub}->host, $node{$hub}->port);
 
 	sql($name, qq(
@@ -160,17 +160,17 @@ sub make_spoke
 		CREATE USER MAPPING FOR CURRENT_USER SERVER hub;
 		$setup
 		BEGIN;
-		SELECT sync_link('up', 'hub', '$source');
+		SELECT sync_link('up', 'hub', '$source', relay => $relay);
 		UPDATE syncext.link SET enabled = false;
 		COMMIT;
 	));
 }
-make_spoke('middle', 'top', 'Branch', q(
+make_spoke('middle', 'top', 'Branch', 'true', q(
 	SELECT sync_add_source('Counter', 1), sync_add_source('Stall', 2);
 	SELECT sync_add_entity('customer');
 	SELECT sync_attach('customer', 'Counter', 'customer');
 ));
-make_spoke('leaf', 'middle', 'Stall', q(
+make_spoke('leaf', 'middle', 'Stall', 'false', q(
 	SELECT sync_add_entity('customer');
 	SELECT sync_attach('customer', 'Stall', 'customer');
 ));

@@ -176,7 +176,7 @@ sub make_hub
 
 sub make_link
 {
-	my ($name, $source) = @_;
+	my ($name, $source, $relay) = @_;
 	my ($host, $port) = ($node{hub}->host, $node{hub}->port);
 
 	sql($name, qq(
@@ -184,21 +184,21 @@ sub make_link
 		CREATE SERVER hub FOREIGN DATA WRAPPER dblink_fdw OPTIONS (host '$host', port '$port', dbname 'postgres');
 		CREATE USER MAPPING FOR CURRENT_USER SERVER hub;
 		BEGIN;
-		SELECT sync_link('up', 'hub', '$source');
+		SELECT sync_link('up', 'hub', '$source', relay => $relay);
 		UPDATE syncext.link SET enabled = false;
 		COMMIT));
 }
 
 make_hub('hub', qw(East West Relay));
 make_hub('relay', 'Relay');
-make_link('relay', 'Relay');
+make_link('relay', 'Relay', 'true');
 for (['east', 'East'], ['west', 'West'])
 {
 	my ($name, $source) = @$_;
 
 	sql($name, "CREATE EXTENSION syncext; $tables $audit SELECT sync_add_source('$source')");
 	sql($name, "SELECT sync_add_entity('$_')") for @entities, 'member';
-	make_link($name, $source);
+	make_link($name, $source, 'false');
 	sql($name, "SELECT sync_attach('$_', '$source', '$_')") for @entities, 'member';
 }
 

@@ -1,0 +1,178 @@
+# 065_link_setup.pl
+#	  Making links, and what is attached to them: before, while and after they
+#	  connect, detached and attached again, ended and made anew; by roles of all kinds.
+
+use strict;
+use warnings;
+
+use JSON::PP qw(decode_json);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', <<'END');
+fsync = off
+max_worker_processes = 16
+syncext.retry_base = 100
+syncext.retry_max = 1s
+syncext.link_interval = 1s
+END
+$node->start;
+
+sub sql
+{
+	my ($name, $sql) = @_;
+	return $node->safe_psql($name, $sql);
+}
+
+sub said
+{
+	my ($name, $sql) = @_;
+	my ($rc, $out, $err) = $node->psql($name, $sql);
+	return $rc == 0 ? "no error: $out" : $err;
+}
+
+sub exchange
+{
+	my ($name) = @_;
+	return decode_json(sql($name, "CALL sync_exchange('up')"));
+}
+
+# Exchange until nothing moves any more, by hand: the worker rests.
+sub settle
+{
+	my ($name) = @_;
+	my $quiet = 0;
+
+	for (1 .. 100)
+	{
+		my $r = exchange($name);
+		my $n = 0;
+		$n += $r->{$_} for qw(pushed pulled failed rejected);
+		$quiet = $n == 0 ? $quiet + 1 : 0;
+		return if $quiet == 2;
+		select(undef, undef, undef, 0.05) if $n > 0;
+	}
+	fail('everything comes to rest');
+}
+
+sub arrives
+{
+	my ($name, $query, $what) = @_;
+	ok($node->poll_query_until($name, $query), $what);
+}
+
+my $office = q(CREATE FUNCTION office(entity text, id text, fields jsonb) RETURNS text LANGUAGE sql AS $$
+	SELECT sync_apply(jsonb_build_object('source', 'Office', 'entity', $1, 'externalId', $2,
+		'base', coalesce((SELECT row_version FROM syncext.canonical c WHERE c.entity = $1 AND external_id = $2), 0))
+		|| CASE WHEN $3 IS NULL THEN '{"deleted": true}' ELSE jsonb_build_object('fields', $3) END)->>'resolution' $$;);
+
+sub make_hub
+{
+	my ($name, @sources) = @_;
+	sql('postgres', "CREATE DATABASE $name");
+	sql($name, "CREATE EXTENSION syncext; SELECT sync_add_source(s) FROM unnest('{Office,@{[ join ',', @sources ]}}'::text[]) s;
+		SELECT sync_add_entity('customer'), sync_add_entity('part'); $office");
+}
+
+# A database with all that a link needs, but the link.
+sub make_spoke
+{
+	my ($name, $hub, $source, $options) = @_;
+	my $server = "host '" . $node->host . "', port '" . $node->port . "', dbname '$hub'" . ($options // '');
+
+	sql('postgres', "CREATE DATABASE $name");
+	sql($name, "CREATE EXTENSION syncext; CREATE EXTENSION postgres_fdw;
+		CREATE TABLE customer (id text PRIMARY KEY, name text, phone text, email text);
+		CREATE TABLE part (id text PRIMARY KEY, name text);
+		SELECT sync_add_source('$source'), sync_add_entity('customer'), sync_add_entity('part');
+		CREATE SERVER hub FOREIGN DATA WRAPPER postgres_fdw OPTIONS ($server);
+		CREATE USER MAPPING FOR CURRENT_USER SERVER hub");
+}
+
+# A link whose worker rests: exchanges are made by hand.
+sub make_link
+{
+	my ($name, $source, $more) = @_;
+	sql($name, "BEGIN; SELECT sync_link('up', 'hub', '$source'" . ($more // '') . ");
+		UPDATE syncext.link SET enabled = false; COMMIT");
+}
+
+# ---------- what is attached while the link connects ----------
+
+make_hub('hub', qw(Slow Shop Region Till));
+make_spoke('slow', 'hub', 'Slow', ", options '-c post_auth_delay=1'");
+sql('slow', "SELECT sync_link('up', 'hub', 'Slow')");
+arrives('slow', q(SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'syncext link' AND query = 'exchanging')),
+	'the worker connects, which takes a second');
+sql('slow', "SELECT sync_attach('customer', 'Slow', 'customer');
+	INSERT INTO customer SELECT 'C' || n, 'c' || n FROM generate_series(1, 40) n");
+arrives('hub', q(SELECT count(*) = 40 FROM syncext.canonical WHERE entity = 'customer'),
+	'a table that is attached while the link connects: all that is written to it arrives');
+is(sql('slow', 'SELECT relay FROM syncext.link'), 'f', 'a link is for tables unless it is said to be a relay');
+sql('slow', "SELECT sync_unlink('up')");
+
+# ---------- a link without a table ----------
+
+make_spoke('shop', 'hub', 'Shop');
+sql('hub', q(SELECT office('part', 'P1', '{"name": "bolt"}')));
+make_link('shop', 'Shop');
+my $r = exchange('shop');
+is("$r->{pushed} $r->{pulled}", '0 0', 'without a table nothing is exchanged');
+is(sql('shop', 'SELECT count(*) FROM syncext.canonical'), '0', '... and no record comes into this hub');
+is(sql('shop', "SELECT hub_behind > 40 FROM syncext.link_status"), 't', '... but is known to wait');
+sql('shop', "UPDATE syncext.link SET enabled = true");
+arrives('shop', "SELECT state = 'no table' FROM syncext.link_status", '... which link_status says');
+is(sql('shop', "SELECT severity, problem, hint FROM sync_check() WHERE object = 'link up'"),
+	"info|has no table: nothing comes from its hub|SELECT sync_attach(…, 'Shop', …) attaches one. For this hub to be a spoke as a whole, SELECT sync_link('up', 'hub', 'Shop', relay => true).",
+	'... and sync_check, with what to call');
+sql('shop', "SELECT sync_attach('customer', 'Shop', 'customer')");
+arrives('shop', 'SELECT count(*) = 40 FROM customer', 'with a table all there is comes, soon');
+sql('shop', "SELECT sync_attach('part', 'Shop', 'part')");
+arrives('shop', "SELECT name = 'bolt' FROM part", 'a second table gets what the link passed over while it was not there');
+sql('shop', "UPDATE syncext.link SET enabled = false");
+arrives('shop', q(SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'syncext link' AND datname = 'shop')), 'the worker rests');
+
+# ---------- relays ----------
+
+make_spoke('region', 'hub', 'Region');
+sql('region', "SELECT sync_add_source('Counter')");
+like(said('region', "SELECT sync_link('up', 'hub', 'Region', NULL)"), qr/relay must not be null/, 'a link is a relay or not');
+sql('region', "SELECT sync_attach('part', 'Region', 'part')");
+like(said('region', "SELECT sync_link('up', 'hub', 'Region', relay => true)"),
+	qr/a relay's source can't have relations, as source "Region" has.*HINT:  Link without relay/s, 'a relay has no tables');
+sql('region', "SELECT sync_detach('part')");
+make_link('region', 'Region', ', true');
+exchange('region');
+is(sql('region', 'SELECT count(*) FROM syncext.canonical'), '41', 'a relay gets what there is, into its records');
+like(said('region', "SELECT sync_attach('customer', 'Region', 'customer')"),
+	qr/no relation can be attached to source "Region": link "up" is a relay.*HINT:  Attach it to another source/s, 'no table is attached to its source');
+sql('region', "SELECT sync_attach('customer', 'Counter', 'customer'); SELECT sync_deliver('Counter')");
+is(sql('region', 'SELECT count(*) FROM customer'), '40', '... but to another one');
+like(said('region', "SELECT sync_link('up', 'hub', 'Region', relay => false)"),
+	qr/link "up" can't become a link for tables any more.*HINT:  Make another/s, 'what has exchanged stays what it is');
+like(said('region', "UPDATE syncext.link SET relay = false"),
+	qr/whether link "up" is a relay can't be written here.*HINT:  SELECT sync_link\('up', …, relay => false\)/s, '... by hand, too');
+like(said('region', "SELECT sync_link('up', 'hub', 'Region', relay => true)"), qr/link "up" already exists/, 'the same again is the same link');
+sql('region', "SELECT sync_unlink('up')");
+make_link('region', 'Region');
+like(said('region', "SELECT sync_attach('part', 'Region', 'part')"),
+	qr/entity "part" is decided here.*HINT:.*relay => true/s, 'what is decided here stays so, and the hint says what a relay is');
+
+# Made as the wrong kind, and mended before anything went over.
+make_spoke('till', 'hub', 'Till');
+make_link('till', 'Till');
+exchange('till');
+sql('till', "SELECT sync_link('up', 'hub', 'Till', relay => true)");
+is(sql('till', 'SELECT relay FROM syncext.link'), 't', 'a link can become a relay as long as nothing has gone over it');
+sql('till', "SELECT sync_link('up', 'hub', 'Till', relay => false); SELECT sync_attach('customer', 'Till', 'customer'); INSERT INTO customer VALUES ('T1', 'till')");
+like(said('till', "SELECT sync_link('up', 'hub', 'Till', relay => true)"), qr/can't have relations/, '... but not with a table');
+sql('till', "SELECT sync_detach('customer')");
+like(said('till', "SELECT sync_link('up', 'hub', 'Till', relay => true)"),
+	qr/can't become a relay any more.*DETAIL:  It has exchanged changes, or keeps some for its hub/s, '... nor with edits that wait to be sent');
+exchange('till');
+is(sql('hub', "SELECT fields->>'name' FROM syncext.canonical WHERE external_id = 'T1'"), 'till', 'what was captured before the table was detached is sent');
+
+done_testing();
