@@ -134,6 +134,28 @@ SELECT sync_resolve(:moved, 'incoming')->>'resolution' AS resolution;
 SELECT parent_id, external_id FROM syncext.child WHERE external_id = 'O13';
 SELECT sync_resolve(:conflict, 'incoming')->>'resolution' AS resolution;
 
+-- a reference whose children are not listed yet is told of, and heeded: to explain
+-- lists nothing, a delete does, and nothing else of its batch waits for that
+SELECT sync_add_entity('shelf'), sync_add_entity('book');
+SELECT * FROM told('{"entity": "shelf", "externalId": "S1", "source": "CRM", "version": 1, "a": 1}');
+SELECT * FROM told('{"entity": "shelf", "externalId": "S2", "source": "CRM", "version": 1, "a": 1}');
+SELECT * FROM told('{"entity": "book", "externalId": "B1", "source": "CRM", "version": 1, "shelf": "S1"}');
+SELECT sync_add_reference('book', 'shelf', 'shelf', 'restrict');
+SELECT object, problem, hint FROM sync_check() WHERE object ~ '^reference';
+SELECT a ->> 'externalId' AS id, a ->> 'resolution' AS resolution, a ->> 'reason' AS reason
+FROM jsonb_array_elements(sync_explain('[
+	{"entity": "shelf", "externalId": "S1", "source": "CRM", "version": 2, "deleted": true},
+	{"entity": "shelf", "externalId": "S2", "source": "CRM", "version": 2, "deleted": true},
+	{"entity": "book", "externalId": "B2", "source": "CRM", "version": 1, "shelf": "S2"}]')) a;
+SELECT listed FROM syncext.reference WHERE entity = 'book';
+SELECT a ->> 'externalId' AS id, a ->> 'resolution' AS resolution
+FROM jsonb_array_elements(sync_apply('[
+	{"entity": "shelf", "externalId": "S1", "source": "CRM", "version": 2, "deleted": true},
+	{"entity": "shelf", "externalId": "S2", "source": "CRM", "version": 2, "deleted": true},
+	{"entity": "shelf", "externalId": "S3", "source": "CRM", "version": 1, "a": 1}]')) a;
+SELECT listed FROM syncext.reference WHERE entity = 'book';
+SELECT count(*) FROM sync_check() WHERE object ~ '^reference';
+
 -- references that make no sense
 SELECT sync_add_reference('order', 'x', 'nobody');
 SELECT sync_add_reference('order', '', 'customer');

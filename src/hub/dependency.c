@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
@@ -362,22 +363,6 @@ supposed_refers(const Supposed *supposed, const Reference *reference, const Chan
 		dependency_refers(&supposed->record, reference->field, parent->external_id);
 }
 
-static bool
-has_child(const List *children, const char *entity, const char *external_id, const char *field)
-{
-	ListCell   *lc;
-
-	foreach(lc, children)
-	{
-		const Child *child = lfirst(lc);
-
-		if (strcmp(child->entity, entity) == 0 && strcmp(child->external_id, external_id) == 0 &&
-			strcmp(child->field, field) == 0)
-			return true;
-	}
-	return false;
-}
-
 /* A child that was listed while it was being changed may refer elsewhere by now. */
 static List *
 leave_out_former(Dependency *dependency, const char *parent_id, List *children)
@@ -425,7 +410,7 @@ suppose_children(Dependency *dependency, const Change *parent, List *children)
 			Child	   *child;
 
 			if (!supposed_refers(supposed, reference, parent) ||
-				has_child(children, entity->name, supposed->external_id, reference->field))
+				children_have(children, entity->name, supposed->external_id, reference->field))
 				continue;
 			child = palloc(sizeof(Child));
 			child->entity = entity->name;
@@ -437,13 +422,94 @@ suppose_children(Dependency *dependency, const Change *parent, List *children)
 	return children;
 }
 
+/* Does the reference keep children of records of the entity? */
+static bool
+tracks(const Reference *reference, const char *parent_entity)
+{
+	return reference->on_delete != ON_DELETE_IGNORE &&
+		strcmp(reference->parent, parent_entity) == 0;
+}
+
+/* Add the record, if it refers to the parent and isn't among the children yet. */
+static List *
+add_if_child(const Entity *entity, const char *external_id, const Record *record,
+			 const Change *parent, List *children)
+{
+	for (int i = 0; i < entity->nreferences; i++)
+	{
+		const Reference *reference = &entity->references[i];
+		Child	   *child;
+
+		if (!tracks(reference, parent->entity) ||
+			!dependency_refers(record, reference->field, parent->external_id) ||
+			children_have(children, entity->name, external_id, reference->field))
+			continue;
+		child = palloc(sizeof(Child));
+		child->entity = entity->name;
+		child->external_id = pstrdup(external_id);
+		child->field = reference->field;
+		children = lappend(children, child);
+	}
+	return children;
+}
+
+/* Look through an entity's golden records for those that refer to the parent. */
+static List *
+look_through(Dependency *dependency, const Entity *entity, const Change *parent, List *children)
+{
+	MemoryContext outer = CurrentMemoryContext;
+	MemoryContext inner = AllocSetContextCreate(outer, "syncext children", ALLOCSET_DEFAULT_SIZES);
+	Canonical  *records = parents_table(dependency);
+	RowsScan   *scan = canonical_scan_begin(records, entity->name, NULL);
+
+	for (;;)
+	{
+		char	   *external_id;
+		Record		record;
+		bool		found;
+
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(inner);
+		MemoryContextSwitchTo(inner);
+		found = canonical_scan_next(records, scan, &external_id, &record);
+		MemoryContextSwitchTo(outer);
+		if (!found)
+			break;
+		children = add_if_child(entity, external_id, &record, parent, children);
+	}
+	rows_scan_end(scan);
+	MemoryContextDelete(inner);
+	return children;
+}
+
+/* Where not all are listed: while somebody else lists them, or nobody may. */
+static List *
+look_for_children(Dependency *dependency, const Change *parent, List *children)
+{
+	const Registry *registry = dependency->registry;
+
+	for (int i = 0; i < registry->nentities; i++)
+	{
+		const Entity *entity = &registry->entities[i];
+		bool		refers = false;
+
+		for (int j = 0; j < entity->nreferences; j++)
+			refers |= tracks(&entity->references[j], parent->entity);
+		if (refers)
+			children = look_through(dependency, entity, parent, children);
+	}
+	return children;
+}
+
 List *
 dependency_children(Dependency *dependency, const Change *parent)
 {
-	List	   *children;
+	bool		listed = listing_ready(parent->entity, dependency->write);
+	List	   *children = children_of(children_table(dependency), parent->entity,
+									   parent->external_id);
 
-	listing_require(parent->entity, dependency->write);
-	children = children_of(children_table(dependency), parent->entity, parent->external_id);
+	if (!listed)
+		children = look_for_children(dependency, parent, children);
 	children = leave_out_former(dependency, parent->external_id, children);
 	return dependency->supposed == NIL ? children :
 		suppose_children(dependency, parent, children);

@@ -14,19 +14,35 @@
 #include "hub/section.h"
 #include "settings.h"
 #include "storage/registry.h"
+#include "storage/writers.h"
+
+typedef struct Listing
+{
+	bool		waited;			/* for who may not know of the references */
+	bool		done;
+} Listing;
 
 static void
 list(void *arg)
 {
-	*(bool *) arg = section_true("SELECT syncext.list_children()");
+	Listing    *listing = arg;
+
+	listing->done = section_true("SELECT syncext.list_children(%s)",
+								 listing->waited ? "true" : "false");
+}
+
+static bool
+try(bool waited)
+{
+	Listing		listing = {.waited = waited};
+
+	return section_try(list, &listing) && listing.done;
 }
 
 bool
 listing_try(void)
 {
-	bool		done = false;
-
-	return section_try(list, &done) && done;
+	return try(false);
 }
 
 static bool
@@ -37,30 +53,35 @@ list_now(void)
 
 	SPI_connect();
 	section_enter(&section, setting_maintain_lock_timeout);
-	done = listing_try();
+	done = try(true);
 	section_leave(&section);
 	SPI_finish();
 	return done;
 }
 
-void
-listing_require(const char *parent_entity, bool write)
+/* As of now: a subtransaction that listed them may have failed. */
+static bool
+is_unlisted(const char *parent_entity)
 {
-	/* listed or not as of now: a subtransaction that did it may have failed */
 	const Entity *entity = registry_entity(registry_get(), parent_entity);
 
-	if (entity == NULL || !entity->unlisted)
-		return;
-	/* what is listed by who was waited for must be seen */
-	if (!write || IsolationUsesXactSnapshot())
+	return entity != NULL && entity->unlisted;
+}
+
+bool
+listing_ready(const char *parent_entity, bool write)
+{
+	if (!is_unlisted(parent_entity))
+		return true;
+	if (!write)
+		return false;
+	if (writers_wait_out() && IsolationUsesXactSnapshot())
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the records that refer to entity \"%s\" are not listed yet", parent_entity),
-				 errhint("Run CALL sync_maintain() first.")));
-	if (!list_now())
-		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("the records that refer to entity \"%s\" cannot be listed while a transaction is changing records that may not know of the reference",
-						parent_entity),
-				 errhint("Try again when it has ended. With a longer syncext.maintain_lock_timeout it waits longer.")));
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access: records that refer to entity \"%s\" may have been written since",
+						parent_entity)));
+	if (!is_unlisted(parent_entity))
+		return true;
+	/* what is listed now isn't for the eyes of an older snapshot */
+	return !IsolationUsesXactSnapshot() && list_now();
 }

@@ -11,7 +11,11 @@
  */
 extern bool listing_try(void);
 
-/* The children of an entity's records are to be read: see that all are listed. */
-extern void listing_require(const char *parent_entity, bool write);
+/*
+ * The children of an entity's records are to be read: are all of them listed?  If not,
+ * they are to be looked for among the golden records.  Before a write, no transaction
+ * goes on any more that may have written children without knowing of the reference.
+ */
+extern bool listing_ready(const char *parent_entity, bool write);
 
 #endif							/* SYNCEXT_LISTING_H */

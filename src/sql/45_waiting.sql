@@ -102,8 +102,8 @@ CREATE TRIGGER reference_changed AFTER UPDATE OR DELETE ON syncext.reference
 -- waiting for that.  Meanwhile others may change a child, and what is listed here
 -- may be out of date by then: readers of the list look at the child.  A reference
 -- that this very transaction has made is listed for its own deletes alone, as
--- others don't see it until the commit.
-CREATE FUNCTION syncext.list_children() RETURNS boolean
+-- others don't see it until the commit.  waited: they were waited for already.
+CREATE FUNCTION syncext.list_children(waited boolean DEFAULT false) RETURNS boolean
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	entities text[];
@@ -116,7 +116,7 @@ BEGIN
 	IF entities IS NULL THEN
 		RETURN true;
 	END IF;
-	IF NOT syncext.writers_done() THEN
+	IF NOT waited AND NOT syncext.writers_done() THEN
 		RETURN false;
 	END IF;
 	INSERT INTO syncext.child (parent_entity, parent_id, entity, external_id, field)
@@ -132,6 +132,6 @@ BEGIN
 	WHERE f.entity = l.entity AND f.field = l.field AND f.made_by <> pg_current_xact_id();
 	RETURN true;
 END $$;
-COMMENT ON FUNCTION syncext.list_children() IS
+COMMENT ON FUNCTION syncext.list_children(boolean) IS
 	'list the records that were there before their reference, which a delete needs; false: a transaction that may not know of the reference goes on';
-REVOKE ALL ON FUNCTION syncext.list_children() FROM PUBLIC;
+REVOKE ALL ON FUNCTION syncext.list_children(boolean) FROM PUBLIC;

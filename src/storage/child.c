@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "utils/builtins.h"
 
 #include "storage/child.h"
@@ -44,25 +45,62 @@ children_close(Children *children)
 	pfree(children);
 }
 
-List *
-children_of(Children *children, const char *parent_entity, const char *parent_id)
+bool
+children_have(const List *children, const char *entity, const char *external_id,
+			  const char *field)
+{
+	ListCell   *lc;
+
+	foreach(lc, children)
+	{
+		const Child *child = lfirst(lc);
+
+		if (strcmp(child->entity, entity) == 0 && strcmp(child->external_id, external_id) == 0 &&
+			strcmp(child->field, field) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Add those that a table's rows have, and that aren't found yet. */
+static List *
+read_children(Rows *rows, const char *parent_entity, const char *parent_id, List *found)
 {
 	Datum		keys[2] = {CStringGetTextDatum(parent_entity), CStringGetTextDatum(parent_id)};
-	RowsScan   *scan = rows_scan_begin(children->rows, InvalidOid, 2, keys, 0, NULL);
-	List	   *found = NIL;
+	RowsScan   *scan = rows_scan_begin(rows, InvalidOid, 2, keys, 0, NULL);
+	const List *before = list_copy(found);
 	bool		isnull;
 
 	while (rows_scan_next(scan))
 	{
 		Child	   *child = palloc(sizeof(Child));
 
-		child->entity = TextDatumGetCString(rows_value(children->rows, COL_ENTITY, &isnull));
-		child->external_id =
-			TextDatumGetCString(rows_value(children->rows, COL_EXTERNAL_ID, &isnull));
-		child->field = TextDatumGetCString(rows_value(children->rows, COL_FIELD, &isnull));
-		found = lappend(found, child);
+		child->entity = TextDatumGetCString(rows_value(rows, COL_ENTITY, &isnull));
+		child->external_id = TextDatumGetCString(rows_value(rows, COL_EXTERNAL_ID, &isnull));
+		child->field = TextDatumGetCString(rows_value(rows, COL_FIELD, &isnull));
+		if (!children_have(before, child->entity, child->external_id, child->field))
+			found = lappend(found, child);
 	}
 	rows_scan_end(scan);
+	return found;
+}
+
+/*
+ * A child may have been listed after an older snapshot though it was there before:
+ * so the list as it is now counts, too, and the reader looks at the child.
+ */
+List *
+children_of(Children *children, const char *parent_entity, const char *parent_id)
+{
+	List	   *found = read_children(children->rows, parent_entity, parent_id, NIL);
+	Rows	   *latest;
+
+	if (!IsolationUsesXactSnapshot())
+		return found;
+	latest = rows_open_read(registry_relation("child"));
+	rows_see_latest(latest);
+	found = read_children(latest, parent_entity, parent_id, found);
+	rows_close(latest);
 	return found;
 }
 

@@ -20,8 +20,10 @@ typedef struct Child
 extern Children *children_open(bool write);
 extern void children_close(Children *children);
 
-/* The children of a record, a list of Child in the order of their keys. */
+/* The children of a record, a list of Child. */
 extern List *children_of(Children *children, const char *parent_entity, const char *parent_id);
+extern bool children_have(const List *children, const char *entity, const char *external_id,
+						  const char *field);
 extern void children_add(Children *children, const char *parent_entity, const char *parent_id,
 						 const Child *child);
 extern void children_remove(Children *children, const char *parent_entity, const char *parent_id,

@@ -16,6 +16,7 @@
 #include "storage/latch.h"
 #include "storage/lock.h"
 #include "storage/lmgr.h"
+#include "utils/inval.h"
 #include "utils/timestamp.h"
 
 #include "settings.h"
@@ -36,16 +37,40 @@ pause_briefly(void)
 	CHECK_FOR_INTERRUPTS();
 }
 
+/* Those that there are now, up to one that isn't valid. */
+static VirtualTransactionId *
+find_writers(void)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, registry_relation("canonical"));
+	return GetLockConflicts(&tag, ShareLock, NULL);
+}
+
+bool
+writers_wait_out(void)
+{
+	VirtualTransactionId *writer;
+	bool		waited = false;
+
+	for (writer = find_writers(); VirtualTransactionIdIsValid(*writer); writer++)
+		if (!VirtualXactLock(*writer, false))
+		{
+			waited = true;
+			(void) VirtualXactLock(*writer, true);
+		}
+	/* what they have changed of the configuration is known from here on */
+	AcceptInvalidationMessages();
+	return waited;
+}
+
 bool
 writers_wait(int timeout)
 {
 	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout);
 	VirtualTransactionId *writer;
-	LOCKTAG		tag;
 
-	SET_LOCKTAG_RELATION(tag, MyDatabaseId, registry_relation("canonical"));
-	for (writer = GetLockConflicts(&tag, ShareLock, NULL); VirtualTransactionIdIsValid(*writer);
-		 writer++)
+	for (writer = find_writers(); VirtualTransactionIdIsValid(*writer); writer++)
 	{
 		/* only looked at: no deadlock can come of it */
 		while (!VirtualXactLock(*writer, false))

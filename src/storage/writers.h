@@ -13,5 +13,10 @@
  * longer than timeout (ms).
  */
 extern bool writers_wait(int timeout);
+/*
+ * The same without that limit, as one waits for a row: lock_timeout, a cancel and the
+ * detection of deadlocks end it.  Returns whether any had to be waited for.
+ */
+extern bool writers_wait_out(void);
 
 #endif							/* SYNCEXT_WRITERS_H */
