@@ -303,7 +303,7 @@ decide_and_write(ApplyCall *call, const Change *change, bool released, const Cha
 typedef enum Origin
 {
 	ORIGIN_SENT,
-	ORIGIN_RELEASED,			/* it has waited for its parent, or follows from another */
+	ORIGIN_RELEASED,			/* it waits for no parent: it has, or was decided elsewhere */
 	ORIGIN_OWN					/* the hub's own doing: its source has to hear of it, too */
 } Origin;
 

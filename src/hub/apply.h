@@ -48,7 +48,7 @@ extern bool apply_available(ApplyCall *call, const Change *change);
  * Returns false if there is none.
  */
 extern bool apply_hold(ApplyCall *call, const Change *change);
-/* The same for a change that was parked, or follows from another one. */
+/* The same for a change that waits for no parent: it has, or was decided elsewhere. */
 extern void apply_released(ApplyCall *call, const Change *change, Answer *answer);
 /* The same, and all hear of it, the change's source included. */
 extern void apply_own(ApplyCall *call, const Change *change, Answer *answer);

@@ -409,7 +409,8 @@ place_one(const char *source, const Registry *registry, LinkedRecord *record)
 		ApplyCall  *call = apply_begin(registry);
 		Answer		answer;
 
-		apply_change(call, &change, &answer);
+		/* a parent that isn't here yet is the other hub's to send */
+		apply_released(call, &change, &answer);
 		judge(record, &answer);
 		apply_end(call);
 	}

@@ -10,14 +10,26 @@
 #
 # Nothing happens by itself here: the links' workers rest, so that exchanges and
 # deliveries can be counted.
+#
+# In the end random edits fall on such a chain: see Convergence.pm.  CONVERGENCE_SEED
+# repeats a dice (but not who was faster); CONVERGENCE_ROUNDS is how long it is thrown.
 
 use strict;
 use warnings;
 
+use FindBin;
+use lib $FindBin::RealBin;
+use Convergence;
 use JSON::PP qw(decode_json);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(time);
+
+my $seed = $ENV{CONVERGENCE_SEED} // int(time * 1000) % 1_000_000_000;
+my $rounds = $ENV{CONVERGENCE_ROUNDS} || 45;
+srand($seed);
+diag("CONVERGENCE_SEED=$seed CONVERGENCE_ROUNDS=$rounds");
 
 my %node;
 for my $name (qw(top middle leaf))
@@ -382,6 +394,27 @@ sql('middle', remark('{"fields": {"size": 6}}'));
 settle();
 is(fields_of_remark($_), '{"by": "Tom", "size": 6, "text": "top"}', "a record that an edit brought back, at the $_") for qw(top middle);
 
+# ---------- references that only the middle knows of ----------
+
+# What comes from the top has been decided there: it waits for no parent here.
+sub visit
+{
+	my ($fields) = @_;
+	return sql('top', "SELECT sync_apply(jsonb_build_object('source', 'Office', 'entity', 'visit', 'externalId', 'v', 'base',
+		coalesce((SELECT row_version FROM syncext.canonical WHERE entity = 'visit'), 0), 'fields', '$fields'::jsonb))->>'resolution'");
+}
+sql($_, "SELECT sync_add_entity('visit')") for qw(top middle);
+sql('middle', "SELECT sync_add_reference('visit', 'customer', 'customer')");
+visit('{"customer": "late", "n": 1}');
+settle();
+is(sql('middle', "SELECT fields FROM syncext.canonical WHERE entity = 'visit'"), '{"n": 1, "customer": "late"}', 'a child whose parent never came to the top is in the middle');
+sql('top', q(SELECT office('late', '{"name": "Lou"}')));
+visit('{"n": 2}');
+($moved) = settle();
+is(sql('middle', "SELECT fields FROM syncext.canonical WHERE entity = 'visit'"), '{"n": 2, "customer": "late"}', 'and what is edited there later comes, too');
+is($moved, 2, 'at once');
+is(sql('top', 'SELECT count(*) FROM syncext.pending'), 0, 'the top has nothing left for the middle');
+
 # ---------- at rest ----------
 
 for my $name (qw(top middle leaf))
@@ -393,6 +426,17 @@ for my $name (qw(top middle leaf))
 is(sql('middle', q(
 	SELECT count(*) FROM syncext.canonical c FULL JOIN syncext.agreed a USING (entity, external_id)
 	WHERE (CASE WHEN NOT c.deleted THEN jsonb_strip_nulls(c.fields) END) IS DISTINCT FROM jsonb_strip_nulls(a.fields))), 0, 'the middle has agreed with the top on every record');
+
+# ---------- random edits ----------
+
+sql($_, 'CREATE DATABASE storm') for qw(top middle leaf);
+my $chain = Convergence->new(
+	[ 'top', $node{top}->connstr('storm'), undef, undef, 'Desk' ],
+	[ 'middle', $node{middle}->connstr('storm'), 'top', 'Branch', 'Counter' ],
+	[ 'leaf', $node{leaf}->connstr('storm'), 'middle', 'Stall' ]);
+$chain->storm($rounds);
+$chain->judge;
+$chain->quit;
 
 $_->stop for values %node;
 done_testing();

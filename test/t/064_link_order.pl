@@ -1,7 +1,8 @@
 # 064_link_order.pl
 #	  A spoke whose tables have foreign keys: children that move while their parent is
 #	  deleted, what a foreign key does to a row whose record has moved on at the hub,
-#	  trees with keys against their order, and unique values that rows hand on.
+#	  trees with keys against their order, unique values that rows hand on, and
+#	  children that arrive after their parent's delete.
 
 use strict;
 use warnings;
@@ -155,6 +156,41 @@ all_alike('values handed on, and round in circles');
 sql('spoke', 'DELETE FROM node WHERE up IS NULL OR id < 20 OR id < 40');
 settle(500);
 all_alike('a tree that goes');
+
+# ---------- children that arrive after their parent's delete ----------
+
+# A house is deleted at the hub before it has heard of the spoke's new room.
+for my $on_delete (qw(cascade restrict ignore))
+{
+	my ($house, $room) = ("house_$on_delete", "room_$on_delete");
+	my $made = "CREATE TABLE $house (id int PRIMARY KEY, name text, street text); CREATE TABLE $room (id int PRIMARY KEY, house int, name text);";
+
+	sql('hub', "$made SELECT sync_add_entity('$house'), sync_add_entity('$room'); SELECT sync_add_reference('$room', 'house', '$house', '$on_delete');
+		SELECT sync_attach('$house', 'Desk', '$house'), sync_attach('$room', 'Desk', '$room')");
+	sql('spoke', "$made ALTER TABLE $room ADD FOREIGN KEY (house) REFERENCES $house; SELECT sync_add_entity('$house'), sync_add_entity('$room');
+		SELECT sync_attach('$house', 'Branch', '$house'), sync_attach('$room', 'Branch', '$room')");
+	sql('spoke', "INSERT INTO $house VALUES (1, 'old', 'High'), (2, 'new', 'Low')");
+	settle(500);
+	sql('hub', "DELETE FROM $house WHERE id = 1");
+	sql('spoke', "INSERT INTO $room VALUES (10, 1, 'attic'), (20, 2, 'cellar')");
+	settle(500);
+	my %there = map { $_ => join('/', sql($_, "SELECT string_agg(id || name || street, ' ' ORDER BY id) FROM $house"),
+		sql($_, "SELECT string_agg(id || name, ' ' ORDER BY id) FROM $room")) } qw(hub spoke);
+	my $dead = sql('hub', "SELECT string_agg(source || ' ' || entity || ' ' || external_id, ',') FROM syncext.dead_letter WHERE entity ~ '_$on_delete\$'");
+
+	if ($on_delete eq 'ignore')
+	{
+		is($there{hub}, '2newLow/10attic 20cellar', 'ignore: both stay as they are');
+		is($there{spoke}, '1oldHigh 2newLow/10attic 20cellar', 'ignore: a table that can not hold that differs');
+		is($dead, "Branch $house 1", 'ignore: which is a dead letter');
+		like(sql('hub', "SELECT string_agg(problem, ',') FROM sync_check() WHERE object = 'source Branch'"), qr/$house 1, 23503/, 'ignore: that is told');
+		next;
+	}
+	is($there{hub}, $on_delete eq 'cascade' ? '2newLow/20cellar' : '1oldHigh 2newLow/10attic 20cellar',
+		$on_delete eq 'cascade' ? 'cascade: the room goes' : 'restrict: the house comes back, with all that it had');
+	is($there{spoke}, $there{hub}, "$on_delete: at the spoke, too");
+	is($dead, '', "$on_delete: nothing was given up");
+}
 
 $node->stop;
 done_testing();

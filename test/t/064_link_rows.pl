@@ -1,6 +1,7 @@
 # 064_link_rows.pl
 #	  Rows over a link: tables that are all key, rows that were lost, columns that are
-#	  added, changes that the hub has refused, triggers that answer one another.
+#	  added, changes that the hub has refused, values that no hub can have, triggers
+#	  that answer one another.
 #
 # Hub and spoke are databases of one server.
 
@@ -62,7 +63,7 @@ sub unseen
 	return sql('spoke', "SET syncext.inbound = 'on'; $_[0]");
 }
 
-my @entities = qw(item member old stamped);
+my @entities = qw(item member old stamped doc);
 my ($host, $port) = ($node->host, $node->port);
 
 sql('postgres', "CREATE DATABASE $_") for qw(hub spoke);
@@ -152,6 +153,28 @@ sql('spoke', q(CREATE TABLE old (id text PRIMARY KEY, a text, b text);
 	UPDATE old SET a = 'A'));
 exchange();
 is(record('old', '1'), '{"a": "A", "b": "b"}', 'the first word of a row that was never loaded is all of it');
+
+# ---------- values that the hub can't have ----------
+
+sql('spoke', q(CREATE TABLE doc (id text PRIMARY KEY, name text, j json); SELECT sync_attach('doc', 'East', 'doc');
+	INSERT INTO doc VALUES ('zero', 'n', '{"a": "\\u0000"}'), ('half', 'n', '["\\ud800"]'), ('large', 'n', '[1e400000]'), ('fine', 'n', '{"a": 1}')));
+is(exchange()->{pushed}, 1, 'a row goes over whose neighbours can not');
+is(sql('spoke', 'SELECT count(*) FROM doc'), 4, 'the edits stand');
+is(record('doc', 'fine'), '{"j": {"a": 1}, "name": "n"}', 'the hub has what it can have');
+is(sql('spoke', 'SELECT external_id, substr(error, 1, 5) FROM syncext.capture_failure ORDER BY external_id'), "half|22P02\nlarge|22003\nzero|22P05",
+	'and the others are told of with their errors');
+like(sql('spoke', "SELECT string_agg(problem, ' ') FROM sync_check()"), qr/3 captured rows were given up/, 'sync_check tells');
+sql('spoke', q(UPDATE doc SET name = 'again' WHERE id = 'zero'; UPDATE doc SET j = '"\\u0000"', name = 'bad' WHERE id = 'fine'));
+settle();
+is(record('doc', $_), $_ eq 'fine' ? '{"j": {"a": 1}, "name": "n"}' : '', "nothing goes over of $_ while it is so") for qw(zero fine);
+api('doc', 'fine', 1, '{"name": "hub"}');
+settle();
+is(sql('spoke', "SELECT name, j FROM doc WHERE id = 'fine'"), 'bad|"\\u0000"', 'nor does what comes undo an edit that the hub has not got');
+sql('spoke', q(UPDATE doc SET j = '[]' WHERE id <> 'half'; DELETE FROM doc WHERE id = 'half'));
+settle();
+is(record('doc', $_), { zero => '{"j": [], "name": "again"}', large => '{"j": [], "name": "n"}', half => '', fine => '{"j": [], "name": "hub"}' }->{$_}, "all of $_ goes over when it can")
+	for qw(zero large half fine);
+is(sql('spoke', 'SELECT count(*) FROM syncext.capture_failure'), 0, 'and nothing is told of any more');
 
 # ---------- triggers on both sides ----------
 
