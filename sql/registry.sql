@@ -38,9 +38,12 @@ SELECT winner();
 MERGE INTO syncext.source_priority p USING (VALUES ('A', 3)) v (source, priority) ON p.source = v.source
 	WHEN MATCHED THEN UPDATE SET priority = v.priority;
 SELECT winner();
--- within the statement that edits, the old ones stand
+-- within the statement that edits, the old ones stand, once the transaction has read them
+BEGIN;
+SELECT winner();
 WITH edit AS (UPDATE syncext.source_priority SET priority = 6 WHERE source = 'A' RETURNING 1)
 SELECT winner() FROM edit;
+COMMIT;
 SELECT winner();
 
 --

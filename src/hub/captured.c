@@ -425,29 +425,39 @@ note_flight(const char *source, const CapturedBatch *out)
 CapturedFlight
 captured_flight(const char *source)
 {
+	CapturedFlight out = {.source = source};
 	CursorTable *cursors = cursor_open(false);
-	CapturedFlight result = CAPTURED_NONE_OUT;
 	Cursor		cursor;
 
-	if (cursor_find(cursors, source, 0, &cursor) && cursor.leased)
-		result = strcmp(flight.target, source) == 0 && flight.batch == cursor.batch ?
-			CAPTURED_SOME_OUT : CAPTURED_UNKNOWN_OUT;
+	out.any = cursor_find(cursors, source, 0, &cursor) && cursor.leased;
+	if (out.any)
+		out.batch = cursor.batch;
 	cursor_close(cursors);
-	return result;
+	return out;
+}
+
+/* A table's own code may have cut another batch since it was asked for. */
+static bool
+is_known(const CapturedFlight *out)
+{
+	return flight.records != NULL && flight.batch == out->batch &&
+		strcmp(flight.target, out->source) == 0;
 }
 
 bool
-captured_is_out(const char *entity, const char *external_id)
+captured_is_out(const CapturedFlight *out, const char *entity, const char *external_id)
 {
 	StringInfoData key;
-	bool		out;
+	bool		is_out;
 
+	if (!out->any || !is_known(out))
+		return out->any;
 	initStringInfo(&key);
-	out = record_set_find(flight.records,
-						  record_set_key(&key, cstring_to_text(entity),
-										 cstring_to_text(external_id))) != NULL;
+	is_out = record_set_find(flight.records,
+							 record_set_key(&key, cstring_to_text(entity),
+											cstring_to_text(external_id))) != NULL;
 	pfree(key.data);
-	return out;
+	return is_out;
 }
 
 /* ---------- batches ---------- */

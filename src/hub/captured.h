@@ -67,18 +67,20 @@ extern TimestampTz captured_retry_at(int attempts);
  */
 extern void captured_renew(const char *source);
 
-/*
- * Is a batch out that wasn't answered yet?  Another session's, or one of before
- * a crash, may be of any record.
- */
-typedef enum CapturedFlight
+/* A source's batch that is out, and wasn't answered yet. */
+typedef struct CapturedFlight
 {
-	CAPTURED_NONE_OUT,
-	CAPTURED_SOME_OUT,			/* captured_is_out says which */
-	CAPTURED_UNKNOWN_OUT
+	const char *source;
+	bool		any;
+	int64		batch;
 } CapturedFlight;
 
 extern CapturedFlight captured_flight(const char *source);
-extern bool captured_is_out(const char *entity, const char *external_id);
+/*
+ * Is an edit of the record in it?  Another session's batch, one of before a crash, and
+ * one that this session knows no more may be of any record.
+ */
+extern bool captured_is_out(const CapturedFlight *out, const char *entity,
+							const char *external_id);
 
 #endif							/* SYNCEXT_CAPTURED_H */

@@ -155,14 +155,20 @@ list_children(void)
 static void
 start_targets(void)
 {
-	const Registry *registry = registry_get();
 	int64		newest = section_number("SELECT max(id) FROM syncext.tick");
 	List	   *targets = section_texts(CurrentMemoryContext,
 										"SELECT DISTINCT target FROM syncext.cursor ORDER BY 1");
 	ListCell   *lc;
 
 	foreach(lc, targets)
-		cursor_start(registry, registry_source_required(registry, lfirst(lc)));
+	{
+		const Registry *registry = registry_get();
+		const Source *source = registry_source(registry, lfirst(lc));
+
+		/* dropped by now, its cursor with it */
+		if (source != NULL)
+			cursor_start(registry, source);
+	}
 	section_run("DELETE FROM syncext.tick WHERE id <= " INT64_FORMAT, newest);
 }
 

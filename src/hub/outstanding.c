@@ -103,7 +103,10 @@ walk(const Source *target, const Cursor *cursor, const FeedSnapshot *now)
 	Tick		hi;
 
 	if (!tick_find(cursor->lo, &lo) || (cursor->hi != 0 && !tick_find(cursor->hi, &hi)))
-		elog(ERROR, "a tick of source \"%s\" is missing", target->name);
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("a tick of source \"%s\" is missing", target->name),
+				 errhint("Run CALL sync_maintain().")));
 	initStringInfo(&key);
 	window = feed_window_begin(log, target, ONLY_SLOT, &lo.snapshot, now, begin);
 	while (feed_window_next(window, &row))

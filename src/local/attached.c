@@ -32,6 +32,7 @@
 
 #include "compat.h"
 #include "local/attached.h"
+#include "storage/config_cache.h"
 #include "storage/registry.h"
 #include "storage/rows.h"
 
@@ -495,6 +496,35 @@ attached_forget_names(Datum arg, int cacheid, uint32 hashvalue)
 	attached_invalidate(arg, InvalidOid);
 }
 
+/*
+ * Forget descriptions that are outdated: those of relations that are gone would stay
+ * for ever.  Callers further up may still use them.
+ */
+static void
+forget_outdated(const AttachedEntry *but)
+{
+	AttachedEntry *entry;
+	HASH_SEQ_STATUS status;
+
+	hash_seq_init(&status, attached_cache);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry->valid || entry == but)
+			continue;
+		if (entry->attached != NULL)
+			config_outdate(entry->attached->context);
+		(void) hash_search(attached_cache, &entry->relid, HASH_REMOVE, NULL);
+	}
+}
+
+/* What was made of a content of a config_cache goes when that does. */
+static void
+forget_all(void)
+{
+	attached_invalidate((Datum) 0, InvalidOid);
+	forget_outdated(NULL);
+}
+
 static void
 make_cache(void)
 {
@@ -508,6 +538,7 @@ make_cache(void)
 	CacheRegisterSyscacheCallback(NAMESPACEOID, attached_forget_names, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, attached_forget_names, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, attached_forget_names, (Datum) 0);
+	config_forget_at_end(forget_all);
 }
 
 /* The binding of the relation, or else of the nearest one it is a partition of. */
@@ -540,27 +571,6 @@ watch(const Attached *attached)
 		(void) hash_search(attached_watched, &lfirst_oid(lc), HASH_ENTER, NULL);
 }
 
-/*
- * Forget descriptions that are outdated: those of relations that are gone would stay
- * for ever.  Callers further up may still use them.
- */
-static void
-forget_outdated(const AttachedEntry *but)
-{
-	AttachedEntry *entry;
-	HASH_SEQ_STATUS status;
-
-	hash_seq_init(&status, attached_cache);
-	while ((entry = hash_seq_search(&status)) != NULL)
-	{
-		if (entry->valid || entry == but)
-			continue;
-		if (entry->attached != NULL)
-			MemoryContextSetParent(entry->attached->context, TopTransactionContext);
-		(void) hash_search(attached_cache, &entry->relid, HASH_REMOVE, NULL);
-	}
-}
-
 static void
 rebuild(AttachedEntry *entry, Relation rel)
 {
@@ -586,7 +596,7 @@ rebuild(AttachedEntry *entry, Relation rel)
 	PG_END_TRY();
 	/* callers further up may still use the old one */
 	if (entry->attached != NULL)
-		MemoryContextSetParent(entry->attached->context, TopTransactionContext);
+		config_outdate(entry->attached->context);
 	if (attached != NULL)
 		MemoryContextSetParent(attached->context, CacheMemoryContext);
 	entry->attached = attached;

@@ -439,16 +439,14 @@ is_same(Placement *p)
 
 /* Is an edit of the row, which the hub has not answered, in the batch that is out? */
 static bool
-is_in_flight(CapturedFlight flight, const Placement *p)
+is_in_flight(const CapturedFlight *flight, const Placement *p)
 {
-	return flight == CAPTURED_UNKNOWN_OUT ||
-		(flight == CAPTURED_SOME_OUT &&
-		 captured_is_out(p->attached->binding->entity, p->external_id));
+	return captured_is_out(flight, p->attached->binding->entity, p->external_id);
 }
 
 /* Has the row an edit that was captured, and that the hub has not answered, or refused? */
 static bool
-is_outstanding(CapturedFlight flight, const Placement *p)
+is_outstanding(const CapturedFlight *flight, const Placement *p)
 {
 	const Binding *binding = p->attached->binding;
 
@@ -465,7 +463,7 @@ is_outstanding(CapturedFlight flight, const Placement *p)
 static bool
 is_busy(const LinkedWork *work, Placement *p)
 {
-	if (is_in_flight(work->flight, p) || p->record.row_version < p->replica.answered)
+	if (is_in_flight(&work->flight, p) || p->record.row_version < p->replica.answered)
 		return true;
 	/* the record has moved on: what a foreign key did here is no edit */
 	if (p->record.row_version > p->replica.row_version && is_cascaded(p))
@@ -473,7 +471,7 @@ is_busy(const LinkedWork *work, Placement *p)
 	if (is_same(p) || !binding_captures(p->attached->binding))
 		return false;
 	if (!p->present)
-		return is_agreed_present(p) && is_outstanding(work->flight, p);
+		return is_agreed_present(p) && is_outstanding(&work->flight, p);
 	return linked_capture(p, false);
 }
 
@@ -488,7 +486,7 @@ has_lost(const LinkedWork *work, Placement *p)
 		return false;
 	if (p->present && !binding_captures(p->attached->binding))
 		return false;
-	return !is_outstanding(work->flight, p);
+	return !is_outstanding(&work->flight, p);
 }
 
 static int
@@ -592,9 +590,10 @@ take_agreed(Placement *p)
 PlaceOutcome
 linked_restore(Placement *p)
 {
+	CapturedFlight flight = captured_flight(p->attached->binding->source);
 	AttachedRow target;
 
-	if (!p->replica.exists || is_outstanding(captured_flight(p->attached->binding->source), p))
+	if (!p->replica.exists || is_outstanding(&flight, p))
 		return PLACE_BUSY;
 	take_agreed(p);
 	return place_put(p, &target) ? PLACE_WRITTEN : PLACE_EQUAL;

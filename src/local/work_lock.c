@@ -75,18 +75,23 @@ static void
 look_at_relation(WorkItem *item)
 {
 	const Binding *binding = binding_of_relation(item->relation);
+	const Binding *again;
 	const Attached *attached;
 
 	item->closed = why_closed(item, binding);
-	if (item->closed != NULL)
+	if (binding == NULL || item->closed != NULL)
 		return;
 	item->shut = !lock_relation(item->relation, binding) ||
 		(binding->capture == CAPTURE_POLL && !transfer_lock(item->relation, setting_lock_timeout));
 	if (item->shut)
 		return;
 	/* whoever had the lock may have made something else of it */
-	item->closed = why_closed(item, binding_of_relation(item->relation));
-	if (item->closed != NULL)
+	again = binding_of_relation(item->relation);
+	item->closed = why_closed(item, again);
+	if (again == NULL || item->closed != NULL)
+		return;
+	item->shut = again->capture != binding->capture;
+	if (item->shut)
 		return;
 	attached = attached_open(item->relation, lock_mode(binding));
 	if (attached == NULL)

@@ -19,6 +19,7 @@
 
 #include "model/json.h"
 #include "storage/binding.h"
+#include "storage/config_cache.h"
 #include "storage/config_scan.h"
 #include "storage/names.h"
 #include "storage/registry.h"
@@ -46,19 +47,6 @@ enum
 	COL_DIFFERING,
 	NCOLUMNS = COL_DIFFERING
 };
-
-static MemoryContext bindings_context = NULL;	/* of the live list */
-static List *bindings = NIL;	/* of Binding * */
-static bool bindings_valid = false;
-static Oid	bindings_trigger_relid = InvalidOid;	/* invalidating it outdates us */
-
-/* Called in the middle of other code: only mark, the next use rebuilds. */
-static void
-bindings_invalidate(Datum arg, Oid relid)
-{
-	if (!OidIsValid(relid) || relid == bindings_trigger_relid)
-		bindings_valid = false;
-}
 
 /* ---------- reading ---------- */
 
@@ -138,7 +126,7 @@ read_binding(const Datum *values, const bool *isnull)
 	return binding;
 }
 
-static List *
+static void *
 load_bindings(void)
 {
 	ConfigScan	scan;
@@ -151,47 +139,12 @@ load_bindings(void)
 	return result;
 }
 
-/* Return the bindings in force now, after rebuilding the list if it is outdated. */
+static ConfigCache cache = {.name = "bindings", .load = load_bindings};
+
 static List *
 bindings_get(void)
 {
-	static bool registered = false;
-
-	if (!registered)
-	{
-		CacheRegisterRelcacheCallback(bindings_invalidate, (Datum) 0);
-		registered = true;
-	}
-	AcceptInvalidationMessages();
-	if (!bindings_valid)
-	{
-		MemoryContext fresh = AllocSetContextCreate(CurrentMemoryContext, "syncext bindings",
-													ALLOCSET_SMALL_SIZES);
-		MemoryContext old = MemoryContextSwitchTo(fresh);
-		List	   *loaded;
-
-		bindings_trigger_relid = registry_relation("source");
-		/* one that comes while we read counts for the next call */
-		bindings_valid = true;
-		PG_TRY();
-		{
-			loaded = load_bindings();
-		}
-		PG_CATCH();
-		{
-			bindings_valid = false;
-			PG_RE_THROW();
-		}
-		PG_END_TRY();
-		MemoryContextSwitchTo(old);
-		/* callers further up may still read the old list */
-		if (bindings_context != NULL)
-			MemoryContextSetParent(bindings_context, TopTransactionContext);
-		MemoryContextSetParent(fresh, CacheMemoryContext);
-		bindings_context = fresh;
-		bindings = loaded;
-	}
-	return bindings;
+	return config_cache_get(&cache);
 }
 
 const Binding *

@@ -14,23 +14,11 @@
 #include "utils/rel.h"
 
 #include "storage/binding.h"
+#include "storage/config_cache.h"
 #include "storage/config_scan.h"
 #include "storage/launch.h"
 #include "storage/link.h"
 #include "storage/registry.h"
-
-static MemoryContext links_context = NULL;	/* of the live list */
-static List *links = NIL;		/* of Link * */
-static bool links_valid = false;
-static Oid	links_trigger_relid = InvalidOid;	/* invalidating it outdates us */
-
-/* Called in the middle of other code: only mark, the next use rebuilds. */
-static void
-links_invalidate(Datum arg, Oid relid)
-{
-	if (!OidIsValid(relid) || relid == links_trigger_relid)
-		links_valid = false;
-}
 
 static Link *
 read_link(const Datum *values, const bool *isnull)
@@ -51,7 +39,7 @@ read_link(const Datum *values, const bool *isnull)
 	return link;
 }
 
-static List *
+static void *
 load_links(void)
 {
 	ConfigScan	scan;
@@ -64,51 +52,19 @@ load_links(void)
 	return result;
 }
 
-static void
-rebuild_links(void)
-{
-	MemoryContext fresh = AllocSetContextCreate(CurrentMemoryContext, "syncext links",
-												ALLOCSET_SMALL_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(fresh);
-	List	   *loaded;
-
-	links_trigger_relid = registry_relation("source");
-	/* one that comes while we read counts for the next call */
-	links_valid = true;
-	PG_TRY();
-	{
-		loaded = load_links();
-	}
-	PG_CATCH();
-	{
-		links_valid = false;
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old);
-	/* callers further up may still read the old list */
-	if (links_context != NULL)
-		MemoryContextSetParent(links_context, TopTransactionContext);
-	MemoryContextSetParent(fresh, CacheMemoryContext);
-	links_context = fresh;
-	links = loaded;
-	/* after a restart of the server this may be the first to look */
-	launch_missing(links);
-}
+static ConfigCache cache = {.name = "links", .load = load_links};
 
 List *
 link_list(void)
 {
-	static bool registered = false;
+	static uint64 seen = 0;
+	List	   *links = config_cache_get(&cache);
 
-	if (!registered)
-	{
-		CacheRegisterRelcacheCallback(links_invalidate, (Datum) 0);
-		registered = true;
-	}
-	AcceptInvalidationMessages();
-	if (!links_valid)
-		rebuild_links();
+	if (seen == cache.generation)
+		return links;
+	seen = cache.generation;
+	/* after a restart of the server this may be the first to look */
+	launch_missing(links);
 	return links;
 }
 

@@ -25,6 +25,7 @@
 
 #include "errcodes.h"
 #include "model/clip.h"
+#include "storage/config_cache.h"
 #include "storage/config_scan.h"
 #include "storage/names.h"
 #include "storage/registry.h"
@@ -32,34 +33,7 @@
 PG_FUNCTION_INFO_V1(syncext_registry_changed);
 PG_FUNCTION_INFO_V1(syncext_ladder_error);
 
-static MemoryContext registry_context = NULL;	/* of the live registry */
-static Registry *registry = NULL;
-static bool registry_valid = false;
-static uint64 generation = 0;
-static Oid	registry_trigger_relid = InvalidOid;	/* invalidating it outdates us */
-static bool callback_registered = false;
-
 /* ---------- invalidation ---------- */
-
-/*
- * Called in the middle of other code whenever a relation's cache entry goes:
- * only mark, the next use rebuilds.
- */
-static void
-registry_invalidate(Datum arg, Oid relid)
-{
-	if (!OidIsValid(relid) || relid == registry_trigger_relid)
-		registry_valid = false;
-}
-
-static void
-register_callbacks(void)
-{
-	if (callback_registered)
-		return;
-	CacheRegisterRelcacheCallback(registry_invalidate, (Datum) 0);
-	callback_registered = true;
-}
 
 /*
  * Trigger on the configuration tables.  All of them invalidate the same one,
@@ -403,7 +377,7 @@ load_feed_state(Registry *r)
 	config_end(&scan);
 }
 
-static Registry *
+static void *
 registry_load(void)
 {
 	Registry   *r = palloc0(sizeof(Registry));
@@ -419,52 +393,19 @@ registry_load(void)
 	return r;
 }
 
-/*
- * Return the registry as it is in force now.  What was handed out before stays
- * readable until the end of the transaction, as a caller further up may still
- * decide by it.
- */
+static ConfigCache cache = {.name = "registry", .load = registry_load};
+
 const Registry *
 registry_get(void)
 {
-	register_callbacks();
-	AcceptInvalidationMessages();
-	if (!registry_valid)
-	{
-		MemoryContext fresh = AllocSetContextCreate(CurrentMemoryContext, "syncext registry",
-													ALLOCSET_SMALL_SIZES);
-		MemoryContext old = MemoryContextSwitchTo(fresh);
-		Registry   *loaded;
-
-		registry_trigger_relid = registry_relation("source");
-		/* one that comes while we read makes the next call read again */
-		registry_valid = true;
-		PG_TRY();
-		{
-			loaded = registry_load();
-		}
-		PG_CATCH();
-		{
-			registry_valid = false;
-			PG_RE_THROW();
-		}
-		PG_END_TRY();
-		MemoryContextSwitchTo(old);
-		if (registry_context != NULL)
-			MemoryContextSetParent(registry_context, TopTransactionContext);
-		MemoryContextSetParent(fresh, CacheMemoryContext);
-		registry_context = fresh;
-		registry = loaded;
-		generation++;
-	}
-	return registry;
+	return config_cache_get(&cache);
 }
 
 uint64
 registry_generation(void)
 {
 	(void) registry_get();
-	return generation;
+	return cache.generation;
 }
 
 /* ---------- looking things up ---------- */
