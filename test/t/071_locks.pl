@@ -123,6 +123,60 @@ $blocker->quit;
 $node->safe_psql('postgres', q(CALL sync_exchange('up')));
 is($node->safe_psql('hub', q(SELECT sync_record('customer', '2') IS NOT NULL)), 't', 'the next session exchanges');
 
+# ---------- procedures that are broken off ----------
+
+$node->safe_psql('postgres', q(
+	SELECT sync_add_entity('item'), sync_add_source('P'), sync_add_source('T');
+	CREATE TABLE polled (id int PRIMARY KEY, v int);
+	INSERT INTO polled SELECT i, i FROM generate_series(1, 20) i;
+	SELECT sync_attach('polled', 'P', 'item', capture => 'poll');
+	CALL sync_poll('polled');
+	CALL sync_maintain()));
+
+# What is called, what it waits for in the middle, what makes it have work again, and
+# which job it is.
+my %call = (
+	poll => [ q(CALL sync_poll('polled')), q(SELECT FROM syncext.canonical WHERE entity = 'item' AND external_id = '17' FOR UPDATE),
+		q(UPDATE polled SET v = v + 1), 'poll' ],
+	'full poll' => [ q(CALL sync_poll('polled', true)), q(LOCK TABLE syncext.replica), q(UPDATE polled SET v = v + 1), 'poll' ],
+	'scheduled poll' => [ q(CALL syncext.run_job('polled', 'poll')), q(SELECT FROM syncext.canonical WHERE entity = 'item' AND external_id = '17' FOR UPDATE),
+		q(UPDATE polled SET v = v + 1), 'poll' ],
+	'scheduled delivery' => [ q(CALL syncext.run_job('polled', 'deliver')), q(SELECT FROM polled WHERE id = 9 FOR UPDATE),
+		q(SELECT sync_apply(jsonb_build_object('externalId', i::text, 'entity', 'item', 'source', 'T', 'base', row_version, 'fields', jsonb_build_object('v', i + 1000 * row_version)))
+		  FROM generate_series(8, 10) i, LATERAL (SELECT row_version FROM syncext.canonical WHERE entity = 'item' AND external_id = i::text) r), 'deliver' ],
+	load => [ q(CALL sync_load('customer')), q(SELECT FROM customer WHERE id = '2' FOR UPDATE), q(SELECT 1), 'load' ],
+	maintenance => [ 'CALL sync_maintain()', 'LOCK TABLE syncext.job_run', 'SELECT 1', undef ]);
+
+# Every lock that isn't a table's or a row's, and is held by a process of ours or by none.
+my $left_behind = q(SELECT string_agg(format('%s %s of %s', l.locktype, l.objsubid, l.pid), ', ') FROM pg_locks l
+	WHERE l.locktype = 'advisory' OR (l.locktype = 'object' AND l.classid = 'syncext.binding'::regclass));
+
+for my $how ('cancel', 'terminate')
+{
+	for my $name (sort keys %call)
+	{
+		my ($call, $hold, $work, $job) = @{ $call{$name} };
+
+		$node->safe_psql('postgres', $work);
+		my $holder = $node->background_psql('postgres');
+		$holder->query_safe("BEGIN; $hold");
+		my $session = $node->background_psql('postgres', on_error_stop => 0);
+		my $session_pid = $session->query_safe('SELECT pg_backend_pid()');
+		$session->query_until(qr/started/, "SET syncext.lock_timeout = '10min'; SET syncext.maintain_lock_timeout = '10min'; SET syncext.poll_batch = 5;\n\\echo started\n$call;\n");
+		wait_for('postgres', "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $session_pid", "$name, $how: it waits in the middle");
+		isnt($node->safe_psql('postgres', $left_behind), '', "$name, $how: it has locks of ours");
+		$node->safe_psql('postgres', $how eq 'cancel' ? "SELECT pg_cancel_backend($session_pid)" : "SELECT pg_terminate_backend($session_pid, 10000)");
+		wait_for('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $session_pid AND state = 'active'", "$name, $how: it ends");
+		is($node->safe_psql('postgres', $left_behind), '', "$name, $how: no lock is left");
+		$holder->query_safe('ROLLBACK');
+		$holder->quit;
+		is($node->psql('postgres', $call), 0, "$name, $how: the next one works");
+		is($node->safe_psql('postgres', q(SELECT string_agg(DISTINCT status, ' ') FROM syncext.job_run WHERE ended_at IS NULL OR status = 'running')), '', "$name, $how: no run is open")
+			if defined $job;
+		$session->quit if $how eq 'cancel';
+	}
+}
+
 $node->stop;
 unlike(slurp_file($node->logfile), qr/TRAP|terminated by signal (?!15)|you don't own a lock/, 'nothing crashed');
 done_testing();
