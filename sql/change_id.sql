@@ -112,6 +112,18 @@ FROM jsonb_array_elements(sync_explain('[
 SELECT count(*) FROM syncext.change_id WHERE change_id = 'y';
 SELECT sync_explain('{"externalId": "K", "source": "CRM", "base": 1, "fields": {"a": 1}, "changeId": "c-1"}');
 
+-- a refusal isn't kept, in a batch either: the limit may be raised, and another
+-- document may have the id; what comes twice in a call is refused twice
+SET syncext.max_record_fields = 1;
+SELECT e->>'status' AS status, e->>'reason' AS reason FROM jsonb_array_elements(sync_apply('[
+	{"externalId": "L", "source": "CRM", "base": 0, "fields": {"a": 1, "b": 2}, "changeId": "limit"},
+	{"externalId": "M", "source": "CRM", "base": 0, "fields": {"a": 1}, "changeId": "within"},
+	{"externalId": "L", "source": "CRM", "base": 0, "fields": {"a": 1, "b": 2}, "changeId": "limit"}]')) e;
+SELECT change_id FROM syncext.change_id WHERE change_id IN ('limit', 'within');
+RESET syncext.max_record_fields;
+SELECT e->>'status' AS status, e->>'resolution' AS resolution FROM jsonb_array_elements(sync_apply('[
+	{"externalId": "L", "source": "CRM", "base": 0, "fields": {"a": 1, "b": 2}, "changeId": "limit"}]')) e;
+
 -- a trigger that sends what it was fired by is told so, and doesn't wait for itself
 CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

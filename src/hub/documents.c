@@ -39,6 +39,7 @@ typedef struct Document
 	Change		change;
 	ChangeError error;
 	JsonbValue *answer;
+	bool		refused;		/* it went beyond a limit */
 } Document;
 
 typedef struct Documents
@@ -296,7 +297,9 @@ claim_ids(Documents *docs, bool write)
 static JsonbValue *
 answer_of_claim(void *arg, int position)
 {
-	return ((Documents *) arg)->document[position].answer;
+	const Document *document = &((Documents *) arg)->document[position];
+
+	return document->refused ? NULL : document->answer;
 }
 
 /* The work is done: answer what came twice in the call. */
@@ -364,8 +367,9 @@ apply_some(void *arg, int first, int n)
 		MemoryContextSwitchTo(applying->item);
 		apply_document(applying->call, &document->change, &answer);
 		MemoryContextSwitchTo(outer);
+		document->refused = answer.refused && !answer.hidden;
 		/* an answer that is kept has to serve whoever asks next */
-		document->answer = answer.refused && !answer.hidden ? refuse(docs, &answer) :
+		document->answer = document->refused ? refuse(docs, &answer) :
 			document->change.change_id != NULL ? answer_make(&answer) :
 			docs->make_answer(&answer);
 		MemoryContextReset(applying->item);

@@ -214,8 +214,15 @@ redelivery_keep(const Claim *claims, int n, JsonbValue *(*answer) (void *arg, in
 	ChangeIds  *ids = change_ids_open(true);
 
 	for (int i = 0; i < n; i++)
-		if (claims[i].outcome == CLAIM_NEW)
-			change_ids_keep(ids, claims[i].change,
-							JsonbValueToJsonb(answer(arg, claims[i].position)));
+	{
+		JsonbValue *given = answer(arg, claims[i].position);
+
+		if (claims[i].outcome != CLAIM_NEW)
+			continue;
+		if (given == NULL)
+			change_ids_release(ids, claims[i].change);
+		else
+			change_ids_keep(ids, claims[i].change, JsonbValueToJsonb(given));
+	}
 	change_ids_close(ids);
 }

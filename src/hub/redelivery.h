@@ -35,7 +35,10 @@ typedef struct Claim
  * touched.  The claims are put into another order.
  */
 extern void redelivery_claim(Claim *claims, int n, bool write);
-/* Keep the answers to the claims that were new; answers are in call order. */
+/*
+ * Keep the answers to the claims that were new; answers are in call order.  NULL: the
+ * change was refused.  That isn't kept, as in a call of its own: a limit may be raised.
+ */
 extern void redelivery_keep(const Claim *claims, int n, JsonbValue *(*answer) (void *arg, int position),
 							void *arg);
 

@@ -105,6 +105,13 @@ change_ids_find(ChangeIds *ids, const Change *change, const ChangeDigest *digest
 }
 
 void
+change_ids_release(ChangeIds *ids, const Change *change)
+{
+	if (find_row(ids, change))
+		(void) rows_delete(ids->rows);
+}
+
+void
 change_ids_keep(ChangeIds *ids, const Change *change, Jsonb *answer)
 {
 	Datum		values[NCOLUMNS];

@@ -39,5 +39,7 @@ extern bool change_ids_find(ChangeIds *ids, const Change *change, const ChangeDi
 							KeptChange *kept);
 /* Keep the answer to a change whose id was claimed by this transaction. */
 extern void change_ids_keep(ChangeIds *ids, const Change *change, Jsonb *answer);
+/* The change was refused: its id is free again. */
+extern void change_ids_release(ChangeIds *ids, const Change *change);
 
 #endif							/* SYNCEXT_CHANGE_ID_H */
