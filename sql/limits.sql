@@ -171,7 +171,32 @@ BEGIN
 	RETURN names;
 END $$;
 SELECT take(), take(), take(), take();
-DROP FUNCTION take;
+-- Sizes are those of the text: a number of twelve bytes may have a hundred thousand digits.
+CREATE FUNCTION digits(n int) RETURNS jsonb LANGUAGE sql AS $$ SELECT jsonb_build_object('n', jsonb_agg(1e130000::numeric)) FROM generate_series(1, n) $$;
+SELECT pg_column_size(digits(200)) < 10000 AS small;
+SELECT a ->> 'reason' AS reason FROM jsonb_array_elements(sync_apply(jsonb_build_array(doc('digits', 1, digits(200), 'CRM', 'text')))) a;
+-- one that can't be put out as text at all, for a client; for a link one that is larger than an answer of its may be
+SELECT count(sync_apply(doc('digits ' || i, 1, digits(1), 'CRM', 'text'))) FROM generate_series(1, 3) i;
+UPDATE syncext.canonical SET fields = digits(4200) WHERE external_id = 'digits 1';
+UPDATE syncext.canonical SET fields = digits(260) WHERE external_id = 'digits 2';
+SELECT external_id, length(fields::text) FROM sync_pull('Old');
+SELECT take(), take();
+SELECT sync_add_source('Linked', 9), sync_subscribe('Linked', '{text}');
+CREATE OR REPLACE FUNCTION take() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	taken bigint;
+	names text;
+BEGIN
+	SELECT max(p.batch), string_agg(p.external_id, ', ') INTO taken, names FROM syncext.hub_pull('Linked', 100) p;
+	IF taken IS NOT NULL THEN
+		PERFORM syncext.hub_ack('Linked', taken, '[]');
+	END IF;
+	RETURN names;
+END $$;
+SELECT take(), take(), take(), take();
+SELECT source, external_id, error FROM syncext.dead_letter WHERE entity = 'text' ORDER BY 1, 2;
+SELECT sync_discard('Old'), sync_discard('Linked');
+DROP FUNCTION take, digits;
 DROP TABLE wide;
 DROP FUNCTION try, doc;
 DROP EXTENSION syncext;

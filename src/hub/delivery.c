@@ -39,6 +39,9 @@ PG_FUNCTION_INFO_V1(syncext_hub_ack);
 
 /* As many bytes are sent at once, and a record more. */
 #define BATCH_BYTES		(32 * 1024 * 1024)
+/* To a link as many, as text, and a record of so many more: with names that is its answer. */
+#define LINK_BATCH_BYTES	(LINK_ANSWER_BYTES / 4)
+#define LINK_RECORD_BYTES	(LINK_ANSWER_BYTES / 2)
 
 /* What is read for a batch, and how. */
 typedef struct Reading
@@ -52,7 +55,8 @@ typedef struct Reading
 	XLogRecPtr	durable;		/* what was read is safe once WAL is, up to here */
 	Feed	   *feed;
 	bool		to_client;
-	Size		bytes;			/* of the fields that were read */
+	bool		to_link;
+	Size		bytes;			/* of what was read; to a link, as text */
 } Reading;
 
 static int
@@ -164,13 +168,29 @@ static bool
 put_out_fails(Reading *reading, BatchRecord *record, const DeliveryRecord *out)
 {
 	const char *error;
+	Size		bytes;
 
 	if (!reading->to_client)
 		return false;
-	error = put_out_error(record->entity, record->external_id, out->fields);
+	error = put_out_error(record->entity, record->external_id, out->fields,
+						  reading->to_link ? LINK_RECORD_BYTES : PUT_OUT_BYTES, &bytes);
 	if (error != NULL)
 		batch_set_aside(reading->feed, record, error);
+	else if (reading->to_link)
+		reading->bytes += bytes + strlen(record->entity) + strlen(record->external_id);
 	return error != NULL;
+}
+
+/* The names of what is kept back are sent twice. */
+static Size
+withheld_bytes(const List *withheld)
+{
+	Size		bytes = 0;
+	ListCell   *lc;
+
+	foreach(lc, withheld)
+		bytes += 2 * ((const FieldName *) lfirst(lc))->len;
+	return bytes;
 }
 
 /*
@@ -221,8 +241,8 @@ read_record(Reading *reading, BatchRecord *record, DeliveryRecord *out)
 		visible_fields(state.fields, route, conflicts) : state.fields;
 	if (put_out_fails(reading, record, out))
 		return false;
-	reading->bytes += VARSIZE(out->fields);
 	out->withheld = out->deleted ? NIL : find_withheld(route, conflicts);
+	reading->bytes += reading->to_link ? withheld_bytes(out->withheld) : VARSIZE(out->fields);
 	out->correction = record->correction;
 	out->attempt = record->attempts + 1;
 	return true;
@@ -266,6 +286,7 @@ read_batch(Feed *feed, bool again, Delivery *delivery, XLogRecPtr *durable)
 		.target = feed->target,
 		.feed = feed,
 		.to_client = delivery->to_client,
+		.to_link = delivery->to_link,
 		.routing = routing_begin(feed->target, feed->cursor.batch, again)
 	};
 	int			fit = 0;
@@ -284,7 +305,7 @@ read_batch(Feed *feed, bool again, Delivery *delivery, XLogRecPtr *durable)
 		if (feed->records[i].held)
 			continue;
 		/* of one record, however large, there is always room */
-		if (reading.bytes > BATCH_BYTES)
+		if (reading.bytes > (reading.to_link ? LINK_BATCH_BYTES : BATCH_BYTES))
 			fit = Max(delivery->nrecords, 1);
 		else if (read_record(&reading, &feed->records[i], &delivery->records[delivery->nrecords]))
 			delivery->nrecords++;

@@ -31,6 +31,9 @@ typedef struct DeliveryRecord
 	int			attempt;		/* from 1 */
 } DeliveryRecord;
 
+/* A link takes no larger answer to a pull. */
+#define LINK_ANSWER_BYTES	(64 * 1024 * 1024)
+
 typedef struct Delivery
 {
 	int64		batch;

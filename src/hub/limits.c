@@ -11,6 +11,7 @@
 
 #include "errcodes.h"
 #include "hub/limits.h"
+#include "model/json_size.h"
 #include "settings.h"
 
 bool
@@ -28,30 +29,15 @@ limits_version(const Change *change, const Record *before, ChangeError *error)
 						change->version, step, present);
 }
 
-static Size
-value_bytes(const JsonbValue *value)
-{
-	switch (value->type)
-	{
-		case jbvString:
-			return value->val.string.len;
-		case jbvNumeric:
-			return VARSIZE_ANY(value->val.numeric);
-		case jbvBinary:
-			return value->val.binary.len;
-		default:
-			return 0;
-	}
-}
-
+/* As text: what others are sent, and what a dump has. */
 static Size
 record_bytes(const Record *record)
 {
 	Size		bytes = 0;
 
 	for (int i = 0; i < record->nfields; i++)
-		bytes += 2 * sizeof(JEntry) + record->fields[i].field.name.len +
-			value_bytes(&record->fields[i].field.value);
+		bytes += record->fields[i].field.name.len +
+			json_value_bytes(&record->fields[i].field.value, JSON_PLAIN);
 	return bytes;
 }
 

@@ -13,9 +13,10 @@
 #include "utils/memutils.h"
 
 #include "hub/put_out.h"
+#include "model/json_size.h"
 
-/* As text, a control character takes six bytes for one. */
-#define MAX_JSONB_BYTES		(MaxAllocSize / 8)
+/* A record that can't have more than this isn't looked at character by character. */
+#define LITTLE_BYTES	(16 * 1024)
 
 /* Has the text a character that the client's encoding doesn't know? */
 static bool
@@ -48,14 +49,17 @@ cannot_be_converted(const char *text, int len)
 }
 
 const char *
-put_out_error(const char *entity, const char *external_id, Jsonb *fields)
+put_out_error(const char *entity, const char *external_id, Jsonb *fields, Size max, Size *bytes)
 {
 	StringInfoData text;
 	bool		fails;
 
-	if (VARSIZE(fields) > MAX_JSONB_BYTES)
-		return psprintf("its fields have %zu bytes, which are too many to be put out as text",
-						(Size) VARSIZE(fields));
+	*bytes = json_container_bytes(&fields->root, JSON_WORST);
+	if (*bytes > LITTLE_BYTES)
+		*bytes = json_container_bytes(&fields->root, JSON_ESCAPED);
+	if (*bytes > max)
+		return psprintf("its fields have %zu bytes as text, more than the %zu that can be sent",
+						*bytes, max);
 	if (pg_get_client_encoding() == GetDatabaseEncoding())
 		return NULL;
 	initStringInfo(&text);

@@ -17,17 +17,12 @@
 #include "utils/memutils.h"
 
 #include "errcodes.h"
+#include "hub/delivery.h"
 #include "link/exchange_state.h"
 #include "link/relay.h"
 #include "link/wire.h"
 #include "local/linked.h"
 #include "storage/durability.h"
-
-/*
- * What an answer may have, in bytes.  A batch is cut at some megabytes, but a
- * record is as large as it is.
- */
-#define PULL_BYTES	(64 * 1024 * 1024)
 
 /* ---------- asking ---------- */
 
@@ -314,7 +309,7 @@ describe_pull(const Exchange *x, ReplyShape *shape)
 	shape->columns = PULL_NCOLUMNS;
 	shape->min_rows = 0;
 	shape->max_rows = x->pull.max;
-	shape->max_bytes = PULL_BYTES;
+	shape->max_bytes = LINK_ANSWER_BYTES;
 }
 
 void

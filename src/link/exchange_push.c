@@ -20,19 +20,42 @@
 #include "link/relay.h"
 #include "link/wire.h"
 #include "local/linked.h"
+#include "model/json_size.h"
 #include "settings.h"
 #include "storage/durability.h"
 
 /* ---------- cutting ---------- */
+
+/* No hub reads a document of more than this, whatever its syncext.max_document is. */
+#define DOCUMENT_BYTES	((Size) 256 * 1024 * 1024)
+
+static const char *
+document_text(Jsonb *document, const char **why)
+{
+	Size		bytes = json_container_bytes(&document->root, JSON_ESCAPED);
+	char	   *text;
+	const char *told;
+
+	if (bytes > DOCUMENT_BYTES)
+	{
+		*why = psprintf("54000: the change has %zu bytes as text, more than the %zu that can be sent",
+						bytes, DOCUMENT_BYTES);
+		return NULL;
+	}
+	text = JsonbToCString(NULL, &document->root, VARSIZE(document));
+	told = wire_out(text, why);
+	if (told != text)
+		pfree(text);
+	return told;
+}
 
 /* A change that can't be told to any hub is refused, as if one had done so. */
 static const char *
 make_document(Exchange *x, const CapturedChange *change, PushOutcome *outcome)
 {
 	Jsonb	   *document = captured_document(x->source, change);
-	char	   *text = JsonbToCString(NULL, &document->root, VARSIZE(document));
 	const char *why;
-	const char *told = wire_out(text, &why);
+	const char *told = document_text(document, &why);
 
 	if (told == NULL)
 	{
@@ -41,8 +64,6 @@ make_document(Exchange *x, const CapturedChange *change, PushOutcome *outcome)
 		x->result->rejected++;
 	}
 	pfree(document);
-	if (told != text)
-		pfree(text);
 	return told;
 }
 
