@@ -389,6 +389,32 @@ remove_some_tombstones(const char *horizon)
 }
 
 /*
+ * Keys that are used again go on above what receivers may have of them.  That is
+ * told before the tombstones go: what removes them then waits for nobody.  All of
+ * those were there before; the deletes of newer ones are in the log.
+ */
+static void
+raise_floors(void *arg)
+{
+	(void) section_run("SELECT syncext.raise_floor(m.entity, m.row_version) "
+					   "FROM (SELECT entity, max(row_version) AS row_version FROM syncext.canonical "
+					   "WHERE deleted GROUP BY entity ORDER BY entity) m");
+}
+
+static bool
+try_to_raise_floors(Maintenance *m)
+{
+	bool		done;
+
+	maintain_step_begin(m);
+	done = section_try(raise_floors, NULL);
+	maintain_step_end(m);
+	if (!done)
+		maintain_waits(m, "tombstones: a transaction that forgets records goes on");
+	return done;
+}
+
+/*
  * Finding tombstones takes a walk through all records.  They become old as
  * log tables are truncated, so it is done then.
  */
@@ -398,7 +424,7 @@ remove_tombstones(Maintenance *m)
 	char	   *horizon;
 	uint64		removed;
 
-	if (m->truncated == NIL)
+	if (m->truncated == NIL || !try_to_raise_floors(m))
 		return;
 	do
 	{
@@ -410,6 +436,28 @@ remove_tombstones(Maintenance *m)
 	} while (removed == STEP_ROWS);
 	if (horizon == NULL)
 		maintain_waits(m, "tombstones: a target is walking through the golden records");
+}
+
+/*
+ * Behind a link there is no golden record whose tombstone tells that a key is gone:
+ * what was agreed on with the hub there does.
+ */
+static void
+remove_gone(Maintenance *m)
+{
+	uint64		removed;
+
+	do
+	{
+		maintain_step_begin(m);
+		removed = section_run("DELETE FROM syncext.replica WHERE ctid = ANY (ARRAY("
+							  "SELECT r.ctid FROM syncext.replica r "
+							  "WHERE r.gone_at < clock_timestamp() - interval '%d s' "
+							  "LIMIT %d FOR UPDATE SKIP LOCKED))",
+							  setting_retention, STEP_ROWS);
+		maintain_step_end(m);
+		m->gone += removed;
+	} while (removed == STEP_ROWS);
 }
 
 /* ---------- runs of jobs ---------- */
@@ -489,6 +537,7 @@ run_steps(Maintenance *m)
 	remove_runs(m);
 	remove_change_ids(m);
 	remove_tombstones(m);
+	remove_gone(m);
 	remove_old_ticks(m, &ticks);
 }
 
@@ -532,6 +581,8 @@ maintenance_jsonb(const Maintenance *m)
 	json_push_number(&state, "conflicts", m->conflicts);
 	json_push_number(&state, "tombstones", m->tombstones);
 	json_push_number(&state, "ticks", m->ticks);
+	if (m->gone > 0)
+		json_push_number(&state, "gone", m->gone);
 	if (m->change_ids > 0)
 		json_push_number(&state, "changeIds", m->change_ids);
 	if (m->runs > 0)

@@ -25,6 +25,7 @@ typedef struct Maintenance
 	int64		runs;			/* of jobs, removed */
 	int64		change_ids;		/* answers to changes with an id, removed */
 	int64		tombstones;		/* removed */
+	int64		gone;			/* keys that the hub behind a link doesn't have, removed */
 	int64		ticks;			/* removed */
 } Maintenance;
 

@@ -340,6 +340,7 @@ note_answers(Exchange *x)
 			continue;
 		answers[n].change = &batch->changes[i];
 		answers[n].written = outcome->written;
+		answers[n].alone = outcome->alone;
 		/* what a relay has agreed on mustn't pass over what others have set */
 		answers[n].row_version = !x->relay || outcome->alone ? outcome->row_version : 0;
 		n++;

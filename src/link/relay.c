@@ -257,7 +257,8 @@ note_answer(Agreed *agreed, const LinkedAnswer *answer)
 	Fields		both = merge_fields(&known, &change->fields);
 
 	/* a version in between is of others, and has still to come: a delete, say */
-	if (answer->row_version != 0 && answer->row_version <= agreed->row_version + 1)
+	if (answer->row_version != 0 && (answer->row_version <= agreed->row_version + 1 ||
+									 (answer->alone && agreed->row_version == 0)))
 		agreed->row_version = answer->row_version;
 	agreed->fields = change->deleted ? NULL : fields_to_jsonb(&both);
 	if (change->deleted)

@@ -193,6 +193,7 @@ remember(Placer *placer, Placement *p, AttachedRow target, const bool *adjusted)
 	{
 		p->replica.fields = NULL;
 		p->replica.held = NULL;
+		p->replica.gone_at = GetCurrentTimestamp();
 	}
 	else
 	{
@@ -210,6 +211,7 @@ remember(Placer *placer, Placement *p, AttachedRow target, const bool *adjusted)
 		value_settings_end(&p->settings);
 		p->replica.held = held_fields(p);
 		p->replica.fields = fields_to_jsonb(&fields);
+		p->replica.gone_at = 0;
 	}
 	p->replica.row_version = p->record.row_version;
 	p->replica.cascaded = NULL;
@@ -640,13 +642,16 @@ note_answer(Replica *table, const Binding *binding, const LinkedAnswer *answer)
 		replica.fields = NULL;
 	else
 		replica.fields = union_fields(replica.fields, &change->fields);
+	replica.gone_at = change->deleted ? GetCurrentTimestamp() : 0;
 	if (replica.held != NULL && answer->written)
 		replica.held = change->deleted ? NULL : held_without(replica.held, &change->fields);
 	/*
 	 * If others have written in between, what they wrote has still to come, and
-	 * an edit must not be taken for one that was made on it.
+	 * an edit must not be taken for one that was made on it.  A record that we have
+	 * made need not begin at row version 1.
 	 */
-	if (answer->written && answer->row_version == replica.row_version + 1)
+	if (answer->written && (answer->row_version == replica.row_version + 1 ||
+							(answer->alone && replica.row_version == 0)))
 		replica.row_version = answer->row_version;
 	replica.answered = Max(replica.answered, answer->row_version);
 	replica.cascaded = NULL;

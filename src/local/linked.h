@@ -53,6 +53,7 @@ typedef struct LinkedAnswer
 {
 	const CapturedChange *change;
 	bool		written;		/* as it was sent, and nothing was lost */
+	bool		alone;			/* and the record is all ours, as far as we don't know it */
 	int64		row_version;	/* the record's after it; 0: unchanged */
 } LinkedAnswer;
 

@@ -76,7 +76,7 @@ ladder_write_new(LadderState *s)
 	d->write = WRITE_WHOLE;
 	d->told = TOLD_OTHERS;
 	after->version = counts ? change->version : 1;
-	after->row_version = 1;
+	after->row_version = record_next_row_version(s->record);
 	after->last_source = change->source;
 	after->deleted = change->deleted;
 	after->nfields = change->fields.n;
@@ -162,7 +162,7 @@ ladder_write_whole(LadderState *s, Resolution resolution, int64 version, const c
 	start_outcome(s, 200, resolution, reason);
 	d->write = WRITE_WHOLE;
 	after->version = version;
-	after->row_version = s->record->row_version + 1;
+	after->row_version = record_next_row_version(s->record);
 	after->last_source = change->source;
 	after->exists = true;
 	after->deleted = change->deleted;
@@ -263,7 +263,7 @@ ladder_write_merge(LadderState *s, Resolution resolution, const char *reason)
 	if (merge_changes(s))
 	{
 		d->write = WRITE_MERGE;
-		after->row_version++;
+		after->row_version = record_next_row_version(s->record);
 		if (d->lost.n == 0)
 			after->last_source = change->source;
 		later_updated_at(after, change);

@@ -85,6 +85,12 @@ read_stamp(const JsonbValue *stored, const Record *record)
 	return stamp;
 }
 
+int64
+record_next_row_version(const Record *record)
+{
+	return (record->exists ? record->row_version : record->floor) + 1;
+}
+
 /*
  * Fill in the fields of a record whose other members are set.  Both objects
  * are in the same key order, so they are read side by side.

@@ -34,6 +34,8 @@ typedef struct Record
 	bool		exists;
 	int64		version;
 	int64		row_version;
+	int64		floor;			/* if it doesn't exist: row versions up to this one may be
+								 * known of an earlier life that is forgotten */
 	const char *last_source;
 	bool		deleted;
 	bool		has_updated_at;
@@ -42,6 +44,8 @@ typedef struct Record
 	RecordField *fields;		/* in jsonb's key order */
 } Record;
 
+/* The row version that the next write gives it, whether or not it is there. */
+extern int64 record_next_row_version(const Record *record);
 extern void record_set_fields(Record *record, Jsonb *fields, Jsonb *stamps);
 extern RecordField *record_find(const Record *record, FieldName name);
 extern Jsonb *record_fields_jsonb(const Record *record);

@@ -14,10 +14,32 @@ CREATE TABLE syncext.canonical (
 ) WITH (fillfactor = 85);
 COMMENT ON TABLE syncext.canonical IS 'the golden records';
 COMMENT ON COLUMN syncext.canonical.version IS 'the version that sources count';
-COMMENT ON COLUMN syncext.canonical.row_version IS 'the ETag: 1, then one more at every write that counts';
+COMMENT ON COLUMN syncext.canonical.row_version IS 'the ETag: 1 (above syncext.entity_floor, if that has the entity), then one more at every write that counts';
 COMMENT ON COLUMN syncext.canonical.stamps IS
 	'field: [version, source, rowVersion, setBy, updatedAt], where they differ from (version, last_source, row_version, last_source, updated_at); updatedAt, in microseconds since 2000-01-01 UTC, is left out where it is not known, and stands alone (or null) where nothing else differs';
 SELECT pg_catalog.pg_extension_config_dump('syncext.canonical', '');
+
+-- A key that is used again goes on above the row versions that receivers may have
+-- of it.  Who removes records raises the floor: in the same transaction, so that who
+-- doesn't find the record finds the floor, or before.
+CREATE TABLE syncext.entity_floor (
+	entity      text COLLATE "C" PRIMARY KEY,
+	row_version bigint NOT NULL
+);
+COMMENT ON TABLE syncext.entity_floor IS
+	'the highest row version of the records of an entity that are forgotten (tombstones past the retention, sync_forget); a new record begins above it';
+SELECT pg_catalog.pg_extension_config_dump('syncext.entity_floor', '');
+
+CREATE FUNCTION syncext.raise_floor(entity text, row_version bigint) RETURNS void
+	LANGUAGE sql SET search_path = pg_catalog, pg_temp
+	AS $$
+	INSERT INTO syncext.entity_floor AS f (entity, row_version) VALUES ($1, $2)
+	ON CONFLICT (entity) DO UPDATE SET row_version = excluded.row_version
+	WHERE f.row_version < excluded.row_version
+	$$;
+COMMENT ON FUNCTION syncext.raise_floor(text, bigint) IS
+	'let new records of the entity begin above the row version';
+REVOKE ALL ON FUNCTION syncext.raise_floor(text, bigint) FROM PUBLIC;
 
 -- Configuration that was edited comes into force when whoever may not know of it
 -- has ended.
@@ -75,30 +97,14 @@ CREATE FUNCTION syncext.told_name(code "char") RETURNS text
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'syncext_told_name';
 COMMENT ON FUNCTION syncext.told_name("char") IS 'who was told, as a one-byte code in the change log says';
 
--- All parts of the change log as they are stored.  A condition on (xid, seq) reaches
--- the index of each.
-CREATE VIEW syncext.log_row AS
-	SELECT xid, seq, recorded_at, version, row_version, resolution, told, entity, external_id, source, fields, detail
-	FROM syncext.change_log_0
-	UNION ALL SELECT xid, seq, recorded_at, version, row_version, resolution, told, entity, external_id, source, fields, detail
-	FROM syncext.change_log_1
-	UNION ALL SELECT xid, seq, recorded_at, version, row_version, resolution, told, entity, external_id, source, fields, detail
-	FROM syncext.change_log_2
-	UNION ALL SELECT xid, seq, recorded_at, version, row_version, resolution, told, entity, external_id, source, fields, detail
-	FROM syncext.change_log_3;
-COMMENT ON VIEW syncext.log_row IS 'the change log as it is stored, resolution and told as one-byte codes; read the view syncext.change_log';
-
-CREATE FUNCTION syncext.is_told(told "char", own boolean) RETURNS boolean
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE
-	RETURN CASE told WHEN 'a' THEN true WHEN 'o' THEN NOT own WHEN 'r' THEN own ELSE false END;
-COMMENT ON FUNCTION syncext.is_told("char", boolean) IS
-	'whether a target hears of a row of the log, by its one-byte code and whether the change is the target''s own';
-
 CREATE VIEW syncext.change_log AS
 	SELECT l.xid, l.seq, l.recorded_at, l.entity, l.external_id, l.source, l.version, l.row_version,
 	       syncext.resolution_name(l.resolution) AS resolution, syncext.told_name(l.told) AS told,
 	       l.fields, l.detail
-	FROM syncext.log_row l;
+	FROM (SELECT * FROM syncext.change_log_0
+	      UNION ALL SELECT * FROM syncext.change_log_1
+	      UNION ALL SELECT * FROM syncext.change_log_2
+	      UNION ALL SELECT * FROM syncext.change_log_3) l;
 COMMENT ON VIEW syncext.change_log IS 'every change that was answered, but for NO_CHANGE, 412 and 400: what came in, how it was decided, who was told';
 
 CREATE TABLE syncext.conflict_log (

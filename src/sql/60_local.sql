@@ -55,8 +55,10 @@ CREATE TABLE syncext.replica (
 	settled        bigint,
 	answered       bigint,
 	cascaded       jsonb,
+	gone_at        timestamptz,
 	PRIMARY KEY (relation, external_id)
 ) WITH (fillfactor = 70);
+CREATE INDEX replica_gone ON syncext.replica (gone_at) WHERE gone_at IS NOT NULL;
 COMMENT ON TABLE syncext.replica IS 'for each row that was delivered to an attached relation: what its next edit is based on';
 COMMENT ON COLUMN syncext.replica.row_version IS 'the record''s row version, last delivered';
 COMMENT ON COLUMN syncext.replica.fields IS
@@ -71,6 +73,8 @@ COMMENT ON COLUMN syncext.replica.answered IS
 	'of a relation behind a link: the row version of the hub''s record when it last took an edit of this row';
 COMMENT ON COLUMN syncext.replica.cascaded IS
 	'of a relation behind a link: the fields that a foreign key set when another row was delivered, {} where it deleted the row; null: it did nothing, or that was answered';
+COMMENT ON COLUMN syncext.replica.gone_at IS
+	'of a relation behind a link: when it was agreed on with the hub there that there is no row; it goes with the retention';
 SELECT pg_catalog.pg_extension_config_dump('syncext.replica', '');
 
 CREATE FUNCTION syncext.capture() RETURNS trigger

@@ -9,9 +9,11 @@
 
 #include "access/xact.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "storage/canonical.h"
+#include "storage/floor.h"
 #include "storage/registry.h"
 
 enum
@@ -31,6 +33,8 @@ enum
 struct Canonical
 {
 	Rows	   *rows;
+	Floors	   *floors;			/* NULL: none was asked for yet */
+	int64		floor;			/* of the record that the last find didn't find */
 	bool		found;			/* the last find found a row */
 };
 
@@ -47,6 +51,8 @@ canonical_open(bool write)
 void
 canonical_close(Canonical *canonical)
 {
+	if (canonical->floors != NULL)
+		floors_close(canonical->floors);
 	rows_close(canonical->rows);
 	pfree(canonical);
 }
@@ -71,6 +77,15 @@ read_record(Rows *rows, Record *record)
 	record_set_fields(record, fields, stamps);
 }
 
+/* The floor of an entity as of now, which a record that isn't there begins above. */
+static int64
+find_floor(Canonical *canonical, const char *entity)
+{
+	if (canonical->floors == NULL)
+		canonical->floors = floors_open(GetMemoryChunkContext(canonical));
+	return floors_find(canonical->floors, entity);
+}
+
 void
 canonical_find(Canonical *canonical, const char *entity, const char *external_id,
 			   Record *record)
@@ -81,6 +96,8 @@ canonical_find(Canonical *canonical, const char *entity, const char *external_id
 	canonical->found = rows_find(canonical->rows, 2, keys);
 	if (canonical->found)
 		read_record(canonical->rows, record);
+	else
+		record->floor = canonical->floor = find_floor(canonical, entity);
 }
 
 bool
@@ -119,6 +136,29 @@ canonical_seek(Canonical *canonical, RowsScan *scan, const char *entity,
 	return true;
 }
 
+/*
+ * Insert a record.  Another life of it may have come and been forgotten since it
+ * was not found: what forgets raises the floor first, so that after the insert,
+ * which waits for it, the floor tells.
+ */
+static RowsOutcome
+insert_record(Canonical *canonical, const char *entity, const Datum *values, const bool *isnull,
+			  int64 row_version)
+{
+	Rows	   *rows = canonical->rows;
+
+	if (row_version <= canonical->floor)
+		elog(ERROR, "a new record of entity \"%s\" would begin at row version " INT64_FORMAT
+			 ", not above " INT64_FORMAT, entity, row_version, canonical->floor);
+	if (!rows_insert_new(rows, values, isnull))
+		return ROWS_MOVED;
+	if (find_floor(canonical, entity) < row_version)
+		return ROWS_DONE;
+	if (rows_find(rows, 2, values))
+		(void) rows_delete(rows);
+	return ROWS_MOVED;
+}
+
 RowsOutcome
 canonical_write(Canonical *canonical, const char *entity, const char *external_id,
 				const Record *record)
@@ -139,7 +179,7 @@ canonical_write(Canonical *canonical, const char *entity, const char *external_i
 
 	if (canonical->found)
 		return rows_update(canonical->rows, values, isnull);
-	return rows_insert_new(canonical->rows, values, isnull) ? ROWS_DONE : ROWS_MOVED;
+	return insert_record(canonical, entity, values, isnull, record->row_version);
 }
 
 RowsOutcome

@@ -26,7 +26,10 @@ typedef struct CanonicalState
 extern Canonical *canonical_open(bool write);
 extern void canonical_close(Canonical *canonical);
 
-/* Read a record in the current memory context; record->exists tells. */
+/*
+ * Read a record in the current memory context; record->exists tells, and if not
+ * record->floor above which row version one begins.
+ */
 extern void canonical_find(Canonical *canonical, const char *entity,
 						   const char *external_id, Record *record);
 /* Read many by one snapshot, their fields unopened; rows_scan_end ends it. */

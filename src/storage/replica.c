@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "storage/registry.h"
 #include "storage/replica.h"
@@ -26,7 +27,8 @@ enum
 	COL_SETTLED,
 	COL_ANSWERED,
 	COL_CASCADED,
-	NCOLUMNS = COL_CASCADED
+	COL_GONE_AT,
+	NCOLUMNS = COL_GONE_AT
 };
 
 struct Replica
@@ -102,6 +104,9 @@ replica_look_again(Replica *replica, Oid relation, const char *external_id, Repl
 	if (isnull)
 		row->answered = 0;
 	row->cascaded = jsonb_or_null(replica->rows, COL_CASCADED);
+	row->gone_at = DatumGetTimestampTz(rows_value(replica->rows, COL_GONE_AT, &isnull));
+	if (isnull)
+		row->gone_at = 0;
 	row->written_by = rows_written_by(replica->rows);
 }
 
@@ -113,7 +118,10 @@ found_same(const Rows *rows, const ReplicaRow *row)
 	int64		adjusted = DatumGetInt64(rows_value(rows, COL_ADJUSTED, &isnull));
 
 	if ((isnull ? 0 : adjusted) != row->adjusted || row->fields != NULL || row->held != NULL ||
-		row->settled != 0 || row->answered != 0 || row->cascaded != NULL)
+		row->settled != 0 || row->answered != 0 || row->cascaded != NULL || row->gone_at != 0)
+		return false;
+	(void) rows_value(rows, COL_GONE_AT, &isnull);
+	if (!isnull)
 		return false;
 	(void) rows_value(rows, COL_CASCADED, &isnull);
 	if (!isnull)
@@ -151,6 +159,8 @@ write_row(Replica *replica, Oid relation, const char *external_id, const Replica
 	isnull[COL_ANSWERED - 1] = row->answered == 0;
 	values[COL_CASCADED - 1] = JsonbPGetDatum(row->cascaded);
 	isnull[COL_CASCADED - 1] = row->cascaded == NULL;
+	values[COL_GONE_AT - 1] = TimestampTzGetDatum(row->gone_at);
+	isnull[COL_GONE_AT - 1] = row->gone_at == 0;
 	if (alone && absent)
 	{
 		/* cheaper than to find out whether it is there */

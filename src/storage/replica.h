@@ -7,6 +7,7 @@
 #define SYNCEXT_REPLICA_H
 
 #include "access/transam.h"
+#include "datatype/timestamp.h"
 #include "storage/itemptr.h"
 #include "utils/jsonb.h"
 
@@ -32,6 +33,8 @@ typedef struct ReplicaRow
 	Jsonb	   *cascaded;		/* of a relation behind a link: the fields that a foreign
 								 * key set when another row was delivered, empty where it
 								 * deleted the row; NULL: it did nothing */
+	TimestampTz gone_at;		/* of a relation behind a link: when that there is no row
+								 * was agreed on; 0: there is one */
 	TransactionId written_by;	/* who wrote this, as it was found */
 	bool		sought;			/* replica_find has filled this in, */
 	ItemPointerData at;			/* and found it there, if it exists */

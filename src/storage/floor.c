@@ -1,0 +1,61 @@
+/*
+ * floor.c
+ *	  Row versions of records that are forgotten: table syncext.entity_floor.
+ *
+ * A key that is used again must not be taken for what receivers had of it before,
+ * so its row versions go on above all that were forgotten.  What removes golden
+ * records, sync_maintain and sync_forget, raises the floor by then, so who doesn't
+ * find the record finds the floor.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+
+#include "model/change.h"
+#include "storage/floor.h"
+#include "storage/registry.h"
+#include "storage/rows.h"
+
+enum
+{
+	COL_ENTITY = 1,
+	COL_ROW_VERSION
+};
+
+struct Floors
+{
+	Rows	   *rows;
+};
+
+Floors *
+floors_open(MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Floors	   *floors = palloc(sizeof(Floors));
+
+	floors->rows = rows_open_read(registry_relation("entity_floor"));
+	/* in REPEATABLE READ, too: an insert meets what was committed since */
+	rows_see_latest(floors->rows);
+	MemoryContextSwitchTo(old);
+	return floors;
+}
+
+void
+floors_close(Floors *floors)
+{
+	rows_close(floors->rows);
+	pfree(floors);
+}
+
+int64
+floors_find(Floors *floors, const char *entity)
+{
+	Datum		key = CStringGetTextDatum(entity);
+	bool		isnull;
+
+	if (rows_empty(floors->rows) || !rows_find(floors->rows, COL_ENTITY, &key))
+		return 0;
+	/* whatever was edited by hand: the next one has to be higher */
+	return Max(0, Min(DatumGetInt64(rows_value(floors->rows, COL_ROW_VERSION, &isnull)),
+					  CHANGE_MAX_VERSION));
+}
