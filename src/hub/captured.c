@@ -18,6 +18,7 @@
 
 #include "access/xact.h"
 #include "common/pg_prng.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -161,6 +162,27 @@ places_of_record(Feed *feed, const BatchRecord *record, int *n)
 		places[(*n)++] = window_edits.places[i - 1];
 	qsort(places, *n, sizeof(Place), compare_places);
 	return places;
+}
+
+/* ---------- where a record is ---------- */
+
+Oid
+captured_relation(const char *source, const char *entity)
+{
+	const Binding *binding = binding_of_entity(source, entity);
+	int64		relation;
+	Section		section;
+
+	if (binding != NULL)
+		return binding->relation;
+	SPI_connect();
+	section_enter(&section, 0);
+	relation = section_number("SELECT coalesce((SELECT d.relation::oid::bigint FROM syncext.detached d "
+							  "WHERE d.source = %s AND d.entity = %s ORDER BY d.detached_at DESC LIMIT 1), 0)",
+							  quote_literal_cstr(source), quote_literal_cstr(entity));
+	section_leave(&section);
+	SPI_finish();
+	return (Oid) relation;
 }
 
 /* ---------- one record ---------- */
@@ -328,16 +350,16 @@ add_changes(Cutting *cutting, const BatchRecord *record, const ReplicaRow *repli
  * of which all is to be sent.  A delete says all.
  */
 static bool
-owes_more(Cutting *cutting, const Binding *binding, const BatchRecord *record,
+owes_more(Cutting *cutting, Oid relation, const BatchRecord *record,
 		  const ReplicaRow *replica, const Fold *fold)
 {
-	CaptureFailure failure = {.relation = binding->relation, .external_id = record->external_id};
+	CaptureFailure failure = {.relation = relation, .external_id = record->external_id};
 	bool		failed;
 
 	if (fold->all || fold->deleted)
 		return false;
-	failed = capture_failures_any(cutting->failures, binding->relation) &&
-		capture_failure_find(cutting->failures, binding->relation, record->external_id, &failure);
+	failed = capture_failures_any(cutting->failures, relation) &&
+		capture_failure_find(cutting->failures, relation, record->external_id, &failure);
 	if (!failed && (replica->fields != NULL || fold->born || fold->whole))
 		return false;
 	if (!failed)
@@ -360,14 +382,14 @@ owes_more(Cutting *cutting, const Binding *binding, const BatchRecord *record,
 static void
 cut_record(Cutting *cutting, const BatchRecord *record)
 {
-	const Binding *binding = binding_of_entity(cutting->feed->target->name, record->entity);
+	Oid			relation = captured_relation(cutting->feed->target->name, record->entity);
 	ReplicaRow	replica = {0};
 	Fold		fold = {0};
 	int			n;
 	Place	   *places = places_of_record(cutting->feed, record, &n);
 
-	if (binding != NULL)
-		replica_find(cutting->replica, binding->relation, record->external_id, &replica);
+	if (OidIsValid(relation))
+		replica_find(cutting->replica, relation, record->external_id, &replica);
 	for (int i = 0; i < n; i++)
 	{
 		LogRow		row;
@@ -379,8 +401,8 @@ cut_record(Cutting *cutting, const BatchRecord *record)
 	}
 	if (replica.held != NULL)
 		set_held_bases(&fold, replica.held);
-	if (fold.nedits > 0 && binding != NULL &&
-		owes_more(cutting, binding, record, &replica, &fold))
+	if (fold.nedits > 0 && OidIsValid(relation) &&
+		owes_more(cutting, relation, record, &replica, &fold))
 		return;
 	if (fold.nedits > 0)
 		add_changes(cutting, record, &replica, &fold);
@@ -617,10 +639,10 @@ keep_failures(const char *source, const BatchFailure *failures, int nfailures)
 
 	for (int i = 0; i < nfailures; i++)
 	{
-		const Binding *binding = binding_of_entity(source, failures[i].entity);
+		Oid			relation = captured_relation(source, failures[i].entity);
 
-		if (binding != NULL)
-			keep_failure(table, binding->relation, &failures[i]);
+		if (OidIsValid(relation))
+			keep_failure(table, relation, &failures[i]);
 	}
 	capture_failures_close(table);
 }

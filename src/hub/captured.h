@@ -57,6 +57,12 @@ extern Jsonb *captured_document(const char *source, const CapturedChange *change
 extern void captured_ack(const char *source, int64 batch, const BatchFailure *failures,
 						 int nfailures);
 
+/*
+ * The relation that the source's edits of the entity were captured from, which may have
+ * been detached since; InvalidOid: it isn't known.
+ */
+extern Oid	captured_relation(const char *source, const char *entity);
+
 /* When an edit that failed so often is brought up again. */
 extern TimestampTz captured_retry_at(int attempts);
 

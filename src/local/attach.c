@@ -560,7 +560,7 @@ drop_triggers(Oid relid)
 static void
 forget_dropped(const Binding *binding)
 {
-	binding_remove(binding->relation);
+	binding_remove(binding->relation, false);
 	CommandCounterIncrement();
 }
 
@@ -705,6 +705,8 @@ sync_attach(PG_FUNCTION_ARGS)
 	}
 
 	binding_add(&binding);
+	CommandCounterIncrement();
+	linked_resume(&binding);
 	if (binding_captures(&binding))
 		source_set_single_writer(binding.source, true);
 	if (binding.capture == CAPTURE_TRIGGER)
@@ -783,7 +785,7 @@ sync_detach(PG_FUNCTION_ARGS)
 	capture_buffer_flush();
 	if (exists && binding->capture == CAPTURE_TRIGGER)
 		drop_triggers(relid);
-	binding_remove(relid);
+	binding_remove(relid, exists && linked_keep(binding));
 	CommandCounterIncrement();
 	/* does nothing where there is no such source any more */
 	if (binding_captures(binding))

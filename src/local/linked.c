@@ -478,6 +478,18 @@ is_busy(const LinkedWork *work, Placement *p)
 }
 
 /*
+ * Has the row been edited while the relation was detached, when no edit was captured?
+ * Then it is now.  A row that is missing was not deleted: perhaps the table was filled
+ * anew.
+ */
+static bool
+was_edited_detached(Placement *p)
+{
+	return p->present && p->replica.settled < p->attached->binding->resumed &&
+		linked_capture(p, true);
+}
+
+/*
  * The record comes again as it was placed: after a crash, or by sync_resync.  Has the
  * row lost it since, though no edit of the row was captured?
  */
@@ -488,7 +500,7 @@ has_lost(const LinkedWork *work, Placement *p)
 		return false;
 	if (p->present && !binding_captures(p->attached->binding))
 		return false;
-	return !is_outstanding(&work->flight, p);
+	return !is_outstanding(&work->flight, p) && !was_edited_detached(p);
 }
 
 static int
@@ -632,12 +644,12 @@ held_without(Jsonb *held_jsonb, const Fields *set)
 
 /* Whatever the hub decided, it has spoken on what was sent. */
 static void
-note_answer(Replica *table, const Binding *binding, const LinkedAnswer *answer)
+note_answer(Replica *table, Oid relation, const LinkedAnswer *answer)
 {
 	const CapturedChange *change = answer->change;
 	ReplicaRow	replica = {.at = change->replica_at};
 
-	replica_look_again(table, binding->relation, change->external_id, &replica);
+	replica_look_again(table, relation, change->external_id, &replica);
 	if (change->deleted)
 		replica.fields = NULL;
 	else
@@ -655,17 +667,17 @@ note_answer(Replica *table, const Binding *binding, const LinkedAnswer *answer)
 		replica.row_version = answer->row_version;
 	replica.answered = Max(replica.answered, answer->row_version);
 	replica.cascaded = NULL;
-	replica_set_alone(table, binding->relation, change->external_id, &replica);
+	replica_set_alone(table, relation, change->external_id, &replica);
 }
 
 /* Have an edit of the row that had failed looked at again. */
 static void
-recall_failure(CaptureFailures *failures, const Binding *binding, const char *external_id)
+recall_failure(CaptureFailures *failures, Oid relation, const char *external_id)
 {
 	CaptureFailure failure;
 
-	if (!capture_failures_any(failures, binding->relation) ||
-		!capture_failure_find(failures, binding->relation, external_id, &failure))
+	if (!capture_failures_any(failures, relation) ||
+		!capture_failure_find(failures, relation, external_id, &failure))
 		return;
 	failure.dead = false;
 	failure.next_attempt = GetCurrentTimestamp();
@@ -684,12 +696,12 @@ linked_answered(const char *source, const LinkedAnswer *answers, int n)
 	failures = capture_failures_open(true);
 	for (int i = 0; i < n; i++)
 	{
-		const Binding *binding = binding_of_entity(source, answers[i].change->entity);
+		Oid			relation = captured_relation(source, answers[i].change->entity);
 
-		if (binding == NULL)
+		if (!OidIsValid(relation))
 			continue;
-		note_answer(table, binding, &answers[i]);
-		recall_failure(failures, binding, answers[i].change->external_id);
+		note_answer(table, relation, &answers[i]);
+		recall_failure(failures, relation, answers[i].change->external_id);
 	}
 	capture_failures_close(failures);
 	replica_close(table);

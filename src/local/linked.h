@@ -84,6 +84,14 @@ extern int	linked_retry(const char *source);
 extern void linked_check_binding(const Binding *binding);
 
 /*
+ * What was agreed on with the hub outlasts that a relation is detached and attached
+ * again.  Of one that is about to be detached linked_keep() says whether it does; of
+ * one that was attached, and is known to be so, linked_resume() takes up what was kept.
+ */
+extern bool linked_keep(const Binding *binding);
+extern void linked_resume(const Binding *binding);
+
+/*
  * Call these in the transaction that writes syncext.link, after the link was
  * added (and the command counter moved on), and before it is removed.  They
  * wait for who is writing to the source's relations.

@@ -8,10 +8,12 @@
 #include "postgres.h"
 
 #include "access/relation.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 
+#include "hub/section.h"
 #include "local/linked.h"
 #include "storage/binding.h"
 #include "storage/canonical.h"
@@ -104,7 +106,76 @@ linked_check_binding(const Binding *binding)
 		raise_decided_here(binding, link, "There are records of it.");
 }
 
+/* ---------- detached and attached again ---------- */
+
+/* Forget what was kept of relations; condition says of which. */
+static void
+forget_kept(const char *condition)
+{
+	ListCell   *lc;
+
+	foreach(lc, section_texts(CurrentMemoryContext,
+							  "DELETE FROM syncext.detached d WHERE %s RETURNING d.relation::oid::text",
+							  condition))
+		replica_remove_all(atooid(lfirst(lc)));
+}
+
+bool
+linked_keep(const Binding *binding)
+{
+	Section		section;
+	bool		kept;
+
+	SPI_connect();
+	section_enter(&section, 0);
+	forget_kept("NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = d.relation AND c.reltype = d.row_type)");
+	kept = section_run("INSERT INTO syncext.detached (relation, source, entity, key, columns, row_type, linked_at) "
+					   "SELECT b.relation, b.source, b.entity, b.key, b.columns, b.row_type, l.added_at "
+					   "FROM syncext.binding b JOIN syncext.link l ON l.source = b.source AND NOT l.relay "
+					   "WHERE b.relation = %u AND b.row_type IS NOT NULL", binding->relation) > 0;
+	section_leave(&section);
+	SPI_finish();
+	return kept;
+}
+
+/*
+ * Nobody has watched the relation meanwhile, nor has the hub's word come to it.  With
+ * what was agreed on a row that differs is an edit, and one that doesn't takes what
+ * the hub says now.
+ */
+void
+linked_resume(const Binding *binding)
+{
+	Section		section;
+
+	SPI_connect();
+	section_enter(&section, 0);
+	if (section_run("UPDATE syncext.binding b SET resumed = nextval('syncext.change_seq') "
+					"FROM syncext.detached d JOIN syncext.link l ON l.source = d.source AND l.added_at = d.linked_at "
+					"WHERE b.relation = %u AND d.relation = b.relation AND d.source = b.source "
+					"AND d.entity = b.entity AND d.row_type = b.row_type AND d.key = b.key "
+					"AND d.columns IS NOT DISTINCT FROM b.columns", binding->relation) > 0)
+		section_run("DELETE FROM syncext.detached WHERE relation = %u", binding->relation);
+	else
+		forget_kept(psprintf("d.relation = %u", binding->relation));
+	section_leave(&section);
+	SPI_finish();
+}
+
 /* ---------- linking ---------- */
+
+/* What was agreed on with the hub of another link says nothing. */
+static void
+forget_detached(const char *source)
+{
+	Section		section;
+
+	SPI_connect();
+	section_enter(&section, 0);
+	forget_kept(psprintf("d.source = %s", quote_literal_cstr(source)));
+	section_leave(&section);
+	SPI_finish();
+}
 
 /*
  * From now on what was agreed on is agreed on with another hub, and edits are
@@ -125,6 +196,7 @@ linked_start(const char *source)
 		replica_remove_all(binding->relation);
 		binding_set_loaded(binding->relation, NULL);
 	}
+	forget_detached(source);
 	source_set_single_writer(source, true);
 	cursor_start(registry, registry_source_required(registry, source));
 }
@@ -142,6 +214,7 @@ linked_end(const char *source)
 		replica_remove_all(binding->relation);
 		binding_set_loaded(binding->relation, NULL);
 	}
+	forget_detached(source);
 }
 
 /* ---------- for SQL ---------- */

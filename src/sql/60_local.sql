@@ -19,6 +19,7 @@ CREATE TABLE syncext.binding (
 	attached_as    regrole,
 	loaded         jsonb,
 	differing      jsonb,
+	resumed        bigint,
 	UNIQUE (source, entity)
 );
 COMMENT ON TABLE syncext.binding IS 'attached relations; sync_attach and sync_detach write it';
@@ -36,6 +37,8 @@ COMMENT ON COLUMN syncext.binding.loaded IS
 	'{column: its number} of the fields that the relation had when it and the hub were last brought together, by sync_load, or by sync_attach of an empty table; others were added since. null: they were not yet';
 COMMENT ON COLUMN syncext.binding.differing IS
 	'{field: true} that the relation''s own triggers set to another value than the hub has whenever that is delivered; null: none is known';
+COMMENT ON COLUMN syncext.binding.resumed IS
+	'of a relation that was attached again to its link: rows of syncext.replica that were settled before may have been edited since without being captured; null: there are none';
 SELECT pg_catalog.pg_extension_config_dump('syncext.binding', '');
 -- by row, as sync_attach writes it without a statement
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE ON syncext.binding

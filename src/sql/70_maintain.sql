@@ -93,7 +93,7 @@ BEGIN
 	DELETE FROM syncext.pending p WHERE p.entity = $1 AND p.external_id = $2;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	counts[5] := n;
-	DELETE FROM syncext.replica p USING syncext.binding b
+	DELETE FROM syncext.replica p USING (SELECT k.relation, k.entity FROM syncext.binding k UNION ALL SELECT d.relation, d.entity FROM syncext.detached d) b
 	WHERE b.relation = p.relation AND b.entity = $1 AND p.external_id = $2;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	counts[6] := n;
@@ -103,7 +103,7 @@ BEGIN
 	DELETE FROM syncext.routed r WHERE r.entity = $1 AND r.external_id = $2;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	counts[8] := n;
-	DELETE FROM syncext.capture_failure f USING syncext.binding b
+	DELETE FROM syncext.capture_failure f USING (SELECT k.relation, k.entity FROM syncext.binding k UNION ALL SELECT d.relation, d.entity FROM syncext.detached d) b
 	WHERE b.relation = f.relation AND b.entity = $1 AND f.external_id = $2;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	counts[9] := n;

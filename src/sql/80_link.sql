@@ -47,6 +47,25 @@ COMMENT ON COLUMN syncext.link_state.failures IS 'exchanges that failed one afte
 COMMENT ON COLUMN syncext.link_state.hub_behind IS 'how many records the hub still had for us at the end of the last exchange, those that failed and come again and dead letters among them; null: the last exchange failed, and nobody knows';
 SELECT pg_catalog.pg_extension_config_dump('syncext.link_state', '');
 
+CREATE TABLE syncext.detached (
+	relation regclass PRIMARY KEY,
+	source   text COLLATE "C" NOT NULL REFERENCES syncext.source ON DELETE CASCADE,
+	entity   text COLLATE "C" NOT NULL,
+	key      text[] COLLATE "C" NOT NULL,
+	columns  jsonb,
+	row_type regtype NOT NULL,
+	linked_at timestamptz NOT NULL,
+	detached_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE syncext.detached IS
+	'relations that were detached from a source that is linked: their rows of syncext.replica, what was agreed on with the hub, are kept for when they are attached again';
+COMMENT ON COLUMN syncext.detached.key IS 'its key columns, as in syncext.binding: attached by others it is another relation';
+COMMENT ON COLUMN syncext.detached.columns IS 'the fields that it had, as in syncext.binding';
+COMMENT ON COLUMN syncext.detached.row_type IS 'tells it from another relation that was given its OID';
+COMMENT ON COLUMN syncext.detached.detached_at IS 'when it was detached';
+COMMENT ON COLUMN syncext.detached.linked_at IS 'the added_at of the link: with another one nothing was agreed on';
+SELECT pg_catalog.pg_extension_config_dump('syncext.detached', '');
+
 -- Edits are written to the log when their transaction commits.
 CREATE FUNCTION syncext.captured_flush() RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_captured_flush';

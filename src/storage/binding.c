@@ -45,7 +45,8 @@ enum
 	COL_ATTACHED_AS,
 	COL_LOADED,
 	COL_DIFFERING,
-	NCOLUMNS = COL_DIFFERING
+	COL_RESUMED,
+	NCOLUMNS = COL_RESUMED
 };
 
 /* ---------- reading ---------- */
@@ -123,6 +124,8 @@ read_binding(const Datum *values, const bool *isnull)
 		binding->loaded = DatumGetJsonbPCopy(values[COL_LOADED - 1]);
 	if (!isnull[COL_DIFFERING - 1])
 		binding->differing = DatumGetJsonbPCopy(values[COL_DIFFERING - 1]);
+	if (!isnull[COL_RESUMED - 1])
+		binding->resumed = DatumGetInt64(values[COL_RESUMED - 1]);
 	return binding;
 }
 
@@ -290,7 +293,7 @@ binding_add(const Binding *binding)
 	isnull[COL_ATTACHED_BY - 1] = !OidIsValid(binding->attached_by);
 	values[COL_ATTACHED_AS - 1] = ObjectIdGetDatum(binding->attached_as);
 	isnull[COL_ATTACHED_AS - 1] = !OidIsValid(binding->attached_as);
-	isnull[COL_LOADED - 1] = isnull[COL_DIFFERING - 1] = true;
+	isnull[COL_LOADED - 1] = isnull[COL_DIFFERING - 1] = isnull[COL_RESUMED - 1] = true;
 	rows_insert(rows, values, isnull);
 	rows_close(rows);
 }
@@ -338,9 +341,8 @@ binding_note_differing(const Binding *binding, FieldName field)
 			  JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
 }
 
-/* Remove a binding and what is known of its rows. */
 void
-binding_remove(Oid relation)
+binding_remove(Oid relation, bool keep_rows)
 {
 	Rows	   *rows = rows_open_write(registry_relation("binding"));
 	Datum		key = ObjectIdGetDatum(relation);
@@ -348,7 +350,8 @@ binding_remove(Oid relation)
 	while (rows_find(rows, 1, &key) && rows_delete(rows) != ROWS_DONE)
 		continue;
 	rows_close(rows);
-	replica_remove_all(relation);
+	if (!keep_rows)
+		replica_remove_all(relation);
 }
 
 void

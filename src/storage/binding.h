@@ -45,6 +45,8 @@ typedef struct Binding
 								 * to another value than the hub has; or NULL */
 	Jsonb	   *loaded;			/* {column: attnum} of the fields that it had when it and
 								 * the hub were last brought together; NULL: they weren't */
+	int64		resumed;		/* rows of replica that were settled before this were kept while it
+								 * was detached; 0: none were */
 } Binding;
 
 /* Both return NULL where there is none. */
@@ -63,7 +65,8 @@ extern const char *binding_capture_name(BindingCapture capture);
 
 /* Change the table and mark every session's cache.  Rights were checked. */
 extern void binding_add(const Binding *binding);
-extern void binding_remove(Oid relation);
+/* Remove a binding and, unless they are kept, what is known of its rows. */
+extern void binding_remove(Oid relation, bool keep_rows);
 /* Note that the relation and the hub were brought together, or (NULL) that they aren't any more. */
 extern void binding_set_loaded(Oid relation, Jsonb *loaded);
 /* Note that the relation's own triggers keep a field at another value than the hub has. */
