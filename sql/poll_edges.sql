@@ -206,6 +206,14 @@ ALTER TABLE wide DROP COLUMN a;
 CALL sync_poll('wide') \gset
 SELECT plain(:'result');
 SELECT * FROM hub('wide');
+-- of the name of one that was dropped: what it holds is no edit, but what is set then
+ALTER TABLE wide DROP COLUMN b, ADD COLUMN b text DEFAULT 'again';
+CALL sync_poll('wide') \gset
+SELECT plain(:'result');
+UPDATE wide SET b = 'edited' WHERE id = '1';
+CALL sync_poll('wide') \gset
+SELECT plain(:'result');
+SELECT * FROM hub('wide');
 -- nothing but a key
 ALTER TABLE wide DROP COLUMN b, DROP COLUMN c;
 INSERT INTO wide VALUES ('bare');

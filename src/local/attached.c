@@ -424,9 +424,11 @@ init_new(Attached *attached)
 		AttachedColumn *column = &attached->columns[i];
 		const Field *known = fields_find(&loaded, field_name(column->name));
 
-		column->is_new = known == NULL || known->value.type != jbvNumeric ||
-			DatumGetInt32(DirectFunctionCall1(numeric_int4,
-											  NumericGetDatum(known->value.val.numeric))) != column->attnum;
+		column->is_again = known != NULL &&
+			(known->value.type != jbvNumeric ||
+			 DatumGetInt32(DirectFunctionCall1(numeric_int4,
+											   NumericGetDatum(known->value.val.numeric))) != column->attnum);
+		column->is_new = known == NULL || column->is_again;
 	}
 }
 

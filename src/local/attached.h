@@ -33,6 +33,7 @@ typedef struct AttachedColumn
 	Oid			type;
 	bool		not_null;
 	bool		is_new;			/* a field that came when the relation had been loaded */
+	bool		is_again;		/* as another column of its name, which was dropped */
 	ValueType  *value;
 } AttachedColumn;
 

@@ -57,7 +57,9 @@ find_edited(Placement *p, Fields *edited, Fields *added)
 	for (int i = 0; i < edited->n; i++)
 	{
 		const Field *field = &edited->field[i];
-		const Field *known = fields_find(&agreed, field->name);
+		/* what was agreed on of a column that was dropped says nothing of the next one */
+		const Field *known = p->attached->columns[i].is_again ? NULL :
+			fields_find(&agreed, field->name);
 
 		if (known == NULL && field->value.type != jbvNull)
 			added->field[added->n++] = *field;

@@ -442,6 +442,7 @@ load_all(Load *load)
 
 	if (binding->capture == CAPTURE_TRIGGER)
 		attach_complete(load->relation);
+	(void) loaded_forget_dropped(attached_as_begun(load));
 	if (binding->in)
 		load_rows(load);
 	if (binding->out && !load->linked)

@@ -204,7 +204,7 @@ is_edited(const Placement *p, int i, const Fields *agreed, const Field *now)
 	/* what a column holds because it was added is no edit */
 	if (agreed != NULL)
 	{
-		const Field *known = fields_find(agreed, column->field);
+		const Field *known = column->is_again ? NULL : fields_find(agreed, column->field);
 
 		return known != NULL && !json_value_equal(&known->value, &now->value);
 	}

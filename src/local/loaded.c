@@ -2,7 +2,7 @@
  * loaded.c
  *	  Whether a relation and the hub were brought together, and with which columns.
  *
- * Called by sync_attach and sync_load.  Of a table that was loaded, and is captured
+ * Called by sync_attach, sync_load and sync_poll.  Of a table that was loaded, and is captured
  * by trigger, the hub has heard every word since: a row of which it has nothing can
  * only have lost that to others.  What a column holds because it was added is no
  * edit: syncext.binding has the columns that were loaded, by name and number, as a
@@ -14,8 +14,12 @@
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "executor/spi.h"
+#include "lib/stringinfo.h"
 #include "storage/bufmgr.h"
+#include "utils/builtins.h"
 
+#include "hub/section.h"
 #include "local/loaded.h"
 #include "model/json.h"
 
@@ -40,6 +44,29 @@ loaded_note(const Attached *attached)
 		known &= !attached->columns[i].is_new;
 	if (!known)
 		binding_set_loaded(binding->relation, columns_of(attached));
+}
+
+bool
+loaded_forget_dropped(const Attached *attached)
+{
+	StringInfoData names;
+	Section		section;
+
+	initStringInfo(&names);
+	for (int i = 0; i < attached->ncolumns; i++)
+		if (attached->columns[i].is_again)
+			appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "",
+							 quote_literal_cstr(field_name_cstring(attached->columns[i].field)));
+	if (names.len == 0)
+		return false;
+	SPI_connect();
+	section_enter(&section, 0);
+	section_run("UPDATE syncext.replica SET fields = fields - ARRAY[%s] "
+				"WHERE relation = %u AND fields ?| ARRAY[%s]",
+				names.data, attached->binding->relation, names.data);
+	section_leave(&section);
+	SPI_finish();
+	return true;
 }
 
 /* Has the table, with its partitions, not a single block? */

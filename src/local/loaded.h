@@ -9,6 +9,11 @@
 
 /* The relation was attached just now: without rows, there is nothing to load. */
 extern void loaded_at_attach(Oid relid);
+/*
+ * Forget what was agreed on of columns that were dropped, and came again as others of
+ * their names.  Returns whether there are any.
+ */
+extern bool loaded_forget_dropped(const Attached *attached);
 /* All of its rows and the hub have been compared. */
 extern void loaded_note(const Attached *attached);
 

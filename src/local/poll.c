@@ -26,6 +26,7 @@
 #include "hub/procedure.h"
 #include "hub/section.h"
 #include "local/job.h"
+#include "local/loaded.h"
 #include "local/poll.h"
 #include "local/transfer.h"
 #include "model/rfc3339.h"
@@ -502,7 +503,12 @@ count_known(Poll *poll)
 static void
 begin_run(Poll *poll)
 {
+	const Attached *attached = attached_required(poll->relation, AccessShareLock);
+
 	poll->run = job_begin(poll->relation, JOB);
+	/* rows that aren't read this time are compared with what is known, too */
+	if (loaded_forget_dropped(attached))
+		loaded_note(attached);
 	read_state(poll);
 	if (poll->full)
 		count_known(poll);
@@ -585,6 +591,7 @@ end_run(Poll *poll)
 	Section		section;
 
 	note_unusable(poll);
+	loaded_note(attached_required(poll->relation, AccessShareLock));
 	SPI_connect();
 	section_enter(&section, 0);
 	section_run("INSERT INTO syncext.poll_state (relation, polled_at) VALUES (%u, %s) "

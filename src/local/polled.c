@@ -31,10 +31,12 @@ polled_read(Attached *attached, const char *external_id, AttachedRow *row)
 
 /*
  * The fields that are not as they were, and those that were not there but have a
- * value: a new column's.  All are in jsonb's key order.
+ * value: a new column's, though there was another one of its name.  All are in
+ * jsonb's key order.
  */
 static void
-find_changed(const Fields *now, Jsonb *seen, Fields *changed, Fields *added)
+find_changed(const Attached *attached, const Fields *now, Jsonb *seen, Fields *changed,
+			 Fields *added)
 {
 	Fields		before;
 	int			b = 0;
@@ -50,7 +52,8 @@ find_changed(const Fields *now, Jsonb *seen, Fields *changed, Fields *added)
 
 		while (b < before.n && field_name_cmp(before.field[b].name, field->name) < 0)
 			b++;
-		if (b < before.n && field_name_cmp(before.field[b].name, field->name) == 0)
+		if (b < before.n && field_name_cmp(before.field[b].name, field->name) == 0 &&
+			!attached->columns[i].is_again)
 		{
 			if (!json_value_equal(&before.field[b].value, &field->value))
 				changed->field[changed->n++] = *field;
@@ -80,7 +83,7 @@ polled_compare(const Attached *attached, bool present, AttachedRow row,
 		edit->changed = edit->all;
 		return true;
 	}
-	find_changed(&edit->all, replica->fields, &edit->changed, &edit->added);
+	find_changed(attached, &edit->all, replica->fields, &edit->changed, &edit->added);
 	return edit->changed.n > 0 || edit->added.n > 0;
 }
 

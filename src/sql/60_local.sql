@@ -34,7 +34,7 @@ COMMENT ON COLUMN syncext.binding.name IS 'the relation''s name when last seen, 
 COMMENT ON COLUMN syncext.binding.attached_by IS 'who attached it by right of a role that could act as the source, and must keep that right; null: an administrator';
 COMMENT ON COLUMN syncext.binding.attached_as IS 'that role';
 COMMENT ON COLUMN syncext.binding.loaded IS
-	'{column: its number} of the fields that the relation had when it and the hub were last brought together, by sync_load, or by sync_attach of an empty table; others were added since. null: they were not yet';
+	'{column: its number} of the fields that the relation had when it and the hub were last brought together, by sync_load, by sync_poll, or by sync_attach of an empty table; others were added since. null: they were not yet';
 COMMENT ON COLUMN syncext.binding.differing IS
 	'{field: true} that the relation''s own triggers set to another value than the hub has whenever that is delivered; null: none is known';
 COMMENT ON COLUMN syncext.binding.resumed IS

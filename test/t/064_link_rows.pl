@@ -134,6 +134,22 @@ is(record('item', '1'), '{"v": "mine", "w": "w1", "state": "done"}', 'a column t
 is(record('item', '3'), '{"v": "d", "w": "w3", "state": "new"}', 'and is news where the record has not the field');
 is(sql('spoke', 'SELECT id, state FROM item ORDER BY id'), "1|done\n3|new", 'elsewhere it is filled');
 
+# what was agreed on of one that is dropped says nothing of the next one of its name
+sql('spoke', "ALTER TABLE item DROP state; ALTER TABLE item ADD state text DEFAULT 'again'");
+api('item', '1', 10, '{"w": "w1!"}');
+settle();
+is(record('item', '1'), '{"v": "mine", "w": "w1!", "state": "done"}', 'a column that was dropped and added again overwrites nothing');
+is(sql('spoke', 'SELECT id, state FROM item ORDER BY id'), "1|done\n3|again", 'it is filled by what comes');
+sql('spoke', "CALL sync_load('item')");
+settle();
+is(record('item', '3'), '{"v": "d", "w": "w3", "state": "new"}', 'nor does a load of it');
+is(sql('spoke', 'SELECT id, state FROM item ORDER BY id'), "1|done\n3|new", 'which fills the rest');
+sql('spoke', "UPDATE item SET state = 'edited' WHERE id = '3'");
+settle();
+is(record('item', '3'), '{"v": "d", "w": "w3", "state": "edited"}', 'an edit of it is one');
+sql('spoke', "UPDATE item SET state = 'new' WHERE id = '3'; ALTER TABLE item ALTER state SET DEFAULT 'new'");
+settle();
+
 # ---------- changes that the hub has refused ----------
 
 sql('hub', 'ALTER DATABASE hub SET syncext.max_document = 1');
