@@ -220,9 +220,12 @@ apply_parked(List *parked, bool attempted)
 
 	foreach(lc, parked)
 	{
+		/* a copy, as what it waits for next lives no longer than the item */
+		WaitingChange w = *(const WaitingChange *) lfirst(lc);
+
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextSwitchTo(item);
-		released += release_one(lfirst(lc), attempted);
+		released += release_one(&w, attempted);
 		MemoryContextSwitchTo(outer);
 		MemoryContextReset(item);
 	}
