@@ -136,7 +136,10 @@ SELECT sync_push('Branch', :'mark' || '/1/2',
 	  {"source": "Branch", "externalId": "z", "base": 0, "fields": {"a": 1}}]');
 SELECT external_id, source, row_version, resolution FROM syncext.change_log ORDER BY seq;
 SELECT part, octet_length(hashes) / 8 AS n, answers FROM syncext.push ORDER BY part;
-SELECT syncext.hub_hello('Branch', '{"spoke": "00000000-0000-0000-0000-000000000001", "claim": true}');
+SELECT syncext.hub_hello('Branch', '{"claim": true}');
+SELECT a->'refused' AS refused, a->>'spoke_is' AS spoke_is, a->>'hub_is' AS hub_is
+FROM syncext.hub_hello('Branch', jsonb_build_object('claim', true, 'identity', syncext.identity() || '{"mark": "00000000-0000-0000-0000-000000000001"}')) a;
+SELECT refused FROM syncext.spoke;
 SELECT syncext.hub_hello('Branch', '{}') - 'hub';
 SET ROLE syncext_spoke;
 SELECT syncext.hub_hello('ERP', '{}');

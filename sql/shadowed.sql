@@ -189,7 +189,7 @@ SET ROLE regress_erp;
 SELECT sync_explain('{"entity": "item", "externalId": "2", "source": "web", "version": 1, "name": "zwei"}') \g /dev/null
 SELECT sync_record('item', '1') \g /dev/null
 SELECT * FROM sync_history('item', '1') \g /dev/null
-SELECT syncext.hub_hello('web', '{"protocol": 1, "claim": true, "spoke": "a0000000-0000-0000-0000-00000000000a"}') \g /dev/null
+SELECT syncext.hub_hello('web', '{"protocol": 1, "claim": true, "identity": {"mark": "a0000000-0000-0000-0000-00000000000a", "ancestors": [], "system": "1", "database": 1, "timeline": 1, "epoch": 1, "host": "1", "directory": "1", "inode": "1"}}') \g /dev/null
 SELECT sync_push('web', 'a0000000-0000-0000-0000-00000000000a:1', '[{"entity": "item", "externalId": "5", "source": "web", "version": 1, "name": "five"}]') \g /dev/null
 SELECT batch FROM syncext.hub_pull('web', 2) LIMIT 1 \gset
 SELECT syncext.hub_ack('web', :batch, '[{"entity": "item", "externalId": "2", "error": "no"}]') \g /dev/null

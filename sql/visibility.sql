@@ -58,6 +58,8 @@ INSERT INTO door VALUES
 	('sync_check', 'SELECT string_agg(c::text, '';'') FROM sync_check() c', 'outside|tombstone|entity|masked'),
 	('syncext.may_see', 'SELECT syncext.may_see(''EU'', $1, $2, $3)', 'outside|tombstone|entity|masked'),
 	('syncext.hub_hello', 'SELECT syncext.hub_hello(''EU'', ''{}'') - ''hub'' - ''version''', 'outside|tombstone|entity|masked'),
+	('syncext.hub_compare', 'SELECT string_agg(c::text, '';'') FROM syncext.hub_compare(''EU'', $1, jsonb_build_object($2, 2), ''epoch'') c', 'outside|tombstone|entity|masked'),
+	('syncext.hub_compare', 'SELECT string_agg(c::text, '';'') FROM syncext.hub_compare(''EU'', $1, jsonb_build_object($2, 1000), ''2100-01-01'') c', 'outside|tombstone|entity|masked'),
 	('syncext.hub_behind', 'SELECT syncext.hub_behind(''EU'')', 'outside|tombstone|entity|masked'),
 	-- what it wrote itself, read back before it is rolled back
 	('sync_history', 'SELECT (sync_apply(doc($1, $2, ''{"version": 3}'' || jsonb_build_object(''fields'', $3))), (SELECT string_agg(h::text, '';'') FROM sync_history($1, $2) h))', 'outside|tombstone|entity|masked'),
@@ -122,7 +124,7 @@ SELECT tables('capture => ''poll''', 'CALL sync_poll(''eu.t''); UPDATE eu.t SET 
 	'outside|tombstone|entity') AS doors;
 UPDATE door SET command = replace(replace(command, 'in_table($1, $2, $3', 'in_table(''order'', ''o1'', jsonb_build_object($1, $2)'), '$3 ? ''salary''', 'false') WHERE kinds = 'parent' AND command ~ 'in_table';
 -- these say nothing of a record, or of relations that are the caller's own
-INSERT INTO door (function) VALUES ('syncext.ladder_error'), ('syncext.resolution_name'), ('syncext.told_name'), ('syncext.record_slot'),
+INSERT INTO door (function) VALUES ('syncext.ladder_error'), ('syncext.resolution_name'), ('syncext.told_name'), ('syncext.record_slot'), ('syncext.identity_case'),
 	('syncext.filter_error'), ('syncext.may_act_as'), ('syncext.cron_error'),
 	('syncext.cron_last_due'), ('syncext.duration'), ('sync_schedule'), ('sync_unschedule'), ('syncext.run_job'), ('syncext.catch_up'),
 	('syncext.feed_counts'), ('sync_exchange'), ('syncext.hub_listen'), ('syncext.link_activity'), ('syncext.cron_job_active');
@@ -141,7 +143,7 @@ WHERE d.deptype = 'e' AND d.refobjid = (SELECT oid FROM pg_extension WHERE extna
 ORDER BY c.oid::regclass::text COLLATE "C";
 
 -- EU is a spoke, whose first pull is over.
-SELECT syncext.hub_answer('EU', '{"spoke": "11111111-1111-1111-1111-111111111111", "claim": true}') IS NOT NULL AS claimed;
+SELECT syncext.hub_hello('EU', jsonb_build_object('claim', true, 'identity', syncext.identity() || '{"mark": "11111111-1111-1111-1111-111111111111"}')) IS NOT NULL AS claimed;
 SELECT sync_apply('{"entity": "customer", "externalId": "seen", "source": "CRM", "version": 1, "region": "EU"}') ->> 'resolution' AS resolution;
 SELECT sync_ack('EU', max(batch)) FROM sync_pull('EU');
 SELECT count(*) FROM sync_pull('EU');
@@ -268,7 +270,7 @@ FROM unnest('{CRM,nobody}'::text[]) name, unnest(ARRAY[
 	$$SELECT sync_explain('{"externalId": "1", "source": "%s", "version": 1, "a": 1}')$$,
 	$$SELECT sync_push('%s', 'b', '[]')$$, $$SELECT sync_pull('%s')$$, $$SELECT sync_ack('%s', 1)$$, $$SELECT sync_deliver('%s')$$,
 	$$SELECT syncext.hub_hello('%s', '{}')$$, $$SELECT syncext.hub_pull('%s', 1)$$, $$SELECT syncext.hub_ack('%s', 1, '[]')$$,
-	$$SELECT syncext.hub_listen('%s')$$, $$SELECT sync_attach('mine', '%s')$$, $$SELECT syncext.may_act_as('%s')$$,
+	$$SELECT syncext.hub_listen('%s')$$, $$SELECT syncext.hub_compare('%s', 'customer', '{"seen": 9}', now())$$, $$SELECT sync_attach('mine', '%s')$$, $$SELECT syncext.may_act_as('%s')$$,
 	$$SELECT syncext.may_see('%s', 'customer', 'seen')$$]) command
 GROUP BY 1 ORDER BY 1;
 SELECT command, count(DISTINCT pg_temp.try(format(command, name))) AS answers, min(pg_temp.try(format(command, name))) AS answer

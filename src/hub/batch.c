@@ -614,12 +614,15 @@ pass_batch(Feed *feed)
 
 /*
  * The number after the last batch's that leaves the slot's when it is divided by
- * how many there are: no two slots have a batch of the same number.
+ * how many there are: no two slots have a batch of the same number.  Nor must one
+ * that was handed out in a time that is lost now pass for one to come: an epoch's
+ * numbers begin with its own, and milliseconds go faster than batches.
  */
 static int64
-next_batch(const Cursor *cursor)
+next_batch(const Feed *feed)
 {
-	int64		next = cursor->batch + 1;
+	const Cursor *cursor = &feed->cursor;
+	int64		next = Max(cursor->batch + 1, feed->registry->epoch);
 
 	while (next % cursor->slots != cursor->slot)
 		next++;
@@ -633,7 +636,7 @@ batch_cut(Feed *feed, int max)
 	Cursor	   *cursor = &feed->cursor;
 	int64		last_batch = cursor->batch;
 
-	cursor->batch = next_batch(cursor);
+	cursor->batch = next_batch(feed);
 	cursor->leased = false;
 	cursor->end_backfill_id = NULL;
 	for (;;)

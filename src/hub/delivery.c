@@ -20,6 +20,7 @@
 
 #include "errcodes.h"
 #include "hub/delivery.h"
+#include "hub/hello.h"
 #include "hub/incarnation.h"
 #include "hub/put_out.h"
 #include "hub/route.h"
@@ -479,14 +480,15 @@ fill_columns(const Delivery *delivery, const DeliveryRecord *record, Datum *valu
 static void
 put_record(ReturnSetInfo *rsinfo, const Delivery *delivery, const DeliveryRecord *record)
 {
-	Datum		values[10];
-	bool		isnull[10] = {false};
+	Datum		values[11];
+	bool		isnull[11] = {false};
 	int			n = fill_columns(delivery, record, values);
 
 	isnull[n] = record->last_source == NULL;
 	values[n++] = record->last_source == NULL ? (Datum) 0 : CStringGetTextDatum(record->last_source);
 	values[n++] = BoolGetDatum(record->correction);
-	values[n] = Int32GetDatum(record->attempt);
+	values[n++] = Int32GetDatum(record->attempt);
+	values[n] = Int64GetDatum(registry_get()->epoch);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
 }
 
@@ -584,6 +586,7 @@ syncext_hub_pull(PG_FUNCTION_ARGS)
 	Delivery	delivery = {.to_link = true, .to_client = true};
 
 	check_client(source);
+	hello_check(source);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	delivery_pull(source, ONLY_SLOT, PG_GETARG_INT32(1), &delivery);
 	for (int i = 0; i < delivery.nrecords; i++)
@@ -761,6 +764,7 @@ syncext_hub_ack(PG_FUNCTION_ARGS)
 	int			nfailures = parse_failures(PG_GETARG_JSONB_P(2), &failures);
 
 	check_client(source);
+	hello_check(source);
 	delivery_ack(source, ONLY_SLOT.number, PG_GETARG_INT64(1), failures, nfailures);
 	if (!registry_source_required(registry_get(), source)->filtered)
 		durability_none();

@@ -9,13 +9,20 @@
  * a cluster that a dump was restored into.  CREATE EXTENSION leaves a row in
  * syncext.feed_origin, and the dump brings the row of where it was taken:
  *
- *	- one row, of this cluster: all is well.  A promoted standby is that, too.
+ *	- one row, of this cluster: all is well.
+ *	- the same with another timeline: a standby was promoted, or the files were
+ *	  recovered to a point in time.  What the feed stores is exact; but what came
+ *	  after that point may have been told to others.  It goes on in a new epoch.
  *	- one row, of another cluster: CREATE EXTENSION never ran here, so the
  *	  files themselves came, by pg_upgrade, or with a copy of the whole cluster
  *	  whose system identifier was changed.  Both keep transaction ids: the feed
  *	  goes on as it is.
- *	- more rows: a dump was restored.
+ *	- more rows: a dump was restored.  It is another database then, of a mark of
+ *	  its own, that names the one before as its ancestor.
  *	- no row, or a tick that lies in the future: who knows.  As after a restore.
+ *
+ * That files were restored without recovery nothing here tells: the other end of a
+ * link does, if it has seen more.
  */
 #include "postgres.h"
 
@@ -31,6 +38,7 @@
 #include "hub/captured.h"
 #include "hub/incarnation.h"
 #include "hub/section.h"
+#include "hub/self.h"
 #include "storage/change_log.h"
 #include "storage/cursor_set.h"
 #include "storage/link.h"
@@ -41,6 +49,7 @@ typedef enum Origin
 {
 	ORIGIN_HERE,
 	ORIGIN_MOVED,				/* the same transaction ids, another cluster */
+	ORIGIN_PROMOTED,			/* a time of ours may be lost */
 	ORIGIN_RESTORED
 } Origin;
 
@@ -74,6 +83,7 @@ find_origin(void)
 	Rows	   *rows = rows_open_read(registry_relation("feed_origin"));
 	int			n = 0;
 	int			elsewhere = 0;
+	int			promoted = 0;
 	RowsScan   *scan;
 
 	rows_see_latest(rows);
@@ -85,21 +95,69 @@ find_origin(void)
 
 		n++;
 		elsewhere += (uint64) system != GetSystemIdentifier();
+		promoted += DatumGetInt64(rows_value(rows, 4, &isnull)) != self_timeline();
 	}
 	rows_scan_end(scan);
 	rows_close(rows);
 	if (n != 1 || tick_in_future())
 		return ORIGIN_RESTORED;
-	return elsewhere == 0 ? ORIGIN_HERE : ORIGIN_MOVED;
+	if (elsewhere > 0)
+		return ORIGIN_MOVED;
+	/* a standby notes nothing */
+	return promoted > 0 && !RecoveryInProgress() ? ORIGIN_PROMOTED : ORIGIN_HERE;
+}
+
+/* The same as find_origin, but for that it looks only once. */
+static Origin
+known_origin(void)
+{
+	Origin		origin;
+
+	if (!callback_registered)
+	{
+		CacheRegisterRelcacheCallback(forget_check, (Datum) 0);
+		callback_registered = true;
+	}
+	AcceptInvalidationMessages();
+	watched = registry_relation("source");
+	if (checked)
+		return ORIGIN_HERE;
+	origin = find_origin();
+	checked = origin == ORIGIN_HERE && !RecoveryInProgress();
+	return origin;
 }
 
 /* ---------- a new start ---------- */
 
-static void
-note_origin(void)
+/* Later than every epoch that there was, here or in a time that is lost. */
+#define NEXT_EPOCH \
+	"greatest(coalesce(max(epoch), 0) + 1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
+
+void
+incarnation_begin_epoch(const char *reason)
 {
-	section_run("DELETE FROM syncext.feed_origin");
-	section_run("INSERT INTO syncext.feed_origin DEFAULT VALUES");
+	section_run("UPDATE syncext.feed_origin SET timeline = syncext.this_timeline(), began_at = now(), reason = %s, "
+				"epoch = (SELECT " NEXT_EPOCH " FROM syncext.feed_origin)", quote_literal_cstr(reason));
+	ereport(LOG,
+			(errmsg("syncext begins a new epoch, as the database may have gone back in time"),
+			 errdetail_internal("Why: %s.", reason)));
+}
+
+static void
+note_origin(Origin origin)
+{
+	if (origin == ORIGIN_MOVED)
+		section_run("UPDATE syncext.feed_origin SET system_identifier = syncext.system_identifier(), "
+					"timeline = syncext.this_timeline()");
+	else if (origin == ORIGIN_PROMOTED)
+		incarnation_begin_epoch("promoted");
+	else if (origin == ORIGIN_RESTORED)
+		section_run("WITH old AS (DELETE FROM syncext.feed_origin RETURNING *), "
+					"known AS (SELECT mark::text, 0 AS age FROM old UNION ALL SELECT unnest(ancestors), 1 FROM old), "
+					"ancestor AS (SELECT mark FROM known GROUP BY mark ORDER BY min(age) LIMIT %d) "
+					"INSERT INTO syncext.feed_origin (epoch, ancestors, reason) "
+					"SELECT " NEXT_EPOCH ", ARRAY(SELECT mark FROM ancestor), 'restored' FROM old",
+					IDENTITY_MAX_ANCESTORS);
 }
 
 /*
@@ -123,20 +181,6 @@ keep_captured(void)
 
 	foreach(lc, link_list())
 		captured_renew(((const Link *) lfirst(lc))->source);
-}
-
-/*
- * The cluster that the dump is of may have handed out batches after it, which
- * must not pass for those to come; nor must those of another one that was
- * restored from the same dump.  Milliseconds go faster than batches: numbers
- * that begin there were never handed out.  A target that was never served stays
- * so, for what it is let see goes by that.
- */
-static void
-begin_batches(void)
-{
-	section_run("UPDATE syncext.cursor SET batch = greatest(batch, "
-				"(extract(epoch FROM clock_timestamp()) * 1000)::bigint) WHERE batch > 0");
 }
 
 /* The list of children isn't dumped: it follows from the records. */
@@ -178,6 +222,8 @@ begin_incarnation(void)
 	Origin		origin;
 	Section		section;
 
+	if (IsolationUsesXactSnapshot() && known_origin() == ORIGIN_PROMOTED)
+		return false;
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
@@ -194,37 +240,15 @@ begin_incarnation(void)
 		keep_captured();
 		set_log_aside();
 		list_children();
-		begin_batches();
 		start_targets();
 		ereport(LOG,
 				(errmsg("syncext starts a new incarnation of its feed, for the database was restored from a dump"),
 				 errdetail("Every target gets all of its records again.")));
 	}
-	if (origin != ORIGIN_HERE)
-		note_origin();
+	note_origin(origin);
 	section_leave(&section);
 	SPI_finish();
 	return origin == ORIGIN_RESTORED;
-}
-
-/* The same as find_origin, but for that it looks only once. */
-static Origin
-known_origin(void)
-{
-	Origin		origin;
-
-	if (!callback_registered)
-	{
-		CacheRegisterRelcacheCallback(forget_check, (Datum) 0);
-		callback_registered = true;
-	}
-	AcceptInvalidationMessages();
-	watched = registry_relation("source");
-	if (checked)
-		return ORIGIN_HERE;
-	origin = find_origin();
-	checked = origin == ORIGIN_HERE;
-	return origin;
 }
 
 bool

@@ -18,5 +18,10 @@ extern bool incarnation_check(void);
  * out is void.  Writes nothing, costs as little.
  */
 extern bool incarnation_is_over(void);
+/*
+ * Note that the database may have gone back in time, as the other end of a link tells.
+ * In a Section.
+ */
+extern void incarnation_begin_epoch(const char *reason);
 
 #endif							/* SYNCEXT_INCARNATION_H */

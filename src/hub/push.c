@@ -22,6 +22,7 @@
 #include "errcodes.h"
 #include "hub/answer.h"
 #include "hub/documents.h"
+#include "hub/hello.h"
 #include "hub/incarnation.h"
 #include "hub/section.h"
 #include "settings.h"
@@ -42,7 +43,13 @@ enum
 	SPOKE_BATCH,
 	SPOKE_PARTS,
 	SPOKE_PUSHED_AT,
-	SPOKE_NCOLUMNS = SPOKE_PUSHED_AT
+	SPOKE_IDENTITY,
+	SPOKE_COUNTER,
+	SPOKE_EPOCH,
+	SPOKE_REFUSED,
+	SPOKE_REFUSED_AT,
+	SPOKE_TURNED_AT,
+	SPOKE_NCOLUMNS = SPOKE_TURNED_AT
 };
 
 enum
@@ -166,6 +173,24 @@ raise_many_parts(const Push *push)
 			 errhint("What comes next has to come as another batch.")));
 }
 
+static void
+raise_no_spoke(const Push *push)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("no link to this hub is known for source \"%s\"", push->source),
+			 errhint("Make it where the changes come from: SELECT sync_link(…).")));
+}
+
+/* The batch's number, by which both sides count: its name ends in it. */
+static int64
+batch_number(const Push *push)
+{
+	const char *number = strrchr(push->batch, '/');
+
+	return number == NULL ? 0 : Max(strtoi64(number + 1, NULL, 10), 0);
+}
+
 /*
  * Note that a part of the batch has come.  Whoever sends the same batch at the
  * same time waits here for the other.
@@ -180,14 +205,15 @@ note_part(Push *push)
 
 	do
 	{
-		if (!rows_find(rows, 1, &key))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("no link to this hub is known for source \"%s\"", push->source),
-					 errhint("Make it where the changes come from: SELECT sync_link(…).")));
-		for (int i = 0; i < SPOKE_NCOLUMNS; i++)
-			values[i] = rows_value(rows, i + 1, &isnull[i]);
+		bool		found = rows_find(rows, 1, &key);
+
+		if (found)
+			for (int i = 0; i < SPOKE_NCOLUMNS; i++)
+				values[i] = rows_value(rows, i + 1, &isnull[i]);
+		if (!found || isnull[SPOKE_MARK - 1])
+			raise_no_spoke(push);
 		check_spoke(push, values[SPOKE_MARK - 1]);
+		hello_check_epoch(push->source, DatumGetInt64(values[SPOKE_EPOCH - 1]));
 		push->part = DatumGetInt32(values[SPOKE_PARTS - 1]);
 		push->parts_before = 0;
 		if (isnull[SPOKE_BATCH - 1] ||
@@ -201,6 +227,7 @@ note_part(Push *push)
 		values[SPOKE_BATCH - 1] = CStringGetTextDatum(push->batch);
 		values[SPOKE_PARTS - 1] = Int32GetDatum(push->part + 1);
 		values[SPOKE_PUSHED_AT - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+		values[SPOKE_COUNTER - 1] = Int64GetDatum(batch_number(push));
 		isnull[SPOKE_BATCH - 1] = isnull[SPOKE_PUSHED_AT - 1] = false;
 	} while (rows_update(rows, values, isnull) != ROWS_DONE);
 	rows_close(rows);
@@ -452,17 +479,15 @@ sync_push(PG_FUNCTION_ARGS)
 
 /* ---------- who is there ---------- */
 
-/*
- * Whoever may act as the source is told what a spoke has to know.  The work is
- * done in SQL, as the owner.
- */
+/* Whoever may act as the source is told what a spoke has to know. */
 Datum
 syncext_hub_hello(PG_FUNCTION_ARGS)
 {
 	MemoryContext context = CurrentMemoryContext;
+	MemoryContext old;
+	Hello		hello;
 	char	   *source;
-	char	   *spoke;
-	char	   *answer;
+	Jsonb	   *answer;
 	Section		section;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
@@ -470,16 +495,19 @@ syncext_hub_hello(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "source" : "spoke")));
 	source = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	spoke = DatumGetCString(DirectFunctionCall1(jsonb_out, PG_GETARG_DATUM(1)));
 	source_role_check(registry_source_required(registry_get(), source));
+	hello_read(source, PG_GETARG_JSONB_P(1), &hello);
 	(void) incarnation_check();
 	SPI_connect();
 	section_enter(&section, 0);
-	answer = section_text(context, "SELECT syncext.hub_answer(%s, %s)",
-						  quote_literal_cstr(source), quote_literal_cstr(spoke));
+	old = MemoryContextSwitchTo(context);
+	answer = hello_answer(&hello);
+	MemoryContextSwitchTo(old);
 	section_leave(&section);
 	SPI_finish();
-	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(answer)));
+	/* what the spoke relies on from now on must not be forgotten in a crash */
+	ForceSyncCommit();
+	PG_RETURN_JSONB_P(answer);
 }
 
 /*

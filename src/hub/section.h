@@ -5,6 +5,8 @@
 #ifndef SYNCEXT_SECTION_H
 #define SYNCEXT_SECTION_H
 
+#include "nodes/pg_list.h"
+
 /* Who the session was before. */
 typedef struct Section
 {

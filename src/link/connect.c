@@ -207,19 +207,14 @@ read_options(Hub *hub, const Link *link)
 	set_option(hub, "client_encoding", wire_encoding_name());
 }
 
-/* Who we are: what tells this database from all others. */
-static void
-read_mark(Hub *hub)
+void
+hub_greet(Hub *hub)
 {
-	Section		section;
+	MemoryContext old = MemoryContextSwitchTo(hub->context);
 
 	(void) incarnation_check();
-	SPI_connect();
-	section_enter(&section, 0);
-	hub->mark = section_text(hub->context, "SELECT min(mark::text) FROM syncext.feed_origin");
-	hub->incarnation = section_number("SELECT incarnation FROM syncext.feed_state");
-	section_leave(&section);
-	SPI_finish();
+	greeting_prepare(&hub->greeting, hub->link, hub->source);
+	MemoryContextSwitchTo(old);
 }
 
 Hub *
@@ -238,7 +233,7 @@ hub_prepare(const Link *link)
 	hub->owner = link->owner;
 	hub->wire_source = wire_out_required(hub->source);
 	read_options(hub, link);
-	read_mark(hub);
+	hub_greet(hub);
 	MemoryContextSwitchTo(old);
 	MemoryContextSetParent(context, CacheMemoryContext);
 	return hub;
@@ -398,11 +393,7 @@ hear_hello(Hub *hub, const Jsonb *jsonb)
 	if (!is_uuid(hub->hub))
 		reply_violation(hub->link, hello_call, "has no mark of the hub");
 	hub->entities = said_strings(hub, &said, "entities");
-	if (strcmp(hub->hub, hub->mark) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("link \"%s\" leads to this database itself", hub->link),
-				 errhint("Name another database in the link's server.")));
+	greeting_hear(&hub->greeting, hub->link, jsonb);
 }
 
 static void
@@ -414,10 +405,7 @@ say_hello(Hub *hub, bool claim, TimestampTz deadline)
 	Jsonb	   *jsonb;
 	MemoryContext old;
 
-	params[1] = psprintf("{\"spoke\": \"%s\", \"protocol\": %d, \"claim\": %s%s%s}", hub->mark,
-						 LINK_PROTOCOL, claim ? "true" : "false",
-						 hub->tables != NULL ? ", \"tables\": " : "",
-						 hub->tables != NULL ? hub->tables : "");
+	params[1] = greeting_say(&hub->greeting, claim, LINK_PROTOCOL, hub->tables);
 	reply = remote_call(&hub->remote,
 						"SELECT syncext.hub_hello($1::pg_catalog.text, $2::pg_catalog.jsonb)", 2, params,
 						&hello, deadline);
@@ -592,7 +580,9 @@ hub_kept_prepare(const Link *link)
 		CacheRegisterSyscacheCallback(USERMAPPINGOID, outdate_kept, (Datum) 0);
 		registered = true;
 	}
-	if (hub != NULL && !hub->outdated && is_hub_of(hub, link) && remote_alive(&hub->remote))
+	/* what was said on a connection of an epoch before is over at the hub, too */
+	if (hub != NULL && !hub->outdated && is_hub_of(hub, link) &&
+		hub->greeting.self.epoch == registry_get()->epoch && remote_alive(&hub->remote))
 		return hub;
 	hub_kept_drop(link->name);
 	hub = hub_prepare(link);

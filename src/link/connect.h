@@ -8,6 +8,7 @@
 
 #include "nodes/pg_list.h"
 
+#include "link/hello.h"
 #include "link/remote.h"
 #include "model/change.h"
 #include "storage/link.h"
@@ -32,8 +33,7 @@ typedef struct Hub
 	const char *wire_source;	/* and as the wire has it */
 	const char *server;			/* foreign server that says how to connect */
 	Oid			owner;			/* of the link, whose user mapping it is */
-	const char *mark;			/* our own, in feed_origin */
-	int64		incarnation;	/* of our feed */
+	Greeting	greeting;		/* who we are, and what both sides know of each other */
 	int			noptions;		/* for libpq */
 	const char **keywords;		/* NULL at the end, as values */
 	const char **values;
@@ -53,10 +53,12 @@ typedef struct Hub
 
 /*
  * Collect what is needed to connect, in a transaction: the options of server
- * and user mapping, and our own mark.  Raises where the owner may not use the
+ * and user mapping, and who we are.  Raises where the owner may not use the
  * server, or it can't be reached as the owner.
  */
 extern Hub *hub_prepare(const Link *link);
+/* Look again who we are, before a hub that is connected to is told once more. */
+extern void hub_greet(Hub *hub);
 /*
  * Connect, and have the hub say who it is; no transaction is needed.  With
  * claim the source is this database's from now on.  Raises where it is no hub,

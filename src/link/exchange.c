@@ -128,6 +128,12 @@ unlock_link(Exchange *x)
 	x->locked = false;
 }
 
+TimestampTz
+exchange_hub_time(const Exchange *x)
+{
+	return GetCurrentTimestamp() + x->hub->greeting.offset;
+}
+
 void
 exchange_hold(const char *link)
 {
@@ -196,7 +202,10 @@ begin(Exchange *x)
 	x->hub = hub_kept_prepare(link);
 	hub_note_tables(x->hub, link);
 	if (x->hub->remote.conn != NULL && hub_is_outdated(x->hub))
+	{
 		x->ask_again = true;
+		hub_greet(x->hub);
+	}
 	else if (x->hub->remote.conn != NULL)
 		begin_push(x);
 }
@@ -206,6 +215,8 @@ static void
 begin_connected(Exchange *x)
 {
 	const Link *link = find_link(x);
+	Greeting   *greeting = &x->hub->greeting;
+	MemoryContext old;
 
 	/* by hand: sync_unlink would wait for us */
 	if (strcmp(link->source, x->source) != 0)
@@ -213,28 +224,51 @@ begin_connected(Exchange *x)
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("link \"%s\" was given another source in the meantime", x->link),
 				 errhint("Try again.")));
-	if (link->hub != NULL && strcmp(link->hub, x->hub->hub) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the hub behind link \"%s\" is another database than the one that was linked",
-						x->link),
-				 errhint("If the hub was restored from a dump, or this is another one: SELECT sync_unlink(%s), then sync_link, and CALL sync_load for each table.",
-						 quote_literal_cstr(x->link))));
+	x->refused = greeting_why(greeting);
+	greeting_check(greeting, x->link, link->server, x->source);
 	hub_check_entities(x->hub);
-	begin_push(x);
+	old = MemoryContextSwitchTo(x->hub->context);
+	x->greet_again = greeting_note(greeting, x->link);
+	MemoryContextSwitchTo(old);
+	if (x->greet_again)
+		hub_greet(x->hub);
+	else if (greeting->peer.resync_since == 0)
+		begin_push(x);
 }
 
 /* ---------- exchanging ---------- */
+
+/*
+ * Connect, and bring both sides to what they have in common, if one of them has gone
+ * back in time.  Who has done so begins an epoch of its own, and says so.
+ */
+static void
+connect_hub(Exchange *x)
+{
+	int			tries = 0;
+
+	do
+	{
+		if (++tries > 3)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROTOCOL_VIOLATION),
+					 errmsg("the hub of link \"%s\" says again and again that this database has gone back in time",
+							x->link)));
+		hub_open(x->hub, true);
+		exchange_step(x, begin_connected);
+	} while (x->greet_again);
+	if (x->hub->greeting.peer.resync_since == 0)
+		return;
+	resync_run(x);
+	exchange_step(x, begin_push);
+}
 
 static void
 run(Exchange *x)
 {
 	exchange_step(x, begin);
 	if (x->hub->remote.conn == NULL || x->ask_again)
-	{
-		hub_open(x->hub, true);
-		exchange_step(x, begin_connected);
-	}
+		connect_hub(x);
 	push_send(x);
 	pull_ask(x);
 	while (x->calls != NIL)
@@ -268,6 +302,8 @@ static void
 note_error(Exchange *x)
 {
 	link_state_note_error(x->link, x->error);
+	if (x->refused != NULL)
+		greeting_note_refusal(x->link, x->refused);
 }
 
 /*
@@ -286,6 +322,9 @@ clean_up(Exchange *x, const ErrorData *error)
 	MemoryContextSwitchTo(x->context);
 	PG_TRY();
 	{
+		/* it goes with the hub */
+		if (x->refused != NULL)
+			x->refused = MemoryContextStrdup(x->context, x->refused);
 		hub_kept_drop(x->link);
 		/* one who may not exchange hasn't come that far, and isn't noted */
 		if (x->locked && !interrupted)

@@ -256,6 +256,7 @@ place_records(Exchange *x)
 		relay_place(x->source, pull->records, pull->nrecords);
 	else
 		linked_place(x->source, pull->records, pull->nrecords);
+	peer_note(x->link, pull->batch, 0, exchange_hub_time(x));
 	MemoryContextSwitchTo(old);
 }
 

@@ -117,9 +117,9 @@ send_part(Exchange *x, int from, int to)
 	const char *params[3] = {x->hub->wire_source};
 	StringInfoData changes;
 
-	/* our feed's incarnation tells batches from those before a restore */
-	params[1] = psprintf("%s/" INT64_FORMAT "/" INT64_FORMAT, x->hub->mark,
-						 x->hub->incarnation, x->push.batch.batch);
+	/* our epoch tells batches from those of a time that is lost */
+	params[1] = psprintf("%s/" INT64_FORMAT "/" INT64_FORMAT, x->hub->greeting.self.mark,
+						 x->hub->greeting.self.epoch, x->push.batch.batch);
 	initStringInfo(&changes);
 	for (int i = from; i < to; i++)
 	{
@@ -382,6 +382,7 @@ finish_batch(Exchange *x)
 {
 	note_answers(x);
 	acknowledge(x);
+	peer_note(x->link, 0, x->push.batch.batch, exchange_hub_time(x));
 	push_cut(x);
 }
 

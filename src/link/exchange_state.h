@@ -71,6 +71,9 @@ typedef struct Exchange
 	bool		procedure;		/* commits through SPI */
 	bool		locked;			/* no other session exchanges over the link */
 	bool		ask_again;		/* the hub may have more entities by now */
+	bool		greet_again;	/* we have gone back in time, and begun anew */
+	const char *refused;		/* why the link is stopped, if it is */
+	struct Resync *resync;		/* under way, or NULL */
 	MemoryContext context;
 	MemoryContext step;			/* of one step */
 	Hub		   *hub;
@@ -97,6 +100,9 @@ extern bool exchange_may_go_on(const Exchange *x);
 /* How many to ask for next, after n that had so many bytes in all. */
 extern int	exchange_next_max(int n, Size bytes);
 
+/* What time it is by the hub's clock, about. */
+extern TimestampTz exchange_hub_time(const Exchange *x);
+
 /* Let nobody exchange over the link until the end of the transaction. */
 extern void exchange_hold(const char *link);
 
@@ -106,6 +112,9 @@ extern void push_cut(Exchange *x);
 extern void push_send(Exchange *x);
 /* Take the answer to some of it; if it was the last one, the next batch is sent. */
 extern void push_answered(Exchange *x, const Call *call);
+
+/* resync.c: the hub has gone back in time; in no step. */
+extern void resync_run(Exchange *x);
 
 /* exchange_pull.c */
 extern void pull_ask(Exchange *x);

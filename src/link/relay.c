@@ -26,6 +26,7 @@
 #include "model/json.h"
 #include "storage/agreed.h"
 #include "storage/canonical.h"
+#include "storage/cursor_set.h"
 
 /* ---------- what is sent ---------- */
 
@@ -464,4 +465,42 @@ relay_place(const char *source, LinkedRecord *records, int n)
 		CHECK_FOR_INTERRUPTS();
 		try_one(source, &records[i]);
 	}
+}
+
+/* ---------- after the other hub has gone back in time ---------- */
+
+void
+relay_rebase(const char *source, const LostRecord *records, int n, Rebased *result)
+{
+	AgreedTable *table = agreed_open(true);
+
+	for (int i = 0; i < n; i++)
+	{
+		const LostRecord *lost = &records[i];
+		LinkedRecord now = {.whole = true, .deleted = lost->deleted, .fields = lost->fields,
+		.withheld = lost->withheld};
+		Agreed		agreed;
+		Fields		fields;
+
+		agreed_find(table, source, lost->entity, lost->external_id, &agreed);
+		if (!agreed.exists || Max(agreed.row_version, agreed.fields != NULL ? 1 : 0) <= lost->base)
+			continue;
+		fields = linked_fields(&now, agreed.fields);
+		agreed.fields = lost->present && !lost->deleted ?
+			rebase_keep_withheld(&fields, agreed.fields, &lost->withheld) : NULL;
+		agreed.row_version = lost->base;
+		agreed.held = NULL;
+		agreed_set(table, source, lost->entity, lost->external_id, &agreed);
+		result->resent++;
+	}
+	agreed_close(table);
+}
+
+/* What the other hub knows already isn't sent. */
+void
+relay_renew(const char *source)
+{
+	const Registry *registry = registry_get();
+
+	cursor_start(registry, registry_source_required(registry, source));
 }

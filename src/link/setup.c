@@ -128,8 +128,17 @@ check_entities(const char *source)
 
 /* ---------- making ---------- */
 
+static const char *
+mark_of(const Peer *hub)
+{
+	Identity	identity;
+
+	(void) identity_from_jsonb(hub->identity, &identity);
+	return identity.mark;
+}
+
 static void
-store_link(const Link *link, const char *hub)
+store_link(const Link *link, const Peer *hub)
 {
 	Section		section;
 
@@ -138,12 +147,13 @@ store_link(const Link *link, const char *hub)
 	section_run("INSERT INTO syncext.link (name, server, source, owner, hub, relay) "
 				"VALUES (%s, %s, %s, %u::oid::regrole, %s, %s)",
 				quote_literal_cstr(link->name), quote_literal_cstr(link->server),
-				quote_literal_cstr(link->source), link->owner, quote_literal_cstr(hub),
+				quote_literal_cstr(link->source), link->owner, quote_literal_cstr(mark_of(hub)),
 				link->relay ? "true" : "false");
 	section_run("INSERT INTO syncext.link_state (link) VALUES (%s)",
 				quote_literal_cstr(link->name));
 	section_leave(&section);
 	SPI_finish();
+	peer_save(link->name, hub);
 	CommandCounterIncrement();
 	linked_start(link->source);
 }
@@ -153,25 +163,28 @@ store_link(const Link *link, const char *hub)
  * of the tables mustn't wait for it.  A claim that comes to nothing here does no
  * harm there: it is made again with the next attempt.
  */
-static char *
-ask_hub(const Link *link)
+static void
+ask_hub(const Link *link, Peer *known)
 {
 	Hub		   *hub = hub_prepare(link);
-	char	   *mark = NULL;
 
+	MemSet(known, 0, sizeof(Peer));
 	PG_TRY();
 	{
 		hub_open(hub, false);
+		greeting_check(&hub->greeting, link->name, link->server, link->source);
 		hub_check_entities(hub);
 		hub_open(hub, true);
-		mark = pstrdup(hub->hub);
+		greeting_check(&hub->greeting, link->name, link->server, link->source);
+		known->identity = DatumGetJsonbPCopy(JsonbPGetDatum(hub->greeting.hub));
+		known->answered = hub->greeting.answered;
+		known->pulled = hub->greeting.pulled;
 	}
 	PG_FINALLY();
 	{
 		hub_close(hub);
 	}
 	PG_END_TRY();
-	return mark;
 }
 
 static char *
@@ -289,6 +302,7 @@ sync_link(PG_FUNCTION_ARGS)
 {
 	Link		link = {.enabled = true, .owner = GetUserId()};
 	const Link *old;
+	Peer		hub;
 
 	read_arguments(fcinfo, &link);
 	check_name(link.name);
@@ -304,7 +318,8 @@ sync_link(PG_FUNCTION_ARGS)
 	if (link.relay)
 		check_no_tables(link.source);
 	check_entities(link.source);
-	store_link(&link, ask_hub(&link));
+	ask_hub(&link, &hub);
+	store_link(&link, &hub);
 	PG_RETURN_VOID();
 }
 

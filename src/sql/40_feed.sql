@@ -92,10 +92,11 @@ COMMENT ON FUNCTION syncext.record_slot(text, text, integer) IS
 
 CREATE FUNCTION @extschema@.sync_pull(source text, max_records integer DEFAULT 500, slot integer DEFAULT 0, slots integer DEFAULT 1)
 	RETURNS TABLE (batch bigint, entity text, external_id text, version bigint, row_version bigint,
-	               deleted boolean, fields jsonb, last_source text, correction boolean, attempt integer)
+	               deleted boolean, fields jsonb, last_source text, correction boolean, attempt integer,
+	               epoch bigint)
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 500 AS 'MODULE_PATHNAME', 'sync_pull';
 COMMENT ON FUNCTION @extschema@.sync_pull(text, integer, integer, integer) IS
-	'the next batch of changed records for a source, parents first; the same one again until it is acknowledged or its lease ends. Consumers side by side say which of how many slots they are: each has its own records';
+	'the next batch of changed records for a source, parents first; the same one again until it is acknowledged or its lease ends. A row version is compared with others of its epoch alone. Consumers side by side say which of how many slots they are: each has its own records';
 
 CREATE FUNCTION @extschema@.sync_ack(source text, batch bigint, failed jsonb DEFAULT '[]', slot integer DEFAULT 0) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_ack';

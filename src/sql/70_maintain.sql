@@ -10,17 +10,52 @@ CREATE FUNCTION syncext.system_identifier() RETURNS bigint
 COMMENT ON FUNCTION syncext.system_identifier() IS 'the identifier of this cluster';
 REVOKE ALL ON FUNCTION syncext.system_identifier() FROM PUBLIC;
 
+CREATE FUNCTION syncext.this_database() RETURNS oid
+	LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+	AS 'SELECT d.oid FROM pg_database d WHERE d.datname = current_database()';
+COMMENT ON FUNCTION syncext.this_database() IS 'the OID of this database';
+REVOKE ALL ON FUNCTION syncext.this_database() FROM PUBLIC;
+CREATE FUNCTION syncext.this_timeline() RETURNS bigint
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'syncext_this_timeline';
+COMMENT ON FUNCTION syncext.this_timeline() IS 'the timeline that this cluster writes';
+REVOKE ALL ON FUNCTION syncext.this_timeline() FROM PUBLIC;
+
 CREATE TABLE syncext.feed_origin (
 	mark              uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
-	system_identifier bigint NOT NULL DEFAULT syncext.system_identifier()
+	system_identifier bigint NOT NULL DEFAULT syncext.system_identifier(),
+	database          oid NOT NULL DEFAULT syncext.this_database(),
+	timeline          bigint NOT NULL DEFAULT syncext.this_timeline(),
+	epoch             bigint NOT NULL DEFAULT 1 CHECK (epoch > 0),
+	ancestors         text[] NOT NULL DEFAULT '{}',
+	began_at          timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	reason            text NOT NULL DEFAULT 'created'
 );
 COMMENT ON TABLE syncext.feed_origin IS
-	'the cluster that the feed''s transaction ids belong to; several rows: the database was restored from a dump, and the next pull begins the feed anew';
+	'who this database is, and the cluster that the feed''s transaction ids belong to; several rows: the database was restored from a dump, and the next pull begins the feed anew';
+COMMENT ON COLUMN syncext.feed_origin.mark IS 'tells this database from others; a dump that is restored begins a new one';
+COMMENT ON COLUMN syncext.feed_origin.database IS 'where it was made: a copy by CREATE DATABASE … TEMPLATE has another OID than this';
+COMMENT ON COLUMN syncext.feed_origin.timeline IS 'the cluster''s when last seen: a higher one tells of a promotion, or of a recovery to a point in time';
+COMMENT ON COLUMN syncext.feed_origin.epoch IS
+	'grows whenever the database may have gone back in time; row versions are compared within one. After the first it is the time at which it began, in milliseconds since 1970';
+COMMENT ON COLUMN syncext.feed_origin.ancestors IS 'the marks of the databases whose dumps were restored';
+COMMENT ON COLUMN syncext.feed_origin.began_at IS 'when the epoch began';
+COMMENT ON COLUMN syncext.feed_origin.reason IS
+	'why it began: created; restored (a dump); promoted (a standby, or a recovery to a point in time); behind (the other end of a link knows of more than is here: files were restored)';
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON syncext.feed_origin
 	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
 ALTER TABLE syncext.feed_origin ENABLE ALWAYS TRIGGER registry_changed;
 INSERT INTO syncext.feed_origin DEFAULT VALUES;
 SELECT pg_catalog.pg_extension_config_dump('syncext.feed_origin', '');
+
+CREATE FUNCTION syncext.identity() RETURNS jsonb
+	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_identity';
+COMMENT ON FUNCTION syncext.identity() IS
+	'who this database is, as it says to the other end of a link; where it stands is in it as hashes';
+REVOKE ALL ON FUNCTION syncext.identity() FROM PUBLIC;
+CREATE FUNCTION syncext.identity_case(known jsonb, said jsonb, current boolean, chosen boolean) RETURNS text
+	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'syncext_identity_case';
+COMMENT ON FUNCTION syncext.identity_case(jsonb, jsonb, boolean, boolean) IS
+	'what the other end of a link is, compared with what is known of it (null: nothing): current tells if it knows all that was exchanged, chosen if it is the hub, whose address was chosen';
 
 CREATE PROCEDURE @extschema@.sync_maintain(INOUT result jsonb DEFAULT NULL)
 	LANGUAGE c AS 'MODULE_PATHNAME', 'sync_maintain';

@@ -66,6 +66,52 @@ COMMENT ON COLUMN syncext.detached.detached_at IS 'when it was detached';
 COMMENT ON COLUMN syncext.detached.linked_at IS 'the added_at of the link: with another one nothing was agreed on';
 SELECT pg_catalog.pg_extension_config_dump('syncext.detached', '');
 
+CREATE TABLE syncext.peer (
+	link          text COLLATE "C" PRIMARY KEY
+	              REFERENCES syncext.link ON DELETE CASCADE ON UPDATE CASCADE,
+	identity      jsonb,
+	answered      bigint NOT NULL DEFAULT 0,
+	pulled        bigint NOT NULL DEFAULT 0,
+	heard_at      timestamptz,
+	resync_since  timestamptz,
+	resync_entity text COLLATE "C",
+	resync_id     text COLLATE "C",
+	resent        bigint NOT NULL DEFAULT 0,
+	stranded      bigint NOT NULL DEFAULT 0,
+	turned        text CHECK (turned IN ('hub', 'spoke')),
+	turned_at     timestamptz,
+	refused       text,
+	refused_at    timestamptz
+) WITH (fillfactor = 50);
+COMMENT ON TABLE syncext.peer IS 'what each link knows of its hub, to notice when one of the two has gone back in time, or is another';
+COMMENT ON COLUMN syncext.peer.identity IS 'who the hub was when it was last connected to, as its syncext.identity() said; null: it was let go, and the next one is taken';
+COMMENT ON COLUMN syncext.peer.answered IS 'the number of the last batch of ours that it has answered';
+COMMENT ON COLUMN syncext.peer.pulled IS 'the number of the last batch of its records that was placed here';
+COMMENT ON COLUMN syncext.peer.heard_at IS 'when the later of these two came, by the hub''s clock';
+COMMENT ON COLUMN syncext.peer.resync_since IS 'the hub has gone back in time, and what it knew at that time is being compared; null: it is not';
+COMMENT ON COLUMN syncext.peer.resync_entity IS 'how far that is, with resync_id';
+COMMENT ON COLUMN syncext.peer.resync_id IS 'the last record of the entity that was compared';
+COMMENT ON COLUMN syncext.peer.resent IS 'of how many records the hub had lost something that is sent again, the last time';
+COMMENT ON COLUMN syncext.peer.stranded IS 'how many records it had lost, the last time, that are in tables from which nothing is sent';
+COMMENT ON COLUMN syncext.peer.turned IS 'which of the two was last found to have gone back in time; null: neither';
+COMMENT ON COLUMN syncext.peer.turned_at IS 'when that was found';
+COMMENT ON COLUMN syncext.peer.refused_at IS 'when that was last said';
+COMMENT ON COLUMN syncext.peer.refused IS 'why the link is stopped, until somebody decides: the hub is, or we are for it, other; copy; old primary; moved; doubtful. null: it is not';
+SELECT pg_catalog.pg_extension_config_dump('syncext.peer', '');
+ALTER TABLE syncext.peer SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+CREATE FUNCTION syncext.release_hub(link text) RETURNS void
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	UPDATE syncext.peer p SET identity = NULL, refused = NULL, refused_at = NULL WHERE p.link = $1;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'link "%" does not exist', link USING ERRCODE = 'undefined_object';
+	END IF;
+END $$;
+COMMENT ON FUNCTION syncext.release_hub(text) IS
+	'let the database that the link''s server leads to be its hub, whatever it is: what it lacks of what was agreed on here is sent to it';
+REVOKE ALL ON FUNCTION syncext.release_hub(text) FROM PUBLIC;
+
 -- Edits are written to the log when their transaction commits.
 CREATE FUNCTION syncext.captured_flush() RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_captured_flush';

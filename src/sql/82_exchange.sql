@@ -5,15 +5,29 @@
 
 CREATE TABLE syncext.spoke (
 	source    text COLLATE "C" PRIMARY KEY REFERENCES syncext.source ON DELETE CASCADE,
-	mark      uuid NOT NULL,
+	mark      uuid,
 	linked_at timestamptz NOT NULL DEFAULT now(),
 	batch     text COLLATE "C",
 	parts     integer NOT NULL DEFAULT 0,
-	pushed_at timestamptz
+	pushed_at timestamptz,
+	identity  jsonb,
+	counter   bigint NOT NULL DEFAULT 0,
+	epoch     bigint NOT NULL DEFAULT 0,
+	refused   text,
+	refused_at timestamptz,
+	turned_at timestamptz
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE syncext.spoke IS 'the databases that are linked to this hub, each as a source';
-COMMENT ON COLUMN syncext.spoke.mark IS 'the mark in the syncext.feed_origin of that database: no other one may be the source';
+COMMENT ON COLUMN syncext.spoke.mark IS
+	'the mark in the syncext.feed_origin of that database: no other one may be the source; null: it was let go, and the next one that comes is taken';
 COMMENT ON COLUMN syncext.spoke.batch IS 'the last batch of changes that came from there, and in how many parts';
+COMMENT ON COLUMN syncext.spoke.identity IS 'who it was when it last connected, as its syncext.identity() said';
+COMMENT ON COLUMN syncext.spoke.counter IS 'the number of that batch: a database that hasn''t come so far has gone back in time, or is a copy';
+COMMENT ON COLUMN syncext.spoke.epoch IS 'its epoch then: sessions that were opened in another one are over';
+COMMENT ON COLUMN syncext.spoke.refused IS
+	'what a database was that said it were this one: other; copy (by CREATE DATABASE … TEMPLATE); old primary; moved (or a copy, that has missed nothing); doubtful (restored elsewhere, or a copy)';
+COMMENT ON COLUMN syncext.spoke.refused_at IS 'when that one last came';
+COMMENT ON COLUMN syncext.spoke.turned_at IS 'when the linked one was last seen to have gone back in time, and began to get all records again';
 SELECT pg_catalog.pg_extension_config_dump('syncext.spoke', '');
 
 CREATE TABLE syncext.spoke_table (
@@ -85,42 +99,10 @@ COMMENT ON FUNCTION syncext.hub_note_tables(text, jsonb) IS
 	'keep which entities a linked database has tables for, and let it walk through the records of those that are new';
 REVOKE ALL ON FUNCTION syncext.hub_note_tables(text, jsonb) FROM PUBLIC;
 
--- What hub_hello answers, once it has checked the right to be the source.
-CREATE FUNCTION syncext.hub_answer(source text, spoke jsonb) RETURNS jsonb
-	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-	known uuid;
-BEGIN
-	IF spoke->>'spoke' IS NOT NULL THEN
-		IF (spoke->>'claim')::boolean THEN
-			INSERT INTO syncext.spoke (source, mark) VALUES ($1, ($2->>'spoke')::uuid) ON CONFLICT DO NOTHING;
-			UPDATE syncext.source s SET single_writer = true WHERE s.name = $1 AND NOT s.single_writer;
-		END IF;
-		SELECT k.mark INTO known FROM syncext.spoke k WHERE k.source = $1;
-		IF known <> (spoke->>'spoke')::uuid THEN
-			RAISE EXCEPTION 'another database is linked to this hub as source "%"', source
-				USING ERRCODE = 'object_in_use',
-				HINT = format('Let it be a source of its own: SELECT sync_add_source(…). If the other one is gone, or was this one before a restore: SELECT syncext.release_spoke(%L) at the hub.', source);
-		END IF;
-		IF (spoke->>'claim')::boolean AND jsonb_typeof(spoke->'tables') = 'object' THEN
-			PERFORM syncext.hub_note_tables($1, spoke->'tables');
-		END IF;
-	END IF;
-	RETURN jsonb_build_object(
-		'protocol', 1,
-		'version', (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'syncext'),
-		'hub', (SELECT min(o.mark::text) FROM syncext.feed_origin o),
-		-- of others it isn't told
-		'entities', (SELECT coalesce(jsonb_agg(e.name), '[]') FROM syncext.entity e
-		             JOIN syncext.source s ON s.name = $1 AND (s.entities IS NULL OR e.name = ANY (s.entities))));
-END $$;
-COMMENT ON FUNCTION syncext.hub_answer(text, jsonb) IS 'what hub_hello says, once it knows who asks';
-REVOKE ALL ON FUNCTION syncext.hub_answer(text, jsonb) FROM PUBLIC;
-
 CREATE FUNCTION syncext.hub_hello(source text, spoke jsonb) RETURNS jsonb
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_hub_hello';
 COMMENT ON FUNCTION syncext.hub_hello(text, jsonb) IS
-	'what a link calls first at the hub: may we be this source, and who are you?';
+	'what a link calls first at the hub: may we be this source, who are you, and has either of us gone back in time?';
 
 CREATE FUNCTION syncext.hub_pull(source text, max_records integer)
 	RETURNS TABLE (batch bigint, entity text, external_id text, version bigint, row_version bigint,
@@ -139,17 +121,25 @@ CREATE FUNCTION syncext.hub_behind(source text) RETURNS bigint
 COMMENT ON FUNCTION syncext.hub_behind(text) IS
 	'what a link calls at the hub: how many records there are for us still, those that failed and come again and dead letters among them; 100000 stands for more';
 
+CREATE FUNCTION syncext.hub_compare(source text, entity text, known jsonb, since timestamptz)
+	RETURNS TABLE (external_id text, present boolean, deleted boolean, row_version bigint, base bigint, fields jsonb, withheld text[])
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'syncext_hub_compare';
+COMMENT ON FUNCTION syncext.hub_compare(text, text, jsonb, timestamptz) IS
+	'what a link calls at a hub that has gone back in time: of records, by id, whose row versions it knows it is told those of which the hub has lost any; base is the last row version that both have in common. since: when it last heard of the hub, by the hub''s clock';
+
 CREATE FUNCTION syncext.release_spoke(source text) RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	DELETE FROM syncext.push p WHERE p.source = $1;
-	DELETE FROM syncext.spoke s WHERE s.source = $1;
+	DELETE FROM syncext.spoke_table k WHERE k.source = $1;
+	UPDATE syncext.spoke s SET mark = NULL, identity = NULL, epoch = 0, batch = NULL, parts = 0, refused = NULL, refused_at = NULL
+	WHERE s.source = $1 AND s.mark IS NOT NULL;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'no database is linked to this hub as source "%"', source USING ERRCODE = 'undefined_object';
 	END IF;
 END $$;
 COMMENT ON FUNCTION syncext.release_spoke(text) IS
-	'let another database be linked to this hub as the source; the one that was can''t exchange any more';
+	'let another database be linked to this hub as the source: the next one that comes gets all records; the one that was can''t exchange any more';
 REVOKE ALL ON FUNCTION syncext.release_spoke(text) FROM PUBLIC;
 
 -- At the spoke.

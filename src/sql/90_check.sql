@@ -311,7 +311,57 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		                         pg_catalog.date_trunc('second', t.next_attempt))
 		FROM syncext.link l
 		JOIN syncext.link_state t ON t.link = l.name
-		WHERE l.enabled AND t.failures >= 3
+		LEFT JOIN syncext.peer p ON p.link = l.name
+		WHERE l.enabled AND t.failures >= 3 AND p.refused IS NULL
+		UNION ALL
+		-- who is who must be decided by somebody
+		SELECT 'error', l.source, pg_catalog.format('link %s', l.name),
+		       pg_catalog.format('is stopped since %s, until somebody decides: %s', pg_catalog.date_trunc('second', p.refused_at), t.last_error),
+		       pg_catalog.format('If this database is a copy: SELECT sync_unlink(%L). If it takes the place of the one that is linked: SELECT syncext.release_spoke(%L) at the hub. If it is the hub that is another: ALTER SERVER %I leads back, SELECT syncext.release_hub(%L) goes on with this one. What was said last tells which.',
+		                         l.name, l.source, l.server, l.name)
+		FROM syncext.link l
+		JOIN syncext.peer p ON p.link = l.name
+		LEFT JOIN syncext.link_state t ON t.link = l.name
+		WHERE p.refused IS NOT NULL
+		UNION ALL
+		SELECT CASE WHEN p.stranded > 0 THEN 'warning' ELSE 'info' END, l.source, pg_catalog.format('link %s', l.name),
+		       CASE p.turned WHEN 'spoke' THEN pg_catalog.format('this database had gone back in time, as the hub told at %s: all records come again', pg_catalog.date_trunc('second', p.turned_at))
+		            ELSE pg_catalog.format('its hub had gone back in time, or crashed, as was found at %s: ', pg_catalog.date_trunc('second', p.turned_at))
+		                 || CASE WHEN p.resync_since IS NOT NULL THEN pg_catalog.format('what was agreed on is being compared, %s records so far are sent again', p.resent)
+		                         WHEN p.resent + p.stranded = 0 THEN 'it has lost nothing of what was agreed on'
+		                         ELSE pg_catalog.format('of %s records it had lost something that was sent again', p.resent) END
+		                 || CASE WHEN p.stranded > 0 THEN pg_catalog.format('; %s that it has lost are in tables from which nothing is sent', p.stranded) ELSE '' END END,
+		       CASE WHEN p.stranded > 0 THEN 'Attach the table with direction ''both'' to send them, or delete them there. ' ELSE '' END || 'It is told here for as long as syncext.retention.'
+		FROM syncext.link l
+		JOIN syncext.peer p ON p.link = l.name
+		WHERE p.turned_at > pg_catalog.clock_timestamp() - syncext.duration('syncext.retention')
+		UNION ALL
+		SELECT 'error', s.source, pg_catalog.format('source %s', s.source),
+		       pg_catalog.format('another database came as it, last at %s, and was refused: %s', pg_catalog.date_trunc('second', s.refused_at),
+		                         CASE s.refused WHEN 'copy' THEN 'a copy by CREATE DATABASE … TEMPLATE'
+		                                        WHEN 'old primary' THEN 'an old primary'
+		                                        WHEN 'moved' THEN 'the same in another place: it was moved, or is a copy'
+		                                        WHEN 'doubtful' THEN 'one that has missed what was exchanged since, in another place: it was restored there, or is a copy'
+		                                        ELSE 'one that has nothing in common with it, or that a dump was restored to' END),
+		       pg_catalog.format('If it is a copy: sync_unlink there. If it takes the place of the one that is linked: SELECT syncext.release_spoke(%L).', s.source)
+		FROM syncext.spoke s
+		WHERE s.refused_at > pg_catalog.clock_timestamp() - interval '1 day'
+		UNION ALL
+		SELECT 'info', s.source, pg_catalog.format('source %s', s.source),
+		       pg_catalog.format('the database that is linked as it had gone back in time, as was found at %s: it gets all records again', pg_catalog.date_trunc('second', s.turned_at)),
+		       'View syncext.backfill_progress tells how far that is.'
+		FROM syncext.spoke s
+		WHERE s.turned_at > pg_catalog.clock_timestamp() - syncext.duration('syncext.retention')
+		UNION ALL
+		SELECT 'info', NULL, 'change feed',
+		       pg_catalog.format('began epoch %s at %s: %s', f.epoch, pg_catalog.date_trunc('second', f.began_at),
+		                         CASE f.reason WHEN 'promoted' THEN 'a standby was promoted, or the database recovered to a point in time'
+		                                       WHEN 'restored' THEN 'a dump was restored'
+		                                       ELSE 'its files were restored, as a link has told that knew of more' END),
+		       'Links see to themselves. Who pulls compares row versions within one epoch: where something may be lost that it has got, SELECT sync_resync(…) for its source gives it all records.'
+		FROM syncext.feed_origin f
+		WHERE f.reason <> 'created' AND f.began_at > pg_catalog.clock_timestamp() - syncext.duration('syncext.retention')
+		  AND 1 = (SELECT pg_catalog.count(*) FROM syncext.feed_origin)
 		UNION ALL
 		SELECT 'warning', l.source, pg_catalog.format('link %s', l.name), 'has no worker',
 		       pg_catalog.format('SELECT syncext.start_workers() starts it. For it to start with the server set shared_preload_libraries = ''syncext'', and max_worker_processes high enough. CALL sync_exchange(%L) exchanges once.', l.name)

@@ -55,6 +55,7 @@ GRANT EXECUTE ON FUNCTION
 	@extschema@.sync_push(text, text, jsonb),
 	syncext.hub_ack(text, bigint, jsonb),
 	syncext.hub_behind(text),
+	syncext.hub_compare(text, text, jsonb, timestamptz),
 	syncext.hub_hello(text, jsonb),
 	syncext.hub_listen(text),
 	syncext.hub_pull(text, integer)
@@ -81,6 +82,7 @@ GRANT EXECUTE ON FUNCTION
 	syncext.cron_last_due(text, timestamptz),
 	syncext.duration(text),
 	syncext.filter_error(jsonpath, jsonb),
+	syncext.identity_case(jsonb, jsonb, boolean, boolean),
 	syncext.ladder_error(text[]),
 	syncext.record_slot(text, text, integer),
 	syncext.resolution_name("char"),

@@ -108,3 +108,43 @@ agreed_set(AgreedTable *table, const char *source, const char *entity, const cha
 			done = rows_insert_new(table->rows, values, isnull);
 	} while (!done);
 }
+
+struct AgreedScan
+{
+	AgreedTable *table;
+	RowsScan   *scan;
+};
+
+AgreedScan *
+agreed_scan_begin(AgreedTable *table, const char *source, const char *entity, const char *after)
+{
+	AgreedScan *scan = palloc(sizeof(AgreedScan));
+	Datum		keys[2] = {CStringGetTextDatum(source), CStringGetTextDatum(entity)};
+	Datum		last = CStringGetTextDatum(after != NULL ? after : "");
+
+	scan->table = table;
+	scan->scan = rows_scan_begin(table->rows, InvalidOid, 2, keys, after != NULL ? 1 : 0, &last);
+	return scan;
+}
+
+bool
+agreed_scan_next(AgreedScan *scan, char **external_id, int64 *row_version)
+{
+	bool		isnull;
+
+	if (!rows_scan_next(scan->scan))
+		return false;
+	*external_id = TextDatumGetCString(rows_value(scan->table->rows, COL_EXTERNAL_ID, &isnull));
+	*row_version = DatumGetInt64(rows_value(scan->table->rows, COL_ROW_VERSION, &isnull));
+	(void) rows_value(scan->table->rows, COL_FIELDS, &isnull);
+	/* what was sent and came to nothing, a conflict say, counts as seen */
+	*row_version = Max(*row_version, isnull ? 0 : 1);
+	return true;
+}
+
+void
+agreed_scan_end(AgreedScan *scan)
+{
+	rows_scan_end(scan->scan);
+	pfree(scan);
+}

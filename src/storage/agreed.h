@@ -29,4 +29,11 @@ extern void agreed_find(AgreedTable *table, const char *source, const char *enti
 extern void agreed_set(AgreedTable *table, const char *source, const char *entity,
 					   const char *external_id, const Agreed *agreed);
 
+/* Walk an entity's records of a source by id, from after one (NULL: the first). */
+typedef struct AgreedScan AgreedScan;
+extern AgreedScan *agreed_scan_begin(AgreedTable *table, const char *source, const char *entity,
+									 const char *after);
+extern bool agreed_scan_next(AgreedScan *scan, char **external_id, int64 *row_version);
+extern void agreed_scan_end(AgreedScan *scan);
+
 #endif							/* SYNCEXT_AGREED_H */

@@ -377,6 +377,19 @@ load_feed_state(Registry *r)
 	config_end(&scan);
 }
 
+/* There are several rows until a dump that was restored is noticed, and none in between. */
+static void
+load_epoch(Registry *r)
+{
+	ConfigScan	scan;
+
+	r->epoch = 1;
+	config_begin(&scan, "feed_origin");
+	while (config_next(&scan))
+		r->epoch = Max(r->epoch, DatumGetInt64(scan.values[4]));
+	config_end(&scan);
+}
+
 static void *
 registry_load(void)
 {
@@ -390,6 +403,7 @@ registry_load(void)
 	load_references(r);
 	load_depths(r);
 	load_feed_state(r);
+	load_epoch(r);
 	return r;
 }
 

@@ -81,6 +81,7 @@ typedef struct Registry
 	int			nentities;
 	Entity	   *entities;		/* sorted by name */
 	int			current_log;	/* which change_log_N is written to */
+	int64		epoch;			/* grows whenever the database may have gone back in time */
 	int			notifier_pid;	/* whom to wake when it was; 0: nobody */
 } Registry;
 

@@ -237,6 +237,21 @@ replica_scan_next(ReplicaScan *scan, char **external_id, bool *present)
 	return true;
 }
 
+int64
+replica_scan_seen(ReplicaScan *scan)
+{
+	Rows	   *rows = scan->replica->rows;
+	bool		told;
+	bool		isnull;
+	int64		row_version = DatumGetInt64(rows_value(rows, COL_ROW_VERSION, &isnull));
+	int64		answered = DatumGetInt64(rows_value(rows, COL_ANSWERED, &isnull));
+
+	if (isnull)
+		answered = 0;
+	(void) rows_value(rows, COL_FIELDS, &told);
+	return replica_seen(row_version, answered, !told);
+}
+
 void
 replica_scan_end(ReplicaScan *scan)
 {

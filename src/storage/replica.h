@@ -65,10 +65,22 @@ extern void replica_set_alone(Replica *replica, Oid relation, const char *extern
 extern void replica_note_cascade(Oid relation, const char *external_id, const Fields *fields);
 extern void replica_remove_all(Oid relation);
 
+/*
+ * The newest row version of the record that a row has to do with.  One that the hub
+ * was told of and that came to nothing, a conflict say, counts as seen.
+ */
+static inline int64
+replica_seen(int64 row_version, int64 answered, bool told)
+{
+	return Max(Max(row_version, answered), told ? 1 : 0);
+}
+
 /* Walk a relation's rows in the order of their ids (bytes), by one snapshot. */
 extern ReplicaScan *replica_scan_begin(Replica *replica, Oid relation, const char *after);
 /* The id, in the current memory context, and whether the row was there when last seen. */
 extern bool replica_scan_next(ReplicaScan *scan, char **external_id, bool *present);
+/* The newest row version of the record that the row at hand has to do with; 0: none. */
+extern int64 replica_scan_seen(ReplicaScan *scan);
 extern void replica_scan_end(ReplicaScan *scan);
 
 #endif							/* SYNCEXT_REPLICA_H */

@@ -1,7 +1,7 @@
 # 030_failover.pl
 #	  A standby serves no target, and says so, but can be watched.  Promoted, it
 #	  goes on where the primary was: cursors, leases and retries are exact, and
-#	  nobody starts anew.
+#	  nobody starts anew.  New batches have numbers that the primary can't have given.
 
 use strict;
 use warnings;
@@ -28,18 +28,21 @@ sub change
 		qq(SELECT sync_apply('{"source": "$source", "externalId": "$id", "version": $version, "value": "$value"}')));
 }
 
-# What a pull returns: records and the number of the batch.
+# What a pull returns: records and the number of the batch, eN: the N-th behind the
+# beginning of the epoch.
 sub pull
 {
 	my ($source) = @_;
 	return $node->safe_psql('postgres', qq(
-		SELECT coalesce(string_agg(external_id || '=' || (fields->>'value'), ' ' ORDER BY external_id), ''), max(batch)
+		SELECT coalesce(string_agg(external_id || '=' || (fields->>'value'), ' ' ORDER BY external_id), ''),
+			CASE WHEN max(batch) >= max(epoch) AND max(epoch) > 1 THEN 'e' || max(batch) - max(epoch) ELSE max(batch)::text END
 		FROM sync_pull('$source')));
 }
 
 sub ack
 {
 	my ($source, $batch, $failed) = @_;
+	$batch =~ s/^e/(SELECT epoch FROM syncext.feed_origin) + /;
 	$node->safe_psql('postgres', "SELECT sync_ack('$source', $batch, '" . ($failed // '[]') . "')");
 }
 
@@ -89,15 +92,15 @@ $node = $standby;
 is(pull('ERP'), 'A=two|2', 'the batch that was out comes again, under its number');
 ack('ERP', 2);
 is(pull('ERP'), '|', 'what was acknowledged does not come again');
-is(pull('Shop'), 'A=two B=one|1', 'another target gets what it had not');
-ack('Shop', 1);
+is(pull('Shop'), 'A=two B=one|e0', 'another target gets what it had not');
+ack('Shop', 'e0');
 $node->safe_psql('postgres', q(COMMIT PREPARED 'failover'));
 change('CRM', 'C', 1, 'after');
-is(pull('ERP'), 'C=after P=prepared|3', 'the feed goes on, with what was prepared before');
-ack('ERP', 3);
+is(pull('ERP'), 'C=after P=prepared|e0', 'the feed goes on, with what was prepared before');
+ack('ERP', 'e0');
 $node->safe_psql('postgres', q(SELECT sync_redrive('ERP')));
-is(pull('ERP'), 'B=one|4', 'a delivery that failed is tried again');
-ack('ERP', 4);
+is(pull('ERP'), 'B=one|e1', 'a delivery that failed is tried again');
+ack('ERP', 'e1');
 unlike($node->safe_psql('postgres', 'CALL sync_maintain()'), qr/incarnation|restarted": \["/,
 	'nobody starts anew');
 is($node->safe_psql('postgres', 'SELECT incarnation FROM syncext.feed_state'), '1', 'it is the same feed');

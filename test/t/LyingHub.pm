@@ -15,6 +15,8 @@ use JSON::PP qw(decode_json);
 use POSIX ();
 
 my $MARK = '11111111-2222-3333-4444-555555555555';
+my $IDENTITY = qq("identity": {"mark": "$MARK", "ancestors": [], "system": "7", "database": 5, "timeline": 1, "epoch": 1,
+	"host": "7", "directory": "7", "inode": "7"});
 
 # Start one in a directory, at a port; returns it.
 sub new
@@ -118,7 +120,9 @@ sub truth
 	return (1, [ map { ['x'] } 1 .. 13 ]) if $query =~ /^SELECT pg_catalog\.set_config\(s\.name/;
 	return (1, [ ['1s'] ]) if $query =~ /set_config/;
 	return (3, [ [ '1.0', 'public', 't' ] ]) if $query =~ /extversion/;
-	return (1, [ [ qq({"protocol": 1, "version": "1.0", "hub": "$MARK", "entities": ["item", "other"]}) ] ])
+	return (1, [ [ qq({"protocol": 1, "version": "1.0", "hub": "$MARK", "entities": ["item", "other"], $IDENTITY,
+		"hub_is": "same", "spoke_is": "same", "refused": false, "hub_behind": false, "spoke_behind": false,
+		"answered": 0, "pulled": 0, "now": 800000000000000}) ] ])
 		if $query =~ /hub_hello/;
 	return (1, [ [ '[' . join(',', map { 1 + int rand 1000 } @{ decode_json($params[2]) }) . ']' ] ])
 		if $query =~ /sync_push/;

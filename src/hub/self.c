@@ -1,0 +1,123 @@
+/*
+ * self.c
+ *	  Who this database is, for the other end of a link to tell it from others.
+ *
+ * Called by hub/hello, hub/incarnation and by links.  Table syncext.feed_origin
+ * has what a copy of the database takes along; the rest is looked at here.
+ */
+#include "postgres.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "access/xlog.h"
+#include "access/xlogrecovery.h"
+#include "common/hashfn.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+
+#include "hub/self.h"
+#include "storage/names.h"
+#include "storage/registry.h"
+#include "storage/rows.h"
+
+PG_FUNCTION_INFO_V1(syncext_identity);
+PG_FUNCTION_INFO_V1(syncext_this_timeline);
+
+/* Columns of syncext.feed_origin. */
+enum
+{
+	COL_MARK = 1,
+	COL_EPOCH = 5,
+	COL_ANCESTORS
+};
+
+uint32
+self_timeline(void)
+{
+	TimeLineID	timeline;
+
+	if (!RecoveryInProgress())
+		return GetWALInsertionTimeLine();
+	(void) GetXLogReplayRecPtr(&timeline);
+	return timeline;
+}
+
+/* They are compared and no more: nobody is told where the server stands. */
+static int64
+hash_text(const char *text)
+{
+	return (int64) hash_bytes_extended((const unsigned char *) text, strlen(text), 0);
+}
+
+static void
+look_around(Identity *self)
+{
+	char		host[256] = "";
+	struct stat control;
+
+	(void) gethostname(host, sizeof(host) - 1);
+	self->host = hash_text(host);
+	self->directory = hash_text(DataDir);
+	/* it is written in place as long as the cluster lives, and a copy has another */
+	if (stat("global/pg_control", &control) == 0)
+		self->inode = hash_text(psprintf("%llu", (unsigned long long) control.st_ino));
+}
+
+/* Read what is stored; after incarnation_check() there is one row. */
+static void
+read_origin(Identity *self)
+{
+	Rows	   *rows = rows_open_read(registry_relation("feed_origin"));
+	RowsScan   *scan;
+	bool		isnull;
+
+	rows_see_latest(rows);
+	scan = rows_scan_begin(rows, InvalidOid, 0, NULL, 0, NULL);
+	if (!rows_scan_next(scan))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"syncext.feed_origin\" is empty"),
+				 errhint("Run CALL sync_maintain().")));
+	self->mark = DatumGetCString(DirectFunctionCall1(uuid_out,
+													 rows_value(rows, COL_MARK, &isnull)));
+	self->epoch = DatumGetInt64(rows_value(rows, COL_EPOCH, &isnull));
+	self->ancestors = (const char **) names_of_array(rows_value(rows, COL_ANCESTORS, &isnull),
+													 NULL, &self->nancestors);
+	self->nancestors = Min(self->nancestors, IDENTITY_MAX_ANCESTORS);
+	rows_scan_end(scan);
+	rows_close(rows);
+}
+
+void
+self_identity(Identity *self)
+{
+	MemSet(self, 0, sizeof(Identity));
+	read_origin(self);
+	self->known = true;
+	self->system = GetSystemIdentifier();
+	/* not the one that is stored: a copy has that, too */
+	self->database = MyDatabaseId;
+	self->timeline = self_timeline();
+	look_around(self);
+}
+
+/* ---------- for SQL ---------- */
+
+Datum
+syncext_identity(PG_FUNCTION_ARGS)
+{
+	Identity	self;
+
+	self_identity(&self);
+	PG_RETURN_JSONB_P(identity_to_jsonb(&self));
+}
+
+Datum
+syncext_this_timeline(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64((int64) self_timeline());
+}

@@ -1,0 +1,316 @@
+/*
+ * hello.c
+ *	  The spoke's side of a link being opened: is it our hub, may we be who we are,
+ *	  and has either side gone back in time?
+ *
+ * Called by link/connect, link/setup and link/exchange; hub/hello is the other side.
+ * Where who is who can't be told, the link stops, and what is refused says which two
+ * calls there are to choose from.
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+
+#include "hub/incarnation.h"
+#include "hub/section.h"
+#include "hub/self.h"
+#include "link/hello.h"
+#include "link/reply.h"
+#include "model/fields.h"
+#include "model/json.h"
+#include "storage/cursor.h"
+#include "storage/registry.h"
+
+static const char *const hello_call = "syncext.hub_hello";
+
+/* ---------- what we say ---------- */
+
+static int64
+last_batch(const char *source)
+{
+	CursorTable *cursors = cursor_open(false);
+	Cursor		cursor;
+	int64		batch = 0;
+
+	if (cursor_find(cursors, source, 0, &cursor))
+		batch = cursor.batch;
+	cursor_close(cursors);
+	return batch;
+}
+
+void
+greeting_prepare(Greeting *greeting, const char *link, const char *source)
+{
+	MemSet(greeting, 0, sizeof(Greeting));
+	self_identity(&greeting->self);
+	greeting->linked = peer_find(link, &greeting->peer);
+	greeting->sent = last_batch(source);
+}
+
+const char *
+greeting_say(const Greeting *greeting, bool claim, int protocol, const char *tables)
+{
+	const Peer *peer = &greeting->peer;
+	JsonbParseState *state = NULL;
+	Jsonb	   *said;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	json_push_number(&state, "protocol", protocol);
+	json_push_bool(&state, "claim", claim);
+	json_push_jsonb(&state, "identity", identity_to_jsonb(&greeting->self));
+	if (peer->identity != NULL)
+		json_push_jsonb(&state, "hub", peer->identity);
+	json_push_number(&state, "sent", greeting->sent);
+	json_push_number(&state, "answered", peer->answered);
+	json_push_number(&state, "pulled", peer->pulled);
+	if (tables != NULL)
+		json_push_jsonb(&state, "tables",
+						DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(tables))));
+	said = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return JsonbToCString(NULL, &said->root, VARSIZE(said));
+}
+
+/* ---------- what the hub says ---------- */
+
+static bool
+heard_bool(const char *link, const Fields *said, const char *key)
+{
+	const Field *field = fields_find(said, field_name(key));
+
+	if (field == NULL || field->value.type != jbvBool)
+		reply_violation(link, hello_call, "does not say \"%s\"", key);
+	return field->value.val.boolean;
+}
+
+static int64
+heard_number(const char *link, const Fields *said, const char *key)
+{
+	const Field *field = fields_find(said, field_name(key));
+	int64		number;
+
+	if (field == NULL || !reply_number(&field->value, 0, PG_INT64_MAX, &number))
+		reply_violation(link, hello_call, "has no number \"%s\"", key);
+	return number;
+}
+
+static const char *
+heard_word(const char *link, const Fields *said, const char *key)
+{
+	const Field *field = fields_find(said, field_name(key));
+
+	if (field == NULL || field->value.type != jbvString || field->value.val.string.len > 20)
+		reply_violation(link, hello_call, "has no word \"%s\"", key);
+	return pnstrdup(field->value.val.string.val, field->value.val.string.len);
+}
+
+static void
+heard_identity(const char *link, const Fields *said, Identity *identity, Jsonb **jsonb)
+{
+	const Field *field = fields_find(said, field_name("identity"));
+	JsonbValue	value;
+
+	if (field == NULL)
+		reply_violation(link, hello_call, "has no \"identity\"");
+	value = field->value;
+	*jsonb = JsonbValueToJsonb(&value);
+	if (!identity_from_jsonb(*jsonb, identity))
+		reply_violation(link, hello_call, "has an \"identity\" that is none");
+}
+
+/* It may be a copy of us: a mark alone doesn't tell. */
+static void
+refuse_self(const Identity *self, const Identity *hub, const char *link)
+{
+	if (strcmp(self->mark, hub->mark) == 0 && self->system == hub->system &&
+		self->database == hub->database)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("link \"%s\" leads to this database itself", link),
+				 errhint("Name another database in the link's server.")));
+}
+
+void
+greeting_hear(Greeting *greeting, const char *link, const Jsonb *answer)
+{
+	Fields		said;
+	Identity	hub;
+	Identity	known = {0};
+	int64		now = GetCurrentTimestamp();
+
+	fields_from_container(unconstify(JsonbContainer *, &answer->root), &said);
+	heard_identity(link, &said, &hub, &greeting->hub);
+	refuse_self(&greeting->self, &hub, link);
+	greeting->spoke_is = heard_word(link, &said, "spoke_is");
+	greeting->refused = heard_bool(link, &said, "refused");
+	greeting->hub_behind = heard_bool(link, &said, "hub_behind");
+	greeting->spoke_behind = heard_bool(link, &said, "spoke_behind");
+	greeting->answered = heard_number(link, &said, "answered");
+	greeting->pulled = heard_number(link, &said, "pulled");
+	greeting->offset = heard_number(link, &said, "now") - now;
+	/* whether it is the one that is meant we decide ourselves */
+	if (greeting->peer.identity != NULL)
+		(void) identity_from_jsonb(greeting->peer.identity, &known);
+	greeting->hub_is = identity_judge(&known, &hub, !greeting->hub_behind, true);
+	/* one that was let in whoever it is may lack anything */
+	greeting->hub_behind |= greeting->hub_is == IDENTITY_BEHIND ||
+		(greeting->linked && greeting->hub_is == IDENTITY_NEW);
+}
+
+/* ---------- who is refused ---------- */
+
+const char *
+greeting_why(const Greeting *greeting)
+{
+	if (identity_is_refused(greeting->hub_is))
+		return identity_case_name(greeting->hub_is);
+	return greeting->refused ? greeting->spoke_is : NULL;
+}
+
+static void
+raise_other_hub(const Greeting *greeting, const char *link, const char *server)
+{
+	const char *what = greeting->hub_is == IDENTITY_COPY ?
+		"a copy of the one that was linked, by CREATE DATABASE … TEMPLATE" :
+		greeting->hub_is == IDENTITY_OLD_PRIMARY ?
+		"an old primary, of before the one that was linked" :
+		"another database than the one that was linked";
+
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the hub behind link \"%s\" is %s", link, what),
+			 errhint("Let the link lead to that one: ALTER SERVER %s. Or go on with this one: SELECT syncext.release_hub(%s), and it is sent what it lacks of what was agreed on here.",
+					 quote_identifier(server), quote_literal_cstr(link))));
+}
+
+static void
+raise_other_spoke(const Greeting *greeting, const char *link, const char *source)
+{
+	const char *which = greeting->spoke_is;
+	const char *what;
+
+	if (strcmp(which, identity_case_name(IDENTITY_COPY)) == 0)
+		what = "This one is a copy of it, by CREATE DATABASE … TEMPLATE.";
+	else if (strcmp(which, identity_case_name(IDENTITY_OLD_PRIMARY)) == 0)
+		what = "This one is an old primary: a later timeline of it has been there.";
+	else if (strcmp(which, identity_case_name(IDENTITY_MOVED)) == 0)
+		what = "This one is the same but for where it stands: it was moved, or is a copy.";
+	else if (strcmp(which, identity_case_name(IDENTITY_DOUBTFUL)) == 0)
+		what = "This one has missed what that one has exchanged since, and stands elsewhere: it was restored there, or is a copy.";
+	else
+		what = "They have nothing in common, or a dump of it was restored here.";
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("another database is linked to the hub of link \"%s\" as source \"%s\"", link,
+					source),
+			 errdetail_internal("%s", what),
+			 greeting->linked ?
+			 errhint("If this is a copy: SELECT sync_unlink(%s). If it takes the place of the other one: SELECT syncext.release_spoke(%s) at the hub.",
+					 quote_literal_cstr(link), quote_literal_cstr(source)) :
+			 errhint("Let it be a source of its own: SELECT sync_add_source(…) on both sides. If it takes the place of the other one: SELECT syncext.release_spoke(%s) at the hub.",
+					 quote_literal_cstr(source))));
+}
+
+void
+greeting_check(const Greeting *greeting, const char *link, const char *server,
+			   const char *source)
+{
+	if (identity_is_refused(greeting->hub_is))
+		raise_other_hub(greeting, link, server);
+	if (greeting->refused)
+		raise_other_spoke(greeting, link, source);
+}
+
+void
+greeting_note_refusal(const char *link, const char *why)
+{
+	Peer		peer;
+
+	if (!peer_find(link, &peer))
+		return;
+	peer.refused = why;
+	peer.refused_at = GetCurrentTimestamp();
+	peer_save(link, &peer);
+}
+
+/* ---------- what follows ---------- */
+
+static void
+begin_epoch(void)
+{
+	Section		section;
+
+	SPI_connect();
+	section_enter(&section, 0);
+	incarnation_begin_epoch("behind");
+	section_leave(&section);
+	SPI_finish();
+}
+
+/* The hub has another mark: it was restored from a dump, or another one was let in. */
+static void
+note_mark(const char *link, const Identity *hub)
+{
+	Section		section;
+
+	SPI_connect();
+	section_enter(&section, 0);
+	section_run("UPDATE syncext.link SET hub = %s WHERE name = %s AND hub IS DISTINCT FROM %s",
+				quote_literal_cstr(hub->mark), quote_literal_cstr(link),
+				quote_literal_cstr(hub->mark));
+	section_leave(&section);
+	SPI_finish();
+}
+
+/* From here on both sides count from what the hub says. */
+static void
+begin_counting(const Greeting *greeting, Peer *peer)
+{
+	peer->answered = greeting->answered;
+	peer->pulled = greeting->pulled;
+}
+
+/*
+ * What was agreed on is compared with the hub, record by record, before anything
+ * else goes over the link.  Edits that were made there since we last heard of it are
+ * none that it has lost.
+ */
+static void
+begin_resync(Peer *peer)
+{
+	peer->resync_since = peer->heard_at != 0 ? peer->heard_at : GetCurrentTimestamp();
+	peer->resync_entity = peer->resync_id = NULL;
+	peer->resent = peer->stranded = 0;
+	peer->turned = "hub";
+	peer->turned_at = GetCurrentTimestamp();
+}
+
+bool
+greeting_note(Greeting *greeting, const char *link)
+{
+	Peer	   *peer = &greeting->peer;
+	Identity	hub;
+
+	(void) identity_from_jsonb(greeting->hub, &hub);
+	if (greeting->hub_is != IDENTITY_SAME)
+		note_mark(link, &hub);
+	peer->identity = greeting->hub;
+	peer->refused = NULL;
+	peer->refused_at = 0;
+	if (greeting->hub_behind || greeting->spoke_behind || !greeting->linked)
+		begin_counting(greeting, peer);
+	if (greeting->hub_behind)
+		begin_resync(peer);
+	if (greeting->spoke_behind)
+	{
+		begin_epoch();
+		peer->turned = "spoke";
+		peer->turned_at = GetCurrentTimestamp();
+	}
+	peer_save(link, peer);
+	/* who reads these again finds what is true now */
+	greeting->hub_behind = false;
+	return greeting->spoke_behind;
+}

@@ -1,0 +1,55 @@
+/*
+ * hello.h
+ *	  The spoke's side of a link being opened: is it our hub, may we be who we are,
+ *	  and has either side gone back in time?
+ */
+#ifndef SYNCEXT_LINK_HELLO_H
+#define SYNCEXT_LINK_HELLO_H
+
+#include "model/identity.h"
+#include "storage/peer.h"
+
+/* What is said on both sides when a link is opened. */
+typedef struct Greeting
+{
+	/* who we are, and what we know of the hub; read in a transaction */
+	Identity	self;
+	bool		linked;			/* we have exchanged with a hub before, */
+	Peer		peer;			/* and this is known of it */
+	int64		sent;			/* the last batch that we may have sent */
+
+	/* as the hub said */
+	Jsonb	   *hub;			/* its identity */
+	IdentityCase hub_is;		/* for us */
+	bool		refused;		/* one of the two isn't who it was */
+	const char *spoke_is;		/* what we are for the hub */
+	bool		hub_behind;		/* it has gone back in time */
+	bool		spoke_behind;	/* we have */
+	int64		answered;		/* the last batch of ours that it knows, */
+	int64		pulled;			/* and the last that it has handed out to us */
+	TimestampTz offset;			/* its clock's before ours */
+} Greeting;
+
+/* Collect what is to be said of a source's link, in a transaction and its memory. */
+extern void greeting_prepare(Greeting *greeting, const char *link, const char *source);
+/* The same for the hub's SELECT syncext.hub_hello; tables is JSON, or NULL. */
+extern const char *greeting_say(const Greeting *greeting, bool claim, int protocol,
+								const char *tables);
+/* Take what it has answered; raises 08P01 where that is no answer. */
+extern void greeting_hear(Greeting *greeting, const char *link, const Jsonb *answer);
+
+/* Raise where it, or we, are not who was linked. */
+extern void greeting_check(const Greeting *greeting, const char *link, const char *server,
+						   const char *source);
+/* The word for it that is noted, after that has raised. */
+extern const char *greeting_why(const Greeting *greeting);
+/*
+ * Note what was agreed on, in a transaction: the hub's identity, and where one side
+ * has gone back in time what has to be done.  Returns true if we have, and have begun
+ * an epoch of our own that the hub must hear of.
+ */
+extern bool greeting_note(Greeting *greeting, const char *link);
+/* Note that the link is stopped. */
+extern void greeting_note_refusal(const char *link, const char *why);
+
+#endif							/* SYNCEXT_LINK_HELLO_H */

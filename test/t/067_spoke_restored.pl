@@ -1,0 +1,191 @@
+# 067_spoke_restored.pl
+#	  Spokes that go back in time, and databases that say they were one: what a spoke
+#	  has lost comes back to it; a copy, by TEMPLATE or of all files, and an old primary
+#	  are refused, whoever comes first; what was upgraded or moved goes on.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use LinkPair;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $hub = make_hub('hub', [ 'Shop', 'Till' ]);
+my $shop = make_spoke('shop', $hub, 'Shop');
+my $till = make_spoke('till', $hub, 'Till');
+
+sub before
+{
+	my ($p) = @_;
+
+	sql($shop, "INSERT INTO customer SELECT '$p' || n, 'Name ' || n, '0' FROM generate_series(1, 6) n");
+	settle($shop, $till);
+}
+
+sub lost
+{
+	my ($p) = @_;
+
+	sql($shop, "UPDATE customer SET phone = '1' WHERE id = '${p}1'; DELETE FROM customer WHERE id = '${p}2'; INSERT INTO customer VALUES ('${p}new', 'New', '9')");
+	sql($hub, "SELECT office('${p}3', '{\"phone\": \"3\"}'), office('${p}4', NULL), office('${p}made', '{\"name\": \"Made\", \"phone\": \"7\"}')");
+	settle($shop, $till);
+}
+
+sub check
+{
+	my ($how, $p, $node) = @_;
+
+	ok(settle($node, $till), "$how: the links come to rest");
+	my $rows = all_equal($how, $hub, $node, $till);
+	is(join("\n", grep { /^$p/ } split /\n/, $rows), join("\n",
+		"${p}1|Name 1|1", "${p}3|Name 3|3", "${p}5|Since|0", "${p}6|Name 6|6", "${p}made|Made|7", "${p}new|New|9"),
+		"$how: what was lost is back, and what came since");
+	like(turned($node), qr/info link up this database had gone back in time, as the hub told at …/, "$how: the spoke tells of it");
+	like(turned($hub), qr/info source Shop the database that is linked as it had gone back in time/, "$how: so does the hub");
+	sql($hub, "SELECT office('${p}1', '{\"phone\": \"11\"}')");
+	sql($node, "UPDATE customer SET phone = '66' WHERE id = '${p}6'");
+	settle($node, $till);
+	like(all_equal("$how, later", $hub, $node, $till), qr/${p}1\|Name 1\|11\n.*${p}6\|Name 6\|66/s, "$how: edits go on both ways");
+	is(exchange($node)->{pulled}, 0, "$how: nothing comes twice");
+}
+
+sub meanwhile
+{
+	my ($p, $node) = @_;
+
+	sql($hub, "SELECT office('${p}5', '{\"name\": \"Since\"}')");
+	sql($node, "UPDATE customer SET phone = '6' WHERE id = '${p}6'");
+}
+
+# ---------- files restored, in the same place ----------
+
+before('A');
+$shop->backup('files');
+lost('A');
+restore_in_place($shop, 'files');
+meanwhile('A', $shop);
+check('files', 'A', $shop);
+
+# ---------- a copy of all files ----------
+
+before('C');
+$shop->backup('clone');
+my $clone = PostgreSQL::Test::Cluster->new('clone');
+$clone->init_from_backup($shop, 'clone');
+$clone->start;
+# it comes first, and has missed nothing
+sql($clone, "DELETE FROM customer WHERE id = 'C2'");
+like(exchange_error($clone), qr/another database is linked to the hub of link "up" as source "Shop".*it was moved, or is a copy.*HINT:.*If this is a copy: SELECT sync_unlink\('up'\).*SELECT syncext.release_spoke\('Shop'\) at the hub/s,
+	'a copy that comes first is refused');
+like(turned($clone), qr/error link up is stopped since …, until somebody decides/, 'and tells why');
+like(turned($hub), qr/error source Shop another database came as it, last at …, and was refused: the same in another place/, 'so does the hub');
+sql($shop, "UPDATE customer SET phone = '1' WHERE id = 'C1'");
+settle($shop, $till);
+like(all_equal('a copy', $hub, $shop, $till), qr/C1\|Name 1\|1/, 'the original goes on');
+like(exchange_error($clone), qr/it was restored there, or is a copy/, 'the copy stays refused');
+# it is to take its place after all
+sql($hub, "SELECT syncext.release_spoke('Shop')");
+exchange($clone);
+like(exchange_error($shop), qr/another database is linked to the hub of link "up" as source "Shop"/, 'once it was let go, the original is the one that is refused');
+settle($clone, $till);
+all_equal('the copy took its place', $hub, $clone, $till);
+$shop->stop;
+$shop = $clone;
+
+# ---------- a copy by TEMPLATE ----------
+
+before('T');
+$shop->safe_psql('postgres', 'CREATE DATABASE staging TEMPLATE shop');
+$shop->safe_psql('staging', 'DELETE FROM customer');
+like(exchange_error($shop, 'staging'), qr/This one is a copy of it, by CREATE DATABASE … TEMPLATE/, 'a copy by TEMPLATE is refused');
+settle($shop, $till);
+like(all_equal('a copy by TEMPLATE', $hub, $shop, $till), qr/T1/, 'its deletes reach nobody');
+$shop->safe_psql('staging', "SELECT sync_unlink('up')");
+$shop->safe_psql('postgres', 'DROP DATABASE staging');
+# of the hub, as well
+$hub->safe_psql('postgres', 'CREATE DATABASE staging TEMPLATE shop');
+lead_to($till, $hub, 'staging');
+like(exchange_error($till), qr/the hub behind link "up" is a copy of the one that was linked/, 'a copy of the hub is refused by its spokes');
+lead_to($till, $hub);
+exchange($till);
+
+# ---------- a standby that lagged, and the old primary ----------
+
+before('S');
+$shop->backup('standby');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($shop, 'standby', has_streaming => 1);
+$standby->start;
+$shop->wait_for_catchup($standby, 'replay', $shop->lsn('insert'));
+$standby->stop;
+lost('S');
+$shop->stop('immediate');
+$standby->start;
+$standby->promote;
+meanwhile('S', $standby);
+check('lagging standby', 'S', $standby);
+$shop->start;
+sql($shop, 'DELETE FROM customer');
+like(exchange_error($shop), qr/This one is an old primary: a later timeline of it has been there/, 'the old primary is refused when it comes back');
+$shop->stop;
+$shop = $standby;
+
+# one that lacked nothing goes on where it was
+$shop->backup('standby2');
+$standby = PostgreSQL::Test::Cluster->new('standby2');
+$standby->init_from_backup($shop, 'standby2', has_streaming => 1);
+$standby->start;
+sql($hub, q(SELECT office('S1', '{"phone": "ten"}')));
+settle($shop, $till);
+$shop->wait_for_catchup($standby, 'replay', $shop->lsn('insert'));
+$shop->stop('immediate');
+$standby->promote;
+my $turned_at = sql($hub, q(SELECT turned_at FROM syncext.spoke WHERE source = 'Shop'));
+sql($hub, q(SELECT office('S1', '{"phone": "eleven"}')));
+is(exchange($standby)->{pulled}, 1, 'a promoted standby that lacks nothing gets what is new, and no more');
+is(sql($hub, q(SELECT turned_at FROM syncext.spoke WHERE source = 'Shop')), $turned_at, 'it had not gone back');
+$shop = $standby;
+
+# ---------- upgraded: the spoke, and the hub ----------
+
+sub upgrade
+{
+	my ($old, $name) = @_;
+	my $new = PostgreSQL::Test::Cluster->new($name);
+	my $bindir = $old->config_data('--bindir');
+
+	$new->init;
+	$new->append_conf('postgresql.conf', "syncext.retry_base = 100\nsyncext.retry_max = 1s\n");
+	$old->stop;
+	chdir(PostgreSQL::Test::Utils::tempdir) or die;
+	command_ok(
+		[   'pg_upgrade', '--no-sync', '-d', $old->data_dir, '-D', $new->data_dir,
+			'-b', $bindir, '-B', $bindir, '-s', $new->host, '-p', $old->port, '-P', $new->port ],
+		"pg_upgrade of $name");
+	$new->start;
+	return $new;
+}
+
+sql($hub, q(SELECT office('S3', '{"phone": "before"}')));
+sql($shop, q(UPDATE customer SET name = 'Edited before' WHERE id = 'S5'));
+my $upgraded = upgrade($shop, 'new_shop');
+my $result = exchange($upgraded);
+is("$result->{pulled} $result->{pushed}", '1 1', 'an upgraded spoke goes on just where it was');
+settle($upgraded, $till);
+all_equal('upgraded spoke', $hub, $upgraded, $till);
+$shop = $upgraded;
+
+sql($hub, q(SELECT office('S3', '{"phone": "again"}')));
+sql($shop, q(UPDATE customer SET name = 'Edited again' WHERE id = 'S5'));
+my $new_hub = upgrade($hub, 'new_hub');
+lead_to($_, $new_hub) for $shop, $till;
+$result = exchange($shop);
+is("$result->{pulled} $result->{pushed}", '1 1', 'and so does a spoke of an upgraded hub');
+settle($shop, $till);
+like(all_equal('upgraded hub', $new_hub, $shop, $till), qr/S3\|Name 3\|again\nS5\|Edited again/, 'with all that was under way');
+
+$_->stop for $new_hub, $shop, $till;
+done_testing();
