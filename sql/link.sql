@@ -95,7 +95,7 @@ SELECT sync_forget('part', 'P1') ->> 'canonical' AS forgotten;
 -- A link
 --
 SELECT sync_link('up', 'hub', 'Branch');
-SELECT name, server, source, owner = current_user::regrole AS own, enabled, hub IS NOT NULL AS hub FROM syncext.link;
+SELECT name, server, source, owner = current_user AS own, enabled, hub IS NOT NULL AS hub FROM syncext.link;
 SELECT sync_link('up', 'hub', 'Other');
 SELECT sync_link('up2', 'hub2', 'Branch');
 \connect syncext_hub
@@ -157,7 +157,7 @@ UPDATE syncext.link SET server = 'hub' WHERE name = 'up';
 CREATE ROLE syncext_other SUPERUSER;
 UPDATE syncext.link SET owner = 'syncext_other' WHERE name = 'up';
 CALL sync_exchange('up');
-UPDATE syncext.link SET owner = current_user::regrole WHERE name = 'up';
+UPDATE syncext.link SET owner = current_user WHERE name = 'up';
 DROP ROLE syncext_other;
 
 -- A hub of another version

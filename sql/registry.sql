@@ -183,7 +183,7 @@ SELECT command, s.* FROM unnest(ARRAY[
 	$$SELECT sync_drop_source(NULL)$$,
 	$$INSERT INTO syncext.source_priority (source, priority) VALUES ('nobody', 1)$$,
 	$$INSERT INTO syncext.source_priority (source, priority) VALUES ('A', NULL)$$]) command, state_of(command) s;
-SELECT name, role = current_user::regrole AS mine, single_writer FROM syncext.source ORDER BY name;
+SELECT name, role = current_user AS mine, single_writer FROM syncext.source ORDER BY name;
 -- added and gone again with the transaction
 BEGIN;
 SELECT sync_add_source('C', 3, role => NULL);

@@ -138,6 +138,12 @@ find_server(const Link *link)
 {
 	ForeignServer *server = GetForeignServerByName(link->server, true);
 
+	if (!OidIsValid(link->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role \"%s\" of link \"%s\" does not exist", link->owner_name, link->name),
+				 errhint("CREATE ROLE %s, or UPDATE syncext.link SET owner = … WHERE name = %s.",
+						 quote_identifier(link->owner_name), quote_literal_cstr(link->name))));
 	if (server == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

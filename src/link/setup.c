@@ -145,9 +145,10 @@ store_link(const Link *link, const Peer *hub)
 	SPI_connect();
 	section_enter(&section, 0);
 	section_run("INSERT INTO syncext.link (name, server, source, owner, hub, relay) "
-				"VALUES (%s, %s, %s, %u::oid::regrole, %s, %s)",
+				"VALUES (%s, %s, %s, %s, %s, %s)",
 				quote_literal_cstr(link->name), quote_literal_cstr(link->server),
-				quote_literal_cstr(link->source), link->owner, quote_literal_cstr(mark_of(hub)),
+				quote_literal_cstr(link->source), quote_literal_cstr(link->owner_name),
+				quote_literal_cstr(mark_of(hub)),
 				link->relay ? "true" : "false");
 	section_run("INSERT INTO syncext.link_state (link) VALUES (%s)",
 				quote_literal_cstr(link->name));
@@ -300,7 +301,11 @@ read_arguments(FunctionCallInfo fcinfo, Link *link)
 Datum
 sync_link(PG_FUNCTION_ARGS)
 {
-	Link		link = {.enabled = true, .owner = GetUserId()};
+	Link		link = {
+		.enabled = true,
+		.owner = GetUserId(),
+		.owner_name = GetUserNameFromId(GetUserId(), false)
+	};
 	const Link *old;
 	Peer		hub;
 

@@ -338,7 +338,8 @@ look(LinkWorker *w)
 	if (!launch_lock(w->link))
 		process_leave();
 	link = link_of_name(w->link);
-	if (link == NULL || !link->enabled)
+	/* whose role is gone rests until there is one: syncext.link's trigger, or whoever looks next */
+	if (link == NULL || !link->enabled || !OidIsValid(link->owner))
 		process_leave();
 	if (link->owner != w->role)
 	{

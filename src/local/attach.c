@@ -700,8 +700,8 @@ sync_attach(PG_FUNCTION_ARGS)
 	binding.name = qualified_name(binding.relation);
 	if (!role_is_administrator())
 	{
-		binding.attached_by = GetUserId();
-		binding.attached_as = registry_source_required(registry, binding.source)->role;
+		binding.attached_by = GetUserNameFromId(GetUserId(), false);
+		binding.attached_as = registry_source_required(registry, binding.source)->role_name;
 	}
 
 	binding_add(&binding);

@@ -35,6 +35,7 @@
 #include "storage/config_cache.h"
 #include "storage/registry.h"
 #include "storage/rows.h"
+#include "storage/role.h"
 
 typedef struct AttachedEntry
 {
@@ -386,15 +387,16 @@ static bool
 attacher_has_right(const Binding *binding)
 {
 	const Source *source = registry_source(registry_get(), binding->source);
-	Oid			role = binding->attached_by;
+	Oid			role = role_of_name(binding->attached_by);
+	Oid			by_right_of = role_of_name(binding->attached_as);
 
-	if (source == NULL || !OidIsValid(role) || !SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
+	if (source == NULL || !OidIsValid(role))
 		return true;
 	if (OidIsValid(source->role) && has_privs_of_role(role, source->role))
 		return true;
 	/* an administrator who gave the source to another role has left the relation to it */
-	return OidIsValid(binding->attached_as) && binding->attached_as != source->role &&
-		has_privs_of_role(role, binding->attached_as);
+	return OidIsValid(by_right_of) && by_right_of != source->role &&
+		has_privs_of_role(role, by_right_of);
 }
 
 static void
@@ -659,7 +661,7 @@ attached_check_sender(const Attached *attached)
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("role \"%s\", which attached relation %s, may not act as source \"%s\" any more",
-					GetUserNameFromId(binding->attached_by, true), attached->name, binding->source),
+					binding->attached_by, attached->name, binding->source),
 			 errdetail("The edit would not reach the hub."),
 			 errhint("Make it a member of the source's role again, or SELECT sync_detach(%s).",
 					 quote_literal_cstr(attached->name))));

@@ -104,17 +104,17 @@ time_literal(TimestampTz time)
 }
 
 static int64
-add_row(Oid relation, const char *job, const char *status, Oid role)
+add_row(Oid relation, const char *job, const char *status, const char *role)
 {
 	int64		id;
 
 	id = section_number("INSERT INTO syncext.job_run (relation, job, status, started_at, "
 						"progress_at, scheduled_for, attempt, pid, role) "
-						"VALUES (%u, %s, %s, clock_timestamp(), clock_timestamp(), %s, %d, %d, %u) "
+						"VALUES (%u, %s, %s, clock_timestamp(), clock_timestamp(), %s, %d, %d, %s) "
 						"RETURNING id",
 						relation, quote_literal_cstr(job), quote_literal_cstr(status),
 						context_attempt > 0 ? time_literal(context_scheduled_for) : "NULL",
-						Max(context_attempt, 1), MyProcPid, role);
+						Max(context_attempt, 1), MyProcPid, quote_literal_cstr(role));
 	context_attempt = 0;
 	return id;
 }
@@ -123,7 +123,7 @@ int64
 job_begin(Oid relation, const char *job)
 {
 	Section		section;
-	Oid			role = GetUserId();
+	const char *role = GetUserNameFromId(GetUserId(), false);
 	int64		id;
 
 	enter(&section);
@@ -140,7 +140,7 @@ void
 job_skipped(Oid relation, const char *job, int holder)
 {
 	Section		section;
-	Oid			role = GetUserId();
+	const char *role = GetUserNameFromId(GetUserId(), false);
 	int64		id;
 
 	enter(&section);

@@ -30,6 +30,7 @@
 #include "local/work.h"
 #include "model/json.h"
 #include "storage/registry.h"
+#include "storage/role.h"
 
 PG_FUNCTION_INFO_V1(syncext_run_job);
 PG_FUNCTION_INFO_V1(syncext_catch_up);
@@ -211,11 +212,12 @@ find_schedule(int64 id, const char **job)
 {
 	Section		section;
 	Oid			relation;
-	Oid			role;
+	char	   *role;
 
 	section_enter(&section, 0);
 	relation = section_number("SELECT relation::oid FROM syncext.schedule WHERE id = " INT64_FORMAT, id);
-	role = section_number("SELECT role::oid FROM syncext.schedule WHERE id = " INT64_FORMAT, id);
+	role = section_text(CurrentMemoryContext,
+						"SELECT role FROM syncext.schedule WHERE id = " INT64_FORMAT, id);
 	*job = section_text(CurrentMemoryContext,
 						"SELECT job FROM syncext.schedule WHERE id = " INT64_FORMAT, id);
 	section_leave(&section);
@@ -224,11 +226,11 @@ find_schedule(int64 id, const char **job)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("there is no schedule " INT64_FORMAT, id),
 				 errhint("Remove the job that calls it: SELECT cron.unschedule(...). Table syncext.schedule lists the schedules.")));
-	if (!has_privs_of_role(GetUserId(), role))
+	if (!has_privs_of_role(GetUserId(), role_of_name(role)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for schedule " INT64_FORMAT, id),
-				 errhint("It is role %s's.", GetUserNameFromId(role, true))));
+				 errhint("It is role %s's.", role)));
 	return relation;
 }
 
@@ -335,9 +337,9 @@ turns_to_catch_up(Runner *runner)
 	texts = section_texts(runner->context,
 						  "SELECT format('%%s %%s %%s %%s', relation::oid, failures + 1, "
 						  "(extract(epoch FROM due) * 1000000)::bigint, job) "
-						  "FROM syncext.job_status WHERE role = %u AND (missed OR retry_at <= clock_timestamp()) "
+						  "FROM syncext.job_status WHERE role = %s AND (missed OR retry_at <= clock_timestamp()) "
 						  "ORDER BY started_at NULLS FIRST",
-						  section.user);
+						  quote_literal_cstr(GetUserNameFromId(section.user, false)));
 	section_leave(&section);
 	MemoryContextSwitchTo(runner->context);
 	foreach(lc, texts)

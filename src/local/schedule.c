@@ -327,7 +327,7 @@ cron_add(const char *name, const char *cron, const char *command)
 
 /* Write the schedule's row; returns its number, and the name of its job. */
 static int64
-write_row(Oid relid, const CronSchedule *schedule, const char *job, Oid role, char **name)
+write_row(Oid relid, const CronSchedule *schedule, const char *job, const char *role, char **name)
 {
 	char	   *wanted = psprintf("syncext: %s",
 								  quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
@@ -335,16 +335,18 @@ write_row(Oid relid, const CronSchedule *schedule, const char *job, Oid role, ch
 	int64		id;
 
 	/* somebody else's job can't be changed: it goes, and this one is another */
-	section_run("DELETE FROM syncext.schedule WHERE relation = %u AND role <> %u", relid, role);
+	section_run("DELETE FROM syncext.schedule WHERE relation = %u AND role <> %s", relid,
+				quote_literal_cstr(role));
 	id = section_number("INSERT INTO syncext.schedule AS s (relation, cron, job, role, name) "
-						"VALUES (%u, %s, %s, %u, "
+						"VALUES (%u, %s, %s, %s, "
 						/* a table that had this name may be scheduled under it still */
 						"%s || coalesce((SELECT ' (' || nextval('syncext.schedule_id_seq') || ')' "
 						"FROM syncext.schedule o WHERE o.name = %s AND o.relation <> %u), '')) "
 						"ON CONFLICT (relation) DO UPDATE SET cron = excluded.cron, job = excluded.job, "
 						"added_at = CASE WHEN s.cron = excluded.cron AND s.job = excluded.job THEN s.added_at ELSE now() END "
 						"RETURNING id",
-						relid, quote_literal_cstr(schedule->text), quote_literal_cstr(job), role,
+						relid, quote_literal_cstr(schedule->text), quote_literal_cstr(job),
+						quote_literal_cstr(role),
 						quote_literal_cstr(wanted), quote_literal_cstr(wanted), relid);
 	*name = section_text(CurrentMemoryContext,
 						 "SELECT name FROM syncext.schedule WHERE id = " INT64_FORMAT, id);
@@ -388,7 +390,8 @@ sync_schedule(PG_FUNCTION_ARGS)
 	SPI_connect();
 	check_cron(relid, job, &schedule);
 	section_enter(&section, 0);
-	id = write_row(relid, &schedule, job, section.user, &name);
+	id = write_row(relid, &schedule, job, GetUserNameFromId(section.user, false),
+				   &name);
 	section_leave(&section);
 	cron_add(name, schedule.text,
 			 psprintf("CALL syncext.run_job(schedule => " INT64_FORMAT ")", id));

@@ -5,14 +5,14 @@
 CREATE TABLE syncext.source (
 	name          text COLLATE "C" PRIMARY KEY
 	              CHECK (name NOT IN ('', '*', 'sync_resolve') AND octet_length(name) <= 63),
-	role          regrole,
+	role          text COLLATE "C",
 	single_writer boolean NOT NULL DEFAULT false,
 	entities      text[] COLLATE "C" CHECK (pg_catalog.array_position(entities, NULL) IS NULL),
 	retry_cap     integer NOT NULL DEFAULT 5 CHECK (retry_cap > 0),
 	added_at      timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE syncext.source IS 'the systems that send and get changes';
-COMMENT ON COLUMN syncext.source.role IS 'whoever is a member of it may act as the source; null: administrators only';
+COMMENT ON COLUMN syncext.source.role IS 'the name of a role; whoever is a member of it may act as the source. Null, or no such role: administrators only';
 COMMENT ON COLUMN syncext.source.single_writer IS 'its edits come in order (an attached table, a link)';
 COMMENT ON COLUMN syncext.source.entities IS 'the entities it gets; null: every entity';
 COMMENT ON COLUMN syncext.source.retry_cap IS 'failed deliveries of a change until it is a dead letter';
@@ -62,6 +62,24 @@ COMMENT ON TABLE syncext.reference IS 'which field of an entity names a record o
 COMMENT ON COLUMN syncext.reference.listed IS
 	'with restrict or cascade: syncext.child has the records that there were when it was made. The first delete of a parent or CALL sync_maintain() sees to that';
 COMMENT ON COLUMN syncext.reference.made_by IS 'the transaction since which children are tracked, where they are not listed';
+
+-- Roles are kept by name: a dump may come to where they are not yet.  Nor is a
+-- misspelt one refused, so it is told of at once, too.
+CREATE FUNCTION syncext.role_check() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = NEW.role) THEN
+		RAISE WARNING 'role "%" does not exist: until it does administrators alone may act as source "%"', NEW.role, NEW.name
+			USING HINT = format('CREATE ROLE %I, or UPDATE syncext.source SET role = … WHERE name = %L.', NEW.role, NEW.name);
+	END IF;
+	RETURN NULL;
+END $$;
+COMMENT ON FUNCTION syncext.role_check() IS 'trigger: warns of a source''s role that does not exist';
+REVOKE ALL ON FUNCTION syncext.role_check() FROM PUBLIC;
+CREATE TRIGGER role_check_insert AFTER INSERT ON syncext.source
+	FOR EACH ROW WHEN (NEW.role IS NOT NULL) EXECUTE FUNCTION syncext.role_check();
+CREATE TRIGGER role_check_update AFTER UPDATE ON syncext.source
+	FOR EACH ROW WHEN (NEW.role <> OLD.role OR NEW.role IS NOT NULL AND OLD.role IS NULL) EXECUTE FUNCTION syncext.role_check();
 
 -- Names stand in records, stamps, conflicts and the log: they don't change.
 CREATE FUNCTION syncext.refuse_rename() RETURNS trigger

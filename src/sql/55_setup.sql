@@ -16,13 +16,18 @@ REVOKE ALL ON FUNCTION syncext.check_name(text, text) FROM PUBLIC;
 CREATE FUNCTION @extschema@.sync_add_source(name text, priority integer DEFAULT NULL,
 		role regrole DEFAULT (pg_catalog.quote_ident(CURRENT_USER)::regrole)) RETURNS void
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	role_name name := (SELECT r.rolname FROM pg_roles r WHERE r.oid = sync_add_source.role);
 BEGIN
 	PERFORM syncext.check_name('a source', name);
 	IF EXISTS (SELECT FROM syncext.source s WHERE s.name = sync_add_source.name) THEN
 		RAISE EXCEPTION 'source "%" already exists', name USING ERRCODE = 'duplicate_object',
 			HINT = 'Change it with UPDATE syncext.source, or drop it first with sync_drop_source.';
 	END IF;
-	INSERT INTO syncext.source (name, role) VALUES (sync_add_source.name, sync_add_source.role);
+	IF role::oid <> 0 AND role_name IS NULL THEN
+		RAISE EXCEPTION 'role with OID % does not exist', role::oid USING ERRCODE = 'undefined_object';
+	END IF;
+	INSERT INTO syncext.source (name, role) VALUES (sync_add_source.name, role_name);
 	IF priority IS NOT NULL THEN
 		INSERT INTO syncext.source_priority (source, priority)
 			VALUES (sync_add_source.name, sync_add_source.priority);

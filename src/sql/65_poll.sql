@@ -15,7 +15,7 @@ CREATE TABLE syncext.job_run (
 	scheduled_for timestamptz,
 	attempt       integer NOT NULL DEFAULT 1,
 	pid           integer,
-	role          regrole,
+	role          text COLLATE "C",
 	phase         text COLLATE "C",
 	done          bigint,
 	total         bigint,

@@ -5,7 +5,7 @@ CREATE TABLE syncext.link (
 	name       text COLLATE "C" PRIMARY KEY CHECK (name <> '' AND octet_length(name) <= 63),
 	server     text COLLATE "C" NOT NULL,
 	source     text COLLATE "C" NOT NULL UNIQUE REFERENCES syncext.source,
-	owner      regrole NOT NULL DEFAULT current_user::regrole,
+	owner      text COLLATE "C" NOT NULL DEFAULT CURRENT_USER,
 	enabled    boolean NOT NULL DEFAULT true,
 	hub        uuid,
 	worker_pid integer,
@@ -15,7 +15,7 @@ CREATE TABLE syncext.link (
 COMMENT ON TABLE syncext.link IS 'hubs on other servers; sync_link and sync_unlink write it';
 COMMENT ON COLUMN syncext.link.server IS 'the foreign server that says where the hub is, its user mapping who we are there';
 COMMENT ON COLUMN syncext.link.source IS 'the source that stands here for the hub, and that we are there';
-COMMENT ON COLUMN syncext.link.owner IS 'who made the link: its worker runs as this role';
+COMMENT ON COLUMN syncext.link.owner IS 'the name of the role that made the link: its worker runs as that';
 COMMENT ON COLUMN syncext.link.enabled IS 'false: its worker rests';
 COMMENT ON COLUMN syncext.link.hub IS 'the mark in the hub''s syncext.feed_origin, when it was linked';
 COMMENT ON COLUMN syncext.link.worker_pid IS 'the process of its worker, if one runs';

@@ -62,8 +62,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		            ELSE pg_catalog.format('Activate the job "%s", or SELECT sync_unschedule(%L).', s.name, s.relation) END
 		FROM syncext.schedule s
 		JOIN syncext.binding b ON b.relation = s.relation
-		LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.role
-		CROSS JOIN LATERAL (SELECT syncext.cron_job_active(s.name, r.rolname::text) AS active) c
+		CROSS JOIN LATERAL (SELECT syncext.cron_job_active(s.name, s.role) AS active) c
 		WHERE c.active IS NOT TRUE
 		UNION ALL
 		SELECT DISTINCT 'warning', b.source, pg_catalog.format('schedules of source %s', b.source),
@@ -71,9 +70,34 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		       'SELECT sync_schedule(...) of any of them adds it.'
 		FROM syncext.schedule s
 		JOIN syncext.binding b ON b.relation = s.relation
-		LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.role
-		WHERE syncext.cron_job_active(s.name, r.rolname::text) IS NOT NULL
-		  AND syncext.cron_job_active('syncext: catch up', r.rolname::text) IS NOT TRUE
+		WHERE syncext.cron_job_active(s.name, s.role) IS NOT NULL
+		  AND syncext.cron_job_active('syncext: catch up', s.role) IS NOT TRUE
+		UNION ALL
+		-- roles that were dropped or renamed, or that a dump came without
+		SELECT 'warning', s.name, pg_catalog.format('source %s', s.name),
+		       pg_catalog.format('its role %s does not exist: administrators alone may act as it', pg_catalog.quote_ident(s.role)),
+		       pg_catalog.format('CREATE ROLE %I, or UPDATE syncext.source SET role = … WHERE name = %L.', s.role, s.name)
+		FROM syncext.source s
+		WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = s.role) AND s.role IS NOT NULL
+		UNION ALL
+		SELECT 'error', l.source, pg_catalog.format('link %s', l.name),
+		       pg_catalog.format('its role %s does not exist: nothing is exchanged', pg_catalog.quote_ident(l.owner)),
+		       pg_catalog.format('CREATE ROLE %I LOGIN, with USAGE on server %I and a user mapping; or UPDATE syncext.link SET owner = … WHERE name = %L.', l.owner, l.server, l.name)
+		FROM syncext.link l
+		WHERE l.enabled AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = l.owner)
+		UNION ALL
+		SELECT 'error', b.source, pg_catalog.format('schedule of %s', s.relation),
+		       pg_catalog.format('its role %s does not exist: it does not run', pg_catalog.quote_ident(s.role)),
+		       pg_catalog.format('CREATE ROLE %I LOGIN and let it act as source %s; or SELECT sync_schedule(%L, %L, %L) as another.', s.role, b.source, s.relation, s.cron, s.job)
+		FROM syncext.schedule s
+		JOIN syncext.binding b ON b.relation = s.relation
+		WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = s.role)
+		UNION ALL
+		SELECT 'info', b.source, pg_catalog.format('relation %s', b.relation),
+		       pg_catalog.format('role %s, which attached it, does not exist: its edits are sent all the same, by nobody''s right', pg_catalog.quote_ident(b.attached_by)),
+		       pg_catalog.format('CREATE ROLE %I and let it act as source %s; or UPDATE syncext.binding SET attached_by = NULL, attached_as = NULL WHERE relation = %L::regclass, if it may stay.', b.attached_by, b.source, b.relation)
+		FROM syncext.binding b
+		WHERE b.attached_by IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = b.attached_by)
 		UNION ALL
 		-- attached relations
 		SELECT 'error', b.source, pg_catalog.format('relation %s', coalesce(b.name, b.relation::oid::text)),
@@ -89,9 +113,11 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		       pg_catalog.format('GRANT %s TO %s, or SELECT sync_detach(%L).', s.role, b.attached_by, b.relation)
 		FROM syncext.binding b
 		JOIN syncext.source s ON s.name = b.source
-		JOIN pg_catalog.pg_roles r ON r.oid = b.attached_by
-		WHERE NOT coalesce(pg_catalog.pg_has_role(r.oid, s.role::oid, 'USAGE'), r.rolsuper)
-		  AND NOT coalesce(b.attached_as IS DISTINCT FROM s.role AND pg_catalog.pg_has_role(r.oid, b.attached_as::oid, 'USAGE'), false)
+		JOIN pg_catalog.pg_roles r ON r.rolname::text = b.attached_by
+		LEFT JOIN pg_catalog.pg_roles o ON o.rolname::text = s.role
+		LEFT JOIN pg_catalog.pg_roles a ON a.rolname::text = b.attached_as
+		WHERE NOT coalesce(pg_catalog.pg_has_role(r.oid, o.oid, 'USAGE'), r.rolsuper)
+		  AND NOT coalesce(b.attached_as IS DISTINCT FROM s.role AND pg_catalog.pg_has_role(r.oid, a.oid, 'USAGE'), false)
 		UNION ALL
 		SELECT 'warning', b.source, pg_catalog.format('relation %s', b.relation), 'has a column "*", which can''t be a field and is not synchronized',
 		       pg_catalog.format('Rename the column; or SELECT sync_detach(%L) and sync_attach it with columns that give it another name.', b.relation)
@@ -367,6 +393,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		       pg_catalog.format('SELECT syncext.start_workers() starts it. For it to start with the server set shared_preload_libraries = ''syncext'', and max_worker_processes high enough. CALL sync_exchange(%L) exchanges once.', l.name)
 		FROM syncext.link l
 		WHERE l.enabled AND NOT EXISTS (SELECT FROM syncext.link_activity() a WHERE a.pid = l.worker_pid)
+		  AND EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = l.owner)
 		UNION ALL
 		SELECT 'info', l.source, pg_catalog.format('link %s', l.name), 'has no table: nothing comes from its hub',
 		       pg_catalog.format('SELECT sync_attach(…, %L, …) attaches one. For this hub to be a spoke as a whole, SELECT sync_link(%L, %L, %L, relay => true).',

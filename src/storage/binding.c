@@ -116,10 +116,8 @@ read_binding(const Datum *values, const bool *isnull)
 		DatumGetObjectId(values[COL_ROW_TYPE - 1]);
 	binding->name = text_or_null(values[COL_NAME - 1], isnull[COL_NAME - 1]);
 	binding->attached_at = DatumGetTimestampTz(values[COL_ATTACHED_AT - 1]);
-	binding->attached_by = isnull[COL_ATTACHED_BY - 1] ? InvalidOid :
-		DatumGetObjectId(values[COL_ATTACHED_BY - 1]);
-	binding->attached_as = isnull[COL_ATTACHED_AS - 1] ? InvalidOid :
-		DatumGetObjectId(values[COL_ATTACHED_AS - 1]);
+	binding->attached_by = text_or_null(values[COL_ATTACHED_BY - 1], isnull[COL_ATTACHED_BY - 1]);
+	binding->attached_as = text_or_null(values[COL_ATTACHED_AS - 1], isnull[COL_ATTACHED_AS - 1]);
 	if (!isnull[COL_LOADED - 1])
 		binding->loaded = DatumGetJsonbPCopy(values[COL_LOADED - 1]);
 	if (!isnull[COL_DIFFERING - 1])
@@ -225,6 +223,10 @@ binding_copy(const Binding *binding)
 		copy->deleted_column = pstrdup(binding->deleted_column);
 	if (binding->name != NULL)
 		copy->name = pstrdup(binding->name);
+	if (binding->attached_by != NULL)
+		copy->attached_by = pstrdup(binding->attached_by);
+	if (binding->attached_as != NULL)
+		copy->attached_as = pstrdup(binding->attached_as);
 	return copy;
 }
 
@@ -289,10 +291,8 @@ binding_add(const Binding *binding)
 	values[COL_ATTACHED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[COL_ROW_TYPE - 1] = ObjectIdGetDatum(binding->row_type);
 	set_text(values, isnull, COL_NAME, binding->name);
-	values[COL_ATTACHED_BY - 1] = ObjectIdGetDatum(binding->attached_by);
-	isnull[COL_ATTACHED_BY - 1] = !OidIsValid(binding->attached_by);
-	values[COL_ATTACHED_AS - 1] = ObjectIdGetDatum(binding->attached_as);
-	isnull[COL_ATTACHED_AS - 1] = !OidIsValid(binding->attached_as);
+	set_text(values, isnull, COL_ATTACHED_BY, binding->attached_by);
+	set_text(values, isnull, COL_ATTACHED_AS, binding->attached_as);
 	isnull[COL_LOADED - 1] = isnull[COL_DIFFERING - 1] = isnull[COL_RESUMED - 1] = true;
 	rows_insert(rows, values, isnull);
 	rows_close(rows);

@@ -38,9 +38,8 @@ typedef struct Binding
 								 * InvalidOid: not known */
 	const char *name;			/* the relation's, qualified, when last seen; or NULL */
 	TimestampTz attached_at;
-	Oid			attached_by;	/* by right of the source's role; InvalidOid: an
-								 * administrator */
-	Oid			attached_as;	/* that role */
+	const char *attached_by;	/* by right of the source's role; NULL: an administrator */
+	const char *attached_as;	/* that role */
 	Jsonb	   *differing;		/* {field: true} that its own triggers set, at each delivery,
 								 * to another value than the hub has; or NULL */
 	Jsonb	   *loaded;			/* {column: attnum} of the fields that it had when it and

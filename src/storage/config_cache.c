@@ -11,6 +11,7 @@
 #include "access/xact.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 #include "storage/config_cache.h"
 #include "storage/relations.h"
@@ -26,6 +27,14 @@ invalidate(Datum arg, Oid relid)
 {
 	if (OidIsValid(relid) && relid != trigger_relid)
 		return;
+	for (ConfigCache *cache = caches; cache != NULL; cache = cache->next)
+		cache->valid = false;
+}
+
+/* Roles are kept by name: one came, went or got another name. */
+static void
+invalidate_roles(Datum arg, int cacheid, uint32 hash)
+{
 	for (ConfigCache *cache = caches; cache != NULL; cache = cache->next)
 		cache->valid = false;
 }
@@ -91,6 +100,7 @@ register_cache(ConfigCache *cache)
 	if (caches == NULL)
 	{
 		CacheRegisterRelcacheCallback(invalidate, (Datum) 0);
+		CacheRegisterSyscacheCallback(AUTHOID, invalidate_roles, (Datum) 0);
 #ifdef USE_ASSERT_CHECKING
 		config_forget_at_end(forget_contents);
 #endif

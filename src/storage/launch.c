@@ -62,6 +62,9 @@ launch_link_worker(const char *link, Oid role, bool takes_over)
 {
 	WorkerPlace place = {.database = MyDatabaseId, .role = role, .takes_over = takes_over};
 
+	/* as nobody it would run as the bootstrap superuser */
+	if (!OidIsValid(role))
+		elog(ERROR, "the role of link \"%s\" does not exist", link);
 	strlcpy(place.link, link, sizeof(place.link));
 	return launch(LINK_WORKER_TYPE, "syncext_link_worker_main", &place);
 }
@@ -93,7 +96,7 @@ launch_unlock(const char *link)
 static bool
 is_missing(const Link *link)
 {
-	if (!link->enabled || lock_session(LOCK_WORKER, lock_key(link->name), false) != LOCK_TAKEN)
+	if (!link->enabled || !OidIsValid(link->owner) || lock_session(LOCK_WORKER, lock_key(link->name), false) != LOCK_TAKEN)
 		return false;
 	launch_unlock(link->name);
 	return true;

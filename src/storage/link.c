@@ -19,6 +19,7 @@
 #include "storage/launch.h"
 #include "storage/link.h"
 #include "storage/registry.h"
+#include "storage/role.h"
 
 static Link *
 read_link(const Datum *values, const bool *isnull)
@@ -28,7 +29,8 @@ read_link(const Datum *values, const bool *isnull)
 	link->name = TextDatumGetCString(values[LINK_NAME - 1]);
 	link->server = TextDatumGetCString(values[LINK_SERVER - 1]);
 	link->source = TextDatumGetCString(values[LINK_SOURCE - 1]);
-	link->owner = DatumGetObjectId(values[LINK_OWNER - 1]);
+	link->owner_name = TextDatumGetCString(values[LINK_OWNER - 1]);
+	link->owner = role_of_name(link->owner_name);
 	link->enabled = DatumGetBool(values[LINK_ENABLED - 1]);
 	if (!isnull[LINK_HUB - 1])
 		link->hub = DatumGetCString(DirectFunctionCall1(uuid_out, values[LINK_HUB - 1]));

@@ -33,7 +33,8 @@ typedef struct Link
 	const char *name;
 	const char *server;			/* foreign server that says how to connect */
 	const char *source;
-	Oid			owner;			/* who made it, and whom its worker runs as */
+	const char *owner_name;		/* who made it, and whom its worker runs as */
+	Oid			owner;			/* InvalidOid: there is no such role, and no worker */
 	bool		enabled;
 	const char *hub;			/* the hub's mark, a uuid; NULL: not known yet */
 	int			worker_pid;		/* 0: none is running */

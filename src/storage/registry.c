@@ -29,6 +29,7 @@
 #include "storage/config_scan.h"
 #include "storage/names.h"
 #include "storage/registry.h"
+#include "storage/role.h"
 
 PG_FUNCTION_INFO_V1(syncext_registry_changed);
 PG_FUNCTION_INFO_V1(syncext_ladder_error);
@@ -112,7 +113,8 @@ load_sources(Registry *r)
 		source = &r->sources[r->nsources++];
 		MemSet(source, 0, sizeof(Source));
 		source->name = TextDatumGetCString(scan.values[0]);
-		source->role = scan.isnull[1] ? InvalidOid : DatumGetObjectId(scan.values[1]);
+		source->role_name = scan.isnull[1] ? NULL : TextDatumGetCString(scan.values[1]);
+		source->role = role_of_name(source->role_name);
 		source->single_writer = DatumGetBool(scan.values[2]);
 		source->nentities = -1;
 		if (!scan.isnull[3])
@@ -618,6 +620,8 @@ source_role_check(const Source *source)
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied to act as source \"%s\"", source->name),
+			 source->role_name != NULL && !OidIsValid(source->role) ?
+			 errdetail("Only administrators may act as it, for its role \"%s\" does not exist.", source->role_name) :
 			 errdetail("Only administrators may act as it, for its role is theirs or it has none."),
 			 errhint("Give it a role of its own: UPDATE syncext.source SET role = '…' WHERE name = %s.",
 					 quote_literal_cstr(source->name))));

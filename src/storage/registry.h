@@ -33,6 +33,7 @@ typedef struct Route
 typedef struct Source
 {
 	const char *name;
+	const char *role_name;		/* NULL: none */
 	Oid			role;			/* InvalidOid: administrators only */
 	bool		single_writer;
 	int			retry_cap;		/* failures until a change is dead */

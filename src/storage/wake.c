@@ -29,6 +29,7 @@
 #include "storage/link.h"
 #include "storage/locks.h"
 #include "storage/registry.h"
+#include "storage/role.h"
 #include "storage/wake.h"
 
 PG_FUNCTION_INFO_V1(syncext_link_changed);
@@ -230,7 +231,7 @@ read_row(TriggerData *trigger, HeapTuple tuple, LinkRow *row)
 	layout_deform(layout_of(trigger->tg_relation), RelationGetDescr(trigger->tg_relation), tuple,
 				  values, isnull);
 	row->name = TextDatumGetCString(values[LINK_NAME - 1]);
-	row->owner = DatumGetObjectId(values[LINK_OWNER - 1]);
+	row->owner = role_of_name(TextDatumGetCString(values[LINK_OWNER - 1]));
 	row->enabled = DatumGetBool(values[LINK_ENABLED - 1]);
 	row->worker_pid = isnull[LINK_WORKER_PID - 1] ? 0 : DatumGetInt32(values[LINK_WORKER_PID - 1]);
 	row->relay = DatumGetBool(values[LINK_RELAY - 1]);
@@ -270,14 +271,15 @@ syncext_link_changed(PG_FUNCTION_ARGS)
 				 errmsg("link_changed() is a trigger of table syncext.link")));
 	read_row(trigger, trigger->tg_trigtuple, &before);
 	wake_note_process(before.worker_pid);
-	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event) && before.enabled)
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event) && before.enabled && OidIsValid(before.owner))
 		note_launch(before.name, before.owner, false);
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 	{
 		read_row(trigger, trigger->tg_newtuple, &after);
 		check_kind(&before, &after);
 		/* one that was told to rest may not have got to it */
-		if (after.enabled && !before.enabled)
+		if (after.enabled && OidIsValid(after.owner) &&
+			(!before.enabled || !OidIsValid(before.owner)))
 			note_launch(after.name, after.owner, true);
 	}
 	return PointerGetDatum(NULL);

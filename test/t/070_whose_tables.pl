@@ -85,7 +85,7 @@ as_mallory('fake', qq(
 	CREATE SCHEMA syncext;
 	$tables
 	INSERT INTO syncext.feed_state (only_row, current_log, switched_at, incarnation) VALUES (true, 0, now(), 1);
-	INSERT INTO syncext.link (name, server, source, owner, enabled, added_at) VALUES ('evil', 's', 'A', 10::oid::regrole, true, now());
+	INSERT INTO syncext.link (name, server, source, owner, enabled, added_at) VALUES ('evil', 's', 'A', 'postgres', true, now());
 	CREATE FUNCTION public.evil() RETURNS trigger LANGUAGE plpgsql AS \$\$
 	BEGIN ALTER ROLE mallory SUPERUSER; RETURN NULL; END \$\$;
 	CREATE CONSTRAINT TRIGGER evil AFTER UPDATE ON syncext.link DEFERRABLE INITIALLY DEFERRED
