@@ -131,13 +131,13 @@ WITH RECURSIVE part AS (
 SELECT * FROM used WHERE schema IS DISTINCT FROM 'pg_catalog' AND name !~ '^pg_catalog\.' ORDER BY 1, 2, 3;
 
 -- A function whose text is parsed when it runs looks nowhere else either; C code
--- is seen to below.
+-- is seen to below.  A body that is no string was read when it was installed.
 SELECT p.oid::regprocedure
 FROM pg_proc p
 JOIN pg_language l ON l.oid = p.prolang AND l.lanname <> 'c'
 JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'syncext'
-WHERE p.proconfig IS NULL OR 'search_path=pg_catalog, pg_temp' <> ALL (p.proconfig);
+WHERE p.prosqlbody IS NULL AND (p.proconfig IS NULL OR 'search_path=pg_catalog, pg_temp' <> ALL (p.proconfig));
 
 -- Everything runs where the traps are found first.
 CREATE TABLE public.item (id int PRIMARY KEY, name text, at timestamptz);

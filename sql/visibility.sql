@@ -127,7 +127,7 @@ UPDATE door SET command = replace(replace(command, 'in_table($1, $2, $3', 'in_ta
 INSERT INTO door (function) VALUES ('syncext.ladder_error'), ('syncext.resolution_name'), ('syncext.told_name'), ('syncext.record_slot'), ('syncext.identity_case'),
 	('syncext.filter_error'), ('syncext.may_act_as'), ('syncext.cron_error'),
 	('syncext.cron_last_due'), ('syncext.duration'), ('sync_schedule'), ('sync_unschedule'), ('syncext.run_job'), ('syncext.catch_up'),
-	('syncext.feed_counts'), ('sync_exchange'), ('syncext.hub_listen'), ('syncext.link_activity'), ('syncext.cron_job_active');
+	('syncext.is_told'), ('sync_exchange'), ('syncext.hub_listen'), ('syncext.link_activity'), ('syncext.cron_job_active');
 
 -- Every function that the role may call has its row: a new one needs one, too.
 SELECT p.oid::regprocedure AS without_a_row

@@ -97,14 +97,30 @@ CREATE FUNCTION syncext.told_name(code "char") RETURNS text
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'syncext_told_name';
 COMMENT ON FUNCTION syncext.told_name("char") IS 'who was told, as a one-byte code in the change log says';
 
+-- All parts of the change log as they are stored.  A condition on (xid, seq) reaches
+-- the index of each.
+CREATE VIEW syncext.log_row AS
+	SELECT xid, seq, recorded_at, version, row_version, resolution, told, entity, external_id, source, fields, detail
+	FROM syncext.change_log_0
+	UNION ALL SELECT xid, seq, recorded_at, version, row_version, resolution, told, entity, external_id, source, fields, detail
+	FROM syncext.change_log_1
+	UNION ALL SELECT xid, seq, recorded_at, version, row_version, resolution, told, entity, external_id, source, fields, detail
+	FROM syncext.change_log_2
+	UNION ALL SELECT xid, seq, recorded_at, version, row_version, resolution, told, entity, external_id, source, fields, detail
+	FROM syncext.change_log_3;
+COMMENT ON VIEW syncext.log_row IS 'the change log as it is stored, resolution and told as one-byte codes; read the view syncext.change_log';
+
+CREATE FUNCTION syncext.is_told(told "char", own boolean) RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN CASE told WHEN 'a' THEN true WHEN 'o' THEN NOT own WHEN 'r' THEN own ELSE false END;
+COMMENT ON FUNCTION syncext.is_told("char", boolean) IS
+	'whether a target hears of a row of the log, by its one-byte code and whether the change is the target''s own';
+
 CREATE VIEW syncext.change_log AS
 	SELECT l.xid, l.seq, l.recorded_at, l.entity, l.external_id, l.source, l.version, l.row_version,
 	       syncext.resolution_name(l.resolution) AS resolution, syncext.told_name(l.told) AS told,
 	       l.fields, l.detail
-	FROM (SELECT * FROM syncext.change_log_0
-	      UNION ALL SELECT * FROM syncext.change_log_1
-	      UNION ALL SELECT * FROM syncext.change_log_2
-	      UNION ALL SELECT * FROM syncext.change_log_3) l;
+	FROM syncext.log_row l;
 COMMENT ON VIEW syncext.change_log IS 'every change that was answered, but for NO_CHANGE, 412 and 400: what came in, how it was decided, who was told';
 
 CREATE TABLE syncext.conflict_log (

@@ -187,14 +187,10 @@ CREATE VIEW syncext.outbound_change AS
 			       w.in_window AND f.leased AND (l.xid, l.seq) <= (f.end_xid, f.end_seq) AS leased,
 			       NOT w.in_window AS later
 			FROM feed f
-			JOIN (SELECT xid, seq, recorded_at, entity, external_id, source, row_version, told FROM syncext.change_log_0
-			      UNION ALL SELECT xid, seq, recorded_at, entity, external_id, source, row_version, told FROM syncext.change_log_1
-			      UNION ALL SELECT xid, seq, recorded_at, entity, external_id, source, row_version, told FROM syncext.change_log_2
-			      UNION ALL SELECT xid, seq, recorded_at, entity, external_id, source, row_version, told FROM syncext.change_log_3) l
+			JOIN syncext.log_row l
 				ON l.xid >= pg_catalog.pg_snapshot_xmin(f.lo_snapshot)
 				AND NOT pg_catalog.pg_visible_in_snapshot(l.xid, f.lo_snapshot)
-				AND CASE l.told WHEN 'a' THEN true WHEN 'o' THEN l.source <> s.name
-				                WHEN 'r' THEN l.source = s.name ELSE false END
+				AND syncext.is_told(l.told, l.source = s.name)
 				AND (s.entities IS NULL OR l.entity = ANY (s.entities))
 				AND (f.slots = 1 OR syncext.record_slot(l.entity, l.external_id, f.slots) = f.slot)
 			CROSS JOIN LATERAL (SELECT coalesce(pg_catalog.pg_visible_in_snapshot(l.xid, f.hi_snapshot), false)) AS w(in_window)

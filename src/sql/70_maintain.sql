@@ -189,13 +189,10 @@ COMMENT ON COLUMN syncext.dead_letter.dead_since IS
 COMMENT ON COLUMN syncext.dead_letter.redrive IS 'tries it again, as if it had never failed';
 COMMENT ON COLUMN syncext.dead_letter.discard IS 'gives it up; the change log keeps a note';
 
--- How far each source is behind, and whom the feed waits for.  The numbers are
--- those that counting syncext.outbound_change would give.
-CREATE FUNCTION syncext.feed_counts()
-	RETURNS TABLE (target text, changes bigint, retries bigint, dead bigint, since timestamptz)
-	LANGUAGE c STABLE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'syncext_feed_counts';
-COMMENT ON FUNCTION syncext.feed_counts() IS
-	'what syncext.feed_lag counts, for whoever may read that view; all targets in one pass over the change log';
+-- How far each source is behind, and whom the feed waits for.  Whether anything
+-- waits, and since when, is found by the first row of the log that a cursor has yet
+-- to get; how much, by how far the log has gone on since: the names of what waits are
+-- for syncext.outbound_change, target by target.
 CREATE VIEW syncext.feed_lag AS
 	WITH horizon AS (
 		SELECT h.* FROM (
@@ -207,24 +204,60 @@ CREATE VIEW syncext.feed_lag AS
 			SELECT p.transaction, p.prepared, pg_catalog.format('prepared transaction %L', p.gid)
 			FROM pg_catalog.pg_prepared_xacts p) h
 		ORDER BY pg_catalog.age(h.xid) DESC LIMIT 1
-	), leases AS (
+	), kinds AS MATERIALIZED (
+		-- the last transaction that wrote rows of a kind which the same targets are told of:
+		-- by it, whoever is told of nothing needs no walk
+		SELECT l.source, l.entity, l.told, max(l.xid::text::bigint)::text::xid8 AS last_xid
+		FROM syncext.log_row l
+		WHERE l.xid >= (SELECT min(pg_catalog.pg_snapshot_xmin(t.snapshot)::text::bigint)::text::xid8
+		                FROM syncext.cursor c JOIN syncext.tick t ON t.id = c.lo)
+		GROUP BY l.source, l.entity, l.told
+	), cursors AS (
 		SELECT c.target, min(c.lease_until) FILTER (WHERE c.lease_until > pg_catalog.clock_timestamp()) AS lease_until,
-		       max(c.moved_at) AS acknowledged_at, bool_or(c.backfill_entity IS NOT NULL) AS backfill
+		       max(c.moved_at) AS acknowledged_at, bool_or(c.backfill_entity IS NOT NULL) AS backfill,
+		       -- consumers side by side share what comes after the hindmost
+		       max(n.last_value - d.seq + 1) AS changes, min(d.recorded_at) AS since
 		FROM syncext.cursor c
+		JOIN syncext.source s ON s.name = c.target
+		JOIN syncext.tick lo ON lo.id = c.lo
+		LEFT JOIN syncext.tick hi ON hi.id = c.hi
+		CROSS JOIN syncext.change_seq n
+		LEFT JOIN LATERAL (
+			SELECT l.seq, l.recorded_at
+			FROM syncext.log_row l
+			WHERE l.xid >= pg_catalog.pg_snapshot_xmin(lo.snapshot)
+			  AND NOT pg_catalog.pg_visible_in_snapshot(l.xid, lo.snapshot)
+			  AND NOT (coalesce(pg_catalog.pg_visible_in_snapshot(l.xid, hi.snapshot), false) AND (l.xid, l.seq) <= (c.at_xid, c.at_seq))
+			  AND syncext.is_told(l.told, l.source = c.target)
+			  AND (s.entities IS NULL OR l.entity = ANY (s.entities))
+			  AND (c.slots = 1 OR syncext.record_slot(l.entity, l.external_id, c.slots) = c.slot)
+			  AND EXISTS (SELECT FROM kinds k
+			              WHERE k.last_xid >= pg_catalog.pg_snapshot_xmin(lo.snapshot)
+			                AND syncext.is_told(k.told, k.source = c.target) AND (s.entities IS NULL OR k.entity = ANY (s.entities)))
+			ORDER BY l.xid, l.seq LIMIT 1) d ON true
 		GROUP BY c.target
+	), failures AS (
+		SELECT p.target, count(*) FILTER (WHERE p.next_attempt IS NOT NULL) AS retries,
+		       count(*) FILTER (WHERE p.next_attempt IS NULL) AS dead,
+		       min(p.since) FILTER (WHERE p.next_attempt IS NOT NULL) AS since
+		FROM syncext.pending p
+		GROUP BY p.target
 	)
-	SELECT s.name AS source, coalesce(l.changes, 0) AS changes, coalesce(l.retries, 0) AS retries,
-	       coalesce(l.dead, 0) AS dead,
-	       coalesce(extract(epoch FROM greatest(pg_catalog.clock_timestamp() - l.since, '0')), 0) AS seconds,
+	SELECT s.name AS source,
+	       coalesce(c.changes, 0) AS changes, coalesce(f.retries, 0) AS retries,
+	       coalesce(f.dead, 0) AS dead,
+	       coalesce(extract(epoch FROM greatest(pg_catalog.clock_timestamp() - least(c.since, f.since), '0')), 0) AS seconds,
 	       coalesce(c.backfill, false) AS backfill, c.lease_until, c.acknowledged_at,
 	       h.holder AS horizon_holder, h.xid AS horizon_xid, h.since AS horizon_since
 	FROM syncext.source s
-	LEFT JOIN syncext.feed_counts() l ON l.target = s.name COLLATE "C"
-	LEFT JOIN leases c ON c.target = s.name
+	LEFT JOIN cursors c ON c.target = s.name
+	LEFT JOIN failures f ON f.target = s.name
 	LEFT JOIN horizon h ON true;
 COMMENT ON VIEW syncext.feed_lag IS
-	'source by source how far it is behind; it walks the change log once, from the furthest cursor on';
-COMMENT ON COLUMN syncext.feed_lag.changes IS 'records that wait or are being delivered';
+	'source by source how far it is behind; it looks in the change log for the first row that each is yet to get';
+COMMENT ON COLUMN syncext.feed_lag.changes IS
+	'how far the change log has gone on since the first change that waits or is being delivered, changes that the source doesn''t get included; 0: nothing waits. What a backfill has yet to send is in syncext.backfill_progress';
+COMMENT ON COLUMN syncext.feed_lag.retries IS 'deliveries that failed and come again';
 COMMENT ON COLUMN syncext.feed_lag.seconds IS 'age of the oldest change that waits, is being delivered or retries';
 COMMENT ON COLUMN syncext.feed_lag.lease_until IS 'when the batch that is out comes again; the oldest one';
 COMMENT ON COLUMN syncext.feed_lag.horizon_holder IS

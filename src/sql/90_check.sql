@@ -261,14 +261,11 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		LEFT JOIN syncext.tick hi ON hi.id = c.hi
 		CROSS JOIN LATERAL (
 			SELECT l.recorded_at
-			FROM (SELECT xid, seq, recorded_at, entity, external_id, source, told FROM syncext.change_log_0
-			      UNION ALL SELECT xid, seq, recorded_at, entity, external_id, source, told FROM syncext.change_log_1
-			      UNION ALL SELECT xid, seq, recorded_at, entity, external_id, source, told FROM syncext.change_log_2
-			      UNION ALL SELECT xid, seq, recorded_at, entity, external_id, source, told FROM syncext.change_log_3) l
+			FROM syncext.log_row l
 			WHERE l.xid >= pg_catalog.pg_snapshot_xmin(lo.snapshot)
 			  AND NOT pg_catalog.pg_visible_in_snapshot(l.xid, lo.snapshot)
 			  AND NOT (coalesce(pg_catalog.pg_visible_in_snapshot(l.xid, hi.snapshot), false) AND (l.xid, l.seq) <= (c.at_xid, c.at_seq))
-			  AND CASE l.told WHEN 'a' THEN true WHEN 'o' THEN l.source <> c.target WHEN 'r' THEN l.source = c.target ELSE false END
+			  AND syncext.is_told(l.told, l.source = c.target)
 			  AND (s.entities IS NULL OR l.entity = ANY (s.entities))
 			  AND (c.slots = 1 OR syncext.record_slot(l.entity, l.external_id, c.slots) = c.slot)
 			  AND ((SELECT r.sees_all FROM reader r) OR syncext.may_see(c.target, l.entity, l.external_id))

@@ -40,8 +40,8 @@ GRANT EXECUTE ON FUNCTION
 	@extschema@.sync_record(text, text),
 	syncext.cron_job_active(text, text),
 	syncext.may_see(text, text, text, jsonb),
-	syncext.feed_counts(),
 	syncext.link_activity(),
+	syncext.is_told("char", boolean),
 	syncext.may_act_as(text)
 TO PUBLIC;
 

@@ -16,7 +16,8 @@
 
 PG_FUNCTION_INFO_V1(syncext_record_slot);
 
-uint64
+/* Modulo the number of slots it is the record's. */
+static uint64
 slot_hash(const char *entity, int entity_length, const char *id, int id_length)
 {
 	uint64		hash = hash_bytes_extended((const unsigned char *) entity, entity_length, 0);

@@ -24,9 +24,6 @@ extern bool slot_has_record(Slot slot, const text *entity, const text *external_
 /* The same for strings. */
 extern bool slot_has(Slot slot, const char *entity, const char *external_id);
 
-/* What the slot goes by: modulo their number it is the record's slot. */
-extern uint64 slot_hash(const char *entity, int entity_length, const char *id, int id_length);
-
 /* Raises 22023 if there is no such slot, or too many. */
 extern void slot_check(Slot slot);
 

@@ -128,8 +128,9 @@ snapshot_datum(const FeedSnapshot *snapshot)
 	return DirectFunctionCall1(pg_snapshot_in, CStringGetDatum(text.data));
 }
 
-void
-feed_snapshot_read(Datum datum, FeedSnapshot *snapshot)
+/* Read a pg_snapshot; the xip array is allocated in the current memory context. */
+static void
+read_snapshot(Datum datum, FeedSnapshot *snapshot)
 {
 	char	   *text = DatumGetCString(DirectFunctionCall1(pg_snapshot_out, datum));
 	char	   *end;
@@ -155,7 +156,7 @@ read_tick(const Rows *rows, Tick *tick)
 
 	tick->id = DatumGetInt64(rows_value(rows, COL_ID, &isnull));
 	tick->taken_at = DatumGetTimestampTz(rows_value(rows, COL_TAKEN_AT, &isnull));
-	feed_snapshot_read(rows_value(rows, COL_SNAPSHOT, &isnull), &tick->snapshot);
+	read_snapshot(rows_value(rows, COL_SNAPSHOT, &isnull), &tick->snapshot);
 }
 
 bool

@@ -32,8 +32,6 @@ typedef struct Tick
 } Tick;
 
 extern void feed_snapshot_now(FeedSnapshot *snapshot);
-/* Of a pg_snapshot; the xip array is allocated in the current memory context. */
-extern void feed_snapshot_read(Datum pg_snapshot, FeedSnapshot *snapshot);
 extern bool feed_snapshot_sees(const FeedSnapshot *snapshot, uint64 xid);
 /* Is it as late as the other one, or later? */
 extern bool feed_snapshot_reaches(const FeedSnapshot *snapshot, const FeedSnapshot *other);
