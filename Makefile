@@ -12,6 +12,7 @@
 #	  make fuzz		statements by chance, and a hub that lies, for FUZZ_SECONDS (120);
 #					SANITIZE=yes or ASSERTS=yes: on a server that notices more
 #	  make docs-check	the examples of README.md and doc/ say what is printed there
+#	  make docs		writes into them what they say now, and the tables' columns
 #	  make demo		the sync hub at work, step by step
 #	  make bench	speed against PL/pgSQL and against bare SQL
 # And for work on the code:
@@ -107,7 +108,7 @@ all install uninstall installcheck prove_installcheck clean:
 
 endif
 
-.PHONY: test test-matrix torture fuzz docs-check demo bench lint format sanitize asserts coverage
+.PHONY: test test-matrix torture fuzz docs-check docs demo bench lint format sanitize asserts coverage
 test:
 	@bash test/run
 
@@ -129,6 +130,9 @@ fuzz:
 
 docs-check:
 	@TESTS=docs bash test/run
+
+docs:
+	@DOCS_ACCEPT=yes TESTS=docs bash test/run
 
 demo:
 	@bash test/demo
