@@ -145,6 +145,19 @@ add_change(CapturedBatch *batch, int *room, const DeliveryRecord *record, int64 
 }
 
 /*
+ * A record that the other hub has not, or not any more, begins with what it has
+ * here: of an earlier life there, nothing comes back that isn't here, too.
+ */
+static void
+add_birth(CapturedBatch *batch, int *room, const DeliveryRecord *record, Fields fields)
+{
+	CapturedChange *change = add_change(batch, room, record, 0);
+
+	change->born = true;
+	change->fields = fields;
+}
+
+/*
  * Add what brings a record there: one change, and one for each field of which
  * the other hub has a value that it keeps back.
  */
@@ -178,9 +191,8 @@ add_changes(CapturedBatch *batch, int *room, const DeliveryRecord *record, const
 			news.field[rest++] = news.field[i];
 	}
 	news.n = rest;
-	/* one that the other hub has not, or not any more, begins with what it has here */
 	if (agreed->fields == NULL)
-		add_change(batch, room, record, 0)->fields = news;
+		add_birth(batch, room, record, news);
 	else if (rest > 0)
 		add_change(batch, room, record, agreed->row_version)->fields = news;
 }

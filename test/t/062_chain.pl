@@ -367,6 +367,15 @@ is(sql('top', "SELECT fields FROM syncext.canonical WHERE external_id = 'r'"), '
 	'in which the fields of the life before are gone');
 is(sql('middle', "SELECT fields FROM syncext.canonical WHERE external_id = 'r'"), '{"text": "new"}', 'as they are in the middle');
 
+# Nor when the top has heard of the delete before.
+sql('middle', remark('{"fields": {"by": "Kim", "size": 3}}'));
+settle();
+sql('middle', remark('{"deleted": true}'));
+settle();
+sql('middle', remark('{"base": 0, "fields": {"text": "new"}}'));
+settle();
+is(sql('top', "SELECT jsonb_strip_nulls(fields) FROM syncext.canonical WHERE external_id = 'r'"), '{"text": "new"}', 'nor those that a delete left behind there');
+
 # Nor do they below, when the new life begins at the top.
 sub fields_of_remark
 {

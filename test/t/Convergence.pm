@@ -67,7 +67,7 @@ sub key { return 'k' . (1 + int(rand($keys))) }
 sub new
 {
 	my ($class, @nodes) = @_;
-	my $self = bless { order => [ map { $_->[0] } @nodes ], root => $nodes[0][0], written => 0, cut => {}, grown => {},
+	my $self = bless { entities => [ @entities ], order => [ map { $_->[0] } @nodes ], root => $nodes[0][0], written => 0, cut => {}, grown => {},
 		seen => { map { $_ => 0 } qw(edits exchanges pushed pulled conflicts failed) } }, $class;
 
 	for (@nodes)
@@ -422,7 +422,7 @@ sub rows
 {
 	my ($self, $name) = @_;
 	return { map { my ($key, $row) = split /\t/, $_, 2; $key => $row } split /\n/,
-		$self->sql($name, join(' UNION ALL ', map { "SELECT '$_ ' || id || E'\\t' || jsonb_strip_nulls(to_jsonb(t) - 'id') FROM $_ t" } @entities)) };
+		$self->sql($name, join(' UNION ALL ', map { "SELECT '$_ ' || id || E'\\t' || jsonb_strip_nulls(to_jsonb(t) - 'id') FROM $_ t" } @{ $self->{entities} })) };
 }
 
 sub records
@@ -560,7 +560,7 @@ sub lost
 			my ($entity, $id, $old) = split /\|/, $_, 3;
 			my $fields = JSON::PP::decode_json($old);
 			# a row that never came further is its user's own
-			my $known = grep { $log->{"$entity|$id|$_|" . ($fields->{$_} // '')} } keys %$fields;
+			my $known = grep { defined $fields->{$_} && $log->{"$entity|$id|$_|$fields->{$_}"} } @fields;
 
 			$lost++;
 			push @untold, "$name: a delete of $_" if $known && !$log->{"$entity|$id|deleted|"};
