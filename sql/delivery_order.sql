@@ -101,6 +101,32 @@ TABLE byy ORDER BY id;
 CALL settle(1);
 SELECT (SELECT string_agg(id || code, ' ' ORDER BY id) FROM ay t) AS ay, (SELECT string_agg(id || code, ' ' ORDER BY id) FROM byy t) AS byy;
 
+-- a parent that the table itself has made and lost does not come: the child's failures count
+ALTER TABLE bo DROP CONSTRAINT bo_customer_fkey, ADD FOREIGN KEY (customer) REFERENCES bc;
+INSERT INTO bc VALUES (100, 'own');
+UPDATE bc SET name = 'own too' WHERE id = 100;
+SET syncext.inbound = 'on';
+DELETE FROM bc WHERE id = 100;
+RESET syncext.inbound;
+INSERT INTO ao VALUES (1000, 100, 'orphan');
+SET client_min_messages = error;
+CALL settle();
+SET client_min_messages = warning;
+SELECT source, entity, external_id, attempts, substr(error, 1, 5) AS error FROM syncext.dead_letter;
+-- what waits for long without a failure is told, too
+BEGIN;
+UPDATE syncext.pending SET attempts = 0, next_attempt = now(), dead_since = NULL, error = 'it is busy', since = now() - interval '1 hour';
+SELECT severity, object, regexp_replace(problem, 'since .*: order', 'since <time>: order') AS problem FROM sync_check() WHERE object = 'source B';
+ROLLBACK;
+CALL sync_load('bc', 'hub') \gset
+SELECT sync_redrive('B');
+CALL settle();
+SELECT bo, pending FROM rows_of;
+DELETE FROM ao WHERE id = 1000;
+CALL settle();
+DELETE FROM bc WHERE id = 100;
+CALL settle();
+
 -- with the references known to the hub
 SELECT sync_add_reference('order', 'customer', 'customer', 'cascade');
 ALTER TABLE bo DROP CONSTRAINT bo_customer_fkey, ADD FOREIGN KEY (customer) REFERENCES bc ON DELETE CASCADE;

@@ -12,7 +12,24 @@
 #include "local/work_order.h"
 #include "storage/pending.h"
 
-/* Has the hub a newer state of the record than its row, and is it not given up? */
+/* Has another source had a word in the record since it was delivered to this one? */
+static bool
+others_spoke(const Record *record, int64 delivered, const char *source)
+{
+	for (int i = 0; i < record->nfields; i++)
+	{
+		const Stamp *stamp = &record->fields[i].stamp;
+
+		if (stamp->row_version > delivered && strcmp(stamp->set_by, source) != 0)
+			return true;
+	}
+	return record->row_version > delivered && strcmp(record->last_source, source) != 0;
+}
+
+/*
+ * Has the hub a newer state of the record than its row, and is it not given up?  What
+ * the table itself has said doesn't come back to it: a row that it lost is lost.
+ */
 static bool
 is_coming(const WorkParent *parent)
 {
@@ -23,7 +40,7 @@ is_coming(const WorkParent *parent)
 	Record		record;
 	ReplicaRow	row;
 	Pending		pending;
-	bool		coming;
+	bool		coming = false;
 
 	/* it may have been detached since it was found */
 	if (binding == NULL)
@@ -33,9 +50,10 @@ is_coming(const WorkParent *parent)
 	table = pending_open(binding->source, false);
 	canonical_find(canonical, binding->entity, parent->external_id, &record);
 	replica_find(replica, parent->relation, parent->external_id, &row);
-	coming = record.exists && !record.deleted &&
-		(!row.exists || row.row_version < record.row_version) &&
-		!(pending_find(table, binding->entity, parent->external_id, &pending) && pending.dead);
+	if (record.exists && !record.deleted)
+		coming = pending_find(table, binding->entity, parent->external_id, &pending) ?
+			!pending.dead :
+			others_spoke(&record, row.exists ? row.row_version : 0, binding->source);
 	pending_close(table);
 	replica_close(replica);
 	canonical_close(canonical);

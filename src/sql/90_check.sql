@@ -235,6 +235,23 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		  AND ((SELECT r.sees_all FROM reader r) OR syncext.may_see(p.target, p.entity, p.external_id))
 		GROUP BY p.target
 		UNION ALL
+		-- a row that is locked, an edit that the hub has not answered, a parent that has yet
+		-- to come: all of that passes
+		SELECT 'warning', p.target, pg_catalog.format('source %s', p.target),
+		       pg_catalog.format('%s for something else, which counts as no failure, the first since %s: %s %s, %s',
+		                         CASE pg_catalog.count(*) WHEN 1 THEN '1 delivery waits' ELSE pg_catalog.count(*) || ' deliveries wait' END,
+		                         pg_catalog.date_trunc('second', pg_catalog.min(p.since)),
+		                         (pg_catalog.array_agg(p.entity ORDER BY p.since, p.external_id))[1],
+		                         (pg_catalog.array_agg(p.external_id ORDER BY p.since, p.external_id))[1],
+		                         (pg_catalog.array_agg(p.error ORDER BY p.since, p.external_id))[1]),
+		       pg_catalog.format('See to what holds it up there. The next attempt is due at %s; SELECT sync_redrive(%L) makes it now, sync_discard gives it up. View syncext.outbound_change lists them.',
+		                         pg_catalog.date_trunc('second', pg_catalog.min(p.next_attempt)), p.target)
+		FROM syncext.pending p
+		WHERE p.next_attempt IS NOT NULL AND p.attempts = 0 AND p.error IS NOT NULL
+		  AND p.since < pg_catalog.clock_timestamp() - interval '10 min'
+		  AND ((SELECT r.sees_all FROM reader r) OR syncext.may_see(p.target, p.entity, p.external_id))
+		GROUP BY p.target
+		UNION ALL
 		SELECT 'info', b.source, pg_catalog.format('relation %s', f.relation),
 		       pg_catalog.format('%s could not be brought to the hub and will be tried again, the first since %s: %s, %s',
 		                         CASE pg_catalog.count(*) WHEN 1 THEN '1 row' ELSE pg_catalog.count(*) || ' rows' END,
