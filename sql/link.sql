@@ -6,7 +6,7 @@ DROP DATABASE IF EXISTS syncext_bare;
 DROP ROLE IF EXISTS syncext_anna, syncext_spoke;
 CREATE DATABASE syncext_hub;
 CREATE DATABASE syncext_bare;
-CREATE ROLE syncext_anna;
+CREATE ROLE syncext_anna LOGIN;
 CREATE ROLE syncext_spoke LOGIN;
 SELECT current_database() AS spoke, current_user AS admin \gset
 \connect syncext_hub

@@ -103,7 +103,11 @@ typedef bool UpdateIndexes_compat;
 #if PG_VERSION_NUM >= 160000
 #define server_usable_compat(server, role) \
 	(object_aclcheck(ForeignServerRelationId, server, role, ACL_USAGE) == ACLCHECK_OK)
+#define database_connectable_compat(database, role) \
+	(object_aclcheck(DatabaseRelationId, database, role, ACL_CONNECT) == ACLCHECK_OK)
 #else
+#define database_connectable_compat(database, role) \
+	(pg_database_aclcheck(database, role, ACL_CONNECT) == ACLCHECK_OK)
 #define server_usable_compat(server, role) \
 	(pg_foreign_server_aclcheck(server, role, ACL_USAGE) == ACLCHECK_OK)
 #endif

@@ -194,10 +194,12 @@ raise_no_password(const Hub *hub, const char *detail)
 static void
 read_options(Hub *hub, const Link *link)
 {
-	ForeignServer *server = find_server(link);
-	UserMapping *mapping = find_mapping(link, server);
+	ForeignServer *server;
+	UserMapping *mapping;
 	const char *password;
 
+	server = find_server(link);
+	mapping = find_mapping(link, server);
 	hub->needs_password = !superuser_arg(link->owner);
 	hub->keywords = palloc0(sizeof(char *));
 	hub->values = palloc0(sizeof(char *));

@@ -7,7 +7,11 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -15,7 +19,9 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
+#include "compat.h"
 #include "hub/section.h"
 #include "link/connect.h"
 #include "link/exchange_state.h"
@@ -63,6 +69,31 @@ check_source(const char *source)
 				 errmsg("source \"%s\" is linked already, by link \"%s\"", source, other->name),
 				 errhint("A source is one link's: add another with sync_add_source, or end that link with SELECT sync_unlink(%s).",
 						 quote_literal_cstr(other->name))));
+}
+
+/* The link's worker runs as who makes the link. */
+static void
+check_login(Oid role)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	bool		login;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "role %u does not exist", role);
+	login = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	ReleaseSysCache(tuple);
+	if (!login || !database_connectable_compat(MyDatabaseId, role))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("role \"%s\" can't make a link: it may not %s", GetUserNameFromId(role, false),
+						login ? "connect to this database" : "log in"),
+				 errdetail("The link's worker would run as this role."),
+				 login ?
+				 errhint("GRANT CONNECT ON DATABASE %s TO %s, or make the link as another role.",
+						 quote_identifier(get_database_name(MyDatabaseId)),
+						 quote_identifier(GetUserNameFromId(role, false))) :
+				 errhint("ALTER ROLE %s LOGIN, which needs no password, or make the link as another role.",
+						 quote_identifier(GetUserNameFromId(role, false)))));
 }
 
 /* Through a relay this hub is a spoke as a whole, not by tables. */
@@ -323,6 +354,7 @@ sync_link(PG_FUNCTION_ARGS)
 	if (link.relay)
 		check_no_tables(link.source);
 	check_entities(link.source);
+	check_login(link.owner);
 	ask_hub(&link, &hub);
 	store_link(&link, &hub);
 	PG_RETURN_VOID();

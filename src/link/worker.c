@@ -67,6 +67,7 @@ typedef struct LinkWorker
 	const char *link;
 	char	   *source;			/* in TopMemoryContext */
 	Oid			role;
+	TimestampTz added_at;		/* of the link: another one of its name isn't ours; 0: not seen yet */
 	MemoryContext turn;			/* reset each turn */
 	int			failures;		/* in a row */
 	char	   *last_error;		/* of the last failure, in TopMemoryContext */
@@ -341,7 +342,10 @@ look(LinkWorker *w)
 	/* whose role is gone rests until there is one: syncext.link's trigger, or whoever looks next */
 	if (link == NULL || !link->enabled || !OidIsValid(link->owner))
 		process_leave();
-	if (link->owner != w->role)
+	if (w->added_at == 0)
+		w->added_at = link->added_at;
+	/* ended and made anew, perhaps all in one transaction, it begins anew */
+	if (link->owner != w->role || link->added_at != w->added_at)
 	{
 		(void) launch_link_worker(link->name, link->owner, true);
 		process_leave();

@@ -66,10 +66,16 @@ CREATE VIEW syncext.link_status WITH (security_barrier) AS
 	            ELSE coalesce(a.busy, 'waiting') END AS state,
 	       a.pid, s.last_exchange_at AS last_exchange, s.last_push_at AS last_push, s.last_pull_at AS last_pull,
 	       s.pushed, s.pulled, o.unanswered, o.since AS unanswered_since, s.hub_behind,
-	       coalesce(s.failures, 0) AS failures, s.last_error, s.last_error_at, s.next_attempt, l.relay
+	       coalesce(s.failures, 0) AS failures, s.last_error, s.last_error_at, s.next_attempt, l.relay,
+	       CASE WHEN NOT l.enabled OR a.pid IS NOT NULL THEN NULL
+	            WHEN r.oid IS NULL THEN pg_catalog.format('role %I, which it belongs to, does not exist', l.owner)
+	            WHEN NOT r.rolcanlogin THEN pg_catalog.format('role %I, which it belongs to, may not log in', l.owner)
+	            WHEN NOT pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CONNECT')
+	            THEN pg_catalog.format('role %I, which it belongs to, may not connect to this database', l.owner) END AS stopped_because
 	FROM syncext.link l
 	LEFT JOIN syncext.link_state s ON s.link = l.name
 	LEFT JOIN syncext.link_activity() a ON a.pid = l.worker_pid
+	LEFT JOIN pg_catalog.pg_roles r ON r.rolname = l.owner
 	LEFT JOIN LATERAL (
 		SELECT count(*) AS unanswered, min(c.since) AS since
 		FROM syncext.outbound_change c
@@ -81,6 +87,7 @@ COMMENT ON VIEW syncext.link_status IS
 COMMENT ON COLUMN syncext.link_status.state IS
 	'what its worker is at; waiting: for an edit here or at the hub, or for syncext.link_interval; retrying: the last exchange failed, see last_error and next_attempt; disabled: it was told to rest; stopped: there is no worker; no table: nothing is attached to its source, so that nothing comes';
 COMMENT ON COLUMN syncext.link_status.relay IS 'this hub is a spoke as a whole; else the link is for the tables of its source';
+COMMENT ON COLUMN syncext.link_status.stopped_because IS 'why a link that is stopped can have no worker; null: it can, and syncext.start_workers() starts it';
 COMMENT ON COLUMN syncext.link_status.unanswered IS 'records with edits here that the hub has not answered';
 COMMENT ON COLUMN syncext.link_status.hub_behind IS 'how many records the hub still had for us at the end of the last exchange, those that failed and come again and dead letters among them; null: the last exchange failed, and nobody knows';
 COMMENT ON COLUMN syncext.link_status.next_attempt IS 'when a failed link is tried again';

@@ -403,11 +403,18 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		WHERE f.reason <> 'created' AND f.began_at > pg_catalog.clock_timestamp() - syncext.duration('syncext.retention')
 		  AND 1 = (SELECT pg_catalog.count(*) FROM syncext.feed_origin)
 		UNION ALL
-		SELECT 'warning', l.source, pg_catalog.format('link %s', l.name), 'has no worker',
-		       pg_catalog.format('SELECT syncext.start_workers() starts it. For it to start with the server set shared_preload_libraries = ''syncext'', and max_worker_processes high enough. CALL sync_exchange(%L) exchanges once.', l.name)
+		SELECT CASE WHEN w.may IS NULL THEN 'warning' ELSE 'error' END, l.source, pg_catalog.format('link %s', l.name),
+		       'has no worker' || coalesce(pg_catalog.format(': role %I, which it belongs to, may not %s', l.owner, w.may), ''),
+		       CASE w.may
+		            WHEN 'log in' THEN pg_catalog.format('ALTER ROLE %I LOGIN, which needs no password, and SELECT syncext.start_workers(). Or UPDATE syncext.link SET owner = … WHERE name = %L, to a role with USAGE on server %I and a user mapping.', l.owner, l.name, l.server)
+		            WHEN 'connect to this database' THEN pg_catalog.format('GRANT CONNECT ON DATABASE %I TO %I, and SELECT syncext.start_workers().', pg_catalog.current_database(), l.owner)
+		            ELSE pg_catalog.format('SELECT syncext.start_workers() starts it. For it to start with the server set shared_preload_libraries = ''syncext'', and max_worker_processes high enough. CALL sync_exchange(%L) exchanges once.', l.name) END
 		FROM syncext.link l
+		JOIN pg_catalog.pg_roles r ON r.rolname = l.owner
+		CROSS JOIN LATERAL (
+			SELECT CASE WHEN NOT r.rolcanlogin THEN 'log in'
+			            WHEN NOT pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CONNECT') THEN 'connect to this database' END) w(may)
 		WHERE l.enabled AND NOT EXISTS (SELECT FROM syncext.link_activity() a WHERE a.pid = l.worker_pid)
-		  AND EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = l.owner)
 		UNION ALL
 		SELECT 'info', l.source, pg_catalog.format('link %s', l.name), 'has no table: nothing comes from its hub',
 		       pg_catalog.format('SELECT sync_attach(…, %L, …) attaches one. For this hub to be a spoke as a whole, SELECT sync_link(%L, %L, %L, relay => true).',

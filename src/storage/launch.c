@@ -93,13 +93,19 @@ launch_unlock(const char *link)
 }
 
 /* A process id that another one has got since doesn't mislead: the lock tells. */
+bool
+launch_is_running(const char *link)
+{
+	if (lock_session(LOCK_WORKER, lock_key(link), false) != LOCK_TAKEN)
+		return true;
+	launch_unlock(link);
+	return false;
+}
+
 static bool
 is_missing(const Link *link)
 {
-	if (!link->enabled || !OidIsValid(link->owner) || lock_session(LOCK_WORKER, lock_key(link->name), false) != LOCK_TAKEN)
-		return false;
-	launch_unlock(link->name);
-	return true;
+	return link->enabled && OidIsValid(link->owner) && !launch_is_running(link->name);
 }
 
 /* Returns how many were started; level is what it is told at if one could not. */

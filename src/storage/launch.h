@@ -39,6 +39,8 @@ extern bool launch_notifier(void);
  */
 extern bool launch_lock(const char *link);
 extern void launch_unlock(const char *link);
+/* Has the link a worker? */
+extern bool launch_is_running(const char *link);
 
 /*
  * Start the workers of enabled links that have none, as after a restart of the

@@ -271,15 +271,16 @@ syncext_link_changed(PG_FUNCTION_ARGS)
 				 errmsg("link_changed() is a trigger of table syncext.link")));
 	read_row(trigger, trigger->tg_trigtuple, &before);
 	wake_note_process(before.worker_pid);
+	/* one of the same name, that was ended a moment ago, may have its worker still */
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event) && before.enabled && OidIsValid(before.owner))
-		note_launch(before.name, before.owner, false);
+		note_launch(before.name, before.owner, launch_is_running(before.name));
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 	{
 		read_row(trigger, trigger->tg_newtuple, &after);
 		check_kind(&before, &after);
-		/* one that was told to rest may not have got to it */
+		/* one that was told to rest may not have got to it; as the old owner none may run */
 		if (after.enabled && OidIsValid(after.owner) &&
-			(!before.enabled || !OidIsValid(before.owner)))
+			(!before.enabled || after.owner != before.owner))
 			note_launch(after.name, after.owner, true);
 	}
 	return PointerGetDatum(NULL);

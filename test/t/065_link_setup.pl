@@ -207,4 +207,45 @@ like(said('till', "SELECT sync_link('up', 'hub', 'Till', relay => true)"),
 exchange('till');
 is(sql('hub', "SELECT fields->>'name' FROM syncext.canonical WHERE external_id = 'T1'"), 'till', 'what was captured before the table was detached is sent');
 
+# ---------- whose link it is ----------
+
+# A worker runs as who made the link; it needs no password to connect here, but the right.
+make_hub('hub2', qw(Desk));
+make_spoke('desk', 'hub2', 'Desk');
+sql('desk', "CREATE ROLE clerk SUPERUSER NOLOGIN; CREATE ROLE heir SUPERUSER LOGIN; SELECT sync_attach('customer', 'Desk', 'customer');
+	CREATE USER MAPPING FOR clerk SERVER hub OPTIONS (user '" . sql('postgres', 'SELECT current_user') . "');
+	CREATE USER MAPPING FOR heir SERVER hub OPTIONS (user '" . sql('postgres', 'SELECT current_user') . "')");
+like(said('desk', "SET ROLE clerk; SELECT sync_link('up', 'hub', 'Desk')"),
+	qr/role "clerk" can't make a link: it may not log in.*HINT:  ALTER ROLE clerk LOGIN/s, 'who may not log in makes no link');
+sql('desk', "ALTER ROLE clerk LOGIN; SET ROLE clerk; SELECT sync_link('up', 'hub', 'Desk')");
+my $works = q(SELECT pid IS NOT NULL AND state = 'waiting' AND last_exchange IS NOT NULL FROM syncext.link_status);
+arrives('desk', $works, 'who may does');
+
+# The same name again, before the worker has seen that the first one was ended.
+for my $how ('BEGIN; SELECT sync_unlink(\'up\'); SELECT sync_link(\'up\', \'hub\', \'Desk\'); COMMIT',
+	'SELECT sync_unlink(\'up\'); SELECT sync_link(\'up\', \'hub\', \'Desk\')')
+{
+	sql('desk', "SET ROLE clerk; $how");
+	arrives('desk', $works, 'ended and made again at once a link works, and link_status says so');
+}
+sql('desk', "INSERT INTO customer VALUES ('D1', 'd1')");
+arrives('hub2', 'SELECT count(*) = 1 FROM syncext.canonical', '... and exchanges');
+
+# one that waits to take over from another may be there for three seconds
+arrives('desk', q(SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'syncext link' AND datname = 'desk'), 'one worker is left');
+sql('desk', "ALTER ROLE clerk NOLOGIN; SELECT pg_terminate_backend(pid) FROM syncext.link_status");
+arrives('desk', q(SELECT state = 'stopped' AND stopped_because = 'role clerk, which it belongs to, may not log in' FROM syncext.link_status),
+	'a role that may not log in any more: link_status says why the link is stopped');
+like(sql('desk', "SELECT severity, problem, hint FROM sync_check() WHERE problem LIKE 'has no worker%'"),
+	qr/^error\|has no worker: role clerk, which it belongs to, may not log in\|ALTER ROLE clerk LOGIN, which needs no password, and SELECT syncext.start_workers\(\)/,
+	'... and sync_check what to call');
+sql('desk', 'ALTER ROLE clerk LOGIN; SELECT syncext.start_workers()');
+arrives('desk', $works, '... which helps');
+sql('desk', "DROP OWNED BY clerk; DROP ROLE clerk; SELECT pg_terminate_backend(pid) FROM syncext.link_status");
+arrives('desk', q(SELECT state = 'stopped' AND stopped_because = 'role clerk, which it belongs to, does not exist' FROM syncext.link_status),
+	'a role that was dropped: link_status says why the link is stopped');
+like(said('desk', "CALL sync_exchange('up')"), qr/role "clerk" of link "up" does not exist.*HINT:  CREATE ROLE clerk, or UPDATE/s, '... and whoever exchanges by hand');
+sql('desk', "UPDATE syncext.link SET owner = 'heir' WHERE name = 'up'");
+arrives('desk', $works, '... which helps');
+
 done_testing();
