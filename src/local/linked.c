@@ -155,11 +155,13 @@ push_held(JsonbParseState **state, FieldName name, int64 base)
 }
 
 /*
- * Fields that the record came without are kept back by the hub: an edit of one
- * is based on when it was last delivered.
+ * Fields that the hub keeps back: an edit of one is based on when it was last
+ * delivered.  Others that the record came without it doesn't have, and that is
+ * what an edit of them is based on; where it isn't told (withheld is NULL) which
+ * those are, all may be kept back.
  */
 static Jsonb *
-held_fields(const Placement *p)
+held_fields(const Placement *p, const Fields *withheld)
 {
 	JsonbParseState *state = NULL;
 	Fields		before = {0, NULL};
@@ -173,7 +175,8 @@ held_fields(const Placement *p)
 		FieldName	name = p->attached->columns[i].field;
 		const Field *held = fields_find(&before, name);
 
-		if (record_find(&p->record, name) != NULL)
+		if (record_find(&p->record, name) != NULL ||
+			(withheld != NULL && fields_find(withheld, name) == NULL))
 			continue;
 		push_held(&state, name,
 				  held == NULL ? p->replica.row_version :
@@ -189,7 +192,8 @@ held_fields(const Placement *p)
  * the relation's triggers made something else of, which are as target has them.
  */
 static void
-remember(Placer *placer, Placement *p, AttachedRow target, const bool *adjusted)
+remember(Placer *placer, Placement *p, AttachedRow target, const bool *adjusted,
+		 const Fields *withheld)
 {
 	if (p->record.deleted)
 	{
@@ -211,7 +215,7 @@ remember(Placer *placer, Placement *p, AttachedRow target, const bool *adjusted)
 		}
 		attached_fields(p->attached, &p->settings, agreed, NULL, &fields);
 		value_settings_end(&p->settings);
-		p->replica.held = held_fields(p);
+		p->replica.held = held_fields(p, withheld);
 		p->replica.fields = fields_to_jsonb(&fields);
 		p->replica.gone_at = 0;
 	}
@@ -510,6 +514,7 @@ place_record(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 {
 	const LinkedWork *work = arg;
 	LinkedRecord *record = item->data;
+	const Fields *withheld = record->whole ? &record->withheld : NULL;
 	AttachedRow before;
 	AttachedRow target;
 	bool		present;
@@ -537,9 +542,8 @@ place_record(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 	before = p.before;
 	present = p.present;
 	written = place_put(&p, &target);
-	adjusted = find_adjusted(&p, before, present, target, record->whole ? &record->withheld : NULL,
-							 &any);
-	remember(placer, &p, target, adjusted);
+	adjusted = find_adjusted(&p, before, present, target, withheld, &any);
+	remember(placer, &p, target, adjusted, withheld);
 	if (any)
 		capture_adjusted(&p, adjusted);
 	return written ? PLACE_WRITTEN : PLACE_EQUAL;

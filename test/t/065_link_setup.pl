@@ -43,7 +43,7 @@ sub exchange
 # Exchange until nothing moves any more, by hand: the worker rests.
 sub settle
 {
-	my ($name) = @_;
+	my ($name, $hub) = @_;
 	my $quiet = 0;
 
 	for (1 .. 100)
@@ -52,7 +52,7 @@ sub settle
 		my $n = 0;
 		$n += $r->{$_} for qw(pushed pulled failed rejected);
 		# what was handed back comes again in a moment
-		$n += sql('hub', 'SELECT count(*) FROM syncext.pending WHERE next_attempt IS NOT NULL');
+		$n += sql($hub // 'hub', 'SELECT count(*) FROM syncext.pending WHERE next_attempt IS NOT NULL');
 		$quiet = $n == 0 ? $quiet + 1 : 0;
 		return if $quiet == 2;
 		select(undef, undef, undef, 0.05) if $n > 0;
@@ -206,6 +206,59 @@ like(said('till', "SELECT sync_link('up', 'hub', 'Till', relay => true)"),
 	qr/can't become a relay any more.*DETAIL:  It has exchanged changes, or keeps some for its hub/s, '... nor with edits that wait to be sent');
 exchange('till');
 is(sql('hub', "SELECT fields->>'name' FROM syncext.canonical WHERE external_id = 'T1'"), 'till', 'what was captured before the table was detached is sent');
+
+# ---------- an edit of a field that the record came without ----------
+
+# CRM's word counts more than Minor's, and less than Major's.
+make_hub('ranked', qw(CRM Minor Major Local));
+sql('ranked', q(INSERT INTO syncext.source_priority VALUES ('CRM', '*', '*', 1), ('Minor', '*', '*', 5), ('Major', '*', '*', 0), ('Local', '*', '*', 5);
+	CREATE TABLE customer (id text PRIMARY KEY, name text, phone text, email text);
+	SELECT sync_attach('customer', 'Local', 'customer');
+	CREATE FUNCTION crm(id text, fields jsonb) RETURNS text LANGUAGE sql AS $$
+	SELECT sync_apply(jsonb_build_object('source', 'CRM', 'entity', 'customer', 'externalId', $1,
+		'base', coalesce((SELECT row_version FROM syncext.canonical c WHERE c.entity = 'customer' AND external_id = $1), 0))
+		|| CASE WHEN $2 IS NULL THEN '{"deleted": true}' ELSE jsonb_build_object('fields', $2) END)->>'resolution' $$;));
+for (['minor', 'Minor'], ['major', 'Major'])
+{
+	my ($name, $source) = @$_;
+	make_spoke($name, 'ranked', $source);
+	make_link($name, $source);
+	sql($name, "SELECT sync_attach('customer', '$source', 'customer')");
+}
+sub settle_ranked
+{
+	for (1 .. 3)
+	{
+		settle($_, 'ranked') for qw(minor major);
+		sql('ranked', "SELECT sync_deliver('Local')");
+	}
+}
+sub everywhere
+{
+	my ($id) = @_;
+	my $query = "SELECT name, phone, email FROM customer WHERE id = '$id'";
+	return join(' / ', sql('ranked', "SELECT fields->>'name', fields->>'phone', fields->>'email' FROM syncext.canonical WHERE external_id = '$id' AND NOT deleted"),
+		map { sql($_, $query) } qw(ranked minor major));
+}
+for my $place (qw(minor ranked))
+{
+	sql('ranked', qq(SELECT crm('$place', '{"name": "n", "phone": "1"}')));
+	settle_ranked();
+	is(everywhere($place), join(' / ', ('n|1|') x 4), "$place: a record without a field that the tables have");
+	sql('ranked', qq(SELECT crm('$place', NULL)));
+	sql($place, "UPDATE customer SET email = 'x' WHERE id = '$place'");
+	settle_ranked();
+	is(everywhere($place), ' /  /  / ', "$place: an edit of that field does not bring it back against who counts more, neither as a shell nor whole");
+}
+sql('ranked', q(SELECT crm('major', '{"name": "n", "phone": "1"}')));
+settle_ranked();
+sql('ranked', q(SELECT crm('major', NULL)));
+sql('major', "UPDATE customer SET email = 'x' WHERE id = 'major'");
+settle_ranked();
+is(everywhere('major'), join(' / ', ('n|1|x') x 4), 'who counts more brings it back, with all that it had');
+sql('ranked', q(SELECT crm('major', '{"phone": "2"}')));
+settle_ranked();
+is(sql('major', 'SELECT count(*) FROM syncext.replica WHERE held IS NOT NULL'), '0', 'what a record does not have is not kept back');
 
 # ---------- whose link it is ----------
 
