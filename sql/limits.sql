@@ -197,6 +197,20 @@ SELECT take(), take(), take(), take();
 SELECT source, external_id, error FROM syncext.dead_letter WHERE entity = 'text' ORDER BY 1, 2;
 SELECT sync_discard('Old'), sync_discard('Linked');
 DROP FUNCTION take, digits;
+-- A batch of a link comes in so many parts at most; the next batch is none of its
+INSERT INTO syncext.spoke (source, mark) VALUES ('Old', 'f0000000-0000-0000-0000-00000000000f');
+CREATE FUNCTION push(batch int, id int) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT sync_push('Old', 'f0000000-0000-0000-0000-00000000000f/1/' || batch, jsonb_build_array(jsonb_build_object('source', 'Old', 'entity', 'text', 'externalId', 'part ' || id, 'base', 0, 'fields', '{"a": 1}'::jsonb)))
+$$;
+SELECT push(1, 1);
+UPDATE syncext.spoke SET parts = 9999;
+SELECT push(1, 2);
+SELECT push(1, 3);
+SELECT push(1, 2);
+SELECT count(*) FROM syncext.canonical WHERE external_id LIKE 'part%';
+SELECT push(2, 3);
+SELECT parts, (SELECT count(*) FROM syncext.push) AS kept FROM syncext.spoke;
+DROP FUNCTION push;
 DROP TABLE wide;
 DROP FUNCTION try, doc;
 DROP EXTENSION syncext;

@@ -67,6 +67,9 @@ reread(const Registry *registry, const WaitingChange *w, Change *change, ChangeE
 	ChangeLimits limits = {.max_fields = INT_MAX, .own = true};	/* it was let in once */
 	const Entity *entity;
 
+	/* it was edited since */
+	if (!JB_ROOT_IS_OBJECT(w->change))
+		return change_not_object(error);
 	if (!change_parse(&w->change->root, &limits, change, error))
 		return false;
 	entity = registry_entity(registry, change->entity);

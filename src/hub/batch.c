@@ -365,7 +365,7 @@ take_golden_records(Feed *feed, int max, const char *upto, int64 *walked)
 
 	*walked = 0;
 	while ((upto != NULL || batch_size(feed) < max) &&
-		   canonical_scan_next(canonical, scan, &id, NULL))
+		   canonical_scan_next(canonical, scan, &id))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (upto != NULL && strcmp(id, upto) > 0)

@@ -22,7 +22,6 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "errcodes.h"
@@ -32,6 +31,7 @@
 #include "hub/section.h"
 #include "model/clip.h"
 #include "model/fold.h"
+#include "model/json_read.h"
 #include "model/rfc3339.h"
 #include "settings.h"
 #include "storage/binding.h"
@@ -198,14 +198,15 @@ typedef struct Cutting
 	CapturedBatch *out;
 } Cutting;
 
-static void
+/* False if there is something in it that can't be. */
+static bool
 read_detail(const LogRow *row, FoldEdit *edit)
 {
 	Fields		detail;
 
 	edit->updated_at = row->recorded_at;
 	if (row->detail == NULL)
-		return;
+		return true;
 	fields_from_container(&row->detail->root, &detail);
 	for (int i = 0; i < detail.n; i++)
 	{
@@ -225,24 +226,32 @@ read_detail(const LogRow *row, FoldEdit *edit)
 		else if (field_name_cmp(name, field_name("version")) == 0)
 		{
 			edit->has_version = true;
-			edit->version = DatumGetInt64(DirectFunctionCall1(numeric_int8,
-															  NumericGetDatum(value->val.numeric)));
+			if (!json_read_number(value, 0, CHANGE_MAX_VERSION, &edit->version))
+				return false;
 		}
 		else if (field_name_cmp(name, field_name("updatedAt")) == 0)
-			(void) rfc3339_parse(value->val.string.val, value->val.string.len,
-								 &edit->updated_at);
+		{
+			const char *text = json_read_string(value);
+
+			if (text == NULL || !rfc3339_parse(text, strlen(text), &edit->updated_at))
+				return false;
+		}
 	}
+	return true;
 }
 
-static void
+/* False if the row was edited to what it can't be. */
+static bool
 fold_row(Fold *fold, const LogRow *row, int64 base)
 {
 	FoldEdit	edit = {.base = base};
 
-	read_detail(row, &edit);
+	if (row->problem != NULL || !read_detail(row, &edit))
+		return false;
 	if (!edit.deleted)
 		fields_from_container(&row->fields->root, &edit.fields);
 	fold_add(fold, &edit);
+	return true;
 }
 
 /* Fields that a hub kept back are based on when they were last delivered. */
@@ -257,9 +266,7 @@ set_held_bases(Fold *fold, Jsonb *held_jsonb)
 		const Field *base = fields_find(&held, fold->fields[i].field.name);
 
 		if (base != NULL)
-			fold->fields[i].base =
-				DatumGetInt64(DirectFunctionCall1(numeric_int8,
-												  NumericGetDatum(base->value.val.numeric)));
+			(void) json_read_rounded(&base->value, 0, CHANGE_MAX_VERSION, &fold->fields[i].base);
 	}
 }
 
@@ -375,6 +382,26 @@ owes_more(Cutting *cutting, Oid relation, const BatchRecord *record,
 }
 
 /*
+ * Something of the record was edited by hand to what it can't be.  Its edits don't keep
+ * those of others back: all of the row is sent as it stands, or not before somebody has
+ * mended what is known of it.
+ */
+static void
+set_aside(Cutting *cutting, Oid relation, const char *external_id, bool dead,
+		  const char *error)
+{
+	CaptureFailure failure = {.relation = relation, .external_id = external_id,
+							  .since = GetCurrentTimestamp()};
+
+	(void) capture_failure_find(cutting->failures, relation, external_id, &failure);
+	failure.dead = dead;
+	failure.next_attempt = GetCurrentTimestamp();
+	failure.error = error;
+	capture_failure_save(cutting->failures, &failure);
+	cutting->out->nowed += !dead;
+}
+
+/*
  * Fold what the window has of the record.  As long as an edit has not been
  * answered nothing else is placed in the row: so what it was made on is what is
  * agreed on now, and with it what the hub has taken of ours since.
@@ -385,11 +412,18 @@ cut_record(Cutting *cutting, const BatchRecord *record)
 	Oid			relation = captured_relation(cutting->feed->target->name, record->entity);
 	ReplicaRow	replica = {0};
 	Fold		fold = {0};
+	bool		readable = true;
 	int			n;
 	Place	   *places = places_of_record(cutting->feed, record, &n);
+	const char *problem = NULL;
 
 	if (OidIsValid(relation))
-		replica_find(cutting->replica, relation, record->external_id, &replica);
+		problem = replica_try(cutting->replica, relation, record->external_id, &replica);
+	if (problem != NULL)
+	{
+		set_aside(cutting, relation, record->external_id, true, problem);
+		return;
+	}
 	for (int i = 0; i < n; i++)
 	{
 		LogRow		row;
@@ -397,7 +431,13 @@ cut_record(Cutting *cutting, const BatchRecord *record)
 		if (places[i].at.seq >= replica.settled &&
 			feed_seek(cutting->seek, places[i].table, places[i].at, &row) &&
 			row.resolution == RESOLUTION_CAPTURED)
-			fold_row(&fold, &row, replica.row_version);
+			readable &= fold_row(&fold, &row, replica.row_version);
+	}
+	if (!readable && OidIsValid(relation))
+	{
+		set_aside(cutting, relation, record->external_id, false,
+				  "an edit of it can't be read in syncext.change_log: all of the row is sent");
+		return;
 	}
 	if (replica.held != NULL)
 		set_held_bases(&fold, replica.held);

@@ -26,6 +26,7 @@
 #include "hub/route.h"
 #include "hub/sweep.h"
 #include "settings.h"
+#include "model/json_read.h"
 #include "storage/canonical.h"
 #include "storage/conflict_log.h"
 #include "storage/durability.h"
@@ -223,8 +224,16 @@ read_record(Reading *reading, BatchRecord *record, DeliveryRecord *out)
 	if (route != NULL && route->filter != NULL)
 		had = routing_has(reading->routing, record->entity, record->external_id);
 	if (!canonical_seek(reading->canonical, reading->records, record->entity,
-						record->external_id, &state) ||
-		!route_record(reading, route, record, had, &state, &out->deleted))
+						record->external_id, &state))
+		return false;
+	if (state.problem != NULL)
+	{
+		/* who may not see it perhaps doesn't hear of it, unless it has it */
+		if (route == NULL || route->filter == NULL || had)
+			batch_set_aside(reading->feed, record, state.problem);
+		return false;
+	}
+	if (!route_record(reading, route, record, had, &state, &out->deleted))
 		return false;
 	note_durability(reading, state.written_by);
 	out->entity = record->entity;
@@ -683,7 +692,7 @@ failed_string(const Field *field)
 	if (field->value.type != jbvString)
 		raise_bad_failed(psprintf("\"%s\" in \"failed\" must be a string",
 								  field_name_cstring(field->name)));
-	return pnstrdup(field->value.val.string.val, field->value.val.string.len);
+	return json_read_string(&field->value);
 }
 
 /* Read one element of the array. */
@@ -711,7 +720,7 @@ parse_failure(const JsonbValue *element, BatchFailure *failure)
 		else if (strcmp(name, "error") == 0 && key->value.type != jbvNull)
 			failure->error = failed_string(key);
 		else if (strcmp(name, "busy") == 0 && key->value.type == jbvBool)
-			failure->busy = key->value.val.boolean;
+			failure->busy = json_read_true(&key->value);
 		else if (strcmp(name, "busy") == 0)
 			raise_bad_failed("\"busy\" in \"failed\" must be true or false");
 		else if (strcmp(name, "error") != 0)

@@ -151,12 +151,8 @@ supposed_record(const Dependency *dependency, const char *entity, const char *ex
 static bool
 record_arrived(Dependency *dependency, const char *entity, const char *external_id)
 {
-	Record		record;
-
-	if (supposed_record(dependency, entity, external_id) != NULL)
-		return true;
-	canonical_find(parents_table(dependency), entity, external_id, &record);
-	return record.exists;
+	return supposed_record(dependency, entity, external_id) != NULL ||
+		canonical_exists(parents_table(dependency), entity, external_id);
 }
 
 char *
@@ -471,7 +467,10 @@ look_through(Dependency *dependency, const Entity *entity, const Change *parent,
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(inner);
 		MemoryContextSwitchTo(inner);
-		found = canonical_scan_next(records, scan, &external_id, &record);
+		found = canonical_scan_next(records, scan, &external_id);
+		/* of one that can't be read nobody knows whether it refers to the parent */
+		if (found)
+			canonical_scan_record(records, &record);
 		MemoryContextSwitchTo(outer);
 		if (!found)
 			break;

@@ -26,9 +26,11 @@
 #include "hub/incarnation.h"
 #include "hub/section.h"
 #include "settings.h"
+#include "model/json_read.h"
 #include "storage/durability.h"
 #include "storage/registry.h"
 #include "storage/rows.h"
+#include "storage/stored.h"
 
 PG_FUNCTION_INFO_V1(sync_push);
 PG_FUNCTION_INFO_V1(syncext_hub_hello);
@@ -293,6 +295,7 @@ take_given(Push *push, const SentChange *sent, Rows *rows)
 
 	for (int i = 0; i < n; i++)
 	{
+		JsonbValue *given;
 		uint64		hash;
 		int			k;
 
@@ -300,8 +303,11 @@ take_given(Push *push, const SentChange *sent, Rows *rows)
 		for (k = find_sent(push, sent, hash); k < push->n && sent[k].hash == hash; k++)
 		{
 			if (answers == NULL)
-				answers = DatumGetJsonbPCopy(rows_value(rows, PUSH_ANSWERS, &isnull));
-			push->answers[sent[k].at] = getIthJsonbValueFromContainer(&answers->root, i);
+				answers = stored_array(rows, PUSH_ANSWERS);
+			given = getIthJsonbValueFromContainer(&answers->root, i);
+			if (given != NULL && given->type != jbvNumeric && json_read_object(given) == NULL)
+				stored_raise(rows, PUSH_ANSWERS, "has something else than an answer");
+			push->answers[sent[k].at] = given;
 		}
 	}
 	pfree(hashes);

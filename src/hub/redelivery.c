@@ -149,6 +149,12 @@ settle_known(Claim *claim, const KeptChange *kept)
 {
 	if (!kept->same_document)
 		refuse_other_document(claim);
+	else if (kept->problem != NULL)
+	{
+		claim->outcome = CLAIM_REFUSED;
+		(void) change_error(&claim->error, ERRCODE_DATA_CORRUPTED,
+							"Delete the row: the change is then decided again.", "%s", kept->problem);
+	}
 	else if (kept->answer == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),

@@ -17,6 +17,7 @@
 #include "hub/closing.h"
 #include "hub/visibility.h"
 #include "model/json.h"
+#include "model/json_read.h"
 #include "model/rfc3339.h"
 #include "settings.h"
 
@@ -136,12 +137,13 @@ take_incoming_time(const Conflict *conflict, Change *change)
 {
 	Fields		detail;
 	const Field *time;
+	const char *text;
 
 	fields_from_container(&conflict->incoming_detail->root, &detail);
 	time = fields_find(&detail, field_name("updatedAt"));
-	change->has_updated_at = time != NULL && time->value.type == jbvString &&
-		rfc3339_parse(time->value.val.string.val, time->value.val.string.len,
-					  &change->updated_at);
+	text = time == NULL ? NULL : json_read_string(&time->value);
+	change->has_updated_at = text != NULL &&
+		rfc3339_parse(text, strlen(text), &change->updated_at);
 }
 
 /*
@@ -297,6 +299,8 @@ resolve_once(Resolve *r, Answer *answer)
 	int64		seq;
 
 	find_pending(r, conflict);
+	if (!stands)
+		conflict_log_require(r->call->conflicts, conflict);
 	canonical_find(r->call->canonical, conflict->entity, conflict->external_id, &record);
 	r->shown = visibility_user_sees(r->call->registry, conflict->entity, &record);
 	MemSet(answer, 0, sizeof(Answer));

@@ -39,11 +39,10 @@ static bool
 has_arrived(const WaitingChange *w)
 {
 	Canonical  *canonical = canonical_open(false);
-	Record		record;
+	bool		exists = canonical_exists(canonical, w->parent_entity, w->parent_id);
 
-	canonical_find(canonical, w->parent_entity, w->parent_id, &record);
 	canonical_close(canonical);
-	return record.exists;
+	return exists;
 }
 
 /*

@@ -32,6 +32,7 @@
 #include "link/wire.h"
 #include "model/fields.h"
 #include "settings.h"
+#include "model/json_read.h"
 #include "storage/binding.h"
 #include "storage/registry.h"
 
@@ -340,10 +341,9 @@ static char *
 said_string(const Fields *said, const char *key)
 {
 	const Field *field = fields_find(said, field_name(key));
+	char	   *string = field == NULL ? NULL : json_read_string(&field->value);
 
-	if (field == NULL || field->value.type != jbvString)
-		return pstrdup("");
-	return pnstrdup(field->value.val.string.val, field->value.val.string.len);
+	return string != NULL ? string : pstrdup("");
 }
 
 static int
@@ -352,7 +352,7 @@ said_number(const Fields *said, const char *key)
 	const Field *field = fields_find(said, field_name(key));
 	int64		number;
 
-	return field != NULL && reply_number(&field->value, 0, INT_MAX, &number) ? (int) number : -1;
+	return field != NULL && json_read_number(&field->value, 0, INT_MAX, &number) ? (int) number : -1;
 }
 
 static List *
@@ -366,11 +366,11 @@ said_strings(const Hub *hub, const Fields *said, const char *key)
 		reply_violation(hub->link, hello_call, "has no array \"%s\"", key);
 	for (uint32 i = 0; i < JsonContainerSize(field->value.val.binary.data); i++)
 	{
-		JsonbValue *value = getIthJsonbValueFromContainer(field->value.val.binary.data, i);
+		char	   *string = json_read_string(getIthJsonbValueFromContainer(field->value.val.binary.data, i));
 
-		if (value->type != jbvString)
+		if (string == NULL)
 			reply_violation(hub->link, hello_call, "has something else than strings in \"%s\"", key);
-		strings = lappend(strings, pnstrdup(value->val.string.val, value->val.string.len));
+		strings = lappend(strings, string);
 	}
 	return strings;
 }

@@ -11,6 +11,7 @@
 #include "access/xact.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "model/json_read.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
 
@@ -187,10 +188,9 @@ member(const JsonbValue *object, const char *key)
 static const char *
 member_string(const JsonbValue *object, const char *key)
 {
-	const JsonbValue *value = member(object, key);
+	const char *string = json_read_string(member(object, key));
 
-	return value == NULL || value->type != jbvString ? "" :
-		pnstrdup(value->val.string.val, value->val.string.len);
+	return string != NULL ? string : "";
 }
 
 /* Has the answer a list of lost fields that isn't empty? */
@@ -211,7 +211,7 @@ read_row_version(const Exchange *x, const JsonbValue *value)
 	int64		row_version = 0;
 
 	if (value != NULL && value->type != jbvNull &&
-		!reply_number(value, 0, HUB_MAX_VERSION, &row_version))
+		!json_read_number(value, 0, HUB_MAX_VERSION, &row_version))
 		reply_violation(x->link, push_call, "has a row version that can't be one");
 	return row_version;
 }
@@ -222,7 +222,7 @@ take_full_answer(Exchange *x, const JsonbValue *answer, PushOutcome *outcome)
 {
 	int64		status;
 
-	if (!reply_number(member(answer, "status"), 200, 599, &status))
+	if (!json_read_number(member(answer, "status"), 200, 599, &status))
 		reply_violation(x->link, push_call, "has no status of a change");
 	if (status == 400 || status == 412)
 	{

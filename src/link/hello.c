@@ -21,6 +21,7 @@
 #include "link/reply.h"
 #include "model/fields.h"
 #include "model/json.h"
+#include "model/json_read.h"
 #include "storage/cursor.h"
 #include "storage/registry.h"
 
@@ -91,7 +92,7 @@ heard_number(const char *link, const Fields *said, const char *key)
 	const Field *field = fields_find(said, field_name(key));
 	int64		number;
 
-	if (field == NULL || !reply_number(&field->value, 0, PG_INT64_MAX, &number))
+	if (field == NULL || !json_read_number(&field->value, 0, PG_INT64_MAX, &number))
 		reply_violation(link, hello_call, "has no number \"%s\"", key);
 	return number;
 }

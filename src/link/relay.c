@@ -16,7 +16,6 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "hub/apply_call.h"
@@ -24,6 +23,7 @@
 #include "hub/procedure.h"
 #include "link/relay.h"
 #include "model/json.h"
+#include "model/json_read.h"
 #include "storage/agreed.h"
 #include "storage/canonical.h"
 #include "storage/cursor_set.h"
@@ -118,11 +118,7 @@ held_base(const Fields *held, FieldName name, int64 *base)
 {
 	const Field *field = fields_find(held, name);
 
-	if (field == NULL)
-		return false;
-	*base = DatumGetInt64(DirectFunctionCall1(numeric_int8,
-											  NumericGetDatum(field->value.val.numeric)));
-	return true;
+	return field != NULL && json_read_rounded(&field->value, 0, CHANGE_MAX_VERSION, base);
 }
 
 static CapturedChange *
@@ -170,7 +166,7 @@ add_changes(CapturedBatch *batch, int *room, const DeliveryRecord *record, const
 
 	if (record->deleted)
 	{
-		if (agreed->fields != NULL)
+		if (agreed->fields != NULL || agreed->problem != NULL)
 			(void) add_change(batch, room, record, agreed->row_version);
 		return;
 	}

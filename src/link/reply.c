@@ -15,7 +15,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
-#include "utils/numeric.h"
 
 #include "link/reply.h"
 #include "link/wire.h"
@@ -317,28 +316,4 @@ reply_jsonb(const Reply *reply, int row, int column)
 	if (jsonb == NULL)
 		violation(reply, psprintf("has no JSON in column %d: %s", column + 1, why));
 	return jsonb;
-}
-
-/* ---------- numbers in documents ---------- */
-
-static bool
-is_between(Numeric number, int64 min, int64 max)
-{
-	Datum		low = NumericGetDatum(int64_to_numeric(min));
-	Datum		high = NumericGetDatum(int64_to_numeric(max));
-	Datum		datum = NumericGetDatum(number);
-
-	return DatumGetBool(DirectFunctionCall2(numeric_ge, datum, low)) &&
-		DatumGetBool(DirectFunctionCall2(numeric_le, datum, high));
-}
-
-bool
-reply_number(const JsonbValue *value, int64 min, int64 max, int64 *number)
-{
-	if (value == NULL || value->type != jbvNumeric ||
-		!is_between(value->val.numeric, min, max))
-		return false;
-	*number = DatumGetInt64(DirectFunctionCall1(numeric_int8,
-												NumericGetDatum(value->val.numeric)));
-	return true;
 }

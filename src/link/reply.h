@@ -96,9 +96,4 @@ extern Jsonb *reply_jsonb(const Reply *reply, int row, int column);
 extern const char *reply_try_string(const Reply *reply, int row, int column, const char **why);
 extern Jsonb *reply_try_jsonb(const Reply *reply, int row, int column, const char **why);
 
-/*
- * The same of numbers inside of a document: may it be one from min to max?
- */
-extern bool reply_number(const JsonbValue *value, int64 min, int64 max, int64 *number);
-
 #endif							/* SYNCEXT_REPLY_H */

@@ -18,6 +18,7 @@
 #include "nodes/makefuncs.h"
 #include "nodes/value.h"
 #include "parser/parse_func.h"
+#include "model/json_read.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -190,6 +191,8 @@ init_columns(Attached *attached, Relation rel)
 {
 	const Binding *binding = attached->binding;
 
+	if (binding->problem != NULL)
+		note_problem(attached, psprintf("relation %s: %s", attached->name, binding->problem));
 	if (binding->columns != NULL)
 	{
 		Fields		map;
@@ -198,8 +201,7 @@ init_columns(Attached *attached, Relation rel)
 		attached->columns = palloc0(sizeof(AttachedColumn) * Max(map.n, 1));
 		for (int i = 0; i < map.n; i++)
 		{
-			JsonbValue *column = &map.field[i].value;
-			char	   *name = pnstrdup(column->val.string.val, column->val.string.len);
+			char	   *name = json_read_string(&map.field[i].value);
 
 			if (strcmp(field_name_cstring(map.field[i].name), WHOLE_RECORD) == 0)
 			{
@@ -425,11 +427,10 @@ init_new(Attached *attached)
 	{
 		AttachedColumn *column = &attached->columns[i];
 		const Field *known = fields_find(&loaded, field_name(column->name));
+		int64		attnum;
 
 		column->is_again = known != NULL &&
-			(known->value.type != jbvNumeric ||
-			 DatumGetInt32(DirectFunctionCall1(numeric_int4,
-											   NumericGetDatum(known->value.val.numeric))) != column->attnum);
+			(!json_read_number(&known->value, 0, MaxAttrNumber, &attnum) || attnum != column->attnum);
 		column->is_new = known == NULL || column->is_again;
 	}
 }

@@ -31,6 +31,7 @@
 #include "local/fragile.h"
 #include "local/writer.h"
 #include "settings.h"
+#include "model/json_read.h"
 #include "storage/link.h"
 
 PG_FUNCTION_INFO_V1(syncext_capture);
@@ -356,10 +357,14 @@ send_change(ApplyCall *call, const Registry *registry, const RowEdit *edit, cons
 	answer->change = NULL;		/* it was ours */
 }
 
+/* What a field that is kept back is based on. */
 static int64
-json_int64(const JsonbValue *value)
+held_base(const Field *held)
 {
-	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value->val.numeric)));
+	int64		base = 0;
+
+	(void) json_read_rounded(&held->value, 0, CHANGE_MAX_VERSION, &base);
+	return base;
 }
 
 /*
@@ -382,7 +387,7 @@ send_held(ApplyCall *call, const Registry *registry, const RowEdit *edit)
 		if (base == NULL)
 			others.field[others.n++] = edit->fields.field[i];
 		else
-			send_change(call, registry, edit, &one, json_int64(&base->value), &answer);
+			send_change(call, registry, edit, &one, held_base(base), &answer);
 	}
 	return others;
 }

@@ -23,6 +23,7 @@
 #include "local/linked.h"
 #include "local/work.h"
 #include "model/json.h"
+#include "model/json_read.h"
 #include "storage/capture_failure.h"
 #include "storage/change_log.h"
 #include "storage/link.h"
@@ -174,14 +175,14 @@ held_fields(const Placement *p, const Fields *withheld)
 	{
 		FieldName	name = p->attached->columns[i].field;
 		const Field *held = fields_find(&before, name);
+		int64		base;
 
 		if (record_find(&p->record, name) != NULL ||
 			(withheld != NULL && fields_find(withheld, name) == NULL))
 			continue;
 		push_held(&state, name,
-				  held == NULL ? p->replica.row_version :
-				  DatumGetInt64(DirectFunctionCall1(numeric_int8,
-													NumericGetDatum(held->value.val.numeric))));
+				  held != NULL && json_read_rounded(&held->value, 0, CHANGE_MAX_VERSION, &base) ?
+				  base : p->replica.row_version);
 		n++;
 	}
 	return n == 0 ? NULL : JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));

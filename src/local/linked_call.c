@@ -19,11 +19,11 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
-#include "utils/numeric.h"
 
 #include "errcodes.h"
 #include "local/linked.h"
 #include "model/json.h"
+#include "model/json_read.h"
 #include "settings.h"
 #include "storage/link.h"
 
@@ -31,6 +31,9 @@ PG_FUNCTION_INFO_V1(syncext_captured);
 PG_FUNCTION_INFO_V1(syncext_captured_answered);
 PG_FUNCTION_INFO_V1(syncext_linked_deliver);
 PG_FUNCTION_INFO_V1(syncext_linked_retry);
+
+/* Who keeps to the protocol says less than this of why a change was refused, in bytes. */
+#define MAX_REASON	65536
 
 static char *
 linked_source(FunctionCallInfo fcinfo)
@@ -78,23 +81,38 @@ syncext_captured(PG_FUNCTION_ARGS)
 
 /* ---------- JSON that comes in ---------- */
 
+/* An element of the array, and its members. */
+typedef struct Element
+{
+	int			number;			/* from 1, for messages */
+	Fields		members;
+} Element;
+
 static void
 raise_bad(const char *what)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_SYNC_BAD_DOCUMENT),
-			 errmsg("%s", what)));
+			 errmsg_internal("%s", what),
+			 errhint("Hand over what the hub has said, as it has said it.")));
 }
 
-/* The members of an array's element, which has to be an object. */
 static void
-read_object(Jsonb *array, int i, Fields *members)
+raise_bad_key(const Element *element, const char *key, const char *wanted)
 {
-	JsonbValue *element = getIthJsonbValueFromContainer(&array->root, i);
+	raise_bad(psprintf("key \"%s\" of element %d must be %s", key, element->number, wanted));
+}
 
-	if (element->type != jbvBinary || !JsonContainerIsObject(element->val.binary.data))
-		raise_bad("an element of the array is not an object");
-	fields_from_container(element->val.binary.data, members);
+/* An array's element, which has to be an object. */
+static void
+read_element(Jsonb *array, int i, Element *element)
+{
+	JsonbContainer *object = json_read_object(getIthJsonbValueFromContainer(&array->root, i));
+
+	element->number = i + 1;
+	if (object == NULL)
+		raise_bad(psprintf("element %d of the array is not an object", i + 1));
+	fields_from_container(object, &element->members);
 }
 
 static int
@@ -105,70 +123,99 @@ elements_of(Jsonb *array)
 	return JB_ROOT_COUNT(array);
 }
 
+/* NULL, too, where it is null. */
 static const JsonbValue *
-member(const Fields *members, const char *name, enum jbvType type)
+member(const Element *element, const char *key)
 {
-	const Field *field = fields_find(members, field_name(name));
+	const Field *field = fields_find(&element->members, field_name(key));
 
-	return field == NULL || field->value.type != type ? NULL : &field->value;
+	return field == NULL || field->value.type == jbvNull ? NULL : &field->value;
 }
 
-/* 0 if it isn't there, or null. */
+static const JsonbValue *
+required(const Element *element, const char *key)
+{
+	const JsonbValue *value = member(element, key);
+
+	if (value == NULL)
+		raise_bad(psprintf("key \"%s\" of element %d is missing", key, element->number));
+	return value;
+}
+
 static int64
-member_number(const Fields *members, const char *name)
+required_number(const Element *element, const char *key, int64 min, int64 max)
 {
-	const JsonbValue *value = member(members, name, jbvNumeric);
+	int64		number;
 
-	return value == NULL ? 0 :
-		DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value->val.numeric)));
+	if (!json_read_number(required(element, key), min, max, &number))
+		raise_bad_key(element, key, psprintf("a whole number from " INT64_FORMAT " to " INT64_FORMAT,
+											 min, max));
+	return number;
 }
 
+/* False if it isn't there. */
 static bool
-member_true(const Fields *members, const char *name)
+member_true(const Element *element, const char *key)
 {
-	const JsonbValue *value = member(members, name, jbvBool);
+	const JsonbValue *value = member(element, key);
 
-	return value != NULL && value->val.boolean;
+	if (value != NULL && value->type != jbvBool)
+		raise_bad_key(element, key, "true or false");
+	return json_read_true(value);
 }
 
 static char *
-member_string(const Fields *members, const char *name)
+required_string(const Element *element, const char *key, int max_bytes)
 {
-	const JsonbValue *value = member(members, name, jbvString);
+	char	   *string = json_read_string(required(element, key));
 
-	if (value == NULL)
-		raise_bad(psprintf("key \"%s\" is missing", name));
-	return pnstrdup(value->val.string.val, value->val.string.len);
+	if (string == NULL || string[0] == '\0' || strlen(string) > (size_t) max_bytes)
+		raise_bad_key(element, key, psprintf("a string of 1 to %d bytes", max_bytes));
+	return string;
+}
+
+/* NULL if it isn't there. */
+static JsonbContainer *
+member_object(const Element *element, const char *key)
+{
+	const JsonbValue *value = member(element, key);
+
+	if (value != NULL && json_read_object(value) == NULL)
+		raise_bad_key(element, key, "an object");
+	return json_read_object(value);
 }
 
 /* ---------- answers ---------- */
 
 static bool
-lost_nothing(const Fields *answer)
+lost_nothing(const Element *element)
 {
-	const JsonbValue *lost = member(answer, "lost", jbvBinary);
+	const JsonbValue *lost = member(element, "lost");
 
-	return lost == NULL || JsonContainerSize(lost->val.binary.data) == 0;
+	if (lost != NULL && json_read_array(lost) == NULL)
+		raise_bad_key(element, "lost", "an array");
+	return lost == NULL || JsonContainerSize(json_read_array(lost)) == 0;
 }
 
 /* The answer to a change that could be decided; else why it couldn't. */
 static bool
-read_answer(const Fields *members, const CapturedChange *change, LinkedAnswer *answer,
+read_answer(const Element *element, const CapturedChange *change, LinkedAnswer *answer,
 			BatchFailure *failure)
 {
-	int64		status = member_number(members, "status");
+	int64		status = required_number(element, "status", 200, 599);
 
 	if (status == 400)
 	{
 		failure->entity = change->entity;
 		failure->external_id = change->external_id;
-		failure->error = member_string(members, "reason");
+		failure->error = required_string(element, "reason", MAX_REASON);
 		failure->busy = false;
 		return false;
 	}
 	answer->change = change;
-	answer->written = status == 200 && lost_nothing(members);
-	answer->row_version = status == 200 ? member_number(members, "rowVersion") : 0;
+	answer->written = status == 200 && lost_nothing(element);
+	answer->row_version = status == 200 && member(element, "rowVersion") != NULL ?
+		required_number(element, "rowVersion", 0, CHANGE_MAX_VERSION) : 0;
 	return true;
 }
 
@@ -198,10 +245,10 @@ syncext_captured_answered(PG_FUNCTION_ARGS)
 	failures = palloc(sizeof(BatchFailure) * n);
 	for (int i = 0; i < n; i++)
 	{
-		Fields		members;
+		Element		element;
 
-		read_object(array, i, &members);
-		if (read_answer(&members, &batch.changes[i], &answers[nanswers], &failures[nfailures]))
+		read_element(array, i, &element);
+		if (read_answer(&element, &batch.changes[i], &answers[nanswers], &failures[nfailures]))
 			nanswers++;
 		else
 			nfailures++;
@@ -220,18 +267,25 @@ syncext_linked_retry(PG_FUNCTION_ARGS)
 /* ---------- records ---------- */
 
 static void
-read_record(const Fields *members, LinkedRecord *record)
+read_record(const Element *element, LinkedRecord *record)
 {
-	const JsonbValue *fields = member(members, "fields", jbvBinary);
+	JsonbContainer *fields = member_object(element, "fields");
+	JsonbValue	value = {.type = jbvBinary};
 
-	record->entity = member_string(members, "entity");
-	record->external_id = member_string(members, "external_id");
-	record->version = member_number(members, "version");
-	record->row_version = member_number(members, "row_version");
-	record->deleted = member_true(members, "deleted");
-	record->correction = member_true(members, "correction");
-	if (fields != NULL)
-		record->fields = JsonbValueToJsonb(unconstify(JsonbValue *, fields));
+	record->entity = required_string(element, "entity", NAMEDATALEN - 1);
+	record->external_id = required_string(element, "external_id", CHANGE_MAX_EXTERNAL_ID);
+	if (member(element, "version") != NULL)
+		record->version = required_number(element, "version", 0, CHANGE_MAX_VERSION);
+	record->row_version = required_number(element, "row_version", 1, CHANGE_MAX_VERSION);
+	record->deleted = member_true(element, "deleted");
+	record->correction = member_true(element, "correction");
+	if (fields == NULL && !record->deleted)
+		raise_bad_key(element, "fields", "an object");
+	if (fields == NULL)
+		return;
+	value.val.binary.data = fields;
+	value.val.binary.len = required(element, "fields")->val.binary.len;
+	record->fields = JsonbValueToJsonb(&value);
 }
 
 static void
@@ -257,10 +311,10 @@ syncext_linked_deliver(PG_FUNCTION_ARGS)
 
 	for (int i = 0; i < n; i++)
 	{
-		Fields		members;
+		Element		element;
 
-		read_object(array, i, &members);
-		read_record(&members, &records[i]);
+		read_element(array, i, &element);
+		read_record(&element, &records[i]);
 	}
 	linked_place(source, records, n);
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);

@@ -244,10 +244,12 @@ make_record_items(const Load *load, const char **after, WorkItem *items)
 	int			n = 0;
 
 	for (int read = 0; read < LOAD_BATCH &&
-		 canonical_scan_next(canonical, scan, &external_id, &record); read++)
+		 canonical_scan_next(canonical, scan, &external_id); read++)
 	{
 		*after = external_id;
-		if (visibility_unlimited(source) || visibility_shows(source, load->entity, &record))
+		/* who is let see all hears of one that can't be read by its failure */
+		if (visibility_unlimited(source) || (canonical_scan_try(canonical, &record) == NULL &&
+											 visibility_shows(source, load->entity, &record)))
 			work_item(&items[n++], attached->binding, false, external_id);
 	}
 	rows_scan_end(scan);

@@ -16,6 +16,7 @@
 
 #include "errcodes.h"
 #include "model/change.h"
+#include "model/json_read.h"
 #include "model/clip.h"
 #include "model/json.h"
 #include "model/rfc3339.h"
@@ -68,26 +69,6 @@ change_not_object(ChangeError *error)
 /* ---------- values of single keys ---------- */
 
 #define WHOLE_NUMBER_HINT	"Write a number from 0 to 4611686018427387903, without quotes."
-
-static const char *
-json_type_name(const JsonbValue *value)
-{
-	switch (value->type)
-	{
-		case jbvNull:
-			return "null";
-		case jbvString:
-			return "a string";
-		case jbvNumeric:
-			return "a number";
-		case jbvBool:
-			return "a boolean";
-		case jbvBinary:
-			return JsonContainerIsArray(value->val.binary.data) ? "an array" : "an object";
-		default:
-			return "something else";
-	}
-}
 
 static bool
 wrong_type(ChangeError *error, const char *key, const char *wanted, const char *hint,

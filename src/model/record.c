@@ -13,38 +13,29 @@
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
+#include "model/change.h"
+#include "model/json_read.h"
 #include "model/record.h"
 
 /* ---------- reading ---------- */
 
-static int64
-number_of(const JsonbValue *v)
-{
-	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(v->val.numeric)));
-}
-
-static int64
-stamp_number(JsonbContainer *array, int i)
-{
-	JsonbValue *v = getIthJsonbValueFromContainer(array, i);
-
-	if (v == NULL || v->type != jbvNumeric)
-		elog(ERROR, "a stored stamp is not an array of version, source, row version and source");
-	return number_of(v);
-}
-
 /* A source's name; the record's last source, the usual one, is not copied. */
 static const char *
-stamp_source(JsonbContainer *array, int i, const char *last_source)
+read_source(const JsonbValue *v, const char *last_source)
 {
-	JsonbValue *v = getIthJsonbValueFromContainer(array, i);
-
-	if (v == NULL || v->type != jbvString)
-		elog(ERROR, "a stored stamp is not an array of version, source, row version and source");
-	if (strncmp(last_source, v->val.string.val, v->val.string.len) == 0 &&
+	if (v->type == jbvString &&
+		strncmp(last_source, v->val.string.val, v->val.string.len) == 0 &&
 		last_source[v->val.string.len] == '\0')
 		return last_source;
-	return pnstrdup(v->val.string.val, v->val.string.len);
+	return json_read_string(v);
+}
+
+static bool
+read_time(const JsonbValue *v, Stamp *stamp)
+{
+	stamp->has_updated_at = v->type != jbvNull;
+	return !stamp->has_updated_at ||
+		json_read_rounded(v, MIN_TIMESTAMP, END_TIMESTAMP - 1, &stamp->updated_at);
 }
 
 static Stamp
@@ -62,27 +53,27 @@ implied_stamp(const Record *record)
 	return stamp;
 }
 
-static Stamp
-read_stamp(const JsonbValue *stored, const Record *record)
+/* False if what is stored is no stamp. */
+static bool
+read_stamp(const JsonbValue *stored, const Record *record, Stamp *stamp)
 {
-	JsonbContainer *array = stored->val.binary.data;
-	Stamp		stamp = implied_stamp(record);
+	JsonbContainer *array = json_read_array(stored);
+	JsonbValue *part[5] = {NULL};
 
-	stamp.has_updated_at = stored->type == jbvNumeric;
-	if (stamp.has_updated_at)
-		stamp.updated_at = number_of(stored);
-	if (stored->type == jbvNumeric || stored->type == jbvNull)
-		return stamp;
-	if (stored->type != jbvBinary || !JsonContainerIsArray(array))
-		elog(ERROR, "a stored stamp is neither an array nor a time");
-	stamp.version = stamp_number(array, 0);
-	stamp.source = stamp_source(array, 1, record->last_source);
-	stamp.row_version = stamp_number(array, 2);
-	stamp.set_by = stamp_source(array, 3, record->last_source);
-	stamp.has_updated_at = JsonContainerSize(array) > 4;
-	if (stamp.has_updated_at)
-		stamp.updated_at = stamp_number(array, 4);
-	return stamp;
+	*stamp = implied_stamp(record);
+	if (array == NULL)
+		return read_time(stored, stamp);
+	for (int i = 0; i < Min((int) JsonContainerSize(array), 5); i++)
+		part[i] = getIthJsonbValueFromContainer(array, i);
+	stamp->has_updated_at = false;
+	if (part[3] == NULL ||
+		!json_read_rounded(part[0], 0, CHANGE_MAX_VERSION, &stamp->version) ||
+		!json_read_rounded(part[2], 0, CHANGE_MAX_VERSION, &stamp->row_version) ||
+		(part[4] != NULL && !read_time(part[4], stamp)))
+		return false;
+	stamp->source = read_source(part[1], record->last_source);
+	stamp->set_by = read_source(part[3], record->last_source);
+	return stamp->source != NULL && stamp->set_by != NULL;
 }
 
 int64
@@ -93,9 +84,10 @@ record_next_row_version(const Record *record)
 
 /*
  * Fill in the fields of a record whose other members are set.  Both objects
- * are in the same key order, so they are read side by side.
+ * are in the same key order, so they are read side by side.  Returns NULL, or the
+ * name of a field whose stamp is none.
  */
-void
+const char *
 record_set_fields(Record *record, Jsonb *fields, Jsonb *stamps)
 {
 	Fields		values;
@@ -114,10 +106,14 @@ record_set_fields(Record *record, Jsonb *fields, Jsonb *stamps)
 		while (s < stored.n && field_name_cmp(stored.field[s].name, field->field.name) < 0)
 			s++;
 		if (s < stored.n && field_name_cmp(stored.field[s].name, field->field.name) == 0)
-			field->stamp = read_stamp(&stored.field[s].value, record);
+		{
+			if (!read_stamp(&stored.field[s].value, record, &field->stamp))
+				return field_name_cstring(field->field.name);
+		}
 		else
 			field->stamp = implied_stamp(record);
 	}
+	return NULL;
 }
 
 RecordField *

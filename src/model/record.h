@@ -46,7 +46,7 @@ typedef struct Record
 
 /* The row version that the next write gives it, whether or not it is there. */
 extern int64 record_next_row_version(const Record *record);
-extern void record_set_fields(Record *record, Jsonb *fields, Jsonb *stamps);
+extern const char *record_set_fields(Record *record, Jsonb *fields, Jsonb *stamps);
 extern RecordField *record_find(const Record *record, FieldName name);
 extern Jsonb *record_fields_jsonb(const Record *record);
 extern Jsonb *record_stamps_jsonb(const Record *record);

@@ -17,8 +17,8 @@ CREATE TABLE syncext.binding (
 	name           text,
 	attached_by    text COLLATE "C",
 	attached_as    text COLLATE "C",
-	loaded         jsonb,
-	differing      jsonb,
+	loaded         jsonb CHECK (pg_catalog.jsonb_typeof(loaded) = 'object'),
+	differing      jsonb CHECK (pg_catalog.jsonb_typeof(differing) = 'object'),
 	resumed        bigint,
 	UNIQUE (source, entity)
 );

@@ -133,13 +133,20 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		JOIN pg_catalog.pg_class r ON r.oid = b.relation
 		CROSS JOIN LATERAL (
 			SELECT k.name, 'key', NULL::pg_catalog.regtype[] FROM pg_catalog.unnest(b.key) k(name)
-			UNION ALL SELECT f.value, 'field', NULL FROM pg_catalog.jsonb_each_text(b.columns) f
+			UNION ALL SELECT f.value, 'field', NULL FROM pg_catalog.jsonb_each_text(CASE WHEN pg_catalog.jsonb_typeof(b.columns) = 'object' THEN b.columns END) f
 			UNION ALL SELECT b.version_column, 'version_column', '{smallint,integer,bigint}' WHERE b.version_column IS NOT NULL
 			UNION ALL SELECT b.updated_column, 'updated_column', '{timestamptz,timestamp}' WHERE b.updated_column IS NOT NULL
 			UNION ALL SELECT b.deleted_column, 'deleted_column', '{boolean,timestamptz,timestamp}' WHERE b.deleted_column IS NOT NULL
 		) c(name, role, types)
 		LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = b.relation AND a.attname = c.name AND a.attnum > 0 AND NOT a.attisdropped
 		WHERE a.attname IS NULL OR c.types IS NOT NULL AND a.atttypid <> ALL (c.types)
+		UNION ALL
+		SELECT 'error', b.source, pg_catalog.format('relation %s', b.relation), 'can''t be worked on: its key or its columns in syncext.binding were edited to what they can''t be',
+		       pg_catalog.format('SELECT sync_detach(%L), sync_attach it, and CALL sync_load(%L).', b.relation, b.relation)
+		FROM syncext.binding b
+		WHERE pg_catalog.cardinality(b.key) = 0 OR EXISTS (SELECT FROM pg_catalog.unnest(b.key) k(name) WHERE k.name IS NULL) OR pg_catalog.jsonb_typeof(b.columns) <> 'object'
+		   OR EXISTS (SELECT FROM pg_catalog.jsonb_each(CASE WHEN pg_catalog.jsonb_typeof(b.columns) = 'object' THEN b.columns END) f
+		              WHERE pg_catalog.jsonb_typeof(f.value) <> 'string' OR f.key = '')
 		UNION ALL
 		SELECT 'error', b.source, pg_catalog.format('table %s', b.relation), 'is not captured: its trigger is missing or disabled',
 		       pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER _syncext_capture, or SELECT sync_detach(%L) and sync_attach again; then CALL sync_load(%L).',
@@ -152,7 +159,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		UNION ALL
 		SELECT 'warning', b.source, pg_catalog.format('relation %s', b.relation),
 		       pg_catalog.format('its own triggers set %s to another value whenever the hub''s is delivered: it differs from the hub in that',
-		                         (SELECT pg_catalog.string_agg(k.field, ', ' ORDER BY k.field) FROM pg_catalog.jsonb_object_keys(b.differing) k(field))),
+		                         (SELECT pg_catalog.string_agg(k.field, ', ' ORDER BY k.field) FROM pg_catalog.jsonb_object_keys(CASE WHEN pg_catalog.jsonb_typeof(b.differing) = 'object' THEN b.differing END) k(field))),
 		       pg_catalog.format('Let them leave alone what is delivered, when current_setting(''syncext.inbound'', true) isn''t empty, or attach it without the column; then UPDATE syncext.binding SET differing = NULL WHERE relation = %L::regclass.', b.relation)
 		FROM syncext.binding b
 		WHERE b.differing IS NOT NULL

@@ -13,6 +13,7 @@
 #include "storage/agreed.h"
 #include "storage/registry.h"
 #include "storage/rows.h"
+#include "storage/stored.h"
 
 enum
 {
@@ -59,29 +60,27 @@ find_row(AgreedTable *table, const char *source, const char *entity, const char 
 	return rows_find(table->rows, 3, keys);
 }
 
-/* A column of the row found, NULL if it is null. */
-static Jsonb *
-read_jsonb(AgreedTable *table, int column)
-{
-	bool		isnull;
-	Datum		value = rows_value(table->rows, column, &isnull);
-
-	return isnull ? NULL : DatumGetJsonbPCopy(value);
-}
-
 void
 agreed_find(AgreedTable *table, const char *source, const char *entity, const char *external_id,
 			Agreed *agreed)
 {
-	bool		isnull;
-
 	MemSet(agreed, 0, sizeof(Agreed));
 	agreed->exists = find_row(table, source, entity, external_id);
 	if (!agreed->exists)
 		return;
-	agreed->row_version = DatumGetInt64(rows_value(table->rows, COL_ROW_VERSION, &isnull));
-	agreed->fields = read_jsonb(table, COL_FIELDS);
-	agreed->held = read_jsonb(table, COL_HELD);
+	agreed->problem = stored_version_problem(table->rows, COL_ROW_VERSION, &agreed->row_version);
+	if (agreed->problem == NULL)
+		agreed->problem = stored_object_problem(table->rows, COL_FIELDS, &agreed->fields);
+	if (agreed->problem == NULL)
+		agreed->problem = stored_versions_problem(table->rows, COL_HELD, &agreed->held);
+	if (agreed->problem == NULL)
+		return;
+	agreed->row_version = 0;
+	agreed->fields = agreed->held = NULL;
+	ereport(WARNING,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg_internal("%s", agreed->problem),
+			 errdetail("All of the record is sent to the other hub, whose ladder decides.")));
 }
 
 void

@@ -17,6 +17,8 @@ typedef struct Agreed
 	Jsonb	   *fields;			/* NULL: that there is no record, or a tombstone */
 	Jsonb	   *held;			/* {field: row version it last came at} of those
 								 * that the other hub keeps back; NULL: none */
+	const char *problem;		/* what is wrong with the row: nothing is known then; or
+								 * NULL */
 } Agreed;
 
 extern AgreedTable *agreed_open(bool write);

@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 
 #include "model/json.h"
+#include "model/json_read.h"
 #include "storage/binding.h"
 #include "storage/config_cache.h"
 #include "storage/config_scan.h"
@@ -80,15 +81,39 @@ binding_capture_name(BindingCapture capture)
 	return "none";
 }
 
+/*
+ * What somebody has edited to what it can't be keeps its own relation from being worked
+ * on, and no others: so it is noted, and not raised, here.
+ */
 static void
 read_key(Datum array, Binding *binding)
 {
-	binding->key = (const char **) names_of_array(array, "the key of an attached relation", &binding->nkeys);
-	if (binding->nkeys == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("relation %u is attached without a key", binding->relation),
-				 errhint("SELECT sync_detach(%u), and attach it again.", binding->relation)));
+	binding->key = (const char **) names_of_array(array, NULL, &binding->nkeys);
+	if (binding->nkeys == 0 || array_contains_nulls(DatumGetArrayTypeP(array)))
+		binding->problem = "its key in syncext.binding is empty, or has a null";
+}
+
+static bool
+is_map_of_columns(Jsonb *columns)
+{
+	Fields		map;
+
+	if (!JB_ROOT_IS_OBJECT(columns))
+		return false;
+	fields_from_container(&columns->root, &map);
+	for (int i = 0; i < map.n; i++)
+		if (map.field[i].name.len == 0 || json_read_string(&map.field[i].value) == NULL)
+			return false;
+	return true;
+}
+
+/* An object that is a help alone: without it all is new, or nothing noted yet. */
+static Jsonb *
+object_or_null(Datum value, bool isnull)
+{
+	Jsonb	   *jsonb = isnull ? NULL : DatumGetJsonbPCopy(value);
+
+	return jsonb != NULL && JB_ROOT_IS_OBJECT(jsonb) ? jsonb : NULL;
 }
 
 static Binding *
@@ -103,6 +128,11 @@ read_binding(const Datum *values, const bool *isnull)
 	read_key(values[COL_KEY - 1], binding);
 	if (!isnull[COL_COLUMNS - 1])
 		binding->columns = DatumGetJsonbPCopy(values[COL_COLUMNS - 1]);
+	if (binding->columns != NULL && !is_map_of_columns(binding->columns))
+	{
+		binding->problem = "its columns in syncext.binding are no object of names of fields and columns";
+		binding->columns = NULL;
+	}
 	binding->capture = parse_capture(TextDatumGetCString(values[COL_CAPTURE - 1]));
 	binding->in = strcmp(direction, "out") != 0;
 	binding->out = strcmp(direction, "in") != 0;
@@ -118,10 +148,8 @@ read_binding(const Datum *values, const bool *isnull)
 	binding->attached_at = DatumGetTimestampTz(values[COL_ATTACHED_AT - 1]);
 	binding->attached_by = text_or_null(values[COL_ATTACHED_BY - 1], isnull[COL_ATTACHED_BY - 1]);
 	binding->attached_as = text_or_null(values[COL_ATTACHED_AS - 1], isnull[COL_ATTACHED_AS - 1]);
-	if (!isnull[COL_LOADED - 1])
-		binding->loaded = DatumGetJsonbPCopy(values[COL_LOADED - 1]);
-	if (!isnull[COL_DIFFERING - 1])
-		binding->differing = DatumGetJsonbPCopy(values[COL_DIFFERING - 1]);
+	binding->loaded = object_or_null(values[COL_LOADED - 1], isnull[COL_LOADED - 1]);
+	binding->differing = object_or_null(values[COL_DIFFERING - 1], isnull[COL_DIFFERING - 1]);
 	if (!isnull[COL_RESUMED - 1])
 		binding->resumed = DatumGetInt64(values[COL_RESUMED - 1]);
 	return binding;

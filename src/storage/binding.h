@@ -46,6 +46,7 @@ typedef struct Binding
 								 * the hub were last brought together; NULL: they weren't */
 	int64		resumed;		/* rows of replica that were settled before this were kept while it
 								 * was detached; 0: none were */
+	const char *problem;		/* what the row was edited to that it can't be, or NULL */
 } Binding;
 
 /* Both return NULL where there is none. */

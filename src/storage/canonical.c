@@ -12,9 +12,11 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "model/change.h"
 #include "storage/canonical.h"
 #include "storage/floor.h"
 #include "storage/registry.h"
+#include "storage/stored.h"
 
 enum
 {
@@ -57,24 +59,36 @@ canonical_close(Canonical *canonical)
 	pfree(canonical);
 }
 
-/* Turn the row that was found into a Record, copied into the current context. */
-static void
-read_record(Rows *rows, Record *record)
+/*
+ * Turn the row that was found into a Record, copied into the current context.  Returns
+ * why it can't be one, or NULL.
+ */
+static const char *
+try_record(Rows *rows, Record *record)
 {
+	const char *problem = stored_version_problem(rows, COL_VERSION, &record->version);
+	const char *no_stamp;
 	bool		isnull;
 	Jsonb	   *fields;
 	Jsonb	   *stamps;
 
 	record->exists = true;
-	record->version = DatumGetInt64(rows_value(rows, COL_VERSION, &isnull));
-	record->row_version = DatumGetInt64(rows_value(rows, COL_ROW_VERSION, &isnull));
+	if (problem == NULL)
+		problem = stored_version_problem(rows, COL_ROW_VERSION, &record->row_version);
+	if (problem == NULL)
+		problem = stored_object_problem(rows, COL_FIELDS, &fields);
+	if (problem == NULL)
+		problem = stored_object_problem(rows, COL_STAMPS, &stamps);
+	if (problem != NULL)
+		return problem;
 	record->last_source = TextDatumGetCString(rows_value(rows, COL_LAST_SOURCE, &isnull));
 	record->deleted = DatumGetBool(rows_value(rows, COL_DELETED, &isnull));
 	record->updated_at = DatumGetTimestampTz(rows_value(rows, COL_UPDATED_AT, &isnull));
 	record->has_updated_at = !isnull;
-	fields = DatumGetJsonbPCopy(rows_value(rows, COL_FIELDS, &isnull));
-	stamps = DatumGetJsonbPCopy(rows_value(rows, COL_STAMPS, &isnull));
-	record_set_fields(record, fields, stamps);
+	no_stamp = record_set_fields(record, fields, stamps);
+	return no_stamp == NULL ? NULL :
+		stored_problem(rows, COL_STAMPS,
+					   psprintf("has something else than a stamp for field \"%s\"", no_stamp));
 }
 
 /* The floor of an entity as of now, which a record that isn't there begins above. */
@@ -91,13 +105,24 @@ canonical_find(Canonical *canonical, const char *entity, const char *external_id
 			   Record *record)
 {
 	Datum		keys[2] = {CStringGetTextDatum(entity), CStringGetTextDatum(external_id)};
+	const char *problem;
 
 	MemSet(record, 0, sizeof(Record));
 	canonical->found = rows_find(canonical->rows, 2, keys);
-	if (canonical->found)
-		read_record(canonical->rows, record);
-	else
+	problem = canonical->found ? try_record(canonical->rows, record) : NULL;
+	if (problem != NULL)
+		stored_fail(canonical->rows, problem);
+	if (!canonical->found)
 		record->floor = canonical->floor = find_floor(canonical, entity);
+}
+
+bool
+canonical_exists(Canonical *canonical, const char *entity, const char *external_id)
+{
+	Datum		keys[2] = {CStringGetTextDatum(entity), CStringGetTextDatum(external_id)};
+
+	canonical->found = false;
+	return rows_find(canonical->rows, 2, keys);
 }
 
 bool
@@ -125,13 +150,16 @@ canonical_seek(Canonical *canonical, RowsScan *scan, const char *entity,
 
 	if (!rows_seek(scan, keys))
 		return false;
-	state->version = DatumGetInt64(rows_value(rows, COL_VERSION, &isnull));
-	state->row_version = DatumGetInt64(rows_value(rows, COL_ROW_VERSION, &isnull));
+	MemSet(state, 0, sizeof(CanonicalState));
+	state->problem = stored_version_problem(rows, COL_VERSION, &state->version);
+	if (state->problem == NULL)
+		state->problem = stored_version_problem(rows, COL_ROW_VERSION, &state->row_version);
+	if (state->problem == NULL)
+		state->problem = stored_object_problem(rows, COL_FIELDS, &state->fields);
 	state->deleted = DatumGetBool(rows_value(rows, COL_DELETED, &isnull));
 	state->last_source = TextDatumGetCString(rows_value(rows, COL_LAST_SOURCE, &isnull));
 	state->updated_at = DatumGetTimestampTz(rows_value(rows, COL_UPDATED_AT, &isnull));
 	state->has_updated_at = !isnull;
-	state->fields = DatumGetJsonbPCopy(rows_value(rows, COL_FIELDS, &isnull));
 	state->written_by = rows_written_by(rows);
 	return true;
 }
@@ -166,6 +194,15 @@ canonical_write(Canonical *canonical, const char *entity, const char *external_i
 	Datum		values[NCOLUMNS];
 	bool		isnull[NCOLUMNS] = {false};
 
+	if (record->version > CHANGE_MAX_VERSION || record->row_version > CHANGE_MAX_VERSION)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("record \"%s\" of entity \"%s\" has come to its last version", external_id,
+						entity),
+				 record->row_version > CHANGE_MAX_VERSION ?
+				 errhint("Nothing counts so far by itself: UPDATE syncext.canonical SET row_version to a lower one, and SELECT sync_resync for each source.") :
+				 errhint("Give it a lower one: SELECT sync_set_version(%s, %s, 1).",
+						 quote_literal_cstr(entity), quote_literal_cstr(external_id))));
 	values[COL_ENTITY - 1] = CStringGetTextDatum(entity);
 	values[COL_EXTERNAL_ID - 1] = CStringGetTextDatum(external_id);
 	values[COL_VERSION - 1] = Int64GetDatum(record->version);
@@ -216,17 +253,28 @@ canonical_scan_begin(Canonical *canonical, const char *entity, const char *after
 }
 
 bool
-canonical_scan_next(Canonical *canonical, RowsScan *scan, char **external_id, Record *record)
+canonical_scan_next(Canonical *canonical, RowsScan *scan, char **external_id)
 {
 	bool		isnull;
 
 	if (!rows_scan_next(scan))
 		return false;
 	*external_id = TextDatumGetCString(rows_value(canonical->rows, COL_EXTERNAL_ID, &isnull));
-	if (record != NULL)
-	{
-		MemSet(record, 0, sizeof(Record));
-		read_record(canonical->rows, record);
-	}
 	return true;
+}
+
+void
+canonical_scan_record(Canonical *canonical, Record *record)
+{
+	const char *problem = canonical_scan_try(canonical, record);
+
+	if (problem != NULL)
+		stored_fail(canonical->rows, problem);
+}
+
+const char *
+canonical_scan_try(Canonical *canonical, Record *record)
+{
+	MemSet(record, 0, sizeof(Record));
+	return try_record(canonical->rows, record);
 }

@@ -21,6 +21,7 @@ typedef struct CanonicalState
 	TimestampTz updated_at;
 	Jsonb	   *fields;
 	TransactionId written_by;
+	const char *problem;		/* why it can't be sent, and has no fields here; or NULL */
 } CanonicalState;
 
 extern Canonical *canonical_open(bool write);
@@ -32,6 +33,8 @@ extern void canonical_close(Canonical *canonical);
  */
 extern void canonical_find(Canonical *canonical, const char *entity,
 						   const char *external_id, Record *record);
+/* Is there one?  Nothing else is looked at. */
+extern bool canonical_exists(Canonical *canonical, const char *entity, const char *external_id);
 /* Read many by one snapshot, their fields unopened; rows_scan_end ends it. */
 extern RowsScan *canonical_seek_begin(Canonical *canonical);
 extern bool canonical_seek(Canonical *canonical, RowsScan *scan, const char *entity,
@@ -50,11 +53,16 @@ extern void canonical_lock_newest(Canonical *canonical);
 
 /*
  * Walk an entity's records by external_id, from after a position (NULL: start).
- * Who needs no more than the ids gives NULL for the record.
  */
 extern RowsScan *canonical_scan_begin(Canonical *canonical, const char *entity,
 									  const char *after_external_id);
 extern bool canonical_scan_next(Canonical *canonical, RowsScan *scan,
-								char **external_id, Record *record);
+								char **external_id);
+/*
+ * The record that the walk is at.  Raises XX001 if it was edited to what it can't be;
+ * canonical_scan_try returns why instead, NULL if it is good.
+ */
+extern void canonical_scan_record(Canonical *canonical, Record *record);
+extern const char *canonical_scan_try(Canonical *canonical, Record *record);
 
 #endif							/* SYNCEXT_CANONICAL_H */

@@ -16,6 +16,7 @@
 #include "storage/change_id.h"
 #include "storage/registry.h"
 #include "storage/rows.h"
+#include "storage/stored.h"
 
 enum
 {
@@ -92,15 +93,13 @@ change_ids_find(ChangeIds *ids, const Change *change, const ChangeDigest *digest
 {
 	bool		isnull;
 	bytea	   *known;
-	Datum		answer;
 
 	if (!find_row(ids, change))
 		return false;
 	known = DatumGetByteaPP(rows_value(ids->rows, COL_DIGEST, &isnull));
 	kept->same_document = VARSIZE_ANY_EXHDR(known) == sizeof(digest->bytes) &&
 		memcmp(VARDATA_ANY(known), digest->bytes, sizeof(digest->bytes)) == 0;
-	answer = rows_value(ids->rows, COL_ANSWER, &isnull);
-	kept->answer = isnull ? NULL : DatumGetJsonbPCopy(answer);
+	kept->problem = stored_object_problem(ids->rows, COL_ANSWER, &kept->answer);
 	return true;
 }
 

@@ -24,6 +24,7 @@ typedef struct KeptChange
 {
 	bool		same_document;
 	Jsonb	   *answer;			/* NULL: this very transaction is applying it */
+	const char *problem;		/* why there is no answer to give, or NULL */
 } KeptChange;
 
 extern ChangeIds *change_ids_open(bool write);

@@ -19,6 +19,7 @@
 #include "storage/names.h"
 #include "storage/registry.h"
 #include "storage/rows.h"
+#include "storage/stored.h"
 
 enum
 {
@@ -138,8 +139,10 @@ read_conflict(Rows *rows, Conflict *conflict)
 	bool		isnull;
 
 	read_outline(rows, conflict);
-	conflict->incoming = DatumGetJsonbPCopy(rows_value(rows, COL_INCOMING, &isnull));
-	conflict->incoming_detail = DatumGetJsonbPCopy(rows_value(rows, COL_INCOMING_DETAIL, &isnull));
+	conflict->problem = stored_object_problem(rows, COL_INCOMING, &conflict->incoming);
+	if (conflict->problem == NULL)
+		conflict->problem = stored_object_problem(rows, COL_INCOMING_DETAIL,
+												  &conflict->incoming_detail);
 	conflict->canonical = DatumGetJsonbPCopy(rows_value(rows, COL_CANONICAL, &isnull));
 	conflict->canonical_deleted = DatumGetBool(rows_value(rows, COL_CANONICAL_DELETED, &isnull));
 	conflict->canonical_source =
@@ -223,6 +226,13 @@ conflict_log_any_pending(ConflictLog *log)
 
 	rows_scan_end(scan);
 	return any;
+}
+
+void
+conflict_log_require(const ConflictLog *log, const Conflict *conflict)
+{
+	if (conflict->problem != NULL)
+		stored_fail(log->rows, conflict->problem);
 }
 
 bool

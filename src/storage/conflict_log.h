@@ -28,6 +28,7 @@ typedef struct Conflict
 	const char *reason;
 	bool		whole;			/* over the whole record */
 	FieldNames	fields;			/* else over these */
+	const char *problem;		/* why incoming and its detail can't be used; or NULL */
 } Conflict;
 
 extern ConflictLog *conflict_log_open(bool write);
@@ -44,6 +45,8 @@ extern int64 conflict_log_find_same(ConflictLog *log, const Conflict *wanted);
 /* Is any conflict pending at all? */
 extern bool conflict_log_any_pending(ConflictLog *log);
 extern bool conflict_log_find(ConflictLog *log, int64 id, Conflict *conflict);
+/* Raise XX001 if what came in, of the conflict found last, can't be used. */
+extern void conflict_log_require(const ConflictLog *log, const Conflict *conflict);
 extern int64 conflict_log_add(ConflictLog *log, const Conflict *conflict);
 /* Close a pending conflict; false if somebody else closed it meanwhile. */
 extern bool conflict_log_close_one(ConflictLog *log, int64 id, const char *status,

@@ -21,6 +21,7 @@
 
 #include "storage/change_log.h"
 #include "storage/feed_window.h"
+#include "storage/stored.h"
 
 typedef struct LogTable
 {
@@ -353,7 +354,6 @@ feed_seek(FeedSeek *seek, int table, LogPosition at, LogRow *row)
 		Int64GetDatum(at.seq)
 	};
 	bool		isnull;
-	Datum		detail;
 
 	if (seek->scans[table] == NULL)
 		seek->scans[table] = rows_seek_begin(rows, log_table->index, 2);
@@ -363,9 +363,10 @@ feed_seek(FeedSeek *seek, int table, LogPosition at, LogRow *row)
 	row->version = DatumGetInt64(rows_value(rows, LOG_VERSION, &isnull));
 	row->row_version = DatumGetInt64(rows_value(rows, LOG_ROW_VERSION, &isnull));
 	row->resolution = DatumGetChar(rows_value(rows, LOG_RESOLUTION, &isnull));
-	row->fields = DatumGetJsonbPCopy(rows_value(rows, LOG_FIELDS, &isnull));
-	detail = rows_value(rows, LOG_DETAIL, &isnull);
-	row->detail = isnull ? NULL : DatumGetJsonbPCopy(detail);
+	row->detail = NULL;
+	row->problem = stored_object_problem(rows, LOG_FIELDS, &row->fields);
+	if (row->problem == NULL)
+		row->problem = stored_object_problem(rows, LOG_DETAIL, &row->detail);
 	return true;
 }
 

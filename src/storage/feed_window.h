@@ -56,6 +56,7 @@ typedef struct LogRow
 	char		resolution;
 	Jsonb	   *fields;
 	Jsonb	   *detail;			/* or NULL */
+	const char *problem;		/* why fields and detail can't be used; or NULL */
 } LogRow;
 
 typedef struct FeedSeek FeedSeek;

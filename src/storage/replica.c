@@ -15,6 +15,7 @@
 #include "storage/registry.h"
 #include "storage/replica.h"
 #include "storage/rows.h"
+#include "storage/stored.h"
 
 enum
 {
@@ -53,15 +54,6 @@ replica_close(Replica *replica)
 	pfree(replica);
 }
 
-static Jsonb *
-jsonb_or_null(Rows *rows, int column)
-{
-	bool		isnull;
-	Datum		value = rows_value(rows, column, &isnull);
-
-	return isnull ? NULL : DatumGetJsonbPCopy(value);
-}
-
 /* Find the row, perhaps where it was before. */
 static bool
 find_row(Replica *replica, Oid relation, const char *external_id, const ItemPointerData *before)
@@ -82,18 +74,35 @@ replica_find(Replica *replica, Oid relation, const char *external_id, ReplicaRow
 void
 replica_look_again(Replica *replica, Oid relation, const char *external_id, ReplicaRow *row)
 {
+	const char *problem = replica_try(replica, relation, external_id, row);
+
+	if (problem != NULL)
+		stored_fail(replica->rows, problem);
+}
+
+const char *
+replica_try(Replica *replica, Oid relation, const char *external_id, ReplicaRow *row)
+{
+	Rows	   *rows = replica->rows;
 	ItemPointerData before = row->at;
+	const char *problem;
 	bool		isnull;
 
 	MemSet(row, 0, sizeof(ReplicaRow));
 	row->sought = true;
 	row->exists = find_row(replica, relation, external_id, &before);
 	if (!row->exists)
-		return;
-	row->at = rows_place(replica->rows);
-	row->row_version = DatumGetInt64(rows_value(replica->rows, COL_ROW_VERSION, &isnull));
-	row->fields = jsonb_or_null(replica->rows, COL_FIELDS);
-	row->held = jsonb_or_null(replica->rows, COL_HELD);
+		return NULL;
+	row->at = rows_place(rows);
+	problem = stored_version_problem(rows, COL_ROW_VERSION, &row->row_version);
+	if (problem == NULL)
+		problem = stored_object_problem(rows, COL_FIELDS, &row->fields);
+	if (problem == NULL)
+		problem = stored_versions_problem(rows, COL_HELD, &row->held);
+	if (problem == NULL)
+		problem = stored_object_problem(rows, COL_CASCADED, &row->cascaded);
+	if (problem != NULL)
+		return problem;
 	row->adjusted = DatumGetInt64(rows_value(replica->rows, COL_ADJUSTED, &isnull));
 	if (isnull)
 		row->adjusted = 0;
@@ -103,11 +112,11 @@ replica_look_again(Replica *replica, Oid relation, const char *external_id, Repl
 	row->answered = DatumGetInt64(rows_value(replica->rows, COL_ANSWERED, &isnull));
 	if (isnull)
 		row->answered = 0;
-	row->cascaded = jsonb_or_null(replica->rows, COL_CASCADED);
-	row->gone_at = DatumGetTimestampTz(rows_value(replica->rows, COL_GONE_AT, &isnull));
+	row->gone_at = DatumGetTimestampTz(rows_value(rows, COL_GONE_AT, &isnull));
 	if (isnull)
 		row->gone_at = 0;
-	row->written_by = rows_written_by(replica->rows);
+	row->written_by = rows_written_by(rows);
+	return NULL;
 }
 
 /* Is the row that was found just like this? */

@@ -45,8 +45,11 @@ extern void replica_close(Replica *replica);
 
 /*
  * Read a row in the current memory context.  What is in it from an earlier look
- * may save the search.
+ * may save the search.  Raises XX001 if it was edited to what it can't be; replica_try
+ * returns why instead, NULL if it is good.
  */
+extern const char *replica_try(Replica *replica, Oid relation, const char *external_id,
+							   ReplicaRow *row);
 extern void replica_look_again(Replica *replica, Oid relation, const char *external_id,
 							   ReplicaRow *row);
 /* The same, for who hasn't looked yet. */

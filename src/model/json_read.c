@@ -1,0 +1,118 @@
+/*
+ * json_read.c
+ *	  Reading a JSON value that may be anything: what another server or a caller says,
+ *	  and what somebody has edited.
+ *
+ * Called wherever such a value is read: its type is looked at here, and by no caller.
+ */
+#include "postgres.h"
+
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+
+#include "model/json_read.h"
+
+static Datum
+keep_numeric(int64 number)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	Datum		kept = NumericGetDatum(int64_to_numeric(number));
+
+	MemoryContextSwitchTo(old);
+	return kept;
+}
+
+/* The number, rounded; false if it is beyond 64 bits. */
+static bool
+fits(Numeric numeric, int64 *number)
+{
+	static Datum least = (Datum) 0;
+	static Datum greatest = (Datum) 0;
+	Datum		datum = NumericGetDatum(numeric);
+
+	if (greatest == (Datum) 0)
+	{
+		least = keep_numeric(PG_INT64_MIN);
+		greatest = keep_numeric(PG_INT64_MAX);
+	}
+	if (!DatumGetBool(DirectFunctionCall2(numeric_ge, datum, least)) ||
+		!DatumGetBool(DirectFunctionCall2(numeric_le, datum, greatest)))
+		return false;
+	*number = DatumGetInt64(DirectFunctionCall1(numeric_int8, datum));
+	return true;
+}
+
+bool
+json_read_rounded(const JsonbValue *value, int64 min, int64 max, int64 *number)
+{
+	return value != NULL && value->type == jbvNumeric && fits(value->val.numeric, number) &&
+		*number >= min && *number <= max;
+}
+
+bool
+json_read_number(const JsonbValue *value, int64 min, int64 max, int64 *number)
+{
+	return json_read_rounded(value, min, max, number) &&
+		DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(value->val.numeric),
+										 NumericGetDatum(int64_to_numeric(*number))));
+}
+
+char *
+json_read_string(const JsonbValue *value)
+{
+	return value == NULL || value->type != jbvString ? NULL :
+		pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+bool
+json_read_true(const JsonbValue *value)
+{
+	return value != NULL && value->type == jbvBool && value->val.boolean;
+}
+
+JsonbContainer *
+json_read_object(const JsonbValue *value)
+{
+	return value != NULL && value->type == jbvBinary &&
+		JsonContainerIsObject(value->val.binary.data) ? value->val.binary.data : NULL;
+}
+
+JsonbContainer *
+json_read_array(const JsonbValue *value)
+{
+	return value != NULL && value->type == jbvBinary &&
+		JsonContainerIsArray(value->val.binary.data) ? value->val.binary.data : NULL;
+}
+
+/* ---------- for messages ---------- */
+
+const char *
+json_type_name(const JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvNull:
+			return "null";
+		case jbvString:
+			return "a string";
+		case jbvNumeric:
+			return "a number";
+		case jbvBool:
+			return "a boolean";
+		case jbvBinary:
+			return JsonContainerIsArray(value->val.binary.data) ? "an array" : "an object";
+		default:
+			return "something else";
+	}
+}
+
+const char *
+jsonb_type_name(Jsonb *jsonb)
+{
+	JsonbValue	value;
+
+	if (JsonbExtractScalar(&jsonb->root, &value))
+		return json_type_name(&value);
+	return JB_ROOT_IS_ARRAY(jsonb) ? "an array" : "an object";
+}
