@@ -58,8 +58,8 @@ INSERT INTO door VALUES
 	('sync_check', 'SELECT string_agg(c::text, '';'') FROM sync_check() c', 'outside|tombstone|entity|masked'),
 	('syncext.may_see', 'SELECT syncext.may_see(''EU'', $1, $2, $3)', 'outside|tombstone|entity|masked'),
 	('syncext.hub_hello', 'SELECT syncext.hub_hello(''EU'', ''{}'') - ''hub'' - ''version''', 'outside|tombstone|entity|masked'),
-	('syncext.hub_compare', 'SELECT string_agg(c::text, '';'') FROM syncext.hub_compare(''EU'', $1, jsonb_build_object($2, 2), ''epoch'') c', 'outside|tombstone|entity|masked'),
-	('syncext.hub_compare', 'SELECT string_agg(c::text, '';'') FROM syncext.hub_compare(''EU'', $1, jsonb_build_object($2, 1000), ''2100-01-01'') c', 'outside|tombstone|entity|masked'),
+	('syncext.hub_compare', 'SELECT string_agg(c::text, '';'') FROM syncext.hub_compare(''EU'', $1, jsonb_build_object($2, 2), ''epoch'', true) c', 'outside|tombstone|entity|masked'),
+	('syncext.hub_compare', 'SELECT string_agg(c::text, '';'') FROM syncext.hub_compare(''EU'', $1, jsonb_build_object($2, 1000), ''2100-01-01'', false) c', 'outside|tombstone|entity|masked'),
 	('syncext.hub_behind', 'SELECT syncext.hub_behind(''EU'')', 'outside|tombstone|entity|masked'),
 	-- what it wrote itself, read back before it is rolled back
 	('sync_history', 'SELECT (sync_apply(doc($1, $2, ''{"version": 3}'' || jsonb_build_object(''fields'', $3))), (SELECT string_agg(h::text, '';'') FROM sync_history($1, $2) h))', 'outside|tombstone|entity|masked'),
@@ -270,7 +270,7 @@ FROM unnest('{CRM,nobody}'::text[]) name, unnest(ARRAY[
 	$$SELECT sync_explain('{"externalId": "1", "source": "%s", "version": 1, "a": 1}')$$,
 	$$SELECT sync_push('%s', 'b', '[]')$$, $$SELECT sync_pull('%s')$$, $$SELECT sync_ack('%s', 1)$$, $$SELECT sync_deliver('%s')$$,
 	$$SELECT syncext.hub_hello('%s', '{}')$$, $$SELECT syncext.hub_pull('%s', 1)$$, $$SELECT syncext.hub_ack('%s', 1, '[]')$$,
-	$$SELECT syncext.hub_listen('%s')$$, $$SELECT syncext.hub_compare('%s', 'customer', '{"seen": 9}', now())$$, $$SELECT sync_attach('mine', '%s')$$, $$SELECT syncext.may_act_as('%s')$$,
+	$$SELECT syncext.hub_listen('%s')$$, $$SELECT syncext.hub_compare('%s', 'customer', '{"seen": 9}', now(), true)$$, $$SELECT sync_attach('mine', '%s')$$, $$SELECT syncext.may_act_as('%s')$$,
 	$$SELECT syncext.may_see('%s', 'customer', 'seen')$$]) command
 GROUP BY 1 ORDER BY 1;
 SELECT command, count(DISTINCT pg_temp.try(format(command, name))) AS answers, min(pg_temp.try(format(command, name))) AS answer

@@ -23,6 +23,8 @@
 #include "hub/incarnation.h"
 #include "hub/section.h"
 #include "hub/visibility.h"
+#include "model/json.h"
+#include "model/json_read.h"
 #include "settings.h"
 #include "storage/change_log.h"
 #include "storage/conflict_log.h"
@@ -36,7 +38,8 @@ typedef struct Comparison
 {
 	const Source *source;
 	const char *entity;
-	Fields		known;			/* id: row version that the spoke has seen */
+	Fields		known;			/* id: row version that the spoke has seen; below zero
+								 * where that says nothing, and all is compared */
 	TimestampTz since;			/* when the spoke last heard of us */
 	Fields		bases;			/* id: base, of records that have news since then */
 	Canonical  *canonical;
@@ -51,14 +54,15 @@ typedef struct Comparison
 static int64
 number_of(const Field *field)
 {
-	if (field->value.type != jbvNumeric)
+	int64		number;
+
+	if (!json_read_number(&field->value, -PG_INT64_MAX, PG_INT64_MAX, &number))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the row version of record \"%s\" is no number",
 						field_name_cstring(field->name)),
 				 errhint("Only links call syncext.hub_compare.")));
-	return DatumGetInt64(DirectFunctionCall1(numeric_int8,
-											 NumericGetDatum(field->value.val.numeric)));
+	return number;
 }
 
 /* In SQL, the time and whatever wrote a record after it. */
@@ -154,6 +158,28 @@ visible_fields(const Record *record, const FieldNames *withheld)
 	return fields_to_jsonb(&fields);
 }
 
+/*
+ * When the fields were set, of those that were by the base: what the spoke hasn't been
+ * delivered of these it can't have lost.
+ */
+static Jsonb *
+common_stamps(const Record *record, const FieldNames *withheld, int64 base)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; !record->deleted && i < record->nfields; i++)
+	{
+		const RecordField *field = &record->fields[i];
+
+		if (field->stamp.row_version <= base &&
+			!field_names_has(withheld, field->field.name))
+			json_push_number(&state, field_name_cstring(field->field.name),
+							 field->stamp.row_version);
+	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
 static Datum
 names_to_array(const FieldNames *names)
 {
@@ -187,15 +213,16 @@ compare_record(Comparison *c, const Field *known)
 	char	   *id = field_name_cstring(known->name);
 	Record		record;
 	FieldNames	withheld;
+	int64		seen = number_of(known);
 	int64		base;
-	Datum		values[7];
-	bool		isnull[7] = {false};
+	Datum		values[8];
+	bool		isnull[8] = {false};
 
 	canonical_find(c->canonical, c->entity, id, &record);
 	if (!hide_record(c, id, &record))
 		return;
 	base = base_of(c, known->name, &record);
-	if (number_of(known) <= base || !find_withheld(c, id, &withheld))
+	if ((seen >= 0 && seen <= base) || !find_withheld(c, id, &withheld))
 		return;
 	values[0] = CStringGetTextDatum(id);
 	values[1] = BoolGetDatum(record.exists);
@@ -203,9 +230,10 @@ compare_record(Comparison *c, const Field *known)
 	values[3] = Int64GetDatum(record.exists ? record.row_version : 0);
 	values[4] = Int64GetDatum(base);
 	values[5] = JsonbPGetDatum(visible_fields(&record, &withheld));
-	values[6] = names_to_array(&withheld);
+	values[6] = JsonbPGetDatum(common_stamps(&record, &withheld, base));
+	values[7] = names_to_array(&withheld);
 	tuplestore_putvalues(c->out->setResult, c->out->setDesc, values, isnull);
-	c->any = true;
+	c->any |= Abs(seen) > base;
 }
 
 /* ---------- what follows ---------- */
@@ -230,7 +258,7 @@ note_loss(const Comparison *c)
 }
 
 static void
-compare(Comparison *c, Jsonb *known)
+compare(Comparison *c, Jsonb *known, bool hub_behind)
 {
 	RoutedTable *routed;
 	Section		section;
@@ -251,7 +279,7 @@ compare(Comparison *c, Jsonb *known)
 	canonical_close(c->canonical);
 	rows_scan_end(c->served);
 	routed_close(routed);
-	if (c->any)
+	if (c->any && hub_behind)
 		note_loss(c);
 	section_leave(&section);
 	SPI_finish();
@@ -284,6 +312,6 @@ syncext_hub_compare(PG_FUNCTION_ARGS)
 	if (!source_gets_entity(c.source, c.entity))
 		return (Datum) 0;
 	fields_from_container(&known->root, &c.known);
-	compare(&c, known);
+	compare(&c, known, PG_GETARG_BOOL(4));
 	return (Datum) 0;
 }

@@ -19,6 +19,7 @@
 #include "hub/self.h"
 #include "model/fields.h"
 #include "model/json.h"
+#include "model/json_read.h"
 #include "storage/cursor_set.h"
 #include "storage/rows.h"
 
@@ -68,11 +69,7 @@ read_number(const Fields *fields, const char *key)
 	const Field *field = fields_find(fields, field_name(key));
 	int64		number;
 
-	if (field == NULL || field->value.type != jbvNumeric)
-		raise_bad_hello(psprintf("number \"%s\"", key));
-	number = DatumGetInt64(DirectFunctionCall1(numeric_int8,
-											   NumericGetDatum(field->value.val.numeric)));
-	if (number < 0)
+	if (field == NULL || !json_read_number(&field->value, 0, PG_INT64_MAX, &number))
 		raise_bad_hello(psprintf("number \"%s\"", key));
 	return number;
 }

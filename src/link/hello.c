@@ -279,12 +279,12 @@ begin_counting(const Greeting *greeting, Peer *peer)
  * none that it has lost.
  */
 static void
-begin_resync(Peer *peer)
+begin_resync(Peer *peer, const char *turned)
 {
 	peer->resync_since = peer->heard_at != 0 ? peer->heard_at : GetCurrentTimestamp();
 	peer->resync_entity = peer->resync_id = NULL;
 	peer->resent = peer->stranded = 0;
-	peer->turned = "hub";
+	peer->turned = turned;
 	peer->turned_at = GetCurrentTimestamp();
 }
 
@@ -302,14 +302,10 @@ greeting_note(Greeting *greeting, const char *link)
 	peer->refused_at = 0;
 	if (greeting->hub_behind || greeting->spoke_behind || !greeting->linked)
 		begin_counting(greeting, peer);
-	if (greeting->hub_behind)
-		begin_resync(peer);
+	if (greeting->hub_behind || greeting->spoke_behind)
+		begin_resync(peer, greeting->hub_behind ? "hub" : "spoke");
 	if (greeting->spoke_behind)
-	{
 		begin_epoch();
-		peer->turned = "spoke";
-		peer->turned_at = GetCurrentTimestamp();
-	}
 	peer_save(link, peer);
 	/* who reads these again finds what is true now */
 	greeting->hub_behind = false;

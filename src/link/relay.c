@@ -274,6 +274,7 @@ note_answer(Agreed *agreed, const LinkedAnswer *answer)
 		agreed->held = NULL;
 	else if (answer->written)
 		agreed->held = held_without(agreed->held, &change->fields);
+	agreed->contested = !answer->written;
 }
 
 void
@@ -393,6 +394,7 @@ note_record(Agreed *agreed, const LinkedRecord *record)
 		agreed->fields = fields_to_jsonb(&both);
 	}
 	agreed->row_version = record->row_version;
+	agreed->contested = false;
 }
 
 static void
@@ -478,26 +480,30 @@ relay_place(const char *source, LinkedRecord *records, int n)
 /* ---------- after the other hub has gone back in time ---------- */
 
 void
-relay_rebase(const char *source, const LostRecord *records, int n, Rebased *result)
+relay_rebase(const char *source, const LostRecord *records, int n, bool ours, Rebased *result)
 {
 	AgreedTable *table = agreed_open(true);
 
 	for (int i = 0; i < n; i++)
 	{
 		const LostRecord *lost = &records[i];
-		LinkedRecord now = {.whole = true, .deleted = lost->deleted, .fields = lost->fields,
-		.withheld = lost->withheld};
 		Agreed		agreed;
-		Fields		fields;
 
 		agreed_find(table, source, lost->entity, lost->external_id, &agreed);
-		if (!agreed.exists || Max(agreed.row_version, agreed.fields != NULL ? 1 : 0) <= lost->base)
+		if (ours)
+		{
+			result->stranded += !lost->present && agreed.fields != NULL;
 			continue;
-		fields = linked_fields(&now, agreed.fields);
+		}
+		if (!agreed.exists ||
+			(!agreed.contested && agreed.held == NULL &&
+			 Max(agreed.row_version, agreed.fields != NULL ? 1 : 0) <= lost->base))
+			continue;
 		agreed.fields = lost->present && !lost->deleted ?
-			rebase_keep_withheld(&fields, agreed.fields, &lost->withheld) : NULL;
-		agreed.row_version = lost->base;
-		agreed.held = NULL;
+			rebase_fields(lost, agreed.fields, agreed.row_version) : NULL;
+		agreed.row_version = Min(agreed.row_version, lost->base);
+		agreed.held = rebase_held(lost, agreed.held);
+		agreed.contested = false;
 		agreed_set(table, source, lost->entity, lost->external_id, &agreed);
 		result->resent++;
 	}

@@ -22,7 +22,8 @@ extern void relay_place(const char *source, LinkedRecord *records, int n);
  * Note what the other hub, that has gone back in time, has of records now.  When that
  * is done for all of them, relay_renew lets what it lacks be sent again.
  */
-extern void relay_rebase(const char *source, const LostRecord *records, int n, Rebased *result);
+extern void relay_rebase(const char *source, const LostRecord *records, int n, bool ours,
+						 Rebased *result);
 extern void relay_renew(const char *source);
 
 #endif							/* SYNCEXT_RELAY_H */

@@ -1,7 +1,8 @@
 /*
  * resync.c
  *	  A hub that has gone back in time: what it has lost of what was agreed on here
- *	  is found, and sent to it again.
+ *	  is found, and sent to it again.  Where we have, what the hub doesn't know any more
+ *	  is found, and told.
  *
  * Called by link/exchange, before anything else goes over the link.  All that was
  * agreed on is walked through, entity by entity and id by id; of each page the hub is
@@ -24,6 +25,8 @@
 #include "link/exchange_state.h"
 #include "link/relay.h"
 #include "link/wire.h"
+#include "local/linked.h"
+#include "model/json_read.h"
 #include "storage/agreed.h"
 #include "storage/binding.h"
 #include "storage/peer.h"
@@ -47,6 +50,7 @@ typedef struct Resync
 	const char *last_id;		/* of the page; NULL: it is the entity's last */
 	const char *known;			/* {id: row version}, on the wire */
 	const char *since;
+	bool		ours;			/* it is we who have gone back in time */
 	int			nlost;
 	LostRecord *lost;
 } Resync;
@@ -59,6 +63,7 @@ enum
 	LOST_DELETED,
 	LOST_BASE,
 	LOST_FIELDS,
+	LOST_STAMPS,
 	LOST_WITHHELD,
 	LOST_NCOLUMNS
 };
@@ -88,9 +93,13 @@ entities_of(const Exchange *x)
 	return names;
 }
 
-/* An id that can't be told to any hub was never heard of by one. */
+/*
+ * An id that can't be told to any hub was never heard of by one.  Of what is contested
+ * the row version says nothing of whether the hub has lost it: it is told as less than
+ * zero, and compared in any case.
+ */
 static void
-add_known(StringInfo known, const char *id, int64 row_version)
+add_known(StringInfo known, const char *id, int64 row_version, bool contested)
 {
 	const char *why;
 	const char *told = wire_out(id, &why);
@@ -100,7 +109,7 @@ add_known(StringInfo known, const char *id, int64 row_version)
 	if (known->len > 1)
 		appendStringInfoString(known, ", ");
 	escape_json(known, told);
-	appendStringInfo(known, ": " INT64_FORMAT, row_version);
+	appendStringInfo(known, ": " INT64_FORMAT, contested ? -row_version : row_version);
 }
 
 /* Read rows of an attached relation; returns how many. */
@@ -111,11 +120,14 @@ read_rows(Resync *resync, Oid relation, const char *after, StringInfo known)
 	ReplicaScan *scan = replica_scan_begin(replica, relation, after);
 	char	   *id;
 	bool		present;
+	bool		contested;
 	int			n = 0;
 
 	while (n < PAGE_ROWS && replica_scan_next(scan, &id, &present))
 	{
-		add_known(known, id, replica_scan_seen(scan));
+		int64		seen = replica_scan_seen(scan, &contested);
+
+		add_known(known, id, seen, contested);
 		resync->last_id = id;
 		n++;
 	}
@@ -132,11 +144,12 @@ read_agreed(Resync *resync, const char *source, const char *after, StringInfo kn
 	AgreedScan *scan = agreed_scan_begin(table, source, resync->entity, after);
 	char	   *id;
 	int64		row_version;
+	bool		contested;
 	int			n = 0;
 
-	while (n < PAGE_ROWS && agreed_scan_next(scan, &id, &row_version))
+	while (n < PAGE_ROWS && agreed_scan_next(scan, &id, &row_version, &contested))
 	{
-		add_known(known, id, row_version);
+		add_known(known, id, row_version, contested);
 		resync->last_id = id;
 		n++;
 	}
@@ -170,6 +183,7 @@ take_page(Exchange *x)
 	if (!peer_find(x->link, &peer) || peer.resync_since == 0)
 		peer.resync_entity = NULL;
 	resync->since = psprintf(INT64_FORMAT, peer.resync_since);
+	resync->ours = peer.turned != NULL && strcmp(peer.turned, "spoke") == 0;
 	foreach(lc, entities_of(x))
 	{
 		const char *after = NULL;
@@ -196,6 +210,7 @@ take_page(Exchange *x)
 static void
 read_lost(Resync *resync, const Reply *reply, int row, LostRecord *lost)
 {
+	Jsonb	   *stamps = reply_jsonb(reply, row, LOST_STAMPS);
 	Jsonb	   *withheld = reply_jsonb(reply, row, LOST_WITHHELD);
 
 	lost->entity = resync->entity;
@@ -204,8 +219,17 @@ read_lost(Resync *resync, const Reply *reply, int row, LostRecord *lost)
 	lost->deleted = reply_bool(reply, row, LOST_DELETED);
 	lost->base = reply_int64(reply, row, LOST_BASE, 0, HUB_MAX_VERSION);
 	lost->fields = reply_jsonb(reply, row, LOST_FIELDS);
-	if (!JB_ROOT_IS_OBJECT(lost->fields) || !JB_ROOT_IS_OBJECT(withheld))
+	if (!JB_ROOT_IS_OBJECT(lost->fields) || !JB_ROOT_IS_OBJECT(stamps) ||
+		!JB_ROOT_IS_OBJECT(withheld))
 		reply_violation(reply->link, "syncext.hub_compare", "has fields that are no JSON object");
+	fields_from_container(&stamps->root, &lost->stamps);
+	for (int i = 0; i < lost->stamps.n; i++)
+	{
+		int64		stamp;
+
+		if (!json_read_number(&lost->stamps.field[i].value, 0, HUB_MAX_VERSION, &stamp))
+			reply_violation(reply->link, "syncext.hub_compare", "has a stamp that is no row version");
+	}
 	fields_from_container(&withheld->root, &lost->withheld);
 }
 
@@ -215,16 +239,17 @@ ask(Exchange *x)
 	static const ReplyShape shape = {"syncext.hub_compare", LOST_NCOLUMNS, 0, PAGE_ROWS, COMPARE_BYTES};
 	Resync	   *resync = x->resync;
 	MemoryContext old = MemoryContextSwitchTo(resync->context);
-	const char *params[4] = {x->hub->wire_source, wire_out_required(resync->entity), resync->known,
-	resync->since};
+	const char *params[5] = {x->hub->wire_source, wire_out_required(resync->entity), resync->known,
+	resync->since, resync->ours ? "false" : "true"};
 	Reply	   *reply;
 
 	reply = remote_call(&x->hub->remote,
-						"SELECT external_id, present, deleted, base, fields, jsonb_object(withheld, withheld) "
+						"SELECT external_id, present, deleted, base, fields, stamps, jsonb_object(withheld, withheld) "
 						"FROM syncext.hub_compare($1::pg_catalog.text, $2::pg_catalog.text, $3::pg_catalog.jsonb, "
 						"CAST('2000-01-01 00:00:00+00' AS pg_catalog.timestamptz) OPERATOR(pg_catalog.+) "
-						"($4::pg_catalog.int8 OPERATOR(pg_catalog.*) CAST('1 microsecond' AS pg_catalog.interval)))",
-						4, params, &shape, hub_deadline());
+						"($4::pg_catalog.int8 OPERATOR(pg_catalog.*) CAST('1 microsecond' AS pg_catalog.interval)), "
+						"$5::pg_catalog.bool)",
+						5, params, &shape, hub_deadline());
 	resync->nlost = reply->nrows;
 	resync->lost = palloc0(sizeof(LostRecord) * Max(reply->nrows, 1));
 	for (int i = 0; i < reply->nrows; i++)
@@ -244,8 +269,9 @@ note_page(Exchange *x)
 	Peer		peer;
 
 	if (x->relay)
-		relay_rebase(x->source, resync->lost, resync->nlost, &result);
-	resync->all = x->relay || rebase_rows(x->source, resync->lost, resync->nlost, &result);
+		relay_rebase(x->source, resync->lost, resync->nlost, resync->ours, &result);
+	resync->all = x->relay || rebase_rows(x->source, resync->lost, resync->nlost, resync->ours,
+										  &result);
 	resync->error = result.error == NULL ? NULL : MemoryContextStrdup(x->context, result.error);
 	if (!peer_find(x->link, &peer))
 		return;
@@ -264,8 +290,10 @@ note_end(Exchange *x)
 {
 	Peer		peer;
 
-	if (x->relay)
+	if (x->relay && !x->resync->ours)
 		relay_renew(x->source);
+	else if (!x->relay)
+		linked_forget_detached(x->source);
 	if (!peer_find(x->link, &peer))
 		return;
 	peer.resync_since = 0;

@@ -222,6 +222,7 @@ remember(Placer *placer, Placement *p, AttachedRow target, const bool *adjusted,
 	}
 	p->replica.row_version = p->record.row_version;
 	p->replica.cascaded = NULL;
+	p->replica.contested = false;
 	/* edits of before are answered, or were taken back */
 	p->replica.settled = change_log_draw_seq(registry_relation("change_seq"));
 	replica_set_alone(placer->replica, p->attached->binding->relation, p->external_id, &p->replica);
@@ -674,6 +675,7 @@ note_answer(Replica *table, Oid relation, const LinkedAnswer *answer)
 		replica.row_version = answer->row_version;
 	replica.answered = Max(replica.answered, answer->row_version);
 	replica.cascaded = NULL;
+	replica.contested = !answer->written;
 	replica_set_alone(table, relation, change->external_id, &replica);
 }
 

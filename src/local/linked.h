@@ -97,6 +97,11 @@ extern void linked_resume(const Binding *binding);
  * wait for who is writing to the source's relations.
  */
 extern void linked_start(const char *source);
+/*
+ * The hub has gone back in time: what was kept of relations that are detached now
+ * says nothing of what it has.
+ */
+extern void linked_forget_detached(const char *source);
 extern void linked_end(const char *source);
 
 #endif							/* SYNCEXT_LINKED_H */

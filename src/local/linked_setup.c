@@ -164,9 +164,9 @@ linked_resume(const Binding *binding)
 
 /* ---------- linking ---------- */
 
-/* What was agreed on with the hub of another link says nothing. */
-static void
-forget_detached(const char *source)
+/* What was agreed on with the hub of another link, or of another time, says nothing. */
+void
+linked_forget_detached(const char *source)
 {
 	Section		section;
 
@@ -196,7 +196,7 @@ linked_start(const char *source)
 		replica_remove_all(binding->relation);
 		binding_set_loaded(binding->relation, NULL);
 	}
-	forget_detached(source);
+	linked_forget_detached(source);
 	source_set_single_writer(source, true);
 	cursor_start(registry, registry_source_required(registry, source));
 }
@@ -214,7 +214,7 @@ linked_end(const char *source)
 		replica_remove_all(binding->relation);
 		binding_set_loaded(binding->relation, NULL);
 	}
-	forget_detached(source);
+	linked_forget_detached(source);
 }
 
 /* ---------- for SQL ---------- */

@@ -18,23 +18,38 @@ typedef struct LostRecord
 	int64		base;			/* the last row version that both sides knew */
 	Jsonb	   *fields;			/* but for those that are withheld, */
 	Fields		withheld;		/* of which this has the names */
+	Fields		stamps;			/* row versions at which fields were set, up to base */
 } LostRecord;
 
 /* What came of it. */
 typedef struct Rebased
 {
 	int64		resent;			/* records of which something is sent again */
-	int64		stranded;		/* that the hub lost, in a relation that sends nothing */
+	int64		stranded;		/* that the hub lost, in a relation that sends nothing; or
+								 * that it doesn't know, where we have gone back */
 	const char *error;			/* of a row that can't be read; NULL: none */
 } Rebased;
 
 /*
  * Note that, and capture what the rows hold beside it, in a transaction; adds to the
- * result.  Returns false if some were busy or failed: call it again for all.
+ * result.  Where it is we who have gone back in time (ours), rows of which the hub has
+ * no record at all become dead letters: who knows if they were deleted there.  Returns
+ * false if some were busy or failed: call it again for all.
  */
-extern bool rebase_rows(const char *source, LostRecord *records, int n, Rebased *result);
+extern bool rebase_rows(const char *source, LostRecord *records, int n, bool ours,
+						Rebased *result);
 
-/* The fields, and those of before that are withheld. */
-extern Jsonb *rebase_keep_withheld(const Fields *agreed, Jsonb *before, const Fields *withheld);
+/*
+ * What is agreed on of the record now: what the hub has of it, but as before (NULL:
+ * nothing was) where it keeps a field back, or has set it while both had the same
+ * history, and this side had come no further than a row version: that will be
+ * delivered.
+ */
+extern Jsonb *rebase_fields(const LostRecord *lost, Jsonb *before, int64 row_version);
+/*
+ * When fields that the hub kept back were last delivered, which is what edits of them
+ * are made on; NULL: there are none.
+ */
+extern Jsonb *rebase_held(const LostRecord *lost, Jsonb *held);
 
 #endif							/* SYNCEXT_REBASE_H */

@@ -59,6 +59,7 @@ CREATE TABLE syncext.replica (
 	answered       bigint,
 	cascaded       jsonb,
 	gone_at        timestamptz,
+	contested      boolean,
 	PRIMARY KEY (relation, external_id)
 ) WITH (fillfactor = 70);
 CREATE INDEX replica_gone ON syncext.replica (gone_at) WHERE gone_at IS NOT NULL;
@@ -78,6 +79,8 @@ COMMENT ON COLUMN syncext.replica.cascaded IS
 	'of a relation behind a link: the fields that a foreign key set when another row was delivered, {} where it deleted the row; null: it did nothing, or that was answered';
 COMMENT ON COLUMN syncext.replica.gone_at IS
 	'of a relation behind a link: when it was agreed on with the hub there that there is no row; it goes with the retention';
+COMMENT ON COLUMN syncext.replica.contested IS
+	'of a relation behind a link: true where the hub''s last answer was that it has not, or not all, taken our edit, and its record has not come since';
 SELECT pg_catalog.pg_extension_config_dump('syncext.replica', '');
 
 CREATE FUNCTION syncext.capture() RETURNS trigger

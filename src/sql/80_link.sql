@@ -92,7 +92,7 @@ COMMENT ON COLUMN syncext.peer.resync_since IS 'the hub has gone back in time, a
 COMMENT ON COLUMN syncext.peer.resync_entity IS 'how far that is, with resync_id';
 COMMENT ON COLUMN syncext.peer.resync_id IS 'the last record of the entity that was compared';
 COMMENT ON COLUMN syncext.peer.resent IS 'of how many records the hub had lost something that is sent again, the last time';
-COMMENT ON COLUMN syncext.peer.stranded IS 'how many records it had lost, the last time, that are in tables from which nothing is sent';
+COMMENT ON COLUMN syncext.peer.stranded IS 'how many records it had lost, the last time, that are in tables from which nothing is sent; or that it doesn''t know, where we have gone back in time';
 COMMENT ON COLUMN syncext.peer.turned IS 'which of the two was last found to have gone back in time; null: neither';
 COMMENT ON COLUMN syncext.peer.turned_at IS 'when that was found';
 COMMENT ON COLUMN syncext.peer.refused_at IS 'when that was last said';

@@ -121,11 +121,11 @@ CREATE FUNCTION syncext.hub_behind(source text) RETURNS bigint
 COMMENT ON FUNCTION syncext.hub_behind(text) IS
 	'what a link calls at the hub: how many records there are for us still, those that failed and come again and dead letters among them; 100000 stands for more';
 
-CREATE FUNCTION syncext.hub_compare(source text, entity text, known jsonb, since timestamptz)
-	RETURNS TABLE (external_id text, present boolean, deleted boolean, row_version bigint, base bigint, fields jsonb, withheld text[])
+CREATE FUNCTION syncext.hub_compare(source text, entity text, known jsonb, since timestamptz, hub_behind boolean)
+	RETURNS TABLE (external_id text, present boolean, deleted boolean, row_version bigint, base bigint, fields jsonb, stamps jsonb, withheld text[])
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'syncext_hub_compare';
-COMMENT ON FUNCTION syncext.hub_compare(text, text, jsonb, timestamptz) IS
-	'what a link calls at a hub that has gone back in time: of records, by id, whose row versions it knows it is told those of which the hub has lost any; base is the last row version that both have in common. since: when it last heard of the hub, by the hub''s clock';
+COMMENT ON FUNCTION syncext.hub_compare(text, text, jsonb, timestamptz, boolean) IS
+	'what a link calls at a hub that has gone back in time, or (hub_behind false) when the spoke has: of records, by id, whose row versions it knows it is told those of which the hub has lost any, and those whose row version comes negated, for it says nothing; base is the last row version that both have in common. since: when it last heard of the hub, by the hub''s clock';
 
 CREATE FUNCTION syncext.release_spoke(source text) RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -373,12 +373,14 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		UNION ALL
 		SELECT CASE WHEN p.stranded > 0 THEN 'warning' ELSE 'info' END, l.source, pg_catalog.format('link %s', l.name),
 		       CASE p.turned WHEN 'spoke' THEN pg_catalog.format('this database had gone back in time, as the hub told at %s: all records come again', pg_catalog.date_trunc('second', p.turned_at))
+		                 || CASE WHEN p.stranded > 0 THEN pg_catalog.format('; of %s that are here it has none: they may have been deleted there longer ago than it remembers', p.stranded) ELSE '' END
 		            ELSE pg_catalog.format('its hub had gone back in time, or crashed, as was found at %s: ', pg_catalog.date_trunc('second', p.turned_at))
 		                 || CASE WHEN p.resync_since IS NOT NULL THEN pg_catalog.format('what was agreed on is being compared, %s records so far are sent again', p.resent)
 		                         WHEN p.resent + p.stranded = 0 THEN 'it has lost nothing of what was agreed on'
 		                         ELSE pg_catalog.format('of %s records it had lost something that was sent again', p.resent) END
 		                 || CASE WHEN p.stranded > 0 THEN pg_catalog.format('; %s that it has lost are in tables from which nothing is sent', p.stranded) ELSE '' END END,
-		       CASE WHEN p.stranded > 0 THEN 'Attach the table with direction ''both'' to send them, or delete them there. ' ELSE '' END || 'It is told here for as long as syncext.retention.'
+		       CASE WHEN p.stranded > 0 AND p.turned = 'spoke' THEN pg_catalog.format('View syncext.dead_letter lists rows: delete them, or SELECT sync_redrive(%L) sends them again. ', l.source)
+		            WHEN p.stranded > 0 THEN 'Attach the table with direction ''both'' to send them, or delete them there. ' ELSE '' END || 'It is told here for as long as syncext.retention.'
 		FROM syncext.link l
 		JOIN syncext.peer p ON p.link = l.name
 		WHERE p.turned_at > pg_catalog.clock_timestamp() - syncext.duration('syncext.retention')

@@ -55,7 +55,7 @@ GRANT EXECUTE ON FUNCTION
 	@extschema@.sync_push(text, text, jsonb),
 	syncext.hub_ack(text, bigint, jsonb),
 	syncext.hub_behind(text),
-	syncext.hub_compare(text, text, jsonb, timestamptz),
+	syncext.hub_compare(text, text, jsonb, timestamptz, boolean),
 	syncext.hub_hello(text, jsonb),
 	syncext.hub_listen(text),
 	syncext.hub_pull(text, integer)

@@ -23,7 +23,8 @@ enum
 	COL_ROW_VERSION,
 	COL_FIELDS,
 	COL_HELD,
-	NCOLUMNS = COL_HELD
+	COL_CONTESTED,
+	NCOLUMNS = COL_CONTESTED
 };
 
 struct AgreedTable
@@ -64,10 +65,14 @@ void
 agreed_find(AgreedTable *table, const char *source, const char *entity, const char *external_id,
 			Agreed *agreed)
 {
+	bool		isnull;
+
 	MemSet(agreed, 0, sizeof(Agreed));
 	agreed->exists = find_row(table, source, entity, external_id);
 	if (!agreed->exists)
 		return;
+	(void) rows_value(table->rows, COL_CONTESTED, &isnull);
+	agreed->contested = !isnull;
 	agreed->problem = stored_version_problem(table->rows, COL_ROW_VERSION, &agreed->row_version);
 	if (agreed->problem == NULL)
 		agreed->problem = stored_object_problem(table->rows, COL_FIELDS, &agreed->fields);
@@ -99,6 +104,8 @@ agreed_set(AgreedTable *table, const char *source, const char *entity, const cha
 	isnull[COL_FIELDS - 1] = agreed->fields == NULL;
 	values[COL_HELD - 1] = JsonbPGetDatum(agreed->held);
 	isnull[COL_HELD - 1] = agreed->held == NULL;
+	values[COL_CONTESTED - 1] = BoolGetDatum(true);
+	isnull[COL_CONTESTED - 1] = !agreed->contested;
 	do
 	{
 		if (find_row(table, source, entity, external_id))
@@ -127,14 +134,18 @@ agreed_scan_begin(AgreedTable *table, const char *source, const char *entity, co
 }
 
 bool
-agreed_scan_next(AgreedScan *scan, char **external_id, int64 *row_version)
+agreed_scan_next(AgreedScan *scan, char **external_id, int64 *row_version, bool *contested)
 {
 	bool		isnull;
+	bool		none;
 
 	if (!rows_scan_next(scan->scan))
 		return false;
 	*external_id = TextDatumGetCString(rows_value(scan->table->rows, COL_EXTERNAL_ID, &isnull));
 	*row_version = DatumGetInt64(rows_value(scan->table->rows, COL_ROW_VERSION, &isnull));
+	(void) rows_value(scan->table->rows, COL_HELD, &isnull);
+	(void) rows_value(scan->table->rows, COL_CONTESTED, &none);
+	*contested = !none || !isnull;
 	(void) rows_value(scan->table->rows, COL_FIELDS, &isnull);
 	/* what was sent and came to nothing, a conflict say, counts as seen */
 	*row_version = Max(*row_version, isnull ? 0 : 1);

@@ -17,6 +17,7 @@ typedef struct Agreed
 	Jsonb	   *fields;			/* NULL: that there is no record, or a tombstone */
 	Jsonb	   *held;			/* {field: row version it last came at} of those
 								 * that the other hub keeps back; NULL: none */
+	bool		contested;		/* it had not taken, or not all of, what was sent last */
 	const char *problem;		/* what is wrong with the row: nothing is known then; or
 								 * NULL */
 } Agreed;
@@ -35,7 +36,8 @@ extern void agreed_set(AgreedTable *table, const char *source, const char *entit
 typedef struct AgreedScan AgreedScan;
 extern AgreedScan *agreed_scan_begin(AgreedTable *table, const char *source, const char *entity,
 									 const char *after);
-extern bool agreed_scan_next(AgreedScan *scan, char **external_id, int64 *row_version);
+extern bool agreed_scan_next(AgreedScan *scan, char **external_id, int64 *row_version,
+							 bool *contested);
 extern void agreed_scan_end(AgreedScan *scan);
 
 #endif							/* SYNCEXT_AGREED_H */

@@ -29,7 +29,8 @@ enum
 	COL_ANSWERED,
 	COL_CASCADED,
 	COL_GONE_AT,
-	NCOLUMNS = COL_GONE_AT
+	COL_CONTESTED,
+	NCOLUMNS = COL_CONTESTED
 };
 
 struct Replica
@@ -115,6 +116,8 @@ replica_try(Replica *replica, Oid relation, const char *external_id, ReplicaRow 
 	row->gone_at = DatumGetTimestampTz(rows_value(rows, COL_GONE_AT, &isnull));
 	if (isnull)
 		row->gone_at = 0;
+	(void) rows_value(rows, COL_CONTESTED, &isnull);
+	row->contested = !isnull;
 	row->written_by = rows_written_by(rows);
 	return NULL;
 }
@@ -127,7 +130,11 @@ found_same(const Rows *rows, const ReplicaRow *row)
 	int64		adjusted = DatumGetInt64(rows_value(rows, COL_ADJUSTED, &isnull));
 
 	if ((isnull ? 0 : adjusted) != row->adjusted || row->fields != NULL || row->held != NULL ||
-		row->settled != 0 || row->answered != 0 || row->cascaded != NULL || row->gone_at != 0)
+		row->settled != 0 || row->answered != 0 || row->cascaded != NULL || row->gone_at != 0 ||
+		row->contested)
+		return false;
+	(void) rows_value(rows, COL_CONTESTED, &isnull);
+	if (!isnull)
 		return false;
 	(void) rows_value(rows, COL_GONE_AT, &isnull);
 	if (!isnull)
@@ -170,6 +177,8 @@ write_row(Replica *replica, Oid relation, const char *external_id, const Replica
 	isnull[COL_CASCADED - 1] = row->cascaded == NULL;
 	values[COL_GONE_AT - 1] = TimestampTzGetDatum(row->gone_at);
 	isnull[COL_GONE_AT - 1] = row->gone_at == 0;
+	values[COL_CONTESTED - 1] = BoolGetDatum(true);
+	isnull[COL_CONTESTED - 1] = !row->contested;
 	if (alone && absent)
 	{
 		/* cheaper than to find out whether it is there */
@@ -247,18 +256,21 @@ replica_scan_next(ReplicaScan *scan, char **external_id, bool *present)
 }
 
 int64
-replica_scan_seen(ReplicaScan *scan)
+replica_scan_seen(ReplicaScan *scan, bool *contested)
 {
 	Rows	   *rows = scan->replica->rows;
-	bool		told;
+	bool		none;
 	bool		isnull;
 	int64		row_version = DatumGetInt64(rows_value(rows, COL_ROW_VERSION, &isnull));
 	int64		answered = DatumGetInt64(rows_value(rows, COL_ANSWERED, &isnull));
 
 	if (isnull)
 		answered = 0;
-	(void) rows_value(rows, COL_FIELDS, &told);
-	return replica_seen(row_version, answered, !told);
+	(void) rows_value(rows, COL_CONTESTED, &none);
+	(void) rows_value(rows, COL_HELD, &isnull);
+	*contested = !none || !isnull;
+	(void) rows_value(rows, COL_FIELDS, &none);
+	return replica_seen(row_version, answered, !none);
 }
 
 void

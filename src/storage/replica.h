@@ -35,6 +35,8 @@ typedef struct ReplicaRow
 								 * deleted the row; NULL: it did nothing */
 	TimestampTz gone_at;		/* of a relation behind a link: when that there is no row
 								 * was agreed on; 0: there is one */
+	bool		contested;		/* of a relation behind a link: the hub had not taken, or
+								 * not all of, our last edit */
 	TransactionId written_by;	/* who wrote this, as it was found */
 	bool		sought;			/* replica_find has filled this in, */
 	ItemPointerData at;			/* and found it there, if it exists */
@@ -82,8 +84,11 @@ replica_seen(int64 row_version, int64 answered, bool told)
 extern ReplicaScan *replica_scan_begin(Replica *replica, Oid relation, const char *after);
 /* The id, in the current memory context, and whether the row was there when last seen. */
 extern bool replica_scan_next(ReplicaScan *scan, char **external_id, bool *present);
-/* The newest row version of the record that the row at hand has to do with; 0: none. */
-extern int64 replica_scan_seen(ReplicaScan *scan);
+/*
+ * The newest row version of the record that the row at hand has to do with; 0: none.
+ * Contested: the hub keeps something of the row back, or had not taken all of it.
+ */
+extern int64 replica_scan_seen(ReplicaScan *scan, bool *contested);
 extern void replica_scan_end(ReplicaScan *scan);
 
 #endif							/* SYNCEXT_REPLICA_H */

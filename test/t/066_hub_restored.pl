@@ -95,6 +95,25 @@ all_equal('contested', $hub, $shop, $till);
 is(sql($hub, q(SELECT string_agg(DISTINCT c.fields->>'phone', ' ' ORDER BY c.fields->>'phone') FROM syncext.change_log c WHERE c.external_id = 'X1' AND c.fields ? 'phone')),
 	'0 1 111', 'both edits of the same field stand in the log');
 
+# ---------- a conflict that waits for a person, and is lost ----------
+
+sql($hub, q(UPDATE syncext.entity SET ladder = '{version,merge,manual}' WHERE name = 'customer'));
+sql($shop, "INSERT INTO customer VALUES ('M1', 'Manual', '0')");
+settle($shop, $till);
+sql($hub, q(SELECT office('M1', '{"phone": "office"}')));
+$hub->backup('manual');
+sql($shop, "UPDATE customer SET phone = 'shop' WHERE id = 'M1'");
+exchange($shop);
+is(sql($hub, q(SELECT count(*) FROM syncext.conflict_log WHERE external_id = 'M1' AND status = 'pending')), '1', 'an edit is left to a person');
+restore_in_place($hub, 'manual');
+is(sql($hub, q(SELECT count(*) FROM syncext.conflict_log WHERE external_id = 'M1')), '0', 'and the hub knows nothing of it any more');
+settle($shop, $till);
+is(sql($hub, q(SELECT incoming->>'phone' FROM syncext.conflict_log WHERE external_id = 'M1' AND status = 'pending')), 'shop', 'it comes again');
+sql($hub, q(SELECT sync_resolve(id, 'incoming') FROM syncext.conflict_log WHERE external_id = 'M1' AND status = 'pending'));
+sql($hub, q(UPDATE syncext.entity SET ladder = '{version,merge,priority,manual}' WHERE name = 'customer'));
+settle($shop, $till);
+like(all_equal('a lost conflict', $hub, $shop, $till), qr/M1\|Manual\|shop/, 'and is decided');
+
 # ---------- a crash loses nothing that was told ----------
 
 sql($hub, q(SELECT office('A1', '{"phone": "crash"}')));

@@ -43,7 +43,7 @@ sub check
 	is(join("\n", grep { /^$p/ } split /\n/, $rows), join("\n",
 		"${p}1|Name 1|1", "${p}3|Name 3|3", "${p}5|Since|0", "${p}6|Name 6|6", "${p}made|Made|7", "${p}new|New|9"),
 		"$how: what was lost is back, and what came since");
-	like(turned($node), qr/info link up this database had gone back in time, as the hub told at …/, "$how: the spoke tells of it");
+	like(turned($node), qr/link up this database had gone back in time, as the hub told at …/, "$how: the spoke tells of it");
 	like(turned($hub), qr/info source Shop the database that is linked as it had gone back in time/, "$how: so does the hub");
 	sql($hub, "SELECT office('${p}1', '{\"phone\": \"11\"}')");
 	sql($node, "UPDATE customer SET phone = '66' WHERE id = '${p}6'");
@@ -63,11 +63,26 @@ sub meanwhile
 # ---------- files restored, in the same place ----------
 
 before('A');
+sql($shop, "INSERT INTO customer VALUES ('Z1', 'Aged out', '0'), ('Z2', 'Aged out', '0')");
+settle($shop, $till);
 $shop->backup('files');
 lost('A');
+# two are deleted, and so long ago that nobody remembers
+sql($hub, q(SELECT office('Z1', NULL), office('Z2', NULL)));
+settle($shop, $till);
+sql($hub, q(SELECT sync_forget('customer', 'Z1'), sync_forget('customer', 'Z2')));
 restore_in_place($shop, 'files');
 meanwhile('A', $shop);
+settle($shop, $till);
+is(sql($shop, q(SELECT string_agg(external_id || ': ' || error, E'\n' ORDER BY external_id) FROM syncext.dead_letter)), join("\n", map {
+	"$_: this database has gone back in time, and the hub has no record of the row: it may have been deleted there; delete the row, or send it again with sync_redrive" } 'Z1', 'Z2'),
+	'rows of which the hub has no record are told one by one');
+like(turned($shop), qr/warning link up this database had gone back in time, .*; of 2 that are here it has none/, 'and by sync_check');
+sql($shop, q(DELETE FROM customer WHERE id = 'Z1'; SELECT sync_redrive('Shop')));
 check('files', 'A', $shop);
+like(rows($hub), qr/^Z2\|/m, 'one that is redriven is sent again');
+unlike(rows($hub), qr/^Z1\|/m, 'one that is deleted is not');
+is(sql($shop, 'SELECT count(*) FROM syncext.dead_letter'), '0', 'and that is that');
 
 # ---------- a copy of all files ----------
 
@@ -86,9 +101,15 @@ sql($shop, "UPDATE customer SET phone = '1' WHERE id = 'C1'");
 settle($shop, $till);
 like(all_equal('a copy', $hub, $shop, $till), qr/C1\|Name 1\|1/, 'the original goes on');
 like(exchange_error($clone), qr/it was restored there, or is a copy/, 'the copy stays refused');
-# it is to take its place after all
+# it is to take its place after all, while the original is connected
+my $session = $shop->background_psql('shop', on_error_stop => 0);
+$session->query("CALL sync_exchange('up')");
 sql($hub, "SELECT syncext.release_spoke('Shop')");
 exchange($clone);
+sql($hub, q(SELECT office('C5', '{"phone": "5"}')));
+$session->query("CALL sync_exchange('up')");
+is(sql($shop, q(SELECT phone FROM customer WHERE id = 'C5')), '0', 'a connection of before takes nothing from the one that is linked now');
+$session->quit;
 like(exchange_error($shop), qr/another database is linked to the hub of link "up" as source "Shop"/, 'once it was let go, the original is the one that is refused');
 settle($clone, $till);
 all_equal('the copy took its place', $hub, $clone, $till);
@@ -148,6 +169,28 @@ sql($hub, q(SELECT office('S1', '{"phone": "eleven"}')));
 is(exchange($standby)->{pulled}, 1, 'a promoted standby that lacks nothing gets what is new, and no more');
 is(sql($hub, q(SELECT turned_at FROM syncext.spoke WHERE source = 'Shop')), $turned_at, 'it had not gone back');
 $shop = $standby;
+
+# ---------- a new database behind a source ----------
+
+sql($hub, "SELECT syncext.release_spoke('Till')");
+$till->stop;
+$till = make_spoke('till2', $hub, 'Till');
+settle($shop, $till);
+like(all_equal('a new database', $hub, $shop, $till), qr/S1\|/, 'gets what there is, and nothing is called');
+
+# a dump, restored: it is another database until somebody says otherwise
+my $dump = PostgreSQL::Test::Utils::tempdir . '/dump.sql';
+sql($till, q(UPDATE customer SET phone = 'in the dump' WHERE id = 'S1'));
+$till->command_ok([ 'pg_dump', '-f', $dump, $till->connstr('shop') ], 'pg_dump of a spoke');
+sql($till, q(UPDATE customer SET phone = 'after it' WHERE id = 'S3'));
+settle($shop, $till);
+$till->safe_psql('postgres', 'DROP DATABASE shop');
+$till->safe_psql('postgres', 'CREATE DATABASE shop');
+$till->command_ok([ 'psql', '-qXv', 'ON_ERROR_STOP=1', '-f', $dump, $till->connstr('shop') ], 'restore');
+like(exchange_error($till), qr/a dump of it was restored here.*release_spoke\('Till'\)/s, 'a spoke that was restored from a dump is refused');
+sql($hub, "SELECT syncext.release_spoke('Till')");
+settle($shop, $till);
+like(all_equal('a restored dump', $hub, $shop, $till), qr/S1\|Name 1\|in the dump\nS3\|Name 3\|after it/, 'until it is let in, and gets what it lacks');
 
 # ---------- upgraded: the spoke, and the hub ----------
 
