@@ -221,6 +221,11 @@ SELECT external_id, fields FROM syncext.canonical WHERE entity = 'part' ORDER BY
 SELECT sync_detach('part');
 DROP TABLE part;
 
+-- rows of tables that inherit are none of the attached one's
+CREATE TABLE shop_heir () INHERITS (shop_item);
+SELECT * FROM checked;
+DROP TABLE shop_heir;
+
 -- dropped while it was attached
 DROP TABLE shop_item;
 SELECT * FROM checked;

@@ -164,6 +164,15 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		FROM syncext.binding b
 		WHERE b.differing IS NOT NULL
 		UNION ALL
+		SELECT 'warning', b.source, pg_catalog.format('table %s', i.inhrelid::pg_catalog.regclass),
+		       pg_catalog.format('inherits from attached table %s: its own rows are not synchronized', b.relation),
+		       pg_catalog.format('SELECT sync_attach(%L, ...) to a source of its own, or ALTER TABLE %s NO INHERIT %s.',
+		                         i.inhrelid::pg_catalog.regclass, i.inhrelid::pg_catalog.regclass, b.relation)
+		FROM syncext.binding b
+		JOIN pg_catalog.pg_class c ON c.oid = b.relation AND c.relkind = 'r'
+		JOIN pg_catalog.pg_inherits i ON i.inhparent = b.relation
+		WHERE NOT EXISTS (SELECT FROM syncext.binding o WHERE o.relation = i.inhrelid)
+		UNION ALL
 		-- partitions of captured tables
 		SELECT 'error', b.source, pg_catalog.format('partition %s', p.relid), 'is not captured: its trigger is missing or disabled',
 		       pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER _syncext_capture; then CALL sync_load(%L).', p.relid, b.relation)
