@@ -65,6 +65,12 @@ SELECT sync_apply('{"entity": "item", "externalId": "1", "source": "CRM", "versi
 SELECT sync_deliver('LocalDB', 1);
 SELECT error FROM syncext.outbound_change WHERE error IS NOT NULL;
 TABLE numbers;
+-- its end is nothing to the row
+SELECT sync_apply('{"entity": "item", "externalId": "1", "source": "CRM", "version": 2, "deleted": true}')->>'resolution';
+SELECT sync_redrive('LocalDB');
+SELECT sync_deliver('LocalDB');
+SELECT error FROM syncext.outbound_change WHERE error IS NOT NULL;
+TABLE numbers;
 SELECT sync_discard('LocalDB'), sync_detach('numbers');
 DELETE FROM syncext.canonical WHERE external_id = '1';
 -- keys of other types

@@ -65,19 +65,29 @@ place_key(Attached *attached, ValueSettings *settings, const char *external_id)
 
 /*
  * The key's type may take values for equal whose texts differ (1.0 and 1.00, or
- * a collation without case).  Then the row is another record's.
+ * a collation without case).  Then the row is another record's, and this one has none.
  */
 static void
-check_found_key(Placement *p)
+look_at_found_key(Placement *p)
 {
 	char	   *external_id = attached_external_id(p->attached, &p->settings, p->before);
 
 	value_settings_end(&p->settings);
-	if (strcmp(external_id, p->external_id) != 0)
+	if (strcmp(external_id, p->external_id) == 0)
+		return;
+	p->taken_by = external_id;
+	p->present = false;
+}
+
+/* Nor can it get one. */
+static void
+check_not_taken(const Placement *p)
+{
+	if (p->taken_by != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
 				 errmsg("the row of relation %s whose key equals \"%s\" is record \"%s\"",
-						p->attached->name, p->external_id, external_id)));
+						p->attached->name, p->external_id, p->taken_by)));
 }
 
 /* ---------- reading both sides ---------- */
@@ -142,8 +152,9 @@ place_lock_row(Placer *placer, Attached *attached, const char *external_id, Plac
 		return false;
 	p->present = lock == WRITER_LOCKED;
 	if (p->present)
-		check_found_key(p);
-	p->key.at = p->before.at;
+		look_at_found_key(p);
+	if (p->present)
+		p->key.at = p->before.at;
 	/* now nobody else writes it; where there is neither, the first of two to write wins */
 	if (p->present || p->replica.exists)
 		replica_look_again(placer->replica, attached->binding->relation, external_id, &p->replica);
@@ -611,6 +622,7 @@ write_live(Placement *p, AttachedRow *target)
 	AttachedRow stored;
 	bool		written = true;
 
+	check_not_taken(p);
 	if (p->present && p->placer->free_value > 0)
 		*target = put_aside(p, &columns);
 	else

@@ -55,6 +55,8 @@ typedef struct Placement
 	AttachedRow key;
 	bool		present;		/* the row is there, locked and read */
 	AttachedRow before;			/* that row; once it is written, as it was stored */
+	char	   *taken_by;		/* the record whose row equals this one's key, NULL: none; then
+								 * there is no row of this record */
 	Record		record;
 	ReplicaRow	replica;
 	FieldNames	withheld;		/* a pending conflict, or a mask, keeps them back */
