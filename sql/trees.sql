@@ -108,6 +108,33 @@ UPDATE aseat SET at = CASE id WHEN 1 THEN '2026-01-02' WHEN 2 THEN '2026-01-01' 
 SELECT sync_deliver('B');
 TABLE bseat;
 SELECT count(*) FROM syncext.pending;
+-- where an index has expressions, generated columns or equal nulls, or excludes ranges
+CREATE TABLE amail (id int PRIMARY KEY, mail text NOT NULL, n int NOT NULL, rank int, during int4range NOT NULL);
+CREATE TABLE bmail (id int PRIMARY KEY, mail text NOT NULL, n int NOT NULL, rank int, during int4range NOT NULL,
+	twice int GENERATED ALWAYS AS (n * 2) STORED UNIQUE, UNIQUE NULLS NOT DISTINCT (rank), EXCLUDE USING gist (during WITH &&));
+CREATE UNIQUE INDEX bmail_lower ON bmail (lower(mail));
+SELECT sync_add_entity('mail');
+SELECT sync_attach('amail', 'A', 'mail'), sync_attach('bmail', 'B', 'mail');
+INSERT INTO amail SELECT i, 'M' || i, i, nullif(i, 5), int4range(i * 10, i * 10 + 8) FROM generate_series(1, 5) i;
+SELECT sync_deliver('B');
+UPDATE amail SET mail = 'm' || (id % 5 + 1);
+SELECT sync_deliver('B');
+UPDATE amail SET n = id % 5 + 1;
+SELECT sync_deliver('B');
+UPDATE amail SET rank = nullif(id % 5 + 1, 5);
+SELECT sync_deliver('B');
+UPDATE amail SET during = int4range((id % 5 + 1) * 10, (id % 5 + 1) * 10 + 8);
+SELECT sync_deliver('B');
+UPDATE amail SET during = int4range(lower(during) + 5, upper(during) + 5), mail = upper(mail);
+SELECT sync_deliver('B');
+-- two rows want what one can have: the others get theirs
+UPDATE amail SET mail = ('{m3,m2,m5,m5,m1}'::text[])[id];
+SELECT sync_deliver('B');
+SELECT id, mail, n, rank, during, twice FROM bmail ORDER BY id;
+SELECT external_id, error FROM syncext.pending ORDER BY 1;
+SELECT id FROM (TABLE amail EXCEPT SELECT id, mail, n, rank, during FROM bmail) d ORDER BY 1;
+SELECT sync_discard('B'), sync_detach('amail'), sync_detach('bmail');
+
 -- deferrable ones, and rows that refer to one another
 CREATE TABLE apair (id int PRIMARY KEY, other int, pos int);
 CREATE TABLE bpair (id int PRIMARY KEY, other int NOT NULL REFERENCES bpair DEFERRABLE, pos int NOT NULL UNIQUE DEFERRABLE CHECK (pos IN (1, 2)));
@@ -139,6 +166,6 @@ SELECT sync_deliver('B');
 SELECT count(*) FROM bchild;
 SELECT count(*) FROM syncext.pending;
 
-DROP TABLE an, bn, ap, bp, aseat, bseat, apair, bpair, achild, bchild, aparent, bparent CASCADE;
+DROP TABLE amail, bmail, an, bn, ap, bp, aseat, bseat, apair, bpair, achild, bchild, aparent, bparent CASCADE;
 DROP FUNCTION different;
 DROP EXTENSION syncext CASCADE;

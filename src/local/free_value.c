@@ -1,18 +1,22 @@
 /*
  * free_value.c
- *	  Values that no row of a table has in a unique index.
+ *	  Values that no row of a table has in a unique index or exclusion constraint.
  *
  * Called by local/place for a row that has to let go of its value before it can get
  * the one that it is to have.  Which value the table's constraints allow isn't known:
  * null is tried first, then one beyond all others or one that is random, then one
- * below them.
+ * below them, then an empty range.
  */
 #include "postgres.h"
 
 #include "access/genam.h"
 #include "access/relation.h"
-#include "catalog/pg_type_d.h"
+#include "access/sysattr.h"
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_coerce.h"
+#include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -35,6 +39,7 @@ static const FreeKind preference[FREE_VALUES][FREE_KINDS] = {
 	{FREE_NULL, FREE_ABOVE, FREE_RANDOM},
 	{FREE_ABOVE, FREE_RANDOM, FREE_NULL},
 	{FREE_BELOW, FREE_RANDOM, FREE_NULL},
+	{FREE_RANDOM, FREE_ABOVE, FREE_NULL},
 };
 
 /* An expression for the column's free value, over all rows of the table; NULL: none. */
@@ -62,17 +67,20 @@ make_expression(const AttachedColumn *column, FreeKind kind, int32 typmod)
 			return kind == FREE_RANDOM ? NULL :
 				psprintf("pg_catalog.%s(t.%s) OPERATOR(pg_catalog.%s) '1 day'::pg_catalog.interval",
 						 which, name, op);
-		case TEXTOID:
-		case VARCHAROID:
-		case BPCHAROID:
-			return kind != FREE_RANDOM ? NULL :
-				psprintf("pg_catalog.left(pg_catalog.md5(pg_catalog.gen_random_uuid()::pg_catalog.text), %d)",
-						 length);
 		case UUIDOID:
 			return kind != FREE_RANDOM ? NULL : pstrdup("pg_catalog.gen_random_uuid()");
-		default:
-			return NULL;
 	}
+	if (kind != FREE_RANDOM)
+		return NULL;
+	/* which overlaps with none, and is none but itself */
+	if (type_is_range(getBaseType(column->type)))
+		return pstrdup("'empty'");
+	/* text, and citext, for one */
+	if (IsBinaryCoercible(getBaseType(column->type), TEXTOID) ||
+		getBaseType(column->type) == BPCHAROID)
+		return psprintf("pg_catalog.left(pg_catalog.md5(pg_catalog.gen_random_uuid()::pg_catalog.text), %d)",
+						length);
+	return NULL;
 }
 
 /* Ask the table for a value; false if the type has none. */
@@ -144,17 +152,54 @@ put_into_column(const Attached *attached, const AttachedColumn *column, bool nul
 	return true;
 }
 
+/* Add the columns that an expression is made of. */
+static void
+add_columns_of(Node *expression, List **columns)
+{
+	Bitmapset  *attnums = NULL;
+	int			member = -1;
+
+	pull_varattnos(expression, 1, &attnums);
+	while ((member = bms_next_member(attnums, member)) >= 0)
+		*columns = lappend_int(*columns, member + FirstLowInvalidHeapAttributeNumber);
+}
+
+/*
+ * The columns on which it depends what is in the index: its own, and those that its
+ * expressions and generated columns are made of.
+ */
+static List *
+columns_of_index(Relation rel, Relation index)
+{
+	List	   *columns = NIL;
+
+	for (int i = 0; i < index->rd_index->indnkeyatts; i++)
+	{
+		AttrNumber	attnum = index->rd_index->indkey.values[i];
+
+		if (attnum > 0 && TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attgenerated != '\0')
+			add_columns_of(build_column_default(rel, attnum), &columns);
+		else if (attnum > 0)
+			columns = lappend_int(columns, attnum);
+	}
+	add_columns_of((Node *) RelationGetIndexExpressions(index), &columns);
+	return columns;
+}
+
 /* Put a value into one of the index's columns; NULL if there is none. */
 static const AttachedColumn *
-put_into_index(const Attached *attached, Relation index, int candidate, AttachedRow *row)
+put_into_index(const Attached *attached, Relation rel, Relation index, int candidate,
+			   AttachedRow *row)
 {
 	const Form_pg_index form = index->rd_index;
+	List	   *columns = columns_of_index(rel, index);
+	ListCell   *lc;
 
 	for (int kind = 0; kind < FREE_KINDS; kind++)
 	{
-		for (int i = 0; i < form->indnkeyatts; i++)
+		foreach(lc, columns)
 		{
-			const AttachedColumn *column = field_of_column(attached, form->indkey.values[i]);
+			const AttachedColumn *column = field_of_column(attached, lfirst_int(lc));
 
 			if (column != NULL &&
 				put_into_column(attached, column, form->indnullsnotdistinct,
@@ -175,8 +220,9 @@ free_value_put(const Attached *attached, int candidate, AttachedRow *row, Bitmap
 	foreach(lc, indexes)
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-		const AttachedColumn *column = index->rd_index->indisunique ?
-			put_into_index(attached, index, candidate, row) : NULL;
+		bool		excludes = index->rd_index->indisunique || index->rd_index->indisexclusion;
+		const AttachedColumn *column = excludes ?
+			put_into_index(attached, rel, index, candidate, row) : NULL;
 
 		if (column != NULL)
 			*columns = bms_add_member(*columns, column->attnum);

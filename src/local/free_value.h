@@ -10,11 +10,11 @@
 #include "local/attached.h"
 
 /* How many can be tried. */
-#define FREE_VALUES		3
+#define FREE_VALUES		4
 
 /*
  * Put free values, those of number candidate (from 1), into a field's column of each
- * unique index, but not into the key, and add these columns to columns.  Raises if
+ * unique index and exclusion constraint, but not into the key, and add these columns to columns.  Raises if
  * there are none.  Needs an SPI connection, as the table's owner.
  */
 extern void free_value_put(const Attached *attached, int candidate, AttachedRow *row,

@@ -33,7 +33,7 @@ value_of(const PlaceAttempt *attempt, AttrNumber attnum, bool target, bool *isnu
 	return row->values[attnum - 1];
 }
 
-/* The index's columns as one text; NULL if one of them is null: such are never equal. */
+/* The index's columns as one text; NULL if one of them is null, and nulls are never equal. */
 static char *
 index_text(const PlaceAttempt *attempt, Relation index, bool target)
 {
@@ -51,8 +51,13 @@ index_text(const PlaceAttempt *attempt, Relation index, bool target)
 		bool		varlena;
 		char	   *one;
 
-		if (isnull)
+		if (isnull && !index->rd_index->indnullsnotdistinct)
 			return NULL;
+		if (isnull)
+		{
+			appendStringInfoString(&text, "null:");
+			continue;
+		}
 		getTypeOutputInfo(get_atttype(attempt->attached->relid, attnum), &output, &varlena);
 		one = OidOutputFunctionCall(output, value);
 		appendStringInfo(&text, "%zu:%s", strlen(one), one);
@@ -62,9 +67,9 @@ index_text(const PlaceAttempt *attempt, Relation index, bool target)
 
 /* Are its columns just columns of the table? */
 static bool
-is_plain(Relation index, Oid relid)
+is_plain(Relation index)
 {
-	if (index->rd_index->indrelid != relid || !index->rd_index->indisunique)
+	if (!index->rd_index->indisunique)
 		return false;
 	for (int i = 0; i < index->rd_index->indnkeyatts; i++)
 		if (index->rd_index->indkey.values[i] <= 0)
@@ -80,18 +85,23 @@ handover_of(const PlaceAttempt *attempt, const ErrorData *error)
 	Oid			oid;
 	Relation	index;
 
-	if (attempt->attached == NULL || error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION ||
-		error->constraint_name == NULL)
+	if (attempt->attached == NULL || error->constraint_name == NULL ||
+		(error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION &&
+		 error->sqlerrcode != ERRCODE_EXCLUSION_VIOLATION))
 		return NULL;
 	relid = attempt->attached->relid;
 	oid = get_relname_relid(error->constraint_name, get_rel_namespace(relid));
 	if (!OidIsValid(oid) || get_rel_relkind(oid) != RELKIND_INDEX)
 		return NULL;
 	index = index_open(oid, AccessShareLock);
-	if (is_plain(index, relid))
+	if (index->rd_index->indrelid == relid)
 	{
-		handover = palloc(sizeof(Handover));
+		handover = palloc0(sizeof(Handover));
 		handover->index = oid;
+		handover->present = attempt->present;
+	}
+	if (handover != NULL && is_plain(index))
+	{
 		handover->held = index_text(attempt, index, false);
 		handover->wanted = index_text(attempt, index, true);
 	}

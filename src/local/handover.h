@@ -7,12 +7,16 @@
 
 #include "local/work.h"
 
-/* The values of a unique index that a row was refused for. */
+/*
+ * The values of a unique index or exclusion constraint that a row was refused for.
+ * Those of expressions aren't known, nor with whom an exclusion constraint is at odds.
+ */
 typedef struct Handover
 {
 	Oid			index;
-	char	   *held;			/* that the row has; NULL: none that others could want */
-	char	   *wanted;			/* that it was to get, and another row has */
+	bool		present;		/* the row is there already */
+	char	   *held;			/* that the row has; NULL: not known, or none that others could want */
+	char	   *wanted;			/* that it was to get, and another row has; NULL: not known */
 } Handover;
 
 /* Rows that wait for one another: each for the next, the last for the first. */
@@ -32,7 +36,7 @@ typedef struct HandoverOrder
 
 /*
  * What the row of the placer's last attempt hands on, if this is the error of a unique
- * index; else NULL.  Allocated in the current memory context.
+ * index or an exclusion constraint; else NULL.  Allocated in the current memory context.
  */
 extern Handover *handover_of(const PlaceAttempt *attempt, const ErrorData *error);
 

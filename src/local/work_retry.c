@@ -7,11 +7,14 @@
  * hand unique values on are tried in the order in which they let go of them, others
  * once from the front and once from the back, which takes a chain in either
  * direction at one go.  Rows that hand them round in a circle need values in
- * between.
+ * between; where it isn't known who waits for whom, all that wait are given such, and
+ * those that even so can't be placed are left out.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "miscadmin.h"
+#include "utils/resowner.h"
 
 #include "local/free_value.h"
 #include "local/handover.h"
@@ -76,6 +79,119 @@ place_with_aside(Work *work, WorkItem **items, int n, int aside)
 	return placed;
 }
 
+/* Those first whose rows are there, and can let go of values; returns how many. */
+static int
+present_first(WorkItem **items, int n)
+{
+	int			npresent = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		WorkItem   *item = items[i];
+
+		if (!item->handover->present)
+			continue;
+		items[i] = items[npresent];
+		items[npresent++] = item;
+	}
+	return npresent;
+}
+
+/*
+ * Let all rows go of their unique values, and see which can be placed then.  Nothing of
+ * it stays.
+ */
+static void
+try_each(Work *work, WorkItem **items, int n, int candidate, bool *placeable)
+{
+	int			npresent = present_first(items, n);
+
+	for (int i = 0; i < n; i++)
+	{
+		WorkItem	aside = *items[i];
+		WorkItem   *one = &aside;
+
+		aside.free_value = candidate;
+		placeable[i] = i >= npresent || work_try(work, &one, 1);
+	}
+	for (int i = n - 1; i >= 0; i--)
+	{
+		WorkItem	again = *items[i];
+		WorkItem   *one = &again;
+
+		again.correction = true;
+		placeable[i] = placeable[i] && work_try(work, &one, 1);
+	}
+}
+
+/* Leave out those that can't be placed whatever the others let go of; returns how many stay. */
+static int
+leave_out_hopeless(Work *work, WorkItem **items, int n, int candidate)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	bool		deferring = work->deferring;
+	bool	   *placeable = palloc(sizeof(bool) * n);
+	ErrorData  *volatile error = NULL;
+	int			left = 0;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		try_each(work, items, n, candidate, placeable);
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (error != NULL)
+		ReThrowError(error);
+	work->deferring = deferring;
+	for (int i = 0; i < n; i++)
+		if (placeable[i])
+			items[left++] = items[i];
+	pfree(placeable);
+	return left;
+}
+
+/* Place as many rows as can be when all of them let go of their values first. */
+static bool
+place_together(Work *work, WorkItem **items, int n)
+{
+	int			npresent = present_first(items, n);
+
+	if (n < 2 || npresent == 0)
+		return false;
+	if (place_with_aside(work, items, n, npresent))
+		return true;
+	for (int candidate = 1; candidate <= FREE_VALUES; candidate++)
+	{
+		WorkItem  **some = palloc(sizeof(WorkItem *) * n);
+		int			left = n;
+		int			before;
+
+		memcpy(some, items, sizeof(WorkItem *) * n);
+		do
+		{
+			CHECK_FOR_INTERRUPTS();
+			before = left;
+			left = leave_out_hopeless(work, some, left, candidate);
+		} while (left > 1 && left < before);
+		npresent = present_first(some, left);
+		if (left > 1 && left < n && npresent > 0 && place_with_aside(work, some, left, npresent))
+			return true;
+	}
+	return false;
+}
+
 /*
  * Place rows that wait for one another in circles.  Circles of several unique indexes
  * may hang together: then all rows that wait are put aside at once.
@@ -96,7 +212,7 @@ place_circles(Work *work, WorkItem **failed, int n)
 	for (int i = 0; i < n; i++)
 		if (order.items[i]->handover != NULL && order.items[i]->owner == order.items[0]->owner)
 			waiting[nwaiting++] = order.items[i];
-	if (nwaiting > 1 && place_with_aside(work, waiting, nwaiting, nwaiting))
+	if (place_together(work, waiting, nwaiting))
 		return true;
 	for (int i = 0; i < order.ncircles; i++)
 		for (int k = 0; k < order.circles[i].n; k++)
