@@ -16,7 +16,7 @@
 void
 config_begin(ConfigScan *scan, const char *table)
 {
-	scan->rel = table_open(registry_relation(table), AccessShareLock);
+	scan->rel = registry_open(registry_relation(table), AccessShareLock);
 	scan->layout = layout_of(scan->rel);
 	scan->scan = systable_beginscan(scan->rel, InvalidOid, false, NULL, 0, NULL);
 }

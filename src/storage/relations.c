@@ -16,6 +16,7 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
@@ -268,6 +269,20 @@ registry_relation(const char *name)
 						 quote_identifier(GetUserNameFromId(extension.owner, false)))));
 	}
 	return relid;
+}
+
+Relation
+registry_open(Oid relid, LOCKMODE lockmode)
+{
+	Relation	rel = try_relation_open(relid, lockmode);
+
+	/* who was waited for has dropped the extension */
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u was dropped in the meantime", relid),
+				 errhint("If the extension was made anew, try again.")));
+	return rel;
 }
 
 Oid

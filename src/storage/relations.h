@@ -5,6 +5,9 @@
 #ifndef SYNCEXT_RELATIONS_H
 #define SYNCEXT_RELATIONS_H
 
+#include "storage/lockdefs.h"
+#include "utils/relcache.h"
+
 #define SYNCEXT_NAME	"syncext"	/* of the extension, and of its schema */
 
 /* Is the extension in this database?  The library may be where it isn't. */
@@ -13,6 +16,8 @@ extern bool extension_is_here(void);
 /* A table, index or sequence of schema syncext, by name; raises if it isn't there. */
 extern Oid	registry_relation(const char *name);
 extern Oid	registry_schema(void);
+/* Open and lock one; raises if it was dropped while others kept it locked. */
+extern Relation registry_open(Oid relid, LOCKMODE lockmode);
 /* Who owns the tables: what is done to them in the background is done as that role. */
 extern Oid	registry_owner(void);
 /* The schema of that name if it is a member of another extension, else InvalidOid. */

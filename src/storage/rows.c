@@ -27,6 +27,7 @@
 #include "utils/snapmgr.h"
 
 #include "compat.h"
+#include "storage/relations.h"
 #include "storage/rows_state.h"
 #include "storage/seek_ahead.h"
 
@@ -74,7 +75,7 @@ rows_open(Oid relid, LOCKMODE mode, bool ours)
 	const bool	write = mode == RowExclusiveLock;
 	Rows	   *rows = palloc0(sizeof(Rows));
 
-	rows->rel = table_open(relid, mode);
+	rows->rel = registry_open(relid, mode);
 	rows->layout = ours ? layout_of(rows->rel) : NULL;
 	rows->owner = CurrentResourceOwner;
 	rows->found = table_slot_create(rows->rel, NULL);
