@@ -87,7 +87,7 @@ find_origin(void)
 	RowsScan   *scan;
 
 	rows_see_latest(rows);
-	scan = rows_scan_begin(rows, InvalidOid, 0, NULL, 0, NULL);
+	scan = rows_scan_begin(rows, NULL, 0, NULL, 0, NULL);
 	while (rows_scan_next(scan))
 	{
 		bool		isnull;

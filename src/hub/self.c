@@ -76,7 +76,7 @@ read_origin(Identity *self)
 	bool		isnull;
 
 	rows_see_latest(rows);
-	scan = rows_scan_begin(rows, InvalidOid, 0, NULL, 0, NULL);
+	scan = rows_scan_begin(rows, NULL, 0, NULL, 0, NULL);
 	if (!rows_scan_next(scan))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

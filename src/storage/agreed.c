@@ -129,7 +129,7 @@ agreed_scan_begin(AgreedTable *table, const char *source, const char *entity, co
 	Datum		last = CStringGetTextDatum(after != NULL ? after : "");
 
 	scan->table = table;
-	scan->scan = rows_scan_begin(table->rows, InvalidOid, 2, keys, after != NULL ? 1 : 0, &last);
+	scan->scan = rows_scan_begin(table->rows, NULL, 2, keys, after != NULL ? 1 : 0, &last);
 	return scan;
 }
 

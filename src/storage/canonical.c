@@ -136,7 +136,7 @@ RowsScan *
 canonical_seek_begin(Canonical *canonical)
 {
 	canonical->found = false;
-	return rows_seek_begin(canonical->rows, InvalidOid, 2);
+	return rows_seek_begin(canonical->rows, NULL, 2);
 }
 
 /* Returns false if there is no such record. */
@@ -247,9 +247,9 @@ canonical_scan_begin(Canonical *canonical, const char *entity, const char *after
 
 	canonical->found = false;
 	if (after_external_id == NULL)
-		return rows_scan_begin(canonical->rows, InvalidOid, 1, &key, 0, NULL);
+		return rows_scan_begin(canonical->rows, NULL, 1, &key, 0, NULL);
 	after = CStringGetTextDatum(after_external_id);
-	return rows_scan_begin(canonical->rows, InvalidOid, 1, &key, 1, &after);
+	return rows_scan_begin(canonical->rows, NULL, 1, &key, 1, &after);
 }
 
 bool

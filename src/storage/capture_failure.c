@@ -148,7 +148,7 @@ capture_failures_of(CaptureFailures *failures, Oid relation, const char *after,
 {
 	Datum		key = ObjectIdGetDatum(relation);
 	Datum		last = CStringGetTextDatum(after != NULL ? after : "");
-	RowsScan   *scan = rows_scan_begin(failures->rows, InvalidOid, 1, &key, after != NULL ? 1 : 0,
+	RowsScan   *scan = rows_scan_begin(failures->rows, NULL, 1, &key, after != NULL ? 1 : 0,
 									   &last);
 	List	   *result = NIL;
 

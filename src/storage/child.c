@@ -67,7 +67,7 @@ static List *
 read_children(Rows *rows, const char *parent_entity, const char *parent_id, List *found)
 {
 	Datum		keys[2] = {CStringGetTextDatum(parent_entity), CStringGetTextDatum(parent_id)};
-	RowsScan   *scan = rows_scan_begin(rows, InvalidOid, 2, keys, 0, NULL);
+	RowsScan   *scan = rows_scan_begin(rows, NULL, 2, keys, 0, NULL);
 	const List *before = list_copy(found);
 	bool		isnull;
 

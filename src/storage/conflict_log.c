@@ -21,6 +21,8 @@
 #include "storage/rows.h"
 #include "storage/stored.h"
 
+#define PENDING_INDEX	"conflict_log_pending"
+
 enum
 {
 	COL_ID = 1,
@@ -51,7 +53,6 @@ enum
 struct ConflictLog
 {
 	Rows	   *rows;
-	Oid			pending_index;
 };
 
 ConflictLog *
@@ -67,7 +68,6 @@ conflict_log_open(bool write)
 	 * be closed.
 	 */
 	rows_see_latest(log->rows);
-	log->pending_index = registry_relation("conflict_log_pending");
 	return log;
 }
 
@@ -173,7 +173,7 @@ int64
 conflict_log_find_same(ConflictLog *log, const Conflict *wanted)
 {
 	Datum		keys[2] = {CStringGetTextDatum(wanted->entity), CStringGetTextDatum(wanted->external_id)};
-	RowsScan   *scan = rows_scan_begin(log->rows, log->pending_index, 2, keys, 0, NULL);
+	RowsScan   *scan = rows_scan_begin(log->rows, PENDING_INDEX, 2, keys, 0, NULL);
 	int64		id = 0;
 
 	while (id == 0 && rows_scan_next(scan))
@@ -201,7 +201,7 @@ conflict_log_pending(ConflictLog *log, const char *entity, const char *external_
 					 const char *source)
 {
 	Datum		keys[2] = {CStringGetTextDatum(entity), CStringGetTextDatum(external_id)};
-	RowsScan   *scan = rows_scan_begin(log->rows, log->pending_index, 2, keys, 0, NULL);
+	RowsScan   *scan = rows_scan_begin(log->rows, PENDING_INDEX, 2, keys, 0, NULL);
 	List	   *conflicts = NIL;
 
 	while (rows_scan_next(scan))
@@ -221,7 +221,7 @@ conflict_log_pending(ConflictLog *log, const char *entity, const char *external_
 bool
 conflict_log_any_pending(ConflictLog *log)
 {
-	RowsScan   *scan = rows_scan_begin(log->rows, log->pending_index, 0, NULL, 0, NULL);
+	RowsScan   *scan = rows_scan_begin(log->rows, PENDING_INDEX, 0, NULL, 0, NULL);
 	bool		any = rows_scan_next(scan);
 
 	rows_scan_end(scan);

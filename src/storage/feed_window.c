@@ -27,7 +27,7 @@ typedef struct LogTable
 {
 	int			number;
 	Rows	   *rows;
-	Oid			index;
+	char		index[NAMEDATALEN];
 } LogTable;
 
 struct FeedLog
@@ -96,8 +96,7 @@ feed_log_open(void)
 		log->tables[i].number = i;
 		snprintf(name, sizeof(name), "change_log_%d", i);
 		log->tables[i].rows = rows_open_read(registry_relation(name));
-		snprintf(name, sizeof(name), "change_log_%d_position", i);
-		log->tables[i].index = registry_relation(name);
+		snprintf(log->tables[i].index, NAMEDATALEN, "change_log_%d_position", i);
 	}
 	return log;
 }

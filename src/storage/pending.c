@@ -14,6 +14,8 @@
 #include "storage/registry.h"
 #include "storage/rows.h"
 
+#define DUE_INDEX	"pending_due"
+
 enum
 {
 	COL_TARGET = 1,
@@ -33,7 +35,6 @@ enum
 struct PendingTable
 {
 	Rows	   *rows;
-	Oid			due_index;
 	Datum		target;
 };
 
@@ -44,7 +45,6 @@ pending_open(const char *target, bool write)
 	Oid			relid = registry_relation("pending");
 
 	table->rows = write ? rows_open_write(relid) : rows_open_read(relid);
-	table->due_index = registry_relation("pending_due");
 	table->target = CStringGetTextDatum(target);
 	return table;
 }
@@ -151,7 +151,7 @@ pending_next_due(PendingTable *table, Slot slot)
 
 	if (rows_empty(table->rows))
 		return next;
-	scan = rows_scan_begin(table->rows, table->due_index, 1, &table->target, 0, NULL);
+	scan = rows_scan_begin(table->rows, DUE_INDEX, 1, &table->target, 0, NULL);
 	if (next_of_slot(table, scan, slot))
 	{
 		bool		isnull;
@@ -180,7 +180,7 @@ pending_due(PendingTable *table, Slot slot, TimestampTz by, int max)
 
 	if (rows_empty(table->rows))
 		return NIL;
-	scan = rows_scan_range(table->rows, table->due_index, &range);
+	scan = rows_scan_range(table->rows, DUE_INDEX, &range);
 	while (list_length(due) < max && next_of_slot(table, scan, slot))
 		due = append_row(table, due);
 	rows_scan_end(scan);
@@ -199,7 +199,7 @@ pending_in_batch(PendingTable *table, int64 batch, int n)
 
 	if (n == 0)
 		return NIL;
-	scan = rows_scan_begin(table->rows, table->due_index, 1, &table->target, 0, NULL);
+	scan = rows_scan_begin(table->rows, DUE_INDEX, 1, &table->target, 0, NULL);
 	while (list_length(members) < n && rows_scan_next(scan))
 	{
 		bool		isnull;
@@ -223,7 +223,7 @@ pending_matching(PendingTable *table, Slot slot, const char *entity, const char 
 
 	if (entity != NULL)
 		keys[nkeys++] = CStringGetTextDatum(entity);
-	scan = rows_scan_begin(table->rows, InvalidOid, nkeys, keys, 0, NULL);
+	scan = rows_scan_begin(table->rows, NULL, nkeys, keys, 0, NULL);
 	while (next_of_slot(table, scan, slot))
 	{
 		bool		isnull;

@@ -214,6 +214,7 @@ get_entry(const char *name)
 	return entry;
 }
 
+/* InvalidOid: the relation is gone. */
 static Oid
 relation_owner(Oid relid)
 {
@@ -221,21 +222,26 @@ relation_owner(Oid relid)
 	Oid			owner;
 
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", relid);
+		return InvalidOid;
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	return owner;
 }
 
-/* An index belongs to an extension by way of its table. */
+/*
+ * An index belongs to an extension by way of its table.  *gone: the relation was
+ * dropped since it was looked up, as REINDEX CONCURRENTLY does.
+ */
 static bool
-relation_is_member(const Extension *extension, Oid relid)
+relation_is_member(const Extension *extension, Oid relid, bool *gone)
 {
+	Oid			owner = relation_owner(relid);
 	Oid			object = relid;
 
 	if (get_rel_relkind(relid) == RELKIND_INDEX)
-		object = IndexGetRelation(relid, false);
-	return is_member(extension, RelationRelationId, object, relation_owner(relid));
+		object = IndexGetRelation(relid, true);
+	*gone = !OidIsValid(owner) || !OidIsValid(object);
+	return !*gone && is_member(extension, RelationRelationId, object, owner);
 }
 
 Oid
@@ -245,6 +251,7 @@ registry_relation(const char *name)
 	Extension	extension;
 	Oid			namespace;
 	Oid			relid;
+	bool		gone;
 
 	if (entry->valid)
 		return entry->relid;
@@ -258,9 +265,14 @@ registry_relation(const char *name)
 	/* what comes while we look makes the next call look again */
 	entry->relid = relid;
 	entry->valid = true;
-	if (!relation_is_member(&extension, relid))
+	if (!relation_is_member(&extension, relid, &gone))
 	{
 		entry->valid = false;
+		if (gone)
+		{
+			AcceptInvalidationMessages();
+			return registry_relation(name);
+		}
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("relation \"%s.%s\" is not the extension's, or not its owner's",
@@ -297,11 +309,12 @@ extension_is_here(void)
 	Extension	extension;
 	Oid			namespace = find_schema(&extension);
 	Oid			link;
+	bool		gone;
 
 	if (!OidIsValid(namespace))
 		return false;
 	link = get_relname_relid("link", namespace);
-	return OidIsValid(link) && relation_is_member(&extension, link);
+	return OidIsValid(link) && relation_is_member(&extension, link, &gone);
 }
 
 /* ---------- functions ---------- */

@@ -238,7 +238,7 @@ replica_scan_begin(Replica *replica, Oid relation, const char *after)
 
 	scan->replica = replica;
 	last = CStringGetTextDatum(after != NULL ? after : "");
-	scan->scan = rows_scan_begin(replica->rows, InvalidOid, 1, &key, after != NULL ? 1 : 0, &last);
+	scan->scan = rows_scan_begin(replica->rows, NULL, 1, &key, after != NULL ? 1 : 0, &last);
 	return scan;
 }
 
@@ -286,7 +286,7 @@ replica_remove_all(Oid relation)
 {
 	Rows	   *rows = rows_open_write(registry_relation("replica"));
 	Datum		key = ObjectIdGetDatum(relation);
-	RowsScan   *scan = rows_scan_begin(rows, InvalidOid, 1, &key, 0, NULL);
+	RowsScan   *scan = rows_scan_begin(rows, NULL, 1, &key, 0, NULL);
 
 	while (rows_scan_next(scan))
 		(void) rows_delete(rows);

@@ -62,7 +62,7 @@ make_keys(Datum *keys, const char *target, const char *entity, const char *exter
 RowsScan *
 routed_seek_begin(RoutedTable *table)
 {
-	return rows_seek_begin(table->rows, InvalidOid, 3);
+	return rows_seek_begin(table->rows, NULL, 3);
 }
 
 bool
@@ -197,7 +197,7 @@ routed_gone_in(RoutedTable *table, const char *target, int64 batch)
 	List	   *records = NIL;
 	RowsScan   *scan;
 
-	scan = rows_scan_begin(table->rows, registry_relation("routed_gone"), 2, keys, 0, NULL);
+	scan = rows_scan_begin(table->rows, "routed_gone", 2, keys, 0, NULL);
 	while (rows_scan_next(scan))
 	{
 		RoutedRecord *record = palloc(sizeof(RoutedRecord));

@@ -12,6 +12,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/nbtree.h"
+#include "access/relation.h"
 #include "access/relscan.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -21,6 +22,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
@@ -163,27 +165,72 @@ rows_snapshot(const Rows *rows)
 	return RegisterSnapshot(GetLatestSnapshot());
 }
 
-static Relation
-rows_index(Rows *rows, Oid index)
+/* How often an index may be replaced while it is opened. */
+#define INDEX_TRIES	10
+
+static Oid
+find_index(const Rows *rows, const char *name)
 {
-	if (!OidIsValid(index))
-		index = RelationGetPrimaryKeyIndex_compat(rows->rel);
-	if (!OidIsValid(index))
+	Oid			primary_key;
+
+	if (name != NULL)
+		return registry_relation(name);
+	primary_key = RelationGetPrimaryKeyIndex_compat(rows->rel);
+	if (!OidIsValid(primary_key))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s\" has no primary key that is checked at once",
 						RelationGetRelationName(rows->rel)),
 				 errhint("Give it back the one that it was made with.")));
+	return primary_key;
+}
+
+/*
+ * Open an index.  REINDEX CONCURRENTLY may have put another one in its place since
+ * the look-up: the lock is only then certain to be on one that is in use.  Whoever
+ * has the table locked keeps the old one, once it is open, up to date and there.
+ */
+static Relation
+open_index(Rows *rows, const char *name)
+{
+	for (int tries = 0;; tries++)
+	{
+		Oid			oid = find_index(rows, name);
+		Relation	index = try_relation_open(oid, AccessShareLock);
+
+		if (index != NULL && (index->rd_index == NULL || index->rd_index->indisvalid ||
+							  tries == INDEX_TRIES))
+			return index;
+		if (index != NULL)
+			relation_close(index, AccessShareLock);
+		if (tries == INDEX_TRIES)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("an index of table \"%s\" is replaced again and again",
+							RelationGetRelationName(rows->rel)),
+					 errhint("Try again when nobody reindexes it.")));
+		AcceptInvalidationMessages();
+	}
+}
+
+static Relation
+rows_index(Rows *rows, const char *name)
+{
+	Relation	index;
+
 	for (int i = 0; i < rows->nindexes; i++)
-		if (RelationGetRelid(rows->indexes[i]) == index)
+		if (name == NULL ? rows->index_names[i] == NULL :
+			rows->index_names[i] != NULL && strcmp(rows->index_names[i], name) == 0)
 			return rows->indexes[i];
 	if (rows->nindexes >= ROWS_MAX_INDEXES)
 		elog(ERROR, "too many indexes of table \"%s\" are searched",
 			 RelationGetRelationName(rows->rel));
-	rows->indexes[rows->nindexes] = index_open(index, AccessShareLock);
+	index = open_index(rows, name);
+	rows->index_names[rows->nindexes] = name;
+	rows->indexes[rows->nindexes++] = index;
 	if (rows->layout != NULL)
-		layout_check_index(rows->layout, rows->indexes[rows->nindexes]);
-	return rows->indexes[rows->nindexes++];
+		layout_check_index(rows->layout, index);
+	return index;
 }
 
 /* Equality for the types that keys of our tables have; others by catalog. */
@@ -246,9 +293,9 @@ init_row_comparison(Relation index, int first, int n, const Datum *values,
 }
 
 bool
-rows_find_by(Rows *rows, Oid index_oid, int nkeys, const Datum *values)
+rows_find(Rows *rows, int nkeys, const Datum *values)
 {
-	Relation	index = rows_index(rows, index_oid);
+	Relation	index = rows_index(rows, NULL);
 	Snapshot	snapshot = rows_snapshot(rows);
 	IndexScanDesc scan;
 	ScanKeyData keys[ROWS_MAX_KEYS];
@@ -273,15 +320,9 @@ rows_find_by(Rows *rows, Oid index_oid, int nkeys, const Datum *values)
 }
 
 bool
-rows_find(Rows *rows, int nkeys, const Datum *keys)
-{
-	return rows_find_by(rows, InvalidOid, nkeys, keys);
-}
-
-bool
 rows_find_at(Rows *rows, const ItemPointerData *at, int nkeys, const Datum *values)
 {
-	Relation	index = rows_index(rows, InvalidOid);
+	Relation	index = rows_index(rows, NULL);
 	Snapshot	snapshot = rows_snapshot(rows);
 	ItemPointerData tid = *at;
 	ScanKeyData keys[ROWS_MAX_KEYS];
@@ -361,10 +402,10 @@ init_bound_key(Relation index, int column, StrategyNumber strategy, Datum bound,
 }
 
 RowsScan *
-rows_scan_range(Rows *rows, Oid index_oid, const RowsRange *range)
+rows_scan_range(Rows *rows, const char *index_name, const RowsRange *range)
 {
 	RowsScan   *scan = palloc0(sizeof(RowsScan));
-	Relation	index = rows_index(rows, index_oid);
+	Relation	index = rows_index(rows, index_name);
 	int			n = range->nkeys;
 
 	Assert(range->nkeys + range->nafter <= ROWS_MAX_KEYS);
@@ -388,20 +429,20 @@ rows_scan_range(Rows *rows, Oid index_oid, const RowsRange *range)
 }
 
 RowsScan *
-rows_scan_begin(Rows *rows, Oid index_oid, int nkeys, const Datum *keys,
+rows_scan_begin(Rows *rows, const char *index_name, int nkeys, const Datum *keys,
 				int nafter, const Datum *after)
 {
 	RowsRange	range = {.nkeys = nkeys, .keys = keys, .nafter = nafter, .after = after};
 
-	return rows_scan_range(rows, index_oid, &range);
+	return rows_scan_range(rows, index_name, &range);
 }
 
 RowsScan *
-rows_seek_begin(Rows *rows, Oid index_oid, int nkeys)
+rows_seek_begin(Rows *rows, const char *index_name, int nkeys)
 {
 	const Datum none[ROWS_MAX_KEYS] = {0};
 	RowsScan   *scan = palloc0(sizeof(RowsScan));
-	Relation	index = rows_index(rows, index_oid);
+	Relation	index = rows_index(rows, index_name);
 
 	Assert(nkeys > 0 && nkeys <= ROWS_MAX_KEYS);
 	scan->rows = rows;

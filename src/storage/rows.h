@@ -48,12 +48,10 @@ extern TupleDesc rows_desc(const Rows *rows);
 extern bool rows_empty(const Rows *rows);
 
 /*
- * Find the first row whose leading index columns equal the keys, by the
- * primary key (index InvalidOid) or by another btree index.  The row is in
+ * Find the first row whose leading columns of the primary key equal the keys.  The row is in
  * rows_found(), with all columns deformed, until the next find.
  */
 extern bool rows_find(Rows *rows, int nkeys, const Datum *keys);
-extern bool rows_find_by(Rows *rows, Oid index, int nkeys, const Datum *keys);
 /*
  * The same by the primary key, where the row is likely still where it was found
  * once: false if it isn't there any more, or not with these keys.
@@ -83,11 +81,12 @@ typedef struct RowsRange
 } RowsRange;
 
 /*
- * Walk an index range in index order.  One snapshot serves the whole scan.
+ * Walk an index range in index order.  An index has a name that lives as long as the
+ * Rows, for REINDEX CONCURRENTLY puts another one in its place; NULL: the primary key.  One snapshot serves the whole scan.
  * rows_scan_begin is for a range that has no last.
  */
-extern RowsScan *rows_scan_range(Rows *rows, Oid index, const RowsRange *range);
-extern RowsScan *rows_scan_begin(Rows *rows, Oid index, int nkeys, const Datum *keys,
+extern RowsScan *rows_scan_range(Rows *rows, const char *index, const RowsRange *range);
+extern RowsScan *rows_scan_begin(Rows *rows, const char *index, int nkeys, const Datum *keys,
 								 int nafter, const Datum *after);
 extern bool rows_scan_next(RowsScan *scan);	/* the row is the found one then */
 extern void rows_scan_end(RowsScan *scan);
@@ -97,7 +96,7 @@ extern void rows_scan_end(RowsScan *scan);
  * Cheapest where the keys come in index order.  What keys point to must stay
  * until the next seek.
  */
-extern RowsScan *rows_seek_begin(Rows *rows, Oid index, int nkeys);
+extern RowsScan *rows_seek_begin(Rows *rows, const char *index, int nkeys);
 extern bool rows_seek(RowsScan *scan, const Datum *keys);
 
 /*

@@ -29,6 +29,7 @@ struct Rows
 	TupleTableSlot *fresh;
 	ExprState **defaults;		/* of columns that we don't know; NULL: none has one */
 	int			nindexes;
+	const char *index_names[ROWS_MAX_INDEXES];	/* NULL: the primary key */
 	Relation	indexes[ROWS_MAX_INDEXES];
 };
 

@@ -178,7 +178,7 @@ tick_newest(Tick *tick)
 {
 	Rows	   *rows = rows_open_read(registry_relation("tick"));
 	RowsRange	all = {.backward = true};
-	RowsScan   *scan = rows_scan_range(rows, InvalidOid, &all);
+	RowsScan   *scan = rows_scan_range(rows, NULL, &all);
 	bool		found = rows_scan_next(scan);
 
 	if (found)

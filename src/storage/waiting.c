@@ -137,7 +137,7 @@ scan_by(Waiting *waiting, const char *index, const char *entity, const char *ext
 {
 	Datum		keys[2] = {CStringGetTextDatum(entity), CStringGetTextDatum(external_id)};
 
-	return rows_scan_begin(waiting->rows, registry_relation(index), 2, keys, 0, NULL);
+	return rows_scan_begin(waiting->rows, index, 2, keys, 0, NULL);
 }
 
 static bool
@@ -168,7 +168,7 @@ waiting_hand_on(Waiting *waiting, const char *entity, const char *external_id, i
 	Datum		keys[2] = {CStringGetTextDatum(entity), CStringGetTextDatum(external_id)};
 	Datum		after = Int64GetDatum(id);
 	TimestampTz now = GetCurrentTimestamp();
-	RowsScan   *scan = rows_scan_begin(waiting->rows, registry_relation("waiting_parent"), 2, keys,
+	RowsScan   *scan = rows_scan_begin(waiting->rows, "waiting_parent", 2, keys,
 									   1, &after);
 	WaitingChange *next = rows_scan_next(scan) ? read_waiting(waiting->rows) : NULL;
 
@@ -250,7 +250,7 @@ List *
 waiting_of_source(Waiting *waiting, const char *source, const char *entity,
 				  const char *external_id)
 {
-	RowsScan   *scan = rows_scan_begin(waiting->rows, InvalidOid, 0, NULL, 0, NULL);
+	RowsScan   *scan = rows_scan_begin(waiting->rows, NULL, 0, NULL, 0, NULL);
 	List	   *found = NIL;
 
 	while (rows_scan_next(scan))
@@ -269,7 +269,7 @@ waiting_of_source(Waiting *waiting, const char *source, const char *entity,
 List *
 waiting_due(Waiting *waiting, TimestampTz now, int n)
 {
-	RowsScan   *scan = rows_scan_begin(waiting->rows, registry_relation("waiting_due"), 0, NULL,
+	RowsScan   *scan = rows_scan_begin(waiting->rows, "waiting_due", 0, NULL,
 									   0, NULL);
 	List	   *found = NIL;
 	Size		bytes = 0;
