@@ -143,7 +143,7 @@ read_conflict(Rows *rows, Conflict *conflict)
 	if (conflict->problem == NULL)
 		conflict->problem = stored_object_problem(rows, COL_INCOMING_DETAIL,
 												  &conflict->incoming_detail);
-	conflict->canonical = DatumGetJsonbPCopy(rows_value(rows, COL_CANONICAL, &isnull));
+	conflict->canonical = stored_any(rows, COL_CANONICAL);
 	conflict->canonical_deleted = DatumGetBool(rows_value(rows, COL_CANONICAL_DELETED, &isnull));
 	conflict->canonical_source =
 		TextDatumGetCString(rows_value(rows, COL_CANONICAL_SOURCE, &isnull));

@@ -181,6 +181,15 @@ stored_object(const Rows *rows, int column)
 }
 
 Jsonb *
+stored_any(const Rows *rows, int column)
+{
+	bool		isnull;
+	Datum		value = rows_value(rows, column, &isnull);
+
+	return isnull ? NULL : DatumGetJsonbPCopy(value);
+}
+
+Jsonb *
 stored_array(const Rows *rows, int column)
 {
 	Jsonb	   *array;

@@ -18,6 +18,8 @@
  */
 extern Jsonb *stored_object(const Rows *rows, int column);
 extern Jsonb *stored_array(const Rows *rows, int column);
+/* Whatever it is: its reader looks, or hands it on. */
+extern Jsonb *stored_any(const Rows *rows, int column);
 /* An object all of whose members are row versions. */
 extern Jsonb *stored_versions(const Rows *rows, int column);
 /* A version or row version. */

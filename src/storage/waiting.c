@@ -14,6 +14,7 @@
 #include "model/clip.h"
 #include "storage/registry.h"
 #include "storage/rows.h"
+#include "storage/stored.h"
 #include "storage/waiting.h"
 
 enum
@@ -81,7 +82,7 @@ read_waiting(Rows *rows)
 	w->source = text_value(rows, COL_SOURCE);
 	w->parent_entity = text_value(rows, COL_PARENT_ENTITY);
 	w->parent_id = text_value(rows, COL_PARENT_ID);
-	w->change = DatumGetJsonbPCopy(rows_value(rows, COL_CHANGE, &isnull));
+	w->change = stored_any(rows, COL_CHANGE);
 	w->parked_at = DatumGetTimestampTz(rows_value(rows, COL_PARKED_AT, &isnull));
 	w->attempts = DatumGetInt32(rows_value(rows, COL_ATTEMPTS, &isnull));
 	w->next_attempt = DatumGetTimestampTz(rows_value(rows, COL_NEXT_ATTEMPT, &isnull));
