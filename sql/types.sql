@@ -144,8 +144,26 @@ ALTER TABLE tb ALTER c_int4 TYPE text;
 SELECT sync_redrive('B'), sync_deliver('B');
 SELECT c_pair, c_enum, c_int4 FROM tb WHERE id = 5;
 
+-- What a value has and the type hasn't isn't left out: an edit of the rest would lose it for all.
+CREATE TYPE half AS (x int, z numeric);
+CREATE TABLE whole_a (id int PRIMARY KEY, p pair, q pair[], n text);
+CREATE TABLE half_b (id int PRIMARY KEY, p half, q half[], n text);
+SELECT sync_add_entity('half');
+SELECT sync_attach('whole_a', 'A', 'half'), sync_attach('half_b', 'B', 'half');
+INSERT INTO whole_a VALUES (1, (1, 2, 'w'), NULL, 'n'), (2, NULL, ARRAY[(3, 4, NULL), (5, 6, 'w')]::pair[], 'n'), (3, (7, 8, NULL), ARRAY[]::pair[], 'n');
+SELECT sync_deliver('B');
+SELECT * FROM half_b ORDER BY id;
+SELECT external_id, error FROM syncext.pending ORDER BY 1;
+ALTER TYPE half ADD ATTRIBUTE w text;
+SELECT sync_redrive('B');
+SELECT sync_deliver('B');
+UPDATE half_b SET p.x = 10 WHERE id = 1;
+SELECT sync_deliver('A');
+SELECT a.*, b FROM whole_a a JOIN half_b b USING (id) ORDER BY id;
+DROP TABLE whole_a, half_b;
+
 DROP FUNCTION differing;
 DROP TABLE ta, tb;
-DROP TYPE nested, pair, color, frange CASCADE;
+DROP TYPE half, nested, pair, color, frange CASCADE;
 DROP DOMAIN posint, short, intarr;
 DROP EXTENSION syncext;

@@ -254,6 +254,24 @@ attached_fields(const Attached *attached, ValueSettings *settings, AttachedRow r
 	}
 }
 
+static void
+check_attributes(const Attached *attached, Jsonb *object)
+{
+	for (int i = 0; i < attached->ncolumns; i++)
+	{
+		const AttachedColumn *column = &attached->columns[i];
+		JsonbValue	buffer;
+		JsonbValue *json;
+
+		if (!value_has_parts(column->value))
+			continue;
+		json = getKeyJsonValueFromContainer(&object->root, column->name, strlen(column->name),
+											&buffer);
+		if (json != NULL)
+			value_check_attributes(column->value, json);
+	}
+}
+
 AttachedRow
 attached_populate(Attached *attached, Jsonb *object)
 {
@@ -262,6 +280,7 @@ attached_populate(Attached *attached, Jsonb *object)
 	HeapTupleHeader header;
 	HeapTupleData tuple;
 
+	check_attributes(attached, object);
 	/* what the text of a value means may depend on settings, too */
 	value_settings_begin(&input);
 	if (attached->heeds_settings)

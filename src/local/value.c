@@ -594,6 +594,87 @@ value_to_json(ValueType *type, ValueSettings *settings, Datum value, bool isnull
 	}
 }
 
+/* ---------- JSON to values ---------- */
+
+/* The type of an attribute of a composite type; NULL if there is none. */
+static ValueType *
+attribute_type(const ValueType *type, TupleDesc desc, const char *name)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
+			return type->att[i];
+	}
+	return NULL;
+}
+
+static void
+check_composite(ValueType *type, JsonbContainer *container)
+{
+	TupleDesc	desc = composite_desc(type);
+	JsonbIterator *it = JsonbIteratorInit(container);
+	char	   *name = NULL;
+	JsonbIteratorToken token;
+	JsonbValue	json;
+
+	while ((token = JsonbIteratorNext(&it, &json, true)) != WJB_DONE)
+	{
+		ValueType  *attribute;
+
+		if (token == WJB_KEY)
+			name = pnstrdup(json.val.string.val, json.val.string.len);
+		/* what is null can't be lost */
+		if (token != WJB_VALUE || json.type == jbvNull)
+			continue;
+		attribute = attribute_type(type, desc, name);
+		if (attribute == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+					 errmsg("type %s has no attribute \"%s\", which the value has",
+							format_type_be(type->type), name)));
+		value_check_attributes(attribute, &json);
+	}
+	ReleaseTupleDesc(desc);
+}
+
+/* An array of several dimensions has JSON arrays for elements. */
+static void
+check_array(ValueType *type, JsonbContainer *container)
+{
+	JsonbIterator *it = JsonbIteratorInit(container);
+	JsonbIteratorToken token;
+	JsonbValue	json;
+
+	while ((token = JsonbIteratorNext(&it, &json, true)) != WJB_DONE)
+	{
+		if (token != WJB_ELEM || json.type != jbvBinary)
+			continue;
+		if (JsonContainerIsArray(json.val.binary.data))
+			check_array(type, json.val.binary.data);
+		else
+			value_check_attributes(type->element, &json);
+	}
+}
+
+bool
+value_has_parts(const ValueType *type)
+{
+	return type->kind == VALUE_COMPOSITE || type->kind == VALUE_ARRAY;
+}
+
+void
+value_check_attributes(ValueType *type, JsonbValue *json)
+{
+	if (json->type != jbvBinary)
+		return;
+	if (type->kind == VALUE_COMPOSITE && JsonContainerIsObject(json->val.binary.data))
+		check_composite(type, json->val.binary.data);
+	else if (type->kind == VALUE_ARRAY && JsonContainerIsArray(json->val.binary.data))
+		check_array(type, json->val.binary.data);
+}
+
 /* The value's text, as it stands in an external id. */
 char *
 value_to_text(ValueType *type, ValueSettings *settings, Datum value)

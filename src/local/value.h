@@ -51,4 +51,12 @@ extern bool value_same_bytes(const ValueType *type, Datum a, Datum b);
 extern bool value_equal(ValueType *type, ValueSettings *settings,
 						Datum a, bool a_isnull, Datum b, bool b_isnull);
 
+/* Is it of a composite type, or an array? */
+extern bool value_has_parts(const ValueType *type);
+/*
+ * Raises if a value that is to be made of this would lose attributes on the way, as a
+ * composite type hasn't them: an edit of the rest would lose them for all.
+ */
+extern void value_check_attributes(ValueType *type, JsonbValue *json);
+
 #endif							/* SYNCEXT_VALUE_H */
