@@ -214,6 +214,20 @@ UPDATE wide SET b = 'edited' WHERE id = '1';
 CALL sync_poll('wide') \gset
 SELECT plain(:'result');
 SELECT * FROM hub('wide');
+-- nor where no poll has been yet
+CREATE TABLE early (id text PRIMARY KEY, a int, b text, c int);
+SELECT sync_add_source('Early');
+SELECT sync_attach('early', 'Early', 'wide', capture => 'poll');
+SELECT sync_deliver('Early');
+ALTER TABLE early DROP COLUMN a, ADD COLUMN a int DEFAULT 99;
+UPDATE wide SET c = 8 WHERE id = '1';
+CALL sync_poll('wide') \gset
+SELECT sync_deliver('Early');
+CALL sync_poll('early') \gset
+SELECT plain(:'result');
+SELECT * FROM hub('wide');
+SELECT sync_detach('early'), sync_drop_source('Early');
+DROP TABLE early;
 -- nothing but a key
 ALTER TABLE wide DROP COLUMN b, DROP COLUMN c;
 INSERT INTO wide VALUES ('bare');

@@ -714,6 +714,8 @@ sync_attach(PG_FUNCTION_ARGS)
 		as_owner(create_triggers, binding.relation);
 		loaded_at_attach(binding.relation);
 	}
+	else
+		loaded_columns(binding.relation);
 	PG_RETURN_VOID();
 }
 

@@ -129,8 +129,8 @@ linked_keep(const Binding *binding)
 	SPI_connect();
 	section_enter(&section, 0);
 	forget_kept("NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = d.relation AND c.reltype = d.row_type)");
-	kept = section_run("INSERT INTO syncext.detached (relation, source, entity, key, columns, row_type, linked_at) "
-					   "SELECT b.relation, b.source, b.entity, b.key, b.columns, b.row_type, l.added_at "
+	kept = section_run("INSERT INTO syncext.detached (relation, source, entity, key, columns, row_type, loaded, linked_at) "
+					   "SELECT b.relation, b.source, b.entity, b.key, b.columns, b.row_type, b.loaded, l.added_at "
 					   "FROM syncext.binding b JOIN syncext.link l ON l.source = b.source AND NOT l.relay "
 					   "WHERE b.relation = %u AND b.row_type IS NOT NULL", binding->relation) > 0;
 	section_leave(&section);
@@ -150,7 +150,7 @@ linked_resume(const Binding *binding)
 
 	SPI_connect();
 	section_enter(&section, 0);
-	if (section_run("UPDATE syncext.binding b SET resumed = nextval('syncext.change_seq') "
+	if (section_run("UPDATE syncext.binding b SET resumed = nextval('syncext.change_seq'), loaded = coalesce(d.loaded, b.loaded) "
 					"FROM syncext.detached d JOIN syncext.link l ON l.source = d.source AND l.added_at = d.linked_at "
 					"WHERE b.relation = %u AND d.relation = b.relation AND d.source = b.source "
 					"AND d.entity = b.entity AND d.row_type = b.row_type AND d.key = b.key "

@@ -90,10 +90,15 @@ is_empty(Oid relid)
 }
 
 void
-loaded_at_attach(Oid relid)
+loaded_columns(Oid relid)
 {
-	if (!is_empty(relid))
-		return;
 	CommandCounterIncrement();
 	loaded_note(attached_required(relid, AccessShareLock));
+}
+
+void
+loaded_at_attach(Oid relid)
+{
+	if (is_empty(relid))
+		loaded_columns(relid);
 }

@@ -10,6 +10,11 @@
 /* The relation was attached just now: without rows, there is nothing to load. */
 extern void loaded_at_attach(Oid relid);
 /*
+ * A relation without capture triggers was attached just now: what is remembered of its
+ * rows is of these columns.
+ */
+extern void loaded_columns(Oid relid);
+/*
  * Forget what was agreed on of columns that were dropped, and came again as others of
  * their names.  Returns whether there are any.
  */

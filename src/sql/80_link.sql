@@ -54,6 +54,7 @@ CREATE TABLE syncext.detached (
 	key      text[] COLLATE "C" NOT NULL,
 	columns  jsonb,
 	row_type regtype NOT NULL,
+	loaded   jsonb,
 	linked_at timestamptz NOT NULL,
 	detached_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
@@ -62,6 +63,7 @@ COMMENT ON TABLE syncext.detached IS
 COMMENT ON COLUMN syncext.detached.key IS 'its key columns, as in syncext.binding: attached by others it is another relation';
 COMMENT ON COLUMN syncext.detached.columns IS 'the fields that it had, as in syncext.binding';
 COMMENT ON COLUMN syncext.detached.row_type IS 'tells it from another relation that was given its OID';
+COMMENT ON COLUMN syncext.detached.loaded IS '{column: its number} of the fields, as in syncext.binding';
 COMMENT ON COLUMN syncext.detached.detached_at IS 'when it was detached';
 COMMENT ON COLUMN syncext.detached.linked_at IS 'the added_at of the link: with another one nothing was agreed on';
 SELECT pg_catalog.pg_extension_config_dump('syncext.detached', '');

@@ -149,6 +149,10 @@ settle();
 is(record('item', '3'), '{"v": "d", "w": "w3", "state": "edited"}', 'an edit of it is one');
 sql('spoke', "UPDATE item SET state = 'new' WHERE id = '3'; ALTER TABLE item ALTER state SET DEFAULT 'new'");
 settle();
+sql('spoke', "SELECT sync_detach('item'); ALTER TABLE item DROP state; ALTER TABLE item ADD state text DEFAULT 'new'; SELECT sync_attach('item', 'East', 'item')");
+sql('spoke', "CALL sync_load('item')");
+settle();
+is(record('item', '1'), '{"v": "mine", "w": "w1!", "state": "done"}', 'nor does one that comes again while its table is detached');
 
 # ---------- changes that the hub has refused ----------
 
