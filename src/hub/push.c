@@ -16,6 +16,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
@@ -490,7 +491,6 @@ Datum
 syncext_hub_hello(PG_FUNCTION_ARGS)
 {
 	MemoryContext context = CurrentMemoryContext;
-	MemoryContext old;
 	Hello		hello;
 	char	   *source;
 	Jsonb	   *answer;
@@ -506,9 +506,10 @@ syncext_hub_hello(PG_FUNCTION_ARGS)
 	(void) incarnation_check();
 	SPI_connect();
 	section_enter(&section, 0);
-	old = MemoryContextSwitchTo(context);
 	answer = hello_answer(&hello);
-	MemoryContextSwitchTo(old);
+	/* what SPI has left us in goes with it */
+	MemoryContextSwitchTo(context);
+	answer = (Jsonb *) DatumGetPointer(datumCopy(JsonbPGetDatum(answer), false, -1));
 	section_leave(&section);
 	SPI_finish();
 	/* what the spoke relies on from now on must not be forgotten in a crash */

@@ -168,8 +168,47 @@ mark_of(const Peer *hub)
 	return identity.mark;
 }
 
+/*
+ * The source was linked before.  If it was to this hub, then what was agreed on is
+ * known, but what the hub has of it now is not: it is compared by the first exchange.
+ * With another hub nothing was agreed on.
+ */
 static void
-store_link(const Link *link, const Peer *hub)
+recall_hub(const Link *link, Peer *hub)
+{
+	char	   *source = quote_literal_cstr(link->source);
+	Section		section;
+	Identity	known = {0};
+	Identity	said;
+	char	   *identity;
+	char	   *heard_at;
+
+	SPI_connect();
+	section_enter(&section, 0);
+	identity = section_text(CurrentMemoryContext,
+							"SELECT identity FROM syncext.unlinked WHERE source = %s AND relay = %s",
+							source, link->relay ? "true" : "false");
+	if (identity != NULL)
+		(void) identity_from_jsonb(DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+																	  CStringGetDatum(identity))),
+								   &known);
+	(void) identity_from_jsonb(hub->identity, &said);
+	if (known.known && !identity_is_refused(identity_judge(&known, &said, false, true)))
+	{
+		heard_at = section_text(CurrentMemoryContext,
+								"SELECT (extract(epoch FROM coalesce(heard_at, unlinked_at) - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::bigint "
+								"FROM syncext.unlinked WHERE source = %s", source);
+		hub->heard_at = hub->resync_since = strtoi64(heard_at, NULL, 10);
+	}
+	else
+		section_run("DELETE FROM syncext.agreed WHERE source = %s", source);
+	section_run("DELETE FROM syncext.unlinked WHERE source = %s", source);
+	section_leave(&section);
+	SPI_finish();
+}
+
+static void
+store_link(const Link *link, Peer *hub)
 {
 	Section		section;
 
@@ -185,6 +224,7 @@ store_link(const Link *link, const Peer *hub)
 				quote_literal_cstr(link->name));
 	section_leave(&section);
 	SPI_finish();
+	recall_hub(link, hub);
 	peer_save(link->name, hub);
 	CommandCounterIncrement();
 	linked_start(link->source);

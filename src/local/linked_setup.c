@@ -106,6 +106,46 @@ linked_check_binding(const Binding *binding)
 		raise_decided_here(binding, link, "There are records of it.");
 }
 
+/* ---------- ended and made again ---------- */
+
+/* What was agreed on of a relation's rows, for a link to come. */
+static void
+keep_agreed(const Binding *binding)
+{
+	section_run("INSERT INTO syncext.agreed AS a (source, entity, external_id, row_version, fields, held, contested) "
+				"SELECT b.source, b.entity, r.external_id, greatest(r.row_version, r.answered), r.fields, r.held, r.contested "
+				"FROM syncext.replica r JOIN syncext.binding b ON b.relation = r.relation "
+				"WHERE r.relation = %u "
+				"ON CONFLICT ON CONSTRAINT agreed_pkey DO UPDATE SET row_version = excluded.row_version, "
+				"fields = excluded.fields, held = excluded.held, contested = excluded.contested",
+				binding->relation);
+}
+
+/*
+ * Have it back.  Nobody has watched the relation meanwhile: a row that differs is an
+ * edit.
+ */
+static void
+recall_agreed(const Binding *binding)
+{
+	uint64		n;
+	Section		section;
+
+	SPI_connect();
+	section_enter(&section, 0);
+	n = section_run("WITH kept AS (DELETE FROM syncext.agreed a USING syncext.binding b "
+					"WHERE b.relation = %u AND a.source = b.source AND a.entity = b.entity RETURNING a.*) "
+					"INSERT INTO syncext.replica (relation, external_id, row_version, fields, held, contested, gone_at) "
+					"SELECT %u, external_id, row_version, fields, held, contested, "
+					"CASE WHEN fields IS NULL THEN now() END FROM kept ON CONFLICT DO NOTHING",
+					binding->relation, binding->relation);
+	if (n > 0)
+		section_run("UPDATE syncext.binding SET resumed = nextval('syncext.change_seq') WHERE relation = %u",
+					binding->relation);
+	section_leave(&section);
+	SPI_finish();
+}
+
 /* ---------- detached and attached again ---------- */
 
 /* Forget what was kept of relations; condition says of which. */
@@ -160,6 +200,8 @@ linked_resume(const Binding *binding)
 		forget_kept(psprintf("d.relation = %u", binding->relation));
 	section_leave(&section);
 	SPI_finish();
+	if (link_of_source(binding->source) != NULL)
+		recall_agreed(binding);
 }
 
 /* ---------- linking ---------- */
@@ -195,6 +237,7 @@ linked_start(const char *source)
 		linked_check_binding(binding);
 		replica_remove_all(binding->relation);
 		binding_set_loaded(binding->relation, NULL);
+		recall_agreed(binding);
 	}
 	linked_forget_detached(source);
 	source_set_single_writer(source, true);
@@ -205,15 +248,28 @@ void
 linked_end(const char *source)
 {
 	ListCell   *lc;
+	Section		section;
 
+	SPI_connect();
+	section_enter(&section, 0);
+	section_run("INSERT INTO syncext.unlinked AS u (source, identity, relay, heard_at) "
+				"SELECT l.source, p.identity, l.relay, p.heard_at "
+				"FROM syncext.link l JOIN syncext.peer p ON p.link = l.name "
+				"WHERE l.source = %s AND p.identity IS NOT NULL "
+				"ON CONFLICT ON CONSTRAINT unlinked_pkey DO UPDATE SET identity = excluded.identity, "
+				"relay = excluded.relay, heard_at = excluded.heard_at, unlinked_at = now()",
+				quote_literal_cstr(source));
 	foreach(lc, binding_list(source, NULL))
 	{
 		const Binding *binding = lfirst(lc);
 
 		LockRelationOid(binding->relation, ShareRowExclusiveLock);
+		keep_agreed(binding);
 		replica_remove_all(binding->relation);
 		binding_set_loaded(binding->relation, NULL);
 	}
+	section_leave(&section);
+	SPI_finish();
 	linked_forget_detached(source);
 }
 

@@ -19,3 +19,20 @@ COMMENT ON COLUMN syncext.agreed.held IS 'field: the row version it last came at
 COMMENT ON COLUMN syncext.agreed.contested IS
 	'true where the other hub''s last answer was that it has not, or not all, taken what was sent, and its record has not come since';
 SELECT pg_catalog.pg_extension_config_dump('syncext.agreed', '');
+
+-- What was agreed on outlasts that a link is ended and made again to the same hub.
+CREATE TABLE syncext.unlinked (
+	source      text COLLATE "C" PRIMARY KEY REFERENCES syncext.source ON DELETE CASCADE,
+	identity    jsonb NOT NULL,
+	relay       boolean NOT NULL,
+	heard_at    timestamptz,
+	unlinked_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE syncext.unlinked IS
+	'sources whose link was ended: what was agreed on with the hub stands in syncext.agreed, for when they are linked to it again';
+COMMENT ON COLUMN syncext.unlinked.source IS 'the source';
+COMMENT ON COLUMN syncext.unlinked.identity IS 'who the hub was, as its syncext.identity() said';
+COMMENT ON COLUMN syncext.unlinked.relay IS 'whether the link was a relay';
+COMMENT ON COLUMN syncext.unlinked.heard_at IS 'when the last batch came or was answered, by the hub''s clock';
+COMMENT ON COLUMN syncext.unlinked.unlinked_at IS 'when it was ended';
+SELECT pg_catalog.pg_extension_config_dump('syncext.unlinked', '');

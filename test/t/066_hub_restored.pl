@@ -200,5 +200,18 @@ lead_to($_, $hub) for $shop, $till;
 meanwhile('D', $hub);
 check('dump', 'D', $hub, 'a dump was restored');
 
+# ---------- a link that is ended and made again ----------
+
+sql($till, "UPDATE customer SET phone = 'old' WHERE id IN ('D1', 'D7')");
+settle($shop, $till);
+sql($till, "SELECT sync_unlink('up')");
+sql($shop, "UPDATE customer SET phone = 'new' WHERE id = 'D1'; DELETE FROM customer WHERE id = 'D7'");
+settle($shop);
+sql($till, "BEGIN; SELECT sync_link('up', 'hub', 'Till'); UPDATE syncext.link SET enabled = false; COMMIT; CALL sync_load('customer')");
+settle($shop, $till);
+my $rows = all_equal('linked again', $hub, $shop, $till);
+like($rows, qr/D1\|Name 1\|new\n/, 'a load sends nothing that was agreed on before');
+unlike($rows, qr/D7/, 'and brings nothing back');
+
 $_->stop for $hub, $shop, $till;
 done_testing();
