@@ -34,9 +34,13 @@ extern int	setting_retention;	/* s, how long the log, conflicts, tombstones stay
 extern int	setting_maintain_lock_timeout;	/* ms, until maintenance leaves it for later */
 
 extern int	setting_link_batch; /* changes or records that a link sends at once */
+extern int	setting_link_batch_bytes;	/* of a batch, either way */
 extern int	setting_link_timeout;	/* s, that a link waits for its hub */
 
 extern int	setting_link_interval;	/* s, between exchanges when nothing else tells */
 extern int	setting_notify_interval;	/* ms, between two NOTIFY at least */
+
+#define LINK_BATCH_BYTES_MIN	(64 * 1024)
+#define LINK_BATCH_BYTES_MAX	(32 * 1024 * 1024)
 
 #endif							/* SYNCEXT_SETTINGS_H */

@@ -40,6 +40,7 @@ int			setting_retry_base = 30 * 1000;
 int			setting_retry_max = 3600 * 1000;
 int			setting_max_clock_skew = 300;
 int			setting_link_batch = 2000;
+int			setting_link_batch_bytes = 8 * 1024 * 1024;
 int			setting_link_timeout = 30;
 int			setting_link_interval = 30;
 int			setting_notify_interval = 2;
@@ -212,6 +213,12 @@ define_link(void)
 							"Fewer where they are large.",
 							&setting_link_batch, 2000, 1, 10000,
 							PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("syncext.link_batch_bytes",
+							"How large a batch is, in bytes, that a link sends or asks for at once.",
+							"A record that is larger by itself goes alone. A link needs a few times that memory, here and at its hub.",
+							&setting_link_batch_bytes, 8 * 1024 * 1024, LINK_BATCH_BYTES_MIN,
+							LINK_BATCH_BYTES_MAX,
+							PGC_USERSET, GUC_UNIT_BYTE, NULL, NULL, NULL);
 	DefineCustomIntVariable("syncext.link_timeout",
 							"How long a link waits for its hub, to connect and for each answer.",
 							"Then it closes the connection, and tries again later.",

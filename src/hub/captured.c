@@ -195,6 +195,7 @@ typedef struct Cutting
 	Replica    *replica;
 	CaptureFailures *failures;
 	int			room;
+	Size		bytes;			/* of the edits that were read */
 	CapturedBatch *out;
 } Cutting;
 
@@ -431,7 +432,10 @@ cut_record(Cutting *cutting, const BatchRecord *record)
 		if (places[i].at.seq >= replica.settled &&
 			feed_seek(cutting->seek, places[i].table, places[i].at, &row) &&
 			row.resolution == RESOLUTION_CAPTURED)
+		{
+			cutting->bytes += row.fields == NULL ? 0 : VARSIZE(row.fields);
 			readable &= fold_row(&fold, &row, replica.row_version);
+		}
 	}
 	if (!readable && OidIsValid(relation))
 	{
@@ -545,29 +549,39 @@ compare_depths(const void *a, const void *b)
 	return cmp != 0 ? cmp : strcmp(ra->external_id, rb->external_id);
 }
 
-static void
-cut_records(Feed *feed, CapturedBatch *out)
+/*
+ * Returns 0, or how many records of the batch make it large enough: then it has to be
+ * cut anew, for what is in front by the order here need not be so in the log.
+ */
+static int
+cut_records(Feed *feed, Size max_bytes, CapturedBatch *out)
 {
 	Cutting		cutting = {.feed = feed, .out = out};
+	int			fit = 0;
 
+	MemSet(out, 0, sizeof(CapturedBatch));
 	out->batch = feed->cursor.batch;
 	if (feed->cursor.hi == 0)
-		return;
+		return 0;
 	walk_window(feed);
 	cutting.seek = feed_seek_begin(feed->log);
 	cutting.replica = replica_open(false);
 	cutting.failures = capture_failures_open(true);
 	/* in this order, the places that members says don't hold any more */
 	qsort(feed->records, feed->nrecords, sizeof(BatchRecord), compare_depths);
-	for (int i = 0; i < feed->nrecords; i++)
+	for (int i = 0; i < feed->nrecords && fit == 0; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (!feed->records[i].held)
+		/* of one record, however large, there is always room */
+		if (cutting.bytes > max_bytes)
+			fit = i;
+		else if (!feed->records[i].held)
 			cut_record(&cutting, &feed->records[i]);
 	}
 	capture_failures_close(cutting.failures);
 	replica_close(cutting.replica);
 	feed_seek_end(cutting.seek);
+	return fit;
 }
 
 static bool
@@ -586,9 +600,12 @@ nothing_to_cut(const char *source)
 }
 
 void
-captured_cut(const char *source, int max, CapturedBatch *out)
+captured_cut(const char *source, int max, Size max_bytes, CapturedBatch *out)
 {
+	MemoryContext outer = CurrentMemoryContext;
+	MemoryContext cut;			/* of what the caller gets */
 	Feed	   *feed;
+	bool		again;
 	bool		any;
 
 	MemSet(out, 0, sizeof(CapturedBatch));
@@ -602,17 +619,30 @@ captured_cut(const char *source, int max, CapturedBatch *out)
 		batch_collect(feed);
 	else
 		any = batch_cut(feed, max);
+	again = any && feed->cursor.leased;
+	cut = AllocSetContextCreate(outer, "syncext captured batch", ALLOCSET_DEFAULT_SIZES);
 	while (any)
 	{
-		cut_records(feed, out);
-		if (out->nchanges > 0)
+		int			fit;
+
+		MemoryContextSwitchTo(cut);
+		fit = cut_records(feed, again ? SIZE_MAX : max_bytes, out);
+		MemoryContextSwitchTo(outer);
+		if (fit > 0)
+		{
+			MemoryContextReset(cut);
+			max = Max(Min(fit, max / 2), 1);
+		}
+		else if (out->nchanges > 0)
 		{
 			batch_lease(feed);
 			note_flight(source, out);
 			break;
 		}
-		batch_finish(feed, NULL, 0);
+		else
+			batch_finish(feed, NULL, 0);
 		any = batch_cut(feed, max);
+		again = false;
 	}
 	feed_save(feed);
 	feed_close(feed);

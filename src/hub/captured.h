@@ -41,10 +41,10 @@ typedef struct CapturedBatch
 
 /*
  * Cut the next batch, or the one that is out again, which has at most max
- * records.  Runs in a transaction of its own; the batch is leased once that has
+ * records, and not many more bytes than max_bytes.  Runs in a transaction of its own; the batch is leased once that has
  * committed.  All of it is allocated in the current memory context.
  */
-extern void captured_cut(const char *source, int max, CapturedBatch *out);
+extern void captured_cut(const char *source, int max, Size max_bytes, CapturedBatch *out);
 
 /* The change as a document for the hub's sync_apply. */
 extern Jsonb *captured_document(const char *source, const CapturedChange *change);

@@ -299,8 +299,11 @@ read_batch(Feed *feed, bool again, Delivery *delivery, XLogRecPtr *durable)
 		.to_link = delivery->to_link,
 		.routing = routing_begin(feed->target, feed->cursor.batch, again)
 	};
+	Size		max_bytes = reading.to_link ? LINK_BATCH_BYTES : BATCH_BYTES;
 	int			fit = 0;
 
+	if (delivery->max_bytes > 0)
+		max_bytes = Min(max_bytes, delivery->max_bytes);
 	reading.records = canonical_seek_begin(reading.canonical);
 	reading.any_conflict = conflict_log_any_pending(reading.conflicts);
 	/* in this order, the places that members says don't hold any more */
@@ -315,7 +318,7 @@ read_batch(Feed *feed, bool again, Delivery *delivery, XLogRecPtr *durable)
 		if (feed->records[i].held)
 			continue;
 		/* of one record, however large, there is always room */
-		if (reading.bytes > (reading.to_link ? LINK_BATCH_BYTES : BATCH_BYTES))
+		if (reading.bytes > max_bytes)
 			fit = Max(delivery->nrecords, 1);
 		else if (read_record(&reading, &feed->records[i], &delivery->records[delivery->nrecords]))
 			delivery->nrecords++;
@@ -592,7 +595,11 @@ Datum
 syncext_hub_pull(PG_FUNCTION_ARGS)
 {
 	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Delivery	delivery = {.to_link = true, .to_client = true};
+	Delivery	delivery = {
+		.to_link = true,
+		.to_client = true,
+		.max_bytes = Max(PG_GETARG_INT32(2), 0)
+	};
 
 	check_client(source);
 	hello_check(source);

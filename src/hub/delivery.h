@@ -40,6 +40,7 @@ typedef struct Delivery
 	int			nrecords;		/* 0: there is nothing, and no batch to ack */
 	DeliveryRecord *records;	/* what lives, parents before children, then what is
 								 * deleted, children before parents */
+	Size		max_bytes;		/* set by who pulls: how much is enough; 0: some megabytes */
 	bool		to_link;		/* set by who pulls: it acknowledges on this connection */
 	bool		to_client;		/* set by who pulls: the records are put out as text */
 } Delivery;

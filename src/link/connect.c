@@ -443,7 +443,7 @@ prepare_calls(Hub *hub, TimestampTz deadline)
 				   "CASE WHEN withheld IS NOT NULL THEN jsonb_object(withheld, withheld) END, "
 				   /* microseconds, exactly */
 				   "CAST(extract(epoch FROM updated_at) OPERATOR(pg_catalog.*) 1000000 AS bigint) "
-				   "FROM syncext.hub_pull($1::pg_catalog.text, $2::pg_catalog.int4)");
+				   "FROM syncext.hub_pull($1::pg_catalog.text, $2::pg_catalog.int4, $3::pg_catalog.int4)");
 	remote_prepare(&hub->remote, HUB_ACK,
 				   "SELECT syncext.hub_ack($1::pg_catalog.text, $2::pg_catalog.int8, $3::pg_catalog.jsonb)");
 	remote_sync(&hub->remote);

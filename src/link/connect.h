@@ -18,7 +18,7 @@
 
 /* Statements that are prepared at the hub. */
 #define HUB_PUSH	"syncext_push"	/* source, batch, changes */
-#define HUB_PULL	"syncext_pull"	/* source, max_records; columns: see exchange_pull.c */
+#define HUB_PULL	"syncext_pull"	/* source, max_records, max_bytes; columns: see exchange_pull.c */
 #define HUB_ACK		"syncext_ack"	/* source, batch, failed */
 
 /* What row versions, and versions, can be: one more is still a number. */

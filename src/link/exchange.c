@@ -102,10 +102,10 @@ exchange_may_go_on(const Exchange *x)
 }
 
 int
-exchange_next_max(int n, Size bytes)
+exchange_next_max(const Exchange *x, int n, Size bytes)
 {
 	Size		each = Max(bytes / n, 1);
-	Size		room = MESSAGE_BYTES / each;
+	Size		room = x->batch_bytes / each;
 
 	return room < 1 ? 1 : room < (Size) setting_link_batch ? (int) room : setting_link_batch;
 }
@@ -199,6 +199,7 @@ begin(Exchange *x)
 	}
 	x->source = MemoryContextStrdup(x->context, link->source);
 	take_kind(x, link);
+	x->batch_bytes = link_state_batch_bytes(x->link);
 	x->hub = hub_kept_prepare(link);
 	hub_note_tables(x->hub, link);
 	if (x->hub->remote.conn != NULL && hub_is_outdated(x->hub))
@@ -301,7 +302,7 @@ note_result(Exchange *x)
 static void
 note_error(Exchange *x)
 {
-	link_state_note_error(x->link, x->error);
+	link_state_note_error(x->link, x->error, x->out_of_memory);
 	if (x->refused != NULL)
 		greeting_note_refusal(x->link, x->refused);
 }
@@ -326,6 +327,10 @@ clean_up(Exchange *x, const ErrorData *error)
 		if (x->refused != NULL)
 			x->refused = MemoryContextStrdup(x->context, x->refused);
 		hub_kept_drop(x->link);
+		MemoryContextReset(x->push.context);
+		MemoryContextReset(x->pull.context);
+		/* there, or here */
+		x->out_of_memory = error->sqlerrcode == ERRCODE_OUT_OF_MEMORY;
 		/* one who may not exchange hasn't come that far, and isn't noted */
 		if (x->locked && !interrupted)
 		{

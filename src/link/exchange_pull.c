@@ -29,10 +29,11 @@
 static void
 send_pull(Exchange *x)
 {
-	const char *params[2] = {x->hub->wire_source};
+	const char *params[3] = {x->hub->wire_source};
 
 	params[1] = psprintf("%d", x->pull.max);
-	remote_send_prepared(&x->hub->remote, HUB_PULL, 2, params);
+	params[2] = psprintf("%d", x->batch_bytes);
+	remote_send_prepared(&x->hub->remote, HUB_PULL, 3, params);
 	x->pull.asked = true;
 }
 
@@ -238,7 +239,7 @@ read_records(Exchange *x, const Reply *reply)
 	if (reply->nrows > 0)
 	{
 		pull->batch = reply_int64(reply, 0, PULL_BATCH, 0, PG_INT64_MAX);
-		pull->max = exchange_next_max(reply->nrows, bytes);
+		pull->max = exchange_next_max(x, reply->nrows, bytes);
 	}
 	MemoryContextSwitchTo(old);
 }

@@ -83,7 +83,7 @@ make_documents(Exchange *x)
 		if (push->documents[i] != NULL)
 			bytes += strlen(push->documents[i]);
 	}
-	push->max = exchange_next_max(n, bytes);
+	push->max = exchange_next_max(x, n, bytes);
 }
 
 void
@@ -100,9 +100,9 @@ push_cut(Exchange *x)
 		return;
 	old = MemoryContextSwitchTo(push->context);
 	if (x->relay)
-		relay_cut(x->source, push->max, &push->batch);
+		relay_cut(x->source, push->max, x->batch_bytes, &push->batch);
 	else
-		captured_cut(x->source, push->max, &push->batch);
+		captured_cut(x->source, push->max, x->batch_bytes, &push->batch);
 	push->owed |= push->batch.nowed > 0;
 	if (push->batch.nchanges > 0)
 		make_documents(x);

@@ -78,16 +78,19 @@ typedef struct Exchange
 	MemoryContext step;			/* of one step */
 	Hub		   *hub;
 	List	   *calls;			/* of Call *, in the order they were sent */
+	int			batch_bytes;	/* how large one may be: setting_link_batch_bytes, or less after one
+								 * for which there was not enough memory */
 	int			batches;		/* so far, both ways */
 	Push		push;
 	Pull		pull;
 	ExchangeResult *result;
 	const char *error;			/* that it has failed by, to be noted */
+	bool		out_of_memory;	/* and that was why */
 } Exchange;
 
 /* Batches, both ways, after which an exchange ends though there is more. */
 #define MAX_BATCHES		1000
-/* What a message, or a batch, should have at most, in bytes. */
+/* What a message should have at most, in bytes. */
 #define MESSAGE_BYTES	(4 * 1024 * 1024)
 
 /*
@@ -98,7 +101,7 @@ extern void exchange_step(Exchange *x, void (*function) (Exchange *x));
 extern void exchange_sent(Exchange *x, CallKind kind, int from, int to);
 extern bool exchange_may_go_on(const Exchange *x);
 /* How many to ask for next, after n that had so many bytes in all. */
-extern int	exchange_next_max(int n, Size bytes);
+extern int	exchange_next_max(const Exchange *x, int n, Size bytes);
 
 /* What time it is by the hub's clock, about. */
 extern TimestampTz exchange_hub_time(const Exchange *x);

@@ -12,6 +12,10 @@
  * moment ago, and else later with the next one.  In a transaction.
  */
 extern void link_state_note(const char *link, const ExchangeResult *result, bool wait);
-extern void link_state_note_error(const char *link, const char *error);
+/* With out_of_memory the next batches are smaller, until an exchange went well. */
+extern void link_state_note_error(const char *link, const char *error, bool out_of_memory);
+
+/* How large a batch may be.  In a transaction. */
+extern int	link_state_batch_bytes(const char *link);
 
 #endif							/* SYNCEXT_LINK_STATE_H */

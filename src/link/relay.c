@@ -222,12 +222,12 @@ make_changes(const char *source, const Delivery *delivery, CapturedBatch *batch)
 }
 
 void
-relay_cut(const char *source, int max, CapturedBatch *batch)
+relay_cut(const char *source, int max, Size max_bytes, CapturedBatch *batch)
 {
 	MemSet(batch, 0, sizeof(CapturedBatch));
 	for (;;)
 	{
-		Delivery	delivery = {0};
+		Delivery	delivery = {.max_bytes = max_bytes};
 
 		CHECK_FOR_INTERRUPTS();
 		delivery_pull(source, ONLY_SLOT, max, &delivery);

@@ -14,7 +14,7 @@
  * The same as captured_cut, linked_answered and linked_place do for attached
  * tables, of the golden records here.  Each is called in a transaction.
  */
-extern void relay_cut(const char *source, int max, CapturedBatch *batch);
+extern void relay_cut(const char *source, int max, Size max_bytes, CapturedBatch *batch);
 extern void relay_answered(const char *source, const LinkedAnswer *answers, int n);
 extern void relay_place(const char *source, LinkedRecord *records, int n);
 

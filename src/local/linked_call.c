@@ -63,7 +63,7 @@ syncext_captured(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("max_records must be from 1 to %d, not %d", setting_max_records, max)));
 	InitMaterializedSRF(fcinfo, 0);
-	captured_cut(source, max, &batch);
+	captured_cut(source, max, setting_link_batch_bytes, &batch);
 	/* what is told must not be lost here, nor the batch's number come again for another */
 	if (batch.nchanges > 0)
 		ForceSyncCommit();
@@ -233,7 +233,7 @@ syncext_captured_answered(PG_FUNCTION_ARGS)
 	int			nfailures = 0;
 
 	/* the one that is out comes again as it was */
-	captured_cut(source, setting_max_records, &batch);
+	captured_cut(source, setting_max_records, setting_link_batch_bytes, &batch);
 	if (batch.nchanges == 0 || batch.batch != number)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNC_STALE_BATCH),

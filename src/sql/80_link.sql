@@ -40,11 +40,13 @@ CREATE TABLE syncext.link_state (
 	last_error       text,
 	last_error_at    timestamptz,
 	next_attempt     timestamptz,
-	hub_behind       bigint
+	hub_behind       bigint,
+	batch_bytes      integer
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE syncext.link_state IS 'how each link fares';
 COMMENT ON COLUMN syncext.link_state.failures IS 'exchanges that failed one after the other';
 COMMENT ON COLUMN syncext.link_state.hub_behind IS 'how many records the hub still had for us at the end of the last exchange, those that failed and come again and dead letters among them; null: the last exchange failed, and nobody knows';
+COMMENT ON COLUMN syncext.link_state.batch_bytes IS 'how large a batch is for the time being, as there was not enough memory for a larger one; null: syncext.link_batch_bytes';
 SELECT pg_catalog.pg_extension_config_dump('syncext.link_state', '');
 
 CREATE TABLE syncext.detached (

@@ -104,11 +104,11 @@ CREATE FUNCTION syncext.hub_hello(source text, spoke jsonb) RETURNS jsonb
 COMMENT ON FUNCTION syncext.hub_hello(text, jsonb) IS
 	'what a link calls first at the hub: may we be this source, who are you, and has either of us gone back in time?';
 
-CREATE FUNCTION syncext.hub_pull(source text, max_records integer)
+CREATE FUNCTION syncext.hub_pull(source text, max_records integer, max_bytes integer DEFAULT 0)
 	RETURNS TABLE (batch bigint, entity text, external_id text, version bigint, row_version bigint,
 	               deleted boolean, fields jsonb, correction boolean, withheld text[], updated_at timestamptz)
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 500 AS 'MODULE_PATHNAME', 'syncext_hub_pull';
-COMMENT ON FUNCTION syncext.hub_pull(text, integer) IS
+COMMENT ON FUNCTION syncext.hub_pull(text, integer, integer) IS
 	'what a link calls at the hub: sync_pull, that tells which fields are kept back; others that don''t come the record doesn''t have';
 
 CREATE FUNCTION syncext.hub_ack(source text, batch bigint, failed jsonb) RETURNS void

@@ -58,7 +58,7 @@ GRANT EXECUTE ON FUNCTION
 	syncext.hub_compare(text, text, jsonb, timestamptz, boolean),
 	syncext.hub_hello(text, jsonb),
 	syncext.hub_listen(text),
-	syncext.hub_pull(text, integer)
+	syncext.hub_pull(text, integer, integer)
 TO PUBLIC;
 GRANT EXECUTE ON PROCEDURE @extschema@.sync_exchange(text, jsonb) TO PUBLIC;
 

@@ -1,0 +1,95 @@
+# 066_link_bytes.pl
+#	  Large records over a link: batches are cut by bytes from the first, both ways, so
+#	  that neither the worker nor the hub needs more memory than a few batches; and where
+#	  there is too little even for that, the next ones are smaller.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+plan skip_all => 'there is no /proc' unless -r '/proc/self/status';
+
+my $rows = 70;
+my $bytes = 900_000;
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', <<'END');
+fsync = off
+full_page_writes = off
+shared_buffers = 16MB
+max_wal_size = 1GB
+log_statement = none
+log_parameter_max_length = 100
+log_parameter_max_length_on_error = 0
+syncext.link_interval = 1s
+END
+$node->start;
+
+sub sql
+{
+	my ($name, $sql) = @_;
+	return $node->safe_psql($name, $sql);
+}
+
+# The most memory that a process has had, in MB: that it used, or (VmPeak) had room for.
+sub peak
+{
+	my ($pid, $of) = @_;
+	open(my $status, '<', "/proc/$pid/status") or return 'it is gone';
+	my ($kb) = join('', <$status>) =~ /^$of:\s*(\d+) kB/m;
+	return int($kb / 1024);
+}
+
+sub peaks_are_bounded
+{
+	my ($what) = @_;
+	my %pid = (
+		'the worker' => sql('spoke', 'SELECT pid FROM syncext.link_status'),
+		'its session at the hub' => sql('hub', "SELECT pid FROM pg_stat_activity WHERE datname = 'hub' AND application_name = 'syncext up'"));
+	for my $who (sort keys %pid)
+	{
+		my $peak = peak($pid{$who}, 'VmHWM');
+		note("$what: $who $peak MB");
+		cmp_ok($peak, '<', 100, "$what: less than 100 MB were enough for $who");
+	}
+}
+
+sql('postgres', "CREATE DATABASE $_") for qw(hub spoke);
+sql('hub', q(CREATE EXTENSION syncext; SELECT sync_add_source('Shop'), sync_add_source('Office'), sync_add_entity('doc')));
+sql('spoke', "CREATE EXTENSION syncext; CREATE EXTENSION postgres_fdw; CREATE TABLE doc (id text PRIMARY KEY, body text);
+	SELECT sync_add_source('Shop'), sync_add_entity('doc');
+	CREATE SERVER hub FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '" . $node->host . "', port '" . $node->port . "', dbname 'hub');
+	CREATE USER MAPPING FOR CURRENT_USER SERVER hub;
+	SELECT sync_link('up', 'hub', 'Shop'); SELECT sync_attach('doc', 'Shop', 'doc')");
+ok($node->poll_query_until('spoke', "SELECT state = 'waiting' FROM syncext.link_status"), 'the link works');
+
+# ---------- both ways ----------
+
+sql('spoke', "INSERT INTO doc SELECT n, repeat('x', $bytes) FROM generate_series(1, $rows) n");
+ok($node->poll_query_until('hub', "SELECT count(*) = $rows FROM syncext.canonical WHERE entity = 'doc'"), 'what is written at once arrives');
+peaks_are_bounded('sent');
+
+sql('hub', "SELECT count(sync_apply(jsonb_build_object('source', 'Office', 'entity', 'doc', 'externalId', n::text, 'base', 0, 'fields', jsonb_build_object('body', repeat('y', $bytes)))))
+	FROM generate_series(1001, 1000 + $rows) n");
+ok($node->poll_query_until('spoke', "SELECT count(*) = $rows FROM doc WHERE body LIKE 'y%'"), 'and what comes');
+peaks_are_bounded('got');
+
+# ---------- too little memory ----------
+
+# Where batches of 8 MB just fit, those of 32 MB don't.
+my $limit = 1024 * (20 + peak(sql('spoke', 'SELECT pid FROM syncext.link_status'), 'VmPeak'));
+$node->append_conf('postgresql.conf', 'syncext.link_batch_bytes = 32MB');
+sql('spoke', "UPDATE syncext.link SET enabled = false");
+$node->stop;
+system('bash', '-c', "ulimit -v $limit && pg_ctl -w -D '" . $node->data_dir . "' -l '" . $node->logfile . "' -o '--cluster-name=main' start >/dev/null") == 0
+	or BAIL_OUT('pg_ctl failed');
+$node->_update_pid(1);
+sql('spoke', "UPDATE doc SET body = repeat('z', $bytes); UPDATE syncext.link SET enabled = true");
+ok($node->poll_query_until('hub', "SELECT count(*) = 2 * $rows FROM syncext.canonical WHERE fields->>'body' LIKE 'z%'"),
+	'with too little memory for a batch the next one is smaller, until it goes through');
+ok(slurp_file($node->logfile) =~ qr/exchange of link "up" failed: 53200/, "... and there was too little ($limit kB)");
+
+done_testing();
