@@ -29,6 +29,7 @@
 #include "hub/section.h"
 #include "link/connect.h"
 #include "link/notifier.h"
+#include "link/pooler.h"
 #include "link/wire.h"
 #include "model/fields.h"
 #include "settings.h"
@@ -505,6 +506,7 @@ hub_open(Hub *hub, bool claim)
 			if (hub->needs_password && !remote_used_password(&hub->remote))
 				raise_no_password(hub, "Its owner is no superuser, and the hub didn't ask for the password.");
 			hub->behind = -1;
+			pooler_check(&hub->remote, hub->keywords, hub->values, deadline);
 			send_settings(hub);
 			find_extension(hub, deadline);
 		}

@@ -192,7 +192,7 @@ for my $place (3, 4)
 
 # ---------- a worker ----------
 
-$liar->plan(3, 7, 'no_row');
+$liar->plan(4, 7, 'no_row');
 sql('spoke', "UPDATE syncext.link SET enabled = true");
 ok($node->poll_query_until('spoke', "SELECT failures > 2 AND state <> 'stopped' FROM syncext.link_status"), 'the worker of a link goes on trying');
 like(sql('spoke', "SELECT c FROM sync_check() c"), qr/link up.*breaks the protocol/, 'and sync_check tells why');
