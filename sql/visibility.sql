@@ -56,6 +56,7 @@ INSERT INTO door VALUES
 	('sync_push', 'SELECT sync_push(''EU'', ''11111111-1111-1111-1111-111111111111/1/1'', jsonb_build_array(doc($1, $2, ''{"base": 1}'' || jsonb_build_object(''fields'', $3))))', 'outside|tombstone|entity|masked'),
 	('sync_push', 'SELECT sync_push(''EU'', ''11111111-1111-1111-1111-111111111111/1/1'', jsonb_build_array(doc($1, $2, ''{"base": 0}'' || jsonb_build_object(''fields'', $3))))', 'outside|tombstone|entity|masked'),
 	('sync_check', 'SELECT string_agg(c::text, '';'') FROM sync_check() c', 'outside|tombstone|entity|masked'),
+	('syncext.problems', 'SELECT string_agg(c::text, '';'') FROM syncext.problems() c', 'outside|tombstone|entity|masked'),
 	('syncext.may_see', 'SELECT syncext.may_see(''EU'', $1, $2, $3)', 'outside|tombstone|entity|masked'),
 	('syncext.hub_hello', 'SELECT syncext.hub_hello(''EU'', ''{}'') - ''hub'' - ''version''', 'outside|tombstone|entity|masked'),
 	('syncext.hub_compare', 'SELECT string_agg(c::text, '';'') FROM syncext.hub_compare(''EU'', $1, jsonb_build_object($2, 2), ''epoch'', true) c', 'outside|tombstone|entity|masked'),
@@ -125,7 +126,7 @@ SELECT tables('capture => ''poll''', 'CALL sync_poll(''eu.t''); UPDATE eu.t SET 
 UPDATE door SET command = replace(replace(command, 'in_table($1, $2, $3', 'in_table(''order'', ''o1'', jsonb_build_object($1, $2)'), '$3 ? ''salary''', 'false') WHERE kinds = 'parent' AND command ~ 'in_table';
 -- these say nothing of a record, or of relations that are the caller's own
 INSERT INTO door (function) VALUES ('syncext.ladder_error'), ('syncext.resolution_name'), ('syncext.told_name'), ('syncext.record_slot'), ('syncext.identity_case'),
-	('syncext.filter_error'), ('syncext.may_act_as'), ('syncext.cron_error'),
+	('syncext.filter_error'), ('syncext.callable'), ('syncext.may_act_as'), ('syncext.cron_error'),
 	('syncext.cron_last_due'), ('syncext.duration'), ('sync_schedule'), ('sync_unschedule'), ('syncext.run_job'), ('syncext.catch_up'),
 	('syncext.is_told'), ('sync_exchange'), ('syncext.hub_listen'), ('syncext.link_activity'), ('syncext.cron_job_active');
 

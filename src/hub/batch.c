@@ -25,6 +25,7 @@
 #include "model/clip.h"
 #include "settings.h"
 #include "storage/canonical.h"
+#include "storage/hints.h"
 #include "storage/link.h"
 
 /* Records that are left out of a page until it ends even so. */
@@ -170,7 +171,7 @@ refuse_to_pass(const Feed *feed, const Link *link, const char *what)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("%s of source \"%s\" would be passed over", what, feed->target->name),
-			 errhint("They go over link \"%s\": CALL sync_exchange(%s).", link->name,
+			 errhint_call("They go over link \"%s\": CALL sync_exchange(%s).", link->name,
 					 quote_literal_cstr(link->name))));
 }
 

@@ -25,6 +25,7 @@
 #include "model/clip.h"
 #include "settings.h"
 #include "storage/canonical.h"
+#include "storage/hints.h"
 #include "storage/link.h"
 
 PG_FUNCTION_INFO_V1(sync_apply);
@@ -114,13 +115,13 @@ check_names(Documents *docs, Document *document)
 	check_right(docs, source, change->source);
 	if (source == NULL)
 		return change_error(&document->error, ERRCODE_SYNC_UNKNOWN_NAME,
-							psprintf("Add it with SELECT sync_add_source(%s).",
+							call_text("Add it with SELECT sync_add_source(%s).",
 									 quote_literal_cstr(clip_string(change->source, CLIP_QUOTE))),
 							"key \"source\" names \"%s\", which is not a source",
 							clip_string(change->source, CLIP_QUOTE));
 	if (entity == NULL)
 		return change_error(&document->error, ERRCODE_SYNC_UNKNOWN_NAME,
-							psprintf("Add it with SELECT sync_add_entity(%s).",
+							call_text("Add it with SELECT sync_add_entity(%s).",
 									 quote_literal_cstr(clip_string(change->entity, CLIP_QUOTE))),
 							"key \"entity\" names \"%s\", which is not an entity",
 							clip_string(change->entity, CLIP_QUOTE));

@@ -41,6 +41,7 @@
 #include "hub/self.h"
 #include "storage/change_log.h"
 #include "storage/cursor_set.h"
+#include "storage/hints.h"
 #include "storage/link.h"
 #include "storage/rows.h"
 #include "storage/tick.h"
@@ -228,7 +229,7 @@ begin_incarnation(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 				 errmsg("the feed has to begin anew after a restore, which needs transaction isolation level READ COMMITTED"),
-				 errhint("Run CALL sync_maintain() first.")));
+				 errhint_call("Run CALL sync_maintain() first.")));
 	SPI_connect();
 	section_enter(&section, 0);
 	/* two pulls may have found the same: one does it, the other waits here */

@@ -29,6 +29,7 @@
 #include "hub/rotate.h"
 #include "hub/section.h"
 #include "hub/sweep.h"
+#include "storage/hints.h"
 #include "storage/locks.h"
 #include "model/json.h"
 #include "settings.h"
@@ -512,7 +513,7 @@ refuse_where_impossible(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 				 errmsg("a standby can't be maintained"),
-				 errhint("Run CALL sync_maintain() on the primary.")));
+				 errhint_call("Run CALL sync_maintain() on the primary.")));
 }
 
 static void

@@ -15,6 +15,7 @@
 #include "hub/delivery.h"
 #include "hub/outstanding.h"
 #include "storage/cursor_set.h"
+#include "storage/hints.h"
 #include "storage/record_set.h"
 
 /* What waits of a source, as of a snapshot. */
@@ -106,7 +107,7 @@ walk(const Source *target, const Cursor *cursor, const FeedSnapshot *now)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("a tick of source \"%s\" is missing", target->name),
-				 errhint("Run CALL sync_maintain().")));
+				 errhint_call("Run CALL sync_maintain().")));
 	initStringInfo(&key);
 	window = feed_window_begin(log, target, ONLY_SLOT, &lo.snapshot, now, begin);
 	while (feed_window_next(window, &row))

@@ -29,6 +29,7 @@
 #include "settings.h"
 #include "model/json_read.h"
 #include "storage/durability.h"
+#include "storage/hints.h"
 #include "storage/registry.h"
 #include "storage/rows.h"
 #include "storage/stored.h"
@@ -147,7 +148,7 @@ check_spoke(const Push *push, Datum mark)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("another database is linked to this hub as source \"%s\"", push->source),
-				 errhint("Let it be a source of its own: SELECT sync_add_source(…).")));
+				 errhint_call("Let it be a source of its own: SELECT sync_add_source(…).")));
 }
 
 static void

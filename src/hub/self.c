@@ -20,6 +20,7 @@
 #include "utils/jsonb.h"
 
 #include "hub/self.h"
+#include "storage/hints.h"
 #include "storage/names.h"
 #include "storage/registry.h"
 #include "storage/rows.h"
@@ -81,7 +82,7 @@ read_origin(Identity *self)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"syncext.feed_origin\" is empty"),
-				 errhint("Run CALL sync_maintain().")));
+				 errhint_call("Run CALL sync_maintain().")));
 	self->mark = DatumGetCString(DirectFunctionCall1(uuid_out,
 													 rows_value(rows, COL_MARK, &isnull)));
 	self->epoch = DatumGetInt64(rows_value(rows, COL_EPOCH, &isnull));

@@ -29,6 +29,7 @@
 #include "settings.h"
 #include "storage/binding.h"
 #include "storage/durability.h"
+#include "storage/hints.h"
 #include "storage/locks.h"
 #include "storage/registry.h"
 
@@ -160,7 +161,7 @@ find_link(const Exchange *x)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("link \"%s\" does not exist", x->link),
-				 errhint("Make it with SELECT sync_link(%s, …).", quote_literal_cstr(x->link))));
+				 errhint_call("Make it with SELECT sync_link(%s, …).", quote_literal_cstr(x->link))));
 	}
 	source_role_check(registry_source_required(registry_get(), link->source));
 	return link;
@@ -178,7 +179,7 @@ take_kind(Exchange *x, const Link *link)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("link \"%s\" is a relay, and its source has a relation", link->name),
-				 errhint("SELECT sync_detach(%s), and attach it to another source.",
+				 errhint_call("SELECT sync_detach(%s), and attach it to another source.",
 						 quote_literal_cstr(((const Binding *) linitial(bindings))->name))));
 }
 

@@ -23,6 +23,7 @@
 #include "model/json.h"
 #include "model/json_read.h"
 #include "storage/cursor.h"
+#include "storage/hints.h"
 #include "storage/registry.h"
 
 static const char *const hello_call = "syncext.hub_hello";
@@ -208,9 +209,9 @@ raise_other_spoke(const Greeting *greeting, const char *link, const char *source
 					source),
 			 errdetail_internal("%s", what),
 			 greeting->linked ?
-			 errhint("If this is a copy: SELECT sync_unlink(%s). If it takes the place of the other one: SELECT syncext.release_spoke(%s) at the hub.",
+			 errhint_call("If this is a copy: SELECT sync_unlink(%s). If it takes the place of the other one: SELECT syncext.release_spoke(%s) at the hub.",
 					 quote_literal_cstr(link), quote_literal_cstr(source)) :
-			 errhint("Let it be a source of its own: SELECT sync_add_source(…) on both sides. If it takes the place of the other one: SELECT syncext.release_spoke(%s) at the hub.",
+			 errhint_call("Let it be a source of its own: SELECT sync_add_source(…) on both sides. If it takes the place of the other one: SELECT syncext.release_spoke(%s) at the hub.",
 					 quote_literal_cstr(source))));
 }
 

@@ -28,6 +28,7 @@
 #include "local/linked.h"
 #include "model/ladder.h"
 #include "storage/binding.h"
+#include "storage/hints.h"
 #include "storage/registry.h"
 
 PG_FUNCTION_INFO_V1(sync_link);
@@ -52,7 +53,7 @@ check_unused(const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("link \"%s\" already exists", name),
-				 errhint("End it first with SELECT sync_unlink(%s), or choose another name.",
+				 errhint_call("End it first with SELECT sync_unlink(%s), or choose another name.",
 						 quote_literal_cstr(name))));
 }
 
@@ -67,7 +68,7 @@ check_source(const char *source)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("source \"%s\" is linked already, by link \"%s\"", source, other->name),
-				 errhint("A source is one link's: add another with sync_add_source, or end that link with SELECT sync_unlink(%s).",
+				 errhint_call("A source is one link's: add another with sync_add_source, or end that link with SELECT sync_unlink(%s).",
 						 quote_literal_cstr(other->name))));
 }
 
@@ -338,7 +339,7 @@ change_kind(const char *name, bool relay)
 						relay ? "a relay" : "a link for tables"),
 				 errdetail("It has exchanged changes, or keeps some for its hub, as %s.",
 						   relay ? "a link for tables" : "a relay"),
-				 errhint("Make another with a source of its own; or, to give up what was not exchanged, SELECT sync_unlink(%s) and link anew.",
+				 errhint_call("Make another with a source of its own; or, to give up what was not exchanged, SELECT sync_unlink(%s) and link anew.",
 						 quote_literal_cstr(name))));
 	SPI_connect();
 	section_enter(&section, 0);

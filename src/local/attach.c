@@ -40,6 +40,7 @@
 #include "local/loaded.h"
 #include "local/transfer.h"
 #include "model/fields.h"
+#include "storage/hints.h"
 #include "storage/names.h"
 #include "storage/registry.h"
 
@@ -576,7 +577,7 @@ check_other_bindings(const Binding *binding)
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("relation \"%s\" is already attached: it is source \"%s\"'s copy of entity \"%s\"",
 						get_rel_name(binding->relation), other->source, other->entity),
-				 errhint("Detach it first: SELECT sync_detach(%s).",
+				 errhint_call("Detach it first: SELECT sync_detach(%s).",
 						 quote_literal_cstr(qualified_name(binding->relation)))));
 	other = binding_of_entity(binding->source, binding->entity);
 	if (other == NULL)
@@ -590,7 +591,7 @@ check_other_bindings(const Binding *binding)
 			(errcode(ERRCODE_DUPLICATE_OBJECT),
 			 errmsg("source \"%s\" already has a copy of entity \"%s\": relation %s",
 					binding->source, binding->entity, qualified_name(other->relation)),
-			 errhint("Detach it first: SELECT sync_detach(%s).",
+			 errhint_call("Detach it first: SELECT sync_detach(%s).",
 					 quote_literal_cstr(qualified_name(other->relation)))));
 }
 

@@ -34,6 +34,7 @@
 #include "compat.h"
 #include "local/attached.h"
 #include "storage/config_cache.h"
+#include "storage/hints.h"
 #include "storage/registry.h"
 #include "storage/rows.h"
 #include "storage/role.h"
@@ -648,7 +649,7 @@ attached_check(const Attached *attached)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg_internal("%s", attached->problem),
-				 errhint("Give it back what it had, or SELECT sync_detach(%s), sync_attach it as it is now, and CALL sync_load(%s).",
+				 errhint_call("Give it back what it had, or SELECT sync_detach(%s), sync_attach it as it is now, and CALL sync_load(%s).",
 						 quote_literal_cstr(attached->name), quote_literal_cstr(attached->name))));
 }
 
@@ -664,7 +665,7 @@ attached_check_sender(const Attached *attached)
 			 errmsg("role \"%s\", which attached relation %s, may not act as source \"%s\" any more",
 					binding->attached_by, attached->name, binding->source),
 			 errdetail("The edit would not reach the hub."),
-			 errhint("Make it a member of the source's role again, or SELECT sync_detach(%s).",
+			 errhint_call("Make it a member of the source's role again, or SELECT sync_detach(%s).",
 					 quote_literal_cstr(attached->name))));
 }
 
@@ -684,7 +685,7 @@ attached_required(Oid relid, LOCKMODE lockmode)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("attached relation %u was dropped", relid),
-				 errhint("Forget it: SELECT sync_detach(%u).", relid)));
+				 errhint_call("Forget it: SELECT sync_detach(%u).", relid)));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("relation %s is not attached", name),

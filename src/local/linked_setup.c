@@ -18,6 +18,7 @@
 #include "storage/binding.h"
 #include "storage/canonical.h"
 #include "storage/cursor_set.h"
+#include "storage/hints.h"
 #include "storage/link.h"
 #include "storage/registry.h"
 #include "storage/replica.h"
@@ -63,7 +64,7 @@ raise_decided_here(const Binding *binding, const Link *link, const char *why)
 			 errmsg("entity \"%s\" is decided here, and can't be decided by the hub behind link \"%s\", too",
 					binding->entity, link->name),
 			 errdetail("%s", why),
-			 errhint("An entity has one hub: attach the table as another entity, or to a source that is not linked. For this hub to pass on what it decides and what comes from there, let it be a spoke as a whole: SELECT sync_link(…, relay => true), with a source that no table is attached to.")));
+			 errhint_call("An entity has one hub: attach the table as another entity, or to a source that is not linked. For this hub to pass on what it decides and what comes from there, let it be a spoke as a whole: SELECT sync_link(…, relay => true), with a source that no table is attached to.")));
 }
 
 /* It stands for all of the other hub: what comes from there is golden records here. */
@@ -74,7 +75,7 @@ raise_relay(const Binding *binding, const Link *link)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("no relation can be attached to source \"%s\": link \"%s\" is a relay", binding->source,
 					link->name),
-			 errhint("Attach it to another source of this hub, which gets what comes over the link. Or, if nothing has gone over it, make it a link for tables: SELECT sync_link(%s, %s, %s, relay => false).",
+			 errhint_call("Attach it to another source of this hub, which gets what comes over the link. Or, if nothing has gone over it, make it a link for tables: SELECT sync_link(%s, %s, %s, relay => false).",
 					 quote_literal_cstr(link->name), quote_literal_cstr(link->server),
 					 quote_literal_cstr(link->source))));
 }

@@ -29,6 +29,7 @@
 #include "hub/section.h"
 #include "local/cron.h"
 #include "local/schedule.h"
+#include "storage/hints.h"
 #include "storage/registry.h"
 
 PG_FUNCTION_INFO_V1(syncext_cron_error);
@@ -208,7 +209,7 @@ schedule_check_relation(Oid relid)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("attached relation %u was dropped", relid),
-				 errhint("Forget it: SELECT sync_detach(%u).", relid)));
+				 errhint_call("Forget it: SELECT sync_detach(%u).", relid)));
 	return binding;
 }
 

@@ -107,7 +107,7 @@ BEGIN
 		SELECT e.ladder INTO ladder FROM syncext.entity e WHERE e.name = NEW.entity;
 		IF NOT FOUND THEN
 			RAISE WARNING 'entity "%" does not exist: the rule of its field "%" is never asked', NEW.entity, NEW.field
-				USING HINT = format('Add it with SELECT sync_add_entity(%L).', NEW.entity);
+				USING HINT = syncext.callable(format('Add it with SELECT sync_add_entity(%L).', NEW.entity));
 		ELSIF NOT 'merge' = ANY (ladder) THEN
 			RAISE WARNING 'the ladder of entity "%" has no merge: the rule of its field "%" is never asked', NEW.entity, NEW.field;
 		END IF;

@@ -46,7 +46,7 @@ DECLARE
 BEGIN
 	IF missing IS NOT NULL THEN
 		RAISE EXCEPTION 'entity "%" does not exist', missing USING ERRCODE = 'undefined_object',
-			HINT = format('Add it with SELECT sync_add_entity(%L).', missing);
+			HINT = syncext.callable(format('Add it with SELECT sync_add_entity(%L).', missing));
 	END IF;
 	IF coalesce(field, '') IN ('', '*') THEN
 		RAISE EXCEPTION 'a reference needs the name of a field' USING ERRCODE = 'invalid_parameter_value';

@@ -153,11 +153,11 @@ CREATE FUNCTION @extschema@.sync_route(source text, entity text, filter jsonpath
 BEGIN
 	IF NOT EXISTS (SELECT FROM syncext.source s WHERE s.name = $1) THEN
 		RAISE EXCEPTION 'source "%" does not exist', $1 USING ERRCODE = 'undefined_object',
-			HINT = format('Add it with SELECT sync_add_source(%L).', $1);
+			HINT = syncext.callable(format('Add it with SELECT sync_add_source(%L).', $1));
 	END IF;
 	IF NOT EXISTS (SELECT FROM syncext.entity e WHERE e.name = $2) THEN
 		RAISE EXCEPTION 'entity "%" does not exist', $2 USING ERRCODE = 'undefined_object',
-			HINT = format('Add it with SELECT sync_add_entity(%L).', $2);
+			HINT = syncext.callable(format('Add it with SELECT sync_add_entity(%L).', $2));
 	END IF;
 	IF mask IS NULL OR array_position(mask, NULL) IS NOT NULL OR '*' = ANY (mask) OR '' = ANY (mask) THEN
 		RAISE EXCEPTION 'mask must be an array of names of fields' USING ERRCODE = 'invalid_parameter_value',

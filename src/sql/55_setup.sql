@@ -1,5 +1,16 @@
 -- Setting the hub up.  For the extension's owner, and whom it grants these to.
 
+-- A hint is to be copied: where search_path doesn't lead to the functions that users
+-- call, their schema goes before their names, and else it needn't.  The body was read
+-- when it was installed, and has no search_path of its own: that of who asks counts.
+CREATE FUNCTION syncext.callable(hint text) RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE
+	RETURN CASE WHEN pg_catalog.pg_function_is_visible('@extschema@.sync_apply(jsonb)'::pg_catalog.regprocedure)
+	            THEN pg_catalog.replace(pg_catalog.replace(hint, 'SELECT @extschema@.sync_', 'SELECT sync_'), 'CALL @extschema@.sync_', 'CALL sync_')
+	            ELSE pg_catalog.regexp_replace(hint, '\m(SELECT|CALL) (sync_)', '\1 @extschema@.\2', 'g') END;
+COMMENT ON FUNCTION syncext.callable(text) IS
+	'a hint as it can be copied: with the schema of sync_... before their names where search_path does not lead there';
+
 -- Refuses what can't be the name of a source or an entity.
 CREATE FUNCTION syncext.check_name(kind text, name text) RETURNS void
 	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -49,7 +60,7 @@ BEGIN
 	IF attached IS NOT NULL THEN
 		RAISE EXCEPTION 'source "%" has a table attached: %', name, attached
 			USING ERRCODE = 'dependent_objects_still_exist',
-			HINT = format('Detach it first: SELECT sync_detach(%L).', attached);
+			HINT = syncext.callable(format('Detach it first: SELECT sync_detach(%L).', attached));
 	END IF;
 	PERFORM syncext.cursor_drop(sync_drop_source.name);
 	-- what it had parked stays in the change log, as DEPENDENCY_WAIT

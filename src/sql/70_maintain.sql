@@ -109,8 +109,8 @@ BEGIN
 	IF FOUND THEN
 		RAISE EXCEPTION '% % cannot be forgotten while % % refers to it', entity, external_id,
 			restricted.entity, restricted.external_id USING ERRCODE = 'restrict_violation',
-			HINT = format('Delete that first, or erase it with SELECT sync_forget(%L, %L).',
-			              restricted.entity, restricted.external_id);
+			HINT = syncext.callable(format('Delete that first, or erase it with SELECT sync_forget(%L, %L).',
+			                               restricted.entity, restricted.external_id));
 	END IF;
 
 	FOR i IN 0 .. 3 LOOP
@@ -163,20 +163,20 @@ REVOKE ALL ON FUNCTION @extschema@.sync_forget(text, text) FROM PUBLIC;
 CREATE VIEW syncext.dead_letter AS
 	SELECT 'outbound' AS kind, p.target AS source, p.entity, p.external_id, p.since,
 	       coalesce(p.dead_since, p.since) AS dead_since, p.attempts, p.error,
-	       pg_catalog.format('SELECT sync_redrive(%L, %L, %L)', p.target, p.entity, p.external_id) AS redrive,
-	       pg_catalog.format('SELECT sync_discard(%L, %L, %L)', p.target, p.entity, p.external_id) AS discard
+	       syncext.callable(pg_catalog.format('SELECT sync_redrive(%L, %L, %L)', p.target, p.entity, p.external_id)) AS redrive,
+	       syncext.callable(pg_catalog.format('SELECT sync_discard(%L, %L, %L)', p.target, p.entity, p.external_id)) AS discard
 	FROM syncext.pending p
 	WHERE p.next_attempt IS NULL
 	UNION ALL
 	SELECT 'parked', w.source, w.entity, w.external_id, w.parked_at, coalesce(w.dead_since, w.parked_at), w.attempts, w.error,
-	       pg_catalog.format('SELECT sync_redrive(%L, %L, %L)', w.source, w.entity, w.external_id),
-	       pg_catalog.format('SELECT sync_discard(%L, %L, %L)', w.source, w.entity, w.external_id)
+	       syncext.callable(pg_catalog.format('SELECT sync_redrive(%L, %L, %L)', w.source, w.entity, w.external_id)),
+	       syncext.callable(pg_catalog.format('SELECT sync_discard(%L, %L, %L)', w.source, w.entity, w.external_id))
 	FROM syncext.waiting w
 	WHERE w.next_attempt IS NULL
 	UNION ALL
 	SELECT 'captured', b.source, b.entity, f.external_id, f.since, coalesce(f.dead_since, f.since), f.attempts, f.error,
-	       pg_catalog.format('SELECT sync_redrive(%L, %L, %L)', b.source, b.entity, f.external_id),
-	       pg_catalog.format('SELECT sync_discard(%L, %L, %L)', b.source, b.entity, f.external_id)
+	       syncext.callable(pg_catalog.format('SELECT sync_redrive(%L, %L, %L)', b.source, b.entity, f.external_id)),
+	       syncext.callable(pg_catalog.format('SELECT sync_discard(%L, %L, %L)', b.source, b.entity, f.external_id))
 	FROM syncext.capture_failure f
 	JOIN syncext.binding b USING (relation)
 	WHERE f.next_attempt IS NULL;

@@ -477,7 +477,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		       'Set it to "read committed", at least for the roles that pull.'
 		WHERE pg_catalog.current_setting('default_transaction_isolation') <> 'read committed'
 	)
-	SELECT p.severity, p.source, p.object, p.problem, p.hint
+	SELECT p.severity, p.source, p.object, p.problem, syncext.callable(p.hint) AS hint
 	FROM part p
 	WHERE (SELECT r.sees_all FROM reader r)
 	   OR p.source IS NOT NULL AND syncext.may_act_as(p.source);
@@ -485,11 +485,19 @@ COMMENT ON VIEW syncext.problem IS
 	'what somebody should look at, as far as it concerns sources that the reader may act as, or for members of pg_monitor all of it; sync_check() puts the worst first';
 GRANT SELECT ON syncext.problem TO PUBLIC;
 
-CREATE FUNCTION @extschema@.sync_check() RETURNS TABLE (severity text, object text, problem text, hint text)
+-- The names of relations come with their schemas, whoever asks.
+CREATE FUNCTION syncext.problems() RETURNS SETOF syncext.problem
 	LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 10 SET search_path = pg_catalog, pg_temp AS $$
-	SELECT p.severity, p.object, p.problem, p.hint
-	FROM syncext.problem p
-	ORDER BY array_position('{error,warning,info}', p.severity), p.object COLLATE "C", p.problem COLLATE "C"
+	SELECT p.severity, p.source, p.object, p.problem, p.hint FROM syncext.problem p
 $$;
+COMMENT ON FUNCTION syncext.problems() IS 'view syncext.problem, with the schema before each name';
+
+CREATE FUNCTION @extschema@.sync_check() RETURNS TABLE (severity text, object text, problem text, hint text)
+	LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 10
+	BEGIN ATOMIC
+		SELECT p.severity, p.object, p.problem, syncext.callable(p.hint)
+		FROM syncext.problems() p
+		ORDER BY array_position('{error,warning,info}', p.severity), p.object COLLATE "C", p.problem COLLATE "C";
+	END;
 COMMENT ON FUNCTION @extschema@.sync_check() IS
 	'what somebody should look at (error, warning, info), and what to do about it; no rows: all is well. Each caller sees what concerns sources that it may act as, administrators and members of pg_monitor see all';

@@ -40,6 +40,7 @@ GRANT EXECUTE ON FUNCTION
 	@extschema@.sync_record(text, text),
 	syncext.cron_job_active(text, text),
 	syncext.may_see(text, text, text, jsonb),
+	syncext.problems(),
 	syncext.link_activity(),
 	syncext.is_told("char", boolean),
 	syncext.may_act_as(text)
@@ -78,6 +79,7 @@ TO PUBLIC;
 
 -- What reads nothing but its arguments and the settings.
 GRANT EXECUTE ON FUNCTION
+	syncext.callable(text),
 	syncext.cron_error(text),
 	syncext.cron_last_due(text, timestamptz),
 	syncext.duration(text),

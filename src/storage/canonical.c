@@ -15,6 +15,7 @@
 #include "model/change.h"
 #include "storage/canonical.h"
 #include "storage/floor.h"
+#include "storage/hints.h"
 #include "storage/registry.h"
 #include "storage/stored.h"
 
@@ -200,8 +201,8 @@ canonical_write(Canonical *canonical, const char *entity, const char *external_i
 				 errmsg("record \"%s\" of entity \"%s\" has come to its last version", external_id,
 						entity),
 				 record->row_version > CHANGE_MAX_VERSION ?
-				 errhint("Nothing counts so far by itself: UPDATE syncext.canonical SET row_version to a lower one, and SELECT sync_resync for each source.") :
-				 errhint("Give it a lower one: SELECT sync_set_version(%s, %s, 1).",
+				 errhint_call("Nothing counts so far by itself: UPDATE syncext.canonical SET row_version to a lower one, and SELECT sync_resync for each source.") :
+				 errhint_call("Give it a lower one: SELECT sync_set_version(%s, %s, 1).",
 						 quote_literal_cstr(entity), quote_literal_cstr(external_id))));
 	values[COL_ENTITY - 1] = CStringGetTextDatum(entity);
 	values[COL_EXTERNAL_ID - 1] = CStringGetTextDatum(external_id);

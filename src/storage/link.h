@@ -13,6 +13,7 @@
 
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
+#include "storage/hints.h"
 
 /* Columns of syncext.link. */
 enum
@@ -53,7 +54,7 @@ extern List *link_list(void);	/* of const Link * */
 /* What who asks for the other hub's business is told. */
 #define LINK_SOURCE_MESSAGE	"source \"%s\" stands for the hub behind link \"%s\""
 #define LINK_SOURCE_HINT(link) \
-	psprintf("Its changes come and go with CALL sync_exchange(%s).", \
+	call_text("Its changes come and go with CALL sync_exchange(%s).", \
 			 quote_literal_cstr((link)->name))
 #define LINK_ENTITY_MESSAGE	"entity \"%s\" is decided by the hub behind link \"%s\""
 #define LINK_ENTITY_HINT(link) \

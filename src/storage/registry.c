@@ -27,6 +27,7 @@
 #include "model/clip.h"
 #include "storage/config_cache.h"
 #include "storage/config_scan.h"
+#include "storage/hints.h"
 #include "storage/names.h"
 #include "storage/registry.h"
 #include "storage/role.h"
@@ -453,7 +454,7 @@ registry_source_required(const Registry *r, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNC_UNKNOWN_NAME),
 				 errmsg("source \"%s\" does not exist", name),
-				 errhint("Add it with SELECT sync_add_source(%s).", quote_literal_cstr(name))));
+				 errhint_call("Add it with SELECT sync_add_source(%s).", quote_literal_cstr(name))));
 	}
 	return source;
 }
@@ -469,7 +470,7 @@ registry_entity_required(const Registry *r, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNC_UNKNOWN_NAME),
 				 errmsg("entity \"%s\" does not exist", name),
-				 errhint("Add it with SELECT sync_add_entity(%s).", quote_literal_cstr(name))));
+				 errhint_call("Add it with SELECT sync_add_entity(%s).", quote_literal_cstr(name))));
 	}
 	return entity;
 }

@@ -55,6 +55,7 @@ typedef struct Extension
 {
 	Oid			oid;
 	Oid			owner;
+	Oid			functions;		/* the schema that sync_* are in */
 } Extension;
 
 /* Entries stay where they are: the callback walks the list, uses walk the hash. */
@@ -82,6 +83,7 @@ find_extension(Extension *extension)
 
 		extension->oid = form->oid;
 		extension->owner = form->extowner;
+		extension->functions = form->extnamespace;
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -150,6 +152,14 @@ extension_schema(const char *extension, const char *schema)
 		getExtensionOfObject(NamespaceRelationId, namespace) != extension_oid)
 		return InvalidOid;
 	return namespace;
+}
+
+Oid
+extension_functions_schema(void)
+{
+	Extension	extension;
+
+	return find_extension(&extension) ? extension.functions : InvalidOid;
 }
 
 Oid

@@ -20,6 +20,8 @@ extern Oid	registry_schema(void);
 extern Relation registry_open(Oid relid, LOCKMODE lockmode);
 /* Who owns the tables: what is done to them in the background is done as that role. */
 extern Oid	registry_owner(void);
+/* The schema that sync_* are in; InvalidOid if the extension isn't here. */
+extern Oid	extension_functions_schema(void);
 /* The schema of that name if it is a member of another extension, else InvalidOid. */
 extern Oid	extension_schema(const char *extension, const char *schema);
 /* A function of ours without arguments, as a trigger has. */

@@ -24,6 +24,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "storage/hints.h"
 #include "storage/launch.h"
 #include "storage/layout.h"
 #include "storage/link.h"
@@ -138,7 +139,7 @@ start_noted(const Launch *launch)
 			 errmsg("the worker of link \"%s\" could not be started: there is no room for another background worker",
 					launch->link) :
 			 errmsg("the notifier could not be started: there is no room for another background worker"),
-			 errhint("Raise \"max_worker_processes\". Until then the link is served by CALL sync_exchange().")));
+			 errhint_call("Raise \"max_worker_processes\". Until then the link is served by CALL sync_exchange().")));
 }
 
 static void
@@ -245,7 +246,7 @@ check_kind(const LinkRow *before, const LinkRow *after)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("whether link \"%s\" is a relay can't be written here", before->name),
-				 errhint("SELECT sync_link(%s, …, relay => %s) changes it as long as nothing has gone over the link.",
+				 errhint_call("SELECT sync_link(%s, …, relay => %s) changes it as long as nothing has gone over the link.",
 						 quote_literal_cstr(before->name), after->relay ? "true" : "false")));
 }
 
