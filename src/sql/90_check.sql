@@ -422,7 +422,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		  AND 1 = (SELECT pg_catalog.count(*) FROM syncext.feed_origin)
 		UNION ALL
 		SELECT CASE WHEN w.may IS NULL THEN 'warning' ELSE 'error' END, l.source, pg_catalog.format('link %s', l.name),
-		       'has no worker' || coalesce(pg_catalog.format(': role %I, which it belongs to, may not %s', l.owner, w.may), ''),
+		       'has no worker' || coalesce(': role ' || pg_catalog.quote_ident(l.owner) || ', which it belongs to, may not ' || w.may, ''),
 		       CASE w.may
 		            WHEN 'log in' THEN pg_catalog.format('ALTER ROLE %I LOGIN, which needs no password, and SELECT syncext.start_workers(). Or UPDATE syncext.link SET owner = … WHERE name = %L, to a role with USAGE on server %I and a user mapping.', l.owner, l.name, l.server)
 		            WHEN 'connect to this database' THEN pg_catalog.format('GRANT CONNECT ON DATABASE %I TO %I, and SELECT syncext.start_workers().', pg_catalog.current_database(), l.owner)
