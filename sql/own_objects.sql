@@ -33,6 +33,7 @@ UPDATE syncext.source SET contact = 'desk' WHERE name = 'B';
 SELECT sync_detach('t');
 SELECT name, single_writer, contact, filler FROM syncext.source ORDER BY 1;
 CALL sync_maintain();
+SELECT severity, object, problem, hint FROM sync_check() WHERE object LIKE 'table syncext.%';
 
 -- one that the application must fill is its own error
 ALTER TABLE syncext.canonical ADD COLUMN must text;
@@ -40,6 +41,7 @@ UPDATE syncext.canonical SET must = 'x';
 ALTER TABLE syncext.canonical ALTER must SET NOT NULL;
 SELECT put('3', 1, 1);
 SELECT put('2', 2, 2);
+SELECT severity, object, problem, hint FROM sync_check() WHERE object LIKE 'table syncext.%' AND severity = 'error';
 ALTER TABLE syncext.canonical DROP COLUMN must;
 SELECT put('3', 1, 1);
 
@@ -109,6 +111,22 @@ BEGIN INSERT INTO public.audit VALUES (NEW.external_id, NEW.fields->>'v'); RETUR
 CREATE TRIGGER audit AFTER INSERT OR UPDATE ON syncext.canonical FOR EACH ROW EXECUTE FUNCTION audit();
 SELECT put('1', 9, 99), put('5', 1, 5);
 SELECT put('1', 10, 10000);
+-- in a batch it fails alone, and says which record it is
+SELECT a->>'status' AS status, a->>'resolution' AS resolution, a->>'reason' AS reason
+FROM jsonb_array_elements(sync_apply(jsonb_build_array(
+	'{"source": "A", "externalId": "6", "version": 1, "v": 6}'::jsonb,
+	'{"source": "A", "externalId": "5", "version": 2, "v": 5000}'::jsonb,
+	'{"source": "A", "externalId": "7", "version": 1, "v": 7000}'::jsonb,
+	'{"source": "A", "externalId": "8", "version": 1, "v": 8}'::jsonb))) a;
+SELECT external_id, fields FROM syncext.canonical WHERE external_id BETWEEN '5' AND '8' ORDER BY 1;
+CREATE TRIGGER before BEFORE INSERT OR UPDATE ON syncext.canonical FOR EACH ROW EXECUTE FUNCTION audit();
+CREATE TRIGGER statement AFTER INSERT ON syncext.canonical EXECUTE FUNCTION audit();
+CREATE TRIGGER truncated AFTER TRUNCATE ON syncext.canonical EXECUTE FUNCTION audit();
+SELECT put('1', 10, 10);
+SELECT severity, object, problem, hint FROM sync_check() WHERE object LIKE 'table syncext.%' AND problem LIKE 'has a trigger%';
+DROP TRIGGER before ON syncext.canonical;
+DROP TRIGGER statement ON syncext.canonical;
+DROP TRIGGER truncated ON syncext.canonical;
 SELECT * FROM audit ORDER BY id;
 DROP INDEX syncext.waiting_due;
 CREATE INDEX waiting_due ON syncext.waiting (attempts);

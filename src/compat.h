@@ -153,4 +153,11 @@ typedef bool UpdateIndexes_compat;
 #define pg_noreturn pg_attribute_noreturn()
 #endif
 
+/* A CHECK may be NOT ENFORCED since 18. */
+#if PG_VERSION_NUM >= 180000
+#define check_is_enforced_compat(check)	((check)->ccenforced)
+#else
+#define check_is_enforced_compat(check)	true
+#endif
+
 #endif							/* SYNCEXT_COMPAT_H */

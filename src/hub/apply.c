@@ -17,6 +17,7 @@
 #include "hub/closing.h"
 #include "hub/limits.h"
 #include "hub/visibility.h"
+#include "model/clip.h"
 #include "model/json.h"
 #include "model/rfc3339.h"
 #include "model/row_change.h"
@@ -235,11 +236,30 @@ apply_within_limits(ConflictLog *conflicts, const Change *change, const Record *
 		closing_has_room(conflicts, change, record, decision, error);
 }
 
+/* Would the record violate a CHECK that somebody has put on the table? */
+static bool
+violates_check(ApplyCall *call, const Change *change, Answer *answer)
+{
+	const char *violated;
+
+	if (answer->decision.write == WRITE_NOTHING)
+		return false;
+	violated = canonical_violated(call->canonical, change->entity, change->external_id,
+								  &answer->decision.after);
+	if (violated == NULL)
+		return false;
+	return !change_error(&answer->error, ERRCODE_CHECK_VIOLATION,
+						 "The constraint is the hub's own, on table syncext.canonical.",
+						 "record \"%s\" of entity \"%s\" would violate check constraint \"%s\"",
+						 clip_string(change->external_id, CLIP_QUOTE), change->entity, violated);
+}
+
 static bool
 within_limits(ApplyCall *call, const Change *change, const Record *record, Answer *answer)
 {
 	answer->refused = !apply_within_limits(call->conflicts, change, record, &answer->decision,
-										   &answer->error);
+										   &answer->error) ||
+		violates_check(call, change, answer);
 	return !answer->refused;
 }
 

@@ -90,6 +90,11 @@ SELECT pg_catalog.pg_extension_config_dump('syncext.change_log_1', '');
 SELECT pg_catalog.pg_extension_config_dump('syncext.change_log_2', '');
 SELECT pg_catalog.pg_extension_config_dump('syncext.change_log_3', '');
 
+CREATE FUNCTION syncext.is_own_column(relation text, name text) RETURNS boolean
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'syncext_is_own_column';
+COMMENT ON FUNCTION syncext.is_own_column(text, text) IS
+	'has the extension made a column of this name in its table? False: somebody has added it; null: it is no table of the extension''s';
+
 CREATE FUNCTION syncext.resolution_name(code "char") RETURNS text
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'syncext_resolution_name';
 COMMENT ON FUNCTION syncext.resolution_name("char") IS 'the resolution that a one-byte code in the change log stands for';

@@ -99,6 +99,33 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		FROM syncext.binding b
 		WHERE b.attached_by IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = b.attached_by)
 		UNION ALL
+		-- what others have made of our tables
+		SELECT CASE WHEN a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' THEN 'error' ELSE 'info' END,
+		       NULL, pg_catalog.format('table syncext.%I', c.relname),
+		       CASE WHEN a.attnotnull AND NOT a.atthasdef AND a.attidentity = ''
+		            THEN pg_catalog.format('has a column %s of your own, NOT NULL and without a default: no row can be added', pg_catalog.quote_ident(a.attname))
+		            ELSE pg_catalog.format('has a column %s of your own: it is carried along, and a dump has its values, but can''t be restored before it is added again', pg_catalog.quote_ident(a.attname)) END,
+		       CASE WHEN a.attnotnull AND NOT a.atthasdef AND a.attidentity = ''
+		            THEN pg_catalog.format('ALTER TABLE syncext.%I ALTER COLUMN %I SET DEFAULT …, or DROP NOT NULL.', c.relname, a.attname)
+		            ELSE pg_catalog.format('After CREATE EXTENSION, before the rows come: ALTER TABLE syncext.%I ADD COLUMN %I %s.', c.relname, a.attname,
+		                                   pg_catalog.format_type(a.atttypid, a.atttypmod)) END
+		FROM pg_catalog.pg_class c
+		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'syncext'
+		JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+		WHERE c.relkind = 'r' AND NOT syncext.is_own_column(c.relname::text, a.attname::text)
+		UNION ALL
+		SELECT 'error', NULL, pg_catalog.format('table syncext.%I', c.relname),
+		       pg_catalog.format('has a trigger %s that could change what was decided, or has no statement to go with: where the hub writes rows of the table, that is refused', pg_catalog.quote_ident(t.tgname)),
+		       pg_catalog.format('Let it be AFTER, FOR EACH ROW and without REFERENCING, or DROP TRIGGER %I ON syncext.%I.', t.tgname, c.relname)
+		FROM pg_catalog.pg_trigger t
+		JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'syncext'
+		JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+		WHERE NOT t.tgisinternal AND p.pronamespace <> n.oid AND t.tgtype::integer & 28 <> 0
+		  AND (t.tgtype::integer & 3 <> 1 OR t.tgoldtable IS NOT NULL OR t.tgnewtable IS NOT NULL)
+		  -- these are written with statements alone
+		  AND c.relname <> ALL ('{entity,source_priority,field_rule,reference,route,schedule,job_run,link,link_state,feed_state,entity_floor}')
+		UNION ALL
 		-- attached relations
 		SELECT 'error', b.source, pg_catalog.format('relation %s', coalesce(b.name, b.relation::oid::text)),
 		       'was dropped while it was attached' || CASE WHEN pg_catalog.to_regclass(b.name) IS NULL THEN '' ELSE '; another one of its name stands there, which is not attached' END,

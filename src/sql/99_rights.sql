@@ -87,6 +87,7 @@ GRANT EXECUTE ON FUNCTION
 	syncext.identity_case(jsonb, jsonb, boolean, boolean),
 	syncext.ladder_error(text[]),
 	syncext.record_slot(text, text, integer),
+	syncext.is_own_column(text, text),
 	syncext.resolution_name("char"),
 	syncext.told_name("char")
 TO PUBLIC;

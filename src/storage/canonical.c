@@ -188,6 +188,35 @@ insert_record(Canonical *canonical, const char *entity, const Datum *values, con
 	return ROWS_MOVED;
 }
 
+static void
+fill_values(const char *entity, const char *external_id, const Record *record, Datum *values,
+			bool *isnull)
+{
+	values[COL_ENTITY - 1] = CStringGetTextDatum(entity);
+	values[COL_EXTERNAL_ID - 1] = CStringGetTextDatum(external_id);
+	values[COL_VERSION - 1] = Int64GetDatum(record->version);
+	values[COL_ROW_VERSION - 1] = Int64GetDatum(record->row_version);
+	values[COL_LAST_SOURCE - 1] = CStringGetTextDatum(record->last_source);
+	values[COL_DELETED - 1] = BoolGetDatum(record->deleted);
+	values[COL_UPDATED_AT - 1] = TimestampTzGetDatum(record->updated_at);
+	isnull[COL_UPDATED_AT - 1] = !record->has_updated_at;
+	values[COL_FIELDS - 1] = JsonbPGetDatum(record_fields_jsonb(record));
+	values[COL_STAMPS - 1] = JsonbPGetDatum(record_stamps_jsonb(record));
+}
+
+const char *
+canonical_violated(Canonical *canonical, const char *entity, const char *external_id,
+				   const Record *record)
+{
+	Datum		values[NCOLUMNS];
+	bool		isnull[NCOLUMNS] = {false};
+
+	if (!rows_checked(canonical->rows))
+		return NULL;
+	fill_values(entity, external_id, record, values, isnull);
+	return rows_violated(canonical->rows, !canonical->found, values, isnull);
+}
+
 RowsOutcome
 canonical_write(Canonical *canonical, const char *entity, const char *external_id,
 				const Record *record)
@@ -204,17 +233,7 @@ canonical_write(Canonical *canonical, const char *entity, const char *external_i
 				 errhint_call("Nothing counts so far by itself: UPDATE syncext.canonical SET row_version to a lower one, and SELECT sync_resync for each source.") :
 				 errhint_call("Give it a lower one: SELECT sync_set_version(%s, %s, 1).",
 						 quote_literal_cstr(entity), quote_literal_cstr(external_id))));
-	values[COL_ENTITY - 1] = CStringGetTextDatum(entity);
-	values[COL_EXTERNAL_ID - 1] = CStringGetTextDatum(external_id);
-	values[COL_VERSION - 1] = Int64GetDatum(record->version);
-	values[COL_ROW_VERSION - 1] = Int64GetDatum(record->row_version);
-	values[COL_LAST_SOURCE - 1] = CStringGetTextDatum(record->last_source);
-	values[COL_DELETED - 1] = BoolGetDatum(record->deleted);
-	values[COL_UPDATED_AT - 1] = TimestampTzGetDatum(record->updated_at);
-	isnull[COL_UPDATED_AT - 1] = !record->has_updated_at;
-	values[COL_FIELDS - 1] = JsonbPGetDatum(record_fields_jsonb(record));
-	values[COL_STAMPS - 1] = JsonbPGetDatum(record_stamps_jsonb(record));
-
+	fill_values(entity, external_id, record, values, isnull);
 	if (canonical->found)
 		return rows_update(canonical->rows, values, isnull);
 	return insert_record(canonical, entity, values, isnull, record->row_version);

@@ -41,6 +41,12 @@ extern bool canonical_seek(Canonical *canonical, RowsScan *scan, const char *ent
 						   const char *external_id, CanonicalState *state);
 /* Did the transaction under way write the row that was found last? */
 extern bool canonical_is_ours(Canonical *canonical);
+/*
+ * A CHECK on the table that the record would violate, of whose name it would be found;
+ * NULL: none.
+ */
+extern const char *canonical_violated(Canonical *canonical, const char *entity,
+									  const char *external_id, const Record *record);
 /* Write over the row that was found last, or insert where none was. */
 extern RowsOutcome canonical_write(Canonical *canonical, const char *entity,
 								   const char *external_id, const Record *record);

@@ -105,6 +105,10 @@ extern bool rows_seek(RowsScan *scan, const Datum *keys);
  * key; rows_insert_new returns false if the primary key exists (now, or in a
  * transaction that has just committed): find it again.
  */
+/* Has the table a CHECK at all? */
+extern bool rows_checked(const Rows *rows);
+/* The CHECK that a DBA has added and that such a row would violate, or NULL. */
+extern const char *rows_violated(Rows *rows, bool insert, const Datum *values, const bool *isnull);
 extern void rows_insert(Rows *rows, const Datum *values, const bool *isnull);
 extern bool rows_insert_new(Rows *rows, const Datum *values, const bool *isnull);
 /* Insert n rows, each of which fill writes into values and isnull. */

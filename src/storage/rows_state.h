@@ -27,6 +27,7 @@ struct Rows
 	ResultRelInfo *result;
 	TupleTableSlot *found;
 	TupleTableSlot *fresh;
+	ExprState **checks;			/* NULL: none was asked for yet */
 	ExprState **defaults;		/* of columns that we don't know; NULL: none has one */
 	int			nindexes;
 	const char *index_names[ROWS_MAX_INDEXES];	/* NULL: the primary key */

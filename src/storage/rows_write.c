@@ -164,8 +164,9 @@ fill_around(Rows *rows, TupleTableSlot *slot, const TupleTableSlot *old, const D
 	}
 }
 
+/* Make the row, without a look at its constraints. */
 static void
-fill_slot(Rows *rows, TupleTableSlot *slot, const TupleTableSlot *old, const Datum *values,
+make_slot(Rows *rows, TupleTableSlot *slot, const TupleTableSlot *old, const Datum *values,
 		  const bool *isnull)
 {
 	TupleConstr *constr = RelationGetDescr(rows->rel)->constr;
@@ -183,6 +184,15 @@ fill_slot(Rows *rows, TupleTableSlot *slot, const TupleTableSlot *old, const Dat
 	slot->tts_tableOid = RelationGetRelid(rows->rel);
 	if (constr != NULL && constr->has_generated_stored)
 		ExecComputeStoredGenerated(rows->result, rows->estate, slot, CMD_INSERT);
+}
+
+static void
+fill_slot(Rows *rows, TupleTableSlot *slot, const TupleTableSlot *old, const Datum *values,
+		  const bool *isnull)
+{
+	TupleConstr *constr = RelationGetDescr(rows->rel)->constr;
+
+	make_slot(rows, slot, old, values, isnull);
 	if (constr != NULL && (constr->num_check > 0 || constr->has_not_null))
 		ExecConstraints(rows->result, slot, rows->estate);
 }
@@ -191,6 +201,49 @@ static void
 fill_fresh(Rows *rows, const TupleTableSlot *old, const Datum *values, const bool *isnull)
 {
 	fill_slot(rows, rows->fresh, old, values, isnull);
+}
+
+static void
+prepare_checks(Rows *rows, const TupleConstr *constr)
+{
+	MemoryContext old = MemoryContextSwitchTo(rows->estate->es_query_cxt);
+
+	rows->checks = palloc0(sizeof(ExprState *) * constr->num_check);
+	for (int i = 0; i < constr->num_check; i++)
+		if (check_is_enforced_compat(&constr->check[i]))
+			rows->checks[i] = ExecPrepareExpr(stringToNode(constr->check[i].ccbin), rows->estate);
+	MemoryContextSwitchTo(old);
+}
+
+bool
+rows_checked(const Rows *rows)
+{
+	const TupleConstr *constr = RelationGetDescr(rows->rel)->constr;
+
+	return constr != NULL && constr->num_check > 0;
+}
+
+const char *
+rows_violated(Rows *rows, bool insert, const Datum *values, const bool *isnull)
+{
+	const TupleConstr *constr = RelationGetDescr(rows->rel)->constr;
+	const char *violated = NULL;
+	ExprContext *context;
+
+	if (!rows_checked(rows))
+		return NULL;
+	rows_begin_writing(rows);
+	if (rows->checks == NULL)
+		prepare_checks(rows, constr);
+	make_slot(rows, rows->fresh, insert ? NULL : rows->found, values, isnull);
+	context = GetPerTupleExprContext(rows->estate);
+	context->ecxt_scantuple = rows->fresh;
+	for (int i = 0; i < constr->num_check && violated == NULL; i++)
+		if (rows->checks[i] != NULL && !ExecCheck(rows->checks[i], context))
+			violated = constr->check[i].ccname;
+	ExecClearTuple(rows->fresh);
+	ResetPerTupleExprContext(rows->estate);
+	return violated;
 }
 
 /* What every write ends with: triggers queued, the command's work visible. */

@@ -10,7 +10,12 @@
 
 #include "catalog/pg_type.h"
 
+#include "fmgr.h"
+#include "utils/builtins.h"
+
 #include "storage/shapes.h"
+
+PG_FUNCTION_INFO_V1(syncext_is_own_column);
 
 #define KEY(...)	{__VA_ARGS__}
 
@@ -49,4 +54,18 @@ shape_of_index(const char *name)
 			return &indexes[i];
 	}
 	return NULL;
+}
+
+Datum
+syncext_is_own_column(PG_FUNCTION_ARGS)
+{
+	const TableShape *shape = shape_of_table(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(1));
+
+	if (shape == NULL)
+		PG_RETURN_NULL();
+	for (int i = 0; i < shape->ncolumns; i++)
+		if (strcmp(shape->column[i].name, name) == 0)
+			PG_RETURN_BOOL(true);
+	PG_RETURN_BOOL(false);
 }
