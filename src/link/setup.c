@@ -141,7 +141,8 @@ check_entity(const char *source, const char *entity)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this database has records of entity \"%s\" that it has decided itself",
 						entity),
-				 errhint("Link the source first, and attach the relation then; or let this hub be a spoke as a whole: sync_link(…, relay => true) with another source, that no relation is attached to.")));
+				 errhint_call("Link the source first, and attach the relation then; or let this hub be a spoke as a whole: sync_link(…, relay => true) with another source, that no relation is attached to. If they are edits of the relation's since it was linked before, which it holds itself: SELECT sync_forget(%s, external_id) FROM syncext.canonical WHERE entity = %s, link, and CALL sync_load for the relation.",
+						 quote_literal_cstr(entity), quote_literal_cstr(entity))));
 }
 
 static void

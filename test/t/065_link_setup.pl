@@ -281,8 +281,16 @@ for my $how ('BEGIN; SELECT sync_unlink(\'up\'); SELECT sync_link(\'up\', \'hub\
 	sql('desk', "SET ROLE clerk; $how");
 	arrives('desk', $works, 'ended and made again at once a link works, and link_status says so');
 }
+# What was edited while there was no link was decided here; the hint brings it to the hub.
+sql('desk', "SELECT sync_unlink('up'); INSERT INTO customer VALUES ('D0', 'd0')");
+like(said('desk', "SET ROLE clerk; SELECT sync_link('up', 'hub', 'Desk')"),
+	qr/records of entity "customer" that it has decided itself.*HINT:.*sync_forget\('customer', external_id\) FROM syncext.canonical/s,
+	'edited while it was not linked, a table is not linked unasked');
+sql('desk', "SELECT sync_forget('customer', external_id) FROM syncext.canonical WHERE entity = 'customer'; SET ROLE clerk; SELECT sync_link('up', 'hub', 'Desk')");
+sql('desk', "CALL sync_load('customer')");
+arrives('hub2', "SELECT count(*) = 1 FROM syncext.canonical WHERE external_id = 'D0'", '... with what the hint says all of it comes to the hub');
 sql('desk', "INSERT INTO customer VALUES ('D1', 'd1')");
-arrives('hub2', 'SELECT count(*) = 1 FROM syncext.canonical', '... and exchanges');
+arrives('hub2', 'SELECT count(*) = 2 FROM syncext.canonical', '... and exchanges');
 
 # one that waits to take over from another may be there for three seconds
 arrives('desk', q(SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'syncext link' AND datname = 'desk'), 'one worker is left');
