@@ -19,8 +19,8 @@
 #						written over there by another one, which is judged
 #	told				a row of syncext.capture_failure, a dead letter
 #	gone with what an operator threw away: made at a database after the backup that was
-#						restored, or the replication that was promoted, had been taken,
-#						and not yet come to any other
+#						restored, or the replica that was promoted, had been taken, and
+#						come to no other that is left
 #	else				lost; or untold, where a hub had taken it once
 #
 # The settings of the run that is judged: a node that differs from the records is told of
@@ -29,6 +29,7 @@
 use strict;
 use warnings;
 
+use Cwd;
 use File::Path qw(rmtree);
 use FindBin;
 use lib $FindBin::RealBin;
@@ -58,7 +59,9 @@ my %place;						# name: cluster, session, columns, backup
 my @edits;						# every edit that was acknowledged
 my (%edit_of_value, @lost_logs);
 my $standby;
-my ($clusters, $backups) = (0, 0);
+my $old_primary;				# of the last promotion
+my ($clusters, $backups, $copied) = (0, 0, 0);
+my $here = cwd();
 my %done;						# step: how often
 
 sub chance { return rand() < $_[0] }
@@ -70,6 +73,7 @@ my $conf = <<'END';
 fsync = off
 wal_level = replica
 max_wal_senders = 5
+wal_keep_size = 128MB
 max_connections = 40
 max_worker_processes = 12
 shared_buffers = 16MB
@@ -82,7 +86,7 @@ log_min_messages = warning
 deadlock_timeout = 100ms
 syncext.retry_base = 100
 syncext.retry_max = 1s
-syncext.link_interval = 500ms
+syncext.link_interval = 1s
 syncext.link_timeout = 5s
 END
 
@@ -213,6 +217,23 @@ sub hub_options
 	return "${set}host '" . $hub->host . "', ${set}port '" . $hub->port . "'" . ($set ? '' : ", dbname 'postgres'");
 }
 
+# Where it is not known who is who, a link stops until somebody decides.  Here all are
+# who they say, so what the hint offers for that case is done.
+sub decide_links
+{
+	for my $name (@spokes)
+	{
+		next if $place{$name}{resting} || !(my ($refused) = ask($name, 'SELECT refused FROM syncext.peer WHERE refused IS NOT NULL'));
+		next if $refused !~ /\S/;
+		my ($out) = ask($name, "CALL sync_exchange('up')");
+
+		next unless defined $out && $out =~ /^HINT: .*?SELECT (syncext\.release_(hub|spoke)\('\w+'\))/m;
+		note("$name: $out");
+		must($2 eq 'hub' ? $name : 'hub', "SELECT $1");
+		$done{decided}++;
+	}
+}
+
 # A spoke that was restored may know an older hub, or have its link disabled.
 sub point_to_hub
 {
@@ -307,19 +328,48 @@ sub read_log
 	return \@log;
 }
 
-# Edits that only the database knew that goes back to what it was when so many had been
-# made; those that are elsewhere (a hash of values and deletes) must not go.
-sub excuse
+# A spoke goes back to what it was when so many edits had been made: what only it knew
+# of them is gone.  What the hub knows has lost its author, and lives there alone; what
+# this spoke has held for a hub that had gone back, it holds no more.
+sub excuse_spoke
 {
-	my ($name, $since, $elsewhere) = @_;
+	my ($name, $since) = @_;
+	my $known = known_to_hub();
 
-	for (grep { $_->{at} eq $name && $_->{n} >= $since } @edits)
+	for my $edit (@edits)
 	{
-		for my $field (keys %{ $_->{set} })
+		my $own = $edit->{at} eq $name && $edit->{n} >= $since;
+
+		for my $field (keys %{ $edit->{set} })
 		{
-			$_->{gone}{$field} = 1 unless $elsewhere->{ $_->{set}{$field} };
+			my $held = $edit->{held}{$field};
+
+			if ($known->{ $edit->{set}{$field} }) { $edit->{orphan} = 1 if $own; next }
+			$edit->{gone}{$field} = 1 if $own && !$held;
+			delete $held->{$name} if $held;
+			$edit->{gone}{$field} = 1 if $held && !%$held;
 		}
-		$_->{gone}{'*'} = 1 if $_->{kind} eq 'delete' && !$elsewhere->{"$_->{key} $source{$name}"};
+		$edit->{gone}{'*'} = 1 if $own && $edit->{kind} eq 'delete' && !$known->{"$edit->{key} $source{$name}"};
+	}
+}
+
+# The hub goes back: of its own edits, and of those whose authors went back, what no
+# spoke's table holds is gone; who holds it has to send it, or its user wrote over it.
+sub excuse_hub
+{
+	my ($since) = @_;
+	my $held = held_by_spokes();
+
+	for my $edit (grep { $_->{at} eq 'hub' && $_->{n} >= $since || $_->{orphan} } @edits)
+	{
+		for my $field (keys %{ $edit->{set} })
+		{
+			my $holders = $held->{ $edit->{set}{$field} };
+
+			$edit->{held}{$field} = { map { $_ => scalar @edits } @$holders } if $holders;
+			$edit->{gone}{$field} = 1 unless $holders;
+		}
+		$edit->{gone}{'*'} = 1 if $edit->{kind} eq 'delete';
 	}
 }
 
@@ -337,7 +387,7 @@ sub known_to_hub
 	return \%known;
 }
 
-# What the spokes' tables hold.
+# What the spokes' tables hold: by whom.
 sub held_by_spokes
 {
 	my %held;
@@ -346,7 +396,7 @@ sub held_by_spokes
 	{
 		for my $entity (@entities)
 		{
-			$held{$_} = 1 for split /\n/, must($name, "SELECT value FROM $entity t, jsonb_each_text(to_jsonb(t)) WHERE key <> 'id' AND value IS NOT NULL");
+			push @{ $held{$_} }, $name for split /\n/, must($name, "SELECT value FROM $entity t, jsonb_each_text(to_jsonb(t)) WHERE key <> 'id' AND value IS NOT NULL");
 		}
 	}
 	return \%held;
@@ -423,8 +473,10 @@ sub drain
 	step_mend();
 	for (1 .. 100)
 	{
-		must($name, "CALL sync_exchange('up')");
-		return 1 if must($name, 'SELECT sum(unanswered) FROM syncext.link_status') == 0;
+		my ($out, $error) = ask($name, "CALL sync_exchange('up')");
+
+		decide_links();
+		return 1 if defined $out && $error eq '' && must($name, 'SELECT sum(unanswered) FROM syncext.link_status') == 0;
 		sleep 0.1;
 	}
 	return 0;
@@ -447,15 +499,21 @@ sub step_relink
 
 sub step_backup
 {
-	my ($name) = @_;
-	$name //= pick(@places);
+	my $name = chance(0.4) ? 'hub' : pick(@spokes);
 	my $place = $place{$name};
 	my $backup = 'backup' . ++$backups;
 
 	rmtree($place->{backup}{path}) if $place->{backup};
 	must($name, 'SELECT 1');
 	$place->{cluster}->backup($backup);
-	$place->{backup} = { path => $place->{cluster}->backup_dir . "/$backup", edits => scalar @edits, columns => $place->{columns} };
+	$place->{backup} = { path => $place->{cluster}->backup_dir . "/$backup", edits => scalar @edits, columns => $place->{columns}, at => time };
+}
+
+# One that isn't older than what a minute of a year is here.
+sub has_backup
+{
+	my ($name) = @_;
+	return $place{$name}{backup} && time - $place{$name}{backup}{at} < 15;
 }
 
 # Its files go, and come again from the backup; with a recovery to a point in time, or
@@ -494,23 +552,22 @@ sub restore
 
 sub step_restore_spoke
 {
-	my @can = grep { $place{$_}{backup} } @spokes;
-	my $name = pick(@can) // return;
+	my $name = pick(grep { has_backup($_) } @spokes) // return;
 
 	kill_server($name);
 	# what it was sending has come, or not
 	sleep 0.3;
-	excuse($name, $place{$name}{backup}{edits}, known_to_hub());
+	excuse_spoke($name, $place{$name}{backup}{edits});
 	restore($name);
 	point_to_hub($name);
 }
 
 sub step_restore_hub
 {
-	return unless $place{hub}{backup};
+	return unless has_backup('hub');
 	harvest();
 	kill_server('hub');
-	excuse('hub', $place{hub}{backup}{edits}, held_by_spokes());
+	excuse_hub($place{hub}{backup}{edits});
 	drop_standby();
 	restore('hub');
 }
@@ -554,11 +611,137 @@ sub promote
 	$old->wait_for_catchup($standby->{cluster}->name, 'replay', $old->lsn('insert')) if $caught_up;
 	$old->stop('immediate');
 	drop_session('hub');
-	excuse('hub', $standby->{lag}, held_by_spokes()) unless $caught_up;
+	excuse_hub($standby->{lag}) unless $caught_up;
+	$old_primary = $old;
 	$place{hub} = { cluster => $standby->{cluster}, columns => $caught_up ? $place{hub}{columns} : $standby->{columns} };
 	$place{hub}{cluster}->promote;
 	undef $standby;
 	must('hub', 'ALTER ROLE link LOGIN');
+	must('hub', 'ALTER SYSTEM RESET primary_conninfo');
+	must($_, 'ALTER SERVER hub OPTIONS (' . hub_options('SET ') . ')') for @spokes;
+}
+
+# The old primary comes back, and a spoke is led to it.
+sub step_old_primary
+{
+	my $name = pick(@spokes);
+	my $old = $old_primary or return;
+
+	return if $standby;
+	start_again($old);
+	$old->_update_pid(1);
+	$old->safe_psql('postgres', 'ALTER ROLE link LOGIN');
+	my $log = $old->safe_psql('postgres', 'SELECT count(*) FROM syncext.change_log');
+	my $met = $old->safe_psql('postgres', 'SELECT syncext.this_timeline()') < (must($name, "SELECT identity->>'timeline' FROM syncext.peer") || 0);
+	must($name, "UPDATE syncext.link SET enabled = true WHERE NOT enabled; ALTER SERVER hub OPTIONS (SET host '" . $old->host . "', SET port '" . $old->port . "')");
+	work(8);
+	# one that hasn't met the new one takes it for its hub still, and finds out later
+	if ($met)
+	{
+		refuses($place{$name}{cluster}, 'an old primary');
+		is($old->safe_psql('postgres', 'SELECT count(*) FROM syncext.change_log'), $log, 'and gets nothing');
+	}
+	$old->stop('immediate');
+	undef $old_primary;
+	point_to_hub($name);
+}
+
+# Does a database's link stop, and say why?
+sub refuses
+{
+	my ($cluster, $what, $database) = @_;
+	ok($cluster->poll_query_until($database // 'postgres', 'SELECT count(*) > 0 FROM syncext.peer WHERE refused IS NOT NULL'), "$what is refused");
+	ok($cluster->safe_psql($database // 'postgres', "SELECT count(*) FROM sync_check() WHERE severity = 'error' AND object = 'link up'"), 'and sync_check tells');
+}
+
+# What is done in a copy must not come to the hub: judged in the end.
+sub edit_copy
+{
+	my ($cluster, $database) = @_;
+	$cluster->safe_psql($database, join(';', map { my $n = ++$copied; ("INSERT INTO item (id, a) VALUES ('copy$n', 'copy$n')", "UPDATE remark SET a = 'copy$n' WHERE id = 'k$n'", "DELETE FROM item WHERE id = 'k$n'") } 1 .. 5));
+}
+
+# A copy of a spoke's files is started elsewhere, beside it or while it is away.
+sub step_clone
+{
+	my $name = pick(@spokes);
+	my $backup = 'backup' . ++$backups;
+	my $cluster = $place{$name}{cluster};
+	my $clone = PostgreSQL::Test::Cluster->new('op' . ++$clusters);
+
+	must($name, "UPDATE syncext.link SET enabled = true WHERE NOT enabled");
+	$cluster->backup($backup);
+	kill_server($name) if my $away = chance(0.5);
+	$place{$name}{resting} = $away;
+	$clone->init_from_backup($cluster, $backup);
+	rmtree($cluster->backup_dir . "/$backup");
+	$clone->start;
+	edit_copy($clone, 'postgres');
+	work(8);
+	refuses($clone, 'a clone');
+	$clone->stop('immediate');
+	rmtree($clone->data_dir);
+	revive_server($name) if $away;
+	$place{$name}{resting} = 0;
+}
+
+sub step_template
+{
+	my $name = pick(@spokes);
+	my $cluster = $place{$name}{cluster};
+
+	must($name, "UPDATE syncext.link SET enabled = true WHERE NOT enabled");
+	drop_session($name);
+	for (1 .. 20)
+	{
+		last if ($cluster->psql('template1', 'CREATE DATABASE staging TEMPLATE postgres'))[0] == 0;
+	}
+	$cluster->safe_psql('staging', 'SELECT syncext.start_workers()');
+	edit_copy($cluster, 'staging');
+	work(8);
+	refuses($cluster, 'a copy of the database', 'staging');
+	$cluster->safe_psql('template1', 'DROP DATABASE staging WITH (FORCE)');
+}
+
+# A spoke is gone for good, and another database takes its place.
+sub step_replace
+{
+	my $name = pick(@spokes);
+	my $old = $place{$name}{cluster};
+
+	kill_server($name);
+	sleep 0.3;
+	excuse_spoke($name, 0);
+	must('hub', "SELECT syncext.release_spoke('$source{$name}')");
+	rmtree($old->data_dir);
+	setup_spoke($name);
+}
+
+# Another server has the same databases, under another identifier.
+sub step_upgrade
+{
+	my $name = pick(@places);
+	my $old = $place{$name}{cluster};
+	my $new = PostgreSQL::Test::Cluster->new('op' . ++$clusters);
+	my $bin = $old->config_data('--bindir');
+	my $socket = PostgreSQL::Test::Utils::tempdir_short();
+
+	return if $done{upgrade};
+	drop_standby() if $name eq 'hub';
+	must($name, 'SELECT 1');
+	drop_session($name);
+	$old->stop('fast');
+	$new->init(allows_streaming => 1, extra => [ '--wal-segsize=1' ]);
+	$new->append_conf('postgresql.conf', $conf);
+	my ($from, $to) = map { Cwd::abs_path($_->data_dir) } $old, $new;
+	chdir $socket or die;
+	my ($out, $err) = run_command([ 'pg_upgrade', '--no-sync', '--link', '-d', $from, '-D', $to, '-b', $bin, '-B', $bin, '-s', $socket, '-p', $old->port, '-P', $new->port ]);
+	chdir $here or die;
+	like($out, qr/Upgrade Complete/, 'pg_upgrade goes well') or diag("$out\n$err");
+	$new->start;
+	$place{$name} = { cluster => $new, columns => $place{$name}{columns} };
+	rmtree($old->data_dir);
+	return if $name ne 'hub';
 	must($_, 'ALTER SERVER hub OPTIONS (' . hub_options('SET ') . ')') for @spokes;
 }
 
@@ -571,8 +754,10 @@ my %step = (
 	kill => [ 3, \&step_kill ], kill_backend => [ 3, \&step_kill_backend ], cut => [ 4, \&step_cut ], mend => [ 3, \&step_mend ],
 	add_column => [ 2, \&step_add_column ], detach => [ 2, \&step_detach ], load => [ 1, \&step_load ], relink => [ 1, \&step_relink ],
 	backup => [ 4, \&step_backup ], restore_spoke => [ 2, \&step_restore_spoke ], restore_hub => [ 2, \&step_restore_hub ],
-	standby => [ 2, \&step_standby ], lag => [ 1, \&step_lag ], promote => [ 1, \&step_promote ], promote_lagging => [ 2, \&step_promote_lagging ]);
-my @steps = split ' ', $ENV{OPERATIONS_STEPS} || 'kill kill_backend cut mend add_column detach load relink backup standby promote';
+	standby => [ 2, \&step_standby ], lag => [ 1, \&step_lag ], promote => [ 1, \&step_promote ], promote_lagging => [ 2, \&step_promote_lagging ],
+	old_primary => [ 1, \&step_old_primary ], clone => [ 1, \&step_clone ], template => [ 1, \&step_template ], replace => [ 1, \&step_replace ],
+	upgrade => [ 1, \&step_upgrade ]);
+my @steps = split ' ', $ENV{OPERATIONS_STEPS} || join(' ', sort keys %step);
 my @urn = map { ($_) x $step{$_}[0] } @steps;
 
 setup_hub();
@@ -580,6 +765,7 @@ setup_spoke($_) for @spokes;
 for (my $end = time + $seconds; time < $end; )
 {
 	work(10 + int rand 40);
+	decide_links();
 	my $step = pick(@urn);
 	note("edit " . @edits . ": $step");
 	$step{$step}[1]->();
@@ -594,6 +780,10 @@ for my $name (@places)
 {
 	add_columns($name, $columns_max);
 	must($name, "CALL sync_load('item')");
+}
+for my $name (@spokes)
+{
+	ok(drain($name), "$name has nothing left to send");
 }
 must($_, 'UPDATE syncext.link SET enabled = false') for @spokes;
 my $tree = bless { entities => \@entities, order => \@places, root => 'hub',
@@ -643,33 +833,54 @@ sub in_lost_logs
 	return $fate;
 }
 
-# The next thing that was done to the field at the same node.
+# The next thing that was done to a field at a node.
 sub next_at_node
 {
-	my ($edit, $field) = @_;
+	my ($name, $from, $key, $field) = @_;
 
-	for (@edits[ $edit->{n} + 1 .. $#edits ])
+	for (@edits[ $from .. $#edits ])
 	{
-		next if $_->{at} ne $edit->{at} || $_->{key} ne $edit->{key};
+		next if $_->{at} ne $name || $_->{key} ne $key;
 		return $_ if $_->{kind} eq 'delete' && !$_->{gone}{'*'} || exists $_->{set}{$field} && !$_->{gone}{$field};
 	}
 	return undef;
 }
 
-# Why an edit of a field is all right; '' if it isn't.
+# Did all who held it for a hub that had gone back write over it?
+sub written_over_where_held
+{
+	my ($edit, $field, $seen) = @_;
+	my $held = $edit->{held}{$field} or return 0;
+
+	for (keys %$held)
+	{
+		my $next = next_at_node($_, $held->{$_}, $edit->{key}, $field);
+		return 0 unless $next && fine($next, $field, $seen);
+	}
+	return 1;
+}
+
+# Why an edit of a field is all right; '' if it isn't.  In $seen are those that ask.
 sub fine
+{
+	my ($edit, $field, $seen) = @_;
+	my $what = $edit->{kind} eq 'delete' ? $edit->{n} : $edit->{set}{$field};
+
+	return '' if $seen->{$what};
+	return $edit->{kind} eq 'delete' ? fine_delete($edit, { %$seen, $what => 1 }) : fine_value($edit, $field, { %$seen, $what => 1 });
+}
+
+sub fine_value
 {
 	my ($edit, $field, $seen) = @_;
 	my $value = $edit->{set}{$field};
 
-	return fine_delete($edit, $seen) if $edit->{kind} eq 'delete';
 	return 'stands' if $standing{$value};
 	return 'in the log' if $logged->{$value};
 	return 'thrown away' if $edit->{gone}{$field};
 	return 'told' if $told_at{ $edit->{at} }{ $edit->{key} };
-	return '' if $seen->{$value}++;
-	my $next = next_at_node($edit, $field);
-	return 'written over' if $next && fine($next, $field, $seen);
+	my $next = next_at_node($edit->{at}, $edit->{n} + 1, $edit->{key}, $field);
+	return 'written over' if $next && fine($next, $field, $seen) || written_over_where_held($edit, $field, $seen);
 	my $fate = in_lost_logs($edit->{key}, $field, $value);
 	return '' if !defined $fate || $fate eq $value;
 	return 'told of in a log that is no more' if $fate eq '' || $fate eq $edit->{key};
@@ -685,7 +896,6 @@ sub fine_delete
 	return 'in the log' if $logged->{$by};
 	return 'thrown away' if $edit->{gone}{'*'};
 	return 'told' if $told_at{ $edit->{at} }{ $edit->{key} };
-	return '' if $seen->{"delete $edit->{n}"}++;
 	# a row that never came further is its user's own
 	my ($last) = reverse grep { $_->{at} eq $edit->{at} && $_->{key} eq $edit->{key} } @edits[ 0 .. $edit->{n} - 1 ];
 	return 'never sent' if $last && $last->{kind} ne 'delete' && !grep { $logged->{$_} || defined in_lost_logs($edit->{key}, 'a', $_) } values %{ $last->{set} };
@@ -715,6 +925,7 @@ is(join("\n", @differing), '', 'where a node differs, it is told');
 note('in all: ' . join(', ', map { "$_ $done{$_}" } sort keys %done));
 note(sprintf('in all: %d edits of %d fields: %s', scalar @edits, eval { my $n = 0; $n += $_ for values %why; $n }, join(', ', map { ($_ || 'not fine') . " $why{$_}" } sort keys %why)));
 note(sprintf('in all: lost %d, untold %d, differing %d', scalar @lost, scalar @untold, scalar @differing));
+is(join(' ', grep { /^copy/ } sort keys %$logged), '', 'nothing came from a copy');
 cmp_ok(scalar @edits, '>', 100, 'there were edits');
 cmp_ok(scalar keys %$records, '>', 5, 'and there are records');
 
