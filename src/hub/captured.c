@@ -221,7 +221,7 @@ read_detail(const LogRow *row, FoldEdit *edit)
 		else if (field_name_cmp(name, field_name("cascade")) == 0)
 			edit->cascade = true;
 		else if (field_name_cmp(name, field_name("all")) == 0)
-			edit->all = edit->inserted = true;
+			edit->all = true;
 		else if (field_name_cmp(name, field_name("added")) == 0)
 			edit->added = true;
 		else if (field_name_cmp(name, field_name("version")) == 0)
@@ -331,8 +331,8 @@ add_changes(Cutting *cutting, const BatchRecord *record, const ReplicaRow *repli
 
 	if (fold->deleted)
 	{
-		/* it came and went, or they know */
-		if (replica->exists ? replica->fields != NULL : !fold->born)
+		/* it came and went, or they know; a row that was loaded was there before */
+		if (replica->exists ? replica->fields != NULL : !fold->made)
 			(void) add_change(cutting, record, replica, fold, fold->base);
 		return;
 	}

@@ -60,7 +60,8 @@ fold_add(Fold *fold, const FoldEdit *edit)
 	if (fold->nedits++ == 0)
 	{
 		fold->base = edit->base;
-		fold->born = edit->inserted;
+		fold->made = edit->inserted;
+		fold->born = edit->inserted || edit->all;
 		fold->cascade = edit->cascade;
 	}
 	fold->cascade &= edit->cascade;

@@ -34,7 +34,8 @@ typedef struct FoldField
 typedef struct Fold
 {
 	int			nedits;
-	bool		born;			/* the first of them was an insert */
+	bool		born;			/* the first of them is all that the row has: an insert, a load, */
+	bool		made;			/* and an insert: there was no row before */
 	bool		deleted;		/* the last of them was a delete */
 	bool		all;			/* one of them has all that isn't agreed on */
 	bool		whole;			/* there was a delete: what came before is gone */

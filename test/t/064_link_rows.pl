@@ -123,6 +123,15 @@ settle();
 is(sql('spoke', "SELECT id, w FROM item ORDER BY id"), "1|w1\n3|w3", 'a delete that was captured is one, whatever comes');
 is(record('item', '2'), '', 'at the hub, too');
 
+# a load tells all of a row, which is no insert: a delete before the exchange is one
+sql('hub', "SELECT sync_add_entity('stock')");
+sql('spoke', q(CREATE TABLE stock (id text PRIMARY KEY, n int); INSERT INTO stock VALUES ('1', 1), ('2', 2); SELECT sync_add_entity('stock'); SELECT sync_attach('stock', 'East', 'stock')));
+api('stock', '1', 0, '{"n": 1}');
+sql('spoke', "CALL sync_load('stock'); DELETE FROM stock WHERE id = '1'; INSERT INTO stock VALUES ('3', 3); DELETE FROM stock WHERE id = '3'");
+settle();
+is(sql('hub', "SELECT external_id, resolution, detail->'lost' FROM syncext.change_log WHERE entity = 'stock' AND source = 'East' ORDER BY external_id"),
+	"1|PRIORITY_WIN|[\"*\"]\n2|NEW_RECORD|", 'a delete of a row that was loaded just now is told of, where it loses, too; a row that came and went is not');
+
 # ---------- columns that are added ----------
 
 api('item', '1', 9, '{"state": "done"}');
