@@ -233,7 +233,7 @@ compare_record(Comparison *c, const Field *known)
 	values[6] = JsonbPGetDatum(common_stamps(&record, &withheld, base));
 	values[7] = names_to_array(&withheld);
 	tuplestore_putvalues(c->out->setResult, c->out->setDesc, values, isnull);
-	c->any |= Abs(seen) > base;
+	c->any |= (seen < 0 ? -seen : seen) > base;
 }
 
 /* ---------- what follows ---------- */

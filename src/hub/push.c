@@ -27,6 +27,7 @@
 #include "hub/incarnation.h"
 #include "hub/section.h"
 #include "settings.h"
+#include "model/clip.h"
 #include "model/json_read.h"
 #include "storage/durability.h"
 #include "storage/hints.h"
@@ -416,6 +417,36 @@ unanswered(const Push *push)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
 }
 
+/*
+ * An entity may have been dropped since the link was opened, to be added again: what
+ * is refused would be given up.  So the whole push fails, and the link waits for it.
+ */
+static void
+check_entities(const Push *push)
+{
+	const Registry *registry = registry_get();
+
+	for (int i = 0; i < push->n; i++)
+	{
+		JsonbValue	value;
+		char	   *name;
+
+		if (push->changes[i].type != jbvBinary ||
+			!JsonContainerIsObject(push->changes[i].val.binary.data) ||
+			getKeyJsonValueFromContainer(push->changes[i].val.binary.data, "entity", 6, &value) == NULL ||
+			value.type != jbvString)
+			continue;
+		name = pnstrdup(value.val.string.val, value.val.string.len);
+		if (registry_entity(registry, name) == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("the hub has no entity \"%s\"", clip_string(name, CLIP_QUOTE)),
+					 errhint_call("Add it there with SELECT sync_add_entity(%s), or detach the relation at the spoke.",
+								  quote_literal_cstr(clip_string(name, CLIP_QUOTE)))));
+		pfree(name);
+	}
+}
+
 /* Apply what has not been answered, and put the answers where they belong. */
 static void
 apply_unanswered(Push *push, Jsonb *changes)
@@ -477,6 +508,7 @@ sync_push(PG_FUNCTION_ARGS)
 		answer_again(&push);
 	else if (push.parts_before > 1)
 		forget_parts(&push, push.parts_before);
+	check_entities(&push);
 	apply_unanswered(&push, PG_GETARG_JSONB_P(2));
 	answers = all_answers(&push);
 	keep_answers(&push, answers);

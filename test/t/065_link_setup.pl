@@ -309,4 +309,15 @@ like(said('desk', "CALL sync_exchange('up')"), qr/role "clerk" of link "up" does
 sql('desk', "UPDATE syncext.link SET owner = 'heir' WHERE name = 'up'");
 arrives('desk', $works, '... which helps');
 
+# ---------- an entity goes and comes at the hub ----------
+
+sql('desk', "INSERT INTO customer VALUES ('E0', 'e0')");
+arrives('hub2', q(SELECT count(*) = 1 FROM syncext.canonical WHERE external_id = 'E0'), 'the link is open');
+sql('hub2', "DELETE FROM syncext.entity WHERE name = 'customer'");
+sql('desk', "INSERT INTO customer VALUES ('E1', 'e1')");
+arrives('desk', q(SELECT last_error LIKE '42704: %entity "customer"%' FROM syncext.link_status), 'an entity is dropped while a link is open: the link says so');
+is(sql('desk', 'SELECT count(*) FROM syncext.capture_failure'), '0', '... and gives nothing up');
+sql('hub2', "SELECT sync_add_entity('customer')");
+arrives('hub2', q(SELECT count(*) = 1 FROM syncext.canonical WHERE external_id = 'E1'), '... what was edited meanwhile arrives when it is added again');
+
 done_testing();
