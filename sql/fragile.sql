@@ -18,6 +18,14 @@ INSERT INTO doc VALUES (6, 'composite', NULL, ROW(1, '"\u0000"')), (7, 'composit
 SELECT external_id, error FROM failed WHERE external_id IN ('5', '6');
 SELECT rec('5'), rec('7');
 SELECT severity, object, problem ~ '^5 captured rows were given up' AS told FROM sync_check();
+-- what sync_redrive tries again is sent as it is now, or given up as before
+SELECT sync_redrive('A', 'doc', '6');
+SELECT external_id, attempts, dead FROM failed WHERE external_id = '6';
+ALTER TABLE doc DISABLE TRIGGER _syncext_capture;
+UPDATE doc SET p = NULL WHERE id = 6;
+ALTER TABLE doc ENABLE ALWAYS TRIGGER _syncext_capture;
+SELECT sync_redrive('A', 'doc', '6');
+SELECT rec('6'), (SELECT count(*) FROM failed WHERE external_id = '6') AS failed;
 -- whatever is edited next
 UPDATE doc SET name = 'again' WHERE id = 5;
 SELECT rec('5');

@@ -12,12 +12,12 @@
 
 #include "hub/batch.h"
 #include "hub/parked.h"
+#include "hub/redrive.h"
 #include "hub/uncaptured.h"
 #include "model/json.h"
 #include "storage/canonical.h"
 #include "storage/change_log.h"
 
-PG_FUNCTION_INFO_V1(sync_redrive);
 PG_FUNCTION_INFO_V1(sync_discard);
 
 static char *
@@ -106,9 +106,8 @@ redrive_slot(FunctionCallInfo fcinfo, int slot, TimestampTz dead_by, int *slots)
 	return list_length(rows);
 }
 
-/* Make retries and dead letters due now, as if they had never failed. */
-Datum
-sync_redrive(PG_FUNCTION_ARGS)
+int64
+redrive_failed(FunctionCallInfo fcinfo)
 {
 	TimestampTz dead_by = dead_by_argument(fcinfo);
 	int64		redriven = 0;
@@ -120,7 +119,7 @@ sync_redrive(PG_FUNCTION_ARGS)
 							   optional_text(fcinfo, 2), dead_by);
 	redriven += uncaptured_redrive(source_argument(fcinfo), optional_text(fcinfo, 1),
 								   optional_text(fcinfo, 2), dead_by);
-	PG_RETURN_INT64(redriven);
+	return redriven;
 }
 
 /* Leave a trace of the delivery that was given up in the change log. */

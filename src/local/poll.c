@@ -301,6 +301,7 @@ make_items(Poll *poll, PollBatch *batch, const Attached *attached)
 				continue;
 		}
 		work_item(&batch->items[n], attached->binding, false, row->external_id);
+		row->is_new = false;
 		batch->rows[n++] = *row;
 	}
 	batch->n = n;

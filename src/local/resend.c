@@ -1,0 +1,90 @@
+/*
+ * resend.c
+ *	  sync_redrive: failed deliveries, parked changes and rows that could not be brought
+ *	  to the hub are tried again.
+ *
+ * Called from SQL.  The first two are due then, and so are rows that a poll or a link's
+ * exchange reads again.  Nobody comes back to a row whose edit a trigger sends: it is
+ * sent here, as it is now.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "hub/redrive.h"
+#include "local/load_row.h"
+#include "storage/binding.h"
+#include "storage/capture_failure.h"
+#include "storage/link.h"
+#include "storage/registry.h"
+
+PG_FUNCTION_INFO_V1(sync_redrive);
+
+/* Rows of a relation that one call sends; the others wait for the next one. */
+#define RESEND_MAX	1000
+
+/* A row that fails as before is given up again, with what is wrong with it now. */
+static void
+settle(CaptureFailures *failures, const WorkItem *item)
+{
+	CaptureFailure failure;
+
+	if (work_error(item) == NULL && !item->busy)
+		(void) capture_failure_remove(failures, item->relation, item->external_id);
+	else if (!item->busy &&
+			 capture_failure_find(failures, item->relation, item->external_id, &failure))
+	{
+		failure.attempts++;
+		failure.dead = true;
+		failure.tried_at = failure.dead_since = GetCurrentTimestamp();
+		failure.error = work_error(item);
+		capture_failure_save(failures, &failure);
+	}
+}
+
+static void
+resend_relation(const Binding *binding)
+{
+	CaptureFailures *failures = capture_failures_open(true);
+	List	   *due = capture_failures_of(failures, binding->relation, NULL, GetCurrentTimestamp(),
+										  RESEND_MAX);
+	WorkItem   *items = palloc0(sizeof(WorkItem) * Max(list_length(due), 1));
+	LoadRows	rows = {
+		.winner = WINNER_LADDER,
+		.context = CurrentMemoryContext,
+		.details = load_details_make()
+	};
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, due)
+		work_item(&items[n++], binding, false, ((CaptureFailure *) lfirst(lc))->external_id);
+	if (n > 0)
+	{
+		load_rows_begin(&rows, items, n);
+		work_through(registry_get(), items, n, load_row, &rows);
+	}
+	for (int i = 0; i < n; i++)
+		settle(failures, &items[i]);
+	capture_failures_close(failures);
+}
+
+Datum
+sync_redrive(PG_FUNCTION_ARGS)
+{
+	int64		redriven = redrive_failed(fcinfo);
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	ListCell   *lc;
+
+	if (link_of_source(source) == NULL)
+		foreach(lc, binding_list(source, NULL))
+		{
+			const Binding *binding = lfirst(lc);
+
+			if (binding->in && binding->capture == CAPTURE_TRIGGER && binding_stands(binding))
+				resend_relation(binding);
+		}
+	PG_RETURN_INT64(redriven);
+}
