@@ -212,16 +212,18 @@ CREATE VIEW syncext.feed_lag AS
 		WHERE l.xid >= (SELECT min(pg_catalog.pg_snapshot_xmin(t.snapshot)::text::bigint)::text::xid8
 		                FROM syncext.cursor c JOIN syncext.tick t ON t.id = c.lo)
 		GROUP BY l.source, l.entity, l.told
+	), newest AS MATERIALIZED (
+		SELECT l.seq FROM syncext.log_row l ORDER BY l.xid DESC, l.seq DESC LIMIT 1
 	), cursors AS (
 		SELECT c.target, min(c.lease_until) FILTER (WHERE c.lease_until > pg_catalog.clock_timestamp()) AS lease_until,
 		       max(c.moved_at) AS acknowledged_at, bool_or(c.backfill_entity IS NOT NULL) AS backfill,
 		       -- consumers side by side share what comes after the hindmost
-		       max(n.last_value - d.seq + 1) AS changes, min(d.recorded_at) AS since
+		       max(greatest(n.seq - d.seq, 0) + 1) FILTER (WHERE d.seq IS NOT NULL) AS changes, min(d.recorded_at) AS since
 		FROM syncext.cursor c
 		JOIN syncext.source s ON s.name = c.target
 		JOIN syncext.tick lo ON lo.id = c.lo
 		LEFT JOIN syncext.tick hi ON hi.id = c.hi
-		CROSS JOIN syncext.change_seq n
+		LEFT JOIN newest n ON true
 		LEFT JOIN LATERAL (
 			SELECT l.seq, l.recorded_at
 			FROM syncext.log_row l
