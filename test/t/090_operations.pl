@@ -599,6 +599,7 @@ sub step_lag
 	$standby->{cluster}->safe_psql('postgres', "ALTER SYSTEM SET primary_conninfo = ''");
 	$standby->{cluster}->safe_psql('postgres', 'SELECT pg_reload_conf()');
 	$standby->{lag} = @edits;
+	$standby->{since} = time;
 	$standby->{columns} = $place{hub}{columns};
 }
 
@@ -746,7 +747,13 @@ sub step_upgrade
 }
 
 sub step_promote { promote(1) if $standby && !defined $standby->{lag} }
-sub step_promote_lagging { promote(0) if $standby && defined $standby->{lag} }
+# One that lags for longer than the backups are old is given up.
+sub step_promote_lagging
+{
+	return if !$standby || !defined $standby->{lag};
+	return drop_standby() if time - $standby->{since} > 15;
+	promote(0);
+}
 
 # ---------- the run ----------
 
@@ -867,7 +874,9 @@ sub fine
 	my $what = $edit->{kind} eq 'delete' ? $edit->{n} : $edit->{set}{$field};
 
 	return '' if $seen->{$what};
-	return $edit->{kind} eq 'delete' ? fine_delete($edit, { %$seen, $what => 1 }) : fine_value($edit, $field, { %$seen, $what => 1 });
+	$seen = { %$seen, $what => 1 };
+	return $edit->{kind} eq 'delete' ? fine_delete($edit, $seen) || ($edit->{gone}{'*'} ? 'thrown away' : '') :
+		fine_value($edit, $field, $seen) || ($edit->{gone}{$field} ? 'thrown away' : '');
 }
 
 sub fine_value
@@ -877,7 +886,6 @@ sub fine_value
 
 	return 'stands' if $standing{$value};
 	return 'in the log' if $logged->{$value};
-	return 'thrown away' if $edit->{gone}{$field};
 	return 'told' if $told_at{ $edit->{at} }{ $edit->{key} };
 	my $next = next_at_node($edit->{at}, $edit->{n} + 1, $edit->{key}, $field);
 	return 'written over' if $next && fine($next, $field, $seen) || written_over_where_held($edit, $field, $seen);
@@ -894,7 +902,6 @@ sub fine_delete
 
 	return 'stands' unless exists $records->{ $edit->{key} };
 	return 'in the log' if $logged->{$by};
-	return 'thrown away' if $edit->{gone}{'*'};
 	return 'told' if $told_at{ $edit->{at} }{ $edit->{key} };
 	# a row that never came further is its user's own
 	my ($last) = reverse grep { $_->{at} eq $edit->{at} && $_->{key} eq $edit->{key} } @edits[ 0 .. $edit->{n} - 1 ];
