@@ -241,8 +241,8 @@ syncext_captured_answered(PG_FUNCTION_ARGS)
 						number, source)));
 	if (batch.nchanges != n)
 		raise_bad(psprintf("there are %d answers to %d changes", n, batch.nchanges));
-	answers = palloc(sizeof(LinkedAnswer) * n);
-	failures = palloc(sizeof(BatchFailure) * n);
+	answers = palloc0(sizeof(LinkedAnswer) * n);
+	failures = palloc0(sizeof(BatchFailure) * n);
 	for (int i = 0; i < n; i++)
 	{
 		Element		element;
