@@ -16,9 +16,9 @@
 
 #include "hub/apply_call.h"
 #include "hub/visibility.h"
-#include "local/capture.h"
 #include "local/free_value.h"
 #include "local/place.h"
+#include "local/row_edit.h"
 #include "model/json.h"
 #include "model/rfc3339.h"
 
@@ -483,7 +483,7 @@ place_send(Placer *placer, Placement *p, AttachedRow row, const bool *wanted,
 
 	attached_fields(p->attached, &p->settings, row, wanted, &fields);
 	value_settings_end(&p->settings);
-	capture_send(place_call(placer), p->attached, p->external_id, &fields, origin, base, answer);
+	row_send_fields(place_call(placer), p->attached, p->external_id, &fields, origin, base, answer);
 }
 
 /* That is an edit like any other, made on what was delivered. */

@@ -9,8 +9,8 @@
 #include "postgres.h"
 
 #include "hub/visibility.h"
-#include "local/capture.h"
 #include "local/polled.h"
+#include "local/row_edit.h"
 
 bool
 polled_read(Attached *attached, const char *external_id, AttachedRow *row)
@@ -143,8 +143,8 @@ send_missing(ApplyCall *call, const Attached *attached, const char *external_id,
 			missing.field[missing.n++] = *field;
 	}
 	if (missing.n > 0)
-		capture_send(call, attached, external_id, &missing, ORIGIN_EDIT, record->row_version,
-					 &second);
+		row_send_fields(call, attached, external_id, &missing, ORIGIN_EDIT, record->row_version,
+						&second);
 }
 
 /* Has the record these fields, or not: may the source see that? */
@@ -207,7 +207,7 @@ polled_send(Placer *placer, const Attached *attached, const char *external_id,
 
 	if (!edit->gone && !sent.inserted && sent.fields.n == 0)
 		outcome = POLLED_SKIPPED;
-	else if (capture_send_edit(call, placer->registry, &sent, &answer))
+	else if (row_edit_send(call, placer->registry, &sent, &answer))
 	{
 		outcome = judge_answer(&answer, edit->gone);
 		if (!edit->gone)
