@@ -60,7 +60,7 @@ find_edited(Placement *p, Fields *edited, Fields *added)
 		const Field *field = &edited->field[i];
 		/* what was agreed on of a column that was dropped says nothing of the next one */
 		const Field *known = p->attached->columns[i].is_again ? NULL :
-																fields_find(&agreed, field->name);
+			fields_find(&agreed, field->name);
 
 		if (known == NULL && field->value.type != jbvNull)
 			added->field[added->n++] = *field;
@@ -107,7 +107,8 @@ edit_of(Placement *p)
 		.external_id = p->external_id,
 		.row = p->before,
 		.cascade = is_cascaded(p),
-		.replica = &p->replica};
+		.replica = &p->replica
+	};
 
 	return edit;
 }
@@ -181,8 +182,7 @@ held_fields(const Placement *p, const Fields *withheld)
 			continue;
 		push_held(&state, name,
 				  held != NULL && json_read_rounded(&held->value, 0, CHANGE_MAX_VERSION, &base) ?
-					  base :
-					  p->replica.row_version);
+				  base : p->replica.row_version);
 		n++;
 	}
 	return n == 0 ? NULL : JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
@@ -337,7 +337,8 @@ capture_adjusted(Placement *p, const bool *adjusted)
 		.attached = p->attached,
 		.external_id = p->external_id,
 		.row = p->before,
-		.replica = &p->replica};
+		.replica = &p->replica
+	};
 
 	attached_fields(p->attached, &p->settings, p->before, adjusted, &edit.fields);
 	value_settings_end(&p->settings);
@@ -587,7 +588,7 @@ linked_place(const char *source, LinkedRecord *records, int n)
 		if (error == NULL)
 			continue;
 		record->error = pstrdup(items[i].error != NULL ? error :
-														 "the row is locked, or has an edit that the hub has not answered");
+										 "the row is locked, or has an edit that the hub has not answered");
 	}
 }
 
@@ -669,7 +670,8 @@ note_answer(Replica *table, Oid relation, const LinkedAnswer *answer)
 	 * an edit must not be taken for one that was made on it.  A record that we have
 	 * made need not begin at row version 1.
 	 */
-	if (answer->written && (answer->row_version == replica.row_version + 1 || (answer->alone && replica.row_version == 0)))
+	if (answer->written && (answer->row_version == replica.row_version + 1 ||
+							(answer->alone && replica.row_version == 0)))
 		replica.row_version = answer->row_version;
 	replica.answered = Max(replica.answered, answer->row_version);
 	replica.cascaded = NULL;
