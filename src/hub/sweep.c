@@ -15,16 +15,6 @@
 #include "storage/canonical.h"
 #include "storage/waiting.h"
 
-bool
-sweep_any_due(void)
-{
-	Waiting    *waiting = waiting_open(false);
-	bool		any = waiting_any_due(waiting, GetCurrentTimestamp());
-
-	waiting_close(waiting);
-	return any;
-}
-
 TimestampTz
 sweep_next_due(void)
 {

@@ -7,8 +7,6 @@
 
 #include "datatype/timestamp.h"
 
-/* Is a parked change due?  One index probe; works where nothing can be written. */
-extern bool sweep_any_due(void);
 /* When the first one is; DT_NOEND: none ever. */
 extern TimestampTz sweep_next_due(void);
 /* Try those that are due, at most n; returns how many were applied. */

@@ -427,12 +427,6 @@ exchange_listen(const char *link)
 	return listens;
 }
 
-void
-exchange_disconnect(const char *link)
-{
-	hub_kept_drop(link);
-}
-
 /* ---------- the procedure ---------- */
 
 static Jsonb *

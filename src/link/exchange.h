@@ -40,7 +40,5 @@ extern Remote *exchange_connection(const char *link);
  * between exchanges.  False: it does so already, or there is none.
  */
 extern bool exchange_listen(const char *link);
-/* Close it. */
-extern void exchange_disconnect(const char *link);
 
 #endif							/* SYNCEXT_EXCHANGE_H */

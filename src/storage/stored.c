@@ -159,28 +159,6 @@ stored_versions_problem(const Rows *rows, int column, Jsonb **object)
 }
 
 Jsonb *
-stored_versions(const Rows *rows, int column)
-{
-	Jsonb	   *object;
-	const char *problem = stored_versions_problem(rows, column, &object);
-
-	if (problem != NULL)
-		stored_fail(rows, problem);
-	return object;
-}
-
-Jsonb *
-stored_object(const Rows *rows, int column)
-{
-	Jsonb	   *object;
-	const char *problem = read_container(rows, column, false, &object);
-
-	if (problem != NULL)
-		stored_fail(rows, problem);
-	return object;
-}
-
-Jsonb *
 stored_any(const Rows *rows, int column)
 {
 	bool		isnull;
@@ -212,15 +190,4 @@ stored_version_problem(const Rows *rows, int column, int64 *version)
 		problem = stored_problem(rows, column, psprintf("is " INT64_FORMAT ", which is no version,",
 												  *version));
 	return problem;
-}
-
-int64
-stored_version(const Rows *rows, int column)
-{
-	int64		version;
-	const char *problem = stored_version_problem(rows, column, &version);
-
-	if (problem != NULL)
-		stored_fail(rows, problem);
-	return version;
 }

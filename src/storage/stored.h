@@ -14,20 +14,16 @@
 
 /*
  * A jsonb column of the found row, copied; NULL if it is null and may be.  Raises XX001
- * if it isn't an object, or an array.
+ * if it isn't an array.
  */
-extern Jsonb *stored_object(const Rows *rows, int column);
 extern Jsonb *stored_array(const Rows *rows, int column);
 /* Whatever it is: its reader looks, or hands it on. */
 extern Jsonb *stored_any(const Rows *rows, int column);
-/* An object all of whose members are row versions. */
-extern Jsonb *stored_versions(const Rows *rows, int column);
-/* A version or row version. */
-extern int64 stored_version(const Rows *rows, int column);
 
 /*
- * The same, for who has to go on: what is wrong with the column in words, NULL if it
- * is good; *object is NULL then, too, if the column is null and may be.
+ * For callers that have to go on, an object, one all of whose members are row versions,
+ * and a version or row version: what is wrong with the column in words, NULL if it is
+ * good; *object is NULL then, too, if the column is null and may be.
  */
 extern const char *stored_object_problem(const Rows *rows, int column, Jsonb **object);
 extern const char *stored_versions_problem(const Rows *rows, int column, Jsonb **object);

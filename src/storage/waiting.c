@@ -289,12 +289,6 @@ waiting_due(Waiting *waiting, TimestampTz now, int n)
 }
 
 bool
-waiting_any_due(Waiting *waiting, TimestampTz now)
-{
-	return waiting_due(waiting, now, 1) != NIL;
-}
-
-bool
 waiting_take(Waiting *waiting, int64 id)
 {
 	Datum		key = Int64GetDatum(id);

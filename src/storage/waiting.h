@@ -57,7 +57,6 @@ extern List *waiting_of_source(Waiting *waiting, const char *source, const char 
 							   const char *external_id);
 /* The changes due by a time, the longest due first; at most n. */
 extern List *waiting_due(Waiting *waiting, TimestampTz now, int n);
-extern bool waiting_any_due(Waiting *waiting, TimestampTz now);
 /*
  * Take a change off the table, or write its attempts, next attempt, parent and
  * error back.  False: another transaction has taken it.
