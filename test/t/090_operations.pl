@@ -45,7 +45,7 @@ use Session;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-my $seconds = $ENV{OPERATIONS_SECONDS} || 45;
+my $seconds = $ENV{OPERATIONS_SECONDS} || 30;
 my $seed = $ENV{OPERATIONS_SEED} // int(time * 1000) % 1_000_000_000;
 srand($seed);
 diag("OPERATIONS_SECONDS=$seconds OPERATIONS_SEED=$seed");
