@@ -18,6 +18,7 @@
 #	  make bench	speed against PL/pgSQL and against bare SQL
 # And for work on the code:
 #	  make lint				who may include what, and more
+#	  make typedefs			writes src/typedefs.list, for pgindent
 #	  make format			lays src/ out by .clang-format
 #	  make sanitize			the tests under Address- and UndefinedBehaviorSanitizer
 #	  make asserts			the tests on a server that checks its own assumptions
@@ -109,7 +110,7 @@ all install uninstall installcheck prove_installcheck clean:
 
 endif
 
-.PHONY: test test-matrix torture fuzz docs-check docs demo bench lint format sanitize asserts coverage
+.PHONY: test test-matrix torture fuzz docs-check docs demo bench lint typedefs format sanitize asserts coverage
 test:
 	@bash test/run
 
@@ -143,6 +144,9 @@ bench:
 
 lint:
 	@perl test/lint
+
+typedefs:
+	@perl test/lint --typedefs
 
 format:
 	@test/format $(wildcard src/*.[ch] src/*/*.[ch])

@@ -1,11 +1,9 @@
 -- Attached tables that change under the hub's feet: by their own code in the middle
 -- of a delivery or a poll, and from one call to the next.
 CREATE EXTENSION syncext;
+\ir test/helpers.sql
 SELECT sync_add_source('CRM', 1), sync_add_source('A', 2), sync_add_source('B', 3), sync_add_source('P', 4);
 SELECT count(sync_add_entity(name)) FROM unnest('{item,inner,outer,shape,other,versioned}'::text[]) name;
-CREATE FUNCTION crm(entity text, id text, version int, fields jsonb) RETURNS text LANGUAGE sql AS $$
-	SELECT sync_apply(jsonb_build_object('entity', $1, 'externalId', $2, 'source', 'CRM', 'version', $3, 'fields', $4))->>'resolution' $$;
-CREATE FUNCTION fields(entity text, id text) RETURNS jsonb LANGUAGE sql AS $$ SELECT sync_record($1, $2)->'fields' $$;
 
 --
 -- A domain's constraint that alters the table: the row is refused, and nothing else happens
@@ -20,7 +18,7 @@ END $$;
 CREATE DOMAIN checked AS int CHECK (public.widen(VALUE));
 CREATE TABLE item (id checked PRIMARY KEY, v text);
 SELECT sync_attach('item', 'A', 'item');
-SELECT crm('item', i::text, 1, '{"v": "a"}') FROM generate_series(1, 3) i;
+SELECT change('CRM', 'item', i::text, 1, '{"v": "a"}') FROM generate_series(1, 3) i;
 SELECT sync_deliver('A');
 SELECT * FROM item;
 SELECT external_id, attempts, error FROM syncext.outbound_change WHERE state = 'retry';
@@ -64,12 +62,12 @@ CREATE TYPE address AS (street text);
 CREATE TABLE shape (id int PRIMARY KEY, at address, all_at address[]);
 SELECT sync_attach('shape', 'A', 'shape');
 INSERT INTO shape VALUES (1, ROW('High St'), ARRAY[ROW('Low St')::address]);
-SELECT crm('shape', '1', 5, '{"at": {"street": "Broadway"}}');
+SELECT change('CRM', 'shape', '1', 5, '{"at": {"street": "Broadway"}}');
 SELECT sync_deliver('A');
 ALTER TYPE address ADD ATTRIBUTE zip text;
 UPDATE shape SET all_at = ARRAY[ROW('Low St', '1234')::address];
 SELECT fields('shape', '1');
-SELECT crm('shape', '1', 6, '{"at": {"street": "Broadway", "zip": "10004"}}');
+SELECT change('CRM', 'shape', '1', 6, '{"at": {"street": "Broadway", "zip": "10004"}}');
 SELECT sync_deliver('A');
 ALTER TYPE address DROP ATTRIBUTE street, ADD ATTRIBUTE no bigint;
 UPDATE shape SET all_at = ARRAY[ROW('1234', 42)::address];
@@ -99,7 +97,7 @@ SELECT fields('versioned', '2');
 --
 CREATE TABLE other (id int PRIMARY KEY, v text);
 SELECT sync_attach('other', 'B', 'other', columns => '{"v": "v"}');
-SELECT crm('other', '1', 1, '{"v": "o"}'), crm('versioned', '3', 1, '{"v": "c"}');
+SELECT change('CRM', 'other', '1', 1, '{"v": "o"}'), change('CRM', 'versioned', '3', 1, '{"v": "c"}');
 ALTER TABLE other RENAME v TO w;
 SELECT sync_deliver('B');
 SELECT * FROM versioned WHERE id = 3;
@@ -115,7 +113,7 @@ SELECT sync_deliver('B');
 SELECT * FROM other ORDER BY 1;
 SELECT count(*) FROM sync_check() WHERE object LIKE '%other%';
 DROP TABLE other;
-SELECT crm('other', '3', 1, '{"v": "p"}'), crm('versioned', '4', 1, '{"v": "d"}');
+SELECT change('CRM', 'other', '3', 1, '{"v": "p"}'), change('CRM', 'versioned', '4', 1, '{"v": "d"}');
 SELECT sync_deliver('B');
 SELECT * FROM versioned WHERE id = 4;
 SELECT object, problem, regexp_replace(hint, '\d+', 'OID') AS hint FROM sync_check() WHERE object LIKE 'relation %';
@@ -126,7 +124,7 @@ SELECT sync_attach('other', 'B', 'other');
 SELECT count(*) FROM sync_check() WHERE object LIKE 'relation %';
 -- OIDs come again: one that has it is another relation, and nothing is written to it
 UPDATE syncext.binding SET row_type = 'text' WHERE entity = 'other';
-SELECT crm('other', '5', 1, '{"v": "not here"}');
+SELECT change('CRM', 'other', '5', 1, '{"v": "not here"}');
 SELECT sync_deliver('B');
 SELECT * FROM other;
 SELECT object, problem FROM sync_check() WHERE object LIKE 'relation %';
@@ -167,17 +165,17 @@ CREATE TABLE retyped (id int PRIMARY KEY, n text, m mood);
 SELECT sync_add_entity('retyped');
 SELECT sync_attach('retyped', 'A', 'retyped');
 INSERT INTO retyped VALUES (1, 'one', 'glad'), (2, '2', 'sad');
-SELECT crm('retyped', '3', 1, '{"n": "three", "m": "glad"}'), crm('retyped', '4', 1, '{"n": "4", "m": "sad"}');
+SELECT change('CRM', 'retyped', '3', 1, '{"n": "three", "m": "glad"}'), change('CRM', 'retyped', '4', 1, '{"n": "4", "m": "sad"}');
 ALTER TABLE retyped ALTER n TYPE int USING CASE n WHEN 'one' THEN 1 ELSE n::int END;
 ALTER TYPE mood RENAME VALUE 'glad' TO 'happy';
 SELECT sync_deliver('A');
 SELECT external_id, error FROM syncext.outbound_change WHERE target = 'A' AND entity = 'retyped';
-SELECT crm('retyped', '1', 9, '{"other": 1}');
+SELECT change('CRM', 'retyped', '1', 9, '{"other": 1}');
 SELECT sync_deliver('A');
 SELECT external_id, error FROM syncext.outbound_change WHERE target = 'A' AND entity = 'retyped' ORDER BY 1;
 CALL sync_load('retyped', 'table') \gset
 SELECT fields('retyped', '1'), fields('retyped', '2');
-SELECT crm('retyped', '3', 2, '{"n": 3, "m": "happy"}');
+SELECT change('CRM', 'retyped', '3', 2, '{"n": 3, "m": "happy"}');
 SELECT sync_redrive('A');
 SELECT sync_deliver('A');
 SELECT * FROM retyped ORDER BY 1;
@@ -190,4 +188,4 @@ DROP TYPE mood;
 DROP TABLE inner_rows, outer_rows, shape, versioned, star;
 DROP TYPE address;
 DROP DOMAIN checked;
-DROP FUNCTION crm, fields, widen, polling;
+DROP FUNCTION widen, polling;

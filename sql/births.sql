@@ -1,31 +1,12 @@
 -- Births and revivals: what comes with a record that was just made, and what
 -- comes back with one that was deleted.
 CREATE EXTENSION syncext;
+\ir test/helpers.sql
 SELECT sync_add_source('CRM', 1);
 SELECT sync_add_source('ERP', 2);
 SELECT sync_add_source('Portal', 3);
 SELECT sync_add_entity('latest', '{version,latest,merge,priority,manual}');
 
--- Sends changes one after another, each explained first.
-CREATE FUNCTION send(VARIADIC changes jsonb[])
-	RETURNS TABLE (status int, resolution text, version bigint, row_version bigint,
-	               changed jsonb, lost jsonb, told text)
-	LANGUAGE plpgsql AS $$
-DECLARE
-	change jsonb;
-	explained jsonb;
-	answer jsonb;
-BEGIN
-	FOREACH change IN ARRAY changes LOOP
-		explained := sync_explain(change);
-		answer := sync_apply(change);
-		IF explained - 'conflictId' <> answer - 'conflictId' THEN
-			RAISE WARNING 'explained % but answered %', explained, answer;
-		END IF;
-		RETURN QUERY SELECT (answer->>'status')::int, answer->>'resolution', (answer->>'version')::bigint,
-			(answer->>'rowVersion')::bigint, answer->'changed', answer->'lost', answer->>'told';
-	END LOOP;
-END $$;
 CREATE FUNCTION refused(change jsonb) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
 	RETURN sync_apply(change);
@@ -180,5 +161,5 @@ SELECT * FROM send('{"entity":"parent","externalId":"p","source":"CRM","version"
 SELECT * FROM record WHERE entity = 'child';
 
 DROP VIEW record;
-DROP FUNCTION send, refused;
+DROP FUNCTION refused;
 DROP EXTENSION syncext;

@@ -2,7 +2,7 @@
 -- columns, partitions, triggers that write again, cascades, own versions.
 CREATE EXTENSION syncext;
 SELECT sync_add_source('CRM', 1), sync_add_source('LocalDB', 4);
-SELECT count(sync_add_entity(name)) FROM unnest('{order,line,point,item,doc}'::text[]) name;
+SELECT count(sync_add_entity(name)) FROM unnest('{order,line,point,item,doc,person}'::text[]) name;
 SELECT sync_add_entity('timed', '{latest,overwrite}');
 CREATE VIEW log AS
 	SELECT seq, entity, external_id AS id, source, row_version AS rv, resolution, told, fields,
@@ -11,7 +11,7 @@ CREATE VIEW log AS
 -- what was logged since the last time this was asked
 CREATE TABLE seen (seq bigint);
 INSERT INTO seen VALUES (0);
-CREATE FUNCTION news() RETURNS TABLE (entity text, id text, resolution text, deleted bool, fields jsonb) LANGUAGE plpgsql AS $$
+CREATE FUNCTION new_log_rows() RETURNS TABLE (entity text, id text, resolution text, deleted bool, fields jsonb) LANGUAGE plpgsql AS $$
 BEGIN
 	RETURN QUERY SELECT l.entity, l.id, l.resolution, l.deleted, l.fields FROM log l WHERE seq > (SELECT s.seq FROM seen s);
 	UPDATE seen SET seq = (SELECT max(l.seq) FROM log l);
@@ -128,11 +128,11 @@ SELECT sync_detach('"Odd ""Item"');
 CREATE TABLE late (id int PRIMARY KEY, a int, b int, c int);
 INSERT INTO late VALUES (1001, 1, 2, NULL), (1002, 1, 2, 3);
 SELECT sync_attach('late', 'LocalDB', 'order');
-SELECT count(*) FROM news();
+SELECT count(*) FROM new_log_rows();
 UPDATE late SET a = 10 WHERE id = 1001;
 SELECT sync_apply('{"entity": "order", "externalId": "1002", "source": "CRM", "version": 1, "a": 5}')->>'resolution';
 UPDATE late SET b = 20 WHERE id = 1002;
-SELECT * FROM news();
+SELECT * FROM new_log_rows();
 SELECT external_id, fields FROM syncext.canonical WHERE entity = 'order' ORDER BY 1;
 SELECT sync_detach('late');
 
@@ -151,18 +151,18 @@ ALTER TABLE part_o1 ADD PRIMARY KEY (id);
 SELECT sync_attach('part', 'LocalDB', 'line', '{id}');
 INSERT INTO part VALUES ('north', 1, 'one', 1), ('south', 2, 'two', 2), ('east', 3, 'three', 3);
 INSERT INTO part_s (id, region, v) VALUES (4, 'south', 'direct');
-SELECT * FROM news();
+SELECT * FROM new_log_rows();
 -- a move is one update
 UPDATE part SET region = 'south' WHERE id = 1;
 UPDATE part SET region = 'west', v = v || '!', w = w WHERE id IN (1, 2);
-SELECT * FROM news();
+SELECT * FROM new_log_rows();
 -- a move to another key is two records; one that never arrives, or that a trigger takes away, is a delete
 UPDATE part SET region = 'north', id = id + 10 WHERE id = 1;
 CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
 CREATE TRIGGER swallow BEFORE INSERT ON part_n FOR EACH ROW EXECUTE FUNCTION swallow();
 UPDATE part SET region = 'north' WHERE id = 3;
 DROP TRIGGER swallow ON part_n;
-SELECT * FROM news();
+SELECT * FROM new_log_rows();
 -- delivery moves rows, too
 SELECT sync_apply('{"entity": "line", "externalId": "2", "source": "CRM", "version": 9, "region": "north", "w": 22}')->>'resolution';
 SELECT sync_deliver('LocalDB');
@@ -194,7 +194,7 @@ SELECT sync_detach('parent');
 --
 CREATE TABLE doc (id int PRIMARY KEY, title text, n int DEFAULT 0, slug text, next int REFERENCES doc ON DELETE CASCADE ON UPDATE CASCADE);
 SELECT sync_attach('doc', 'LocalDB', 'doc');
-SELECT count(*) >= 0 AS ok FROM news();
+SELECT count(*) >= 0 AS ok FROM new_log_rows();
 -- a trigger that fires before ours, and one that fires after it
 CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -253,24 +253,24 @@ BEGIN
 	RETURN CASE WHEN NEW.title = 'no' THEN NULL ELSE NEW END;
 END $$;
 CREATE TRIGGER slug BEFORE INSERT OR UPDATE ON doc FOR EACH ROW EXECUTE FUNCTION slug();
-SELECT count(*) >= 0 AS ok FROM news();
+SELECT count(*) >= 0 AS ok FROM new_log_rows();
 UPDATE doc SET title = 'Slug' WHERE id = 6;
 UPDATE doc SET title = 'no' WHERE id = 6;
 INSERT INTO doc (id, title) VALUES (7, 'no');
-SELECT * FROM news();
+SELECT * FROM new_log_rows();
 DROP TRIGGER slug ON doc;
 -- cascades, keys that trade places, upserts, MERGE, one statement with several parts
 INSERT INTO doc (id, title, next) VALUES (10, 'root', NULL), (11, 'leaf', 10), (12, 'leaf of leaf', 11);
-SELECT count(*) >= 0 AS ok FROM news();
+SELECT count(*) >= 0 AS ok FROM new_log_rows();
 UPDATE doc SET id = 20 WHERE id = 10;
-SELECT * FROM news();
+SELECT * FROM new_log_rows();
 DELETE FROM doc WHERE id = 20;
-SELECT * FROM news();
+SELECT * FROM new_log_rows();
 ALTER TABLE doc DROP CONSTRAINT doc_next_fkey, DROP CONSTRAINT doc_pkey;
 CREATE UNIQUE INDEX doc_key ON doc (id);
 UPDATE doc SET id = id - 1;
 SELECT * FROM differs('doc', 'doc', 'id');
-SELECT count(*) >= 0 AS ok FROM news();
+SELECT count(*) >= 0 AS ok FROM new_log_rows();
 INSERT INTO doc (id, title) VALUES (0, 'upserted'), (100, 'inserted') ON CONFLICT (id) DO UPDATE SET title = excluded.title;
 WITH gone AS (DELETE FROM doc WHERE id = 100 RETURNING *), moved AS (INSERT INTO doc SELECT 101, title FROM gone RETURNING id)
 	UPDATE doc SET n = 99 WHERE id = 1;
@@ -278,7 +278,7 @@ MERGE INTO doc USING (VALUES (1, 'merged'), (101, NULL), (102, 'merged')) s (id,
 	WHEN MATCHED AND s.title IS NULL THEN DELETE
 	WHEN MATCHED THEN UPDATE SET title = s.title
 	WHEN NOT MATCHED THEN INSERT (id, title) VALUES (s.id, s.title);
-SELECT * FROM news();
+SELECT * FROM new_log_rows();
 -- what is rolled back was never there
 BEGIN;
 SAVEPOINT a;
@@ -286,13 +286,13 @@ UPDATE doc SET title = 'lost';
 ROLLBACK TO a;
 UPDATE doc SET title = 'kept' WHERE id = 102;
 COMMIT;
-SELECT * FROM news();
+SELECT * FROM new_log_rows();
 SELECT * FROM differs('doc', 'doc', 'id');
 -- logical replication's rows count like any other's
 SET session_replication_role = replica;
 UPDATE doc SET title = 'replicated' WHERE id = 102;
 RESET session_replication_role;
-SELECT * FROM news();
+SELECT * FROM new_log_rows();
 SELECT sync_detach('doc');
 
 --
@@ -331,7 +331,100 @@ UPDATE timed SET v = 'in time', edited = '2024-01-04 00:00+00';
 SELECT id, source, resolution, told FROM log WHERE entity = 'timed';
 SELECT sync_detach('timed');
 
-DROP FUNCTION news, differs, touch, undo, swallow, slug, successor CASCADE;
+--
+-- Statements of many rows: the hub's tables stay open from row to row
+--
+CREATE TABLE many (id int PRIMARY KEY, v text, w text);
+SELECT sync_attach('many', 'LocalDB', 'item');
+-- a trigger of the table that sends changes, and edits rows that the statement has yet to tell of
+CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF NEW.id = 2 AND NEW.w IS NULL THEN
+		PERFORM sync_apply('{"entity": "item", "externalId": "3", "source": "CRM", "version": 9, "v": "crm"}');
+		UPDATE many SET w = 'meddled' WHERE id IN (1, 4);
+	END IF;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER a_meddle AFTER INSERT ON many FOR EACH ROW EXECUTE FUNCTION meddle();
+SELECT last_value AS was FROM syncext.change_seq \gset
+INSERT INTO many SELECT i, 'v' || i FROM generate_series(1, 5) i;
+SELECT id, source, resolution, fields FROM log WHERE seq > :was ORDER BY seq;
+-- what has waited for a row in the middle is released with it
+SELECT sync_add_reference('line', 'item', 'item');
+SELECT sync_apply(jsonb_build_object('entity', 'line', 'externalId', 'of ' || id, 'source', 'CRM', 'version', 1, 'item', id))->>'resolution' FROM unnest('{11,12}'::text[]) id;
+COPY many (id, v) FROM stdin;
+10	ten
+11	eleven
+12	twelve
+13	thirteen
+\.
+SELECT external_id, fields FROM syncext.canonical WHERE entity = 'line' AND external_id LIKE 'of %' ORDER BY 1;
+-- rules that the statement changes itself hold from the row that is told next
+CREATE FUNCTION promote() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF NEW.id = 11 THEN
+		UPDATE syncext.entity SET ladder = '{overwrite}' WHERE name = 'item';
+	ELSIF NEW.w = 'no good' THEN
+		RAISE 'row % is no good', NEW.id;
+	END IF;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER b_promote AFTER UPDATE ON many FOR EACH ROW EXECUTE FUNCTION promote();
+SELECT count(sync_apply(jsonb_build_object('entity', 'item', 'externalId', id, 'source', 'CRM', 'version', 1000, 'v', 'hub'))) FROM unnest('{10,11,12}'::text[]) id;
+SELECT last_value AS was FROM syncext.change_seq \gset
+UPDATE many SET v = v || '!' WHERE id BETWEEN 10 AND 12;
+SELECT id, source, resolution, fields FROM log WHERE seq > :was ORDER BY seq;
+UPDATE syncext.entity SET ladder = DEFAULT WHERE name = 'item';
+-- triggers that were put on the hub's own tables fire with each row
+CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE NOTICE 'golden record %, % of the table''s rows have been logged', NEW.external_id, (SELECT count(*) FROM log WHERE entity = 'item' AND fields->>'w' = 'watched');
+	RETURN NULL;
+END $$;
+CREATE TRIGGER watch AFTER UPDATE ON syncext.canonical FOR EACH ROW EXECUTE FUNCTION watch();
+UPDATE many SET w = 'watched' WHERE id BETWEEN 4 AND 6 OR id = 13;
+DROP TRIGGER watch ON syncext.canonical;
+-- what fails in the middle takes all of it along, and the next statement begins anew
+DO $$
+BEGIN
+	UPDATE many SET w = CASE id WHEN 4 THEN 'no good' ELSE 'fine' END WHERE id <= 5;
+EXCEPTION WHEN raise_exception THEN
+	RAISE NOTICE '%', SQLERRM;
+	UPDATE many SET w = 'after that' WHERE id <= 5;
+END $$;
+SELECT external_id, fields FROM syncext.canonical WHERE entity = 'item' AND fields ? 'w' ORDER BY 1;
+SELECT sync_detach('many');
+
+DROP FUNCTION meddle, promote, watch CASCADE;
+DROP TABLE many;
+-- code of the table's own that runs after a row's capture finds it in the log, and may have it forgotten
+CREATE TABLE erased (id int PRIMARY KEY, v text);
+CREATE TABLE erased_child (id int PRIMARY KEY, erased int REFERENCES erased ON UPDATE CASCADE ON DELETE CASCADE);
+SELECT sync_attach('erased', 'LocalDB', 'person');
+CREATE FUNCTION erase() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE NOTICE '% %: % logged, % forgotten', TG_OP, NEW.id, (SELECT count(*) FROM sync_history('person', NEW.id::text)), sync_forget('person', NEW.id::text)->'changeLog';
+	RETURN NULL;
+END $$;
+CREATE TRIGGER "~ erase" AFTER INSERT OR UPDATE ON erased FOR EACH ROW EXECUTE FUNCTION erase();
+INSERT INTO erased VALUES (1, 'a'), (2, 'b'), (3, 'c');
+UPDATE erased SET v = v || '!';
+SELECT external_id, fields FROM syncext.canonical WHERE entity = 'person' ORDER BY 1;
+-- so does that of another table, which an action of a foreign key runs
+DROP TRIGGER "~ erase" ON erased;
+CREATE FUNCTION count_deletes() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE NOTICE 'child of %: % deletes have been logged', OLD.erased, (SELECT count(*) FROM log WHERE entity = 'person' AND deleted);
+	RETURN NULL;
+END $$;
+CREATE TRIGGER count_deletes AFTER DELETE ON erased_child FOR EACH ROW EXECUTE FUNCTION count_deletes();
+INSERT INTO erased_child SELECT id, id FROM erased;
+DELETE FROM erased;
+SELECT sync_detach('erased');
+
+DROP TABLE erased_child, erased;
+DROP FUNCTION erase, count_deletes;
+DROP FUNCTION new_log_rows, differs, touch, undo, swallow, slug, successor CASCADE;
 DROP VIEW log;
 DROP TABLE seen, point, texts, numbers, "Odd ""Item", late, part, parent, child, doc, versioned, timed;
 DROP TYPE pair;

@@ -1,4 +1,4 @@
--- sync_check(): what somebody should look at, and who gets to see it.
+-- sync_check(): what an administrator should look at, and who gets to see it.
 CREATE EXTENSION syncext;
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
@@ -234,16 +234,16 @@ SELECT * FROM checked;
 \x
 
 -- nothing that the reader plants on the path is called
-CREATE SCHEMA trap;
-CREATE FUNCTION trap.eq(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'trapped as %', current_user; RETURN false; END $$;
-CREATE OPERATOR trap.= (LEFTARG = text, RIGHTARG = text, FUNCTION = trap.eq);
-CREATE FUNCTION trap.format(text, VARIADIC text[]) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'trapped as %', current_user; RETURN ''; END $$;
-SET search_path = trap, pg_catalog, public;
+CREATE SCHEMA impostor;
+CREATE FUNCTION impostor.eq(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'an impostor runs as %', current_user; RETURN false; END $$;
+CREATE OPERATOR impostor.= (LEFTARG = text, RIGHTARG = text, FUNCTION = impostor.eq);
+CREATE FUNCTION impostor.format(text, VARIADIC text[]) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'an impostor runs as %', current_user; RETURN ''; END $$;
+SET search_path = impostor, pg_catalog, public;
 SELECT count(*) FROM public.sync_check();
 SELECT count(*) FROM syncext.problem;
 RESET search_path;
 SET client_min_messages = warning;
-DROP SCHEMA trap CASCADE;
+DROP SCHEMA impostor CASCADE;
 RESET client_min_messages;
 
 DROP VIEW checked;

@@ -1,6 +1,7 @@
 -- Delivery into attached tables: what the table's triggers make of it, rows
 -- that it refuses, order, contested fields, as whom it runs.
 CREATE EXTENSION syncext;
+\ir test/helpers.sql
 SELECT sync_add_source('CRM', 1), sync_add_source('A', 4), sync_add_source('B', 4), sync_add_source('C', 4);
 SELECT count(sync_add_entity(name)) FROM unnest('{person,order,line,a_child,z_parent,node}'::text[]) name;
 CREATE VIEW log AS
@@ -8,10 +9,6 @@ CREATE VIEW log AS
 	FROM syncext.change_log ORDER BY seq;
 CREATE VIEW failed AS
 	SELECT target, entity, external_id, state, attempts, error FROM syncext.outbound_change WHERE error IS NOT NULL ORDER BY 1, 2, 3;
-CREATE FUNCTION put(entity text, id text, version int, fields jsonb) RETURNS text LANGUAGE sql AS $$
-	SELECT sync_apply(jsonb_build_object('entity', $1, 'externalId', $2, 'source', 'CRM', 'version', $3) ||
-		CASE WHEN $4 IS NULL THEN '{"deleted": true}' ELSE jsonb_build_object('fields', $4) END)->>'resolution' $$;
-CREATE FUNCTION fields(entity text, id text) RETURNS jsonb LANGUAGE sql AS $$ SELECT sync_record($1, $2)->'fields' $$;
 -- Deliver to all until nothing moves; that must come to an end.
 CREATE PROCEDURE settle(VARIADIC sources text[]) LANGUAGE plpgsql AS $$
 DECLARE
@@ -34,28 +31,28 @@ CREATE TABLE person_a (id int PRIMARY KEY, name text, tag text, seen int DEFAULT
 CREATE TABLE person_b (LIKE person_a INCLUDING ALL);
 SELECT sync_attach('person_a', 'A', 'person'), sync_attach('person_b', 'B', 'person');
 -- what a column's type makes of a value is no edit
-SELECT put('person', '1', 1, '{"name": "Ann", "code": "x", "price": 1.239, "at": "2024-01-01T00:00:00.6Z"}');
+SELECT change('CRM', 'person', '1', 1, '{"name": "Ann", "code": "x", "price": 1.239, "at": "2024-01-01T00:00:00.6Z"}');
 CALL settle('A', 'B');
 SELECT name, code, price, at AT TIME ZONE 'UTC' AS at FROM person_b;
 SELECT fields('person', '1'), (SELECT count(*) FROM log) AS changes;
 -- nor does the same value in other words write the row again
 SELECT ctid AS place FROM person_a \gset
-SELECT put('person', '1', 2, '{"at": "2024-01-01 00:00:01+00", "price": 1.2400, "code": "x   "}');
+SELECT change('CRM', 'person', '1', 2, '{"at": "2024-01-01 00:00:01+00", "price": 1.2400, "code": "x   "}');
 CALL settle('A', 'B');
 SELECT source, fields FROM log ORDER BY seq DESC LIMIT 1;
 SELECT ctid = :'place' AS untouched FROM person_a;
 -- a trigger that changes what is delivered: the hub and the others get it, and that's that
-CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.name := upper(NEW.name); RETURN NEW; END $$;
-CREATE TRIGGER shout BEFORE INSERT OR UPDATE ON person_a FOR EACH ROW EXECUTE FUNCTION shout();
-SELECT put('person', '1', 9, '{"name": "Anna"}'), put('person', '2', 1, '{"name": "Bob"}');
+CREATE FUNCTION upper_name() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.name := upper(NEW.name); RETURN NEW; END $$;
+CREATE TRIGGER upper_name BEFORE INSERT OR UPDATE ON person_a FOR EACH ROW EXECUTE FUNCTION upper_name();
+SELECT change('CRM', 'person', '1', 9, '{"name": "Anna"}'), change('CRM', 'person', '2', 1, '{"name": "Bob"}');
 CALL settle('A', 'B');
 SELECT (SELECT string_agg(name, ' ' ORDER BY id) FROM person_a) AS a, (SELECT string_agg(name, ' ' ORDER BY id) FROM person_b) AS b,
 	fields('person', '1')->'name' AS hub;
 SELECT source, id, resolution, told, fields FROM log WHERE source <> 'CRM' AND entity = 'person' AND seq > 4;
 -- one that can't be satisfied: the other table takes it back
-CREATE FUNCTION whisper() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.name := lower(NEW.name); NEW.seen := coalesce(NEW.seen, 0) + 1; RETURN NEW; END $$;
-CREATE TRIGGER whisper BEFORE INSERT OR UPDATE ON person_b FOR EACH ROW EXECUTE FUNCTION whisper();
-SELECT put('person', '1', 99, '{"name": "Anni"}'), put('person', '3', 1, '{"name": "Cid"}');
+CREATE FUNCTION lower_name() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.name := lower(NEW.name); NEW.seen := coalesce(NEW.seen, 0) + 1; RETURN NEW; END $$;
+CREATE TRIGGER lower_name BEFORE INSERT OR UPDATE ON person_b FOR EACH ROW EXECUTE FUNCTION lower_name();
+SELECT change('CRM', 'person', '1', 99, '{"name": "Anni"}'), change('CRM', 'person', '3', 1, '{"name": "Cid"}');
 CALL settle('A', 'B');
 CALL settle('A', 'B');
 -- an edit there still goes everywhere
@@ -68,15 +65,15 @@ ALTER TABLE person_a ALTER at TYPE timestamptz;
 ALTER TABLE person_b ALTER at TYPE timestamptz;
 CREATE TRIGGER date_it BEFORE INSERT OR UPDATE ON person_a FOR EACH ROW EXECUTE FUNCTION date_it();
 CREATE TRIGGER date_it BEFORE INSERT OR UPDATE ON person_b FOR EACH ROW EXECUTE FUNCTION date_it();
-SELECT put('person', '1', 200, '{"tag": "dated", "name": "Ännchen"}');
+SELECT change('CRM', 'person', '1', 200, '{"tag": "dated", "name": "Ännchen"}');
 CALL settle('A', 'B');
 UPDATE person_a SET tag = 'by a';
 CALL settle('B', 'A');
 UPDATE person_b SET tag = 'by b', name = 'Xx';
 CALL settle('A', 'B');
 SELECT a.name, b.name, a.tag, b.tag, a.at = b.at AS same_time FROM person_a a JOIN person_b b USING (id) WHERE id = 1;
-DROP TRIGGER shout ON person_a;
-DROP TRIGGER whisper ON person_b;
+DROP TRIGGER upper_name ON person_a;
+DROP TRIGGER lower_name ON person_b;
 DROP TRIGGER date_it ON person_a;
 DROP TRIGGER date_it ON person_b;
 -- an AFTER trigger that writes the same row, and other rows
@@ -89,7 +86,7 @@ BEGIN
 	RETURN NULL;
 END $$;
 CREATE TRIGGER spread AFTER INSERT OR UPDATE ON person_a FOR EACH ROW EXECUTE FUNCTION spread();
-SELECT put('person', '3', 99, '{"tag": "t"}');
+SELECT change('CRM', 'person', '3', 99, '{"tag": "t"}');
 CALL settle('A', 'B');
 SELECT id, a.seen, a.friend, fields('person', id::text) @> jsonb_strip_nulls(jsonb_build_object('seen', a.seen, 'friend', a.friend)) AS hub_knows,
 	(a.seen, a.friend) IS NOT DISTINCT FROM (b.seen, b.friend) AS b_knows FROM person_a a JOIN person_b b USING (id) WHERE id > 1 ORDER BY 1;
@@ -101,7 +98,7 @@ BEGIN
 	RETURN CASE WHEN NEW.name = 'vanish' THEN NULL ELSE NEW END;
 END $$;
 CREATE TRIGGER rekey BEFORE INSERT OR UPDATE ON person_a FOR EACH ROW EXECUTE FUNCTION rekey();
-SELECT put('person', '4', 1, '{"name": "rekey"}'), put('person', '5', 1, '{"name": "vanish"}'), put('person', '6', 1, '{"name": "Fay"}');
+SELECT change('CRM', 'person', '4', 1, '{"name": "rekey"}'), change('CRM', 'person', '5', 1, '{"name": "vanish"}'), change('CRM', 'person', '6', 1, '{"name": "Fay"}');
 SELECT sync_deliver('A');
 SELECT * FROM failed;
 SELECT id, name FROM person_a WHERE id > 3 ORDER BY 1;
@@ -111,10 +108,10 @@ DROP TRIGGER rekey ON person_a;
 -- what a row has and the hub's record doesn't: known to all from then on
 INSERT INTO person_a (id, name, tag) VALUES (9, 'Ida', 'local');
 CALL settle('A', 'B');
-SELECT put('person', '9', 9, NULL), put('person', '9', 10, '{"name": "Ida II"}');
+SELECT change('CRM', 'person', '9', 9, NULL), change('CRM', 'person', '9', 10, '{"name": "Ida II"}');
 CALL settle('A', 'B');
 ALTER TABLE person_a ADD COLUMN extra text DEFAULT 'x';
-SELECT put('person', '9', 20, '{"name": "Ida III"}');
+SELECT change('CRM', 'person', '9', 20, '{"name": "Ida III"}');
 CALL settle('A', 'B');
 SELECT name, tag, extra FROM person_a WHERE id = 9;
 SELECT name, tag FROM person_b WHERE id = 9;
@@ -127,7 +124,7 @@ CREATE TABLE strict (
 	id int PRIMARY KEY, name varchar(5) NOT NULL, nick text UNIQUE, age int CONSTRAINT grown_up CHECK (age >= 18),
 	boss int REFERENCES strict DEFERRABLE INITIALLY DEFERRED, kind text);
 SELECT sync_attach('strict', 'C', 'node');
-SELECT put('node', id, 1, fields::jsonb) FROM (VALUES
+SELECT change('CRM', 'node', id, 1, fields::jsonb) FROM (VALUES
 	('1', '{"name": "ok", "nick": "secret nick"}'), ('2', '{"name": null}'), ('3', '{"nick": "no name"}'), ('4', '{"name": "too long"}'),
 	('5', '{"name": "kid", "age": 7}'), ('6', '{"name": "twin", "nick": "secret nick"}'), ('7', '{"name": "boss", "boss": 77}'),
 	('8', '{"name": "age", "age": "many"}'), ('9', '{"name": {"nested": 1}}'), ('x', '{"name": "no id"}'), ('99999999999', '{"name": "big"}'),
@@ -148,16 +145,16 @@ SELECT sync_deliver('C');
 SELECT external_id FROM failed;
 SELECT sync_discard('C');
 -- order: a freed value, children before parents, and the other way round
-SELECT put('node', '1', 2, NULL), put('node', '0', 1, '{"name": "heir", "nick": "secret nick"}');
+SELECT change('CRM', 'node', '1', 2, NULL), change('CRM', 'node', '0', 1, '{"name": "heir", "nick": "secret nick"}');
 SELECT sync_deliver('C');
 SELECT id, name FROM strict WHERE nick = 'secret nick';
 CREATE TABLE parent (id int PRIMARY KEY, v int);
 CREATE TABLE child (id int PRIMARY KEY, parent int NOT NULL REFERENCES parent, v int);
 SELECT sync_attach('parent', 'C', 'z_parent'), sync_attach('child', 'C', 'a_child');
-SELECT put('a_child', '1', 1, '{"parent": 1}'), put('z_parent', '1', 1, '{"v": 1}');
+SELECT change('CRM', 'a_child', '1', 1, '{"parent": 1}'), change('CRM', 'z_parent', '1', 1, '{"v": 1}');
 SELECT sync_deliver('C');
 TABLE child;
-SELECT put('z_parent', '1', 2, NULL), put('a_child', '1', 2, NULL);
+SELECT change('CRM', 'z_parent', '1', 2, NULL), change('CRM', 'a_child', '1', 2, NULL);
 SELECT sync_deliver('C');
 SELECT count(*) FROM child;
 SELECT count(*) FROM failed;
@@ -174,23 +171,23 @@ SELECT sync_attach('orders', 'A', 'order'), sync_attach('lines', 'A', 'line'), s
 INSERT INTO orders VALUES (1, 'one'), (2, 'two');
 INSERT INTO lines VALUES (10, 1, 'a'), (11, 1, 'b'), (20, 2, 'c');
 SELECT sync_deliver('C');
-SELECT put('order', '1', 9, NULL);
+SELECT change('CRM', 'order', '1', 9, NULL);
 SELECT sync_deliver('A');
 SELECT source, id, resolution, deleted FROM log WHERE entity = 'line' AND deleted;
 SELECT sync_deliver('C');
 SELECT * FROM lines_c;
 -- an entity without a table here counts as taken
-SELECT put('person', '7', 1, '{"name": "Gil"}');
+SELECT change('CRM', 'person', '7', 1, '{"name": "Gil"}');
 SELECT sync_deliver('C');
 SELECT count(*) FROM syncext.outbound_change WHERE target = 'C';
 
 --
 -- Contested fields
 --
-SELECT put('person', '8', 1, '{"name": "Hal", "tag": "t0", "seen": 1}');
+SELECT change('CRM', 'person', '8', 1, '{"name": "Hal", "tag": "t0", "seen": 1}');
 CALL settle('A', 'B');
 INSERT INTO syncext.source_priority VALUES ('CRM', 'person', '*', 4);
-SELECT put('person', '8', 2, '{"name": "Hal of CRM", "tag": "t1"}');
+SELECT change('CRM', 'person', '8', 2, '{"name": "Hal of CRM", "tag": "t1"}');
 UPDATE person_a SET name = 'Hal of A' WHERE id = 8;
 SELECT source, rv, resolution, told, fields, base FROM log WHERE id = '8' AND entity = 'person';
 -- the field waits for review and isn't delivered, the rest is
@@ -207,7 +204,7 @@ SELECT sync_deliver('A');
 SELECT name, tag FROM person_a WHERE id = 8;
 SELECT held FROM syncext.replica WHERE relation = 'person_a'::regclass AND external_id = '8';
 -- a delete against an edit: nothing of the record is delivered until it is decided
-SELECT put('person', '8', 20, '{"name": "Hal 20"}');
+SELECT change('CRM', 'person', '8', 20, '{"name": "Hal 20"}');
 DELETE FROM person_a WHERE id = 8;
 SELECT sync_deliver('A');
 SELECT count(*) FROM person_a WHERE id = 8;
@@ -217,7 +214,7 @@ SELECT id, name, seen FROM person_a WHERE id = 8;
 DELETE FROM syncext.source_priority WHERE entity = 'person';
 -- a lost edit is corrected, though the record didn't move
 UPDATE syncext.entity SET ladder = '{version,priority,keep}' WHERE name = 'person';
-SELECT put('person', '8', 30, '{"tag": "crm"}');
+SELECT change('CRM', 'person', '8', 30, '{"tag": "crm"}');
 UPDATE person_a SET tag = 'lost' WHERE id = 8;
 SELECT sync_deliver('A');
 SELECT tag FROM person_a WHERE id = 8;
@@ -227,37 +224,37 @@ SELECT tag FROM person_a WHERE id = 8;
 --
 CREATE ROLE regress_deliver_owner;
 CREATE ROLE regress_deliver_caller;
-CREATE SCHEMA theirs AUTHORIZATION regress_deliver_owner;
-GRANT CREATE, USAGE ON SCHEMA theirs TO regress_deliver_caller;
+CREATE SCHEMA other_owner AUTHORIZATION regress_deliver_owner;
+GRANT CREATE, USAGE ON SCHEMA other_owner TO regress_deliver_caller;
 SELECT sync_add_source('Theirs', 9, 'regress_deliver_caller'), sync_add_source('Mine', 9, 'regress_deliver_caller');
 GRANT regress_deliver_caller TO regress_deliver_owner;
 SET ROLE regress_deliver_owner;
-CREATE TABLE theirs.person (id int PRIMARY KEY, name text, tag text);
-CREATE TABLE theirs.diary (what text, who text DEFAULT current_user, path text DEFAULT current_setting('search_path'));
-CREATE FUNCTION theirs.note() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE TABLE other_owner.person (id int PRIMARY KEY, name text, tag text);
+CREATE TABLE other_owner.diary (what text, who text DEFAULT current_user, path text DEFAULT current_setting('search_path'));
+CREATE FUNCTION other_owner.note() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-	INSERT INTO theirs.diary VALUES (TG_NAME);
+	INSERT INTO other_owner.diary VALUES (TG_NAME);
 	IF NEW.tag IS NOT NULL THEN EXECUTE NEW.tag; END IF;
 	RETURN NEW;
 END $$;
-CREATE TRIGGER note BEFORE INSERT OR UPDATE ON theirs.person FOR EACH ROW EXECUTE FUNCTION theirs.note();
-CREATE CONSTRAINT TRIGGER late AFTER INSERT OR UPDATE ON theirs.person DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION theirs.note();
-SELECT sync_attach('theirs.person', 'Theirs', 'person');
-ALTER TABLE theirs.person ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE TRIGGER note BEFORE INSERT OR UPDATE ON other_owner.person FOR EACH ROW EXECUTE FUNCTION other_owner.note();
+CREATE CONSTRAINT TRIGGER late AFTER INSERT OR UPDATE ON other_owner.person DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION other_owner.note();
+SELECT sync_attach('other_owner.person', 'Theirs', 'person');
+ALTER TABLE other_owner.person ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 RESET ROLE;
 -- the owner can't act as the caller any more
 REVOKE regress_deliver_caller FROM regress_deliver_owner;
-SELECT put('person', '100', 1, '{"name": "ok"}'),
-	put('person', '101', 1, '{"tag": "SET ROLE postgres"}'),
-	put('person', '102', 1, '{"tag": "DECLARE c CURSOR WITH HOLD FOR SELECT 1"}'),
-	put('person', '103', 1, '{"tag": "SELECT set_config(''search_path'', ''theirs'', false)"}'),
-	put('person', '104', 1, '{"tag": "SET CONSTRAINTS ALL DEFERRED"}');
+SELECT change('CRM', 'person', '100', 1, '{"name": "ok"}'),
+	change('CRM', 'person', '101', 1, '{"tag": "SET ROLE postgres"}'),
+	change('CRM', 'person', '102', 1, '{"tag": "DECLARE c CURSOR WITH HOLD FOR SELECT 1"}'),
+	change('CRM', 'person', '103', 1, '{"tag": "SELECT set_config(''search_path'', ''other_owner'', false)"}'),
+	change('CRM', 'person', '104', 1, '{"tag": "SET CONSTRAINTS ALL DEFERRED"}');
 -- the caller's own deferred triggers don't run as the owner
 SET ROLE regress_deliver_caller;
-CREATE TABLE theirs.bait (id int);
-CREATE FUNCTION theirs.bait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'the caller''s trigger runs as %', current_user; RETURN NULL; END $$;
-CREATE CONSTRAINT TRIGGER bait AFTER INSERT ON theirs.bait DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION theirs.bait();
-SET search_path = theirs, public;
+CREATE TABLE other_owner.bait (id int);
+CREATE FUNCTION other_owner.bait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'the caller''s trigger runs as %', current_user; RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER bait AFTER INSERT ON other_owner.bait DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION other_owner.bait();
+SET search_path = other_owner, public;
 BEGIN;
 INSERT INTO bait VALUES (1);
 SELECT sync_deliver('Theirs') > 0 AS delivered;
@@ -265,11 +262,11 @@ SELECT current_user, current_setting('search_path'), current_setting('syncext.in
 COMMIT;
 RESET search_path;
 RESET ROLE;
-SELECT id, name FROM theirs.person WHERE id >= 100 ORDER BY 1;
+SELECT id, name FROM other_owner.person WHERE id >= 100 ORDER BY 1;
 SELECT external_id, error FROM failed WHERE target = 'Theirs' ORDER BY 1;
-SELECT DISTINCT what, who, path FROM theirs.diary ORDER BY 1, 2;
+SELECT DISTINCT what, who, path FROM other_owner.diary ORDER BY 1, 2;
 SELECT count(*) FROM pg_cursors;
-SELECT sync_detach('theirs.person');
+SELECT sync_detach('other_owner.person');
 
 --
 -- One way only, and relations that are no tables
@@ -292,7 +289,7 @@ UPDATE outward SET name = 'not captured' WHERE id = 50;
 SELECT sync_deliver('Out'), sync_deliver('View');
 SELECT * FROM outward WHERE id = 50;
 SELECT * FROM base WHERE id = 50;
-SELECT put('person', '50', 60, NULL);
+SELECT change('CRM', 'person', '50', 60, NULL);
 SELECT sync_deliver('Out'), sync_deliver('View');
 SELECT count(*) FROM base WHERE id = 50;
 SELECT count(*) FROM inward;
@@ -301,5 +298,5 @@ DROP EXTENSION syncext CASCADE;
 DROP OWNED BY regress_deliver_owner, regress_deliver_caller;
 DROP ROLE regress_deliver_owner, regress_deliver_caller;
 DROP TABLE person_a, person_b, strict, lines, orders, lines_c, inward, outward, base CASCADE;
-DROP FUNCTION put, fields, shout, whisper, date_it, spread, rekey;
+DROP FUNCTION upper_name, lower_name, date_it, spread, rekey;
 DROP PROCEDURE settle;

@@ -162,5 +162,17 @@ SELECT sync_add_reference('order', '', 'customer');
 SELECT sync_add_reference('order', 'x', 'customer', 'explode');
 SELECT sync_add_reference('order', 'clientId', 'customer');
 
+-- A chain of any length is released at once, in its order, when its first record arrives.
+SELECT sync_add_entity('link');
+SELECT sync_add_reference('link', 'after', 'link');
+SELECT count(sync_apply(jsonb_build_object('entity', 'link', 'externalId', n::text, 'source', 'CHAIN', 'version', 1,
+	'fields', jsonb_build_object('after', (n - 1)::text)))->>'resolution') AS parked
+FROM sync_add_source('CHAIN', 9), generate_series(3000, 1, -1) n;
+SELECT sync_apply('{"entity": "link", "externalId": "0", "source": "CHAIN", "version": 1, "fields": {"a": 1}}')->>'resolution' AS first;
+SELECT count(*) AS arrived, (SELECT count(*) FROM syncext.waiting WHERE entity = 'link') AS wait,
+	(SELECT count(*) FROM (SELECT external_id::int - lag(external_id::int) OVER (ORDER BY seq) AS step
+		FROM syncext.change_log WHERE entity = 'link' AND resolution <> 'DEPENDENCY_WAIT') s WHERE step <> 1) AS out_of_order
+FROM syncext.canonical WHERE entity = 'link';
+
 DROP FUNCTION told(jsonb);
 DROP EXTENSION syncext CASCADE;

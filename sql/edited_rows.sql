@@ -1,4 +1,4 @@
--- Rows of our tables that somebody has edited, by hand or by a script that meant well, to
+-- Rows of our tables that were edited, by hand or by a script that meant well, to
 -- what they can't be: objects that are arrays, stamps that are strings, versions below
 -- zero.  Each is tried with every door that comes upon it: it works all the same, or
 -- says which table, column and row it is and what to do, and says so of that row alone.
@@ -39,6 +39,13 @@ UPDATE syncext.binding SET loaded = '"x"';
 UPDATE syncext.binding SET differing = '5';
 UPDATE syncext.binding SET key = '{}';
 UPDATE syncext.binding SET key = '{NULL}';
+UPDATE syncext.spoke SET past = '[]';
+UPDATE syncext.spoke SET past = '{"x": [1, 2]}';
+UPDATE syncext.spoke SET past = '{"1": 2}';
+UPDATE syncext.spoke SET past = '{"1": [1, "x"]}';
+BEGIN;
+UPDATE syncext.spoke SET past = '{"1795908636497": [1, 2]}';
+ROLLBACK;
 DO $$ DECLARE c name; BEGIN
 	FOR c IN SELECT conname FROM pg_constraint WHERE conrelid = 'syncext.binding'::regclass AND contype = 'c' LOOP
 		EXECUTE format('ALTER TABLE syncext.binding DROP CONSTRAINT %I', c);

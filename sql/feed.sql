@@ -1,5 +1,6 @@
 -- The change feed: pull, acknowledge, retry, backfill.
 CREATE EXTENSION syncext;
+\ir test/helpers.sql
 SET timezone = 'UTC';
 SELECT sync_add_source('CRM', 1), sync_add_source('ERP', 2), sync_add_source('Portal', 3);
 
@@ -10,23 +11,6 @@ CREATE FUNCTION pull(source text, max int DEFAULT 500)
 	SELECT batch, CASE entity WHEN 'record' THEN '' ELSE entity || ' ' END || external_id,
 	       row_version, deleted, fields, last_source, correction, attempt
 	FROM sync_pull(source, max)
-$$;
--- Pulls and takes everything.
-CREATE FUNCTION take(source text, max int DEFAULT 500) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	batch bigint;
-	records text;
-BEGIN
-	SELECT min(p.batch), string_agg(p.record || ':' || p.rv, ' ') INTO batch, records FROM pull(source, max) p;
-	IF batch IS NULL THEN
-		RETURN 'nothing';
-	END IF;
-	PERFORM sync_ack(source, batch);
-	RETURN records;
-END $$;
-CREATE FUNCTION change(source text, id text, version int, name text, entity text DEFAULT 'record') RETURNS text
-	LANGUAGE sql AS $$
-	SELECT sync_apply(jsonb_build_object('source', source, 'externalId', id, 'version', version, 'name', name, 'entity', entity)) ->> 'resolution'
 $$;
 CREATE FUNCTION outbound(source text) RETURNS TABLE (record text, state text, attempts int, rv bigint, batch bigint, error text)
 	LANGUAGE sql AS $$
@@ -40,11 +24,11 @@ CREATE FUNCTION retries_due(source text) RETURNS void LANGUAGE sql AS
 	$$ UPDATE syncext.pending SET next_attempt = now() - interval '1 s' WHERE target = source AND next_attempt IS NOT NULL $$;
 
 -- Every other source hears of a change; the same batch comes until it is taken.
-SELECT change('CRM', 'C1', 1, 'Ann'), change('ERP', 'C2', 1, 'Bob');
+SELECT change('CRM', 'record', 'C1', 1, '{"name": "Ann"}'), change('ERP', 'record', 'C2', 1, '{"name": "Bob"}');
 SELECT * FROM pull('CRM');
 SELECT * FROM pull('ERP');
 SELECT * FROM pull('Portal');
-SELECT change('CRM', 'C3', 1, 'Cid');
+SELECT change('CRM', 'record', 'C3', 1, '{"name": "Cid"}');
 SELECT * FROM pull('Portal');
 SELECT * FROM outbound('Portal');
 SELECT sync_ack('Portal', 1);
@@ -53,9 +37,9 @@ SELECT take('Portal');
 SELECT * FROM pull('Portal');
 SELECT * FROM outbound('Portal');
 -- of a record that changed twice, the state alone; and as it is now
-SELECT change('CRM', 'C1', 2, 'Anna'), change('CRM', 'C1', 3, 'Anne');
+SELECT change('CRM', 'record', 'C1', 2, '{"name": "Anna"}'), change('CRM', 'record', 'C1', 3, '{"name": "Anne"}');
 SELECT * FROM pull('Portal');
-SELECT change('CRM', 'C1', 4, 'Annie');
+SELECT change('CRM', 'record', 'C1', 4, '{"name": "Annie"}');
 SELECT * FROM pull('Portal');
 SELECT take('Portal'), take('Portal'), take('Portal');
 -- a batch that isn't out
@@ -69,7 +53,7 @@ SELECT sync_ack('ERP', acknowledged) FROM syncext.cursor WHERE target = 'ERP';
 SELECT sync_ack('ERP', acknowledged, '[{"externalId": "C1", "error": "too late"}]') FROM syncext.cursor WHERE target = 'ERP';
 SELECT count(*) FROM syncext.pending;
 -- nor while the next one is out, which is still to be acknowledged
-SELECT change('CRM', 'C3', 2, 'Sid');
+SELECT change('CRM', 'record', 'C3', 2, '{"name": "Sid"}');
 SELECT batch, record FROM pull('ERP');
 SELECT sync_ack('ERP', acknowledged) FROM syncext.cursor WHERE target = 'ERP';
 SELECT batch - acknowledged AS ahead, lease_until IS NOT NULL AS out FROM syncext.cursor WHERE target = 'ERP';
@@ -79,12 +63,12 @@ SELECT take('ERP'), take('Portal');
 SELECT sync_ack('CRM', 0);
 
 -- The loser alone learns the truth.
-SELECT change('ERP', 'C1', 2, 'Old');
+SELECT change('ERP', 'record', 'C1', 2, '{"name": "Old"}');
 SELECT * FROM pull('ERP');
 SELECT take('ERP'), take('ERP'), take('CRM'), take('Portal');
 
 -- The lease ends: the same records in a new batch, and the old number is void.
-SELECT change('CRM', 'C2', 2, 'Rob');
+SELECT change('CRM', 'record', 'C2', 2, '{"name": "Rob"}');
 SELECT batch, record FROM pull('Portal');
 SELECT lease_ends('Portal');
 SELECT state FROM outbound('Portal');
@@ -100,8 +84,8 @@ SELECT sync_ack('Portal', batch) FROM syncext.cursor WHERE target = 'Portal';
 DO $$
 BEGIN
 	FOR i IN 1..10 LOOP
-		PERFORM change('CRM', 'P' || i, 1, 'one');
-		PERFORM change('CRM', 'P' || greatest(1, i - 4), 2, 'two');
+		PERFORM change('CRM', 'record', 'P' || i, 1, '{"name": "one"}');
+		PERFORM change('CRM', 'record', 'P' || greatest(1, i - 4), 2, '{"name": "two"}');
 	END LOOP;
 END $$;
 SELECT string_agg(record || ':' || rv, ' ') FROM pull('Portal', 4);
@@ -117,8 +101,8 @@ SELECT take('ERP', 3), take('ERP', 3), take('ERP', 3), take('ERP', 3), take('ERP
 
 -- The loser is told on a later page, even of a record that an earlier one had.
 BEGIN;
-SELECT change('CRM', 'P1', 3, 'three'), change('CRM', 'P2', 3, 'three'), change('CRM', 'P3', 3, 'three');
-SELECT change('Portal', 'P1', 1, 'mine');
+SELECT change('CRM', 'record', 'P1', 3, '{"name": "three"}'), change('CRM', 'record', 'P2', 3, '{"name": "three"}'), change('CRM', 'record', 'P3', 3, '{"name": "three"}');
+SELECT change('Portal', 'record', 'P1', 1, '{"name": "mine"}');
 COMMIT;
 SELECT record, correction FROM pull('Portal', 2);
 SELECT take('Portal', 2);
@@ -126,15 +110,15 @@ SELECT record, correction FROM pull('Portal', 2);
 SELECT take('Portal', 2), take('Portal', 2);
 -- on one page it stands once
 BEGIN;
-SELECT change('CRM', 'P1', 4, 'four');
-SELECT change('Portal', 'P1', 1, 'mine');
+SELECT change('CRM', 'record', 'P1', 4, '{"name": "four"}');
+SELECT change('Portal', 'record', 'P1', 1, '{"name": "mine"}');
 COMMIT;
 SELECT record, correction FROM pull('Portal');
 SELECT take('Portal'), take('ERP');
 
 -- What fails comes again later, and holds up nothing else.
 UPDATE syncext.source SET retry_cap = 2;
-SELECT change('CRM', 'F1', 1, 'a'), change('CRM', 'F2', 1, 'a'), change('CRM', 'F3', 1, 'a');
+SELECT change('CRM', 'record', 'F1', 1, '{"name": "a"}'), change('CRM', 'record', 'F2', 1, '{"name": "a"}'), change('CRM', 'record', 'F3', 1, '{"name": "a"}');
 SELECT record, attempt FROM pull('ERP');
 SELECT sync_ack('ERP', batch, '[{"entity": "record", "externalId": "F1", "error": "check violated"}, {"externalId": "F2", "busy": true}]')
 FROM syncext.cursor WHERE target = 'ERP';
@@ -142,7 +126,7 @@ SELECT * FROM outbound('ERP');
 SELECT external_id, (next_attempt > now() + interval '10 s') AS later
 FROM syncext.pending ORDER BY 1;
 -- not before its time, nor when it changes meanwhile
-SELECT change('CRM', 'F1', 2, 'b'), change('CRM', 'F4', 1, 'a');
+SELECT change('CRM', 'record', 'F1', 2, '{"name": "b"}'), change('CRM', 'record', 'F4', 1, '{"name": "a"}');
 SELECT record, attempt FROM pull('ERP');
 SELECT * FROM outbound('ERP');
 SELECT take('ERP');
@@ -155,7 +139,7 @@ SELECT * FROM outbound('ERP');
 SELECT retries_due('ERP');
 SELECT * FROM pull('ERP');
 -- a newer row version brings it back
-SELECT change('CRM', 'F1', 3, 'c');
+SELECT change('CRM', 'record', 'F1', 3, '{"name": "c"}');
 SELECT * FROM pull('ERP');
 SELECT sync_ack('ERP', batch, '[{"externalId": "F1", "error": "1"}]') FROM syncext.cursor WHERE target = 'ERP';
 SELECT retries_due('ERP');
@@ -174,11 +158,11 @@ SELECT resolution, told, source, version, row_version, detail - 'by' AS detail F
 SELECT take('ERP');
 -- retries don't crowd out what is new, nor the other way round
 SELECT take('Portal');
-SELECT count(change('CRM', 'G' || i, 1, 'a')) FROM generate_series(1, 8) i;
+SELECT count(change('CRM', 'record', 'G' || i, 1, '{"name": "a"}')) FROM generate_series(1, 8) i;
 SELECT count(*) FROM pull('Portal');
 SELECT sync_ack('Portal', batch, (SELECT jsonb_agg(jsonb_build_object('externalId', 'G' || i, 'error', 'x')) FROM generate_series(1, 8) i))
 FROM syncext.cursor WHERE target = 'Portal';
-SELECT count(change('CRM', 'H' || i, 1, 'a')) FROM generate_series(1, 8) i;
+SELECT count(change('CRM', 'record', 'H' || i, 1, '{"name": "a"}')) FROM generate_series(1, 8) i;
 SELECT retries_due('Portal');
 SELECT record, attempt FROM pull('Portal', 4) ORDER BY 1;
 SELECT take('Portal', 4), take('Portal', 4), take('Portal', 4), take('Portal', 4), take('Portal', 4);
@@ -195,20 +179,20 @@ SELECT sync_resolve(id, 'canonical') ->> 'status' FROM syncext.conflict_log WHER
 SELECT * FROM pull('Portal');
 SELECT take('Portal'), take('ERP'), take('CRM');
 -- a delete is a conflict over the whole record: it waits, and holds up no other
-SELECT change('ERP', 'K1', 2, 'erp2'), change('ERP', 'K2', 1, 'x');
+SELECT change('ERP', 'record', 'K1', 2, '{"name": "erp2"}'), change('ERP', 'record', 'K2', 1, '{"name": "x"}');
 SELECT sync_apply('{"source": "Portal", "externalId": "K1", "version": 2, "deleted": true}') ->> 'resolution';
 SELECT take('Portal'), take('Portal');
-SELECT change('ERP', 'K1', 2, 'erp2') AS no_news, take('Portal');
+SELECT change('ERP', 'record', 'K1', 2, '{"name": "erp2"}') AS no_news, take('Portal');
 SELECT sync_resolve(id, 'dismiss') ->> 'status' FROM syncext.conflict_log WHERE status = 'pending';
 SELECT record, fields, correction FROM pull('Portal');
 SELECT take('Portal'), take('CRM');
 -- a batch of nothing but such is passed over
-SELECT change('ERP', 'K1', 3, 'erp3');
+SELECT change('ERP', 'record', 'K1', 3, '{"name": "erp3"}');
 SELECT sync_apply('{"source": "Portal", "externalId": "K1", "version": 3, "deleted": true}') ->> 'resolution';
 SELECT take('Portal', 1);
 SELECT count(*) FROM outbound('Portal');
 -- what came out of it in the end
-SELECT change('CRM', 'K1', 3, 'crm');
+SELECT change('CRM', 'record', 'K1', 3, '{"name": "crm"}');
 SELECT status, count(*) FROM syncext.conflict_log GROUP BY 1 ORDER BY 1;
 SELECT take('Portal'), take('ERP'), take('CRM');
 
@@ -220,31 +204,31 @@ SELECT take('Portal'), take('ERP');
 -- Parents come before children.
 SELECT sync_add_entity('order'), sync_add_entity('customer'), sync_add_entity('line');
 INSERT INTO syncext.reference (entity, field, parent) VALUES ('order', 'customer', 'customer'), ('line', 'order', 'order');
-SELECT change('CRM', 'L1', 1, 'x', 'line'), change('CRM', 'O1', 1, 'x', 'order'), change('CRM', 'A1', 1, 'x', 'customer'), change('CRM', 'R1', 1, 'x');
+SELECT change('CRM', 'line', 'L1', 1, '{"name": "x"}'), change('CRM', 'order', 'O1', 1, '{"name": "x"}'), change('CRM', 'customer', 'A1', 1, '{"name": "x"}'), change('CRM', 'record', 'R1', 1, '{"name": "x"}');
 SELECT record FROM pull('Portal');
 SELECT take('Portal'), take('ERP');
 
 -- What a transaction writes itself comes once it has committed.
 BEGIN;
-SELECT change('CRM', 'T1', 1, 'first'), change('CRM', 'T2', 1, 'first');
+SELECT change('CRM', 'record', 'T1', 1, '{"name": "first"}'), change('CRM', 'record', 'T2', 1, '{"name": "first"}');
 SELECT take('Portal');
-SELECT change('CRM', 'T2', 2, 'second');
+SELECT change('CRM', 'record', 'T2', 2, '{"name": "second"}');
 SELECT take('Portal');
 COMMIT;
 SELECT take('Portal');
 BEGIN;
-SELECT change('CRM', 'T1', 2, 'second');
+SELECT change('CRM', 'record', 'T1', 2, '{"name": "second"}');
 -- a window is open here, and its tick is this transaction's own
 SELECT take('ERP', 1);
-SELECT change('CRM', 'T1', 3, 'third');
+SELECT change('CRM', 'record', 'T1', 3, '{"name": "third"}');
 SELECT take('ERP', 1), take('ERP', 1);
 COMMIT;
 SELECT take('ERP'), take('Portal');
 -- a pull that is rolled back was none
 BEGIN;
-SELECT change('CRM', 'T3', 1, 'kept');
+SELECT change('CRM', 'record', 'T3', 1, '{"name": "kept"}');
 SAVEPOINT s;
-SELECT change('CRM', 'T4', 1, 'dropped');
+SELECT change('CRM', 'record', 'T4', 1, '{"name": "dropped"}');
 ROLLBACK TO s;
 COMMIT;
 BEGIN;
@@ -260,7 +244,7 @@ COMMIT;
 BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
 SELECT * FROM pull('Portal');
 COMMIT;
-SELECT change('CRM', 'T5', 1, 'x');
+SELECT change('CRM', 'record', 'T5', 1, '{"name": "x"}');
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT * FROM pull('Portal');
 ROLLBACK;
@@ -282,7 +266,7 @@ SELECT sync_add_source('Late', 9);
 SELECT backfill_entity, backfill_id, backfill_rest FROM syncext.cursor WHERE target = 'Late';
 SELECT count(*) = (SELECT count(*) FROM syncext.canonical) AS everything, min(state), max(state), count(since) FROM syncext.outbound_change WHERE target = 'Late';
 SELECT record FROM pull('Late', 4);
-SELECT change('CRM', 'C1', 9, 'changed'), change('CRM', 'Z1', 1, 'new');
+SELECT change('CRM', 'record', 'C1', 9, '{"name": "changed"}'), change('CRM', 'record', 'Z1', 1, '{"name": "new"}');
 SELECT record FROM pull('Late', 4);
 SELECT state, batch, count(*) FROM outbound('Late') GROUP BY 1, 2 ORDER BY 2, 1;
 SELECT take('Late', 4);
@@ -320,7 +304,7 @@ SELECT count(*) FROM syncext.cursor WHERE target = 'Hand';
 -- Subscriptions
 SELECT sync_subscribe('Portal', '{order,customer}');
 SELECT take('Portal');
-SELECT change('CRM', 'C1', 10, 'x'), change('CRM', 'O2', 1, 'x', 'order');
+SELECT change('CRM', 'record', 'C1', 10, '{"name": "x"}'), change('CRM', 'order', 'O2', 1, '{"name": "x"}');
 SELECT * FROM outbound('Portal');
 SELECT sync_ack('Portal', min(batch), '[{"entity": "order", "externalId": "O2", "error": "x"}]') FROM pull('Portal');
 SELECT * FROM outbound('Portal');
@@ -328,7 +312,7 @@ SELECT * FROM outbound('Portal');
 SELECT sync_subscribe('Portal', '{customer,line}');
 SELECT * FROM outbound('Portal');
 SELECT take('Portal');
-SELECT change('CRM', 'A1', 2, 'y', 'customer');
+SELECT change('CRM', 'customer', 'A1', 2, '{"name": "y"}');
 SELECT batch, record FROM pull('Portal');
 SELECT sync_subscribe('Portal', '{line}');
 SELECT sync_ack('Portal', batch, '[{"entity": "customer", "externalId": "A1", "error": "x"}]') FROM syncext.cursor WHERE target = 'Portal';
@@ -351,7 +335,7 @@ SELECT sync_ack('Nobody', 1);
 SELECT sync_ack('CRM', NULL);
 SELECT sync_redrive('Nobody');
 SELECT sync_discard(NULL);
-SELECT change('ERP', 'B1', 1, 'x');
+SELECT change('ERP', 'record', 'B1', 1, '{"name": "x"}');
 SELECT batch AS b FROM pull('CRM') \gset
 SELECT sync_ack('CRM', :b, '{}');
 SELECT sync_ack('CRM', :b, '[1]');
@@ -383,5 +367,5 @@ RESET ROLE;
 UPDATE syncext.source SET role = NULL WHERE name = 'ERP';
 DROP ROLE regress_feed_erp;
 DROP TABLE copy;
-DROP FUNCTION pull, take, change, outbound, lease_ends, retries_due;
+DROP FUNCTION pull, outbound, lease_ends, retries_due;
 DROP EXTENSION syncext;

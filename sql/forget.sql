@@ -63,7 +63,7 @@ SELECT sync_apply('{"source": "ERP", "entity": "customer", "externalId": "C3", "
 SELECT external_id FROM sync_pull('CRM') WHERE external_id = 'C3';
 SELECT sync_forget('customer', 'C3');
 SELECT external_id FROM sync_pull('CRM') WHERE external_id = 'C3';
--- it may come back as somebody new
+-- it may come back as a new one
 SELECT sync_apply('{"source": "CRM", "entity": "customer", "externalId": "C1", "version": 1, "fields": {"name": "New"}}')->>'resolution';
 
 -- what isn't there, and bad input

@@ -1,6 +1,6 @@
 -- The owner of an attached relation has code in it that runs when syncext reads
 -- and writes it. Whoever calls, it runs as the owner, and nothing of it is left
--- behind to run as somebody else later.
+-- behind to run as another role later.
 \set VERBOSITY terse
 \pset format unaligned
 \pset tuples_only on
@@ -274,7 +274,7 @@ SELECT * FROM left_behind();
 REVOKE regress_grp FROM regress_mallory;
 
 --
--- Somebody else who may act as the source
+-- Another role that may act as the source
 --
 UPDATE syncext.source SET role = 'regress_grp' WHERE name IN ('M', 'V');
 SELECT change_all('h') \g /dev/null
@@ -287,7 +287,7 @@ SELECT rolname FROM pg_roles WHERE rolname LIKE 'regress_%' AND rolsuper;
 
 SET client_min_messages = warning;
 DROP SCHEMA mallory CASCADE;
-DROP FUNCTION tried, left_behind, change_all, change, delete_all;
+DROP FUNCTION tried, left_behind, change_all, change(text, text, text), delete_all;
 DROP EXTENSION syncext CASCADE;
 DROP OWNED BY regress_mallory;
 DROP ROLE regress_mallory, regress_alice, regress_grp;

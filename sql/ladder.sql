@@ -1,49 +1,10 @@
 -- The conflict ladder: what becomes of a change, rung by rung.
 CREATE EXTENSION syncext;
+\ir test/helpers.sql
 SELECT sync_add_source('CRM', 1);
 SELECT sync_add_source('ERP', 2);
 SELECT sync_add_source('Portal', 3);
 SELECT sync_add_source('LocalDB', 4);
-
--- Sends changes one after another and shows the answers, after checking that
--- sync_explain says the same beforehand, but for the number of a new conflict.
-CREATE FUNCTION send(VARIADIC changes jsonb[])
-	RETURNS TABLE (status int, resolution text, version bigint, row_version bigint,
-	               last_source text, changed jsonb, lost jsonb, told text)
-	LANGUAGE plpgsql AS $$
-DECLARE
-	change jsonb;
-	explained jsonb;
-	answer jsonb;
-BEGIN
-	FOREACH change IN ARRAY changes LOOP
-		explained := sync_explain(change);
-		answer := sync_apply(change);
-		IF explained - 'conflictId' <> answer - 'conflictId' THEN
-			RAISE WARNING 'explained % but answered %', explained, answer;
-		END IF;
-		RETURN QUERY SELECT (answer->>'status')::int, answer->>'resolution',
-			(answer->>'version')::bigint, (answer->>'rowVersion')::bigint, answer->>'lastSource',
-			answer->'changed', answer->'lost', answer->>'told';
-	END LOOP;
-END $$;
-
--- A record's fields, each with its stamp.
-CREATE FUNCTION fields_of(external_id text, entity text DEFAULT 'record')
-	RETURNS TABLE (field text, value jsonb, version bigint, source text, row_version bigint, set_by text)
-	LANGUAGE sql AS $$
-	SELECT f.key, f.value, (s->>'version')::bigint, s->>'source', (s->>'rowVersion')::bigint, s->>'setBy'
-	FROM sync_record($2, $1) r, jsonb_each(r->'fields') f, jsonb_extract_path(r, 'stamps', f.key) s
-	ORDER BY f.key COLLATE "C"
-$$;
-
--- The record itself.
-CREATE FUNCTION record_of(external_id text, entity text DEFAULT 'record')
-	RETURNS TABLE (version bigint, row_version bigint, last_source text, deleted boolean, updated_at text)
-	LANGUAGE sql AS $$
-	SELECT (r->>'version')::bigint, (r->>'rowVersion')::bigint, r->>'lastSource', (r->>'deleted')::boolean, r->>'updatedAt'
-	FROM sync_record($2, $1) r
-$$;
 
 --
 -- The five scenarios of a customer master
@@ -74,7 +35,7 @@ SELECT c.external_id, c.last_source,
 FROM syncext.canonical c ORDER BY 1;
 SELECT external_id, source, status, contested, incoming FROM syncext.conflict_log;
 
--- Somebody corrected CUST-004 and replays it with a version above both.
+-- The CRM's user corrected CUST-004 and replays it with a version above both.
 SELECT * FROM send('{"externalId":"CUST-004","source":"CRM","version":6,"fullName":"David Brown","email":"david.corrected@crm.com"}');
 SELECT external_id, source, status, decision FROM syncext.conflict_log;
 
@@ -103,23 +64,6 @@ SELECT * FROM fields_of('new-base');
 SELECT sync_record('record', 'never-heard-of') IS NULL AS none;
 
 --
--- ifMatch comes before everything, and before a new record too
---
-SELECT * FROM send(
-	'{"externalId":"match","source":"CRM","version":1,"ifMatch":1,"a":1}',
-	'{"externalId":"match","source":"CRM","version":1,"ifMatch":0,"a":1}',
-	'{"externalId":"match","source":"CRM","version":2,"ifMatch":0,"a":2}',
-	'{"externalId":"match","source":"CRM","version":2,"ifMatch":1,"a":2}',
-	'{"externalId":"match","source":"CRM","version":1,"ifMatch":1,"a":2}',
-	'{"externalId":"match","source":"CRM","version":2,"ifMatch":1,"a":2}',
-	'{"externalId":"match","source":"CRM","version":3,"ifMatch":2,"deleted":true}');
--- a tombstone is a record
-SELECT * FROM send(
-	'{"externalId":"match","source":"CRM","version":4,"ifMatch":0,"a":4}',
-	'{"externalId":"match","source":"CRM","version":4,"ifMatch":3,"a":4}');
-SELECT resolution FROM sync_history('record', 'match');
-
---
 -- version
 --
 -- A whole write: every field sent is stamped, equal ones too, but since when it
@@ -134,121 +78,6 @@ SELECT * FROM send('{"externalId":"v","source":"CRM","version":2,"c":9,"d":9}');
 SELECT * FROM send('{"externalId":"v","source":"ERP","version":5,"a":1,"b":2,"c":1}');
 SELECT * FROM record_of('v');
 SELECT * FROM fields_of('v');
-
---
--- base: on which row version the edit was made
---
-SELECT * FROM send(
-	'{"externalId":"b","source":"CRM","version":5,"a":1,"b":1}',
-	'{"externalId":"b","source":"ERP","version":7,"b":2}');
--- made on row version 1, of a field that nobody has set since: it is clean, and
--- the record counts on
-SELECT * FROM send('{"externalId":"b","source":"LocalDB","base":1,"a":2}');
--- what is stored already is no news, whatever it was made on
-SELECT * FROM send('{"externalId":"b","source":"LocalDB","base":0,"a":2,"b":2}');
--- a field that the record hasn't got is nobody's
-SELECT * FROM send('{"externalId":"b","source":"LocalDB","base":0,"c":1}');
--- ERP has set b since: the fields contest, rank decides
-SELECT * FROM send(
-	'{"externalId":"b","source":"LocalDB","base":1,"b":3,"d":1}',
-	'{"externalId":"b","source":"CRM","base":1,"b":4,"d":2}');
-SELECT * FROM record_of('b');
-SELECT * FROM fields_of('b');
--- a base from the future is no base of a contest
-SELECT * FROM send('{"externalId":"b","source":"LocalDB","base":99,"b":5}');
--- a base needs no version, and the version it makes is the record's + 1
-SELECT * FROM record_of('b');
--- Who sets a field twice from one base contests with itself, unless its edits
--- are known to come in order.
-SELECT * FROM send(
-	'{"externalId":"twice","source":"ERP","base":0,"a":1}',
-	'{"externalId":"twice","source":"ERP","base":0,"a":2}');
-UPDATE syncext.source SET single_writer = true WHERE name = 'ERP';
-SELECT * FROM send('{"externalId":"twice","source":"ERP","base":0,"a":2}');
--- A single writer may overtake what it set itself, not what others did.
-SELECT * FROM send(
-	'{"externalId":"twice","source":"CRM","base":2,"a":3}',
-	'{"externalId":"twice","source":"ERP","base":2,"a":4}',
-	'{"externalId":"twice","source":"ERP","base":3,"a":5}');
--- vouching for a value is not setting it
-SELECT * FROM send(
-	'{"externalId":"vouched","source":"ERP","version":1,"a":1}',
-	'{"externalId":"vouched","source":"CRM","version":1,"a":1}');
-SELECT * FROM fields_of('vouched');
-SELECT * FROM send('{"externalId":"vouched","source":"ERP","base":0,"a":2}');
--- but the source that vouches for it is who a contest is with
-SELECT * FROM send(
-	'{"externalId":"vouched","source":"Portal","version":3,"a":3}',
-	'{"externalId":"vouched","source":"CRM","version":3,"a":3}',
-	'{"externalId":"vouched","source":"ERP","base":2,"a":4}');
-UPDATE syncext.source SET single_writer = false WHERE name = 'ERP';
-
---
--- Deletes and tombstones
---
--- a delete keeps the last fields
-SELECT * FROM send(
-	'{"externalId":"d","source":"ERP","version":1,"a":1,"b":1}',
-	'{"externalId":"d","source":"ERP","version":2,"deleted":true}');
-SELECT * FROM record_of('d');
-SELECT * FROM fields_of('d');
--- again, and later again
-SELECT * FROM send(
-	'{"externalId":"d","source":"Portal","version":2,"deleted":true}',
-	'{"externalId":"d","source":"Portal","version":3,"deleted":true}');
-SELECT * FROM record_of('d');
--- late news
-SELECT * FROM send('{"externalId":"d","source":"CRM","version":2,"a":2}');
--- an edit at the tombstone's version is up to rank: who deleted it was Portal
-SELECT * FROM send('{"externalId":"d","source":"LocalDB","version":3,"a":2}');
--- a birth comes with what is sent alone: all of it is new
-SELECT * FROM send('{"externalId":"d","source":"CRM","version":3,"created":true,"a":1}');
-SELECT * FROM fields_of('d');
--- a delete at the record's version contests the whole record
-SELECT * FROM send(
-	'{"externalId":"d","source":"ERP","version":3,"deleted":true}',
-	'{"externalId":"d","source":"CRM","version":4,"a":1}',
-	'{"externalId":"d","source":"ERP","version":4,"b":1}',
-	'{"externalId":"d","source":"ERP","version":4,"deleted":true}');
--- the best of those who vouch for a field at the record's version decides, not
--- the last source
-SELECT * FROM record_of('d');
-SELECT * FROM fields_of('d');
--- With base: a delete looks at every field.
-SELECT * FROM send(
-	'{"externalId":"db","source":"CRM","version":1,"a":1,"b":1}',
-	'{"externalId":"db","source":"Portal","version":2,"b":2}',
-	'{"externalId":"db","source":"LocalDB","base":1,"deleted":true}',
-	'{"externalId":"db","source":"ERP","base":1,"deleted":true}');
-SELECT * FROM record_of('db');
--- It contests with who vouches for those that were set since, not with who set
--- them, and not with who stands for the others.
-SELECT * FROM send(
-	'{"externalId":"dv","source":"LocalDB","version":1,"a":1}',
-	'{"externalId":"dv","source":"CRM","version":1,"a":1}',
-	'{"externalId":"dv","source":"Portal","base":0,"deleted":true}',
-	'{"externalId":"do","source":"CRM","version":1,"a":1,"b":1}',
-	'{"externalId":"do","source":"LocalDB","version":2,"b":2}',
-	'{"externalId":"do","source":"CRM","version":2,"a":1}',
-	'{"externalId":"do","source":"ERP","base":1,"deleted":true}');
-SELECT * FROM fields_of('dv');
--- made on the row version before the tombstone: a contest with who deleted it;
--- on the tombstone itself, or by somebody who never saw the record: none
-SELECT * FROM send(
-	'{"externalId":"db","source":"Portal","base":2,"a":3}',
-	'{"externalId":"db","source":"Portal","base":3,"a":3}',
-	'{"externalId":"db","source":"Portal","base":4,"deleted":true}',
-	'{"externalId":"db","source":"Portal","base":0,"deleted":true}',
-	'{"externalId":"db","source":"LocalDB","base":0,"c":1}');
-SELECT * FROM fields_of('db');
--- a single writer's own delete is not foreign to it
-SELECT * FROM send(
-	'{"externalId":"own","source":"Portal","base":0,"a":1}',
-	'{"externalId":"own","source":"Portal","base":1,"deleted":true}',
-	'{"externalId":"own","source":"Portal","base":1,"a":2}');
-UPDATE syncext.source SET single_writer = true WHERE name = 'Portal';
-SELECT * FROM send('{"externalId":"own","source":"Portal","base":1,"a":2}');
-UPDATE syncext.source SET single_writer = false WHERE name = 'Portal';
 
 --
 -- latest
@@ -430,87 +259,6 @@ SELECT * FROM send(
 	'{"entity":"unversioned","externalId":"count","source":"LocalDB","a":6}');
 
 --
--- Every ladder there is
---
--- Of all the ways to line up different rungs, 39 are ladders.
-CREATE TABLE form AS
-	WITH RECURSIVE rung (name) AS (
-		VALUES ('version'), ('latest'), ('merge'), ('priority'), ('manual'), ('keep'), ('overwrite')
-	), form (rungs) AS (
-		SELECT ARRAY[name] FROM rung
-		UNION ALL
-		SELECT rungs || name FROM form, rung WHERE name <> ALL (rungs)
-	)
-	SELECT rungs, syncext.ladder_error(rungs) AS error FROM form;
-SELECT count(*) AS forms, count(*) FILTER (WHERE error IS NULL) AS ladders FROM form;
--- One history down each of them: 2 sets another field, 3 is worse ranked, 4
--- and 5 tie over a field, 6 is an older version with a later time, 7 a newer
--- version with an earlier time, 8 a delete, 9 says nothing new.
-CREATE TABLE history (n int, change jsonb);
-INSERT INTO history VALUES
-	(1, '{"source":"CRM","version":2,"updatedAt":"2026-01-02T00:00:00Z","a":1,"b":1}'),
-	(2, '{"source":"ERP","version":2,"updatedAt":"2026-01-02T00:00:00Z","c":2}'),
-	(3, '{"source":"LocalDB","version":2,"updatedAt":"2026-01-02T00:00:00Z","a":3,"d":3}'),
-	(4, '{"source":"Nobody","version":2,"updatedAt":"2026-01-02T00:00:00Z","e":4}'),
-	(5, '{"source":"No one","version":2,"updatedAt":"2026-01-02T00:00:00Z","e":5}'),
-	(6, '{"source":"Portal","version":1,"updatedAt":"2026-01-03T00:00:00Z","b":6}'),
-	(7, '{"source":"Portal","version":3,"updatedAt":"2026-01-01T00:00:00Z","b":7}'),
-	(8, '{"source":"Portal","version":3,"updatedAt":"2026-01-03T00:00:00Z","deleted":true}'),
-	(9, '{"source":"CRM","version":3,"updatedAt":"2026-01-03T00:00:00Z","deleted":true}');
-CREATE FUNCTION play(rungs text[]) RETURNS TABLE (resolutions text, record jsonb)
-	LANGUAGE plpgsql AS $$
-DECLARE
-	entity text := 'form ' || array_to_string(rungs, ' ');
-	c jsonb;
-	r text;
-BEGIN
-	PERFORM sync_add_entity(entity, rungs);
-	FOR c IN SELECT change FROM history ORDER BY n LOOP
-		SELECT s.resolution INTO r FROM send(c || jsonb_build_object('entity', entity, 'externalId', 'x')) s;
-		resolutions := concat_ws(' ', resolutions, r);
-	END LOOP;
-	record := sync_record(entity, 'x');
-	RETURN NEXT;
-END $$;
-SELECT array_to_string(f.rungs, ' ') AS ladder, p.resolutions,
-       p.record->>'version' AS v, p.record->>'rowVersion' AS rv, p.record->>'lastSource' AS last, p.record->>'deleted' AS del,
-       p.record->'fields' AS fields
-FROM (SELECT rungs, rank() OVER (ORDER BY rungs COLLATE "C") FROM form WHERE error IS NULL) f, LATERAL play(f.rungs) p
-ORDER BY f.rank;
-
---
--- What the ladder promises
---
--- Full rows of sources that are ranked apart end alike in whatever order they
--- come: all 24 orders of four rows at two versions.
-CREATE TABLE full_row (n int, change jsonb);
-INSERT INTO full_row VALUES
-	(1, '{"source":"CRM","version":1,"a":"x","b":1,"c":null}'),
-	(2, '{"source":"ERP","version":2,"a":"x","b":2,"c":null}'),
-	(3, '{"source":"Portal","version":2,"a":"y","b":1,"c":null}'),
-	(4, '{"source":"LocalDB","version":2,"a":"y","b":2,"c":true}');
-CREATE FUNCTION play_rows(o int[]) RETURNS jsonb LANGUAGE plpgsql AS $$
-DECLARE
-	i int;
-	c jsonb;
-BEGIN
-	FOREACH i IN ARRAY o LOOP
-		SELECT change INTO c FROM full_row WHERE n = i;
-		PERFORM sync_apply(c || jsonb_build_object('externalId', 'order ' || o::text));
-	END LOOP;
-	RETURN sync_record('record', 'order ' || o::text);
-END $$;
-WITH ordered AS (
-	SELECT ARRAY[a.n, b.n, c.n, d.n] AS o FROM full_row a, full_row b, full_row c, full_row d
-	WHERE a.n <> ALL (ARRAY[b.n, c.n, d.n]) AND b.n <> ALL (ARRAY[c.n, d.n]) AND c.n <> d.n
-), played AS (
-	SELECT play_rows(o) AS r FROM ordered
-)
-SELECT count(*) AS orders, r->'fields' AS fields, r->>'version' AS version,
-       (SELECT jsonb_object_agg(key, value->'source') FROM jsonb_each(r->'stamps')) AS vouched_for_by
-FROM played GROUP BY 2, 3, 4;
-
---
 -- The whole answer, and why, for each rung
 --
 SELECT jsonb_pretty(sync_apply('{"externalId":"why","source":"ERP","version":2,"a":1}'));
@@ -539,6 +287,4 @@ FROM (VALUES ('{"externalId":"why many","source":"ERP","version":2,"a":1,"b":1,"
 -- said nothing new or was refused.
 SELECT source, version, row_version, resolution, told, fields, detail FROM sync_history('record', 'why');
 
-DROP TABLE form, history, full_row;
-DROP FUNCTION send, fields_of, record_of, play, play_rows;
 DROP EXTENSION syncext;

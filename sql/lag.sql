@@ -6,11 +6,11 @@ SELECT sync_add_entity('item', '{version,merge,priority,keep}');
 UPDATE syncext.source SET retry_cap = 2;
 SET syncext.lease = '1h';
 
-CREATE FUNCTION change(source text, entity text, ids int[], version int, field text DEFAULT 'a') RETURNS bigint LANGUAGE sql AS $$
+CREATE FUNCTION change_rows(source text, entity text, ids int[], version int, field text DEFAULT 'a') RETURNS bigint LANGUAGE sql AS $$
 	SELECT count(sync_apply(jsonb_build_object('source', source, 'entity', entity, 'externalId', 'R' || i, 'version', version,
 		'fields', jsonb_build_object(field, source || version)))) FROM unnest(ids) i $$;
 -- Pulls, and acknowledges with the records that failed.
-CREATE FUNCTION take(source text, records int, failed text[] DEFAULT '{}', slot int DEFAULT 0, slots int DEFAULT 1) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION take_but(source text, records int, failed text[] DEFAULT '{}', slot int DEFAULT 0, slots int DEFAULT 1) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	number bigint; names text; failures jsonb;
 BEGIN
@@ -33,21 +33,21 @@ CREATE VIEW disagreement AS
 		OR l.retries <> t.retries OR l.dead <> t.dead OR (l.since IS NULL) <> (t.seconds = 0) AND t.retries + t.dead = 0;
 
 -- each record stands once, whatever the number of its changes; a correction goes to its origin
-SELECT change('CRM', 'record', '{1,2,3,4,5,6}', 1), change('ERP', 'record', '{1,2}', 1), change('ERP', 'item', '{1,2,3}', 1),
-	change('Shop', 'record', '{1}', 2, 'b');
+SELECT change_rows('CRM', 'record', '{1,2,3,4,5,6}', 1), change_rows('ERP', 'record', '{1,2}', 1), change_rows('ERP', 'item', '{1,2,3}', 1),
+	change_rows('Shop', 'record', '{1}', 2, 'b');
 SELECT source, changes, retries, dead FROM syncext.feed_lag ORDER BY 1;
 SELECT * FROM disagreement;
 -- Shop gets one entity alone; a transaction goes on while ticks are taken
 SELECT sync_subscribe('Shop', '{item}');
 BEGIN;
-SELECT change('CRM', 'record', '{7}', 1), change('ERP', 'item', '{4}', 1);
+SELECT change_rows('CRM', 'record', '{7}', 1), change_rows('ERP', 'item', '{4}', 1);
 PREPARE TRANSACTION 'lag';
-SELECT change('CRM', 'record', '{9}', 1);
-SELECT take('ERP', 100), take('Shop', 2), take('Desk', 3);
-SELECT change('CRM', 'record', '{8}', 1), change('CRM', 'item', '{1}', 2);
+SELECT change_rows('CRM', 'record', '{9}', 1);
+SELECT take_but('ERP', 100), take_but('Shop', 2), take_but('Desk', 3);
+SELECT change_rows('CRM', 'record', '{8}', 1), change_rows('CRM', 'item', '{1}', 2);
 -- ERP is in the middle of a window with a batch out, Desk has consumers side by side
 SELECT count(*) FROM sync_pull('ERP', 1);
-SELECT take('Desk', 2, '{}', slot, 3) IS NOT NULL AS any FROM generate_series(0, 2) slot;
+SELECT take_but('Desk', 2, '{}', slot, 3) IS NOT NULL AS any FROM generate_series(0, 2) slot;
 SELECT count(*) > 1 AS several FROM generate_series(0, 2) slot, sync_pull('Desk', 1, slot, 3);
 SELECT source, changes, retries, dead FROM syncext.feed_lag ORDER BY 1;
 SELECT * FROM disagreement;
@@ -55,16 +55,16 @@ COMMIT PREPARED 'lag';
 SELECT source, changes, retries, dead FROM syncext.feed_lag ORDER BY 1;
 SELECT * FROM disagreement;
 -- what was served in a window and changes behind it waits again
-SELECT take('CRM', 2);
+SELECT take_but('CRM', 2);
 SELECT count(*) FROM sync_pull('CRM', 1);
-SELECT change('ERP', 'item', '{1}', 3), change('Desk', 'item', '{2}', 2);
+SELECT change_rows('ERP', 'item', '{1}', 3), change_rows('Desk', 'item', '{2}', 2);
 -- retries and dead letters; one of each, one in a batch that is out, one that changes behind its back
-SELECT take('Idle', 5, '{R1,R2,R3}');
+SELECT take_but('Idle', 5, '{R1,R2,R3}');
 UPDATE syncext.pending SET next_attempt = now() WHERE external_id = 'R1';
-SELECT take('Idle', 1, '{R1,R2,R3}');
+SELECT take_but('Idle', 1, '{R1,R2,R3}');
 UPDATE syncext.pending SET next_attempt = NULL, since = now() - interval '2 days' WHERE external_id = 'R2';
 UPDATE syncext.pending SET next_attempt = now() + interval '1 hour', since = now() - interval '1 day' WHERE external_id = 'R3';
-SELECT change('CRM', 'record', '{1,3}', 5, 'd');
+SELECT change_rows('CRM', 'record', '{1,3}', 5, 'd');
 SELECT source, changes, retries, dead FROM syncext.feed_lag ORDER BY 1;
 SELECT target, entity, external_id, state, attempts, row_version, batch FROM syncext.outbound_change WHERE target IN ('CRM', 'ERP', 'Idle') ORDER BY 1, 2, 3;
 SELECT * FROM disagreement;
@@ -74,10 +74,10 @@ SELECT source, changes, retries, dead FROM syncext.feed_lag WHERE source = 'Idle
 SELECT * FROM disagreement;
 -- backfills: none served yet, one under way with a batch out, one entity again while it is walked, and in slots
 SELECT sync_add_source('Late'), sync_add_source('Later');
-SELECT take('Late', 4), take('Later', 2);
+SELECT take_but('Late', 4), take_but('Later', 2);
 SELECT count(*) FROM sync_pull('Late', 2);
 SELECT sync_resync('ERP'), sync_resync('Desk', 'item'), sync_resync('Late', 'record'), sync_resync('Shop');
-SELECT change('Late', 'item', '{9}', 1), change('CRM', 'item', '{1}', 6);
+SELECT change_rows('Late', 'item', '{9}', 1), change_rows('CRM', 'item', '{1}', 6);
 SELECT source, changes, retries, dead, backfill FROM syncext.feed_lag ORDER BY 1;
 SELECT entity, external_id, state, since IS NULL AS by_backfill, row_version, batch FROM syncext.outbound_change WHERE target = 'Late' ORDER BY 1, 2;
 SELECT * FROM disagreement;
@@ -87,10 +87,10 @@ SELECT target, count(*) FROM syncext.outbound_change WHERE state = 'delivering' 
 SELECT * FROM disagreement;
 -- what a transaction wrote that went on while all after it was taken
 BEGIN;
-SELECT change('Desk', 'item', '{20}', 1);
+SELECT change_rows('Desk', 'item', '{20}', 1);
 PREPARE TRANSACTION 'lag';
-SELECT change('Desk', 'item', '{21}', 1);
-SELECT take('CRM', 100), take('CRM', 100), take('CRM', 100);
+SELECT change_rows('Desk', 'item', '{21}', 1);
+SELECT take_but('CRM', 100), take_but('CRM', 100), take_but('CRM', 100);
 SELECT changes FROM syncext.feed_lag WHERE source = 'CRM';
 COMMIT PREPARED 'lag';
 SELECT changes > 0 AS waits FROM syncext.feed_lag WHERE source = 'CRM';
@@ -119,7 +119,7 @@ DECLARE
 BEGIN
 	FOR t IN SELECT target, slot, slots FROM syncext.cursor ORDER BY 1, 2 LOOP
 		LOOP
-			names := take(t.target, 4, '{}', t.slot, t.slots);
+			names := take_but(t.target, 4, '{}', t.slot, t.slots);
 			EXIT WHEN names IS NULL;
 			INSERT INTO came SELECT t.target, n FROM unnest(string_to_array(names, ', ')) n;
 		END LOOP;
@@ -143,7 +143,7 @@ SELECT count(*) FROM syncext.cursor;
 RESET ROLE;
 
 DROP VIEW disagreement;
-DROP FUNCTION change, take, log_rows_read;
+DROP FUNCTION change_rows, take_but, log_rows_read;
 DROP EXTENSION syncext;
 DROP OWNED BY regress_lag_watcher;
 DROP ROLE regress_lag_watcher;

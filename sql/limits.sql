@@ -196,20 +196,20 @@ END $$;
 SELECT take(), take(), take(), take();
 SELECT source, external_id, error FROM syncext.dead_letter WHERE entity = 'text' ORDER BY 1, 2;
 SELECT sync_discard('Old'), sync_discard('Linked');
-DROP FUNCTION take, digits;
--- A batch of a link comes in so many parts at most; the next batch is none of its
+DROP FUNCTION take(), digits;
+-- A batch of a link comes with so many changes at most, in whatever forms it comes; the next batch is none of its
 INSERT INTO syncext.spoke (source, mark) VALUES ('Old', 'f0000000-0000-0000-0000-00000000000f');
 CREATE FUNCTION push(batch int, id int) RETURNS jsonb LANGUAGE sql AS $$
-	SELECT sync_push('Old', 'f0000000-0000-0000-0000-00000000000f/1/' || batch, jsonb_build_array(jsonb_build_object('source', 'Old', 'entity', 'text', 'externalId', 'part ' || id, 'base', 0, 'fields', '{"a": 1}'::jsonb)))
+	SELECT sync_push('Old', 'f0000000-0000-0000-0000-00000000000f/1/' || batch, jsonb_build_array(jsonb_build_object('source', 'Old', 'entity', 'text', 'externalId', 'form ' || id, 'base', 0, 'fields', '{"a": 1}'::jsonb)))
 $$;
-SELECT push(1, 1);
-UPDATE syncext.spoke SET parts = 9999;
-SELECT push(1, 2);
+SET syncext.max_batch = 1;
+SELECT count(push(1, i)) FROM generate_series(1, 10) i;
+SELECT push(1, 11);
 SELECT push(1, 3);
-SELECT push(1, 2);
-SELECT count(*) FROM syncext.canonical WHERE external_id LIKE 'part%';
-SELECT push(2, 3);
-SELECT parts, (SELECT count(*) FROM syncext.push) AS kept FROM syncext.spoke;
+SELECT count(*) FROM syncext.canonical WHERE external_id LIKE 'form%';
+SELECT push(2, 11);
+RESET syncext.max_batch;
+SELECT jsonb_array_length(answers) AS kept FROM syncext.push;
 DROP FUNCTION push;
 DROP TABLE wide;
 DROP FUNCTION try, doc;

@@ -13,7 +13,7 @@ SELECT current_database() AS spoke, current_user AS admin \gset
 SET client_min_messages = warning;
 CREATE EXTENSION syncext;
 SELECT sync_add_source('Branch', 2, 'syncext_spoke'), sync_add_source('Other', 3), sync_add_source('ERP', 1);
--- somebody's function that a call fits better which doesn't say its arguments' types
+-- a user's function that a call fits better which doesn't say its arguments' types
 CREATE FUNCTION syncext.hub_hello(text, text) RETURNS jsonb LANGUAGE sql AS $$ SELECT '"not ours"'::jsonb $$;
 CREATE FUNCTION sync_push(text, text, text) RETURNS jsonb LANGUAGE sql AS $$ SELECT '"not ours"'::jsonb $$;
 \connect :spoke
@@ -135,7 +135,56 @@ SELECT sync_push('Branch', :'mark' || '/1/2',
 	'[{"source": "Branch", "externalId": "y", "base": 0, "fields": {"a": 1}}, {"source": "Branch", "externalId": "x", "base": 0, "fields": {"a": 1}},
 	  {"source": "Branch", "externalId": "z", "base": 0, "fields": {"a": 1}}]');
 SELECT external_id, source, row_version, resolution FROM syncext.change_log ORDER BY seq;
-SELECT part, octet_length(hashes) / 8 AS n, answers FROM syncext.push ORDER BY part;
+SELECT octet_length(hashes) / 8 AS n, answers FROM syncext.push;
+-- what fails in it fails alone, with its code, and is answered so again
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+	IF NEW.fields ? 'bad' THEN RAISE 'not %', NEW.external_id USING ERRCODE = 'AB123'; END IF; RETURN NULL; END $$;
+CREATE TRIGGER refuse AFTER INSERT ON syncext.canonical FOR EACH ROW EXECUTE FUNCTION refuse();
+CREATE FUNCTION push_some(batch int, n int, bad int[]) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT sync_push('Branch', s.mark || '/1/' || $1, jsonb_agg(jsonb_build_object('source', 'Branch', 'externalId', format('b%s-%s', $1, i), 'base', 0,
+		'fields', CASE WHEN i = ANY (bad) THEN '{"bad": 1}' ELSE '{"a": 1}' END::jsonb) ORDER BY i)) FROM generate_series(1, n) i, syncext.spoke s GROUP BY s.mark $$;
+SELECT push_some(3, 7, '{2,3,7}');
+SELECT push_some(3, 7, '{2,3,7}');
+SELECT push_some(4, 1, '{1}');
+-- those that are deferred are no error of the commit
+DROP TRIGGER refuse ON syncext.canonical;
+CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON syncext.canonical DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse();
+SELECT push_some(5, 3, '{1,2}');
+DROP FUNCTION refuse CASCADE;
+-- an error about all of them is raised, and nothing is done
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+	IF NEW.fields ? 'bad' THEN RAISE 'not now' USING ERRCODE = 'disk_full'; END IF; RETURN NULL; END $$;
+CREATE TRIGGER refuse AFTER INSERT ON syncext.canonical FOR EACH ROW EXECUTE FUNCTION refuse();
+SELECT push_some(6, 3, '{2}');
+DROP FUNCTION refuse CASCADE;
+-- where another transaction was in the way it is tried again here, some times
+CREATE SEQUENCE tries;
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+	IF NEW.fields ? 'bad' AND nextval('tries') <= current_setting('my.failures')::int THEN RAISE 'busy' USING ERRCODE = 'deadlock_detected'; END IF; RETURN NULL; END $$;
+CREATE TRIGGER refuse AFTER INSERT ON syncext.canonical FOR EACH ROW EXECUTE FUNCTION refuse();
+SET my.failures = 2;
+SELECT push_some(7, 3, '{2}');
+SET my.failures = 6;
+SELECT push_some(8, 3, '{2}');
+SELECT last_value FROM tries;
+DROP FUNCTION refuse CASCADE;
+-- what needs too much memory at once is tried in halves; where one alone does, that is raised
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+	IF nextval('tries') <= current_setting('my.failures')::int THEN RAISE 'no room' USING ERRCODE = 'out_of_memory'; END IF; RETURN NULL; END $$;
+CREATE TRIGGER refuse AFTER INSERT ON syncext.canonical FOR EACH ROW EXECUTE FUNCTION refuse();
+SELECT setval('tries', 1, false);
+SET my.failures = 2;
+SELECT push_some(9, 4, '{}');
+SELECT setval('tries', 1, false);
+SET my.failures = 3;
+SELECT push_some(10, 4, '{}');
+DROP FUNCTION refuse CASCADE;
+SELECT string_agg(external_id, ' ' ORDER BY external_id) FROM syncext.canonical WHERE external_id LIKE 'b%';
+DROP FUNCTION push_some;
+DROP SEQUENCE tries;
+-- another protocol is refused before anything is noted
+SELECT syncext.hub_hello('Branch', '{"protocol": 1, "claim": true}');
+SELECT syncext.hub_hello('Branch', '{"protocol": 3}');
 SELECT syncext.hub_hello('Branch', '{"claim": true}');
 SELECT a->'refused' AS refused, a->>'spoke_is' AS spoke_is, a->>'hub_is' AS hub_is
 FROM syncext.hub_hello('Branch', jsonb_build_object('claim', true, 'identity', syncext.identity() || '{"mark": "00000000-0000-0000-0000-000000000001"}')) a;
@@ -167,7 +216,11 @@ ALTER FUNCTION syncext.hub_hello(text, jsonb) RENAME TO hub_hello_now;
 \connect :spoke
 CALL sync_exchange('up');
 \connect syncext_hub
-CREATE FUNCTION syncext.hub_hello(text, jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '{"protocol": 2, "version": "2.0"}'::jsonb $$;
+CREATE FUNCTION syncext.hub_hello(text, jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '{"protocol": 3, "version": "2.0"}'::jsonb $$;
+\connect :spoke
+CALL sync_exchange('up');
+\connect syncext_hub
+CREATE OR REPLACE FUNCTION syncext.hub_hello(text, jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '{"protocol": 1, "version": "0.9"}'::jsonb $$;
 \connect :spoke
 CALL sync_exchange('up');
 SELECT link, failures > 1 AS failed, last_error FROM syncext.link_state;

@@ -215,15 +215,15 @@ SELECT syncext.captured_answered('branch', :batch, '[{"status": 409, "rowVersion
 SELECT * FROM replica WHERE external_id > '5';
 
 -- A trigger that changes what comes in is heard once, and does not quarrel.
-CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.name := upper(NEW.name); RETURN NEW; END $$;
-CREATE TRIGGER shout BEFORE INSERT OR UPDATE ON item FOR EACH ROW EXECUTE FUNCTION shout();
+CREATE FUNCTION upper_name() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.name := upper(NEW.name); RETURN NEW; END $$;
+CREATE TRIGGER upper_name BEFORE INSERT OR UPDATE ON item FOR EACH ROW EXECUTE FUNCTION upper_name();
 SELECT syncext.linked_deliver('branch', '[{"entity": "item", "external_id": "5", "row_version": 2, "fields": {"name": "Pin", "stock": 3}}]');
 SELECT change - 'updatedAt' AS change FROM syncext.captured('branch');
 SELECT max(batch) AS batch FROM syncext.captured('branch') \gset
 SELECT syncext.captured_answered('branch', :batch, '[{"status": 200, "rowVersion": 3, "lost": []}]');
 SELECT syncext.linked_deliver('branch', '[{"entity": "item", "external_id": "5", "row_version": 4, "fields": {"name": "pin", "stock": 3}}]');
 SELECT count(*) FROM syncext.captured('branch');
-DROP TRIGGER shout ON item;
+DROP TRIGGER upper_name ON item;
 
 -- The first load: what the table has goes to the hub, in batches.
 CREATE TABLE part (id text PRIMARY KEY, n int);
@@ -311,5 +311,5 @@ SELECT count(*) FROM syncext.feed_origin;
 DROP DATABASE regress_linked_hub;
 DROP EXTENSION syncext CASCADE;
 DROP TABLE item, item2, item3, part;
-DROP FUNCTION shout;
+DROP FUNCTION upper_name;
 DROP PROCEDURE age;

@@ -121,6 +121,48 @@ SELECT count(sync_apply(jsonb_build_object('entity', 'big', 'externalId', 'h' ||
 SELECT sync_attach('big', 'Low', 'big');
 CALL sync_load('big') \gset
 SELECT plain(:'result');
+-- what failed is kept, and told until it is mended
+CREATE FUNCTION failed() RETURNS TABLE (kind text, external_id text, attempts int, dead bool, error text) LANGUAGE sql AS $$
+	SELECT 'delivery', external_id, attempts, next_attempt IS NULL, error FROM syncext.pending
+	UNION ALL
+	SELECT 'row', left(external_id, 10), attempts, next_attempt IS NULL, error FROM syncext.capture_failure
+	ORDER BY 1, 2
+$$;
+SELECT * FROM failed();
+CREATE VIEW problems AS
+	SELECT severity, object, regexp_replace(problem, 'since .*?:.*?:.*?:', 'since …:') AS problem,
+	       regexp_replace(hint, 'due at [^;]+', 'due at …') AS hint FROM sync_check();
+SELECT * FROM problems WHERE object = 'source Low';
+CALL sync_load('big') \gset
+SELECT kind, external_id, attempts FROM failed();
+ALTER TABLE big DISABLE TRIGGER USER;
+DELETE FROM big WHERE id = '' OR length(id) > 1000;
+ALTER TABLE big ENABLE TRIGGER USER;
+ALTER TABLE big DROP CONSTRAINT big_v_check;
+SELECT sync_redrive('Low'), sync_deliver('Low');
+SELECT kind, external_id, attempts, dead FROM failed();
+CALL sync_load('big') \gset
+SELECT * FROM failed();
+-- rows that the hub does not take; a dry run keeps nothing
+ALTER TABLE big ADD COLUMN w json, DISABLE TRIGGER USER;
+UPDATE big SET w = '"\u0000"' WHERE id IN ('r101', 'r102');
+ALTER TABLE big ENABLE TRIGGER USER;
+SELECT sync_attach('big', 'Low', 'big', columns => '{"v": "v", "w": "w"}') FROM sync_detach('big');
+CALL sync_load('big', dry_run => true) \gset
+SELECT * FROM failed();
+CALL sync_load('big') \gset
+SELECT * FROM failed();
+SELECT * FROM problems WHERE object = 'source Low';
+SELECT sync_redrive('Low');
+SELECT kind, external_id, attempts, dead FROM failed();
+UPDATE big SET w = '"w"' WHERE id = 'r101';
+SELECT kind, external_id FROM failed();
+ALTER TABLE big DISABLE TRIGGER USER;
+UPDATE big SET w = '"mended"' WHERE id = 'r102';
+ALTER TABLE big ENABLE TRIGGER USER;
+SELECT sync_redrive('Low');
+SELECT * FROM failed();
+SELECT external_id, fields->>'w' FROM syncext.canonical WHERE entity = 'big' AND fields ? 'w' AND fields->>'w' IS NOT NULL ORDER BY 1;
 SELECT count(*), min(v), max(v) FROM big;
 SELECT count(*) FROM syncext.canonical WHERE entity = 'big';
 SELECT count(*) FROM syncext.replica WHERE relation = 'big'::regclass;
@@ -140,7 +182,8 @@ SELECT external_id FROM syncext.canonical WHERE entity = 'child' ORDER BY 1;
 CALL sync_load('child') \gset
 SELECT plain(:'result');
 
-DROP FUNCTION hub, plain;
+DROP VIEW problems;
+DROP FUNCTION hub, plain, failed;
 DROP PROCEDURE start;
 DROP TABLE t, big, child, parent;
 DROP EXTENSION syncext CASCADE;

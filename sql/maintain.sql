@@ -1,6 +1,7 @@
 -- Maintenance: the log tables are rotated and truncated, ticks, conflicts and
 -- tombstones go when their time has come, and nobody loses a change by it.
 CREATE EXTENSION syncext;
+\ir test/helpers.sql
 SELECT sync_add_source('CRM', 1), sync_add_source('ERP', 2), sync_add_source('Shop', 3);
 SET syncext.retention = 0;
 
@@ -10,12 +11,8 @@ CREATE VIEW tables AS
 	       (SELECT count(*) FROM syncext.change_log_0) AS log_0, (SELECT count(*) FROM syncext.change_log_1) AS log_1,
 	       (SELECT count(*) FROM syncext.change_log_2) AS log_2, (SELECT count(*) FROM syncext.change_log_3) AS log_3
 	FROM syncext.feed_state;
-CREATE FUNCTION change(source text, id text, version int, value text) RETURNS text LANGUAGE sql AS $$
-	SELECT sync_apply(jsonb_build_object('source', source, 'externalId', id, 'version', version,
-	                                     'fields', jsonb_build_object('value', value)))->>'resolution'
-$$;
 -- pulls and acknowledges all there is
-CREATE PROCEDURE take(source text, INOUT taken text DEFAULT '') LANGUAGE plpgsql AS $$
+CREATE PROCEDURE take_all(source text, INOUT taken text DEFAULT '') LANGUAGE plpgsql AS $$
 DECLARE
 	n bigint;
 	more text;
@@ -35,16 +32,16 @@ SELECT * FROM tables;
 
 -- a rotation leaves the old table to those who have not read it, at once and in
 -- all sessions
-SELECT change('CRM', 'A', 1, 'one');
+SELECT change('CRM', 'record', 'A', 1, '{"value": "one"}');
 SET syncext.retention = '1h';
 CALL sync_maintain();
 SET syncext.retention = 0;
 CALL sync_maintain();
 SELECT * FROM tables;
-SELECT change('CRM', 'B', 1, 'one');
+SELECT change('CRM', 'record', 'B', 1, '{"value": "one"}');
 SELECT * FROM tables;
-CALL take('ERP');
-CALL take('Shop');
+CALL take_all('ERP');
+CALL take_all('Shop');
 -- a young table stays even if everybody has read it
 SET syncext.retention = '1h';
 CALL sync_maintain();
@@ -64,11 +61,11 @@ DECLARE
 	truncated int := 0;
 BEGIN
 	FOR i IN 1 .. n LOOP
-		PERFORM change('CRM', 'R', i, 'round ' || i);
+		PERFORM change('CRM', 'record', 'R', i, jsonb_build_object('value', 'round ' || i));
 		COMMIT;
 		FOREACH target IN ARRAY '{ERP,Shop}'::text[] LOOP
 			taken := '';
-			CALL take(target, taken);
+			CALL take_all(target, taken);
 			IF taken IS DISTINCT FROM 'R round ' || i THEN
 				RAISE EXCEPTION '% got % in round %', target, taken, i;
 			END IF;
@@ -89,14 +86,14 @@ SELECT count(*) AS log_rows FROM syncext.change_log;
 SELECT count(*) <= 7 AS few_ticks FROM syncext.tick;
 
 -- a target that is too far behind doesn't hold the log: it gets the records
-SELECT change('CRM', 'B', 2, 'two');
+SELECT change('CRM', 'record', 'B', 2, '{"value": "two"}');
 CALL sync_maintain();
-CALL take('ERP');
+CALL take_all('ERP');
 CALL sync_maintain();
 SELECT target, backfill_entity FROM syncext.cursor ORDER BY 1;
-SELECT change('CRM', 'C', 1, 'while it walks');
-CALL take('Shop');
-CALL take('Shop');
+SELECT change('CRM', 'record', 'C', 1, '{"value": "while it walks"}');
+CALL take_all('Shop');
+CALL take_all('Shop');
 SELECT target, backfill_entity FROM syncext.cursor ORDER BY 1;
 -- who is told of nothing isn't behind, however old its cursor: CRM has sent
 -- everything itself
@@ -108,10 +105,10 @@ DELETE FROM syncext.tick t USING syncext.cursor c WHERE c.target = 'Shop' AND t.
 SELECT * FROM sync_pull('Shop');
 \set VERBOSITY default
 CALL sync_maintain();
-CALL take('Shop');
+CALL take_all('Shop');
 
 -- closed conflicts go, pending ones stay
-SELECT change('ERP', 'A', 1, 'mine'), change('CRM', 'A', 2, 'theirs'), change('Shop', 'A', 2, 'ours');
+SELECT change('ERP', 'record', 'A', 1, '{"value": "mine"}'), change('CRM', 'record', 'A', 2, '{"value": "theirs"}'), change('Shop', 'record', 'A', 2, '{"value": "ours"}');
 SELECT sync_add_entity('reviewed', '{version,manual}');
 SELECT sync_apply('[{"source": "CRM", "entity": "reviewed", "externalId": "V", "version": 1, "a": 1},
                     {"source": "ERP", "entity": "reviewed", "externalId": "V", "version": 1, "a": 2},
@@ -124,14 +121,14 @@ SELECT external_id, status FROM syncext.conflict_log;
 SET syncext.retention = 0;
 CALL sync_maintain();
 SELECT external_id, status FROM syncext.conflict_log;
-CALL take('CRM');
-CALL take('ERP');
-CALL take('Shop');
+CALL take_all('CRM');
+CALL take_all('ERP');
+CALL take_all('Shop');
 
 -- tombstones go when their delete has left the log, and all have seen it
 SELECT sync_apply('[{"source": "CRM", "externalId": "A", "version": 9, "deleted": true},
                     {"source": "CRM", "externalId": "B", "version": 9, "deleted": true}]') IS NOT NULL AS deleted;
-CALL take('ERP');
+CALL take_all('ERP');
 -- Shop can't take one of them
 SELECT sync_ack('Shop', (SELECT max(batch) FROM sync_pull('Shop')), '[{"externalId": "B", "error": "it is in use"}]');
 CALL sync_maintain();
@@ -139,20 +136,20 @@ SELECT external_id, deleted FROM syncext.canonical WHERE entity = 'record' ORDER
 CALL sync_maintain();
 SELECT external_id, deleted FROM syncext.canonical WHERE entity = 'record' ORDER BY 1;
 -- A is gone: it may come anew, at any version
-SELECT change('Shop', 'A', 1, 'again');
--- while somebody walks through the records tombstones stay
+SELECT change('Shop', 'record', 'A', 1, '{"value": "again"}');
+-- while a target walks through the records tombstones stay
 SELECT sync_discard('Shop');
 SELECT sync_add_source('Late', 4);
-CALL take('ERP');
-CALL take('Shop');
-CALL take('CRM');
+CALL take_all('ERP');
+CALL take_all('Shop');
+CALL take_all('CRM');
 CALL sync_maintain();
 CALL sync_maintain();
-CALL take('Late');
-SELECT change('CRM', 'C', 3, 'three');
-CALL take('ERP');
-CALL take('Shop');
-CALL take('Late');
+CALL take_all('Late');
+SELECT change('CRM', 'record', 'C', 3, '{"value": "three"}');
+CALL take_all('ERP');
+CALL take_all('Shop');
+CALL take_all('Late');
 CALL sync_maintain();
 CALL sync_maintain();
 SELECT external_id, deleted FROM syncext.canonical WHERE entity = 'record' ORDER BY 1;
@@ -179,7 +176,7 @@ SET ROLE regress_maintainer;
 CALL sync_maintain();
 RESET ROLE;
 GRANT EXECUTE ON PROCEDURE sync_maintain TO regress_maintainer;
-SELECT change('CRM', 'C', 4, 'four');
+SELECT change('CRM', 'record', 'C', 4, '{"value": "four"}');
 SET ROLE regress_maintainer;
 CALL sync_maintain();
 SELECT current_user;
@@ -190,5 +187,4 @@ DROP ROLE regress_maintainer;
 RESET syncext.retention;
 DROP VIEW tables;
 DROP EXTENSION syncext;
-DROP FUNCTION change;
-DROP PROCEDURE take, rounds;
+DROP PROCEDURE take_all, rounds;

@@ -31,6 +31,7 @@ FROM (VALUES
 	('integer', ARRAY['1', '0', '-1', '2147483647', '-2147483648']),
 	('bigint', ARRAY['1', '0', '-1', '9223372036854775807', '-9223372036854775808']),
 	('boolean', ARRAY['true', 'false']),
+	('numeric', ARRAY['1', '0', '-1', 'NaN', '1e300']),
 	('jsonb', ARRAY['{"externalId": "9", "source": "crm", "version": 1, "name": "x"}', 'null', '1', '"x"', '[]', '{}', '[null]', '[[]]', '[{}]', '{"": null}', 'true', '1e400', repeat('[', 3000) || repeat(']', 3000),
 	                '{"externalId": 9, "source": ["crm"], "version": {"a": 1}, "fields": null, "base": 1e30, "deleted": "no", "updatedAt": 5}',
 	                '[{"entity": "record", "externalId": "1", "error": null, "busy": 5}, {"entity": "record"}, 5]',
@@ -43,6 +44,7 @@ FROM (VALUES
 	('timestamptz', ARRAY['2020-01-01', 'infinity', '-infinity', '4714-11-24 BC UTC', '294276-12-31 UTC']),
 	('"char"', ARRAY['a', '', 'Z']),
 	('jsonpath', ARRAY['$.a == 1', '$', 'strict $.x', '$.** ? (@ > 1)', '$.x.datetime() < "2020".datetime()']),
+	('xid8', ARRAY['1', '0', '18446744073709551615']),
 	('pg_snapshot', ARRAY['1:1:', '1:9223372036854775807:', '9223372036854775806:9223372036854775807:9223372036854775806'])) t (t, vs), unnest(vs) WITH ORDINALITY u (v, n);
 INSERT INTO odd_value SELECT DISTINCT type, false, NULL FROM odd_value;
 

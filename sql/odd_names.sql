@@ -55,7 +55,7 @@ BEGIN
 	PERFORM sync_resync(other, n);
 	RETURN NEXT format('record: %s', sync_record(n, n)->'fields'->>('f' || part) = n || '!');
 	RETURN NEXT format('history: %s', (SELECT count(*) FROM sync_history(n, n)));
-	PERFORM syncext.hub_hello(other, '{"protocol": 1}');
+	PERFORM syncext.hub_hello(other, '{"protocol": 2}');
 	PERFORM syncext.may_act_as(n);
 	PERFORM syncext.record_slot(n, n, 4);
 	EXECUTE format('CREATE SERVER %I FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host ''/nonexistent'', dbname %L)', part, part);

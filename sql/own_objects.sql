@@ -119,6 +119,28 @@ FROM jsonb_array_elements(sync_apply(jsonb_build_array(
 	'{"source": "A", "externalId": "7", "version": 1, "v": 7000}'::jsonb,
 	'{"source": "A", "externalId": "8", "version": 1, "v": 8}'::jsonb))) a;
 SELECT external_id, fields FROM syncext.canonical WHERE external_id BETWEEN '5' AND '8' ORDER BY 1;
+
+-- so does one whose own expression raises, as it is evaluated or prepared; and a column or an index that does
+CREATE FUNCTION batch(VARIADIC v int[]) RETURNS TABLE (status text, reason text) LANGUAGE sql AS $$
+	SELECT a->>'status', a->>'reason' FROM jsonb_array_elements(sync_apply((SELECT jsonb_agg(
+		jsonb_build_object('source', 'A', 'externalId', 'g' || n, 'version', (SELECT count(*) FROM syncext.change_log) + 1, 'v', v[n])) FROM generate_subscripts(v, 1) n))) a $$;
+CREATE FUNCTION odd(v int) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN IF v % 2 = 0 THEN RAISE EXCEPTION '% is even', v USING ERRCODE = '42501'; END IF; RETURN true; END $$;
+ALTER TABLE syncext.canonical ADD CONSTRAINT inverse CHECK (1 / (fields->>'v')::int > -1);
+SELECT * FROM batch(3, 0, 4);
+SELECT put('g9', 1, 0);
+ALTER TABLE syncext.canonical DROP CONSTRAINT inverse, ADD CONSTRAINT raises CHECK (odd((fields->>'v')::int)) NOT VALID;
+SELECT * FROM batch(5, 6, 7);
+ALTER TABLE syncext.canonical DROP CONSTRAINT raises, ADD CONSTRAINT constant CHECK (1 / 0 > 0) NOT VALID;
+SELECT * FROM batch(8, 9);
+ALTER TABLE syncext.canonical DROP CONSTRAINT constant, ADD COLUMN inverse int GENERATED ALWAYS AS (1000 / ((fields->>'v')::int - 11)) STORED;
+SELECT * FROM batch(10, 11, 12);
+ALTER TABLE syncext.canonical DROP COLUMN inverse;
+CREATE INDEX inverse ON syncext.canonical ((1000 / ((fields->>'v')::int - 14)));
+SELECT * FROM batch(13, 14, 15);
+DROP INDEX syncext.inverse;
+SELECT * FROM batch(13, 14, 15);
+SELECT external_id, fields FROM syncext.canonical WHERE external_id LIKE 'g%' ORDER BY 1;
 CREATE TRIGGER before BEFORE INSERT OR UPDATE ON syncext.canonical FOR EACH ROW EXECUTE FUNCTION audit();
 CREATE TRIGGER statement AFTER INSERT ON syncext.canonical EXECUTE FUNCTION audit();
 CREATE TRIGGER truncated AFTER TRUNCATE ON syncext.canonical EXECUTE FUNCTION audit();
@@ -141,6 +163,37 @@ SELECT count(*) FROM sync_pull('A');
 ALTER TABLE syncext.tick DROP CONSTRAINT tick_pkey;
 ALTER TABLE syncext.tick ADD PRIMARY KEY (id);
 SELECT count(*) FROM sync_pull('A');
+
+-- whatever a document of a batch raises, it fails alone, and a record is deleted with those that refer to it
+SELECT sync_add_entity('parent'), sync_add_entity('child'), sync_add_reference('child', 'parent', 'parent', 'restrict');
+CREATE FUNCTION tried(VARIADIC documents text[]) RETURNS TABLE (entity text, id text, status text, resolution text, sqlstate text) LANGUAGE sql AS $$
+	WITH d AS (SELECT i, ('{"source": "A", ' || documents[i] || '}')::jsonb AS d FROM generate_subscripts(documents, 1) i),
+	     a AS (SELECT sync_apply((SELECT jsonb_agg(d ORDER BY i) FROM d)) AS a)
+	SELECT d->>'entity', d->>'externalId', a->(i - 1)->>'status', a->(i - 1)->>'resolution', a->(i - 1)->>'sqlstate' FROM d, a ORDER BY i $$;
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+	IF NEW.fields ? 'bad' THEN RAISE 'it is bad' USING ERRCODE = 'AB123'; END IF; RETURN NULL; END $$;
+CREATE TRIGGER refuse AFTER INSERT OR UPDATE ON syncext.canonical FOR EACH ROW EXECUTE FUNCTION refuse();
+SELECT * FROM tried('"entity": "parent", "externalId": "p1", "version": 1, "n": 1', '"entity": "child", "externalId": "c1", "version": 1, "parent": "p1"', '"entity": "child", "externalId": "c2", "version": 1, "parent": "p1", "bad": 1',
+	'"entity": "child", "externalId": "c3", "version": 1, "parent": "p1"', '"entity": "parent", "externalId": "p2", "version": 1, "n": 1');
+SELECT * FROM tried('"entity": "parent", "externalId": "p1", "version": 2, "deleted": true', '"entity": "child", "externalId": "c1", "version": 2, "deleted": true', '"entity": "parent", "externalId": "p3", "version": 1, "bad": 1',
+	'"entity": "child", "externalId": "c3", "version": 2, "deleted": true', '"entity": "parent", "externalId": "p2", "version": 2, "deleted": true', '"entity": "parent", "externalId": "p2", "version": 3, "n": 3');
+SELECT * FROM tried('"entity": "parent", "externalId": "p3", "version": 2, "bad": 1');
+SELECT entity, external_id, deleted, fields FROM syncext.canonical WHERE entity IN ('parent', 'child') ORDER BY 1, 2;
+DROP FUNCTION refuse CASCADE;
+
+-- on another table of ours a CHECK fails the call, but in a batch its change alone, and is told; canonical's and our own are not
+SELECT severity, object, problem, hint FROM sync_check() WHERE problem LIKE 'has a CHECK%';
+ALTER TABLE syncext.change_log_0 ADD CONSTRAINT odd_in_log CHECK (external_id <> 'odd');
+ALTER TABLE syncext.conflict_log ADD CHECK (source <> 'odd');
+SELECT severity, object, problem, hint FROM sync_check() WHERE problem LIKE 'has a CHECK%';
+\set VERBOSITY terse
+SELECT sync_apply('[{"source": "A", "externalId": "even", "version": 1, "v": 1}, {"source": "A", "externalId": "odd", "version": 1, "v": 1}]');
+\set VERBOSITY default
+SELECT count(*) FROM syncext.canonical WHERE external_id IN ('odd', 'even');
+SELECT put('even', 1, 1);
+ALTER TABLE syncext.change_log_0 DROP CONSTRAINT odd_in_log;
+ALTER TABLE syncext.conflict_log DROP CONSTRAINT conflict_log_source_check;
+SELECT put('odd', 1, 1);
 
 -- ---------- tables that are another's ----------
 

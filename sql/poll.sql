@@ -1,16 +1,11 @@
 -- Polled relations: what a poll brings to the hub and what it leaves alone, deletes,
 -- delivery without echo, failures, runs.
 CREATE EXTENSION syncext;
+\ir test/helpers.sql
 SELECT sync_add_source('CRM', 1), sync_add_source('Far', 2), sync_add_source('Other', 3);
 SELECT count(sync_add_entity(name)) FROM unnest('{customer,big,bad}'::text[]) name;
-CREATE FUNCTION crm(id text, version int, fields jsonb, entity text DEFAULT 'customer') RETURNS text LANGUAGE sql AS $$
-	SELECT sync_apply(jsonb_build_object('entity', $4, 'externalId', $1, 'source', 'CRM', 'version', $2) ||
-		CASE WHEN $3 IS NULL THEN '{"deleted": true}' ELSE jsonb_build_object('fields', $3) END)->>'resolution' $$;
 CREATE VIEW hub AS SELECT external_id AS id, row_version AS rv, last_source, deleted, fields FROM syncext.canonical WHERE entity = 'customer' ORDER BY 1;
 -- what a poll answered, but for the time it took and the counts that are 0
-CREATE FUNCTION plain(result jsonb) RETURNS text LANGUAGE sql AS $$
-	SELECT string_agg(key || '=' || value, ' ' ORDER BY ord) FROM unnest('{read,new,updated,merged,skipped,conflicts,waiting,deleted,failed}'::text[])
-		WITH ORDINALITY keys (key, ord), LATERAL (SELECT result->>key AS value) v WHERE value <> '0' OR key = 'read' $$;
 CREATE TABLE customer (id int PRIMARY KEY, name text, phone text, price numeric(8,2), updated_at timestamptz);
 INSERT INTO customer VALUES (1, 'Ann', '1', 1.5, '2024-01-01 10:00+00'), (2, 'Bob', '2', NULL, '2024-01-01 11:00+00'), (3, 'Cleo', NULL, 3, NULL);
 
@@ -37,101 +32,101 @@ RESET ROLE;
 
 -- the first poll brings all rows, the next ones what has changed
 CALL sync_poll('customer') \gset
-SELECT plain(:'result'), (:'result'::jsonb)->>'watermark' AS watermark, ((:'result'::jsonb)->>'seconds')::numeric >= 0 AS took;
+SELECT counts(:'result'), (:'result'::jsonb)->>'watermark' AS watermark, ((:'result'::jsonb)->>'seconds')::numeric >= 0 AS took;
 SELECT * FROM hub;
 SELECT external_id, row_version, fields FROM syncext.replica ORDER BY 1;
 -- the time of edit is no field, but tells when
 SELECT external_id, updated_at < '2024-01-02' AS told FROM syncext.canonical WHERE entity = 'customer' ORDER BY 1;
 CALL sync_poll('customer') \gset
-SELECT plain(:'result');
+SELECT counts(:'result');
 UPDATE customer SET phone = '22', updated_at = '2024-01-01 12:00+00' WHERE id = 2;
 INSERT INTO customer VALUES (4, 'Dora', '4', 4, '2024-01-01 12:00+00');
 CALL sync_poll('customer') \gset
-SELECT plain(:'result'), (:'result'::jsonb)->>'watermark' AS watermark;
+SELECT counts(:'result'), (:'result'::jsonb)->>'watermark' AS watermark;
 -- only what differs was sent, made on what was delivered
 SELECT external_id, resolution, told, fields, detail->>'base' AS base FROM syncext.change_log WHERE seq > 3 ORDER BY seq;
 -- an edit without another time is out of the window; a full compare finds it
 UPDATE customer SET name = 'Anna' WHERE id = 1;
 CALL sync_poll('customer') \gset
-SELECT plain(:'result');
+SELECT counts(:'result');
 CALL sync_poll('customer', true) \gset
-SELECT plain(:'result');
+SELECT counts(:'result');
 -- the window begins before the watermark: what was committed late is in it
 INSERT INTO customer VALUES (5, 'Late', '5', 5, '2024-01-01 11:56+00');
 CALL sync_poll('customer') \gset
-SELECT plain(:'result');
+SELECT counts(:'result');
 INSERT INTO customer VALUES (6, 'Too late', '6', 6, '2024-01-01 11:54+00');
 CALL sync_poll('customer') \gset
-SELECT plain(:'result');
+SELECT counts(:'result');
 SET syncext.poll_overlap = '10min';
 CALL sync_poll('customer') \gset
-SELECT plain(:'result');
+SELECT counts(:'result');
 RESET syncext.poll_overlap;
 -- a row of tomorrow does not carry the watermark with it
 INSERT INTO customer VALUES (7, 'Tomorrow', '7', 7, now() + '1 day');
 CALL sync_poll('customer') \gset
-SELECT plain(:'result'), watermark < now() AS bounded FROM syncext.poll_state;
+SELECT counts(:'result'), watermark < now() AS bounded FROM syncext.poll_state;
 
 -- delivery: what was delivered is no edit, whatever the time on it is
-SELECT crm('1', 10, '{"phone": "111"}'), crm('8', 1, '{"name": "New", "price": 8}'), crm('2', 10, NULL);
+SELECT change('CRM', 'customer', '1', 10, '{"phone": "111"}'), change('CRM', 'customer', '8', 1, '{"name": "New", "price": 8}'), change('CRM', 'customer', '2', 10, NULL);
 SELECT sync_deliver('Far');
 SELECT id, name, phone, price FROM customer ORDER BY 1;
 SELECT external_id, row_version, fields FROM syncext.replica WHERE external_id IN ('1', '2', '8') ORDER BY 1;
 SELECT max(seq) AS seq FROM syncext.change_log \gset
 UPDATE customer SET updated_at = now();
 CALL sync_poll('customer', true) \gset
-SELECT plain(:'result'), count(*) AS logged FROM syncext.change_log WHERE seq > :seq;
+SELECT counts(:'result'), count(*) AS logged FROM syncext.change_log WHERE seq > :seq;
 SELECT sync_deliver('Far');
 -- two that edit different fields of a row meet
 UPDATE customer SET name = 'Annie', updated_at = now() WHERE id = 1;
-SELECT crm('1', 11, '{"price": 11}');
+SELECT change('CRM', 'customer', '1', 11, '{"price": 11}');
 CALL sync_poll('customer') \gset
-SELECT plain(:'result');
+SELECT counts(:'result');
 SELECT sync_deliver('Far');
 SELECT id, name, phone, price FROM customer WHERE id = 1;
 SELECT fields FROM hub WHERE id = '1';
 -- an edit that no poll has seen yet is not overwritten by a delivery
 UPDATE customer SET name = 'Anneke', phone = '1111', updated_at = now() WHERE id = 1;
-SELECT crm('1', 12, '{"price": 12}');
+SELECT change('CRM', 'customer', '1', 12, '{"price": 12}');
 SELECT sync_deliver('Far');
 SELECT id, name, phone, price FROM customer WHERE id = 1;
 SELECT fields FROM hub WHERE id = '1';
 -- of the same field the ladder decides, and a loser is corrected
 UPDATE customer SET name = 'Lost', updated_at = now() WHERE id = 1;
-SELECT crm('1', 13, '{"name": "Won"}');
+SELECT change('CRM', 'customer', '1', 13, '{"name": "Won"}');
 CALL sync_poll('customer') \gset
-SELECT plain(:'result');
+SELECT counts(:'result');
 SELECT sync_deliver('Far');
 SELECT id, name, phone, price FROM customer WHERE id = 1;
 
 -- deletes: a full compare finds them
 DELETE FROM customer WHERE id IN (4, 5);
 CALL sync_poll('customer') \gset
-SELECT plain(:'result');
+SELECT counts(:'result');
 CALL sync_poll('customer', true) \gset
-SELECT plain(:'result');
+SELECT counts(:'result');
 SELECT id, deleted FROM hub WHERE id IN ('4', '5');
 CALL sync_poll('customer', true) \gset
-SELECT plain(:'result');
+SELECT counts(:'result');
 -- one that comes back is new
 INSERT INTO customer VALUES (4, 'Dora again', '44', 4, now());
 CALL sync_poll('customer') \gset
-SELECT plain(:'result');
+SELECT counts(:'result');
 SELECT * FROM hub WHERE id = '4';
 -- one that others edit before its delete is known comes back
 DELETE FROM customer WHERE id = 4;
-SELECT crm('4', 20, '{"phone": "444"}');
+SELECT change('CRM', 'customer', '4', 20, '{"phone": "444"}');
 SELECT sync_deliver('Far');
 SELECT id, name, phone FROM customer WHERE id = 4;
 CALL sync_poll('customer', true) \gset
-SELECT plain(:'result');
+SELECT counts(:'result');
 
 -- a table that is all but empty at once looks like an accident
 CREATE TABLE big (id int PRIMARY KEY, v int);
 INSERT INTO big SELECT n, n FROM generate_series(1, 2500) n;
 SELECT sync_attach('big', 'Far', 'big', capture => 'poll');
 CALL sync_poll('big') \gset
-SELECT plain(:'result'), (:'result'::jsonb)->'watermark' AS watermark;
+SELECT counts(:'result'), (:'result'::jsonb)->'watermark' AS watermark;
 SELECT count(DISTINCT xid) FROM syncext.change_log WHERE entity = 'big';
 DELETE FROM big WHERE id > 1000;
 CALL sync_poll('big', true);
@@ -139,7 +134,7 @@ SELECT count(*) FROM syncext.canonical WHERE entity = 'big' AND deleted;
 SELECT status, error FROM syncext.job_run ORDER BY id DESC LIMIT 1;
 SET syncext.poll_delete_limit = 100;
 CALL sync_poll('big', true) \gset
-SELECT plain(:'result');
+SELECT counts(:'result');
 RESET syncext.poll_delete_limit;
 SELECT count(*) FROM syncext.canonical WHERE entity = 'big' AND deleted;
 -- and one whose keys are all written in another way: new rows don't make up for
@@ -148,25 +143,25 @@ UPDATE big SET id = id + 10000 WHERE id > 400 AND id <> 500;
 CALL sync_poll('big', true);
 CALL sync_poll('big', true);
 CALL sync_poll('big') \gset
-SELECT plain(:'result');
+SELECT counts(:'result');
 CALL sync_poll('big', true);
 SELECT count(*) FROM syncext.canonical WHERE entity = 'big' AND deleted;
 SET syncext.poll_delete_limit = 100;
 CALL sync_poll('big', true) \gset
 RESET syncext.poll_delete_limit;
-SELECT plain(:'result'), (SELECT new_rows FROM syncext.poll_state WHERE relation = 'big'::regclass);
+SELECT counts(:'result'), (SELECT new_rows FROM syncext.poll_state WHERE relation = 'big'::regclass);
 -- without a time of edit every poll reads all
 UPDATE big SET v = 0 WHERE id = 500;
 CALL sync_poll('big') \gset
-SELECT plain(:'result');
+SELECT counts(:'result');
 -- in a transaction it is part of that
 BEGIN;
 UPDATE big SET v = 1;
 CALL sync_poll('big') \gset
 ROLLBACK;
-SELECT plain(:'result'), count(*) FROM syncext.canonical WHERE entity = 'big' AND fields->>'v' = '1';
+SELECT counts(:'result'), count(*) FROM syncext.canonical WHERE entity = 'big' AND fields->>'v' = '1';
 CALL sync_poll('big') \gset
-SELECT plain(:'result');
+SELECT counts(:'result');
 
 -- a commit that fails takes the run's row and the job's lock with it: how the poll ended
 -- is noted all the same, and under the lock
@@ -192,12 +187,12 @@ INSERT INTO bad VALUES (1, 'a'), (2, 'b');
 SELECT sync_attach('bad', 'Far', 'bad', capture => 'poll', direction => 'in');
 ALTER TABLE syncext.canonical ADD CONSTRAINT no_b CHECK (fields->>'v' <> 'b');
 CALL sync_poll('bad') \gset
-SELECT plain(:'result');
+SELECT counts(:'result');
 SELECT external_id, attempts, next_attempt > now() AS waits, error FROM syncext.capture_failure;
 UPDATE syncext.source SET retry_cap = 2 WHERE name = 'Far';
 UPDATE syncext.capture_failure SET next_attempt = now();
 CALL sync_poll('bad') \gset
-SELECT plain(:'result');
+SELECT counts(:'result');
 SELECT kind, source, entity, external_id, attempts, error, redrive, discard FROM syncext.dead_letter;
 SELECT sync_redrive('Far', 'big'), sync_redrive('CRM'), sync_redrive('Far', 'bad', '1');
 SELECT sync_redrive('Far', 'bad', '2');
@@ -205,11 +200,11 @@ SELECT attempts, next_attempt <= now() AS due FROM syncext.capture_failure;
 SELECT sync_discard('Far');
 SELECT resolution, detail - 'by' AS detail FROM syncext.change_log ORDER BY seq DESC LIMIT 1;
 CALL sync_poll('bad') \gset
-SELECT plain(:'result');
+SELECT counts(:'result');
 -- what is mended comes at once
 UPDATE bad SET v = 'c' WHERE id = 2;
 CALL sync_poll('bad') \gset
-SELECT plain(:'result');
+SELECT counts(:'result');
 SELECT count(*) FROM syncext.capture_failure;
 ALTER TABLE syncext.canonical DROP CONSTRAINT no_b;
 
@@ -232,14 +227,14 @@ CREATE VIEW myself AS SELECT poll_me() AS id, 'x' AS v;
 SELECT sync_add_entity('myself');
 SELECT sync_attach('myself', 'Far', 'myself', '{id}', capture => 'poll', direction => 'in');
 CALL sync_poll('myself') \gset
-SELECT plain(:'result');
+SELECT counts(:'result');
 SELECT external_id FROM syncext.replica WHERE relation = 'myself'::regclass;
 
 -- detached, nothing is left
 SELECT sync_detach('bad'), sync_detach('big'), sync_detach('customer'), sync_detach('myself');
 SELECT (SELECT count(*) FROM syncext.job_run), (SELECT count(*) FROM syncext.poll_state), (SELECT count(*) FROM syncext.capture_failure), (SELECT count(*) FROM syncext.replica);
 DROP VIEW grouped, hub, myself;
-DROP FUNCTION crm, plain, poll_me;
+DROP FUNCTION poll_me;
 DROP TABLE customer, plain_table, big, bad;
 DROP ROLE regress_poll;
 DROP EXTENSION syncext CASCADE;

@@ -1,6 +1,7 @@
 -- Sources, priorities and entities: tables that are edited with plain SQL, in
 -- force from the next statement.  Other sessions: test/specs/registry_session.spec.
 CREATE EXTENSION syncext;
+\ir test/helpers.sql
 SELECT sync_add_source('A', 1);
 SELECT sync_add_source('B', 2);
 
@@ -137,14 +138,7 @@ UPDATE syncext.entity SET ladder = '{latest,keep}' WHERE name = 'order';
 SELECT sync_apply('{"entity":"order","externalId":"o","source":"A","version":1,"x":3}');
 SELECT sync_apply('{"entity":"order","externalId":"o","source":"A","updatedAt":"2026-01-01T00:00:00Z","x":3}')->>'resolution' AS resolution;
 -- what is not a ladder
-CREATE FUNCTION state_of(command text, OUT state text, OUT message text, OUT hint text) LANGUAGE plpgsql AS $$
-BEGIN
-	EXECUTE command;
-	state := '00000';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
-END $$;
-SELECT ladder, syncext.ladder_error(ladder::text[]) AS error, (SELECT state FROM state_of(format('UPDATE syncext.entity SET ladder = %L WHERE name = ''order''', ladder))) AS state
+SELECT ladder, syncext.ladder_error(ladder::text[]) AS error, (SELECT state FROM attempt(format('UPDATE syncext.entity SET ladder = %L WHERE name = ''order''', ladder))) AS state
 FROM unnest(ARRAY['{}', '{version}', '{version,merge}', '{version,latest,merge,priority}', '{merge,keep}', '{priority,keep}', '{priority,manual}', '{manual}',
 	'{merge,priority,overwrite}', '{keep,version}', '{merge,version,keep}', '{latest,version,keep}', '{version,priority,merge,keep}', '{version,version,keep}',
 	'{version,keep,overwrite}', '{version,manual,keep}', '{version,keep,keep}', '{Version,keep}', '{"version ",keep}', '{version,NULL}', '{NULL}', '{"",keep}',
@@ -159,7 +153,7 @@ SELECT command, s.* FROM unnest(ARRAY[
 	$$SELECT sync_add_entity('')$$,
 	$$SELECT sync_add_entity('*')$$,
 	$$SELECT sync_add_entity(NULL)$$,
-	$$SELECT sync_add_entity(repeat('x', 64))$$]) command, state_of(command) s;
+	$$SELECT sync_add_entity(repeat('x', 64))$$]) command, attempt(command) s;
 SELECT sync_add_entity(repeat('x', 63));
 DELETE FROM syncext.entity WHERE name = repeat('x', 63);
 -- record can be told otherwise, too
@@ -182,7 +176,7 @@ SELECT command, s.* FROM unnest(ARRAY[
 	$$SELECT sync_drop_source('a')$$,
 	$$SELECT sync_drop_source(NULL)$$,
 	$$INSERT INTO syncext.source_priority (source, priority) VALUES ('nobody', 1)$$,
-	$$INSERT INTO syncext.source_priority (source, priority) VALUES ('A', NULL)$$]) command, state_of(command) s;
+	$$INSERT INTO syncext.source_priority (source, priority) VALUES ('A', NULL)$$]) command, attempt(command) s;
 SELECT name, role = current_user AS mine, single_writer FROM syncext.source ORDER BY name;
 -- added and gone again with the transaction
 BEGIN;
@@ -236,4 +230,4 @@ SELECT elsewhere.sync_drop_source('B');
 DROP EXTENSION syncext;
 DROP SCHEMA elsewhere;
 
-DROP FUNCTION winner, state_of;
+DROP FUNCTION winner;

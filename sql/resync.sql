@@ -1,27 +1,12 @@
 -- All records again, on demand.
 CREATE EXTENSION syncext;
+\ir test/helpers.sql
 SELECT sync_add_source('CRM', 1), sync_add_source('ERP', 2);
 SELECT sync_add_entity('customer'), sync_add_entity('order'), sync_add_entity('empty');
 SELECT sync_add_reference('order', 'customer', 'customer');
-CREATE FUNCTION change(entity text, id text, version int, more jsonb DEFAULT '{}') RETURNS text LANGUAGE sql AS $$
-	SELECT sync_apply(jsonb_build_object('source', 'CRM', 'externalId', id, 'version', version, 'n', version, 'entity', entity) || more) ->> 'resolution'
-$$;
-CREATE FUNCTION take(source text, max int DEFAULT 500) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	batch bigint;
-	records text;
-BEGIN
-	SELECT min(p.batch), string_agg(p.external_id || ':' || p.row_version || CASE WHEN deleted THEN ' gone' ELSE '' END, ', ') INTO batch, records
-	FROM sync_pull(source, max) p;
-	IF batch IS NULL THEN
-		RETURN 'nothing';
-	END IF;
-	PERFORM sync_ack(source, batch);
-	RETURN records;
-END $$;
 
-SELECT change('customer', 'C' || i, 1) FROM generate_series(1, 4) i;
-SELECT change('order', 'O' || i, 1, jsonb_build_object('customer', 'C' || i)) FROM generate_series(1, 3) i;
+SELECT change('CRM', 'customer', 'C' || i, 1, '{"n": 1}') FROM generate_series(1, 4) i;
+SELECT change('CRM', 'order', 'O' || i, 1, jsonb_build_object('n', 1, 'customer', 'C' || i)) FROM generate_series(1, 3) i;
 SELECT sync_apply('{"source": "CRM", "entity": "customer", "externalId": "C4", "version": 2, "deleted": true}') ->> 'resolution';
 SELECT take('ERP');
 SELECT take('ERP');
@@ -33,7 +18,7 @@ SELECT backfill FROM syncext.feed_lag WHERE source = 'ERP';
 SELECT take('ERP', 3);
 SELECT source, entity, done, total, percent FROM syncext.backfill_progress;
 -- what changes meanwhile comes beside it
-SELECT change('customer', 'C1', 3), change('order', 'O1', 2, '{"customer": "C1"}');
+SELECT change('CRM', 'customer', 'C1', 3, '{"n": 3}'), change('CRM', 'order', 'O1', 2, '{"n": 2, "customer": "C1"}');
 SELECT take('ERP', 2), take('ERP', 2), take('ERP', 2), take('ERP', 2);
 SELECT * FROM syncext.backfill_progress;
 -- all: parents first
@@ -47,7 +32,7 @@ SELECT sync_resync('ERP', 'customer'), sync_resync('ERP', 'customer'), sync_resy
 SELECT entity, entities_left, done, total FROM syncext.backfill_progress;
 SELECT take('ERP'), take('ERP'), take('ERP'), take('ERP');
 -- while a batch is out, which stays as it is
-SELECT change('customer', 'C2', 2);
+SELECT change('CRM', 'customer', 'C2', 2, '{"n": 2}');
 SELECT external_id, batch FROM sync_pull('ERP') \gset
 SELECT sync_resync('ERP', 'customer');
 SELECT external_id, batch = :batch AS same FROM sync_pull('ERP');
@@ -61,7 +46,7 @@ SELECT string_agg(external_id, ' '), min(batch) = :batch AS same FROM sync_pull(
 SELECT sync_ack('ERP', :batch);
 SELECT take('ERP'), take('ERP'), take('ERP'), take('ERP');
 -- a record that is a dead letter stays one
-SELECT change('customer', 'C3', 2);
+SELECT change('CRM', 'customer', 'C3', 2, '{"n": 2}');
 SELECT sync_ack('ERP', min(batch), '[{"entity": "customer", "externalId": "C3", "error": "no"}]') FROM sync_pull('ERP');
 UPDATE syncext.pending SET next_attempt = NULL;
 SELECT sync_resync('ERP', 'customer'), take('ERP'), take('ERP');
@@ -91,5 +76,4 @@ SELECT sync_resync('ERP');
 SELECT * FROM syncext.backfill_progress;
 RESET ROLE;
 DROP ROLE syncext_resync_test;
-DROP FUNCTION change, take;
 DROP EXTENSION syncext;

@@ -6,22 +6,22 @@ SELECT sync_add_entity('order');
 SET syncext.retention = 0;
 \set VERBOSITY default
 
-CREATE FUNCTION change(source text, entity text, id text, more jsonb) RETURNS jsonb LANGUAGE sql AS $$
+CREATE FUNCTION document(source text, entity text, id text, more jsonb) RETURNS jsonb LANGUAGE sql AS $$
 	SELECT jsonb_build_object('source', source, 'entity', entity, 'externalId', id) || more
 $$;
 CREATE FUNCTION put(entity text, id text, version int, v int) RETURNS text LANGUAGE sql AS $$
 	SELECT format('%s %s', a->>'resolution', a->>'rowVersion')
-	FROM sync_apply(change('CRM', entity, id, jsonb_build_object('version', version, 'fields', jsonb_build_object('v', v)))) a
+	FROM sync_apply(document('CRM', entity, id, jsonb_build_object('version', version, 'fields', jsonb_build_object('v', v)))) a
 $$;
 CREATE FUNCTION gone(entity text, id text, version int) RETURNS text LANGUAGE sql AS $$
 	SELECT format('%s %s', a->>'resolution', a->>'rowVersion')
-	FROM sync_apply(change('CRM', entity, id, jsonb_build_object('version', version, 'deleted', true))) a
+	FROM sync_apply(document('CRM', entity, id, jsonb_build_object('version', version, 'deleted', true))) a
 $$;
 -- what a client does: it keeps the row version of what it has, and refuses a lower
 -- one, and another record under the same
 CREATE TABLE client (source text, entity text, external_id text, row_version bigint, deleted boolean, fields jsonb,
                      PRIMARY KEY (source, entity, external_id));
-CREATE FUNCTION take(who text) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION receive(who text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	r       record;
 	n       bigint;
@@ -53,7 +53,7 @@ DECLARE
 	result jsonb;
 BEGIN
 	FOR i IN 1 .. 2 LOOP
-		PERFORM take('CRM'), take('ERP'), take('Shop');
+		PERFORM receive('CRM'), receive('ERP'), receive('Shop');
 		COMMIT;
 		CALL sync_maintain(result);
 		COMMIT;
@@ -63,31 +63,31 @@ END $$;
 -- ---------- past the retention ----------
 
 SELECT put('record', 'C1', 1, 1), put('record', 'C1', 2, 2), put('record', 'C1', 3, 3), put('order', 'C1', 1, 1);
-SELECT take('ERP'), gone('record', 'C1', 4), gone('order', 'C1', 2), put('record', 'C2', 1, 1);
+SELECT receive('ERP'), gone('record', 'C1', 4), gone('order', 'C1', 2), put('record', 'C2', 1, 1);
 CALL age();
 SELECT entity, external_id, row_version FROM syncext.canonical ORDER BY 1, 2;
 SELECT * FROM syncext.entity_floor ORDER BY 1;
 -- what it would be, and what it is: each entity has its own floor
-SELECT sync_explain(change('CRM', 'record', 'C1', '{"version": 1, "fields": {"v": 9}}'))->>'rowVersion' AS explained;
+SELECT sync_explain(document('CRM', 'record', 'C1', '{"version": 1, "fields": {"v": 9}}'))->>'rowVersion' AS explained;
 SELECT put('record', 'C1', 1, 9), put('order', 'C1', 1, 9), put('record', 'C2', 2, 2), put('record', 'new', 1, 1);
 SELECT jsonb_path_query_array(sync_apply(jsonb_build_array(
-	change('CRM', 'record', 'b1', '{"version": 1, "fields": {"v": 1}}'),
-	change('CRM', 'order', 'b1', '{"version": 1, "ifMatch": 0, "fields": {"v": 1}}'),
-	change('CRM', 'record', 'b1', '{"version": 2, "fields": {"v": 2}}'),
-	change('CRM', 'record', 'b2', '{"base": 3, "fields": {"v": 2}}'))), '$[*].rowVersion') AS batch;
+	document('CRM', 'record', 'b1', '{"version": 1, "fields": {"v": 1}}'),
+	document('CRM', 'order', 'b1', '{"version": 1, "ifMatch": 0, "fields": {"v": 1}}'),
+	document('CRM', 'record', 'b1', '{"version": 2, "fields": {"v": 2}}'),
+	document('CRM', 'record', 'b2', '{"base": 3, "fields": {"v": 2}}'))), '$[*].rowVersion') AS batch;
 SELECT sync_record('order', 'C1')->'stamps'->'v'->>'rowVersion' AS of_stamp;
-SELECT take('ERP');
+SELECT receive('ERP');
 SELECT entity, external_id, row_version, deleted, fields FROM client WHERE source = 'ERP' ORDER BY 1, 2;
 
 -- ---------- forgotten ----------
 
 SELECT put('record', 'C2', 3, 3), put('record', 'C2', 4, 4), put('record', 'C2', 5, 5), put('record', 'C2', 6, 6), put('record', 'C2', 7, 7);
-SELECT take('ERP');
+SELECT receive('ERP');
 SELECT sync_forget('record', 'C2')->>'canonical' AS forgotten;
-SELECT put('record', 'C2', 1, 1), take('ERP');
+SELECT put('record', 'C2', 1, 1), receive('ERP');
 BEGIN;
 SELECT sync_forget('record', 'C2')->>'canonical' AS forgotten;
-SELECT put('record', 'C2', 1, 4), take('ERP');
+SELECT put('record', 'C2', 1, 4), receive('ERP');
 ROLLBACK;
 -- what was rolled back has raised nothing
 SELECT * FROM syncext.entity_floor ORDER BY 1;
@@ -100,9 +100,9 @@ COMMIT;
 -- a reviewer brings back what is gone
 SELECT sync_add_entity('reviewed', '{version,manual}');
 SELECT sync_apply(jsonb_build_array(
-	change('CRM', 'reviewed', 'V', '{"version": 1, "fields": {"v": 1}}'),
-	change('CRM', 'reviewed', 'V', '{"version": 2, "fields": {"v": 2}}'),
-	change('ERP', 'reviewed', 'V', '{"version": 2, "fields": {"v": 3}}')))->2->>'resolution' AS conflict;
+	document('CRM', 'reviewed', 'V', '{"version": 1, "fields": {"v": 1}}'),
+	document('CRM', 'reviewed', 'V', '{"version": 2, "fields": {"v": 2}}'),
+	document('ERP', 'reviewed', 'V', '{"version": 2, "fields": {"v": 3}}')))->2->>'resolution' AS conflict;
 UPDATE syncext.conflict_log SET external_id = 'W';
 SELECT sync_forget('reviewed', 'V')->>'canonical' AS forgotten;
 SELECT sync_resolve(id, 'incoming')->>'rowVersion' AS resolved FROM syncext.conflict_log;
@@ -126,10 +126,10 @@ SELECT sync_deliver('Shop');
 SELECT * FROM shop WHERE id = 'S1';
 -- made anew by the table itself
 DELETE FROM shop WHERE id = 'S1';
-SELECT take('ERP');
+SELECT receive('ERP');
 SELECT sync_forget('record', 'S1')->>'canonical' AS forgotten;
 INSERT INTO shop VALUES ('S1', 8);
-SELECT take('ERP');
+SELECT receive('ERP');
 SELECT row_version, fields FROM client WHERE source = 'ERP' AND external_id = 'S1';
 SELECT sync_detach('shop');
 
@@ -165,14 +165,14 @@ BEGIN
 				ROLLBACK;
 			END IF;
 		ELSIF what < 0.95 THEN
-			wrong := concat_ws(', ', nullif(wrong, ''), take(CASE WHEN random() < 0.5 THEN 'ERP' ELSE 'Shop' END));
+			wrong := concat_ws(', ', nullif(wrong, ''), receive(CASE WHEN random() < 0.5 THEN 'ERP' ELSE 'Shop' END));
 		ELSE
 			COMMIT;
 			CALL sync_maintain(done);
 		END IF;
 		COMMIT;
 	END LOOP;
-	wrong := concat_ws(', ', nullif(wrong, ''), take('ERP'), take('Shop'));
+	wrong := concat_ws(', ', nullif(wrong, ''), receive('ERP'), receive('Shop'));
 	SELECT count(*) INTO n
 	FROM (VALUES ('ERP'), ('Shop')) s(source), syncext.canonical h
 	WHERE h.external_id LIKE 'k_' AND NOT EXISTS (
@@ -188,5 +188,5 @@ SELECT bool_and(row_version > 10) AS were_raised FROM syncext.entity_floor;
 
 DROP TABLE client, shop;
 DROP PROCEDURE chance, age;
-DROP FUNCTION take, gone, put, change;
+DROP FUNCTION receive, gone, put, document;
 DROP EXTENSION syncext;

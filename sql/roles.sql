@@ -3,6 +3,7 @@ SET client_min_messages = warning;
 DROP ROLE IF EXISTS syncext_crm, syncext_erp, syncext_agent, syncext_lazy, syncext_nobody, syncext_admin, syncext_reviewer, "syncext ""O'Hara""; --";
 RESET client_min_messages;
 CREATE EXTENSION syncext;
+\ir test/helpers.sql
 CREATE ROLE syncext_crm;
 CREATE ROLE syncext_erp;
 CREATE ROLE syncext_agent IN ROLE syncext_crm, syncext_erp;
@@ -14,16 +15,8 @@ SELECT sync_add_source('ERP', 2, 'syncext_erp');
 SELECT sync_add_source('Internal', 3, NULL);
 SELECT sync_add_entity('order');
 
--- What a command answers: its SQLSTATE and, if it failed, what was said.
-CREATE FUNCTION try(command text, OUT state text, OUT said text, OUT hint text) LANGUAGE plpgsql AS $$
-BEGIN
-	EXECUTE command INTO said;
-	state := '00000';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, said = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
-END $$;
 CREATE FUNCTION apply_as(source text) RETURNS TABLE (state text, said text, hint text) LANGUAGE sql AS $$
-	SELECT * FROM try(format('SELECT sync_apply(%L)->>''resolution''',
+	SELECT * FROM attempt(format('SELECT sync_apply(%L)->>''resolution''',
 		jsonb_build_object('externalId', 'K', 'source', source, 'version', 1, 'x', source)))
 $$;
 
@@ -33,13 +26,13 @@ $$;
 SELECT * FROM apply_as('CRM');
 SET ROLE syncext_nobody;
 SELECT source, a.* FROM unnest('{CRM,ERP,Internal}'::text[]) source, apply_as(source) a;
-SELECT * FROM try($$SELECT sync_explain('{"externalId":"K","source":"CRM","version":1,"x":1}')$$);
+SELECT * FROM attempt($$SELECT sync_explain('{"externalId":"K","source":"CRM","version":1,"x":1}')$$);
 -- asking what there is doesn't get further
-SELECT * FROM try($$SELECT sync_apply('{"externalId":"K","source":"nobody","version":1,"x":1}')$$);
+SELECT * FROM attempt($$SELECT sync_apply('{"externalId":"K","source":"nobody","version":1,"x":1}')$$);
 SET ROLE syncext_crm;
 SELECT source, a.* FROM unnest('{CRM,ERP,Internal}'::text[]) source, apply_as(source) a;
 -- a batch in another's name does nothing at all
-SELECT * FROM try($$SELECT sync_apply('[
+SELECT * FROM attempt($$SELECT sync_apply('[
 	{"externalId":"batch","source":"CRM","version":1,"x":1},
 	{"externalId":"batch","source":"ERP","version":1,"y":1},
 	{"externalId":"batch","source":"CRM","version":"bad","x":1}]')$$);
@@ -79,7 +72,7 @@ CREATE FUNCTION crm_apply(change jsonb) RETURNS jsonb LANGUAGE sql SECURITY DEFI
 ALTER FUNCTION crm_apply OWNER TO syncext_crm;
 SET ROLE syncext_nobody;
 SELECT crm_apply('{"externalId":"K","source":"CRM","version":2,"x":1}')->>'resolution' AS resolution;
-SELECT * FROM try($$SELECT crm_apply('{"externalId":"K","source":"ERP","version":2,"x":1}')$$);
+SELECT * FROM attempt($$SELECT crm_apply('{"externalId":"K","source":"ERP","version":2,"x":1}')$$);
 RESET ROLE;
 DROP FUNCTION crm_apply;
 
@@ -88,18 +81,18 @@ DROP FUNCTION crm_apply;
 --
 UPDATE syncext.source SET entities = '{order}' WHERE name = 'ERP';
 SET ROLE syncext_crm;
-SELECT * FROM try($$SELECT sync_record('record', 'K')->>'version'$$);
-SELECT * FROM try($$SELECT coalesce(sync_record('order', 'K')::text, 'none')$$);
+SELECT * FROM attempt($$SELECT sync_record('record', 'K')->>'version'$$);
+SELECT * FROM attempt($$SELECT coalesce(sync_record('order', 'K')::text, 'none')$$);
 SET ROLE syncext_erp;
-SELECT * FROM try($$SELECT sync_record('record', 'K')->>'version'$$);
-SELECT * FROM try($$SELECT coalesce(sync_record('order', 'K')::text, 'none')$$);
+SELECT * FROM attempt($$SELECT sync_record('record', 'K')->>'version'$$);
+SELECT * FROM attempt($$SELECT coalesce(sync_record('order', 'K')::text, 'none')$$);
 SET ROLE syncext_nobody;
-SELECT * FROM try($$SELECT sync_record('record', 'K')->>'version'$$);
-SELECT * FROM try($$SELECT sync_record('record', 'not there')->>'version'$$);
+SELECT * FROM attempt($$SELECT sync_record('record', 'K')->>'version'$$);
+SELECT * FROM attempt($$SELECT sync_record('record', 'not there')->>'version'$$);
 RESET ROLE;
 GRANT SELECT ON syncext.canonical TO syncext_nobody;
 SET ROLE syncext_nobody;
-SELECT * FROM try($$SELECT sync_record('record', 'K')->>'version'$$);
+SELECT * FROM attempt($$SELECT sync_record('record', 'K')->>'version'$$);
 RESET ROLE;
 REVOKE SELECT ON syncext.canonical FROM syncext_nobody;
 UPDATE syncext.source SET entities = NULL WHERE name = 'ERP';
@@ -152,7 +145,7 @@ SELECT command, t.state, t.said FROM unnest(ARRAY[
 	$$CREATE TABLE syncext.t ()$$,
 	$$CREATE TRIGGER t AFTER INSERT ON syncext.canonical EXECUTE FUNCTION syncext.registry_changed()$$,
 	$$CREATE TEMP TABLE t (); CREATE TRIGGER t AFTER INSERT ON t EXECUTE FUNCTION syncext.registry_changed()$$,
-	$$SELECT syncext.registry_changed()$$]) command, try(command) t;
+	$$SELECT syncext.registry_changed()$$]) command, attempt(command) t;
 RESET ROLE;
 -- No table is anybody's, and no sequence; history shows each what is theirs.
 SELECT c.oid::regclass AS relation, a.grantee, a.privilege_type
@@ -166,16 +159,16 @@ SELECT has_schema_privilege('syncext_nobody', 'syncext', 'USAGE') AS usage, has_
 GRANT EXECUTE ON FUNCTION sync_resolve TO syncext_reviewer;
 GRANT EXECUTE ON FUNCTION sync_add_source, sync_drop_source TO syncext_crm;
 SET ROLE syncext_reviewer;
-SELECT * FROM try($$SELECT sync_resolve(1, 'incoming')->>'resolution'$$);
-SELECT * FROM try($$SELECT sync_add_source('mine')$$);
+SELECT * FROM attempt($$SELECT sync_resolve(1, 'incoming')->>'resolution'$$);
+SELECT * FROM attempt($$SELECT sync_add_source('mine')$$);
 SET ROLE syncext_crm;
-SELECT * FROM try($$SELECT sync_add_source('CRM 2')$$);
+SELECT * FROM attempt($$SELECT sync_add_source('CRM 2')$$);
 SELECT * FROM apply_as('CRM 2');
 RESET ROLE;
 -- whose the source is says the one who added it, not the function's owner
 SELECT name, role FROM syncext.source ORDER BY name;
 SET ROLE syncext_crm;
-SELECT * FROM try($$SELECT sync_drop_source('CRM 2')$$);
+SELECT * FROM attempt($$SELECT sync_drop_source('CRM 2')$$);
 RESET ROLE;
 REVOKE EXECUTE ON FUNCTION sync_add_source, sync_drop_source FROM syncext_crm;
 SELECT decided_by FROM syncext.conflict_log;
@@ -213,17 +206,17 @@ WHERE d.deptype = 'e' AND d.refobjid = (SELECT oid FROM pg_extension WHERE extna
 ORDER BY p.oid::regprocedure::text COLLATE "C";
 -- Traps on the caller's path: operators, functions and tables that are called
 -- like the ones that are meant.
-CREATE SCHEMA trap;
-CREATE FUNCTION trap.eq(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'trapped as %', current_user; RETURN false; END $$;
-CREATE OPERATOR trap.= (LEFTARG = text, RIGHTARG = text, FUNCTION = trap.eq);
-CREATE FUNCTION trap.has_table_privilege(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'trapped as %', current_user; RETURN true; END $$;
-CREATE FUNCTION trap.format(text, VARIADIC text[]) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'trapped as %', current_user; RETURN ''; END $$;
-CREATE FUNCTION trap.quote_ident(text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'trapped as %', current_user; RETURN 'postgres'; END $$;
-CREATE FUNCTION trap.now() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'trapped as %', current_user; RETURN '2000-01-01'; END $$;
-CREATE TABLE trap.source (LIKE syncext.source);
+CREATE SCHEMA impostor;
+CREATE FUNCTION impostor.eq(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'an impostor runs as %', current_user; RETURN false; END $$;
+CREATE OPERATOR impostor.= (LEFTARG = text, RIGHTARG = text, FUNCTION = impostor.eq);
+CREATE FUNCTION impostor.has_table_privilege(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'an impostor runs as %', current_user; RETURN true; END $$;
+CREATE FUNCTION impostor.format(text, VARIADIC text[]) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'an impostor runs as %', current_user; RETURN ''; END $$;
+CREATE FUNCTION impostor.quote_ident(text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'an impostor runs as %', current_user; RETURN 'postgres'; END $$;
+CREATE FUNCTION impostor.now() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'an impostor runs as %', current_user; RETURN '2000-01-01'; END $$;
+CREATE TABLE impostor.source (LIKE syncext.source);
 CREATE TEMP TABLE entity (name text);
-GRANT USAGE ON SCHEMA trap TO PUBLIC;
-SET search_path = trap, pg_catalog, public;
+GRANT USAGE ON SCHEMA impostor TO PUBLIC;
+SET search_path = impostor, pg_catalog, public;
 SELECT public.sync_add_source('trapped', 9, 'syncext_crm');
 SELECT public.sync_add_entity('trapped');
 SELECT public.sync_apply('{"entity":"trapped","externalId":"K","source":"trapped","version":1,"x":1}')->>'resolution' AS resolution;
@@ -233,10 +226,10 @@ SELECT count(*) FROM public.sync_history('trapped', 'K');
 RESET ROLE;
 SELECT public.sync_drop_source('trapped');
 RESET search_path;
-SELECT count(*) FROM trap.source;
+SELECT count(*) FROM impostor.source;
 DROP TABLE pg_temp.entity;
 SET client_min_messages = warning;
-DROP SCHEMA trap CASCADE;
+DROP SCHEMA impostor CASCADE;
 RESET client_min_messages;
 
 --
@@ -303,7 +296,7 @@ CREATE TRIGGER copy AFTER INSERT OR UPDATE ON syncext.canonical FOR EACH ROW WHE
 SELECT sync_apply('[{"externalId":"U","source":"CRM","version":2,"email":"v@x"}, {"externalId":"T","source":"CRM","version":4,"email":"w@x"}]')->0->>'resolution' AS resolution;
 SELECT external_id, version, fields FROM syncext.canonical WHERE entity = 'order' ORDER BY 1;
 DROP TRIGGER copy ON syncext.canonical;
--- one that objects: nothing of the call is left
+-- one that objects: nothing of that change is left
 CREATE FUNCTION object() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.fields ? 'bad' THEN RAISE 'no bad ones'; END IF; RETURN NULL; END $$;
 CREATE TRIGGER object AFTER INSERT OR UPDATE ON syncext.canonical FOR EACH ROW EXECUTE FUNCTION object();
 SELECT sync_apply('[{"externalId":"good","source":"CRM","version":1,"good":1}, {"externalId":"bad","source":"CRM","version":1,"bad":1}]');
@@ -313,21 +306,21 @@ DROP TRIGGER object ON syncext.canonical;
 -- What could change a row behind the ladder's back is refused.
 CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.version := 0; RETURN NEW; END $$;
 CREATE TRIGGER meddle BEFORE UPDATE ON syncext.canonical FOR EACH ROW EXECUTE FUNCTION meddle();
-SELECT * FROM try($$SELECT sync_apply('{"externalId":"T","source":"CRM","version":9,"x":1}')$$);
-SELECT * FROM try($$SELECT sync_explain('{"externalId":"T","source":"CRM","version":9,"x":1}')->>'resolution'$$);
+SELECT * FROM attempt($$SELECT sync_apply('{"externalId":"T","source":"CRM","version":9,"x":1}')$$);
+SELECT * FROM attempt($$SELECT sync_explain('{"externalId":"T","source":"CRM","version":9,"x":1}')->>'resolution'$$);
 DROP TRIGGER meddle ON syncext.canonical;
 CREATE TRIGGER meddle BEFORE INSERT ON syncext.change_log_0 FOR EACH ROW EXECUTE FUNCTION meddle();
-SELECT * FROM try($$SELECT sync_apply('{"externalId":"T","source":"CRM","version":9,"x":1}')$$);
+SELECT * FROM attempt($$SELECT sync_apply('{"externalId":"T","source":"CRM","version":9,"x":1}')$$);
 DROP TRIGGER meddle ON syncext.change_log_0;
 CREATE TRIGGER meddle BEFORE INSERT ON syncext.conflict_log FOR EACH ROW EXECUTE FUNCTION meddle();
-SELECT * FROM try($$SELECT sync_apply('{"externalId":"T","source":"CRM","version":9,"x":1}')$$);
+SELECT * FROM attempt($$SELECT sync_apply('{"externalId":"T","source":"CRM","version":9,"x":1}')$$);
 DROP TRIGGER meddle ON syncext.conflict_log;
 -- and so is what would never fire, for there is no statement
 CREATE TRIGGER meddle AFTER UPDATE ON syncext.canonical FOR EACH STATEMENT EXECUTE FUNCTION meddle();
-SELECT state FROM try($$SELECT sync_apply('{"externalId":"T","source":"CRM","version":9,"x":1}')$$);
+SELECT state FROM attempt($$SELECT sync_apply('{"externalId":"T","source":"CRM","version":9,"x":1}')$$);
 DROP TRIGGER meddle ON syncext.canonical;
 CREATE TRIGGER meddle AFTER INSERT ON syncext.canonical REFERENCING NEW TABLE AS fresh FOR EACH ROW EXECUTE FUNCTION meddle();
-SELECT state FROM try($$SELECT sync_apply('{"externalId":"T","source":"CRM","version":9,"x":1}')$$);
+SELECT state FROM attempt($$SELECT sync_apply('{"externalId":"T","source":"CRM","version":9,"x":1}')$$);
 DROP TRIGGER meddle ON syncext.canonical;
 -- Row security hides rows from their readers, not from the hub.
 ALTER TABLE syncext.canonical ENABLE ROW LEVEL SECURITY;
@@ -339,12 +332,12 @@ ALTER TABLE syncext.canonical DISABLE ROW LEVEL SECURITY;
 ALTER TABLE syncext.canonical ADD CONSTRAINT adult CHECK ((fields->>'age')::int >= 18);
 CREATE UNIQUE INDEX email ON syncext.canonical ((fields->>'email')) WHERE entity = 'record';
 SELECT command, t.state, t.said FROM unnest('{"{\"externalId\":\"V\",\"age\":17}","{\"externalId\":\"V\",\"age\":18}","{\"externalId\":\"V\",\"age\":17}","{\"externalId\":\"W\",\"email\":\"v@x\"}","{\"externalId\":\"W\",\"email\":\"z@x\"}","{\"externalId\":\"W\",\"email\":\"v@x\"}","{\"externalId\":\"W\",\"email\":\"y@x\"}"}'::text[]) WITH ORDINALITY c (command, n),
-	try(format('SELECT sync_apply(%L)->>''resolution''', command::jsonb || jsonb_build_object('source', 'CRM', 'version', n))) t ORDER BY n;
+	attempt(format('SELECT sync_apply(%L)->>''resolution''', command::jsonb || jsonb_build_object('source', 'CRM', 'version', n))) t ORDER BY n;
 SET enable_seqscan = off;
 SELECT external_id FROM syncext.canonical WHERE fields->>'email' IN ('v@x', 'y@x', 'z@x') AND entity = 'record' ORDER BY 1;
 RESET enable_seqscan;
 
-DROP FUNCTION apply_as, try;
+DROP FUNCTION apply_as;
 DROP EXTENSION syncext;
 DROP FUNCTION audit, copy_to_order, object, meddle;
 DROP TABLE audit;

@@ -1,34 +1,14 @@
 -- Routes: what of an entity a source is let see.
 CREATE EXTENSION syncext;
+\ir test/helpers.sql
 SELECT sync_add_source('CRM', 1), sync_add_source('EU', 2), sync_add_source('All', 3);
 SELECT sync_add_entity('customer'), sync_add_entity('note');
-CREATE FUNCTION change(source text, id text, version int, fields jsonb, entity text DEFAULT 'customer') RETURNS text LANGUAGE sql AS $$
-	SELECT sync_apply(jsonb_build_object('source', source, 'externalId', id, 'version', version, 'entity', entity, 'fields', fields)) ->> 'resolution'
-$$;
-CREATE FUNCTION gone(source text, id text, version int) RETURNS text LANGUAGE sql AS $$
-	SELECT sync_apply(jsonb_build_object('source', source, 'externalId', id, 'version', version, 'entity', 'customer', 'deleted', true)) ->> 'resolution'
-$$;
 CREATE FUNCTION pull(source text, max int DEFAULT 500, slot int DEFAULT 0, slots int DEFAULT 1) RETURNS TABLE (record text, rv bigint, gone boolean, fields jsonb)
 	LANGUAGE sql AS $$ SELECT external_id, row_version, deleted, fields FROM sync_pull(source, max, slot, slots) $$;
-CREATE FUNCTION take(source text, max int DEFAULT 500, slot int DEFAULT 0, slots int DEFAULT 1) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	batch bigint;
-	records text;
-BEGIN
-	SELECT min(p.batch), string_agg(p.external_id || CASE WHEN p.deleted THEN ' gone' ELSE '' END, ', ') INTO batch, records
-	FROM sync_pull(source, max, slot, slots) p;
-	IF batch IS NULL THEN
-		RETURN 'nothing';
-	END IF;
-	PERFORM sync_ack(source, batch, '[]', slot);
-	RETURN records;
-END $$;
-CREATE FUNCTION leases_end() RETURNS void LANGUAGE sql AS
-	$$ UPDATE syncext.cursor SET lease_until = now() - interval '1 s' WHERE lease_until IS NOT NULL $$;
 
 -- A source that never pulled gets what its filter lets through, and no more.
-SELECT change('CRM', 'e1', 1, '{"region": "EU", "name": "Ann", "salary": 5}'), change('CRM', 'u1', 1, '{"region": "US", "name": "Bob"}'),
-       change('CRM', 'n1', 1, '{"name": "Cid"}'), change('CRM', 'x1', 1, '{"region": "US"}', 'note');
+SELECT change('CRM', 'customer', 'e1', 1, '{"region": "EU", "name": "Ann", "salary": 5}'), change('CRM', 'customer', 'u1', 1, '{"region": "US", "name": "Bob"}'),
+       change('CRM', 'customer', 'n1', 1, '{"name": "Cid"}'), change('CRM', 'note', 'x1', 1, '{"region": "US"}');
 SELECT sync_route('EU', 'customer', '$.region == "EU"', '{salary}');
 SELECT source, entity, filter, mask, armed FROM syncext.route;
 SELECT * FROM pull('EU');
@@ -37,111 +17,111 @@ SELECT armed FROM syncext.route;
 -- others see it all
 SELECT take('All'), take('All');
 -- a record that never met it isn't delivered; one that comes to, is
-SELECT change('CRM', 'u1', 2, '{"name": "Rob"}'), change('CRM', 'u2', 1, '{"region": "US"}');
+SELECT change('CRM', 'customer', 'u1', 2, '{"name": "Rob"}'), change('CRM', 'customer', 'u2', 1, '{"region": "US"}');
 SELECT take('EU');
-SELECT change('CRM', 'u1', 3, '{"region": "EU"}');
+SELECT change('CRM', 'customer', 'u1', 3, '{"region": "EU"}');
 SELECT * FROM pull('EU');
 SELECT take('EU'), take('EU');
 -- and one that leaves it is delivered once more, as gone
-SELECT change('CRM', 'u1', 4, '{"region": "US"}');
+SELECT change('CRM', 'customer', 'u1', 4, '{"region": "US"}');
 SELECT * FROM pull('EU');
 SELECT take('EU');
-SELECT change('CRM', 'u1', 5, '{"name": "Bob"}');
+SELECT change('CRM', 'customer', 'u1', 5, '{"name": "Bob"}');
 SELECT take('EU'), take('All');
 -- it left and came back between two pulls: it is there
-SELECT change('CRM', 'e1', 2, '{"region": "US"}'), change('CRM', 'e1', 3, '{"region": "EU"}');
+SELECT change('CRM', 'customer', 'e1', 2, '{"region": "US"}'), change('CRM', 'customer', 'e1', 3, '{"region": "EU"}');
 SELECT take('EU');
 -- it came and left: it was never there
-SELECT change('CRM', 'u2', 2, '{"region": "EU"}'), change('CRM', 'u2', 3, '{"region": "US"}');
+SELECT change('CRM', 'customer', 'u2', 2, '{"region": "EU"}'), change('CRM', 'customer', 'u2', 3, '{"region": "US"}');
 SELECT take('EU');
 -- deletes: of what the source has, not of what it never had
-SELECT change('CRM', 'd1', 1, '{"region": "EU"}'), take('EU');
+SELECT change('CRM', 'customer', 'd1', 1, '{"region": "EU"}'), take('EU');
 SELECT take('EU');
-SELECT gone('CRM', 'd1', 2), gone('CRM', 'u2', 4);
+SELECT change('CRM', 'customer', 'd1', 2, NULL), change('CRM', 'customer', 'u2', 4, NULL);
 SELECT take('EU'), take('EU');
 
 -- A change of the masked field alone comes without it.
-SELECT change('CRM', 'e1', 4, '{"salary": 6}');
+SELECT change('CRM', 'customer', 'e1', 4, '{"salary": 6}');
 SELECT * FROM pull('EU');
 SELECT take('EU'), take('All');
 
 -- The batch was served, but the consumer did not say so: it may have it.
-SELECT change('CRM', 'p1', 1, '{"region": "EU"}');
+SELECT change('CRM', 'customer', 'p1', 1, '{"region": "EU"}');
 SELECT * FROM pull('EU');
-SELECT change('CRM', 'p1', 2, '{"region": "US"}');
+SELECT change('CRM', 'customer', 'p1', 2, '{"region": "US"}');
 SELECT leases_end();
 SELECT * FROM pull('EU');
 SELECT take('EU'), take('EU');
 -- in the same batch it is there, then it isn't: whoever took the first answer hears of it
-SELECT change('CRM', 'p2', 1, '{"region": "EU"}');
+SELECT change('CRM', 'customer', 'p2', 1, '{"region": "EU"}');
 SELECT record, gone FROM pull('EU');
-SELECT change('CRM', 'p2', 2, '{"region": "US"}');
+SELECT change('CRM', 'customer', 'p2', 2, '{"region": "US"}');
 SELECT record, gone FROM pull('EU');
 SELECT take('EU'), take('EU'), take('EU');
 -- first gone, then there again
-SELECT change('CRM', 'p3', 1, '{"region": "EU"}'), take('EU');
+SELECT change('CRM', 'customer', 'p3', 1, '{"region": "EU"}'), take('EU');
 SELECT take('EU');
-SELECT change('CRM', 'p3', 2, '{"region": "US"}');
+SELECT change('CRM', 'customer', 'p3', 2, '{"region": "US"}');
 SELECT record, gone FROM pull('EU');
-SELECT change('CRM', 'p3', 3, '{"region": "EU"}');
+SELECT change('CRM', 'customer', 'p3', 3, '{"region": "EU"}');
 SELECT record, gone FROM pull('EU');
 SELECT take('EU'), take('EU');
-SELECT change('CRM', 'p3', 4, '{"region": "US"}');
+SELECT change('CRM', 'customer', 'p3', 4, '{"region": "US"}');
 SELECT take('EU'), take('EU');
 -- the target could not take that it is gone: it comes again
-SELECT change('CRM', 'f1', 1, '{"region": "EU"}'), take('EU');
+SELECT change('CRM', 'customer', 'f1', 1, '{"region": "EU"}'), take('EU');
 SELECT take('EU');
-SELECT change('CRM', 'f1', 2, '{"region": "US"}');
+SELECT change('CRM', 'customer', 'f1', 2, '{"region": "US"}');
 SELECT sync_ack('EU', min(batch), '[{"entity": "customer", "externalId": "f1", "error": "no"}]') FROM sync_pull('EU');
 UPDATE syncext.pending SET next_attempt = now() - interval '1 s';
 SELECT take('EU'), take('EU');
 SELECT count(*) FROM syncext.pending;
 -- a pull that is rolled back was none
-SELECT change('CRM', 'f1', 3, '{"region": "EU"}');
+SELECT change('CRM', 'customer', 'f1', 3, '{"region": "EU"}');
 BEGIN;
 SELECT take('EU');
 ROLLBACK;
-SELECT change('CRM', 'f1', 4, '{"region": "US"}');
+SELECT change('CRM', 'customer', 'f1', 4, '{"region": "US"}');
 SELECT take('EU');
 
 -- What the source sends itself it has.
-SELECT change('EU', 's1', 1, '{"region": "EU"}'), change('EU', 's2', 1, '{"region": "US"}'), change('EU', 's3', 1, '{"region": "EU"}');
+SELECT change('EU', 'customer', 's1', 1, '{"region": "EU"}'), change('EU', 'customer', 's2', 1, '{"region": "US"}'), change('EU', 'customer', 's3', 1, '{"region": "EU"}');
 SELECT take('EU');
 SELECT external_id, own FROM syncext.routed WHERE entity = 'customer' AND external_id LIKE 's%' ORDER BY 1, 2;
-SELECT change('CRM', 's1', 2, '{"region": "US"}'), change('CRM', 's2', 2, '{"name": "x"}');
+SELECT change('CRM', 'customer', 's1', 2, '{"region": "US"}'), change('CRM', 'customer', 's2', 2, '{"name": "x"}');
 SELECT take('EU'), take('EU');
 -- it takes a record out of its filter itself
-SELECT change('EU', 's3', 2, '{"region": "US"}');
+SELECT change('EU', 'customer', 's3', 2, '{"region": "US"}');
 SELECT * FROM pull('EU');
 SELECT take('EU'), take('EU');
 SELECT take('All') LIKE '%s3%' AS others_too;
 -- ... what was served to it
-SELECT change('CRM', 's4', 1, '{"region": "EU"}');
+SELECT change('CRM', 'customer', 's4', 1, '{"region": "EU"}');
 SELECT take('EU');
-SELECT change('EU', 's4', 2, '{"region": "US"}'), take('EU');
+SELECT change('EU', 'customer', 's4', 2, '{"region": "US"}'), take('EU');
 SELECT take('EU'), take('EU');
 -- it is told that a record is gone, and has it back before it says so
-SELECT change('EU', 's5', 1, '{"region": "EU"}');
-SELECT change('CRM', 's5', 2, '{"region": "US"}');
+SELECT change('EU', 'customer', 's5', 1, '{"region": "EU"}');
+SELECT change('CRM', 'customer', 's5', 2, '{"region": "US"}');
 SELECT batch, external_id, deleted FROM sync_pull('EU') \gset
-SELECT change('EU', 's5', 3, '{"region": "EU"}');
+SELECT change('EU', 'customer', 's5', 3, '{"region": "EU"}');
 SELECT sync_ack('EU', :batch);
-SELECT change('CRM', 's5', 4, '{"region": "US"}');
+SELECT change('CRM', 'customer', 's5', 4, '{"region": "US"}');
 SELECT take('EU'), take('EU');
 -- what it sends says nothing new, but that it has the record
-SELECT change('CRM', 's6', 1, '{"region": "EU"}');
-SELECT change('EU', 's6', 1, '{"region": "EU"}');
-SELECT change('CRM', 's6', 2, '{"region": "US"}');
+SELECT change('CRM', 'customer', 's6', 1, '{"region": "EU"}');
+SELECT change('EU', 'customer', 's6', 1, '{"region": "EU"}');
+SELECT change('CRM', 'customer', 's6', 2, '{"region": "US"}');
 SELECT take('EU'), take('EU');
 -- its change lost
-SELECT change('CRM', 's7', 5, '{"region": "EU", "name": "a"}'), take('EU');
+SELECT change('CRM', 'customer', 's7', 5, '{"region": "EU", "name": "a"}'), take('EU');
 SELECT take('EU');
-SELECT change('EU', 's7', 2, '{"name": "b"}');
+SELECT change('EU', 'customer', 's7', 2, '{"name": "b"}');
 SELECT * FROM pull('EU');
 SELECT take('EU'), take('EU');
 
 -- An edit of the route: what meets it now comes, what doesn't any more goes.
-SELECT take('EU'), change('CRM', 'r1', 1, '{"region": "EU", "age": 50}'), change('CRM', 'r2', 1, '{"region": "EU", "age": 20}'), change('CRM', 'r3', 1, '{"region": "US", "age": 50}');
+SELECT take('EU'), change('CRM', 'customer', 'r1', 1, '{"region": "EU", "age": 50}'), change('CRM', 'customer', 'r2', 1, '{"region": "EU", "age": 20}'), change('CRM', 'customer', 'r3', 1, '{"region": "US", "age": 50}');
 SELECT take('EU');
 SELECT count(*) FROM syncext.routed WHERE gone_batch IS NOT NULL;
 UPDATE syncext.route SET filter = '$.age > 40';
@@ -153,7 +133,7 @@ SELECT sync_route('EU', 'customer', '$.age > 40', '{salary}');
 SELECT armed FROM syncext.route;
 SELECT take('EU');
 -- a filter of jsonpath's own kind: what can't be compared doesn't meet it
-SELECT change('CRM', 'r4', 1, '{"age": "50"}'), change('CRM', 'r5', 1, '{"age": 41, "tags": ["a", "web"]}'), change('CRM', 'r6', 1, '{"age": {"years": 50}}');
+SELECT change('CRM', 'customer', 'r4', 1, '{"age": "50"}'), change('CRM', 'customer', 'r5', 1, '{"age": 41, "tags": ["a", "web"]}'), change('CRM', 'customer', 'r6', 1, '{"age": {"years": 50}}');
 SELECT take('EU');
 SELECT sync_route('EU', 'customer', 'exists($.tags[*] ? (@ == "web"))');
 SELECT take('EU'), take('EU');
@@ -164,7 +144,7 @@ SELECT length(take('EU')) > 20 AS all_again, take('EU');
 SELECT count(*) FROM syncext.routed;
 -- a filter for a source that has everything
 SELECT sync_route('EU', 'customer', '$.region == "EU"', '{salary}');
-SELECT change('CRM', 'u1', 6, '{"name": "Ben"}');
+SELECT change('CRM', 'customer', 'u1', 6, '{"name": "Ben"}');
 SELECT take('EU'), take('EU');
 SELECT external_id FROM syncext.routed ORDER BY 1;
 -- no route any more: what was kept from it comes
@@ -178,20 +158,20 @@ SELECT count(*) FROM syncext.routed;
 SELECT sync_subscribe('EU', '{note}');
 SELECT sync_route('EU', 'customer', '$.region == "EU"');
 SELECT take('EU');
-SELECT sync_subscribe('EU', NULL), change('CRM', 'u1', 7, '{"name": "Bo"}');
+SELECT sync_subscribe('EU', NULL), change('CRM', 'customer', 'u1', 7, '{"name": "Bo"}');
 SELECT take('EU') NOT LIKE '%u1%' AS not_that, take('EU');
 -- a resync sends what it has, and what is gone; it is filtered, too
-SELECT change('CRM', 'e9', 1, '{"region": "EU"}');
+SELECT change('CRM', 'customer', 'e9', 1, '{"region": "EU"}');
 SELECT take('EU');
-SELECT change('CRM', 'e9', 2, '{"region": "US"}');
+SELECT change('CRM', 'customer', 'e9', 2, '{"region": "US"}');
 SELECT sync_resync('EU', 'customer');
 SELECT take('EU') LIKE '%e9 gone%' AS gone, take('EU'), take('EU');
 SELECT syncext.cursor_start('EU');
 SELECT take('EU') NOT LIKE '%u1%' AS not_that, take('EU');
 -- slots
-SELECT change('CRM', 'e' || i, 7, '{"region": "EU"}') FROM generate_series(20, 24) i;
+SELECT change('CRM', 'customer', 'e' || i, 7, '{"region": "EU"}') FROM generate_series(20, 24) i;
 SELECT take('EU', 500, 0, 2) || ', ' || take('EU', 500, 1, 2) AS both;
-SELECT change('CRM', 'e' || i, 8, '{"region": "US"}') FROM generate_series(20, 24) i;
+SELECT change('CRM', 'customer', 'e' || i, 8, '{"region": "US"}') FROM generate_series(20, 24) i;
 SELECT count(*), bool_and(gone) FROM (SELECT * FROM pull('EU', 500, 0, 3) UNION ALL SELECT * FROM pull('EU', 500, 1, 3) UNION ALL SELECT * FROM pull('EU', 500, 2, 3)) p;
 SELECT sync_ack('EU', batch, '[]', slot) FROM syncext.cursor WHERE target = 'EU' AND lease_until IS NOT NULL ORDER BY slot;
 SELECT take('EU', 500, 0, 3), take('EU', 500, 1, 3), take('EU', 500, 2, 3);
@@ -206,7 +186,7 @@ CREATE ROLE syncext_routes_all;
 UPDATE syncext.source SET role = 'syncext_routes_eu' WHERE name = 'EU';
 UPDATE syncext.source SET role = 'syncext_routes_all' WHERE name = 'All';
 SELECT sync_route('EU', 'customer', '$.region == "EU"', '{salary}');
-SELECT change('CRM', 'v1', 1, '{"region": "EU", "salary": 7, "name": "Eve"}'), change('CRM', 'v2', 1, '{"region": "US", "salary": 7}');
+SELECT change('CRM', 'customer', 'v1', 1, '{"region": "EU", "salary": 7, "name": "Eve"}'), change('CRM', 'customer', 'v2', 1, '{"region": "US", "salary": 7}');
 SET ROLE syncext_routes_eu;
 SELECT sync_record('customer', 'v1') -> 'fields' AS fields, sync_record('customer', 'v1') -> 'stamps' ? 'salary' AS stamp;
 SELECT sync_record('customer', 'v2');
@@ -229,10 +209,10 @@ RESET ROLE;
 CREATE TABLE eu (id text PRIMARY KEY, region text, name text, salary int DEFAULT 1);
 SELECT sync_attach('eu', 'EU', 'customer', direction => 'out', capture => 'none');
 SELECT take('EU') IS NOT NULL AS any;
-SELECT change('CRM', 'v1', 2, '{"name": "Eva", "salary": 8}'), change('CRM', 'v2', 2, '{"name": "Sam"}'), change('CRM', 'v3', 1, '{"region": "EU"}');
+SELECT change('CRM', 'customer', 'v1', 2, '{"name": "Eva", "salary": 8}'), change('CRM', 'customer', 'v2', 2, '{"name": "Sam"}'), change('CRM', 'customer', 'v3', 1, '{"region": "EU"}');
 SELECT sync_deliver('EU');
 TABLE eu ORDER BY id;
-SELECT change('CRM', 'v3', 2, '{"region": "US"}');
+SELECT change('CRM', 'customer', 'v3', 2, '{"region": "US"}');
 SELECT sync_deliver('EU'), sync_deliver('EU');
 TABLE eu ORDER BY id;
 SELECT sync_route('EU', 'customer', '$.name == "Sam"', '{salary}');
@@ -266,6 +246,6 @@ SELECT sync_detach('loaded'), sync_drop_source('EU');
 SELECT count(*) FROM syncext.route;
 SELECT count(*) FROM syncext.routed;
 DROP TABLE eu, loaded;
-DROP FUNCTION change, gone, pull, take, leases_end;
+DROP FUNCTION pull;
 DROP EXTENSION syncext;
 DROP ROLE syncext_routes_eu, syncext_routes_all;

@@ -1,6 +1,7 @@
 -- Schedules: cron expressions, what may be scheduled, and what is caught up.
 -- Here there is no pg_cron; test/t/051_schedule.pl runs with the real one.
 CREATE EXTENSION syncext;
+\ir test/helpers.sql
 SET timezone = 'UTC';
 
 --
@@ -165,23 +166,11 @@ CREATE TABLE shop_item (id int PRIMARY KEY, name text);
 CREATE TABLE shop_in (id int PRIMARY KEY, name text);
 SELECT sync_attach('shop_item', 'Shop');
 RESET ROLE;
-CREATE FUNCTION try(command text, OUT state text, OUT said text, OUT hint text)
-	LANGUAGE plpgsql AS $$
-DECLARE
-	detail text;
-BEGIN
-	EXECUTE command INTO said;
-	state := 'ok';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT, detail = PG_EXCEPTION_DETAIL;
-	state := SQLSTATE;
-	said := concat_ws(' / ', SQLERRM, nullif(detail, ''));
-END $$;
 \x
 -- without pg_cron, what another scheduler has to do
 SET ROLE syncext_shop;
-SELECT * FROM try($$SELECT sync_schedule('shop_item', '0 */30 * * * *')$$);
-SELECT * FROM try($$SELECT sync_schedule('shop_item', '30 seconds', 'deliver')$$);
+SELECT * FROM attempt($$SELECT sync_schedule('shop_item', '0 */30 * * * *')$$);
+SELECT * FROM attempt($$SELECT sync_schedule('shop_item', '30 seconds', 'deliver')$$);
 RESET ROLE;
 \x
 SELECT command, t.* FROM unnest(ARRAY[
@@ -194,22 +183,22 @@ SELECT command, t.* FROM unnest(ARRAY[
 	$$SELECT sync_schedule('shop_item', '* * * * *', 'poll')$$,
 	$$SELECT sync_schedule('shop_item', '* * * * *', 'both')$$,
 	$$SELECT sync_unschedule('shop_item')$$,
-	$$SELECT sync_unschedule('shop_in')$$]) command, try(command) t;
+	$$SELECT sync_unschedule('shop_in')$$]) command, attempt(command) t;
 -- who may act as the source, and owns the relation
 SET ROLE syncext_shop;
-SELECT t.* FROM try($$SELECT sync_attach('shop_in', 'Shop', 'other')$$) t;
+SELECT t.* FROM attempt($$SELECT sync_attach('shop_in', 'Shop', 'other')$$) t;
 RESET ROLE;
 SELECT sync_add_entity('other');
 SELECT sync_attach('shop_in', 'ERP', 'other', direction => 'in');
-SELECT t.* FROM try($$SELECT sync_schedule('shop_in', '* * * * *')$$) t;
+SELECT t.* FROM attempt($$SELECT sync_schedule('shop_in', '* * * * *')$$) t;
 SET ROLE syncext_shop;
-SELECT t.* FROM try($$SELECT sync_schedule('shop_in', '* * * * *')$$) t;
-SELECT t.* FROM try($$SELECT sync_unschedule('shop_in')$$) t;
+SELECT t.* FROM attempt($$SELECT sync_schedule('shop_in', '* * * * *')$$) t;
+SELECT t.* FROM attempt($$SELECT sync_unschedule('shop_in')$$) t;
 RESET ROLE;
 ALTER TABLE shop_item OWNER TO syncext_crm;
 SET ROLE syncext_shop;
-SELECT t.* FROM try($$SELECT sync_schedule('shop_item', '* * * * *')$$) t;
-SELECT t.* FROM try($$SELECT sync_unschedule('shop_item')$$) t;
+SELECT t.* FROM attempt($$SELECT sync_schedule('shop_item', '* * * * *')$$) t;
+SELECT t.* FROM attempt($$SELECT sync_unschedule('shop_item')$$) t;
 RESET ROLE;
 ALTER TABLE shop_item OWNER TO syncext_shop;
 
@@ -341,7 +330,7 @@ SELECT count(*) > 2 AS several FROM syncext.job_run;
 DO $$ DECLARE r jsonb; BEGIN CALL sync_maintain(r); RAISE NOTICE 'runs: %', r->'runs'; END $$;
 SELECT status FROM syncext.job_run ORDER BY id;
 
--- somebody else's
+-- another role's
 SET ROLE syncext_crm;
 CALL syncext.run_job(schedule => 100) \gset
 SELECT :'result'::jsonb #- '{deliver,seconds}' AS result;
@@ -363,7 +352,7 @@ SELECT sync_attach('shop_item', 'Shop');
 INSERT INTO syncext.schedule (id, relation, cron, job, role, name) VALUES (200, 'shop_item', '0 0 1 1 *', 'deliver', 'syncext_shop', 'syncext: shop_item');
 SELECT 'shop_item'::regclass::oid AS oid \gset
 DROP TABLE shop_item;
-SELECT replace(t.said, :'oid', '<oid>') AS said, replace(t.hint, :'oid', '<oid>') AS hint FROM try(format('SELECT sync_unschedule(%s)', :oid)) t;
+SELECT replace(t.said, :'oid', '<oid>') AS said, replace(t.hint, :'oid', '<oid>') AS hint FROM attempt(format('SELECT sync_unschedule(%s)', :oid)) t;
 UPDATE syncext.schedule SET added_at = added_at - interval '2 years';
 \set VERBOSITY sqlstate
 SET ROLE syncext_shop;
@@ -376,7 +365,6 @@ SELECT count(*) FROM syncext.schedule;
 
 DROP TABLE expression, shop_in CASCADE;
 DROP VIEW run;
-DROP FUNCTION try;
 SELECT sync_detach(relation) FROM syncext.binding;
 DROP EXTENSION syncext;
 REVOKE ALL ON SCHEMA public FROM syncext_shop, syncext_crm;

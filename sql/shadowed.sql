@@ -15,7 +15,7 @@ GRANT CREATE ON DATABASE regress_shadowed TO regress_mallory;
 SET ROLE regress_mallory;
 SET search_path = pg_catalog;
 
--- A trap counts, whatever becomes of the transaction, and tells.
+-- A impostor counts, whatever becomes of the transaction, and tells.
 CREATE SEQUENCE public.sprung;
 GRANT ALL ON SEQUENCE public.sprung TO PUBLIC;
 DO $$
@@ -23,7 +23,7 @@ DECLARE
 	types text[] := '{bool,"char",int2,int4,int8,numeric,float8,text,varchar,name,oid,regclass,regrole,xid,xid8,
 	                  timestamptz,timestamp,date,interval,jsonb,jsonpath,uuid,pg_snapshot,text[],int8[]}';
 	few   text[] := '{int4,int8,numeric,float8,text,name,timestamptz,interval,jsonb,text[]}';
-	body  text := $trap$ LANGUAGE plpgsql AS 'BEGIN PERFORM pg_catalog.nextval(''public.sprung''); RAISE WARNING ''sprung''; RETURN NULL; END'$trap$;
+	body  text := $impostor$ LANGUAGE plpgsql AS 'BEGIN PERFORM pg_catalog.nextval(''public.sprung''); RAISE WARNING ''sprung''; RETURN NULL; END'$impostor$;
 	used  text[];
 	o     text;
 	f     record;
@@ -51,7 +51,7 @@ BEGIN
 	-- as they are there, for who looks here first
 	FOR f IN SELECT quote_ident(p.proname) AS name, pg_get_function_identity_arguments(p.oid) AS args, p.prorettype::regtype AS returns
 	         FROM pg_proc p
-	         WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname = ANY (used) AND p.prokind <> 'p'
+	         WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname = ANY (used) AND p.prokind <> 'p' AND p.proargmodes IS NULL
 	           AND NOT EXISTS (SELECT FROM unnest(p.proargtypes::oid[] || p.prorettype) a JOIN pg_type t ON t.oid = a WHERE t.typtype = 'p') LOOP
 		EXECUTE format('CREATE FUNCTION public.%s(%s) RETURNS %s', f.name, f.args, f.returns) || body;
 	END LOOP;
@@ -65,7 +65,7 @@ BEGIN
 		EXECUTE format('CREATE DOMAIN public.%I AS pg_catalog.int2 CHECK (public.is(VALUE, VALUE))', o);
 	END LOOP;
 	FOREACH o IN ARRAY '{pg_class,pg_extension,pg_proc,pg_locks,pg_roles,pg_authid,pg_database,pg_trigger,pg_stat_activity,pg_prepared_xacts,source,entity,canonical,cursor}'::text[] LOOP
-		EXECUTE format('CREATE TABLE public.%I (trap int)', o);
+		EXECUTE format('CREATE TABLE public.%I (impostor int)', o);
 	END LOOP;
 END $$;
 RESET ROLE;
@@ -189,7 +189,7 @@ SET ROLE regress_erp;
 SELECT sync_explain('{"entity": "item", "externalId": "2", "source": "web", "version": 1, "name": "zwei"}') \g /dev/null
 SELECT sync_record('item', '1') \g /dev/null
 SELECT * FROM sync_history('item', '1') \g /dev/null
-SELECT syncext.hub_hello('web', '{"protocol": 1, "claim": true, "identity": {"mark": "a0000000-0000-0000-0000-00000000000a", "ancestors": [], "system": "1", "database": 1, "timeline": 1, "epoch": 1, "host": "1", "directory": "1", "inode": "1"}}') \g /dev/null
+SELECT syncext.hub_hello('web', '{"protocol": 2, "claim": true, "identity": {"mark": "a0000000-0000-0000-0000-00000000000a", "ancestors": [], "system": "1", "database": 1, "timeline": 1, "epoch": 1, "host": "1", "directory": "1", "inode": "1"}}') \g /dev/null
 SELECT sync_push('web', 'a0000000-0000-0000-0000-00000000000a:1', '[{"entity": "item", "externalId": "5", "source": "web", "version": 1, "name": "five"}]') \g /dev/null
 SELECT batch FROM syncext.hub_pull('web', 2) LIMIT 1 \gset
 SELECT syncext.hub_ack('web', :batch, '[{"entity": "item", "externalId": "2", "error": "no"}]') \g /dev/null

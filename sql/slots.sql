@@ -1,13 +1,11 @@
 -- Parallel consumers of one source: slots.
 CREATE EXTENSION syncext;
+\ir test/helpers.sql
 SELECT sync_add_source('CRM', 1), sync_add_source('ERP', 2);
 SELECT sync_add_entity('order');
 
-CREATE FUNCTION change(id text, version int, entity text DEFAULT 'record') RETURNS text LANGUAGE sql AS $$
-	SELECT sync_apply(jsonb_build_object('source', 'CRM', 'externalId', id, 'version', version, 'n', version, 'entity', entity)) ->> 'resolution'
-$$;
 CREATE FUNCTION changes(version int, first int, last int) RETURNS bigint LANGUAGE sql AS
-	$$ SELECT count(change('R' || i, version)) FROM generate_series(first, last) i $$;
+	$$ SELECT count(change('CRM', 'record', 'R' || i, version, jsonb_build_object('n', version))) FROM generate_series(first, last) i $$;
 CREATE FUNCTION pull(slot int, slots int, max int DEFAULT 500) RETURNS TABLE (batch bigint, records text) LANGUAGE sql AS $$
 	SELECT batch, string_agg(external_id || ':' || row_version, ' ') FROM sync_pull('ERP', max, slot, slots) GROUP BY 1
 $$;
@@ -48,8 +46,6 @@ CREATE VIEW difference AS
 	SELECT coalesce(c.external_id, p.id) AS id, c.row_version, p.rv
 	FROM syncext.canonical c FULL JOIN copy p ON p.entity = c.entity AND p.id = c.external_id
 	WHERE c.row_version IS DISTINCT FROM p.rv;
-CREATE FUNCTION leases_end() RETURNS void LANGUAGE sql AS
-	$$ UPDATE syncext.cursor SET lease_until = now() - interval '1 s' WHERE lease_until IS NOT NULL $$;
 -- Pulls and takes all slots, but for some records.
 CREATE FUNCTION fail(failing text[], of_slots int) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
@@ -76,7 +72,7 @@ SELECT syncext.record_slot('record', 'R1', 1), syncext.record_slot('record', 'R1
 SELECT syncext.record_slot('record', 'R1', 0);
 
 -- Three consumers: each gets its own, and together everything once.
-SELECT changes(1, 1, 30), change('O1', 1, 'order');
+SELECT changes(1, 1, 30), change('CRM', 'order', 'O1', 1, '{"n": 1}');
 SELECT slot, slots FROM syncext.cursor WHERE target = 'ERP';
 SELECT count(*) AS records, count(*) FILTER (WHERE syncext.record_slot(entity, external_id, 3) <> 0) AS others FROM sync_pull('ERP', 500, 0, 3);
 SELECT count(*) AS records, count(*) FILTER (WHERE syncext.record_slot(entity, external_id, 3) <> 1) AS others FROM sync_pull('ERP', 500, 1, 3);
@@ -208,7 +204,7 @@ SELECT * FROM difference;
 -- subscriptions
 SELECT take_all(2) AS nothing;
 SELECT sync_subscribe('ERP', '{record}');
-SELECT changes(13, 1, 30), change('O2', 1, 'order');
+SELECT changes(13, 1, 30), change('CRM', 'order', 'O2', 1, '{"n": 1}');
 SELECT take_all(2);
 SELECT * FROM difference;
 SELECT sync_subscribe('ERP', NULL);
@@ -258,5 +254,5 @@ SELECT sync_drop_source('ERP');
 SELECT count(*) FROM syncext.cursor WHERE target = 'ERP';
 DROP VIEW difference;
 DROP TABLE copy, before;
-DROP FUNCTION change, changes, pull, take, take_all, leases_end, fail;
+DROP FUNCTION changes, pull, take(int, int, int), take_all, fail;
 DROP EXTENSION syncext;

@@ -4,6 +4,7 @@ SET client_min_messages = warning;
 DROP ROLE IF EXISTS syncext_owner, syncext_group, syncext_sender, syncext_other, syncext_leaver;
 RESET client_min_messages;
 CREATE EXTENSION syncext;
+\ir test/helpers.sql
 CREATE ROLE syncext_owner;
 CREATE ROLE syncext_group;
 CREATE ROLE syncext_sender;
@@ -16,8 +17,6 @@ CREATE SCHEMA app AUTHORIZATION syncext_owner;
 CREATE SCHEMA loose AUTHORIZATION syncext_owner;
 GRANT USAGE ON SCHEMA app, loose TO syncext_sender;
 GRANT CREATE ON SCHEMA loose TO syncext_other;
-CREATE FUNCTION crm(entity text, id text, version int, fields jsonb) RETURNS text LANGUAGE sql AS $$
-	SELECT sync_apply(jsonb_build_object('entity', $1, 'externalId', $2, 'source', 'CRM', 'version', $3, 'fields', $4))->>'resolution' $$;
 
 --
 -- A trigger finds what a session of its owner would find, but nothing that others put there
@@ -34,19 +33,19 @@ END $$;
 CREATE TRIGGER note BEFORE INSERT OR UPDATE ON app.plain FOR EACH ROW EXECUTE FUNCTION app.note();
 SELECT sync_attach('app.plain', 'Here', 'plain');
 RESET ROLE;
-SELECT crm('plain', '1', 1, '{"v": "a"}');
+SELECT change('CRM', 'plain', '1', 1, '{"v": "a"}');
 SELECT sync_deliver('Here');
 SELECT * FROM app.audit;
 -- the database's setting for all comes after the role's own, and the default last
 SELECT format('ALTER ROLE syncext_owner IN DATABASE %I SET search_path = app, pg_temp, "$user"', current_database()) AS set_here,
        format('ALTER ROLE syncext_owner IN DATABASE %I RESET search_path', current_database()) AS reset_here \gset
 :set_here;
-SELECT crm('plain', '1', 2, '{"v": "b"}');
+SELECT change('CRM', 'plain', '1', 2, '{"v": "b"}');
 SELECT sync_deliver('Here');
 SELECT path FROM app.audit WHERE note = 'b';
 :reset_here;
 ALTER ROLE syncext_owner RESET search_path;
-SELECT crm('plain', '1', 3, '{"v": "c"}');
+SELECT change('CRM', 'plain', '1', 3, '{"v": "c"}');
 SELECT sync_deliver('Here');
 SELECT external_id, error FROM syncext.outbound_change WHERE target = 'Here' AND state = 'retry';
 ALTER ROLE syncext_owner SET search_path = app;
@@ -59,13 +58,13 @@ SELECT sync_redrive('Here');
 SET ROLE syncext_sender;
 CREATE TEMP TABLE audit (who text, path text, note text);
 GRANT ALL ON audit TO PUBLIC;
-CREATE FUNCTION pg_temp.trap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped: %', current_user; END $$;
-CREATE TRIGGER trap BEFORE INSERT ON audit FOR EACH ROW EXECUTE FUNCTION pg_temp.trap();
+CREATE FUNCTION pg_temp.impostor() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped: %', current_user; END $$;
+CREATE TRIGGER impostor BEFORE INSERT ON audit FOR EACH ROW EXECUTE FUNCTION pg_temp.impostor();
 SELECT sync_deliver('Here');
 RESET ROLE;
 SELECT note FROM app.audit;
 ALTER TABLE app.audit RENAME TO audit_away;
-SELECT crm('plain', '1', 4, '{"v": "d"}');
+SELECT change('CRM', 'plain', '1', 4, '{"v": "d"}');
 SET ROLE syncext_sender;
 SELECT sync_deliver('Here');
 RESET ROLE;
@@ -91,7 +90,7 @@ SET ROLE syncext_sender;
 DROP VIEW audit;
 CREATE TABLE pg_temp.audit (note text);
 GRANT ALL ON pg_temp.audit TO PUBLIC;
-CREATE TRIGGER trap BEFORE TRUNCATE ON pg_temp.audit EXECUTE FUNCTION pg_temp.trap();
+CREATE TRIGGER impostor BEFORE TRUNCATE ON pg_temp.audit EXECUTE FUNCTION pg_temp.impostor();
 RESET ROLE;
 CREATE OR REPLACE FUNCTION app.note() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -121,7 +120,7 @@ BEGIN
 	RETURN NEW;
 END $$;
 SELECT sync_redrive('Here');
-SELECT crm('plain', (100 + n)::text, 1, jsonb_build_object('v', command)) FROM unnest('{
+SELECT change('CRM', 'plain', (100 + n)::text, 1, jsonb_build_object('v', command)) FROM unnest('{
 	DECLARE later CURSOR WITH HOLD FOR SELECT 1,
 	CREATE TEMP TABLE later (id int),
 	PREPARE later AS SELECT 1,
@@ -135,7 +134,7 @@ SELECT crm('plain', (100 + n)::text, 1, jsonb_build_object('v', command)) FROM u
 	CREATE TABLE pg_temp.later (id int),
 	CREATE TEMP VIEW later AS SELECT 1,
 	CREATE TEMP SEQUENCE later}'::text[]) WITH ORDINALITY c(command, n);
-SELECT crm('plain', '1', 9, '{"v": "SELECT 1"}');
+SELECT change('CRM', 'plain', '1', 9, '{"v": "SELECT 1"}');
 SET ROLE syncext_group;
 RESET ROLE;
 SELECT sync_deliver('Here');
@@ -163,16 +162,16 @@ CREATE TABLE app.child (id int PRIMARY KEY, parent int REFERENCES app.parent DEF
 ALTER TABLE app.parent ADD FOREIGN KEY (favourite) REFERENCES app.child DEFERRABLE INITIALLY DEFERRED;
 SELECT sync_attach('app.swap', 'Here', 'swap'), sync_attach('app.parent', 'Here', 'parent'), sync_attach('app.child', 'Here', 'child');
 RESET ROLE;
-SELECT crm('swap', '1', 1, '{"pos": 1}'), crm('swap', '2', 1, '{"pos": 2}'), crm('parent', '1', 1, '{"favourite": 1}'), crm('child', '1', 1, '{"parent": 1}');
+SELECT change('CRM', 'swap', '1', 1, '{"pos": 1}'), change('CRM', 'swap', '2', 1, '{"pos": 2}'), change('CRM', 'parent', '1', 1, '{"favourite": 1}'), change('CRM', 'child', '1', 1, '{"parent": 1}');
 SELECT sync_deliver('Here');
-SELECT crm('swap', '1', 2, '{"pos": 2}'), crm('swap', '2', 2, '{"pos": 1}');
+SELECT change('CRM', 'swap', '1', 2, '{"pos": 2}'), change('CRM', 'swap', '2', 2, '{"pos": 1}');
 SELECT sync_deliver('Here');
 SELECT id, pos FROM app.swap ORDER BY 1;
 SELECT p.id, p.favourite, c.parent FROM app.parent p, app.child c;
 -- and are the caller's again afterwards
 CREATE TABLE mine (id int PRIMARY KEY, other int CONSTRAINT later REFERENCES mine DEFERRABLE INITIALLY DEFERRED,
 	third int CONSTRAINT sooner REFERENCES mine DEFERRABLE);
-SELECT crm('swap', '1', 3, '{"pos": 3}'), crm('plain', '7', 3, '{"v": "x"}');
+SELECT change('CRM', 'swap', '1', 3, '{"pos": 3}'), change('CRM', 'plain', '7', 3, '{"v": "x"}');
 BEGIN;
 SELECT sync_deliver('Here') > 0 AS delivered;
 INSERT INTO mine VALUES (1, 2);
@@ -181,7 +180,7 @@ SAVEPOINT s;
 INSERT INTO mine VALUES (3, 1, 4);
 ROLLBACK TO s;
 COMMIT;
-SELECT crm('swap', '1', 4, '{"pos": 4}');
+SELECT change('CRM', 'swap', '1', 4, '{"pos": 4}');
 BEGIN;
 SET CONSTRAINTS sooner DEFERRED;
 SAVEPOINT s;
@@ -191,7 +190,7 @@ SELECT sync_deliver('Here') > 0 AS delivered;
 INSERT INTO mine VALUES (3, 1, 4);
 INSERT INTO mine VALUES (4, 1, 3);
 COMMIT;
-SELECT crm('swap', '1', 5, '{"pos": 5}');
+SELECT change('CRM', 'swap', '1', 5, '{"pos": 5}');
 BEGIN;
 SET CONSTRAINTS ALL IMMEDIATE;
 SELECT sync_deliver('Here') > 0 AS delivered;
@@ -201,9 +200,9 @@ ROLLBACK;
 SET ROLE syncext_owner;
 ALTER TABLE app.plain DROP CONSTRAINT plain_v_key;
 RESET ROLE;
-SELECT crm('plain', '8', 3, '{"v": "y"}');
+SELECT change('CRM', 'plain', '8', 3, '{"v": "y"}');
 SELECT sync_deliver('Here');
-SELECT crm('plain', '9', 3, '{"v": "z"}');
+SELECT change('CRM', 'plain', '9', 3, '{"v": "z"}');
 BEGIN;
 INSERT INTO mine VALUES (7, 8);
 SELECT sync_deliver('Here') > 0 AS delivered;
@@ -226,7 +225,7 @@ END $$;
 CREATE TRIGGER raise BEFORE INSERT ON app.raised FOR EACH ROW EXECUTE FUNCTION app.raise();
 SELECT sync_attach('app.raised', 'Here', 'raised');
 RESET ROLE;
-SELECT crm('raised', n::text, 1, jsonb_build_object('state', state)) FROM unnest('{57014,53100,53200,58030,57P01,08006,40001,55P03,40P01,HV00N,fine,XX000}'::text[]) WITH ORDINALITY s(state, n);
+SELECT change('CRM', 'raised', n::text, 1, jsonb_build_object('state', state)) FROM unnest('{57014,53100,53200,58030,57P01,08006,40001,55P03,40P01,HV00N,fine,XX000}'::text[]) WITH ORDINALITY s(state, n);
 SELECT sync_deliver('Here');
 SELECT * FROM app.raised;
 SELECT external_id, attempts, error FROM syncext.outbound_change WHERE target = 'Here' AND state = 'retry' ORDER BY external_id::int;
@@ -247,7 +246,7 @@ SET ROLE syncext_leaver;
 INSERT INTO leaver.leaving VALUES (2, 'b');
 DELETE FROM leaver.leaving;
 RESET ROLE;
-SELECT crm('left', '3', 1, '{"v": "by right of who delivers"}');
+SELECT change('CRM', 'left', '3', 1, '{"v": "by right of who delivers"}');
 SELECT sync_deliver('Left');
 SELECT * FROM leaver.leaving;
 SELECT object, problem, hint FROM sync_check() WHERE object LIKE '%leaving';
@@ -263,5 +262,4 @@ DROP SCHEMA leaver CASCADE;
 DROP ROLE syncext_leaver;
 DROP SCHEMA app, loose CASCADE;
 DROP TABLE mine;
-DROP FUNCTION crm;
 DROP ROLE syncext_owner, syncext_group, syncext_sender, syncext_other;

@@ -39,6 +39,11 @@ INSERT INTO hidden VALUES
 -- How it is tried to be found out.  $1 is the entity, $2 the id, $3 the guess.
 -- Functions without a row here are looked for below.
 CREATE TABLE door (function text, command text, kinds text DEFAULT 'outside|tombstone|entity|masked');
+CREATE FUNCTION keyed(entity text) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+	INSERT INTO syncext.keyed_entity (source, entity, armed) VALUES ('EU', $1, true);
+	RETURN true;
+END $$;
 CREATE FUNCTION doc(entity text, id text, more jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS
 	$$ SELECT jsonb_build_object('entity', entity, 'externalId', id, 'source', 'EU') || more $$;
 INSERT INTO door SELECT f, format('SELECT %s(doc($1, $2, %L || %s))', f, more, fields)
@@ -56,12 +61,19 @@ INSERT INTO door VALUES
 	('sync_push', 'SELECT sync_push(''EU'', ''11111111-1111-1111-1111-111111111111/1/1'', jsonb_build_array(doc($1, $2, ''{"base": 1}'' || jsonb_build_object(''fields'', $3))))', 'outside|tombstone|entity|masked'),
 	('sync_push', 'SELECT sync_push(''EU'', ''11111111-1111-1111-1111-111111111111/1/1'', jsonb_build_array(doc($1, $2, ''{"base": 0}'' || jsonb_build_object(''fields'', $3))))', 'outside|tombstone|entity|masked'),
 	('sync_check', 'SELECT string_agg(c::text, '';'') FROM sync_check() c', 'outside|tombstone|entity|masked'),
+	('sync_rehearse', 'SELECT string_agg(r::text, '';'') FROM sync_rehearse($1, ''[]'') r', 'outside|tombstone|entity|masked'),
 	('syncext.problems', 'SELECT string_agg(c::text, '';'') FROM syncext.problems() c', 'outside|tombstone|entity|masked'),
 	('syncext.may_see', 'SELECT syncext.may_see(''EU'', $1, $2, $3)', 'outside|tombstone|entity|masked'),
 	('syncext.hub_hello', 'SELECT syncext.hub_hello(''EU'', ''{}'') - ''hub'' - ''version''', 'outside|tombstone|entity|masked'),
 	('syncext.hub_compare', 'SELECT string_agg(c::text, '';'') FROM syncext.hub_compare(''EU'', $1, jsonb_build_object($2, 2), ''epoch'', true) c', 'outside|tombstone|entity|masked'),
 	('syncext.hub_compare', 'SELECT string_agg(c::text, '';'') FROM syncext.hub_compare(''EU'', $1, jsonb_build_object($2, 1000), ''2100-01-01'', false) c', 'outside|tombstone|entity|masked'),
 	('syncext.hub_behind', 'SELECT syncext.hub_behind(''EU'')', 'outside|tombstone|entity|masked'),
+	('sync_resolve', 'SELECT sync_resolve(1, ''dismiss'')', 'outside|tombstone|entity|masked'),
+	('sync_reopen', 'SELECT sync_reopen(1)', 'outside|tombstone|entity|masked'),
+	('sync_assign', 'SELECT sync_assign(1, ''me'')', 'outside|tombstone|entity|masked'),
+	('sync_resolve_where', 'SELECT sync_resolve_where($1, ''dismiss'')', 'outside|tombstone|entity|masked'),
+	('sync_report', 'SELECT regexp_replace(regexp_replace(sync_report(), ''<style>.*</style>|<title>.*</title>|<header>.*</header>|<footer>.*</footer>|<[^>]*>'', '' '', ''g''), ''\s+'', '' '', ''g'')', 'outside|tombstone|entity|masked'),
+	('syncext.may_decide', 'SELECT syncext.may_decide($1)', 'outside|tombstone|entity|masked'),
 	-- what it wrote itself, read back before it is rolled back
 	('sync_history', 'SELECT (sync_apply(doc($1, $2, ''{"version": 3}'' || jsonb_build_object(''fields'', $3))), (SELECT string_agg(h::text, '';'') FROM sync_history($1, $2) h))', 'outside|tombstone|entity|masked'),
 	('sync_record', 'SELECT (sync_apply(doc($1, $2, ''{"version": 3}'' || jsonb_build_object(''fields'', $3))), sync_record($1, $2))', 'outside|tombstone'),
@@ -72,6 +84,16 @@ INSERT INTO door VALUES
 	('sync_push', 'SELECT sync_push(''EU'', ''11111111-1111-1111-1111-111111111111/1/1'', jsonb_build_array(doc(''order'', ''o1'', jsonb_build_object(''base'', 0, ''fields'', jsonb_build_object($1, $2)))))', 'parent'),
 	('sync_history', 'SELECT (sync_apply(doc(''order'', ''o1'', jsonb_build_object(''version'', 1, ''fields'', jsonb_build_object($1, $2)))), (SELECT string_agg(h::text, '';'') FROM sync_history(''order'', ''o1'') h))', 'parent'),
 	('sync_check', 'SELECT (sync_apply(doc(''order'', ''o1'', jsonb_build_object(''version'', 1, ''fields'', jsonb_build_object($1, $2)))), aged(), (SELECT string_agg(c::text, '';'') FROM sync_check() c))', 'parent'),
+	-- with keys of its own
+	('sync_bind', 'SELECT (keyed($1), sync_bind(''EU'', $1, ''k'', $2))', 'outside|tombstone|entity|masked'),
+	('sync_bind', 'SELECT (keyed($1), sync_apply(doc($1, $2, ''{"version": 3, "sourceId": "k"}'' || jsonb_build_object(''fields'', $3))), sync_bind(''EU'', $1, ''j'', $2))', 'outside|tombstone|entity|masked'),
+	('sync_unbind', 'SELECT (keyed($1), sync_apply(doc($1, $2, ''{"version": 3, "sourceId": "k"}'' || jsonb_build_object(''fields'', $3))), sync_unbind(''EU'', $1, ''k''))', 'outside|tombstone|entity|masked'),
+	('syncext.record_of_key', 'SELECT (keyed($1), sync_apply(doc($1, $2, ''{"version": 3, "sourceId": "k"}'' || jsonb_build_object(''fields'', $3))), syncext.record_of_key(''EU'', $1, ''k''))', 'outside|tombstone|entity|masked'),
+	('sync_record', 'SELECT (keyed($1), sync_apply(doc($1, $2, ''{"version": 3, "sourceId": "k"}'' || jsonb_build_object(''fields'', $3))), sync_record($1, source => ''EU'', source_id => ''k''))', 'outside|tombstone'),
+	('sync_history', 'SELECT (keyed($1), sync_apply(doc($1, $2, ''{"version": 3, "sourceId": "k"}'' || jsonb_build_object(''fields'', $3))), (SELECT string_agg(h::text, '';'') FROM sync_history($1, source => ''EU'', source_id => ''k'') h))', 'outside|tombstone|entity|masked'),
+	('sync_apply', 'SELECT (keyed($1), sync_apply(doc($1, $2, ''{"version": 3, "sourceId": "k"}'' || jsonb_build_object(''fields'', $3))), sync_apply(doc($1, $2, ''{"version": 100, "sourceId": "k", "deleted": true}'')), sync_apply(doc($1, $2, ''{"version": 100, "sourceId": "k", "deleted": true}'')))', 'outside|tombstone|entity'),
+	('sync_apply', 'SELECT (keyed($1), sync_apply(doc($1, $2, ''{"version": 100, "sourceId": "k", "deleted": true}'')), sync_apply(doc($1, $2, ''{"version": 3, "sourceId": "j"}'' || jsonb_build_object(''fields'', $3))))', 'outside|tombstone|entity|masked'),
+	('sync_explain', 'SELECT (keyed($1), sync_explain(doc($1, $2, ''{"version": 3, "sourceId": "k"}'' || jsonb_build_object(''fields'', $3))))', 'outside|tombstone|entity|masked'),
 	-- the feed shows only what is committed
 	('sync_pull', 'SELECT string_agg(p::text, '';'') FROM sync_pull(''EU'') p', 'feed'),
 	('syncext.hub_pull', 'SELECT string_agg(p::text, '';'') FROM syncext.hub_pull(''EU'', 100) p', 'feed'),
@@ -125,10 +147,12 @@ SELECT tables('capture => ''poll''', 'CALL sync_poll(''eu.t''); UPDATE eu.t SET 
 	'outside|tombstone|entity') AS doors;
 UPDATE door SET command = replace(replace(command, 'in_table($1, $2, $3', 'in_table(''order'', ''o1'', jsonb_build_object($1, $2)'), '$3 ? ''salary''', 'false') WHERE kinds = 'parent' AND command ~ 'in_table';
 -- these say nothing of a record, or of relations that are the caller's own
-INSERT INTO door (function) VALUES ('syncext.is_own_column'), ('syncext.ladder_error'), ('syncext.resolution_name'), ('syncext.told_name'), ('syncext.record_slot'), ('syncext.identity_case'),
+INSERT INTO door (function) VALUES ('syncext.is_own_column'), ('syncext.ladder_error'), ('syncext.resolution_name'), ('syncext.rule_function'), ('syncext.rule_function_error'), ('syncext.told_name'), ('syncext.record_slot'), ('syncext.identity_case'),
 	('syncext.filter_error'), ('syncext.callable'), ('syncext.may_act_as'), ('syncext.cron_error'),
 	('syncext.cron_last_due'), ('syncext.duration'), ('sync_schedule'), ('sync_unschedule'), ('syncext.run_job'), ('syncext.catch_up'),
-	('syncext.is_told'), ('sync_exchange'), ('syncext.hub_listen'), ('syncext.link_activity'), ('syncext.cron_job_active');
+	('syncext.is_told'), ('sync_exchange'), ('syncext.hub_listen'), ('syncext.link_activity'), ('syncext.cron_job_active'),
+	('syncext.may_monitor'), ('syncext.stat_rows'), ('syncext.stat_place'), ('syncext.log_kinds'), ('syncext.stamp_part'), ('syncext.html'), ('syncext.html_plain'), ('syncext.report_age'), ('syncext.report_chart'), ('syncext.report_conflicts'), ('syncext.report_page'), ('syncext.report_picture'),
+	('syncext.report_section'), ('syncext.report_style'), ('sync_listen'), ('sync_wait');
 
 -- Every function that the role may call has its row: a new one needs one, too.
 SELECT p.oid::regprocedure AS without_a_row
@@ -282,6 +306,15 @@ FROM unnest('{customer,nothing}'::text[]) name, unnest(ARRAY[
 	$$SELECT sync_record('%s', '1')$$, $$SELECT sync_history('%s', '1')$$, $$SELECT sync_attach('mine', 'CRM', '%s')$$]) command
 GROUP BY 1 ORDER BY 1;
 RESET ROLE;
+
+-- A link is told of every field that is masked, however many there are.
+SELECT sync_add_source('many', 3);
+SELECT sync_route('many', 'record', mask => array_agg('field' || n ORDER BY n)) FROM generate_series(1, 40) n;
+SELECT sync_apply(jsonb_build_object('externalId', 'm' || r, 'source', 'CRM', 'version', 1,
+	'fields', (SELECT jsonb_object_agg('field' || n, n) FROM generate_series(1, 41) n)))->>'status' AS status
+FROM generate_series(1, 3) r;
+SELECT syncext.hub_hello('many', jsonb_build_object('claim', true, 'identity', syncext.identity() || '{"mark": "22222222-2222-2222-2222-222222222222"}')) IS NOT NULL AS claimed;
+SELECT external_id, fields, cardinality(withheld) FROM syncext.hub_compare('many', 'record', '{"m1": 9, "m2": 9, "m3": 9}', 'epoch', true) ORDER BY 1;
 
 DROP FUNCTION pg_temp.try;
 DROP FUNCTION answer, aged, doc, tables, in_table, crm, resync;

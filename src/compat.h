@@ -3,16 +3,27 @@
  *	  Differences between PostgreSQL 15, 16, 17 and 18: the only file that
  *	  looks at PG_VERSION_NUM.
  *
- * Each helper ends in _compat and names the release, and where it is known the
- * server's commit, that made the difference.
+ * Each helper that is our own ends in _compat and names the release, and where it is
+ * known the server's commit, that made the difference.
  */
 #ifndef SYNCEXT_COMPAT_H
 #define SYNCEXT_COMPAT_H
 
 #include "access/tableam.h"
+#include "nodes/pg_list.h"
 
 #if PG_VERSION_NUM < 150000
 #error "syncext needs PostgreSQL 15 or newer"
+#endif
+
+/* 17 has loops that declare what they run over (14dd0f27d7cd). */
+#if PG_VERSION_NUM < 170000
+#define foreach_ptr(type, var, lst) \
+	for (type *var = 0, *var##__outerloop = (type *) 1; var##__outerloop; var##__outerloop = 0) \
+		for (ForEachState var##__state = {(lst), 0}; \
+			 var##__state.l != NIL && var##__state.i < var##__state.l->length && \
+			 (var = (type *) lfirst(&var##__state.l->elements[var##__state.i]), true); \
+			 var##__state.i++)
 #endif
 
 /*
@@ -105,7 +116,15 @@ typedef bool UpdateIndexes_compat;
 	(object_aclcheck(ForeignServerRelationId, server, role, ACL_USAGE) == ACLCHECK_OK)
 #define database_connectable_compat(database, role) \
 	(object_aclcheck(DatabaseRelationId, database, role, ACL_CONNECT) == ACLCHECK_OK)
+#define schema_usable_compat(schema, role) \
+	(object_aclcheck(NamespaceRelationId, schema, role, ACL_USAGE) == ACLCHECK_OK)
+#define function_callable_compat(function, role) \
+	(object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE) == ACLCHECK_OK)
 #else
+#define schema_usable_compat(schema, role) \
+	(pg_namespace_aclcheck(schema, role, ACL_USAGE) == ACLCHECK_OK)
+#define function_callable_compat(function, role) \
+	(pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK)
 #define database_connectable_compat(database, role) \
 	(pg_database_aclcheck(database, role, ACL_CONNECT) == ACLCHECK_OK)
 #define server_usable_compat(server, role) \
@@ -158,6 +177,12 @@ typedef bool UpdateIndexes_compat;
 #define check_is_enforced_compat(check)	((check)->ccenforced)
 #else
 #define check_is_enforced_compat(check)	true
+#endif
+
+/* 17 has a registry of shared memory that is made when it is asked for (8b2bcf3f287c). */
+#if PG_VERSION_NUM >= 170000
+#include "storage/dsm_registry.h"
+#define HAVE_NAMED_DSM_COMPAT 1
 #endif
 
 #endif							/* SYNCEXT_COMPAT_H */

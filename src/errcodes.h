@@ -15,6 +15,8 @@
 #define ERRCODE_SYNC_BAD_DOCUMENT	ERRCODE_INVALID_PARAMETER_VALUE
 /* a source, entity or conflict that isn't there */
 #define ERRCODE_SYNC_UNKNOWN_NAME	ERRCODE_UNDEFINED_OBJECT
+/* a table has no row yet of a record that another refers to */
+#define ERRCODE_SYNC_NO_PARENT_KEY	ERRCODE_NO_DATA_FOUND
 /* a batch that isn't the live one */
 #define ERRCODE_SYNC_STALE_BATCH	ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
 

@@ -14,6 +14,7 @@ extern double setting_max_version_step;	/* 0: any */
 extern int	setting_max_conflicts;	/* pending, of a source on a record */
 extern int	setting_max_parked;		/* of a source on a record, or for a parent */
 extern int	setting_max_batch;		/* documents of one sync_apply */
+extern bool setting_track_counts;	/* process/stat counts */
 extern char *setting_inbound;	/* whose edits are deliveries: local/capture.h */
 extern int	setting_lock_timeout;	/* ms that delivery waits for rows of others */
 

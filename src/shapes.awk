@@ -93,7 +93,8 @@ inside && /^\t[a-z_]+[ ]/ {
 	next
 }
 
-/^CREATE (UNIQUE )?INDEX [a-z_0-9]+ ON syncext\./ {
+# Those of other kinds than btree are for SQL alone.
+/^CREATE (UNIQUE )?INDEX [a-z_0-9]+ ON syncext\./ && !/ USING / {
 	name = $0
 	sub(/^CREATE (UNIQUE )?INDEX /, "", name)
 	sub(/ .*/, "", name)

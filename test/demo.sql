@@ -143,7 +143,7 @@ FROM syncext.conflict_log WHERE status = 'pending';
 SELECT answer->>'resolution' AS resolution, answer->>'version' AS version, answer->>'told' AS told
 FROM sync_apply('{"externalId":"CUST-004","source":"CRM","version":6,"fullName":"David Brown","email":"david.corrected@crm.com"}') answer;
 SELECT id, status, decision FROM syncext.conflict_log;
-\echo 'Or somebody decides it in SQL; the outcome goes to every source, the loser too:'
+\echo 'Or a reviewer decides it in SQL; the outcome goes to every source, the loser too:'
 SELECT (sync_apply('{"externalId":"CUST-004","source":"CRM","version":6,"email":"david@new.example"}')->>'conflictId')::bigint AS conflict \gset
 SELECT answer->>'resolution' AS resolution, answer->>'version' AS version, answer->>'told' AS told, answer->>'reason' AS reason
 FROM sync_resolve(:conflict, 'incoming', note => 'David called: the new address is right') answer;

@@ -162,7 +162,19 @@ find_pg_config()
 	export PG_CONFIG
 }
 
-# Builds the tree at $1 and installs it into the server.
+# Is what was built in directory $1 what the server has?
+is_installed()
+{
+	local dir=$1 file extensions
+
+	extensions=$("$PG_CONFIG" --sharedir)/extension
+	cmp -s "$dir/syncext.so" "$("$PG_CONFIG" --pkglibdir)/syncext.so" || return
+	for file in "$dir"/syncext.control "$dir"/syncext--*.sql; do
+		cmp -s "$file" "$extensions/${file##*/}" || return
+	done
+}
+
+# Builds the tree at $1 and installs it into the server, unless it is there.
 build_and_install()
 {
 	local dir=$1 target as=
@@ -173,6 +185,9 @@ build_and_install()
 	fi
 	make -s -C "$dir" -j "$(nproc)" all "PG_CONFIG=$PG_CONFIG" ||
 		die "the build failed"
+	if is_installed "$dir"; then
+		return
+	fi
 	for target in "$("$PG_CONFIG" --pkglibdir)" "$("$PG_CONFIG" --sharedir)/extension"; do
 		[ -w "$target" ] || as=as_root
 	done
@@ -216,7 +231,9 @@ prepare()
 		return
 	fi
 	install_packages
-	install_pooler
+	case ${TESTS:-pooler} in
+		*pooler*) install_pooler ;;
+	esac
 	find_pg_config
 	build_and_install "$ROOT"
 	export SYNCEXT_PREPARED=yes

@@ -2,13 +2,39 @@
  * answer.c
  *	  Answers as JSON.
  *
- * Called by hub/apply and hub/resolve; LADDER.md, "The answer", lists the keys.
+ * doc/ladder.md, "The answer", lists the keys.
  */
 #include "postgres.h"
 
 #include "utils/numeric.h"
 
 #include "hub/answer.h"
+
+AnswerOutcome
+answer_outcome(const Answer *answer)
+{
+	const Decision *d = &answer->decision;
+
+	if (answer->hidden)
+		return OUTCOME_NOT_SHOWN;
+	if (d->resolution == RESOLUTION_DEPENDENCY_WAIT)
+		return OUTCOME_WAITING;
+	if (d->status == 409 || d->lost_all || d->lost.n > 0)
+		return OUTCOME_CONFLICT;
+	switch (d->resolution)
+	{
+		case RESOLUTION_NO_CHANGE:
+			return OUTCOME_UNCHANGED;
+		case RESOLUTION_NEW_RECORD:
+			return OUTCOME_NEW;
+		case RESOLUTION_FIELD_MERGE:
+		case RESOLUTION_FIELD_RULE:
+		case RESOLUTION_FIELD_WIN:
+			return OUTCOME_MERGED;
+		default:
+			return OUTCOME_WRITTEN;
+	}
+}
 
 /*
  * Answers are put together by hand, with room for just their members: a batch
@@ -59,6 +85,20 @@ add_string(JsonbValue *object, const char *key, const char *string)
 		set_string(value, string, strlen(string));
 }
 
+/* The keys by which the record is known: its source's own is answered where one was sent. */
+static void
+add_source_id(JsonbValue *object, const Change *change)
+{
+	if (change->source_id != NULL)
+		add_string(object, "sourceId", change->source_id);
+}
+
+static void
+add_external_id(JsonbValue *object, const Change *change)
+{
+	add_string(object, "externalId", change->external_id[0] != '\0' ? change->external_id : NULL);
+}
+
 static void
 add_number(JsonbValue *object, const char *key, bool present, int64 number)
 {
@@ -91,8 +131,8 @@ add_names(JsonbValue *object, const char *key, const FieldNames *names)
 static JsonbValue *
 answer_hidden(const Change *change)
 {
-	JsonbValue *object = object_make(12);
-	FieldNames	none = {0, NULL};
+	JsonbValue *object = object_make(13);
+	FieldNames	none = {0};
 
 	add_names(object, "lost", &none);
 	add_string(object, "told", NULL);
@@ -101,8 +141,9 @@ answer_hidden(const Change *change)
 	add_number(object, "status", true, 200);
 	add_names(object, "changed", &none);
 	add_number(object, "version", false, 0);
+	add_source_id(object, change);
 	add_number(object, "conflictId", false, 0);
-	add_string(object, "externalId", change->external_id);
+	add_external_id(object, change);
 	add_string(object, "lastSource", NULL);
 	add_string(object, "resolution", "NOT_SHOWN");
 	add_number(object, "rowVersion", false, 0);
@@ -115,21 +156,22 @@ answer_make(const Answer *answer)
 {
 	const Decision *d = &answer->decision;
 	const Record *standing = &d->after;
-	JsonbValue *object = object_make(12);
+	JsonbValue *object = object_make(13);
 	FieldName	all = {"*", 1};
-	FieldNames	whole = {1, &all};
+	FieldNames	whole = {.n = 1, .name = &all};
 
 	if (answer->hidden)
 		return answer_hidden(answer->change);
 	add_names(object, "lost", d->lost_all ? &whole : &d->lost);
-	add_string(object, "told", told_name(d->told));
+	add_string(object, "told", audience_name(d->audience));
 	add_string(object, "entity", answer->change->entity);
 	add_string(object, "reason", pstrdup(d->reason));
 	add_number(object, "status", true, d->status);
 	add_names(object, "changed", &d->changed);
 	add_number(object, "version", standing->exists, standing->version);
+	add_source_id(object, answer->change);
 	add_number(object, "conflictId", answer->conflict_id != 0, answer->conflict_id);
-	add_string(object, "externalId", answer->change->external_id);
+	add_external_id(object, answer->change);
 	add_string(object, "lastSource", standing->exists ? pstrdup(standing->last_source) : NULL);
 	add_string(object, "resolution", resolution_name(d->resolution));
 	add_number(object, "rowVersion", standing->exists, standing->row_version);
@@ -154,6 +196,18 @@ answer_refused(const ChangeError *error)
 
 	add_string(object, "reason", error->message);
 	add_number(object, "status", true, 400);
+	return object;
+}
+
+/* The answer of one that has raised an error in a batch. */
+JsonbValue *
+answer_failed(const ErrorData *error)
+{
+	JsonbValue *object = object_make(3);
+
+	add_string(object, "reason", error->message);
+	add_number(object, "status", true, 500);
+	add_string(object, "sqlstate", pstrdup(unpack_sql_state(error->sqlerrcode)));
 	return object;
 }
 

@@ -1,441 +1,649 @@
 /*
  * apply.c
- *	  Deciding and writing one change.
+ *	  sync_apply and sync_explain: change documents in, answers out.
  *
- * Called by hub/documents for sync_apply, by local/capture for edits of
- * attached tables and by load.  Read, decide, write if the row is still the
- * one that was decided on; else decide again.
+ * A call takes one document or an array of them; in which order a batch is worked off
+ * is up to hub/document_order.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "errcodes.h"
+#include "hub/answer.h"
 #include "hub/apply.h"
+#include "hub/apply_call.h"
 #include "hub/apply_state.h"
-#include "hub/clock.h"
-#include "hub/closing.h"
+#include "hub/conflict.h"
+#include "hub/counting.h"
+#include "hub/document_order.h"
+#include "hub/documents.h"
+#include "hub/http.h"
 #include "hub/limits.h"
+#include "hub/own_keys.h"
+#include "hub/redelivery.h"
+#include "hub/release.h"
 #include "hub/visibility.h"
 #include "model/clip.h"
-#include "model/json.h"
-#include "model/rfc3339.h"
-#include "model/row_change.h"
+#include "process/stat.h"
+#include "process/subxact.h"
+#include "settings.h"
+#include "storage/canonical.h"
+#include "storage/hints.h"
+#include "storage/link.h"
+#include "storage/rights.h"
+#include "storage/rows.h"
 
-/* Losing the race for a row this often, wait for it before deciding. */
-#define OPTIMISTIC_TRIES	3
+PG_FUNCTION_INFO_V1(sync_apply);
+PG_FUNCTION_INFO_V1(sync_explain);
 
-/* Where the ladder asks for ranks. */
-typedef struct RankScope
-{
-	const Registry *registry;
-	const char *entity;
-} RankScope;
-
-static int64
-scope_rank(void *arg, const char *source, FieldName field)
-{
-	RankScope  *scope = arg;
-
-	return registry_rank(registry_source(scope->registry, source), scope->entity, field);
-}
-
-/* Decide by the rules of the change's entity and source. */
-void
-apply_decide(const Registry *registry, const Change *change, const Record *record,
-			 Decision *decision)
-{
-	const Entity *entity = registry_entity_required(registry, change->entity);
-	RankScope	scope = {registry, change->entity};
-	LadderRules rules = {
-		.ladder = entity->ladder,
-		.field_rules = &entity->field_rules,
-		.single_writer = registry_source_required(registry, change->source)->single_writer,
-		.rank = scope_rank,
-		.rank_arg = &scope
-	};
-
-	ladder_decide(change, record, &rules, decision);
-}
-
-/*
- * Must the row be held though nothing is written to it?  Who adds or closes a
- * conflict holds its record: a write that overtakes a conflict then comes either
- * before it, and is decided against, or after it, and closes it; and conflicts
- * are always locked after records.
- */
-static bool
-touches_conflicts(ApplyCall *call, const Change *change, const Record *record,
-				  const Decision *d)
-{
-	return d->resolution == RESOLUTION_MANUAL ||
-		(record->exists && d->closes_own &&
-		 closing_overtaken(call->conflicts, change, record, d) != NIL);
-}
-
-/* Carry the decision out on the golden record. */
-static RowsOutcome
-write_record(ApplyCall *call, const Change *change, const Record *record, const Decision *d)
-{
-	if (d->write != WRITE_NOTHING)
-		return canonical_write(call->canonical, change->entity, change->external_id, &d->after);
-	if (touches_conflicts(call, change, record, d))
-		return canonical_lock(call->canonical);
-	return ROWS_DONE;
-}
-
-/* What the log keeps of a change beside its fields; NULL where that says all. */
 static Jsonb *
-log_detail(const Change *change, const Decision *d, int64 conflict_id)
+documents_answer(const Documents *docs)
 {
-	JsonbParseState *state = NULL;
-	FieldName	all = {"*", 1};
-	FieldNames	whole = {1, &all};
-	bool		other_version = change->has_version && change->version != d->after.version;
+	JsonbValue **answers;
 
-	if (!change->deleted && !change->created && !change->has_base && !other_version &&
-		!change->has_updated_at && !d->lost_all && d->lost.n == 0 && conflict_id == 0)
-		return NULL;
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	if (change->deleted)
-		json_push_bool(&state, "deleted", true);
-	if (change->created)
-		json_push_bool(&state, "created", true);
-	if (change->cascade)
-		json_push_bool(&state, "cascade", true);
-	if (change->has_base)
-		json_push_number(&state, "base", change->base);
-	if (other_version)
-		json_push_number(&state, "version", change->version);
-	if (change->has_updated_at)
-		json_push_string(&state, "updatedAt", rfc3339_format(change->updated_at));
-	if (d->lost_all || d->lost.n > 0)
+	if (!docs->batch)
+		return JsonbValueToJsonb(docs->document[0].answer);
+	answers = palloc(sizeof(JsonbValue *) * Max(docs->n, 1));
+	for (int i = 0; i < docs->n; i++)
+		answers[i] = docs->document[i].answer;
+	return answer_array(answers, docs->n);
+}
+
+/* ---------- callers that speak HTTP ---------- */
+
+/* The request's If-Match stands for the document's key ifMatch. */
+static void
+heed_if_match(Documents *docs)
+{
+	Change	   *change = &docs->document[0].change;
+	int64		row_version;
+
+	if (!http_if_match(&row_version))
+		return;
+	if (docs->batch)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNC_BAD_DOCUMENT),
+				 errmsg("If-Match is sent with a batch"),
+				 errhint("Give each document its key \"ifMatch\".")));
+	if (change->has_if_match && change->if_match != row_version)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNC_BAD_DOCUMENT),
+				 errmsg("If-Match and key \"ifMatch\" name two row versions"),
+				 errhint("Send one of the two.")));
+	change->has_if_match = true;
+	change->if_match = row_version;
+}
+
+/* ---------- sent again ---------- */
+
+/* Answer what a claim has settled; what is left of the batch is still to be done. */
+static void
+settle_document(Documents *docs, const Claim *claim)
+{
+	Document   *document = &docs->document[claim->position];
+
+	switch (claim->outcome)
 	{
-		json_push_key(&state, "lost");
-		field_names_push(&state, d->lost_all ? &whole : &d->lost);
+		case CLAIM_NEW:
+			return;
+		case CLAIM_ANSWERED:
+			document->answer = claim->answer;
+			break;
+		case CLAIM_REPEATED:
+			break;				/* when the first one is answered */
+		case CLAIM_REFUSED:
+			if (!docs->batch)
+				change_raise(&claim->error);
+			document->answer = answer_refused(&claim->error);
+			break;
 	}
-	if (conflict_id != 0)
-		json_push_number(&state, "conflictId", conflict_id);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	document->good = false;
 }
 
-/* Whom the log says is told: a filtered source of what leaves its filter, too. */
-static Told
-told_by_route(ApplyCall *call, const Change *change, const Decision *d)
+static void
+leave_out_settled(Documents *docs)
 {
-	/* dropped since the document was read, perhaps */
-	const Source *source = registry_source_required(call->registry, change->source);
+	int			kept = 0;
 
-	if (source->nroutes > 0 &&
-		route_note_own(source, change->entity, change->external_id, &d->after, &call->routed,
-					   call->context) &&
-		d->told == TOLD_OTHERS)
-		return TOLD_ALL;
-	return d->told;
+	for (int i = 0; i < docs->ngood; i++)
+		if (docs->order[i]->good)
+			docs->order[kept++] = docs->order[i];
+	docs->ngood = kept;
 }
 
-/* Append the change to the log, if it is of the kind that is logged. */
-static int64
-log_change(ApplyCall *call, const Change *change, const Decision *d, int64 conflict_id)
+/* Leave out what was answered before, or will be with another document. */
+static void
+claim_ids(Documents *docs, bool write)
 {
-	LogEntry	entry = {
-		.entity = change->entity,
-		.external_id = change->external_id,
-		.source = change->source,
-		.version = d->after.version,
-		.row_version = d->after.row_version,
-		.resolution = d->resolution,
-		.told = told_by_route(call, change, d)
+	for (int i = 0; i < docs->ngood; i++)
+		docs->nclaims += docs->order[i]->change.change_id != NULL;
+	if (docs->nclaims == 0)
+		return;
+	docs->claims = palloc0(sizeof(Claim) * docs->nclaims);
+	for (int i = 0, n = 0; i < docs->ngood; i++)
+	{
+		if (docs->order[i]->change.change_id == NULL)
+			continue;
+		docs->claims[n].change = &docs->order[i]->change;
+		docs->claims[n++].position = docs->order[i]->position;
+	}
+	redelivery_claim(docs->claims, docs->nclaims, write);
+	for (int i = 0; i < docs->nclaims; i++)
+		settle_document(docs, &docs->claims[i]);
+	leave_out_settled(docs);
+}
+
+static JsonbValue *
+answer_of_claim(void *arg, int position)
+{
+	const Document *document = &((Documents *) arg)->document[position];
+
+	return document->refused ? NULL : document->answer;
+}
+
+/* The work is done: answer what came twice in the call. */
+static void
+settle_claims(Documents *docs, bool write)
+{
+	if (docs->nclaims == 0)
+		return;
+	if (write)
+		redelivery_keep(docs->claims, docs->nclaims, answer_of_claim, docs);
+	for (int i = 0; i < docs->nclaims; i++)
+	{
+		const Claim *claim = &docs->claims[i];
+
+		if (claim->outcome == CLAIM_REPEATED)
+			docs->document[claim->position].answer =
+				docs->document[claim->first->position].answer;
+	}
+}
+
+/* ---------- keys of sources ---------- */
+
+/* Answer what names no record to be worked on. */
+static void
+settle_keyed(Documents *docs, const KeyedChange *keyed)
+{
+	Document   *document = &docs->document[keyed->position];
+
+	document->keyed = keyed;
+	if (keyed->outcome == KEY_RESOLVED)
+		return;
+	if (keyed->outcome == KEY_REFUSED && !docs->batch)
+		change_raise(&keyed->error);
+	document->refused = keyed->outcome == KEY_REFUSED;
+	document->answer = document->refused ? answer_refused(&keyed->error) :
+		answer_make(&keyed->answer);
+	document->good = false;
+}
+
+/* Find the records that sources name by keys of their own. */
+static void
+resolve_keys(Documents *docs, bool write)
+{
+	for (int i = 0; i < docs->ngood; i++)
+		docs->nkeyed += docs->order[i]->own_keys;
+	if (docs->nkeyed == 0)
+		return;
+	docs->keyed = palloc0(sizeof(KeyedChange) * docs->nkeyed);
+	for (int i = 0, n = 0; i < docs->ngood; i++)
+	{
+		if (!docs->order[i]->own_keys)
+			continue;
+		docs->keyed[n].change = &docs->order[i]->change;
+		docs->keyed[n++].position = docs->order[i]->position;
+	}
+	own_keys_resolve(docs->keyed, docs->nkeyed, write);
+	for (int i = 0; i < docs->nkeyed; i++)
+		settle_keyed(docs, &docs->keyed[i]);
+	leave_out_settled(docs);
+}
+
+/* ---------- applying ---------- */
+
+/* Documents being applied, or explained. */
+typedef struct Applying
+{
+	Documents  *docs;
+	ApplyCall  *call;
+	MemoryContext item;			/* reset after each of them */
+	int			ahead;			/* the records of those before were looked at ahead */
+} Applying;
+
+static bool
+apply_hold_record(void *arg, const Change *change)
+{
+	Applying   *applying = arg;
+	MemoryContext outer = MemoryContextSwitchTo(applying->item);
+	bool		held = apply_hold(applying->call, change);
+
+	MemoryContextSwitchTo(outer);
+	MemoryContextReset(applying->item);
+	return held;
+}
+
+/* What goes beyond a limit is refused as a bad document is. */
+static JsonbValue *
+refuse(const Documents *docs, Answer *answer)
+{
+	if (!docs->batch)
+		change_raise(&answer->error);
+	answer->error.message = pstrdup(answer->error.message);
+	return answer_refused(&answer->error);
+}
+
+/* Read the records of the next documents, from the one numbered first on. */
+static void
+look_ahead(Applying *applying, int first)
+{
+	const Documents *docs = applying->docs;
+	RecordKey	records[CANONICAL_AHEAD];
+	MemoryContext outer = MemoryContextSwitchTo(applying->item);
+	int			n = 0;
+	int			i;
+
+	for (i = first; i < docs->ngood && n < CANONICAL_AHEAD; i++)
+	{
+		const Change *change = &docs->order[i]->change;
+
+		if (n > 0 && strcmp(records[n - 1].external_id, change->external_id) == 0 &&
+			strcmp(records[n - 1].entity, change->entity) == 0)
+			continue;
+		records[n].entity = change->entity;
+		records[n++].external_id = change->external_id;
+	}
+	/* of few there is nothing to be gained */
+	if (n >= CANONICAL_AHEAD_MIN && canonical_look_ahead(applying->call->canonical, n, records))
+		applying->ahead = i;
+	else
+		applying->ahead = docs->ngood;
+	MemoryContextSwitchTo(outer);
+	MemoryContextReset(applying->item);
+}
+
+/* What a spoke's table has added comes as totals: they are known once the change is decided. */
+static void
+apply_counted(Applying *applying, Change *change, Answer *answer)
+{
+	Counts		known;
+
+	MemSet(answer, 0, sizeof(Answer));
+	answer->change = change;
+	answer->refused = !counting_take(change, &known, &answer->error);
+	if (answer->refused)
+		return;
+	apply_document(applying->call, change, answer);
+	if (!answer->refused)
+		counting_keep(change, &known);
+}
+
+static void
+apply_some(void *arg, int first, int n)
+{
+	Applying   *applying = arg;
+	Documents  *docs = applying->docs;
+	MemoryContext outer = CurrentMemoryContext;
+
+	if (first >= applying->ahead)
+		look_ahead(applying, first);
+	for (int i = first; i < first + n; i++)
+	{
+		Document   *document = docs->order[i];
+		Answer		answer;
+
+		MemoryContextSwitchTo(applying->item);
+		if (document->change.counted != NULL)
+			apply_counted(applying, &document->change, &answer);
+		else
+			apply_document(applying->call, &document->change, &answer);
+		if (document->keyed != NULL && own_keys_settle(document->keyed, &answer))
+			apply_note_key(applying->call, &document->change);
+		MemoryContextSwitchTo(outer);
+		document->refused = answer.refused && !answer.hidden;
+		/* an answer that is kept is given to every sender of the same change id */
+		document->answer = document->refused ? refuse(docs, &answer) :
+			document->change.change_id != NULL ? answer_make(&answer) :
+			docs->make_answer(&answer);
+		MemoryContextReset(applying->item);
+	}
+}
+
+static const Change **
+changes_in_order(const Documents *docs)
+{
+	const Change **changes = palloc(sizeof(Change *) * docs->ngood);
+
+	for (int i = 0; i < docs->ngood; i++)
+		changes[i] = &docs->order[i]->change;
+	return changes;
+}
+
+static void
+run_documents(Documents *docs, DocumentOrder *order, ApplyCall *call)
+{
+	Applying	applying = {
+		.docs = docs,
+		.call = call,
+		.item = AllocSetContextCreate(CurrentMemoryContext, "syncext change",
+									  ALLOCSET_DEFAULT_SIZES)
 	};
 
-	if (d->resolution == RESOLUTION_NO_CHANGE || d->resolution == RESOLUTION_PRECONDITION_FAILED)
-		return 0;
-	entry.fields = fields_to_jsonb(&change->fields);
-	entry.detail = log_detail(change, d, conflict_id);
-	return change_log_append(call->log, &entry);
+	order->registry = call->registry;
+	order->references = call->references;
+	order->arg = &applying;
+	document_order_run(order, changes_in_order(docs), docs->ngood);
+	MemoryContextDelete(applying.item);
 }
 
-/* Find the record; after lost races, wait for whoever holds it first. */
 static void
-find_record(ApplyCall *call, const Change *change, int tries, Record *record)
+apply_documents(Documents *docs)
 {
-	canonical_find(call->canonical, change->entity, change->external_id, record);
-	if (tries >= OPTIMISTIC_TRIES && record->exists)
-	{
-		canonical_lock_newest(call->canonical);
-		canonical_find(call->canonical, change->entity, change->external_id, record);
-	}
+	DocumentOrder order = {.hold = apply_hold_record, .work = apply_some};
+	ApplyCall  *call = apply_begin(docs->registry);
+
+	run_documents(docs, &order, call);
+	apply_end(call);
 }
 
-/* ifMatch comes before references: what it refuses isn't parked. */
+static void
+take_documents(Documents *docs)
+{
+	claim_ids(docs, true);
+	resolve_keys(docs, true);
+	documents_sort(docs);
+	if (docs->ngood > 0)
+		apply_documents(docs);
+	own_keys_note_conflicts(docs->keyed, docs->nkeyed);
+	settle_claims(docs, true);
+}
+
+/* ---------- what fails alone ---------- */
+
+/* Documents of a batch, to be tried in a subtransaction. */
+typedef struct Try
+{
+	Documents  *all;
+	Document  **some;			/* of all */
+	int			n;
+	bool		as_read;		/* they are all, and were not tried before */
+	MemoryContext context;		/* of what is read and answered */
+} Try;
+
+/*
+ * What an administrator's deferred triggers on our tables raise is about one document,
+ * too, not about the commit.
+ */
+static void
+fire_deferred(void)
+{
+	AfterTriggerSetState(makeNode(ConstraintsSetStmt));
+}
+
+static void
+try_documents(void *arg)
+{
+	Try		   *t = arg;
+	MemoryContext outer = MemoryContextSwitchTo(t->context);
+	Documents  *docs = t->as_read ? t->all : documents_read_again(t->all, t->some, t->n);
+	uint64		triggers = rows_brackets();
+
+	t->as_read = false;
+	take_documents(docs);
+	if (docs->only_source != NULL && triggers != rows_brackets())
+		fire_deferred();
+	for (int i = 0; docs != t->all && i < t->n; i++)
+		t->some[i]->answer = docs->document[i].answer;
+	MemoryContextSwitchTo(outer);
+}
+
+/* Did another transaction have something in use?  Tried again it may go through. */
 static bool
-must_wait(ApplyCall *call, const Change *change, const Record *record, Answer *answer)
+is_busy(const ErrorData *error)
 {
-	RecordKey	parent;
-	char	   *reason;
-
-	if (ladder_precondition_fails(change, record) ||
-		!dependency_must_wait(call->dependency, change, &parent, &reason))
-		return false;
-	answer->refused = !dependency_park(call->dependency, change, &parent, &answer->error);
-	dependency_answer(record, reason, &answer->decision);
-	return true;
+	return (error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
+			error->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE) && !IsolationUsesXactSnapshot();
 }
 
-/* Note what the write sets free, for the end of the call. */
-void
-apply_note(ApplyCall *call, const Change *change, const Record *before, const Decision *d)
-{
-	const Entity *entity = registry_entity_required(call->registry, change->entity);
-	MemoryContext old;
+#define MAX_TRIES	3
 
-	if (!entity->is_parent && !entity->tracks_parents)
+static ErrorData *
+try_some_times(Try *t)
+{
+	ErrorData  *error = subxact_try(try_documents, t);
+
+	for (int tries = 1; tries < MAX_TRIES && error != NULL && is_busy(error); tries++)
+	{
+		FreeErrorData(error);
+		error = subxact_try(try_documents, t);
+	}
+	return error;
+}
+
+/* Is the error about more than those n documents?  With too little memory half may go. */
+static bool
+is_about_all(const ErrorData *error, int n)
+{
+	return subxact_error_passes(error->sqlerrcode) &&
+		(error->sqlerrcode != ERRCODE_OUT_OF_MEMORY || n == 1);
+}
+
+static void
+take_in_halves(Documents *all, Document **some, int n, bool as_read)
+{
+	Try			t = {
+		.all = all,
+		.some = some,
+		.n = n,
+		.as_read = as_read,
+		.context = AllocSetContextCreate(CurrentMemoryContext, "syncext documents",
+										 ALLOCSET_DEFAULT_SIZES)
+	};
+	ErrorData  *error = try_some_times(&t);
+
+	if (error == NULL)
 		return;
-	dependency_track(call->dependency, change, before, &d->after);
-	old = MemoryContextSwitchTo(call->context);
-	if (entity->is_parent && !before->exists)
+	if (is_about_all(error, n))
+		ReThrowError(error);
+	if (as_read)
 	{
-		RecordKey  *key = palloc(sizeof(RecordKey));
-
-		key->entity = entity->name;
-		key->external_id = pstrdup(change->external_id);
-		call->consequences.arrived = lappend(call->consequences.arrived, key);
+		/* raise what is wrong with the tables: that is no document's fault */
+		apply_end(apply_begin(registry_get()));
+		documents_sort_for_halves(some, n);
 	}
-	call->consequences.cascades = list_concat(call->consequences.cascades,
-											  dependency_cascade(call->dependency, change));
-	if (entity->tracks_parents && !d->after.deleted)
-		dependency_late(call->dependency, change, before, &d->after, &call->consequences);
-	MemoryContextSwitchTo(old);
-}
-
-/* Log the change, and settle the conflicts that it adds or overtakes. */
-static void
-log_and_close(ApplyCall *call, const Change *change, const Record *before, Answer *answer)
-{
-	Decision   *d = &answer->decision;
-	List	   *overtaken = NIL;
-	int64		seq;
-
-	if (d->resolution == RESOLUTION_MANUAL)
-		answer->conflict_id = closing_find_same(call->conflicts, change, before);
-	/* a conflict that is there already has closed the others in its time */
-	if (before->exists && answer->conflict_id == 0)
-		overtaken = closing_overtaken(call->conflicts, change, before, d);
-	if (d->resolution == RESOLUTION_MANUAL && answer->conflict_id == 0)
-		answer->conflict_id = closing_add_conflict(call->conflicts, change, before, d);
-	seq = log_change(call, change, d, answer->conflict_id);
-	closing_close(call->conflicts, call->log, overtaken, change, d, seq);
-}
-
-bool
-apply_within_limits(ConflictLog *conflicts, const Change *change, const Record *record,
-					const Decision *decision, ChangeError *error)
-{
-	return limits_version(change, record, error) &&
-		limits_record(change, record, decision, error) &&
-		closing_has_room(conflicts, change, record, decision, error);
-}
-
-/* Would the record violate a CHECK that somebody has put on the table? */
-static bool
-violates_check(ApplyCall *call, const Change *change, Answer *answer)
-{
-	const char *violated;
-
-	if (answer->decision.write == WRITE_NOTHING)
-		return false;
-	violated = canonical_violated(call->canonical, change->entity, change->external_id,
-								  &answer->decision.after);
-	if (violated == NULL)
-		return false;
-	return !change_error(&answer->error, ERRCODE_CHECK_VIOLATION,
-						 "The constraint is the hub's own, on table syncext.canonical.",
-						 "record \"%s\" of entity \"%s\" would violate check constraint \"%s\"",
-						 clip_string(change->external_id, CLIP_QUOTE), change->entity, violated);
-}
-
-static bool
-within_limits(ApplyCall *call, const Change *change, const Record *record, Answer *answer)
-{
-	answer->refused = !apply_within_limits(call->conflicts, change, record, &answer->decision,
-										   &answer->error) ||
-		violates_check(call, change, answer);
-	return !answer->refused;
-}
-
-/* Is the record that was found a tombstone that the source has just made itself? */
-static bool
-is_own_grave(ApplyCall *call, const Change *change, const Record *record)
-{
-	return change->origin == ORIGIN_INSERT && record->exists && record->deleted &&
-		strcmp(record->last_source, change->source) == 0 && canonical_is_ours(call->canonical);
-}
-
-/* Decide the change as it counts upon the record that was found. */
-static const Change *
-decide_upon(ApplyCall *call, const Change *change, const Record *record, Decision *d)
-{
-	Change	   *upon = palloc(sizeof(Change));
-	const Change *counts = row_change_upon(change, record, is_own_grave(call, change, record),
-										   upon);
-	FieldNames	left_out = {0, NULL};
-
-	if (change->if_absent)
+	MemoryContextDelete(t.context);
+	if (n == 1)
 	{
-		*upon = *counts;
-		counts = upon;
-		row_change_leave_out(upon, record, &left_out);
+		some[0]->answer = answer_failed(error);
+		return;
 	}
-	apply_decide(call->registry, counts, record, d);
-	row_change_tell(&left_out, d);
-	return counts;
+	FreeErrorData(error);
+	take_in_halves(all, some, n / 2, false);
+	take_in_halves(all, some + n / 2, n - n / 2, false);
 }
 
 /*
- * Decide and write until nobody came between.  Returns the record before, and in
- * *counts the change as it counts upon that.
+ * Take the documents of a batch, each of which fails alone: all of them in one
+ * subtransaction, or where that fails in halves.
  */
-static Record
-decide_and_write(ApplyCall *call, const Change *change, bool released, const Change **counts,
-				 Answer *answer)
+static void
+take_batch(Documents *docs)
 {
-	Decision   *d = &answer->decision;
-	Change	   *said = palloc(sizeof(Change));
-	Record		record;
+	int			n = docs->ngood;
+	Document  **good = palloc(sizeof(Document *) * Max(n, 1));
 
-	for (int tries = 0;; tries++)
+	/* while they are tried they are sorted, and those that are settled left out */
+	memcpy(good, docs->order, sizeof(Document *) * n);
+	if (n > 0)
+		take_in_halves(docs, good, n, true);
+}
+
+static Jsonb *
+documents_argument(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the change document must not be null"),
+				 errhint("Send a change document, or an array of them.")));
+	return PG_GETARG_JSONB_P(0);
+}
+
+Datum
+sync_apply(PG_FUNCTION_ARGS)
+{
+	Documents	docs = {.make_answer = answer_make};
+	Jsonb	   *answer;
+
+	documents_read(&docs, documents_argument(fcinfo));
+	heed_if_match(&docs);
+	if (docs.batch)
+		take_batch(&docs);
+	else
+		take_documents(&docs);
+	answer = documents_answer(&docs);
+	http_set_status(answer);
+	PG_RETURN_JSONB_P(answer);
+}
+
+int
+documents_apply(Jsonb *changes, const char *source, const int64 *lost_epoch,
+				AnswerMaker make_answer, JsonbValue ***answers)
+{
+	Documents	docs = {
+		.only_source = source,
+		.lost_epoch = lost_epoch,
+		.make_answer = make_answer
+	};
+
+	documents_read(&docs, changes);
+	take_batch(&docs);
+	*answers = palloc(sizeof(JsonbValue *) * Max(docs.n, 1));
+	for (int i = 0; i < docs.n; i++)
+		(*answers)[i] = docs.document[i].answer;
+	return docs.n;
+}
+
+/* ---------- explaining ---------- */
+
+/* Or guesses would find out what a source doesn't get to see. */
+static void
+explain_check_rights(const Documents *docs)
+{
+	List	   *sources = NIL;
+
+	for (int i = 0; i < docs->ngood; i++)
 	{
-		CHECK_FOR_INTERRUPTS();
-		find_record(call, change, tries, &record);
-		*counts = change_as_it_counts(change, said);
-		if (!released && must_wait(call, *counts, &record, answer))
-			return record;
-		*counts = decide_upon(call, change, &record, d);
-		if (dependency_restricts(call->dependency, *counts, &record, d) ||
-			!within_limits(call, *counts, &record, answer))
-			return record;
-		if (write_record(call, *counts, &record, d) == ROWS_DONE)
-			return record;
+		const Change *change = &docs->order[i]->change;
+
+		if (i == 0 || docs->order[i - 1]->change.entity != change->entity)
+			sources = visibility_sources(docs->registry, change->entity);
+		visibility_check_fields(sources, change);
 	}
 }
 
-/* Where a change comes from: what it still has to wait for, and who must hear of it. */
-typedef enum Origin
+/* Nothing is held: explaining changes nothing. */
+static bool
+explain_hold(void *arg, const Change *change)
 {
-	ORIGIN_SENT,
-	ORIGIN_RELEASED,			/* it waits for no parent: it has, or was decided elsewhere */
-	ORIGIN_OWN					/* the hub's own doing: its source has to hear of it, too */
-} Origin;
+	Canonical  *canonical = ((Applying *) arg)->call->canonical;
+	Record		record;
+
+	canonical_find(canonical, change->entity, change->external_id, &record);
+	return record.exists;
+}
+
+/* What the pending conflicts of the record say to the decision. */
+static void
+explain_review(ApplyCall *call, const Counted *counted, const Record *record, Answer *answer)
+{
+	ConflictReview review;
+
+	if (answer->refused || answer->decision.resolution != RESOLUTION_MANUAL)
+		return;
+	answer->refused = !conflict_review(call->conflicts, counted->item.change, record,
+									   &answer->decision, &review, &answer->error);
+	answer->conflict_id = review.same;
+}
+
+/* A record that would be made gets an id then, not now. */
+static const Answer *
+as_answered(const Document *document, Answer *answer)
+{
+	Change	   *unnamed;
+
+	if (document->keyed == NULL || !document->keyed->supposed)
+		return answer;
+	unnamed = palloc(sizeof(Change));
+	*unnamed = document->change;
+	unnamed->external_id = "";
+	answer->change = unnamed;
+	return answer;
+}
 
 /*
- * A change of a record that its source isn't shown goes beyond a limit: that would
- * tell of the record.  So the source isn't told, and administrators read it in the log.
+ * Decide the changes of one record as apply_some would, but write nothing: the
+ * record that one would leave is what the next is decided against.
  */
 static void
-tell_server(const Answer *answer)
+explain_some(void *arg, int first, int n)
 {
-	const Change *change = answer->change;
+	Documents  *docs = ((Applying *) arg)->docs;
+	ApplyCall  *call = ((Applying *) arg)->call;
+	Record		record = {0};
 
-	ereport(LOG_SERVER_ONLY,
-			(errmsg("a change of %s %s by source \"%s\", which isn't shown the record, was refused: %s",
-					change->entity, change->external_id, change->source, answer->error.message)));
-}
-
-static void
-apply_one(ApplyCall *call, const Change *sent, Origin origin, Answer *answer)
-{
-	Change		bounded;
-	const Change *change = clock_bound(sent, &bounded);
-	const Change *counts;
-	Record		before;
-
-	answer->change = sent;
-	answer->conflict_id = 0;
-	answer->refused = false;
-	before = decide_and_write(call, change, origin != ORIGIN_SENT, &counts, answer);
-	answer->hidden = !visibility_answers(call->registry, change, &before, call->canonical);
-	if (answer->refused)
+	for (int i = first; i < first + n; i++)
 	{
-		if (answer->hidden)
-			tell_server(answer);
-		answer->decision.write = WRITE_NOTHING;
-		return;
-	}
-	if (origin == ORIGIN_OWN && answer->decision.told == TOLD_OTHERS)
-		answer->decision.told = TOLD_ALL;
-	clock_tell(sent, change, &answer->decision);
-	if (answer->decision.write != WRITE_NOTHING)
-		apply_note(call, counts, &before, &answer->decision);
-	log_and_close(call, counts, &before, answer);
-}
+		Document   *document = docs->order[i];
+		ApplyItem	sent = apply_item(call->registry, &document->change);
+		Answer		answer = {.change = &document->change};
+		Counted		counted;
 
-void
-apply_document(ApplyCall *call, const Change *change, Answer *answer)
-{
-	apply_one(call, change, ORIGIN_SENT, answer);
-}
-
-/* For who can't go on as if nothing had been said: a change would be lost. */
-static void
-raise_refused(const Answer *answer)
-{
-	if (answer->refused)
-		change_raise(&answer->error);
-}
-
-bool
-apply_is_known(ApplyCall *call, const char *entity, const char *external_id, const char *source)
-{
-	Record		record;
-
-	canonical_find(call->canonical, entity, external_id, &record);
-	return row_change_last_word(&record, source) > 0;
-}
-
-void
-apply_change(ApplyCall *call, const Change *change, Answer *answer)
-{
-	apply_one(call, change, ORIGIN_SENT, answer);
-	/* or whoever edits a table would learn of a record that its source isn't shown */
-	if (!answer->hidden)
-		raise_refused(answer);
-}
-
-bool
-apply_available(ApplyCall *call, const Change *change)
-{
-	Record		record;
-
-	canonical_find(call->canonical, change->entity, change->external_id, &record);
-	return canonical_try_lock(call->canonical);
-}
-
-bool
-apply_hold(ApplyCall *call, const Change *change)
-{
-	Record		record;
-
-	for (int tries = 0;; tries++)
-	{
 		CHECK_FOR_INTERRUPTS();
-		find_record(call, change, tries, &record);
-		if (!record.exists)
-			return false;
-		if (canonical_lock(call->canonical) == ROWS_DONE)
-			return true;
+		if (i == first)
+			canonical_find(call->canonical, sent.change->entity, sent.change->external_id, &record);
+		answer.hidden = !visibility_answers(&sent, &record, call->canonical);
+		apply_decide_fully(call, &sent, &record, false, &counted, &answer);
+		explain_review(call, &counted, &record, &answer);
+		document->answer = answer.refused && !answer.hidden ? refuse(docs, &answer) :
+			answer_make(as_answered(document, &answer));
+		if (answer.refused)
+			continue;
+		if (answer.decision.write != WRITE_NOTHING)
+			references_suppose(call->references, &sent, &answer.decision.after);
+		record = answer.decision.after;
 	}
 }
 
-void
-apply_released(ApplyCall *call, const Change *change, Answer *answer)
+static void
+explain_documents(Documents *docs)
 {
-	apply_one(call, change, ORIGIN_RELEASED, answer);
-	raise_refused(answer);
+	DocumentOrder order = {.hold = explain_hold, .work = explain_some};
+	ApplyCall  *call = apply_begin_explaining(docs->registry);
+
+	run_documents(docs, &order, call);
+	apply_end(call);
 }
 
-void
-apply_own(ApplyCall *call, const Change *change, Answer *answer)
+Datum
+sync_explain(PG_FUNCTION_ARGS)
 {
-	apply_one(call, change, ORIGIN_OWN, answer);
-	raise_refused(answer);
+	Documents	docs = {0};
+
+	documents_read(&docs, documents_argument(fcinfo));
+	documents_sort(&docs);
+	explain_check_rights(&docs);
+	claim_ids(&docs, false);
+	resolve_keys(&docs, false);
+	documents_sort(&docs);
+	if (docs.ngood > 0)
+		explain_documents(&docs);
+	settle_claims(&docs, false);
+	PG_RETURN_JSONB_P(documents_answer(&docs));
 }

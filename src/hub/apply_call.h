@@ -5,27 +5,20 @@
 #ifndef SYNCEXT_APPLY_CALL_H
 #define SYNCEXT_APPLY_CALL_H
 
-#include "hub/apply.h"
-#include "hub/dependency.h"
-#include "nodes/pg_list.h"
+#include "hub/apply_item.h"
+#include "hub/references.h"
 
 /* Open the tables, in the current memory context. */
 extern ApplyCall *apply_begin(const Registry *registry);
-/* The call's look at who refers to whom. */
-extern Dependency *apply_dependency(ApplyCall *call);
-/* Apply what the call's changes have set off, and close the tables. */
-extern void apply_end(ApplyCall *call);
-
+/* Open them for explaining: nothing is written. */
+extern ApplyCall *apply_begin_explaining(const Registry *registry);
+/* Have the call's changes set off nothing so far? */
+extern bool apply_is_quiet(const ApplyCall *call);
 /*
- * Apply those parked changes (a list of WaitingChange) whose parents are there,
- * each in a subtransaction of its own.  With attempted, a change that still has
- * to wait has had one more attempt.  Returns how many are parked no longer.
+ * Apply what the call's changes have set off, and close the tables.  Returns the records
+ * that are new, a list of RecordKey: what waits for them is the caller's to release, as
+ * apply_end() in hub/release.h does.
  */
-extern int	apply_parked(List *parked, bool attempted);
-/*
- * Apply the first of those that wait for a record which has arrived, n at most, and
- * let a sweep go on from there.  Returns how many are parked no longer.
- */
-extern int	apply_portion(const char *parent_entity, const char *parent_id, int n);
+extern List *apply_finish(ApplyCall *call);
 
 #endif							/* SYNCEXT_APPLY_CALL_H */

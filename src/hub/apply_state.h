@@ -2,33 +2,31 @@
  * apply_state.h
  *	  The open tables of a call, kept for all its changes.
  *
- * Internal to apply.c and resolve.c, which work on them, and apply_call.c, which
- * opens and closes them.
+ * Internal to what works on them: apply_call.c opens and closes them.
  */
 #ifndef SYNCEXT_APPLY_STATE_H
 #define SYNCEXT_APPLY_STATE_H
 
-#include "hub/apply.h"
-#include "hub/dependency.h"
-#include "hub/route.h"
+#include "hub/apply_item.h"
+#include "hub/references.h"
+#include "hub/subscription_filter.h"
 #include "storage/canonical.h"
 #include "storage/change_log.h"
 #include "storage/conflict_log.h"
+#include "storage/parked_change.h"
 
 struct ApplyCall
 {
 	const Registry *registry;
+	bool		write;			/* else it explains, and writes nothing */
 	MemoryContext context;		/* outlives the single change */
 	Canonical  *canonical;
-	ChangeLog  *log;
+	ChangeLog  *log;			/* NULL where it explains */
 	ConflictLog *conflicts;
-	Dependency *dependency;
+	References *references;
+	ParkedChanges *waiting;		/* NULL until something may have to wait */
 	RoutedTable *routed;		/* NULL until a filtered source sends something */
 	Consequences consequences;
 };
-
-/* Note what a write sets off, for the end of the call. */
-extern void apply_note(ApplyCall *call, const Change *change, const Record *before,
-					   const Decision *d);
 
 #endif							/* SYNCEXT_APPLY_STATE_H */

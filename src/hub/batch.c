@@ -1,9 +1,9 @@
 /*
  * batch.c
- *	  What a target is served next: cutting batches out of the feed, the
- *	  backfill and the retries, and what an acknowledgement does to them.
+ *	  What a target is served next: cutting batches out of the feed and the
+ *	  backfill, and what an acknowledgement does to them.
  *
- * Called by hub/delivery and hub/redrive with the cursor locked.
+ * The caller has locked the cursor.
  *
  * A batch isn't stored record by record: the cursor says where it begins and
  * ends in the window and in the backfill, and the retries in it bear its
@@ -12,28 +12,29 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
-#include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "errcodes.h"
 #include "hub/batch.h"
+#include "hub/batch_record.h"
+#include "hub/batch_retry.h"
 #include "model/clip.h"
+#include "process/stat.h"
 #include "settings.h"
 #include "storage/canonical.h"
 #include "storage/hints.h"
 #include "storage/link.h"
 
 /* Records that are left out of a page until it ends even so. */
-#define MAX_HELD			10000
+#define MAX_DEFERRED			10000
+/* How much of the rest of a window is looked at for rows of the page's records. */
+#define REST_ROWS				1000
 /* How many records a set has room for at first. */
 #define SET_SIZE			512
-/* When a record that was busy comes again, in milliseconds. */
-#define BUSY_DELAY			1000
 
 /*
  * The records that earlier pages of a window had, and which must not come
@@ -81,9 +82,9 @@ served_is_of(const Cursor *cursor)
 {
 	return served.set != NULL && served.complete &&
 		served.ticks == registry_relation("tick") &&
-		served.lo == cursor->lo && served.hi == cursor->hi &&
+		served.lo == cursor->from_tick && served.hi == cursor->to_tick &&
 		served.slot == cursor->slot && strcmp(served.target, cursor->target) == 0 &&
-		log_position_cmp(served.upto, cursor->at) <= 0;
+		log_position_cmp(served.upto, cursor->position) <= 0;
 }
 
 /* Begin an empty set for the cursor's window. */
@@ -96,8 +97,8 @@ start_served(const Cursor *cursor)
 	strlcpy(served.target, cursor->target, sizeof(served.target));
 	served.slot = cursor->slot;
 	served.ticks = registry_relation("tick");
-	served.lo = cursor->lo;
-	served.hi = cursor->hi;
+	served.lo = cursor->from_tick;
+	served.hi = cursor->to_tick;
 	served.upto.xid = 0;
 	served.upto.seq = 0;
 	served.complete = true;
@@ -111,9 +112,9 @@ walk_served(Feed *feed)
 	FeedWindow *window;
 	FeedRow		row;
 
-	window = feed_window_begin(feed->log, feed->target, feed->slot, &feed->lo.snapshot,
+	window = feed_window_begin(feed->log, feed->target, feed->consumer, &feed->lo.snapshot,
 							   &feed->hi.snapshot, served.upto);
-	while (feed_window_next(window, &row) && log_position_cmp(row.at, cursor->at) <= 0)
+	while (feed_window_next(window, &row) && log_position_cmp(row.at, cursor->position) <= 0)
 	{
 		RecordSetKey key = record_set_key(&feed->key, row.entity, row.external_id);
 
@@ -128,19 +129,19 @@ served_records(Feed *feed)
 {
 	const Cursor *cursor = &feed->cursor;
 
-	if (cursor->at.xid == 0)
+	if (cursor->position.xid == 0)
 		return NULL;
 	if (!served_is_of(cursor))
 		start_served(cursor);
-	if (log_position_cmp(served.upto, cursor->at) == 0)
+	if (log_position_cmp(served.upto, cursor->position) == 0)
 		return served.set;
 	served.complete = false;
-	if (served.page != NULL && log_position_cmp(served.page_end, cursor->at) == 0)
+	if (served.page != NULL && log_position_cmp(served.page_end, cursor->position) == 0)
 		record_set_merge(served.set, served.page, served.npage);
 	else
 		walk_served(feed);
 	forget_page();
-	served.upto = cursor->at;
+	served.upto = cursor->position;
 	served.complete = true;
 	return served.set;
 }
@@ -206,15 +207,8 @@ start_records(Feed *feed, int expected)
 		record_set_free(feed->members);
 	feed->members = record_set_create(CurrentMemoryContext, Min(expected, SET_SIZE));
 	feed->nrecords = 0;
-	feed->nheld = 0;
+	feed->ndeferred = 0;
 	feed->any_pending = pending_any(feed->pending);
-}
-
-/* How many records the batch serves. */
-static int
-batch_size(const Feed *feed)
-{
-	return feed->nrecords - feed->nheld;
 }
 
 /* The batch's record of this name; NULL if it has none. */
@@ -226,43 +220,18 @@ find_record(Feed *feed, RecordSetKey key)
 	return entry == NULL ? NULL : &feed->records[entry->number - 1];
 }
 
-/* Add the record that members has got just now. */
-static BatchRecord *
-append_record(Feed *feed, RecordSetEntry *member)
-{
-	BatchRecord *record;
-	const Entity *known;
-	char	   *names = palloc(member->key.len + 1);
-
-	if (feed->records == NULL)
-		feed->records = palloc(sizeof(BatchRecord) * (feed->room = 64));
-	else if (feed->nrecords == feed->room)
-		feed->records = repalloc_huge(feed->records, sizeof(BatchRecord) * (feed->room *= 2));
-	record = &feed->records[feed->nrecords++];
-	MemSet(record, 0, sizeof(BatchRecord));
-	/* the entity, a zero byte, the external id */
-	memcpy(names, member->key.data, member->key.len);
-	names[member->key.len] = '\0';
-	known = registry_entity(feed->registry, names);
-	record->entity = names;
-	record->external_id = names + strlen(names) + 1;
-	record->depth = known == NULL ? 0 : known->depth;
-	member->number = feed->nrecords;
-	return record;
-}
-
-/* The same for one of the window or the backfill; if it is pending it is left out. */
+/* Append a record of the window or the backfill; NULL: it is pending, and is left out. */
 static BatchRecord *
 append_fresh_record(Feed *feed, RecordSetEntry *member)
 {
-	BatchRecord *record = append_record(feed, member);
+	BatchRecord *record = batch_append(feed, member);
 	Pending		pending;
 
 	if (feed->any_pending &&
 		pending_find(feed->pending, record->entity, record->external_id, &pending))
 	{
-		record->held = true;
-		feed->nheld++;
+		record->deferred = true;
+		feed->ndeferred++;
 	}
 	return record;
 }
@@ -283,6 +252,33 @@ page_record(Feed *feed, RecordSetKey key, bool correction, bool room)
 }
 
 /*
+ * A row of a later transaction may be of an earlier row version, where that committed
+ * first.  So what has changed is known only if the rest of the window has been looked at;
+ * of the page's last transaction, that has the greater row versions.
+ */
+static void
+note_rest(Feed *feed, LogPosition last)
+{
+	const LogPosition after = {last.xid, PG_INT64_MAX};
+	FeedWindow *window = feed_window_begin(feed->log, feed->target, feed->consumer,
+										   &feed->lo.snapshot, &feed->hi.snapshot, after);
+	FeedRow		row;
+
+	feed_window_limit(window, REST_ROWS);
+	while (feed_window_next(window, &row))
+	{
+		BatchRecord *record = find_record(feed, record_set_key(&feed->key, row.entity,
+															   row.external_id));
+
+		if (record != NULL)
+			changed_fields_note(&record->changed, window, &row);
+	}
+	for (int i = 0; feed_window_cut_short(window) && i < feed->nrecords; i++)
+		feed->records[i].changed.unknown = true;
+	feed_window_end(window);
+}
+
+/*
  * Take the window's next records: up to room of them, or, with upto, those up
  * to where the batch ends.  A record stands once in a window, at its first
  * row; once more only where a later page finds that the target's own change
@@ -292,8 +288,8 @@ static LogPosition
 take_page(Feed *feed, int room, const LogPosition *upto)
 {
 	RecordSet  *before = served_records(feed);
-	LogPosition last = feed->cursor.at;
-	FeedWindow *window = feed_window_begin(feed->log, feed->target, feed->slot,
+	LogPosition last = feed->cursor.position;
+	FeedWindow *window = feed_window_begin(feed->log, feed->target, feed->consumer,
 										   &feed->lo.snapshot, &feed->hi.snapshot, last);
 	FeedRow		row;
 	bool		more;
@@ -318,16 +314,20 @@ take_page(Feed *feed, int room, const LogPosition *upto)
 		{
 			BatchRecord *record = page_record(feed, key, row.correction, upto != NULL ||
 											  (batch_size(feed) < room &&
-											   feed->nheld < MAX_HELD));
+											   feed->ndeferred < MAX_DEFERRED));
 
 			if (record == NULL)
 				break;
 			record->row_version = Max(record->row_version, row.row_version);
 			record->correction |= row.correction;
+			if (feed->wants_changed)
+				changed_fields_note(&record->changed, window, &row);
 		}
 		last = row.at;
 	}
 	feed_window_end(window);
+	if (more && feed->wants_changed)
+		note_rest(feed, last);
 	if (more && upto == NULL)
 		keep_page(feed, last);
 	return last;
@@ -372,7 +372,7 @@ take_golden_records(Feed *feed, int max, const char *upto, int64 *walked)
 		if (upto != NULL && strcmp(id, upto) > 0)
 			break;
 		last = id;
-		if (slot_has(feed->slot, feed->cursor.backfill_entity, id))
+		if (consumer_has(feed->consumer, feed->cursor.backfill_entity, id))
 		{
 			RecordSetKey key = record_set_key(&feed->key, entity, cstring_to_text(id));
 			RecordSetEntry *member;
@@ -407,142 +407,6 @@ take_backfill(Feed *feed, int max)
 	cursor->end_backfill_done = cursor->backfill_done + walked;
 }
 
-/* ---------- retries ---------- */
-
-/*
- * Records that turn up while they are pending: they will be delivered as they
- * are then.  A newer row version brings a dead one back.
- */
-static void
-raise_held(Feed *feed)
-{
-	for (int i = 0; i < feed->nrecords; i++)
-	{
-		const BatchRecord *record = &feed->records[i];
-		bool		newer;
-		Pending		p;
-
-		if (!record->held ||
-			!pending_find(feed->pending, record->entity, record->external_id, &p))
-			continue;
-		newer = record->row_version > p.row_version;
-		if (!newer && (p.correction || !record->correction))
-			continue;
-		if (newer && p.dead)
-		{
-			p.dead = false;
-			p.attempts = 0;
-			p.next_attempt = feed->now;
-		}
-		p.row_version = Max(p.row_version, record->row_version);
-		p.correction |= record->correction;
-		pending_save(feed->pending, &p);
-	}
-}
-
-/* Make a pending record a member of the batch. */
-static void
-add_retry(Feed *feed, const Pending *pending)
-{
-	RecordSetKey key = record_set_key(&feed->key, cstring_to_text(pending->entity),
-									  cstring_to_text(pending->external_id));
-	RecordSetEntry *member = record_set_add(feed->members, key);
-	BatchRecord *record = member->number == 0 ? append_record(feed, member) :
-		&feed->records[member->number - 1];
-
-	if (record->held)
-		feed->nheld--;
-	record->held = false;
-	record->retry = true;
-	record->row_version = Max(record->row_version, pending->row_version);
-	record->correction |= pending->correction;
-	record->attempts = pending->attempts;
-}
-
-/* Fill the batch up to max with records whose next attempt is due. */
-static void
-take_retries(Feed *feed, int max)
-{
-	List	   *due = pending_due(feed->pending, feed->slot, feed->now, max - batch_size(feed));
-	ListCell   *lc;
-
-	feed->cursor.batch_retries = 0;
-	foreach(lc, due)
-	{
-		Pending    *p = lfirst(lc);
-
-		if (!source_gets_entity(feed->target, p->entity))
-		{
-			pending_delete(feed->pending, p->entity, p->external_id);
-			continue;
-		}
-		p->batch = feed->cursor.batch;
-		pending_save(feed->pending, p);
-		add_retry(feed, p);
-		feed->cursor.batch_retries++;
-	}
-}
-
-TimestampTz
-batch_backoff(TimestampTz now, int failures)
-{
-	double		delay = ldexp(setting_retry_base, Min(failures, 64) - 1);
-
-	delay = Min(delay, setting_retry_max) * (0.5 + pg_prng_double(&pg_global_prng_state));
-	return TimestampTzPlusMilliseconds(now, (int64) delay);
-}
-
-/* The record's row in pending, as it is or new, with what failed. */
-static void
-make_pending(Feed *feed, const BatchRecord *record, const char *error, Pending *p)
-{
-	if (!pending_find(feed->pending, record->entity, record->external_id, p))
-	{
-		MemSet(p, 0, sizeof(Pending));
-		p->entity = record->entity;
-		p->external_id = record->external_id;
-		p->since = feed->now;
-	}
-	p->row_version = Max(p->row_version, record->row_version);
-	p->correction |= record->correction;
-	p->batch = 0;
-	p->error = clip_string(error, CLIP_ERROR);
-}
-
-void
-batch_set_aside(Feed *feed, BatchRecord *record, const char *error)
-{
-	Pending		p;
-
-	make_pending(feed, record, error, &p);
-	p.attempts++;
-	p.dead = true;
-	p.next_attempt = feed->now;
-	pending_save(feed->pending, &p);
-	record->held = true;
-	record->retry = false;
-	feed->nheld++;
-}
-
-/* Put a record that the target could not take into pending. */
-static void
-store_failure(Feed *feed, const BatchRecord *record)
-{
-	const BatchFailure *failure = record->failure;
-	Pending		p;
-
-	make_pending(feed, record, failure->error, &p);
-	if (failure->busy)
-		p.next_attempt = TimestampTzPlusMilliseconds(feed->now, BUSY_DELAY);
-	else
-	{
-		p.attempts++;
-		p.dead = p.attempts >= feed->target->retry_cap;
-		p.next_attempt = batch_backoff(feed->now, p.attempts);
-	}
-	pending_save(feed->pending, &p);
-}
-
 /* ---------- cutting, finding again, finishing ---------- */
 
 void
@@ -554,13 +418,13 @@ batch_collect(Feed *feed)
 	ListCell   *lc;
 
 	start_records(feed, SET_SIZE);
-	if (cursor->hi != 0)
-		(void) take_page(feed, 0, &cursor->end);
+	if (cursor->to_tick != 0)
+		(void) take_page(feed, 0, &cursor->batch_end);
 	if (cursor->end_backfill_id != NULL)
 		(void) take_golden_records(feed, 0, cursor->end_backfill_id, &walked);
 	retries = pending_in_batch(feed->pending, cursor->batch, cursor->batch_retries);
 	foreach(lc, retries)
-		add_retry(feed, lfirst(lc));
+		batch_add_retry(feed, lfirst(lc));
 }
 
 /*
@@ -572,7 +436,7 @@ batch_collect(Feed *feed)
 static int
 window_share(Feed *feed, int max)
 {
-	int			due = list_length(pending_due(feed->pending, feed->slot, feed->now,
+	int			due = list_length(pending_due(feed->pending, feed->consumer, feed->now,
 											  (max + 1) / 2));
 	int			share = max - due;
 
@@ -588,16 +452,16 @@ pass_batch(Feed *feed)
 	Cursor	   *cursor = &feed->cursor;
 
 	check_kind(feed);
-	if (cursor->hi != 0)
+	if (cursor->to_tick != 0)
 	{
-		cursor->at = cursor->end;
-		if (cursor->at.xid >= feed->hi.snapshot.xmax)
+		cursor->position = cursor->batch_end;
+		if (cursor->position.xid >= feed->hi.snapshot.xmax)
 		{
-			cursor->lo = cursor->hi;
+			cursor->from_tick = cursor->to_tick;
 			feed->lo = feed->hi;
-			cursor->hi = 0;
-			cursor->at.xid = 0;
-			cursor->at.seq = 0;
+			cursor->to_tick = 0;
+			cursor->position.xid = 0;
+			cursor->position.seq = 0;
 			forget_served();
 		}
 	}
@@ -607,10 +471,10 @@ pass_batch(Feed *feed)
 		cursor->backfill_done = cursor->end_backfill_done;
 	}
 	cursor->end_backfill_id = NULL;
-	cursor->end.xid = 0;
-	cursor->end.seq = 0;
+	cursor->batch_end.xid = 0;
+	cursor->batch_end.seq = 0;
 	cursor->batch_retries = 0;
-	cursor->leased = false;
+	cursor->lease_until = 0;
 }
 
 /*
@@ -638,22 +502,22 @@ batch_cut(Feed *feed, int max)
 	int64		last_batch = cursor->batch;
 
 	cursor->batch = next_batch(feed);
-	cursor->leased = false;
+	cursor->lease_until = 0;
 	cursor->end_backfill_id = NULL;
 	for (;;)
 	{
-		bool		window = cursor->hi != 0 || feed_open_window(feed);
+		bool		window = cursor->to_tick != 0 || feed_open_window(feed);
 
 		start_records(feed, max);
 		if (window)
 		{
 			int			share = window_share(feed, max);
 
-			cursor->end = share > 0 ? take_page(feed, share, NULL) : cursor->at;
+			cursor->batch_end = share > 0 ? take_page(feed, share, NULL) : cursor->position;
 		}
 		take_backfill(feed, max);
-		raise_held(feed);
-		take_retries(feed, max);
+		batch_raise_deferred(feed);
+		batch_take_retries(feed, max);
 		if (batch_size(feed) > 0)
 			return true;
 		if (!window && cursor->backfill_entity == NULL)
@@ -668,7 +532,6 @@ batch_cut(Feed *feed, int max)
 void
 batch_lease(Feed *feed)
 {
-	feed->cursor.leased = true;
 	feed->cursor.lease_until =
 		TimestampTzPlusMilliseconds(feed->now, (int64) setting_lease * 1000);
 }
@@ -676,7 +539,7 @@ batch_lease(Feed *feed)
 bool
 batch_is_leased(const Feed *feed)
 {
-	return feed->cursor.leased && feed->cursor.lease_until > feed->now;
+	return feed->cursor.lease_until > feed->now;
 }
 
 void
@@ -690,15 +553,29 @@ batch_refuse_failure(const Feed *feed, const BatchFailure *failure)
 			 errhint("List records in \"failed\" that sync_pull returned with this batch.")));
 }
 
+static BatchRecord *
+find_served(Feed *feed, const char *entity, const char *external_id)
+{
+	RecordSetKey key = record_set_key(&feed->key, cstring_to_text(entity),
+									  cstring_to_text(external_id));
+	BatchRecord *record = find_record(feed, key);
+
+	return record != NULL && !record->deferred ? record : NULL;
+}
+
+bool
+batch_has(Feed *feed, const char *entity, const char *external_id)
+{
+	return find_served(feed, entity, external_id) != NULL;
+}
+
 /* Note a failure at its record, which has to be in the batch. */
 static void
 note_failure(Feed *feed, const BatchFailure *failure)
 {
-	RecordSetKey key = record_set_key(&feed->key, cstring_to_text(failure->entity),
-									  cstring_to_text(failure->external_id));
-	BatchRecord *record = find_record(feed, key);
+	BatchRecord *record = find_served(feed, failure->entity, failure->external_id);
 
-	if (record != NULL && !record->held)
+	if (record != NULL)
 	{
 		record->failure = failure;
 		return;
@@ -722,7 +599,7 @@ batch_finish(Feed *feed, const BatchFailure *failures, int nfailures)
 			const BatchRecord *record = &feed->records[i];
 
 			if (record->failure != NULL)
-				store_failure(feed, record);
+				batch_store_failure(feed, record);
 			else if (record->retry)
 				pending_delete(feed->pending, record->entity, record->external_id);
 		}

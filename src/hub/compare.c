@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -19,17 +20,19 @@
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
+#include "hub/apply.h"
 #include "hub/hello.h"
 #include "hub/incarnation.h"
-#include "hub/section.h"
 #include "hub/visibility.h"
 #include "model/json.h"
 #include "model/json_read.h"
+#include "process/owner.h"
 #include "settings.h"
+#include "hub/backfill.h"
 #include "storage/change_log.h"
 #include "storage/conflict_log.h"
-#include "storage/cursor_set.h"
 #include "storage/link.h"
+#include "storage/rights.h"
 #include "storage/routed.h"
 
 PG_FUNCTION_INFO_V1(syncext_hub_compare);
@@ -40,8 +43,9 @@ typedef struct Comparison
 	const char *entity;
 	Fields		known;			/* id: row version that the spoke has seen; below zero
 								 * where that says nothing, and all is compared */
-	TimestampTz since;			/* when the spoke last heard of us */
-	Fields		bases;			/* id: base, of records that have news since then */
+	TimestampTz since;			/* when the spoke last heard of us, */
+	int64		epoch;			/* and our epoch then; 0: it doesn't know */
+	Fields		news;			/* id: what was written since then, see news_of in SQL */
 	Canonical  *canonical;
 	ConflictLog *conflicts;
 	RowsScan   *served;			/* which records a filtered source was let see */
@@ -65,61 +69,77 @@ number_of(const Field *field)
 	return number;
 }
 
-/* In SQL, the time and whatever wrote a record after it. */
-static char *
-news_condition(const Comparison *c)
+/* The codes of resolutions that write a record. */
+static const char *
+writing_codes(void)
 {
 	static const Resolution writes[] = {
 		RESOLUTION_NEW_RECORD, RESOLUTION_VERSION_WIN, RESOLUTION_LATEST_WIN,
 		RESOLUTION_FIELD_MERGE, RESOLUTION_FIELD_RULE, RESOLUTION_PRIORITY_WIN,
-		RESOLUTION_OVERWRITE, RESOLUTION_RESOLVED
+		RESOLUTION_OVERWRITE, RESOLUTION_RESOLVED, RESOLUTION_FIELD_WIN
 	};
-	StringInfoData sql;
+	char	   *codes = palloc0(lengthof(writes) + 1);
 
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "entity = %s AND recorded_at > timestamptz '2000-01-01 00:00:00+00' + "
-					 INT64_FORMAT " * interval '1 microsecond' AND resolution IN (",
-					 quote_literal_cstr(c->entity), c->since);
 	for (int i = 0; i < (int) lengthof(writes); i++)
-		appendStringInfo(&sql, "%s'%c'", i > 0 ? ", " : "", (char) writes[i]);
-	appendStringInfoChar(&sql, ')');
-	return sql.data;
+		codes[i] = (char) writes[i];
+	return codes;
 }
 
-/* What was written since the spoke last heard of us was written on this history. */
-static void
-find_bases(Comparison *c, Jsonb *known)
+/* A time in SQL. */
+static const char *
+time_text(TimestampTz time)
 {
-	char	   *condition = news_condition(c);
+	return psprintf("timestamptz '2000-01-01 00:00:00+00' + " INT64_FORMAT " * interval '1 microsecond'",
+					time);
+}
+
+/* Find what was written since the spoke last heard of us. */
+static void
+find_news(Comparison *c, Jsonb *known)
+{
 	char	   *ids = JsonbToCString(NULL, &known->root, VARSIZE(known));
-	StringInfoData log;
 	char	   *found;
 
-	initStringInfo(&log);
-	for (int i = 0; i < LOG_NTABLES; i++)
-		appendStringInfo(&log, "%sSELECT external_id, row_version FROM syncext.change_log_%d WHERE %s",
-						 i > 0 ? " UNION ALL " : "", i, condition);
-	found = section_text(CurrentMemoryContext,
-						 "SELECT jsonb_object_agg(n.external_id, n.base) FROM ("
-						 "SELECT l.external_id, min(l.row_version) - 1 AS base FROM (%s) l "
-						 "WHERE l.external_id IN (SELECT jsonb_object_keys(%s::jsonb)) GROUP BY l.external_id) n",
-						 log.data, quote_literal_cstr(ids));
+	found = owner_text("SELECT syncext.news_of(%s, %s, %s, " INT64_FORMAT ", %s, '%c', %s)",
+					   quote_literal_cstr(c->entity), quote_literal_cstr(ids), time_text(c->since),
+					   c->epoch, quote_literal_cstr(writing_codes()), (char) RESOLUTION_NEW_RECORD,
+					   quote_literal_cstr(c->source->name));
 	if (found != NULL)
 	{
 		Jsonb	   *jsonb = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(found)));
 
-		fields_from_container(&jsonb->root, &c->bases);
+		fields_from_container(&jsonb->root, &c->news);
 	}
 }
 
+/* A number of the pair that is known of a record's news; -1: there is none. */
 static int64
-base_of(const Comparison *c, FieldName id, const Record *record)
+news_number(const Field *news, int which)
 {
-	const Field *news = fields_find(&c->bases, id);
+	JsonbContainer *pair = news == NULL ? NULL : json_read_array(&news->value);
+	JsonbValue *number = pair == NULL ? NULL : getIthJsonbValueFromContainer(pair, which);
+	int64		result;
 
-	if (!record->exists)
-		return 0;
-	return news == NULL ? record->row_version : Min(record->row_version, number_of(news));
+	return number != NULL && json_read_number(number, 0, PG_INT64_MAX, &result) ? result : -1;
+}
+
+/*
+ * The last row version that the record here and the spoke's, which has come to seen,
+ * have in common.  *recovered: up to which one it was sent to us again by others that
+ * have seen the same as the spoke; 0: it wasn't.
+ */
+static int64
+base_of(const Comparison *c, FieldName id, const Record *record, int64 seen, int64 *recovered)
+{
+	const Field *news = fields_find(&c->news, id);
+	int64		before = news_number(news, 0);
+	int64		base = record->exists ? record->row_version : 0;
+
+	*recovered = record->exists ? Max(news_number(news, 1), 0) : 0;
+	if (before >= 0)
+		base = Min(base, before);
+	/* of what came after that the others knew nothing */
+	return *recovered > 0 && seen > *recovered ? Min(base, *recovered) : base;
 }
 
 /* ---------- what is told ---------- */
@@ -128,23 +148,9 @@ base_of(const Comparison *c, FieldName id, const Record *record)
 static bool
 find_withheld(const Comparison *c, const char *id, FieldNames *withheld)
 {
-	const Route *route = source_route(c->source, c->entity);
-	List	   *conflicts = conflict_log_pending(c->conflicts, c->entity, id, c->source->name);
-	ListCell   *lc;
-
-	field_names_init(withheld, 8);
-	for (int i = 0; route != NULL && i < route->mask.n; i++)
-		field_names_add(withheld, route->mask.name[i]);
-	foreach(lc, conflicts)
-	{
-		const Conflict *conflict = lfirst(lc);
-
-		if (conflict->whole)
-			return false;
-		for (int i = 0; i < conflict->fields.n; i++)
-			field_names_add(withheld, conflict->fields.name[i]);
-	}
-	return true;
+	return visibility_withheld(source_route(c->source, c->entity),
+							   conflict_log_pending(c->conflicts, c->entity, id, c->source->name),
+							   withheld);
 }
 
 static Jsonb *
@@ -213,16 +219,19 @@ compare_record(Comparison *c, const Field *known)
 	char	   *id = field_name_cstring(known->name);
 	Record		record;
 	FieldNames	withheld;
-	int64		seen = number_of(known);
+	int64		told = number_of(known);
+	int64		seen = told < 0 ? -told : told;
+	int64		recovered;
 	int64		base;
-	Datum		values[8];
-	bool		isnull[8] = {false};
+	Datum		values[9];
+	bool		isnull[9] = {false};
 
 	canonical_find(c->canonical, c->entity, id, &record);
 	if (!hide_record(c, id, &record))
 		return;
-	base = base_of(c, known->name, &record);
-	if ((seen >= 0 && seen <= base) || !find_withheld(c, id, &withheld))
+	base = base_of(c, known->name, &record, seen, &recovered);
+	/* who has sent it to us again needn't have all of its fields */
+	if ((told >= 0 && seen <= base && recovered == 0) || !find_withheld(c, id, &withheld))
 		return;
 	values[0] = CStringGetTextDatum(id);
 	values[1] = BoolGetDatum(record.exists);
@@ -232,11 +241,45 @@ compare_record(Comparison *c, const Field *known)
 	values[5] = JsonbPGetDatum(visible_fields(&record, &withheld));
 	values[6] = JsonbPGetDatum(common_stamps(&record, &withheld, base));
 	values[7] = names_to_array(&withheld);
+	values[8] = BoolGetDatum(recovered > 0);
 	tuplestore_putvalues(c->out->setResult, c->out->setDesc, values, isnull);
-	c->any |= (seen < 0 ? -seen : seen) > base;
+	c->any |= seen > base;
 }
 
 /* ---------- what follows ---------- */
+
+/*
+ * The spoke's word alone says that we have gone back in time.  One that says so again
+ * and again isn't believed: others would have to be told each time.
+ */
+#define MAX_TOLD_BEHIND		10
+
+static void
+check_credit(const char *source)
+{
+	if (owner_true("SELECT EXISTS (SELECT FROM syncext.spoke WHERE source = %s AND behind >= %d "
+				   "AND behind_at > clock_timestamp() - interval '1 day')",
+				   quote_literal_cstr(source), MAX_TOLD_BEHIND))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("source \"%s\" has told %d times that this hub had gone back in time", source,
+						MAX_TOLD_BEHIND),
+				 errdetail("It is believed again when a day has passed since the last time."),
+				 errhint("If the hub was restored as often, at the hub: UPDATE syncext.spoke SET behind = 0 WHERE source = %s.",
+						 quote_literal_cstr(source))));
+}
+
+static void
+begin_epoch_told_by(const char *source)
+{
+	check_credit(source);
+	incarnation_begin_epoch("behind");
+	owner_execute("UPDATE syncext.spoke s SET behind = CASE WHEN s.behind_at > o.began_at - interval '1 day' THEN s.behind ELSE 0 END + 1, "
+				  "behind_at = o.began_at FROM syncext.feed_origin o WHERE s.source = %s",
+				  quote_literal_cstr(source));
+	/* the numbers are still those of before: nothing else has gone over the link */
+	hello_meet_epoch(source);
+}
 
 /*
  * Something is lost: so files were restored, of which nothing here tells.  Others are
@@ -246,14 +289,13 @@ static void
 note_loss(const Comparison *c)
 {
 	const Registry *registry = registry_get();
-	char	   *since = psprintf("timestamptz '2000-01-01 00:00:00+00' + " INT64_FORMAT
-								 " * interval '1 microsecond'", c->since);
+	const char *since = time_text(c->since);
 
-	if (!section_true("SELECT EXISTS (SELECT FROM syncext.feed_origin WHERE reason <> 'created' AND began_at > %s)",
-					  since))
-		incarnation_begin_epoch("behind");
-	if (!section_true("SELECT EXISTS (SELECT FROM syncext.cursor WHERE target = %s AND backfill_since > %s)",
-					  quote_literal_cstr(c->source->name), since))
+	if (!owner_true("SELECT EXISTS (SELECT FROM syncext.feed_origin WHERE reason <> 'created' AND began_at > %s)",
+					since))
+		begin_epoch_told_by(c->source->name);
+	if (!owner_true("SELECT EXISTS (SELECT FROM syncext.cursor WHERE target = %s AND backfill_since > %s)",
+					quote_literal_cstr(c->source->name), since))
 		cursor_start(registry, registry_source_required(registry, c->source->name));
 }
 
@@ -261,11 +303,11 @@ static void
 compare(Comparison *c, Jsonb *known, bool hub_behind)
 {
 	RoutedTable *routed;
-	Section		section;
+	OwnerContext as_owner;
 
 	SPI_connect();
-	section_enter(&section, 0);
-	find_bases(c, known);
+	owner_enter(&as_owner, 0);
+	find_news(c, known);
 	routed = routed_open(false);
 	c->served = routed_seek_begin(routed);
 	c->canonical = canonical_open(false);
@@ -281,8 +323,49 @@ compare(Comparison *c, Jsonb *known, bool hub_behind)
 	routed_close(routed);
 	if (c->any && hub_behind)
 		note_loss(c);
-	section_leave(&section);
+	owner_leave(&as_owner);
 	SPI_finish();
+}
+
+/* ---------- what is sent again ---------- */
+
+/* Nobody asks what became of it: the comparison tells. */
+static JsonbValue *
+no_answer(const Answer *answer)
+{
+	return NULL;
+}
+
+/*
+ * Have we gone back in time since that epoch, as far as is known here?  A spoke that is
+ * the first to tell has this noted by note_loss(), before it sends anything again.
+ */
+static bool
+has_gone_back(int64 epoch)
+{
+	return owner_true("SELECT EXISTS (SELECT FROM syncext.feed_origin WHERE reason <> 'created' AND epoch > " INT64_FORMAT ")",
+					  epoch);
+}
+
+/*
+ * Take records as the spoke had last seen them here.  Each of its changes counts only
+ * if the record is as it was when the spoke compared it (ifMatch).  One that can't be
+ * taken is left out: then the spoke sends it as an edit, which tells why.
+ */
+static void
+recover(const char *source, int64 epoch, Jsonb *changes)
+{
+	JsonbValue **answers;
+
+	if (!JB_ROOT_IS_ARRAY(changes) || JB_ROOT_IS_SCALAR(changes))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("what the spoke sends again is not an array"),
+				 errhint("Only links call syncext.hub_compare.")));
+	if (JB_ROOT_COUNT(changes) == 0 || !has_gone_back(epoch))
+		return;
+	(void) documents_apply(changes, source, &epoch, no_answer, &answers);
+	CommandCounterIncrement();
 }
 
 Datum
@@ -290,11 +373,12 @@ syncext_hub_compare(PG_FUNCTION_ARGS)
 {
 	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Jsonb	   *known = PG_GETARG_JSONB_P(2);
-	Comparison	c = {.since = PG_GETARG_TIMESTAMPTZ(3)};
+	Comparison	c = {.since = PG_GETARG_TIMESTAMPTZ(3), .epoch = PG_GETARG_INT64(5)};
 
 	c.source = registry_source_required(registry_get(), source);
 	source_role_check(c.source);
 	link_refuse_source(source);
+	hello_require(source);
 	hello_check(source);
 	c.entity = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	if (!JB_ROOT_IS_OBJECT(known) || (int) JB_ROOT_COUNT(known) > setting_max_batch)
@@ -311,6 +395,7 @@ syncext_hub_compare(PG_FUNCTION_ARGS)
 	c.out = (ReturnSetInfo *) fcinfo->resultinfo;
 	if (!source_gets_entity(c.source, c.entity))
 		return (Datum) 0;
+	recover(source, c.epoch, PG_GETARG_JSONB_P(6));
 	fields_from_container(&known->root, &c.known);
 	compare(&c, known, PG_GETARG_BOOL(4));
 	return (Datum) 0;

@@ -2,8 +2,6 @@
  * document_order.c
  *	  In which order the documents of a batch are worked off.
  *
- * Called by hub/documents, to apply a batch and to explain one.
- *
  * What lives comes first, parents before children; then what is deleted, children
  * before parents, so that a batch which deletes a record with all that refers to it
  * is neither restricted by its own documents nor does it take along a child that it
@@ -14,7 +12,9 @@
  */
 #include "postgres.h"
 
+#include "compat.h"
 #include "hub/document_order.h"
+#include "storage/rights.h"
 
 /* The documents of one record whose last is a delete that comes later. */
 typedef struct LateDelete
@@ -75,7 +75,8 @@ find_blocks(const DocumentOrder *order, LateDelete *deletes, int n)
 		LateDelete *parent = &deletes[i];
 		ListCell   *lc;
 
-		foreach(lc, dependency_children(order->dependency, parent->change))
+		foreach(lc, references_children(order->references, parent->change->entity,
+										parent->change->external_id))
 		{
 			const Child *child = lfirst(lc);
 			const Entity *entity = registry_entity(order->registry, child->entity);
@@ -107,13 +108,9 @@ run_deletes(const DocumentOrder *order, LateDelete *deletes, int n)
 			queue[queued++] = &deletes[i];
 	for (int done = 0; done < queued; done++)
 	{
-		ListCell   *lc;
-
 		order->work(order->arg, queue[done]->first, queue[done]->n);
-		foreach(lc, queue[done]->blocks)
+		foreach_ptr(LateDelete, parent, queue[done]->blocks)
 		{
-			LateDelete *parent = lfirst(lc);
-
 			if (--parent->blocked_by == 0)
 				queue[queued++] = parent;
 		}
@@ -136,7 +133,7 @@ document_order_run(const DocumentOrder *order, const Change *const *changes, int
 
 		length = group_length(&changes[first], n - first);
 		last = changes[first + length - 1];
-		/* alone in its batch, or with nobody who could refer to it, it comes at once */
+		/* alone in its batch, or where no record could refer to it, it comes at once */
 		if (last->deleted && length < n)
 		{
 			const Entity *entity = registry_entity_required(order->registry, last->entity);

@@ -5,13 +5,13 @@
 #ifndef SYNCEXT_DOCUMENT_ORDER_H
 #define SYNCEXT_DOCUMENT_ORDER_H
 
-#include "hub/dependency.h"
+#include "hub/references.h"
 
 /* How the caller, given in arg, works. */
 typedef struct DocumentOrder
 {
 	const Registry *registry;
-	Dependency *dependency;
+	References *references;
 	/* Hold the record until the transaction ends; false: there is none. */
 	bool		(*hold) (void *arg, const Change *change);
 	/* Work off n documents of one record, from the one numbered first on. */

@@ -2,8 +2,6 @@
  * feed.c
  *	  One target's feed: its tables, its cursor, and whether there is anything
  *	  in it.
- *
- * Called by hub/delivery, hub/batch and hub/redrive.
  */
 #include "postgres.h"
 
@@ -14,7 +12,8 @@
 #include "utils/timestamp.h"
 
 #include "hub/feed.h"
-#include "hub/sweep.h"
+#include "storage/rights.h"
+#include "storage/parked_change.h"
 
 /* Rows that were walked for nothing until the cursor is moved past them. */
 #define PASS_OVER_ROWS		1000
@@ -29,7 +28,7 @@
 typedef struct Idle
 {
 	char		target[NAMEDATALEN];	/* empty: none */
-	Slot		slot;
+	Consumer	consumer;
 	FeedSnapshot snapshot;		/* xip in CacheMemoryContext */
 	TimestampTz until;
 	int64		lo;				/* the tick of the cursor that stood still, */
@@ -42,13 +41,13 @@ static Idle idle;
 /* ---------- open and close ---------- */
 
 Feed *
-feed_open(const char *source, Slot slot, bool write)
+feed_open(const char *source, Consumer consumer, bool write)
 {
 	Feed	   *feed = palloc0(sizeof(Feed));
 
 	feed->registry = registry_get();
 	feed->target = registry_source_required(feed->registry, source);
-	feed->slot = slot;
+	feed->consumer = consumer;
 	feed->now = GetCurrentTimestamp();
 	feed->cursors = cursor_open(write);
 	feed->pending = pending_open(feed->target->name, write);
@@ -83,9 +82,9 @@ load_tick(Feed *feed, int64 id, Tick *tick)
 static void
 load_ticks(Feed *feed)
 {
-	load_tick(feed, feed->cursor.lo, &feed->lo);
-	if (feed->cursor.hi != 0)
-		load_tick(feed, feed->cursor.hi, &feed->hi);
+	load_tick(feed, feed->cursor.from_tick, &feed->lo);
+	if (feed->cursor.to_tick != 0)
+		load_tick(feed, feed->cursor.to_tick, &feed->hi);
 }
 
 /*
@@ -97,31 +96,31 @@ static bool
 lock_slot(Feed *feed)
 {
 	const char *name = feed->target->name;
-	Slot		slot = feed->slot;
+	Consumer	consumer = feed->consumer;
 
-	if (slot.number > 0 && slot.of > 0 &&
-		!(cursor_find(feed->cursors, name, slot.number, &feed->cursor) &&
-		  feed->cursor.slots == slot.of))
+	if (consumer.number > 0 && consumer.count > 0 &&
+		!(cursor_find(feed->cursors, name, consumer.number, &feed->cursor) &&
+		  feed->cursor.slots == consumer.count))
 		return false;
-	return cursor_lock(feed->cursors, name, slot.number, &feed->cursor) &&
-		(slot.of == 0 || feed->cursor.slots == slot.of);
+	return cursor_lock(feed->cursors, name, consumer.number, &feed->cursor) &&
+		(consumer.count == 0 || feed->cursor.slots == consumer.count);
 }
 
 /* Let the target have the slots that are asked for. */
 static void
 arrange_slots(Feed *feed)
 {
-	Slot		slot = feed->slot;
+	Consumer	consumer = feed->consumer;
 	Cursor		first;
 
-	if (slot.of == 0)
+	if (consumer.count == 0)
 	{
-		slot.of = 1;
+		consumer.count = 1;
 		if (cursor_find(feed->cursors, feed->target->name, 0, &first))
-			slot.of = first.slots;
-		slot_check(slot);
+			consumer.count = first.slots;
+		consumer_check(consumer);
 	}
-	cursor_set_slots(feed->registry, feed->target, slot.of);
+	cursor_set_slots(feed->registry, feed->target, consumer.count);
 }
 
 void
@@ -134,7 +133,7 @@ feed_lock(Feed *feed)
 		CHECK_FOR_INTERRUPTS();
 		arrange_slots(feed);
 	}
-	feed->slot.of = feed->cursor.slots;
+	feed->consumer.count = feed->cursor.slots;
 	/* what was in force before the wait may not be any more */
 	feed->registry = registry_get();
 	feed->target = registry_source_required(feed->registry, name);
@@ -151,10 +150,10 @@ feed_save(Feed *feed)
 /* ---------- windows ---------- */
 
 static bool
-idle_is_of(const char *target, Slot slot)
+idle_is_of(const char *target, Consumer consumer)
 {
 	return strcmp(idle.target, target) == 0 &&
-		idle.slot.number == slot.number && idle.slot.of == slot.of;
+		idle.consumer.number == consumer.number && idle.consumer.count == consumer.count;
 }
 
 /*
@@ -165,13 +164,13 @@ static bool
 feed_has_changes(Feed *feed, const FeedSnapshot *now, int64 *walked)
 {
 	const LogPosition start = {0, 0};
-	const bool	goes_on = idle_is_of(feed->target->name, feed->slot) &&
-		idle.lo == feed->cursor.lo && idle.generation == registry_generation();
+	const bool	goes_on = idle_is_of(feed->target->name, feed->consumer) &&
+		idle.lo == feed->cursor.from_tick && idle.generation == registry_generation();
 	FeedWindow *window;
 	FeedRow		row;
 	bool		any;
 
-	window = feed_window_begin(feed->log, feed->target, feed->slot,
+	window = feed_window_begin(feed->log, feed->target, feed->consumer,
 							   goes_on ? &idle.snapshot : &feed->lo.snapshot, now, start);
 	any = feed_window_next(window, &row);
 	*walked = (goes_on ? idle.walked : 0) + feed_window_walked(window);
@@ -195,20 +194,20 @@ remember_idle(const Feed *feed, const FeedSnapshot *now, int64 walked, Timestamp
 	idle.snapshot = *now;
 	idle.snapshot.xip = xip;
 	idle.until = until;
-	idle.lo = feed->cursor.lo;
+	idle.lo = feed->cursor.from_tick;
 	idle.walked = walked;
 	idle.generation = registry_generation();
-	idle.slot = feed->slot;
+	idle.consumer = feed->consumer;
 	strlcpy(idle.target, feed->target->name, sizeof(idle.target));
 }
 
 /* What this transaction has written counts, though it hasn't ended. */
 bool
-feed_known_idle(const char *target, Slot slot)
+feed_known_idle(const char *target, Consumer consumer)
 {
 	FeedSnapshot now;
 
-	if (!idle_is_of(target, slot) || TransactionIdIsValid(GetTopTransactionIdIfAny()))
+	if (!idle_is_of(target, consumer) || TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		return false;
 	feed_snapshot_now(&now);
 	return feed_snapshot_reaches(&idle.snapshot, &now) &&
@@ -224,25 +223,58 @@ feed_idle(Feed *feed)
 	int64		walked;
 
 	feed_snapshot_now(&now);
-	if (!cursor_find(feed->cursors, feed->target->name, feed->slot.number, &feed->cursor) ||
-		cursor->slots != feed->slot.of)
+	if (!cursor_find(feed->cursors, feed->target->name, feed->consumer.number, &feed->cursor) ||
+		cursor->slots != feed->consumer.count)
 		return false;
-	if (cursor->leased || cursor->hi != 0 || cursor->backfill_entity != NULL)
+	if (cursor->lease_until != 0 || cursor->to_tick != 0 || cursor->backfill_entity != NULL)
 		return false;
-	next_retry = pending_next_due(feed->pending, feed->slot);
+	next_retry = pending_next_due(feed->pending, feed->consumer);
 	if (next_retry <= feed->now)
 		return false;
 	load_ticks(feed);
 	if (feed_has_changes(feed, &now, &walked))
 		return false;
+	feed->idle_until = Min(next_retry, parked_changes_next_due());
 	if (!IsolationUsesXactSnapshot())
-		remember_idle(feed, &now, walked, Min(next_retry, sweep_next_due()));
+		remember_idle(feed, &now, walked, feed->idle_until);
 	return true;
+}
+
+/* How many slots the source has shared its records out among. */
+static int
+count_slots(const char *source)
+{
+	CursorTable *cursors = cursor_open(false);
+	Cursor		first;
+	int			n = cursor_find(cursors, source, 0, &first) ? first.slots : 1;
+
+	cursor_close(cursors);
+	return n;
+}
+
+bool
+feed_source_idle(const char *source, TimestampTz *until)
+{
+	Consumer	consumer = {0, count_slots(source)};
+	bool		is_idle = true;
+
+	*until = DT_NOEND;
+	for (; is_idle && consumer.number < consumer.count; consumer.number++)
+	{
+		Feed	   *feed;
+
+		CHECK_FOR_INTERRUPTS();
+		feed = feed_open(source, consumer, false);
+		is_idle = feed_idle(feed);
+		*until = Min(*until, feed->idle_until);
+		feed_close(feed);
+	}
+	return is_idle;
 }
 
 /*
  * Open the window from the cursor's tick to now, if there is anything in it.
- * Its end is a tick of its own: one that somebody else has taken could be
+ * Its end is a tick of its own: one that another session has taken could be
  * removed before this cursor is seen to need it.
  */
 bool
@@ -255,8 +287,8 @@ feed_open_window(Feed *feed)
 	if (!feed_has_changes(feed, &now, &walked))
 		return false;
 	tick_take(&feed->hi);
-	feed->cursor.hi = feed->hi.id;
-	feed->cursor.at.xid = 0;
-	feed->cursor.at.seq = 0;
+	feed->cursor.to_tick = feed->hi.id;
+	feed->cursor.position.xid = 0;
+	feed->cursor.position.seq = 0;
 	return true;
 }

@@ -2,10 +2,10 @@
  * filter.c
  *	  Does a record meet a route's filter?
  *
- * Called by hub/route and hub/visibility.  The fields are what any source may
- * have sent, so that a filter can fail on a record whatever an administrator
- * tested it with: it compares times without zones with others, or the document
- * is nested too deep.  One such record must not end the feed of the target.
+ * The fields are what any source may have sent, so that a filter can fail on a record
+ * whatever an administrator tested it with: it compares times without zones with
+ * others, or the document is nested too deep.  One such record must not end the feed of
+ * the target.
  */
 #include "postgres.h"
 
@@ -14,23 +14,9 @@
 #include "utils/fmgrprotos.h"
 
 #include "hub/filter.h"
+#include "process/subxact.h"
 
 PG_FUNCTION_INFO_V1(syncext_filter_error);
-
-/* Errors that say nothing of the record: these are the caller's. */
-static bool
-is_passing(int sqlerrcode)
-{
-	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
-	{
-		case ERRCODE_INSUFFICIENT_RESOURCES:
-		case ERRCODE_OPERATOR_INTERVENTION:
-		case ERRCODE_SYSTEM_ERROR:
-			return true;
-		default:
-			return false;
-	}
-}
 
 static bool
 evaluate(JsonPath *filter, Jsonb *fields)
@@ -77,7 +63,7 @@ filter_met(JsonPath *filter, Jsonb *fields, const char **error)
 
 		MemoryContextSwitchTo(context);
 		data = CopyErrorData();
-		if (is_passing(data->sqlerrcode))
+		if (subxact_error_passes(data->sqlerrcode))
 			PG_RE_THROW();
 		FlushErrorState();
 		if (error != NULL)

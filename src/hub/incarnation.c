@@ -3,15 +3,13 @@
  *	  Whether the feed's transaction ids are this cluster's, and a new start
  *	  where they aren't.
  *
- * Called by hub/delivery and by hub/maintain.
- *
  * Cursors and the log are told apart by transaction ids, which mean nothing in
  * a cluster that a dump was restored into.  CREATE EXTENSION leaves a row in
  * syncext.feed_origin, and the dump brings the row of where it was taken:
  *
  *	- one row, of this cluster: all is well.
- *	- the same with another timeline: a standby was promoted, or the files were
- *	  recovered to a point in time.  What the feed stores is exact; but what came
+ *	- one row, of this cluster, with another timeline: a standby was promoted,
+ *	  or the files were recovered to a point in time.  What the feed stores is exact; but what came
  *	  after that point may have been told to others.  It goes on in a new epoch.
  *	- one row, of another cluster: CREATE EXTENSION never ran here, so the
  *	  files themselves came, by pg_upgrade, or with a copy of the whole cluster
@@ -19,7 +17,7 @@
  *	  goes on as it is.
  *	- more rows: a dump was restored.  It is another database then, of a mark of
  *	  its own, that names the one before as its ancestor.
- *	- no row, or a tick that lies in the future: who knows.  As after a restore.
+ *	- no row, or a tick that lies in the future: it isn't known.  As after a restore.
  *
  * That files were restored without recovery nothing here tells: the other end of a
  * link does, if it has seen more.
@@ -29,18 +27,14 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "executor/spi.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
-#include "utils/snapmgr.h"
 
-#include "hub/captured.h"
+#include "hub/backfill.h"
 #include "hub/incarnation.h"
-#include "hub/section.h"
 #include "hub/self.h"
+#include "process/owner.h"
 #include "storage/change_log.h"
-#include "storage/cursor_set.h"
 #include "storage/hints.h"
 #include "storage/link.h"
 #include "storage/rows.h"
@@ -108,7 +102,7 @@ find_origin(void)
 	return promoted > 0 && !RecoveryInProgress() ? ORIGIN_PROMOTED : ORIGIN_HERE;
 }
 
-/* The same as find_origin, but for that it looks only once. */
+/* Like find_origin(), but looks only once. */
 static Origin
 known_origin(void)
 {
@@ -130,15 +124,11 @@ known_origin(void)
 
 /* ---------- a new start ---------- */
 
-/* Later than every epoch that there was, here or in a time that is lost. */
-#define NEXT_EPOCH \
-	"greatest(coalesce(max(epoch), 0) + 1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
-
 void
 incarnation_begin_epoch(const char *reason)
 {
-	section_run("UPDATE syncext.feed_origin SET timeline = syncext.this_timeline(), began_at = now(), reason = %s, "
-				"epoch = (SELECT " NEXT_EPOCH " FROM syncext.feed_origin)", quote_literal_cstr(reason));
+	owner_execute("UPDATE syncext.feed_origin SET timeline = syncext.this_timeline(), began_at = clock_timestamp(), reason = %s, "
+				  "epoch = (SELECT syncext.next_epoch())", quote_literal_cstr(reason));
 	ereport(LOG,
 			(errmsg("syncext begins a new epoch, as the database may have gone back in time"),
 			 errdetail_internal("Why: %s.", reason)));
@@ -148,17 +138,12 @@ static void
 note_origin(Origin origin)
 {
 	if (origin == ORIGIN_MOVED)
-		section_run("UPDATE syncext.feed_origin SET system_identifier = syncext.system_identifier(), "
-					"timeline = syncext.this_timeline()");
+		owner_execute("UPDATE syncext.feed_origin SET system_identifier = syncext.system_identifier(), "
+					  "timeline = syncext.this_timeline()");
 	else if (origin == ORIGIN_PROMOTED)
 		incarnation_begin_epoch("promoted");
 	else if (origin == ORIGIN_RESTORED)
-		section_run("WITH old AS (DELETE FROM syncext.feed_origin RETURNING *), "
-					"known AS (SELECT mark::text, 0 AS age FROM old UNION ALL SELECT unnest(ancestors), 1 FROM old), "
-					"ancestor AS (SELECT mark FROM known GROUP BY mark ORDER BY min(age) LIMIT %d) "
-					"INSERT INTO syncext.feed_origin (epoch, ancestors, reason) "
-					"SELECT " NEXT_EPOCH ", ARRAY(SELECT mark FROM ancestor), 'restored' FROM old",
-					IDENTITY_MAX_ANCESTORS);
+		owner_execute("SELECT syncext.begin_restored(%d)", IDENTITY_MAX_ANCESTORS);
 }
 
 /*
@@ -170,8 +155,8 @@ static void
 set_log_aside(void)
 {
 	for (int i = 0; i < LOG_NTABLES; i++)
-		section_run("UPDATE syncext.change_log_%d SET xid = '0' "
-					"WHERE xid <> '0' AND xid <> pg_current_xact_id()", i);
+		owner_execute("UPDATE syncext.change_log_%d SET xid = '0' "
+					  "WHERE xid <> '0' AND xid <> pg_current_xact_id()", i);
 }
 
 /* What was captured for a hub behind a link, and not answered, stands nowhere else. */
@@ -181,28 +166,15 @@ keep_captured(void)
 	ListCell   *lc;
 
 	foreach(lc, link_list())
-		captured_renew(((const Link *) lfirst(lc))->source);
-}
-
-/* The list of children isn't dumped: it follows from the records. */
-static void
-list_children(void)
-{
-	section_run("INSERT INTO syncext.child (parent_entity, parent_id, entity, external_id, field) "
-				"SELECT f.parent, r.fields->>f.field, r.entity, r.external_id, f.field "
-				"FROM syncext.reference f JOIN syncext.canonical r ON r.entity = f.entity "
-				"WHERE f.on_delete <> 'ignore' AND NOT r.deleted "
-				"AND jsonb_typeof(r.fields->f.field) IN ('string', 'number') "
-				"AND octet_length(r.fields->>f.field) <= 1024 "
-				"ON CONFLICT DO NOTHING");
+		owner_execute("SELECT syncext.renew_captured(%s)",
+					  quote_literal_cstr(((const Link *) lfirst(lc))->source));
 }
 
 static void
 start_targets(void)
 {
-	int64		newest = section_number("SELECT max(id) FROM syncext.tick");
-	List	   *targets = section_texts(CurrentMemoryContext,
-										"SELECT DISTINCT target FROM syncext.cursor ORDER BY 1");
+	int64		newest = owner_number("SELECT max(id) FROM syncext.tick");
+	List	   *targets = owner_texts("SELECT DISTINCT target FROM syncext.cursor ORDER BY 1");
 	ListCell   *lc;
 
 	foreach(lc, targets)
@@ -214,14 +186,13 @@ start_targets(void)
 		if (source != NULL)
 			cursor_start(registry, source);
 	}
-	section_run("DELETE FROM syncext.tick WHERE id <= " INT64_FORMAT, newest);
+	owner_execute("DELETE FROM syncext.tick WHERE id <= " INT64_FORMAT, newest);
 }
 
 static bool
 begin_incarnation(void)
 {
 	Origin		origin;
-	Section		section;
 
 	if (IsolationUsesXactSnapshot() && known_origin() == ORIGIN_PROMOTED)
 		return false;
@@ -230,25 +201,21 @@ begin_incarnation(void)
 				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 				 errmsg("the feed has to begin anew after a restore, which needs transaction isolation level READ COMMITTED"),
 				 errhint_call("Run CALL sync_maintain() first.")));
-	SPI_connect();
-	section_enter(&section, 0);
-	/* two pulls may have found the same: one does it, the other waits here */
-	section_run("LOCK TABLE syncext.feed_origin IN SHARE ROW EXCLUSIVE MODE");
+	/* of two pulls that have found it one does it, the other waits here */
+	owner_execute("LOCK TABLE syncext.feed_origin IN SHARE ROW EXCLUSIVE MODE");
 	origin = find_origin();
 	if (origin == ORIGIN_RESTORED)
 	{
-		section_run("UPDATE syncext.feed_state SET incarnation = incarnation + 1, switched_at = now()");
+		owner_execute("UPDATE syncext.feed_state SET incarnation = incarnation + 1, switched_at = now()");
 		keep_captured();
 		set_log_aside();
-		list_children();
+		owner_execute("SELECT syncext.list_children_anew()");
 		start_targets();
 		ereport(LOG,
 				(errmsg("syncext starts a new incarnation of its feed, for the database was restored from a dump"),
 				 errdetail("Every target gets all of its records again.")));
 	}
 	note_origin(origin);
-	section_leave(&section);
-	SPI_finish();
 	return origin == ORIGIN_RESTORED;
 }
 

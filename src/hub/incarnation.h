@@ -20,7 +20,7 @@ extern bool incarnation_check(void);
 extern bool incarnation_is_over(void);
 /*
  * Note that the database may have gone back in time, as the other end of a link tells.
- * In a Section.
+ * In an OwnerContext.
  */
 extern void incarnation_begin_epoch(const char *reason);
 

@@ -2,16 +2,16 @@
  * listing.c
  *	  Listing the children that were there before their reference.
  *
- * Called by hub/maintain, and by hub/dependency before the first delete of a
- * parent, for references with restrict or cascade that are new.
+ * A reference with restrict or cascade has a list of its children.  That of a new one is
+ * made by maintenance, or by the first delete of a parent before that.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "executor/spi.h"
 
 #include "hub/listing.h"
-#include "hub/section.h"
+#include "process/owner.h"
+#include "process/subxact.h"
 #include "settings.h"
 #include "storage/registry.h"
 #include "storage/writers.h"
@@ -27,8 +27,8 @@ list(void *arg)
 {
 	Listing    *listing = arg;
 
-	listing->done = section_true("SELECT syncext.list_children(%s)",
-								 listing->waited ? "true" : "false");
+	listing->done = owner_true("SELECT syncext.list_children(%s)",
+							   listing->waited ? "true" : "false");
 }
 
 static bool
@@ -36,7 +36,7 @@ try(bool waited)
 {
 	Listing		listing = {.waited = waited};
 
-	return section_try(list, &listing) && listing.done;
+	return subxact_try_lock(list, &listing) && listing.done;
 }
 
 bool
@@ -48,14 +48,12 @@ listing_try(void)
 static bool
 list_now(void)
 {
-	Section		section;
+	OwnerContext as_owner;
 	bool		done;
 
-	SPI_connect();
-	section_enter(&section, setting_maintain_lock_timeout);
+	owner_enter(&as_owner, setting_maintain_lock_timeout);
 	done = try(true);
-	section_leave(&section);
-	SPI_finish();
+	owner_leave(&as_owner);
 	return done;
 }
 

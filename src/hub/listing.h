@@ -6,7 +6,7 @@
 #define SYNCEXT_LISTING_H
 
 /*
- * In a section, with SPI connected.  Returns false if a transaction that may not
+ * In an OwnerContext, with SPI connected.  Returns false if a transaction that may not
  * know of a reference goes on, or lists them itself.
  */
 extern bool listing_try(void);

@@ -2,21 +2,21 @@
  * outstanding.c
  *	  Captured edits that the hub behind a link has not answered yet.
  *
- * Called by local/linked where a row is not as it was agreed on: an edit that was
- * captured is on its way then; else the row was lost, or changed, behind our back.
- * That is rare, and costs a walk through what waits, which is kept for as long as no
- * other transaction ends.
+ * Where a row is not as it was agreed on, an edit that was captured is on its way, or
+ * else the row was lost or changed without our triggers.  That is rare, and to tell
+ * costs a walk through what waits, which is kept for as long as no other transaction ends.
  */
 #include "postgres.h"
 
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "hub/delivery.h"
+#include "hub/backfill.h"
 #include "hub/outstanding.h"
-#include "storage/cursor_set.h"
+#include "hub/pull.h"
 #include "storage/hints.h"
 #include "storage/record_set.h"
+#include "storage/rights.h"
 
 /* What waits of a source, as of a snapshot. */
 typedef struct Outstanding
@@ -82,9 +82,9 @@ add_row(StringInfo key, const Cursor *cursor, const Tick *hi, const FeedRow *row
 	RecordSetEntry *entry = record_set_add(outstanding.records,
 										   record_set_key(key, row->entity, row->external_id));
 
-	if (cursor->hi != 0 && feed_snapshot_sees(&hi->snapshot, row->at.xid))
+	if (cursor->to_tick != 0 && feed_snapshot_sees(&hi->snapshot, row->at.xid))
 	{
-		if (log_position_cmp(row->at, cursor->at) <= 0)
+		if (log_position_cmp(row->at, cursor->position) <= 0)
 			entry->flag = true;
 		if (entry->flag)
 			return;
@@ -103,7 +103,7 @@ walk(const Source *target, const Cursor *cursor, const FeedSnapshot *now)
 	Tick		lo;
 	Tick		hi;
 
-	if (!tick_find(cursor->lo, &lo) || (cursor->hi != 0 && !tick_find(cursor->hi, &hi)))
+	if (!tick_find(cursor->from_tick, &lo) || (cursor->to_tick != 0 && !tick_find(cursor->to_tick, &hi)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("a tick of source \"%s\" is missing", target->name),

@@ -1,100 +1,145 @@
 /*
  * parked.c
- *	  What an administrator does with parked changes: try again, or give up.
- *
- * Called by hub/redrive, which does the same with failed deliveries.
+ *	  Changes that wait for their parent: parking them.  hub/release applies them,
+ *	  hub/redrive tries them again or gives them up.
  */
 #include "postgres.h"
 
-#include "miscadmin.h"
 #include "utils/timestamp.h"
 
+#include "errcodes.h"
+#include "hub/apply_state.h"
 #include "hub/parked.h"
-#include "model/json.h"
-#include "storage/waiting.h"
+#include "settings.h"
+#include "storage/parked_change.h"
 
-static bool
-is_dead(const WaitingChange *w)
+ParkedChanges *
+parked_table(ApplyCall *call)
 {
-	return TIMESTAMP_IS_NOEND(w->next_attempt);
-}
-
-static bool
-is_dead_by(const WaitingChange *w, TimestampTz dead_by)
-{
-	return TIMESTAMP_IS_NOEND(dead_by) || (is_dead(w) && w->dead_since <= dead_by);
-}
-
-/* The next pull or maintenance looks for their parents, and begins to count anew. */
-int64
-parked_redrive(const char *source, const char *entity, const char *external_id,
-			   TimestampTz dead_by)
-{
-	Waiting    *waiting = waiting_open(true);
-	TimestampTz now = GetCurrentTimestamp();
-	int64		redriven = 0;
-	ListCell   *lc;
-
-	foreach(lc, waiting_of_source(waiting, source, entity, external_id))
+	if (call->waiting == NULL)
 	{
-		WaitingChange *w = lfirst(lc);
+		MemoryContext old = MemoryContextSwitchTo(call->context);
 
-		if (!is_dead_by(w, dead_by))
-			continue;
-		w->attempts = 0;
-		w->parked_at = now;
-		w->next_attempt = now;
-		redriven += waiting_update(waiting, w);
+		call->waiting = parked_changes_open(call->write);
+		MemoryContextSwitchTo(old);
 	}
-	waiting_close(waiting);
-	return redriven;
+	return call->waiting;
 }
 
-/* Leave a trace of the change that was given up in the change log. */
+/* ---------- parking ---------- */
+
+/* Does the order of arrival alone tell which of two changes is the newer? */
+static bool
+ordered_by_arrival(const ApplyItem *item)
+{
+	return item->change->has_base || !(item->entity->ladder & (RUNG_VERSION | RUNG_FIELD));
+}
+
+bool
+parked_behind(ApplyCall *call, const ApplyItem *item, int64 id, RecordKey *parent)
+{
+	const Change *change = item->change;
+
+	/* a version says itself which is the newer, and may overtake */
+	return ordered_by_arrival(item) &&
+		parked_change_ahead(parked_table(call), change->entity, change->external_id, change->source,
+							id, &parent->entity, &parent->external_id);
+}
+
+/* Why the change has to wait, and for which parent; NULL: it hasn't. */
+static char *
+why_waiting(ApplyCall *call, const ApplyItem *item, RecordKey *parent)
+{
+	if (item->entity->nreferences == 0)
+		return NULL;
+	if (references_missing(call->references, item, parent))
+		return psprintf(item->change->awaited_key != NULL ?
+						"waits for %s with key %s, which its source has not sent yet" :
+						"waits for %s %s, which has not arrived", parent->entity,
+						parent->external_id);
+	if (parked_behind(call, item, PG_INT64_MAX, parent))
+		return psprintf("waits behind an earlier change of the record, and that for %s %s",
+						parent->entity, parent->external_id);
+	return NULL;
+}
+
 static void
-log_discard(ChangeLog *log, const WaitingChange *w)
+waiting_change(const Change *change, const RecordKey *parent, ParkedChange *w)
 {
-	JsonbParseState *state = NULL;
-	Fields		none = {0, NULL};
-	LogEntry	entry = {
-		.entity = w->entity,
-		.external_id = w->external_id,
-		.source = w->source,
-		.resolution = RESOLUTION_DISMISSED,
-		.told = TOLD_NONE,
-		.fields = fields_to_jsonb(&none)
-	};
+	TimestampTz now = GetCurrentTimestamp();
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	json_push_string(&state, "discarded", "parked change");
-	json_push_string(&state, "by", GetUserNameFromId(GetUserId(), false));
-	json_push_number(&state, "attempts", w->attempts);
-	if (w->error != NULL)
-		json_push_string(&state, "error", w->error);
-	json_push_jsonb(&state, "change", w->change);
-	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-	change_log_append(log, &entry);
+	MemSet(w, 0, sizeof(ParkedChange));
+	w->entity = change->entity;
+	w->external_id = change->external_id;
+	w->source = change->source;
+	w->parent_entity = parent->entity;
+	w->parent_id = parent->external_id;
+	w->change = change_document(change);
+	w->parked_at = now;
+	w->attempt.next_attempt = now + (int64) setting_waiting_retry * 1000;
 }
 
-/* Those that wait in good health are given up only where the record is named. */
-int64
-parked_discard(const char *source, const char *entity, const char *external_id,
-			   TimestampTz dead_by, ChangeLog *log)
+/* An edit that says on what it was made is another edit each time. */
+static bool
+parked_already(ParkedChanges *waiting, const Change *change, const ParkedChange *w)
 {
-	Waiting    *waiting = waiting_open(true);
-	int64		discarded = 0;
-	ListCell   *lc;
+	return change->has_version &&
+		parked_changes_have(waiting, w->entity, w->external_id, w->source, w->change);
+}
 
-	foreach(lc, waiting_of_source(waiting, source, entity, external_id))
-	{
-		WaitingChange *w = lfirst(lc);
+/* Park the change, or see only if it could be.  False, and *error: there is no room. */
+static bool
+park(ApplyCall *call, const Change *change, const RecordKey *parent, ChangeError *error)
+{
+	ParkedChanges *waiting = parked_table(call);
+	ParkedChange w;
 
-		if ((external_id == NULL && !is_dead(w)) || !is_dead_by(w, dead_by) ||
-			!waiting_take(waiting, w->id))
-			continue;
-		log_discard(log, w);
-		discarded++;
-	}
-	waiting_close(waiting);
-	return discarded;
+	waiting_change(change, parent, &w);
+	if (parked_already(waiting, change, &w))
+		return true;
+	if (!parked_changes_have_room(waiting, &w, setting_max_parked))
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+							"Send what the changes refer to first; an administrator may raise syncext.max_parked.",
+							"%d changes of source \"%s\" wait already, of the record or for %s %s",
+							setting_max_parked, w.source, w.parent_entity, w.parent_id);
+	if (call->write)
+		parked_change_add(waiting, &w);
+	return true;
+}
+
+bool
+parked_must_wait(ApplyCall *call, const ApplyItem *item, const Record *record, Answer *answer)
+{
+	Decision   *d = &answer->decision;
+	RecordKey	parent;
+	char	   *reason = why_waiting(call, item, &parent);
+
+	if (reason == NULL)
+		return false;
+	answer->refused = !park(call, item->change, &parent, &answer->error);
+	MemSet(d, 0, sizeof(Decision));
+	d->status = 409;
+	d->resolution = RESOLUTION_DEPENDENCY_WAIT;
+	d->audience = AUDIENCE_NONE;
+	d->after = *record;
+	d->reason = reason;
+	return true;
+}
+
+void
+parked_remind(ApplyCall *call, const ApplyItem *item, const Record *after)
+{
+	Change		reminder = *item->change;
+	RecordKey	parent;
+	ChangeError error;
+
+	if (item->entity->nreferences == 0 || !references_missing(call->references, item, &parent))
+		return;
+	/* of the record as it is now it sets nothing, and any other one it isn't made on */
+	reminder.recovered = 0;
+	reminder.created = false;
+	reminder.if_absent = true;
+	reminder.base = reminder.if_match = after->row_version;
+	if (!park(call, &reminder, &parent, &error))
+		change_raise(&error);
 }

@@ -1,20 +1,34 @@
 /*
  * parked.h
- *	  What an administrator does with parked changes: try again, or give up.
+ *	  Changes that wait for their parent: parking them.
  */
 #ifndef SYNCEXT_PARKED_H
 #define SYNCEXT_PARKED_H
 
-#include "datatype/timestamp.h"
-#include "storage/change_log.h"
+#include "hub/apply_item.h"
+#include "hub/references.h"
+#include "storage/parked_change.h"
+
+/* The call's table of them, opened at the first use. */
+extern ParkedChanges *parked_table(ApplyCall *call);
 
 /*
- * A source's, of an entity or of a record; NULL means any.  With dead_by (else
- * DT_NOEND) only what was a dead letter by that time.  Both return how many.
+ * Must the change wait for a parent, or behind an earlier change of its record?  Then
+ * it is parked (where the call explains, nothing is written), and answer says so; or
+ * refused, as its source has parked too many already.
  */
-extern int64 parked_redrive(const char *source, const char *entity, const char *external_id,
-							TimestampTz dead_by);
-extern int64 parked_discard(const char *source, const char *entity, const char *external_id,
-							TimestampTz dead_by, ChangeLog *log);
+extern bool parked_must_wait(ApplyCall *call, const ApplyItem *item, const Record *record,
+							 Answer *answer);
+/*
+ * The record was written without looking for its parent, as it had been before this hub
+ * went back in time.  If that isn't here, park a change that does nothing: so the record
+ * is told of as one that waits, until its parent comes.
+ */
+extern void parked_remind(ApplyCall *call, const ApplyItem *item, const Record *after);
+/*
+ * Is an earlier change of the source and record parked, one with a lower id, that this
+ * one must not overtake?  Fills in what that waits for.
+ */
+extern bool parked_behind(ApplyCall *call, const ApplyItem *item, int64 id, RecordKey *parent);
 
 #endif							/* SYNCEXT_PARKED_H */

@@ -2,15 +2,14 @@
  * put_out.c
  *	  Can a record be sent to a client?
  *
- * Called by hub/delivery for each record of a pull: what fails when the server puts
- * the rows out fails the whole pull, and the next one with the same batch.
+ * A record that fails when the server puts the rows out would fail the whole pull, and
+ * the next one with the same batch.
  */
 #include "postgres.h"
 
 #include "catalog/namespace.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
-#include "utils/memutils.h"
 
 #include "hub/put_out.h"
 #include "model/json_size.h"

@@ -2,11 +2,10 @@
  * redelivery.c
  *	  Changes that are sent again, known by their change ids.
  *
- * Called by hub/documents for documents with key "changeId".  A sender that has
- * lost an answer sends the change again, and can't tell whether the first one
- * came.  By then others may have edited the record, and the change would be
- * decided as a new one.  So the answer is kept with the change's id, and given
- * again; nothing else is done.
+ * For documents with key "changeId".  A sender that has lost an answer sends the change
+ * again, and can't tell whether the first one came.  By then others may have edited the
+ * record, and the change would be decided as a new one.  So the answer is kept with the
+ * change's id, and given again; nothing else is done.
  */
 #include "postgres.h"
 
@@ -60,6 +59,7 @@ digest_scalar(pg_cryptohash_ctx *context, const JsonbValue *value)
 	}
 }
 
+/* Of the document as it was sent: claims come before records are found by sourceId. */
 static ChangeDigest
 change_digest(const Change *change)
 {
@@ -134,7 +134,7 @@ unpack(Jsonb *answer)
 	return result;
 }
 
-/* The same id comes again in one call. */
+/* The id stands twice among the documents of one call. */
 static void
 settle_repeat(Claim *claim, const Claim *first)
 {

@@ -1,45 +1,49 @@
 /*
  * redrive.c
- *	  What an administrator does with failed deliveries, parked changes and rows
- *	  that were not captured of a source: try again, or give up.
+ *	  What an administrator does with what failed: try it again, or give it up.
+ *
+ * That is failed deliveries to a source (syncext.pending), its parked changes
+ * (syncext.waiting), and rows of its attached relations that could not be brought to
+ * the hub (syncext.capture_failure).
  */
 #include "postgres.h"
+
+#include <limits.h>
 
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "hub/batch.h"
-#include "hub/parked.h"
 #include "hub/redrive.h"
-#include "hub/uncaptured.h"
 #include "model/json.h"
+#include "model/json_read.h"
+#include "process/args.h"
+#include "process/owner.h"
+#include "process/stat.h"
+#include "storage/binding.h"
 #include "storage/canonical.h"
+#include "storage/capture_failure.h"
 #include "storage/change_log.h"
+#include "storage/parked_change.h"
 
 PG_FUNCTION_INFO_V1(sync_discard);
 
-static char *
-optional_text(FunctionCallInfo fcinfo, int argument)
+/* The arguments of sync_redrive and sync_discard. */
+typedef struct Asked
 {
-	return PG_ARGISNULL(argument) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argument));
-}
+	const char *source;
+	const char *entity;			/* NULL: any */
+	const char *external_id;	/* NULL: any */
+	TimestampTz dead_by;		/* dead letters of that time; DT_NOEND: all that failed */
+	ChangeLog  *log;			/* where to note what is given up; NULL: it is tried again */
+} Asked;
 
-static char *
-source_argument(FunctionCallInfo fcinfo)
-{
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("source must not be null")));
-	return text_to_cstring(PG_GETARG_TEXT_PP(0));
-}
+/* ---------- what is asked for ---------- */
 
-/*
- * The time by which those that are asked for were dead letters, of the argument
- * older_than; DT_NOEND: they need not be dead at all.
- */
 static TimestampTz
 dead_by_argument(FunctionCallInfo fcinfo)
 {
@@ -59,125 +63,78 @@ dead_by_argument(FunctionCallInfo fcinfo)
 												   older_than));
 }
 
-/*
- * Open a slot of the source's feed with its cursor held; the pending rows asked
- * for.  Slots are taken from the first on, which is how whoever needs more than
- * one locks them; feed->slot.of says how many there are.
- */
-static Feed *
-open_pending(FunctionCallInfo fcinfo, int slot, TimestampTz dead_by, List **rows)
+static Asked
+read_arguments(FunctionCallInfo fcinfo)
 {
-	const Slot	any_number = {slot, 0};
-	Feed	   *feed = feed_open(source_argument(fcinfo), any_number, true);
-	ListCell   *lc;
+	Asked		asked = {.dead_by = dead_by_argument(fcinfo)};
 
-	feed_lock(feed);
-	*rows = pending_matching(feed->pending, feed->slot, optional_text(fcinfo, 1),
-							 optional_text(fcinfo, 2));
-	foreach(lc, *rows)
-	{
-		const Pending *p = lfirst(lc);
-
-		if (!TIMESTAMP_IS_NOEND(dead_by) && !(p->dead && p->dead_since <= dead_by))
-			*rows = foreach_delete_current(*rows, lc);
-	}
-	return feed;
+	asked.source = arg_text(fcinfo, 0, "source");
+	asked.entity = arg_text_or_null(fcinfo, 1);
+	asked.external_id = arg_text_or_null(fcinfo, 2);
+	return asked;
 }
 
-/* Make a slot's rows due; returns how many, and how many slots there are. */
-static int
-redrive_slot(FunctionCallInfo fcinfo, int slot, TimestampTz dead_by, int *slots)
-{
-	List	   *rows;
-	Feed	   *feed = open_pending(fcinfo, slot, dead_by, &rows);
-	ListCell   *lc;
+/* ---------- a trace in the change log ---------- */
 
-	foreach(lc, rows)
-	{
-		Pending    *p = lfirst(lc);
-
-		p->dead = false;
-		p->attempts = 0;
-		p->next_attempt = feed->now;
-		pending_save(feed->pending, p);
-	}
-	*slots = feed->slot.of;
-	feed_close(feed);
-	return list_length(rows);
-}
-
-int64
-redrive_failed(FunctionCallInfo fcinfo)
-{
-	TimestampTz dead_by = dead_by_argument(fcinfo);
-	int64		redriven = 0;
-	int			slots = 1;
-
-	for (int slot = 0; slot < slots; slot++)
-		redriven += redrive_slot(fcinfo, slot, dead_by, &slots);
-	redriven += parked_redrive(source_argument(fcinfo), optional_text(fcinfo, 1),
-							   optional_text(fcinfo, 2), dead_by);
-	redriven += uncaptured_redrive(source_argument(fcinfo), optional_text(fcinfo, 1),
-								   optional_text(fcinfo, 2), dead_by);
-	return redriven;
-}
-
-/* Leave a trace of the delivery that was given up in the change log. */
+/* Note in the entry's detail what is given up, and append it. */
 static void
-log_discard(ChangeLog *log, int64 version, const Feed *feed, const Pending *p)
+log_discard(const Asked *asked, LogEntry *entry, const char *what, const Attempt *attempt,
+			Jsonb *change)
 {
 	JsonbParseState *state = NULL;
 	Fields		none = {0, NULL};
-	LogEntry	entry = {
-		.entity = p->entity,
-		.external_id = p->external_id,
-		.source = feed->target->name,
-		.version = version,
-		.row_version = p->row_version,
-		.resolution = RESOLUTION_DISMISSED,
-		.told = TOLD_NONE,
-		.fields = fields_to_jsonb(&none)
-	};
 
+	entry->source = asked->source;
+	entry->resolution = RESOLUTION_DISMISSED;
+	entry->audience = AUDIENCE_NONE;
+	entry->fields = fields_to_jsonb(&none);
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	json_push_string(&state, "discarded", "delivery");
+	json_push_string(&state, "discarded", what);
 	json_push_string(&state, "by", GetUserNameFromId(GetUserId(), false));
-	json_push_number(&state, "attempts", p->attempts);
-	if (p->error != NULL)
-		json_push_string(&state, "error", p->error);
-	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-	change_log_append(log, &entry);
+	json_push_number(&state, "attempts", attempt->attempts);
+	if (attempt->error != NULL)
+		json_push_string(&state, "error", attempt->error);
+	if (change != NULL)
+		json_push_jsonb(&state, "change", change);
+	entry->detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	change_log_append(asked->log, entry);
 }
 
-/*
- * Drop a slot's rows, but what is in a batch that is out.  Returns how many, and
- * how many slots there are.
- */
-static int64
-discard_slot(FunctionCallInfo fcinfo, int slot, TimestampTz dead_by, ChangeLog *log, int *slots)
+/* ---------- deliveries ---------- */
+
+static void
+discard_delivery(const Asked *asked, Feed *feed, const Pending *pending, int64 version)
 {
-	List	   *rows;
-	Feed	   *feed = open_pending(fcinfo, slot, dead_by, &rows);
+	LogEntry	entry = {
+		.entity = pending->entity,
+		.external_id = pending->external_id,
+		.version = version,
+		.row_version = pending->row_version
+	};
+
+	pending_delete(feed->pending, pending->entity, pending->external_id);
+	log_discard(asked, &entry, "delivery", &pending->attempt, NULL);
+}
+
+/* What is in a batch that is out stays: its consumer may still take it. */
+static int64
+discard_deliveries(const Asked *asked, Feed *feed, const List *rows)
+{
 	Canonical  *canonical = canonical_open(false);
 	RowsScan   *scan = canonical_seek_begin(canonical);
-	int64		discarded = 0;
 	int64		out = 0;
-	ListCell   *lc;
 
-	foreach(lc, rows)
+	foreach_ptr(const Pending, pending, rows)
 	{
-		Pending    *p = lfirst(lc);
 		CanonicalState record = {0};
 
-		if (batch_is_leased(feed) && p->batch == feed->cursor.batch)
+		if (batch_is_leased(feed) && pending->batch == feed->cursor.batch)
 		{
 			out++;
 			continue;
 		}
-		pending_delete(feed->pending, p->entity, p->external_id);
-		(void) canonical_seek(canonical, scan, p->entity, p->external_id, &record);
-		log_discard(log, record.version, feed, p);
-		discarded++;
+		(void) canonical_seek(canonical, scan, pending->entity, pending->external_id, &record);
+		discard_delivery(asked, feed, pending, record.version);
 	}
 	rows_scan_end(scan);
 	canonical_close(canonical);
@@ -188,30 +145,212 @@ discard_slot(FunctionCallInfo fcinfo, int slot, TimestampTz dead_by, ChangeLog *
 							   (unsigned long) out, out),
 				 errhint("Discard again when batch " INT64_FORMAT " has been acknowledged.",
 						 feed->cursor.batch)));
-	*slots = feed->slot.of;
-	feed_close(feed);
-	return discarded;
+	return list_length(rows) - out;
 }
 
-/*
- * Drop retries and dead letters: the target doesn't get these records until
- * they change again.  What is in a batch that is out stays, for its consumer
- * may take it yet.
- */
-Datum
-sync_discard(PG_FUNCTION_ARGS)
+static int64
+redrive_deliveries(Feed *feed, const List *rows)
 {
-	TimestampTz dead_by = dead_by_argument(fcinfo);
-	ChangeLog  *log = change_log_open(registry_get()->current_log);
-	int64		discarded = 0;
+	foreach_ptr(Pending, pending, rows)
+	{
+		attempt_revive(&pending->attempt, feed->now);
+		pending_save(feed->pending, pending);
+	}
+	stat_target(feed->target->name, STAT_REDRIVEN, list_length(rows));
+	return list_length(rows);
+}
+
+/* One slot's; returns how many, and in *slots how many slots there are. */
+static int64
+treat_slot(const Asked *asked, int slot, int *slots)
+{
+	const Consumer any_number = {slot, 0};
+	Feed	   *feed = feed_open(asked->source, any_number, true);
+	List	   *rows;
+	int64		treated;
+	ListCell   *lc;
+
+	feed_lock(feed);
+	rows = pending_matching(feed->pending, feed->consumer, asked->entity, asked->external_id);
+	foreach(lc, rows)
+	{
+		const Pending *pending = lfirst(lc);
+
+		if (!attempt_is_dead_by(&pending->attempt, pending->since, asked->dead_by))
+			rows = foreach_delete_current(rows, lc);
+	}
+	treated = asked->log != NULL ? discard_deliveries(asked, feed, rows) :
+		redrive_deliveries(feed, rows);
+	*slots = feed->consumer.count;
+	feed_close(feed);
+	return treated;
+}
+
+/* Cursors of several slots are locked from the first slot on, by every backend. */
+static int64
+treat_deliveries(const Asked *asked)
+{
+	int64		treated = 0;
 	int			slots = 1;
 
 	for (int slot = 0; slot < slots; slot++)
-		discarded += discard_slot(fcinfo, slot, dead_by, log, &slots);
-	discarded += parked_discard(source_argument(fcinfo), optional_text(fcinfo, 1),
-								optional_text(fcinfo, 2), dead_by, log);
-	discarded += uncaptured_discard(source_argument(fcinfo), optional_text(fcinfo, 1),
-									optional_text(fcinfo, 2), dead_by, log);
-	change_log_close(log);
+		treated += treat_slot(asked, slot, &slots);
+	return treated;
+}
+
+/* ---------- parked changes ---------- */
+
+static bool
+discard_parked(const Asked *asked, ParkedChanges *waiting, const ParkedChange *parked)
+{
+	LogEntry	entry = {.entity = parked->entity, .external_id = parked->external_id};
+
+	/* one that only waits for its parent is given up only where its record is named */
+	if ((asked->external_id == NULL && !attempt_is_dead(&parked->attempt)) ||
+		!parked_change_take(waiting, parked->id))
+		return false;
+	log_discard(asked, &entry, "parked change", &parked->attempt, parked->change);
+	return true;
+}
+
+/* The next pull or maintenance looks for its parent, and begins to count anew. */
+static bool
+redrive_parked(ParkedChanges *waiting, ParkedChange *parked)
+{
+	parked->parked_at = GetCurrentTimestamp();
+	attempt_revive(&parked->attempt, parked->parked_at);
+	return parked_change_update(waiting, parked);
+}
+
+static int64
+treat_parked(const Asked *asked)
+{
+	ParkedChanges *waiting = parked_changes_open(true);
+	int64		treated = 0;
+
+	foreach_ptr(ParkedChange, parked, parked_changes_of_source(waiting, asked->source, asked->entity, asked->external_id))
+	{
+		if (attempt_is_dead_by(&parked->attempt, parked->parked_at, asked->dead_by))
+			treated += asked->log != NULL ? discard_parked(asked, waiting, parked) :
+				redrive_parked(waiting, parked);
+	}
+	parked_changes_close(waiting);
+	return treated;
+}
+
+/* ---------- rows that were not captured ---------- */
+
+/* The rows themselves stay where they are: a poll of all of them, or an edit, finds them. */
+static bool
+discard_edit(const Asked *asked, const Binding *binding, CaptureFailures *failures,
+			 const CaptureFailure *failure)
+{
+	LogEntry	entry = {.entity = binding->entity, .external_id = failure->external_id};
+
+	if (!capture_failure_remove(failures, binding->relation, failure->external_id))
+		return false;
+	log_discard(asked, &entry, "edit", &failure->attempt, NULL);
+	return true;
+}
+
+/* The next poll or exchange tries it, as if it had never failed. */
+static bool
+redrive_edit(CaptureFailures *failures, CaptureFailure *failure)
+{
+	attempt_revive(&failure->attempt, GetCurrentTimestamp());
+	capture_failure_save(failures, failure);
+	return true;
+}
+
+static int64
+treat_edits_of(const Asked *asked, const Binding *binding, CaptureFailures *failures)
+{
+	CaptureFailure one;
+	List	   *list = NIL;
+	int64		treated = 0;
+
+	if (asked->external_id == NULL)
+		list = capture_failures_of(failures, binding->relation, NULL, DT_NOEND, INT_MAX);
+	else if (capture_failure_find(failures, binding->relation, asked->external_id, &one))
+		list = list_make1(&one);
+	foreach_ptr(CaptureFailure, failure, list)
+	{
+		if (attempt_is_dead_by(&failure->attempt, failure->since, asked->dead_by))
+			treated += asked->log != NULL ? discard_edit(asked, binding, failures, failure) :
+				redrive_edit(failures, failure);
+	}
+	return treated;
+}
+
+static int64
+treat_edits(const Asked *asked)
+{
+	CaptureFailures *failures = capture_failures_open(true);
+	int64		treated = 0;
+
+	foreach_ptr(const Binding, binding, binding_list(asked->source, NULL))
+	{
+		if (asked->entity == NULL || strcmp(asked->entity, binding->entity) == 0)
+			treated += treat_edits_of(asked, binding, failures);
+	}
+	capture_failures_close(failures);
+	return treated;
+}
+
+/* ---------- edits that were not sent when a link was ended ---------- */
+
+/* There is nothing to try again before the source is linked to that hub. */
+static int64
+discard_unsent(const Asked *asked)
+{
+	const Attempt none = {0};
+	List	   *taken;
+
+	taken = owner_texts("SELECT syncext.take_unsent(%s, %s, %s, %s)", quote_literal_cstr(asked->source),
+						asked->entity == NULL ? "NULL" : quote_literal_cstr(asked->entity),
+						asked->external_id == NULL ? "NULL" : quote_literal_cstr(asked->external_id),
+						quote_literal_cstr(timestamptz_to_str(asked->dead_by)));
+	foreach_ptr(char, pair, taken)
+	{
+		Jsonb	   *names = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(pair)));
+		LogEntry	entry = {
+			.entity = json_read_string(getIthJsonbValueFromContainer(&names->root, 0)),
+			.external_id = json_read_string(getIthJsonbValueFromContainer(&names->root, 1))
+		};
+
+		log_discard(asked, &entry, "edit", &none, NULL);
+	}
+	return list_length(taken);
+}
+
+/* ---------- the calls ---------- */
+
+static int64
+treat_failed(const Asked *asked)
+{
+	int64		treated = treat_deliveries(asked);
+
+	treated += treat_parked(asked);
+	treated += treat_edits(asked);
+	return asked->log == NULL ? treated : treated + discard_unsent(asked);
+}
+
+int64
+redrive_failed(FunctionCallInfo fcinfo)
+{
+	const Asked asked = read_arguments(fcinfo);
+
+	return treat_failed(&asked);
+}
+
+Datum
+sync_discard(PG_FUNCTION_ARGS)
+{
+	Asked		asked = read_arguments(fcinfo);
+	int64		discarded;
+
+	asked.log = change_log_open(registry_get()->current_log);
+	discarded = treat_failed(&asked);
+	change_log_close(asked.log);
 	PG_RETURN_INT64(discarded);
 }

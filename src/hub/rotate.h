@@ -5,9 +5,9 @@
 #ifndef SYNCEXT_ROTATE_H
 #define SYNCEXT_ROTATE_H
 
-#include "hub/maintain.h"
+#include "hub/maintenance.h"
 
-/* Truncate the log tables that nobody needs any more. */
+/* Truncate the log tables that are needed no more. */
 extern void rotate_truncate(Maintenance *m);
 /* Let the next log table be written to, if it is time and it is empty. */
 extern void rotate_switch(Maintenance *m);

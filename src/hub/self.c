@@ -2,8 +2,8 @@
  * self.c
  *	  Who this database is, for the other end of a link to tell it from others.
  *
- * Called by hub/hello, hub/incarnation and by links.  Table syncext.feed_origin
- * has what a copy of the database takes along; the rest is looked at here.
+ * Table syncext.feed_origin has what a copy of the database takes along; the rest is
+ * looked at here.
  */
 #include "postgres.h"
 
@@ -15,7 +15,6 @@
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 

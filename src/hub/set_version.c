@@ -15,7 +15,9 @@
 #include "errcodes.h"
 #include "hub/apply_call.h"
 #include "hub/apply_state.h"
+#include "hub/release.h"
 #include "model/json.h"
+#include "storage/rights.h"
 
 PG_FUNCTION_INFO_V1(sync_set_version);
 
@@ -29,14 +31,16 @@ check_version(int64 version)
 				 errhint("A version is 0 or more and less than 2^62.")));
 }
 
-/* No field is vouched for at a version that the record hasn't come to. */
+/* There each field has its own, and late changes would make the record what it was. */
 static void
-change_version(Record *record, int64 version)
+refuse_field_ladder(const Entity *entity)
 {
-	record->version = version;
-	record->row_version++;
-	for (int i = 0; i < record->nfields; i++)
-		record->fields[i].stamp.version = Min(record->fields[i].stamp.version, version);
+	if (entity->ladder & RUNG_FIELD)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("entity \"%s\" has a field ladder, in which a record's version is that of its last change",
+						entity->name),
+				 errhint("Send what shall stand at a higher version.")));
 }
 
 static void
@@ -52,7 +56,7 @@ log_version(ApplyCall *call, const char *entity, const char *external_id, const 
 		.version = record->version,
 		.row_version = record->row_version,
 		.resolution = RESOLUTION_RESOLVED,
-		.told = TOLD_ALL,
+		.audience = AUDIENCE_ALL,
 		.fields = fields_to_jsonb(&none)
 	};
 
@@ -74,7 +78,7 @@ sync_set_version(PG_FUNCTION_ARGS)
 	int64		was;
 
 	check_version(version);
-	(void) registry_entity_required(registry_get(), entity);
+	refuse_field_ladder(registry_entity_required(registry_get(), entity));
 	call = apply_begin(registry_get());
 	do
 	{
@@ -85,7 +89,7 @@ sync_set_version(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_SYNC_UNKNOWN_NAME),
 					 errmsg("there is no record \"%s\" of entity \"%s\"", external_id, entity)));
 		was = record.version;
-		change_version(&record, version);
+		record_set_version(&record, version);
 	} while (canonical_write(call->canonical, entity, external_id, &record) != ROWS_DONE);
 	log_version(call, entity, external_id, &record, was);
 	apply_end(call);

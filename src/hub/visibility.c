@@ -3,20 +3,20 @@
  *	  Who sees what: may a source, or the current user, see this record, and
  *	  which fields of it?
  *
- * Called by whatever answers: hub/apply and hub/documents, hub/inspect,
- * hub/resolve, hub/dependency and, by syncext.may_see, the views that are for
- * everybody.
+ * All that answers asks here; the views that are granted to PUBLIC do so by
+ * syncext.may_see.
  */
 #include "postgres.h"
 
 #include "fmgr.h"
-#include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 
-#include "hub/dependency.h"
-#include "hub/route.h"
+#include "compat.h"
+#include "hub/subscription_filter.h"
 #include "hub/visibility.h"
+#include "model/referred_id.h"
+#include "storage/conflict_log.h"
+#include "storage/rights.h"
 
 PG_FUNCTION_INFO_V1(syncext_may_see);
 
@@ -42,7 +42,7 @@ visibility_sources(const Registry *registry, const char *entity)
 {
 	List	   *sources;
 
-	if (role_reads_records())
+	if (role_reads_records(entity))
 		return NIL;
 	sources = sources_held(registry, entity);
 	if (sources != NIL)
@@ -58,12 +58,8 @@ visibility_sources(const Registry *registry, const char *entity)
 static bool
 field_is_shown(const List *routes, FieldName name)
 {
-	ListCell   *lc;
-
-	foreach(lc, routes)
+	foreach_ptr(const Route, route, routes)
 	{
-		const Route *route = lfirst(lc);
-
 		if (route == NULL || !field_names_has(&route->mask, name))
 			return true;
 	}
@@ -83,7 +79,7 @@ routes_to(const List *sources, const char *entity, const Record *record)
 	return routes;
 }
 
-/* The last fields of a tombstone are shown to those alone who see all there are. */
+/* The last fields of a tombstone are shown only to sources that see every record. */
 static List *
 drop_filtered(List *routes)
 {
@@ -118,14 +114,16 @@ visibility_cut(const List *sources, const char *entity, Record *record)
 void
 visibility_check_fields(const List *sources, const Change *change)
 {
+	Fields		named;
 	List	   *routes = NIL;
 	ListCell   *lc;
 
 	foreach(lc, sources)
 		routes = lappend(routes, (void *) source_route(lfirst(lc), change->entity));
-	for (int i = 0; routes != NIL && i < change->fields.n; i++)
+	named = change_named(change);
+	for (int i = 0; routes != NIL && i < named.n; i++)
 	{
-		FieldName	name = change->fields.field[i].name;
+		FieldName	name = named.field[i].name;
 
 		if (!field_is_shown(routes, name))
 			ereport(ERROR,
@@ -139,7 +137,7 @@ visibility_check_fields(const List *sources, const Change *change)
 bool
 visibility_user_sees(const Registry *registry, const char *entity, const Record *record)
 {
-	return role_reads_records() ||
+	return role_reads_records(entity) ||
 		routes_to(sources_held(registry, entity), entity, record) != NIL;
 }
 
@@ -157,25 +155,56 @@ visibility_shows(const Source *source, const char *entity, const Record *record)
 	return record->exists && route_admits(route, record_fields_jsonb(record));
 }
 
+bool
+visibility_withheld(const Route *route, const List *conflicts, FieldNames *withheld)
+{
+	int			nmasked = route == NULL ? 0 : route->mask.n;
+	int			n = nmasked;
+	bool		whole = false;
+	ListCell   *lc;
+
+	*withheld = (FieldNames) {0};
+	foreach(lc, conflicts)
+	{
+		n += ((const Conflict *) lfirst(lc))->fields.n;
+		whole |= ((const Conflict *) lfirst(lc))->whole;
+	}
+	if (n == 0)
+		return !whole;
+	field_names_init(withheld, n);
+	for (int i = 0; i < nmasked; i++)
+		field_names_add(withheld, route->mask.name[i]);
+	foreach(lc, conflicts)
+	{
+		const FieldNames *contested = &((const Conflict *) lfirst(lc))->fields;
+
+		for (int i = 0; i < contested->n; i++)
+			field_names_add(withheld, contested->name[i]);
+	}
+	return !whole;
+}
+
 /* Does the source see the record, or, where there is none, the one to be? */
 static bool
 shows_record(const Source *source, const Change *change, const Record *before)
 {
 	const Route *route = source_route(source, change->entity);
+	const Fields named = change_named(change);
 
 	if (before->exists || route == NULL || route->filter == NULL)
 		return visibility_shows(source, change->entity, before);
 	return source_gets_entity(source, change->entity) &&
-		route_admits(route, fields_to_jsonb(&change->fields));
+		route_admits(route, fields_to_jsonb(&named));
 }
 
 static bool
 names_masked(const Source *source, const Change *change)
 {
 	const Route *route = source_route(source, change->entity);
+	const Fields named = change_named(change);
 
-	for (int i = 0; route != NULL && i < change->fields.n; i++)
-		if (field_names_has(&route->mask, change->fields.field[i].name))
+	for (int i = 0; route != NULL && i < named.n; i++)
+		if (field_names_has(&route->mask, named.field[i].name))
 			return true;
 	return false;
 }
@@ -185,15 +214,19 @@ names_masked(const Source *source, const Change *change)
  * would tell if there is one.
  */
 static bool
-refers_to_hidden(const Registry *registry, const Source *source, const Change *change,
-				 Canonical *parents)
+refers_to_hidden(const ApplyItem *item, Canonical *parents)
 {
-	const Entity *entity = registry_entity(registry, change->entity);
+	const Source *source = item->source;
+	const Entity *entity = item->entity;
 
-	for (int i = 0; entity != NULL && i < entity->nreferences && !change->deleted; i++)
+	/* that it waits for a key of the source's tells of no record */
+	if (item->change->awaited_key != NULL)
+		return false;
+	for (int i = 0; entity != NULL && i < entity->nreferences && !item->change->deleted; i++)
 	{
 		const char *parent = entity->references[i].parent;
-		char	   *id = dependency_referred(change, &entity->references[i]);
+		char	   *id = referred_id_of_change(item->change, entity->references[i].field,
+											   parent);
 		const Route *route = source_route(source, parent);
 		Record		record = {0};
 
@@ -208,17 +241,17 @@ refers_to_hidden(const Registry *registry, const Source *source, const Change *c
 }
 
 bool
-visibility_answers(const Registry *registry, const Change *change, const Record *before,
-				   Canonical *parents)
+visibility_answers(const ApplyItem *item, const Record *before, Canonical *parents)
 {
-	const Source *source = registry_source_required(registry, change->source);
+	const Source *source = item->source;
+	const Change *change = item->change;
 
 	if (visibility_unlimited(source))
 		return true;
-	/* an answer that is kept is given again to whoever acts as the source then */
-	return (change->change_id == NULL && role_reads_records()) ||
+	/* an answer that is kept is given again to any role that acts as the source then */
+	return (change->change_id == NULL && role_reads_records(change->entity)) ||
 		(shows_record(source, change, before) && !names_masked(source, change) &&
-		 !refers_to_hidden(registry, source, change, parents));
+		 !refers_to_hidden(item, parents));
 }
 
 /* ---------- for views ---------- */
@@ -233,6 +266,7 @@ syncext_may_see(PG_FUNCTION_ARGS)
 	const Registry *registry = registry_get();
 	Change		change = {0};
 	const Source *source;
+	ApplyItem	item;
 	Canonical  *canonical;
 	Record		record;
 	bool		seen;
@@ -245,14 +279,16 @@ syncext_may_see(PG_FUNCTION_ARGS)
 	/* what is left of a source that was dropped is the administrators' */
 	source = registry_source(registry, change.source);
 	if (source == NULL || !source_role_held(source))
-		PG_RETURN_BOOL(role_reads_records());
-	if (visibility_unlimited(source) || role_reads_records())
+		PG_RETURN_BOOL(role_reads_records(change.entity));
+	if (visibility_unlimited(source) || role_reads_records(change.entity))
 		PG_RETURN_BOOL(true);
 	if (!PG_ARGISNULL(3) && JB_ROOT_IS_OBJECT(PG_GETARG_JSONB_P(3)))
 		fields_from_container(&PG_GETARG_JSONB_P(3)->root, &change.fields);
 	canonical = canonical_open(false);
 	canonical_find(canonical, change.entity, change.external_id, &record);
-	seen = visibility_answers(registry, &change, &record, canonical);
+	/* of an entity that was dropped, too */
+	item = (ApplyItem) {&change, source, registry_entity(registry, change.entity)};
+	seen = visibility_answers(&item, &record, canonical);
 	canonical_close(canonical);
 	PG_RETURN_BOOL(seen);
 }

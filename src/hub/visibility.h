@@ -15,7 +15,7 @@
 #ifndef SYNCEXT_VISIBILITY_H
 #define SYNCEXT_VISIBILITY_H
 
-#include "model/change.h"
+#include "hub/apply_item.h"
 #include "model/record.h"
 #include "nodes/pg_list.h"
 #include "storage/canonical.h"
@@ -45,6 +45,14 @@ visibility_unlimited(const Source *source)
 	return source->nentities < 0 && source->nroutes == 0;
 }
 
+/*
+ * The fields of a record that are not delivered to a source: its route masks them, or
+ * a pending conflict of its own (a list of Conflict) is over them.  Returns false if one
+ * is over the whole record.
+ */
+extern bool visibility_withheld(const Route *route, const List *conflicts,
+								FieldNames *withheld);
+
 /* Does it see the record?  One that doesn't exist it sees if it saw any. */
 extern bool visibility_shows(const Source *source, const char *entity, const Record *record);
 /*
@@ -53,7 +61,6 @@ extern bool visibility_shows(const Source *source, const char *entity, const Rec
  * that the change names, and the records that they refer to, which are read with
  * parents.  Else every such change gets the same answer.
  */
-extern bool visibility_answers(const Registry *registry, const Change *change,
-							   const Record *before, Canonical *parents);
+extern bool visibility_answers(const ApplyItem *item, const Record *before, Canonical *parents);
 
 #endif							/* SYNCEXT_VISIBILITY_H */

@@ -11,145 +11,41 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "hub/procedure.h"
-#include "link/exchange_state.h"
+#include "link/exchange.h"
+#include "link/exchange_pull.h"
+#include "link/exchange_push.h"
 #include "link/link_state.h"
-#include "link/relay.h"
-#include "local/linked.h"
+#include "link/resync.h"
+#include "link/spoke_hub.h"
+#include "link/upstream_cache.h"
 #include "model/json.h"
+#include "process/args.h"
+#include "process/steps.h"
 #include "settings.h"
 #include "storage/binding.h"
-#include "storage/durability.h"
 #include "storage/hints.h"
-#include "storage/locks.h"
 #include "storage/registry.h"
+#include "storage/rights.h"
 
 PG_FUNCTION_INFO_V1(sync_exchange);
 
-/* ---------- steps ---------- */
-
-static void
-commit(const Exchange *x)
-{
-	if (x->procedure)
-		SPI_commit();
-	else
-		CommitTransactionCommand();
-}
-
-typedef struct Step
-{
-	Exchange   *x;
-	void		(*function) (Exchange *x);
-} Step;
-
-static void
-run_step(void *arg)
-{
-	const Step *step = arg;
-
-	step->function(step->x);
-}
-
-void
-exchange_step(Exchange *x, void (*function) (Exchange *x))
-{
-	Step		step = {x, function};
-	ErrorData  *error;
-
-	if (!x->procedure)
-		StartTransactionCommand();
-	/* each step has to see what was committed before it */
-	XactIsoLevel = XACT_READ_COMMITTED;
-	/* lost in a crash, all of it comes again, but for what the hub was told */
-	durability_none();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	/* a subtransaction takes with it whatever an error leaves open, SPI for one */
-	error = procedure_try(x->step, x->context, run_step, &step);
-	PopActiveSnapshot();
-	commit(x);
-	MemoryContextSwitchTo(x->context);
-	MemoryContextReset(x->step);
-	if (error != NULL)
-		ReThrowError(error);
-}
-
-void
-exchange_sent(Exchange *x, CallKind kind, int from, int to)
-{
-	MemoryContext old = MemoryContextSwitchTo(x->context);
-	Call	   *call = palloc(sizeof(Call));
-
-	call->kind = kind;
-	call->from = from;
-	call->to = to;
-	x->calls = lappend(x->calls, call);
-	MemoryContextSwitchTo(old);
-}
-
-bool
-exchange_may_go_on(const Exchange *x)
-{
-	return x->batches < MAX_BATCHES;
-}
-
-int
-exchange_next_max(const Exchange *x, int n, Size bytes)
-{
-	Size		each = Max(bytes / n, 1);
-	Size		room = x->batch_bytes / each;
-
-	return room < 1 ? 1 : room < (Size) setting_link_batch ? (int) room : setting_link_batch;
-}
-
 /* ---------- beginning ---------- */
-
-/* One at a time. */
-static void
-lock_link(Exchange *x)
-{
-	(void) lock_session(LOCK_EXCHANGE, lock_key(x->link), true);
-	x->locked = true;
-}
-
-static void
-unlock_link(Exchange *x)
-{
-	if (x->locked)
-		lock_release(LOCK_EXCHANGE, lock_key(x->link));
-	x->locked = false;
-}
-
-TimestampTz
-exchange_hub_time(const Exchange *x)
-{
-	return GetCurrentTimestamp() + x->hub->greeting.offset;
-}
-
-void
-exchange_hold(const char *link)
-{
-	(void) lock_transaction(LOCK_EXCHANGE, lock_key(link), true);
-}
 
 static void
 begin_push(Exchange *x)
 {
-	if (!x->relay)
-		(void) linked_retry(x->source);
+	x->side->retry(x->source);
 	push_cut(x);
 }
 
-/* The link as it is now, for one who may exchange over it. */
+/* The link as it is now.  Raises unless the current role may exchange over it. */
 static const Link *
 find_link(const Exchange *x)
 {
@@ -167,14 +63,14 @@ find_link(const Exchange *x)
 	return link;
 }
 
-/* What kind of link it is holds as long as we have the lock. */
+/* Note the kind of the link, which cannot change while we have the lock. */
 static void
 take_kind(Exchange *x, const Link *link)
 {
 	const List *bindings = binding_list(link->source, NULL);
 
-	x->relay = link->relay;
-	x->pulls = link->relay || bindings != NIL;
+	x->side = link->relay ? &spoke_hub_side : &spoke_tables_side;
+	x->pulls = x->side->takes_records(x->source);
 	if (link->relay && bindings != NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -184,8 +80,8 @@ take_kind(Exchange *x, const Link *link)
 }
 
 /*
- * See to the link; where it is connected already, and the hub knows which tables
- * there are, cut what is to be sent.
+ * Lock the link and read it.  If it is connected already, and the hub knows which tables
+ * there are, cut the first batch.
  */
 static void
 begin(Exchange *x)
@@ -194,33 +90,33 @@ begin(Exchange *x)
 
 	if (!x->locked)
 	{
-		lock_link(x);
-		/* who had the lock may have ended the link */
+		exchange_lock(x);
+		/* the session that had the lock may have ended the link */
 		link = find_link(x);
 	}
 	x->source = MemoryContextStrdup(x->context, link->source);
 	take_kind(x, link);
 	x->batch_bytes = link_state_batch_bytes(x->link);
-	x->hub = hub_kept_prepare(link);
-	hub_note_tables(x->hub, link);
-	if (x->hub->remote.conn != NULL && hub_is_outdated(x->hub))
+	x->upstream = upstream_cached_prepare(link);
+	upstream_note_tables(x->upstream, link);
+	if (x->upstream->remote.conn != NULL && upstream_is_outdated(x->upstream))
 	{
 		x->ask_again = true;
-		hub_greet(x->hub);
+		upstream_greet(x->upstream);
 	}
-	else if (x->hub->remote.conn != NULL)
+	else if (x->upstream->remote.conn != NULL)
 		begin_push(x);
 }
 
-/* The hub is as it has just said: is it the one that was linked? */
+/* Check after the handshake that the hub is the one that was linked, and begin. */
 static void
 begin_connected(Exchange *x)
 {
 	const Link *link = find_link(x);
-	Greeting   *greeting = &x->hub->greeting;
+	Greeting   *greeting = &x->upstream->greeting;
 	MemoryContext old;
 
-	/* by hand: sync_unlink would wait for us */
+	/* an administrator edited the link: sync_unlink would have waited for our lock */
 	if (strcmp(link->source, x->source) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
@@ -228,21 +124,32 @@ begin_connected(Exchange *x)
 				 errhint("Try again.")));
 	x->refused = greeting_why(greeting);
 	greeting_check(greeting, x->link, link->server, x->source);
-	hub_check_entities(x->hub);
-	old = MemoryContextSwitchTo(x->hub->context);
+	upstream_check_entities(x->upstream);
+	old = MemoryContextSwitchTo(x->upstream->context);
 	x->greet_again = greeting_note(greeting, x->link);
 	MemoryContextSwitchTo(old);
 	if (x->greet_again)
-		hub_greet(x->hub);
-	else if (greeting->peer.resync_since == 0)
-		begin_push(x);
+		upstream_greet(x->upstream);
+	else
+	{
+		x->compare = resync_is_due(x);
+		if (!x->compare)
+			begin_push(x);
+	}
 }
 
 /* ---------- exchanging ---------- */
 
+static void
+greet(Exchange *x)
+{
+	upstream_greet(x->upstream);
+}
+
 /*
- * Connect, and bring both sides to what they have in common, if one of them has gone
- * back in time.  Who has done so begins an epoch of its own, and says so.
+ * Connect, and if one side has gone back in time, bring both to what they have in
+ * common.  That side begins a new epoch, and the other has to hear of it: so the
+ * handshake is done once more.
  */
 static void
 connect_hub(Exchange *x)
@@ -251,47 +158,52 @@ connect_hub(Exchange *x)
 
 	do
 	{
-		if (++tries > 3)
+		if (++tries > 5)
 			ereport(ERROR,
 					(errcode(ERRCODE_PROTOCOL_VIOLATION),
 					 errmsg("the hub of link \"%s\" says again and again that this database has gone back in time",
 							x->link)));
-		hub_open(x->hub, true);
+		upstream_open(x->upstream, true);
 		exchange_step(x, begin_connected);
+		if (x->greet_again || !x->compare)
+			continue;
+		resync_run(x);
+		exchange_step(x, greet);
+		x->greet_again = true;
 	} while (x->greet_again);
-	if (x->hub->greeting.peer.resync_since == 0)
-		return;
-	resync_run(x);
-	exchange_step(x, begin_push);
 }
 
 static void
 run(Exchange *x)
 {
 	exchange_step(x, begin);
-	if (x->hub->remote.conn == NULL || x->ask_again)
+	if (x->upstream->remote.conn == NULL || x->ask_again)
 		connect_hub(x);
 	push_send(x);
 	pull_ask(x);
 	while (x->calls != NIL)
 	{
-		Call	   *call = linitial(x->calls);
+		CallKind	kind = linitial_int(x->calls);
 
 		CHECK_FOR_INTERRUPTS();
 		x->calls = list_delete_first(x->calls);
-		if (call->kind == CALL_PUSH)
-			push_answered(x, call);
+		if (kind == CALL_PUSH)
+		{
+			push_answered(x);
+			/* what the hub decided on the batch may have to come back to us */
+			if (!x->pull.asked)
+				pull_ask(x);
+		}
 		else
-			pull_answered(x, call);
-		pfree(call);
+			pull_answered(x, kind);
 	}
 	x->result->more = !exchange_may_go_on(x);
 	/*
 	 * The last pull found nothing.  But records that failed come again later, or are
 	 * dead: as long as there were any, and once a connection, the hub is asked.
 	 */
-	if (x->result->more || x->result->failed > 0 || x->hub->behind != 0)
-		x->result->behind = hub_behind(x->hub);
+	if (x->result->more || x->result->failed > 0 || x->upstream->behind != 0)
+		x->result->behind = upstream_behind(x->upstream);
 }
 
 static void
@@ -303,19 +215,34 @@ note_result(Exchange *x)
 static void
 note_error(Exchange *x)
 {
-	link_state_note_error(x->link, x->error, x->out_of_memory);
+	link_state_note_error(x->link, x->error, x->result->smaller);
 	if (x->refused != NULL)
 		greeting_note_refusal(x->link, x->refused);
 }
 
 /*
- * After an error: the connection is in the middle of something, and the link's
- * state has to tell.  What goes wrong in here must not hide the error.
+ * Can it have been that a batch was too large?  There was not enough memory, here or at the
+ * hub; or the connection was lost, or nothing came in time, while an answer was waited for:
+ * so libpq fails that has no room for one, and so a hub whose session the system has ended.
+ */
+static bool
+was_too_large(const Exchange *x, const ErrorData *error)
+{
+	if (x->batch_bytes <= LINK_BATCH_BYTES_MIN)
+		return false;
+	return error->sqlerrcode == ERRCODE_OUT_OF_MEMORY ||
+		(error->sqlerrcode == ERRCODE_CONNECTION_FAILURE &&
+		 (x->batches > 0 || x->pull.asked));
+}
+
+/*
+ * After an error: close the connection, which is in an unknown state, and note the
+ * error in the link's state.  A second error in here must not hide the first one.
  */
 static void
 clean_up(Exchange *x, const ErrorData *error)
 {
-	/* here, not at the hub, where a statement may have been cancelled, too */
+	/* this session was; a statement cancelled at the hub is an error like others */
 	bool		interrupted = !reply_raised(error) &&
 		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION;
 
@@ -324,20 +251,17 @@ clean_up(Exchange *x, const ErrorData *error)
 	MemoryContextSwitchTo(x->context);
 	PG_TRY();
 	{
-		/* it goes with the hub */
+		/* it is in the memory of the connection, which is closed below */
 		if (x->refused != NULL)
 			x->refused = MemoryContextStrdup(x->context, x->refused);
-		hub_kept_drop(x->link);
+		upstream_cached_drop(x->link);
 		MemoryContextReset(x->push.context);
 		MemoryContextReset(x->pull.context);
-		/* there, or here */
-		x->out_of_memory = error->sqlerrcode == ERRCODE_OUT_OF_MEMORY;
-		/* one who may not exchange hasn't come that far, and isn't noted */
+		x->result->smaller = was_too_large(x, error);
+		/* a caller without the right to exchange has failed before the lock: don't note that */
 		if (x->locked && !interrupted)
 		{
-			x->error = psprintf("%s: %s%s%s", unpack_sql_state(error->sqlerrcode),
-								error->message, error->detail != NULL ? ": " : "",
-								error->detail != NULL ? error->detail : "");
+			x->error = reply_error_text(error);
 			exchange_step(x, note_error);
 		}
 	}
@@ -369,7 +293,7 @@ exchange(const char *link, bool procedure, ExchangeResult *result)
 	{
 		run(&x);
 		exchange_step(&x, note_result);
-		unlock_link(&x);
+		exchange_unlock(&x);
 	}
 	PG_CATCH();
 	{
@@ -379,7 +303,7 @@ exchange(const char *link, bool procedure, ExchangeResult *result)
 		error = CopyErrorData();
 		FlushErrorState();
 		clean_up(&x, error);
-		unlock_link(&x);
+		exchange_unlock(&x);
 		MemoryContextSwitchTo(caller);
 		MemoryContextDelete(x.context);
 		ReThrowError(error);
@@ -400,31 +324,30 @@ exchange_run(const char *link, ExchangeResult *result)
 Remote *
 exchange_connection(const char *link)
 {
-	Hub		   *hub = hub_kept(link);
+	Upstream   *upstream = upstream_cached(link);
 
-	return hub == NULL || hub->remote.conn == NULL ? NULL : &hub->remote;
+	return upstream == NULL || upstream->remote.conn == NULL ? NULL : &upstream->remote;
 }
 
 bool
 exchange_listen(const char *link)
 {
-	Hub		   *hub = hub_kept(link);
-	volatile bool listens = false;
+	Upstream   *upstream = upstream_cached(link);
 
-	if (hub == NULL || hub->remote.conn == NULL || hub->remote.listens)
+	if (upstream == NULL || upstream->remote.conn == NULL || upstream->remote.listens)
 		return false;
 	PG_TRY();
 	{
-		listens = hub_listen(hub);
+		upstream_listen(upstream);
 	}
 	PG_CATCH();
 	{
-		/* an answer may be outstanding */
-		hub_kept_drop(link);
+		/* an answer may be outstanding, which a later call would take for its own */
+		upstream_cached_drop(link);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	return listens;
+	return true;
 }
 
 /* ---------- the procedure ---------- */
@@ -456,17 +379,13 @@ sync_exchange(PG_FUNCTION_ARGS)
 	ExchangeResult result;
 	char	   *link;
 
-	procedure_refuse_atomic(fcinfo, "sync_exchange(…)", "It commits before it waits for the hub.");
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("link must not be null")));
-	link = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	steps_refuse_atomic(fcinfo, "sync_exchange(…)", "It commits before it waits for the hub.");
+	link = arg_text(fcinfo, 0, "link");
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
-	/* what the caller's statement sees goes; the steps see what is now */
+	/* drop the caller's snapshot: each step takes one of its own */
 	SPI_commit();
 	exchange(link, true, &result);
 	SPI_finish();
 	MemoryContextSwitchTo(caller);
-	PG_RETURN_DATUM(procedure_result(fcinfo, make_result(&result, begin)));
+	PG_RETURN_DATUM(steps_result(fcinfo, make_result(&result, begin)));
 }

@@ -2,57 +2,53 @@
  * exchange_pull.c
  *	  The pull half of an exchange: the hub's records come here.
  *
- * Called by link/exchange.  A batch is placed in one transaction and only then
- * acknowledged at the hub, together with asking for the next one; broken off
- * between the two it comes again, and finds its records placed.
+ * A batch is placed in one transaction and only then acknowledged at the hub, together
+ * with asking for the next one.  If the exchange breaks off between the two, the hub
+ * sends the batch again, which finds its records placed.
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
 
 #include "errcodes.h"
-#include "hub/delivery.h"
-#include "link/exchange_state.h"
-#include "link/relay.h"
+#include "hub/pull.h"
+#include "link/exchange_pull.h"
 #include "link/wire.h"
-#include "local/linked.h"
-#include "storage/durability.h"
+#include "process/durability.h"
 
 /* ---------- asking ---------- */
 
 static void
 send_pull(Exchange *x)
 {
-	const char *params[3] = {x->hub->wire_source};
+	const char *params[3] = {x->upstream->wire_source};
 
 	params[1] = psprintf("%d", x->pull.max);
 	params[2] = psprintf("%d", x->batch_bytes);
-	remote_send_prepared(&x->hub->remote, HUB_PULL, 3, params);
+	remote_send_prepared(&x->upstream->remote, UPSTREAM_PULL, 3, params);
 	x->pull.asked = true;
 }
 
 void
 pull_ask(Exchange *x)
 {
-	/* what there is no table for would be passed over */
+	/* without a table the records would be acknowledged, and passed over */
 	if (!x->pulls || !exchange_may_go_on(x))
 		return;
 	send_pull(x);
-	remote_sync(&x->hub->remote);
-	exchange_sent(x, CALL_PULL, 0, 0);
+	remote_sync(&x->upstream->remote);
+	exchange_sent(x, CALL_PULL);
 }
 
 /* ---------- what failed ---------- */
 
 /*
- * A record of the answer that this database can't hold.  Its name is as the wire
- * has it: that, too, may be what can't be held.
+ * A record of the answer that this database can't hold.  Its names stay in the wire's
+ * encoding, because the database may not be able to hold these either.
  */
 typedef struct UnreadRecord
 {
@@ -77,7 +73,7 @@ add_failed(StringInfo failed, const char *entity, const char *external_id, const
 	appendStringInfo(failed, ", \"busy\": %s}", busy ? "true" : "false");
 }
 
-/* Those of the batch that could not be placed, as sync_ack wants them, on the wire. */
+/* The records that could not be placed, as sync_ack takes them, in the wire's encoding. */
 static const char *
 make_failed(const Pull *pull)
 {
@@ -87,7 +83,7 @@ make_failed(const Pull *pull)
 	appendStringInfoChar(&failed, '[');
 	for (int i = 0; i < pull->nrecords; i++)
 	{
-		const LinkedRecord *record = &pull->records[i];
+		const PulledRecord *record = &pull->records[i];
 
 		if (record->error != NULL || record->busy)
 			add_failed(&failed, wire_out_required(record->entity),
@@ -105,18 +101,18 @@ make_failed(const Pull *pull)
 static void
 acknowledge(Exchange *x)
 {
-	const char *params[3] = {x->hub->wire_source};
+	const char *params[3] = {x->upstream->wire_source};
 	bool		more = exchange_may_go_on(x);
 
-	/* what the hub takes for placed must not be lost here */
+	/* a crash here must not lose what the hub takes for placed */
 	durability_wait();
 	params[1] = psprintf(INT64_FORMAT, x->pull.batch);
 	params[2] = make_failed(&x->pull);
-	remote_send_prepared(&x->hub->remote, HUB_ACK, 3, params);
+	remote_send_prepared(&x->upstream->remote, UPSTREAM_ACK, 3, params);
 	if (more)
 		send_pull(x);
-	remote_sync(&x->hub->remote);
-	exchange_sent(x, more ? CALL_ACK_AND_PULL : CALL_ACK, 0, 0);
+	remote_sync(&x->upstream->remote);
+	exchange_sent(x, more ? CALL_ACK_AND_PULL : CALL_ACK);
 }
 
 /* ---------- reading ---------- */
@@ -134,6 +130,7 @@ enum
 	PULL_CORRECTION,
 	PULL_WITHHELD,
 	PULL_UPDATED_AT,			/* in microseconds since 1970 */
+	PULL_STATE,
 	PULL_NCOLUMNS
 };
 
@@ -155,12 +152,12 @@ read_object(const Reply *reply, int row, int column, const char **why)
 	return NULL;
 }
 
-/* What is no record of a hub's at all is an error, whatever else it is. */
+/* Raise where the row cannot be a hub's record at all. */
 static void
-read_numbers(const Reply *reply, int row, LinkedRecord *record)
+read_numbers(const Reply *reply, int row, PulledRecord *record)
 {
-	record->version = reply_int64(reply, row, PULL_VERSION, 0, HUB_MAX_VERSION);
-	record->row_version = reply_int64(reply, row, PULL_ROW_VERSION, 1, HUB_MAX_VERSION);
+	record->version = reply_int64(reply, row, PULL_VERSION, 0, CHANGE_MAX_VERSION);
+	record->row_version = reply_int64(reply, row, PULL_ROW_VERSION, 1, CHANGE_MAX_VERSION);
 	record->deleted = reply_bool(reply, row, PULL_DELETED);
 	record->correction = reply_bool(reply, row, PULL_CORRECTION);
 	record->whole = true;
@@ -173,16 +170,16 @@ read_numbers(const Reply *reply, int row, LinkedRecord *record)
 		reply_violation(reply->link, pull_call, "has records of two batches");
 }
 
-/* Read a row of the answer; returns why it can't be held, NULL if it can. */
+/* Read a row of the answer; returns why this database can't hold it, NULL if it can. */
 static const char *
-read_record(const Reply *reply, int row, LinkedRecord *record)
+read_record(const Reply *reply, int row, PulledRecord *record)
 {
 	const char *why = NULL;
 	const char *entity = reply_try_string(reply, row, PULL_ENTITY, &why);
 	const char *external_id = reply_try_string(reply, row, PULL_EXTERNAL_ID, &why);
 	Jsonb	   *withheld = NULL;
 
-	MemSet(record, 0, sizeof(LinkedRecord));
+	MemSet(record, 0, sizeof(PulledRecord));
 	read_numbers(reply, row, record);
 	if (entity == NULL || external_id == NULL)
 		return why;
@@ -191,6 +188,12 @@ read_record(const Reply *reply, int row, LinkedRecord *record)
 	record->fields = read_object(reply, row, PULL_FIELDS, &why);
 	if (record->fields == NULL)
 		return why;
+	if (!reply_is_null(reply, row, PULL_STATE))
+	{
+		record->state = read_object(reply, row, PULL_STATE, &why);
+		if (record->state == NULL)
+			return why;
+	}
 	if (reply_is_null(reply, row, PULL_WITHHELD))
 		return NULL;
 	withheld = read_object(reply, row, PULL_WITHHELD, &why);
@@ -223,7 +226,7 @@ read_records(Exchange *x, const Reply *reply)
 	MemoryContextReset(pull->context);
 	old = MemoryContextSwitchTo(pull->context);
 	pull->nrecords = pull->nunread = 0;
-	pull->records = palloc_extended(sizeof(LinkedRecord) * Max(reply->nrows, 1),
+	pull->records = palloc_extended(sizeof(PulledRecord) * Max(reply->nrows, 1),
 									MCXT_ALLOC_HUGE);
 	for (int i = 0; i < reply->nrows; i++)
 	{
@@ -253,10 +256,7 @@ place_records(Exchange *x)
 	Pull	   *pull = &x->pull;
 	MemoryContext old = MemoryContextSwitchTo(pull->context);
 
-	if (x->relay)
-		relay_place(x->source, pull->records, pull->nrecords);
-	else
-		linked_place(x->source, pull->records, pull->nrecords);
+	x->side->place(x->source, pull->records, pull->nrecords);
 	peer_note(x->link, pull->batch, 0, exchange_hub_time(x));
 	MemoryContextSwitchTo(old);
 }
@@ -293,9 +293,10 @@ take_records(Exchange *x, Reply *reply)
 }
 
 /*
- * See what became of an acknowledgement.  A batch whose lease had ended is out
- * again, or another one is: it comes again, and does no harm.  Returns false
- * then; what was asked for with it has not been done.
+ * Has the hub taken the acknowledgement?  It refuses one for a batch whose lease had
+ * ended, and then hasn't done what the call asked for with it.  It sends the records
+ * again, which does no harm as they are placed.  After three refusals in a row the
+ * caller takes the next one for an error.
  */
 static bool
 is_acknowledged(Exchange *x, const Reply *reply)
@@ -303,7 +304,7 @@ is_acknowledged(Exchange *x, const Reply *reply)
 	return reply->sqlstate != ERRCODE_SYNC_STALE_BATCH || x->pull.refused_acks++ >= 3;
 }
 
-/* What a hub that serves what was asked for answers at most. */
+/* What a hub that keeps to the protocol answers at most. */
 static void
 describe_pull(const Exchange *x, ReplyShape *shape)
 {
@@ -315,7 +316,7 @@ describe_pull(const Exchange *x, ReplyShape *shape)
 }
 
 void
-pull_answered(Exchange *x, const Call *call)
+pull_answered(Exchange *x, CallKind kind)
 {
 	static const ReplyShape acknowledged = {"syncext.hub_ack", 1, 1, 1, 100};
 	ReplyShape	records;
@@ -323,12 +324,12 @@ pull_answered(Exchange *x, const Call *call)
 	Reply	   *replies[2] = {NULL, NULL};
 
 	describe_pull(x, &records);
-	if (call->kind == CALL_ACK)
-		remote_replies(&x->hub->remote, 1, shapes, replies, hub_deadline());
-	else if (call->kind == CALL_PULL)
-		remote_replies_of_all(&x->hub->remote, 1, &shapes[1], &replies[1], hub_deadline());
+	if (kind == CALL_ACK)
+		remote_replies(&x->upstream->remote, 1, shapes, replies, upstream_deadline());
+	else if (kind == CALL_PULL)
+		remote_replies_of_all(&x->upstream->remote, 1, &shapes[1], &replies[1], upstream_deadline());
 	else
-		remote_replies_of_all(&x->hub->remote, 2, shapes, replies, hub_deadline());
+		remote_replies_of_all(&x->upstream->remote, 2, shapes, replies, upstream_deadline());
 	x->pull.asked = false;
 	if (replies[0] != NULL && !is_acknowledged(x, replies[0]))
 	{

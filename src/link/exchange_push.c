@@ -2,30 +2,27 @@
  * exchange_push.c
  *	  The push half of an exchange: captured changes go to the hub.
  *
- * Called by link/exchange.  A batch stays out until the hub has answered all of
- * it; broken off at any point it is sent again, under its own name, and the hub
- * answers again what it has answered before.
+ * A batch stays out until the hub has answered all of it.  If the exchange breaks off,
+ * the batch is sent again under its own name, and the hub repeats the answers that it
+ * has given.
  */
 #include "postgres.h"
 
-#include "access/xact.h"
+#include <limits.h>
+
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "model/json_read.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
 
-#include "errcodes.h"
-#include "hub/delivery.h"
-#include "link/exchange_state.h"
-#include "link/relay.h"
+#include "link/exchange_push.h"
 #include "link/wire.h"
-#include "local/linked.h"
 #include "model/json_size.h"
-#include "settings.h"
-#include "storage/durability.h"
+#include "process/durability.h"
+#include "process/stat.h"
 
-/* ---------- cutting ---------- */
+/* ---------- messages ---------- */
 
 /* No hub reads a document of more than this, whatever its syncext.max_document is. */
 #define DOCUMENT_BYTES	((Size) 256 * 1024 * 1024)
@@ -50,41 +47,69 @@ document_text(Jsonb *document, const char **why)
 	return told;
 }
 
-/* A change that can't be told to any hub is refused, as if one had done so. */
-static const char *
-make_document(Exchange *x, const CapturedChange *change, PushOutcome *outcome)
-{
-	Jsonb	   *document = captured_document(x->source, change);
-	const char *why;
-	const char *told = document_text(document, &why);
-
-	if (told == NULL)
-	{
-		outcome->refused = true;
-		outcome->error = why;
-		x->result->rejected++;
-	}
-	pfree(document);
-	return told;
-}
-
-static void
-make_documents(Exchange *x)
+/*
+ * Add the batch's next change to the message; false if there is no room for it.  One
+ * that the wire can't carry is noted as refused, as if the hub had refused it.
+ */
+static bool
+add_change(Exchange *x, Size max_bytes)
 {
 	Push	   *push = &x->push;
-	int			n = push->batch.nchanges;
-	Size		bytes = 0;
+	PushMessage *message = &push->message;
+	PushedAnswer *taken = &push->answers[push->to];
+	Jsonb	   *document;
+	const char *told;
+	Size		bytes;
+	bool		fits;
 
-	push->documents = palloc(sizeof(char *) * n);
-	push->outcomes = palloc0(sizeof(PushOutcome) * n);
-	for (int i = 0; i < n; i++)
+	/* it was left out before */
+	if (taken->error != NULL)
+		return true;
+	document = outbox_document(x->source, &push->batch.changes[push->to]);
+	told = document_text(document, &taken->error);
+	bytes = told == NULL ? 0 : Max(VARSIZE(document), strlen(told));
+	fits = message->n == 0 || message->bytes + bytes <= max_bytes;
+	pfree(document);
+	if (told == NULL)
 	{
-		push->documents[i] = make_document(x, &push->batch.changes[i], &push->outcomes[i]);
-		if (push->documents[i] != NULL)
-			bytes += strlen(push->documents[i]);
+		taken->refused = true;
+		x->result->rejected++;
 	}
-	push->max = exchange_next_max(x, n, bytes);
+	else if (fits)
+	{
+		appendStringInfoChar(&message->changes, message->n++ == 0 ? '[' : ',');
+		appendStringInfoString(&message->changes, told);
+		message->bytes += bytes;
+	}
+	if (told != NULL)
+		pfree(unconstify(char *, told));
+	return fits;
 }
+
+/*
+ * Put the batch's next changes into a message: all of them, where it was cut by as many
+ * bytes as are sent now.  It may be from before memory was short, or be much longer as
+ * text.
+ */
+static void
+make_message(Exchange *x)
+{
+	Push	   *push = &x->push;
+
+	push->from = push->to;
+	push->message.n = 0;
+	push->message.bytes = 0;
+	if (push->to == push->batch.nchanges)
+		return;
+	initStringInfo(&push->message.changes);
+	while (push->to < push->batch.nchanges && push->message.n < push->room &&
+		   add_change(x, (Size) x->batch_bytes * 2))
+		push->to++;
+	appendStringInfoChar(&push->message.changes, ']');
+	push->bytes += push->message.bytes;
+}
+
+/* ---------- cutting ---------- */
 
 void
 push_cut(Exchange *x)
@@ -92,91 +117,66 @@ push_cut(Exchange *x)
 	Push	   *push = &x->push;
 	MemoryContext old;
 
-	/* who commits from here on, too late for this batch, sets it again */
+	/* a session that commits from here on, too late for this batch, sets it again */
 	ResetLatch(MyLatch);
 	MemoryContextReset(push->context);
 	MemSet(&push->batch, 0, sizeof(push->batch));
+	push->from = push->to = 0;
+	push->bytes = 0;
+	push->room = INT_MAX;
 	if (!exchange_may_go_on(x))
 		return;
 	old = MemoryContextSwitchTo(push->context);
-	if (x->relay)
-		relay_cut(x->source, push->max, x->batch_bytes, &push->batch);
-	else
-		captured_cut(x->source, push->max, x->batch_bytes, &push->batch);
+	x->side->cut(x->source, push->max, x->batch_bytes, &push->batch);
 	push->owed |= push->batch.nowed > 0;
-	if (push->batch.nchanges > 0)
-		make_documents(x);
+	push->answers = palloc0(sizeof(PushedAnswer) * Max(push->batch.nchanges, 1));
+	/* with too little memory for the message the batch isn't out, and the next one is smaller */
+	make_message(x);
 	MemoryContextSwitchTo(old);
 }
 
 /* ---------- sending ---------- */
 
-/* Send changes from .. to - 1 of the batch, which can all be told. */
-static void
-send_part(Exchange *x, int from, int to)
+/* Send the message; false if there is nothing in it. */
+static bool
+send_message(Exchange *x)
 {
-	const char *params[3] = {x->hub->wire_source};
-	StringInfoData changes;
+	PushMessage *message = &x->push.message;
+	const char *params[3] = {x->upstream->wire_source};
 
-	/* our epoch tells batches from those of a time that is lost */
-	params[1] = psprintf("%s/" INT64_FORMAT "/" INT64_FORMAT, x->hub->greeting.self.mark,
-						 x->hub->greeting.self.epoch, x->push.batch.batch);
-	initStringInfo(&changes);
-	for (int i = from; i < to; i++)
-	{
-		appendStringInfoChar(&changes, i == from ? '[' : ',');
-		appendStringInfoString(&changes, x->push.documents[i]);
-	}
-	appendStringInfoChar(&changes, ']');
-	params[2] = changes.data;
-	remote_send_prepared(&x->hub->remote, HUB_PUSH, 3, params);
-	remote_sync(&x->hub->remote);
-	exchange_sent(x, CALL_PUSH, from, to);
-	x->push.parts++;
-	pfree(changes.data);
+	if (message->n == 0)
+		return false;
+	/* the epoch keeps our batches apart from those before we went back in time */
+	params[1] = psprintf("%s/" INT64_FORMAT "/" INT64_FORMAT, x->upstream->greeting.self.mark,
+						 x->upstream->greeting.self.epoch, x->push.batch.batch);
+	params[2] = message->changes.data;
+	remote_send_prepared(&x->upstream->remote, UPSTREAM_PUSH, 3, params);
+	remote_sync(&x->upstream->remote);
+	exchange_sent(x, CALL_PUSH);
+	stat_link(x->link, STAT_BATCHES, 1);
+	stat_link(x->link, STAT_BYTES, message->changes.len);
+	/* it may be large */
+	pfree(message->changes.data);
+	return true;
 }
 
-/* Changes from that one on that make a message; those that can't be told are no part of one. */
-static int
-find_part(const Push *push, int from)
-{
-	Size		bytes = strlen(push->documents[from]);
-	int			to = from + 1;
-
-	while (to < push->batch.nchanges && push->documents[to] != NULL &&
-		   bytes + strlen(push->documents[to]) <= MESSAGE_BYTES)
-		bytes += strlen(push->documents[to++]);
-	return to;
-}
-
-/* Send what of the batch can be told. */
-static void
+static bool
 send_batch(Exchange *x)
 {
-	const Push *push = &x->push;
-	int			to;
-
 	/*
-	 * What the hub will know must not be lost here, nor the batch's number come
-	 * again for another batch.
+	 * A crash here must not lose what the hub will know, nor give the batch's number
+	 * to another batch.
 	 */
 	durability_wait();
-	for (int from = 0; from < push->batch.nchanges; from = to)
-	{
-		to = from + 1;
-		if (push->documents[from] == NULL)
-			continue;
-		to = find_part(push, from);
-		send_part(x, from, to);
-	}
 	x->batches++;
+	return send_message(x);
 }
 
 /* ---------- answers ---------- */
 
 static const char *const push_call = "sync_push";
 
-/* Who keeps to the protocol answers with less than this. */
+/* A hub that keeps to the protocol answers with less than this. */
 #define ANSWER_BYTES	(64 * 1024 * 1024)
 
 static const JsonbValue *
@@ -211,177 +211,132 @@ read_row_version(const Exchange *x, const JsonbValue *value)
 	int64		row_version = 0;
 
 	if (value != NULL && value->type != jbvNull &&
-		!json_read_number(value, 0, HUB_MAX_VERSION, &row_version))
-		reply_violation(x->link, push_call, "has a row version that can't be one");
+		!json_read_number(value, 0, CHANGE_MAX_VERSION, &row_version))
+		reply_violation(x->link, push_call, "has a row version that cannot be one");
 	return row_version;
 }
 
-/* An answer in full: what the change met there was more than we knew. */
+/* What a change was refused with, or has failed with: its status, or the code of the error. */
+static const char *
+describe_answer(const JsonbValue *answer, int status)
+{
+	const char *sqlstate = member_string(answer, "sqlstate");
+
+	return psprintf("%s: %s", sqlstate[0] != '\0' ? sqlstate : psprintf("%d", status),
+					member_string(answer, "reason"));
+}
+
+/* Read an answer in full: the change met more at the hub than we knew of, or failed there. */
 static void
-take_full_answer(Exchange *x, const JsonbValue *answer, PushOutcome *outcome)
+take_full_answer(Exchange *x, const JsonbValue *answer, PushedAnswer *taken)
 {
 	int64		status;
 
 	if (!json_read_number(member(answer, "status"), 200, 599, &status))
 		reply_violation(x->link, push_call, "has no status of a change");
-	if (status == 400 || status == 412)
+	pushed_answer_take(taken, status, lost_any(answer),
+					   read_row_version(x, member(answer, "rowVersion")),
+					   describe_answer(answer, (int) status));
+	if (taken->error != NULL)
 	{
-		outcome->refused = true;
-		outcome->error = psprintf("%d: %s", (int) status, member_string(answer, "reason"));
-		x->result->rejected++;
+		x->result->rejected += taken->refused;
+		x->result->failed += !taken->refused;
 		return;
 	}
 	x->result->pushed++;
-	outcome->row_version = read_row_version(x, member(answer, "rowVersion"));
-	outcome->written = status == 200 && !lost_any(answer);
 	if (strcmp(member_string(answer, "resolution"), "DEPENDENCY_WAIT") == 0)
 		x->result->waiting++;
-	else if (outcome->written)
+	else if (taken->written)
 		x->result->merged++;
 	else
 		x->result->conflicts++;
 }
 
 static void
-take_answer(Exchange *x, const JsonbValue *answer, PushOutcome *outcome)
+take_answer(Exchange *x, const JsonbValue *answer, PushedAnswer *taken)
 {
 	if (answer->type == jbvNumeric)
 	{
-		outcome->written = outcome->alone = true;
-		outcome->row_version = read_row_version(x, answer);
+		taken->written = taken->unchallenged = true;
+		taken->row_version = read_row_version(x, answer);
 		x->result->pushed++;
 	}
 	else if (answer->type == jbvBinary && JsonContainerIsObject(answer->val.binary.data))
-		take_full_answer(x, answer, outcome);
+		take_full_answer(x, answer, taken);
 	else
 		reply_violation(x->link, push_call, "is neither a number nor an object for a change");
 }
 
 static void
-take_answers(Exchange *x, const Call *call, const Reply *reply)
+take_answers(Exchange *x, const Reply *reply)
 {
 	MemoryContext old = MemoryContextSwitchTo(x->push.context);
+	Push	   *push = &x->push;
 	Jsonb	   *answers = reply_jsonb(reply, 0, 0);
 	JsonbIterator *it = JsonbIteratorInit(&answers->root);
 	JsonbIteratorToken token;
 	JsonbValue	answer;
-	int			at = call->from;
+	int			at = push->from - 1;
 
 	if (!JB_ROOT_IS_ARRAY(answers) || JB_ROOT_IS_SCALAR(answers) ||
-		(int) JB_ROOT_COUNT(answers) != call->to - call->from)
+		(int) JB_ROOT_COUNT(answers) != push->message.n)
 		reply_violation(x->link, push_call, "is no array of %d answers to as many changes",
-						call->to - call->from);
+						push->message.n);
 	while ((token = JsonbIteratorNext(&it, &answer, true)) != WJB_DONE)
-		if (token == WJB_ELEM)
-			take_answer(x, &answer, &x->push.outcomes[at++]);
+	{
+		if (token != WJB_ELEM)
+			continue;
+		/* those that were not sent have theirs */
+		while (push->answers[++at].error != NULL)
+			;
+		take_answer(x, &answer, &push->answers[at]);
+	}
 	MemoryContextSwitchTo(old);
 }
 
 /*
- * Errors that say nothing of a change: of the connection, of a server that is
- * short of something or shuts down, of what others hold there, of rights and
- * of what is installed.  All goes on when that is mended.
+ * Does the error say that the hub couldn't read the message, of which it can't tell then
+ * which change it was?  It has a character that isn't in the hub's encoding, say, or there
+ * is too much of it.
  */
 static bool
-is_about_hub(int sqlstate)
+is_about_message(const Push *push, int sqlstate)
 {
-	switch (ERRCODE_TO_CATEGORY(sqlstate))
-	{
-		case ERRCODE_CONNECTION_EXCEPTION:
-		case ERRCODE_FEATURE_NOT_SUPPORTED:
-		case ERRCODE_INVALID_TRANSACTION_STATE:
-		case ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION:
-		case ERRCODE_TRANSACTION_ROLLBACK:
-		case ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION:
-		case ERRCODE_INSUFFICIENT_RESOURCES:
-		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE:
-		case ERRCODE_OPERATOR_INTERVENTION:
-		case ERRCODE_SYSTEM_ERROR:
-			return true;
-		default:
-			return false;
-	}
+	return ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_DATA_EXCEPTION ||
+		ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_PROGRAM_LIMIT_EXCEEDED ||
+		(sqlstate == ERRCODE_OUT_OF_MEMORY && push->message.n > 1);
 }
 
-/* A call with some changes failed: they are sent in halves, to find which. */
+/* Send half of the message; or note that its one change has failed. */
 static void
-push_failed(Exchange *x, const Call *call, const Reply *reply)
+push_failed(Exchange *x, const Reply *reply)
 {
-	const int	half = call->from + (call->to - call->from) / 2;
+	Push	   *push = &x->push;
+	int			at = push->from;
 
-	if (half == call->from)
+	if (push->message.n > 1)
 	{
-		x->push.outcomes[call->from].error =
-			MemoryContextStrdup(x->push.context,
-								psprintf("%s: %s", unpack_sql_state(reply->sqlstate),
-										 reply->message));
-		x->result->failed++;
+		push->room = push->message.n / 2;
+		push->bytes -= push->message.bytes;
+		push->to = push->from;
 		return;
 	}
-	send_part(x, call->from, half);
-	send_part(x, half, call->to);
+	while (push->answers[at].error != NULL)
+		at++;
+	push->answers[at].error = MemoryContextStrdup(push->context,
+												  psprintf("%s: %s", unpack_sql_state(reply->sqlstate),
+														   reply->message));
+	x->result->failed++;
 }
 
 /* ---------- what was answered ---------- */
-
-/* Note for all that has been answered what the hub knows now. */
-static void
-note_answers(Exchange *x)
-{
-	const CapturedBatch *batch = &x->push.batch;
-	LinkedAnswer *answers = palloc0(sizeof(LinkedAnswer) * batch->nchanges);
-	int			n = 0;
-
-	for (int i = 0; i < batch->nchanges; i++)
-	{
-		const PushOutcome *outcome = &x->push.outcomes[i];
-
-		if (outcome->error != NULL)
-			continue;
-		answers[n].change = &batch->changes[i];
-		answers[n].written = outcome->written;
-		answers[n].alone = outcome->alone;
-		/* what a relay has agreed on mustn't pass over what others have set */
-		answers[n].row_version = !x->relay || outcome->alone ? outcome->row_version : 0;
-		n++;
-	}
-	if (x->relay)
-		relay_answered(x->source, answers, n);
-	else
-		linked_answered(x->source, answers, n);
-}
-
-static void
-acknowledge(Exchange *x)
-{
-	const CapturedBatch *batch = &x->push.batch;
-	BatchFailure *failures = palloc0(sizeof(BatchFailure) * batch->nchanges);
-	int			n = 0;
-
-	for (int i = 0; i < batch->nchanges; i++)
-	{
-		const PushOutcome *outcome = &x->push.outcomes[i];
-
-		if (outcome->error == NULL)
-			continue;
-		failures[n].entity = batch->changes[i].entity;
-		failures[n].external_id = batch->changes[i].external_id;
-		failures[n].error = outcome->error;
-		failures[n].busy = !x->relay && !outcome->refused;
-		n++;
-	}
-	if (x->relay)
-		delivery_ack(x->source, 0, batch->batch, failures, n);
-	else
-		captured_ack(x->source, batch->batch, failures, n);
-}
 
 /* In one transaction: the batch is done, and the next one is cut. */
 static void
 finish_batch(Exchange *x)
 {
-	note_answers(x);
-	acknowledge(x);
+	x->side->answered(x->source, &x->push.batch, x->push.answers);
+	x->push.max = exchange_next_max(x, x->push.batch.nchanges, x->push.bytes);
 	peer_note(x->link, 0, x->push.batch.batch, exchange_hub_time(x));
 	push_cut(x);
 }
@@ -390,7 +345,7 @@ static void
 note_owed(Exchange *x)
 {
 	x->push.owed = false;
-	(void) linked_retry(x->source);
+	x->side->retry(x->source);
 }
 
 void
@@ -400,10 +355,9 @@ push_send(Exchange *x)
 	{
 		if (x->push.batch.nchanges > 0)
 		{
-			send_batch(x);
-			if (x->push.parts > 0)
+			if (send_batch(x))
 				return;
-			/* nothing of it can be told */
+			/* the wire can carry none of its changes */
 			exchange_step(x, finish_batch);
 		}
 		else if (x->push.owed)
@@ -417,25 +371,35 @@ push_send(Exchange *x)
 	}
 }
 
+/* Put what is left of the batch into a message. */
+static void
+make_rest(Exchange *x)
+{
+	MemoryContext old = MemoryContextSwitchTo(x->push.context);
+
+	make_message(x);
+	MemoryContextSwitchTo(old);
+}
+
 void
-push_answered(Exchange *x, const Call *call)
+push_answered(Exchange *x)
 {
 	static const ReplyShape answers = {"sync_push", 1, 1, 1, ANSWER_BYTES};
-	Reply	   *reply = remote_reply(&x->hub->remote, &answers, hub_deadline());
+	Reply	   *reply = remote_reply(&x->upstream->remote, &answers, upstream_deadline());
 
-	x->push.parts--;
-	if (is_about_hub(reply->sqlstate))
-		reply_check(reply);
-	if (reply->sqlstate != 0)
-		push_failed(x, call, reply);
+	if (is_about_message(&x->push, reply->sqlstate))
+		push_failed(x, reply);
 	else
-		take_answers(x, call, reply);
+	{
+		/* a change that failed is answered: an error is about the batch, which comes again */
+		reply_check(reply);
+		take_answers(x, reply);
+		x->push.room = Min(x->push.room, INT_MAX / 2) * 2;
+	}
 	reply_free(reply);
-	if (x->push.parts > 0)
+	make_rest(x);
+	if (send_message(x))
 		return;
 	exchange_step(x, finish_batch);
 	push_send(x);
-	/* what the hub has made of it may have to be told to us */
-	if (!x->pull.asked)
-		pull_ask(x);
 }

@@ -1,29 +1,30 @@
 /*
  * hello.c
  *	  The spoke's side of a link being opened: is it our hub, may we be who we are,
- *	  and has either side gone back in time?
+ *	  and has either side gone back in time?  hub/hello is the other side.
  *
- * Called by link/connect, link/setup and link/exchange; hub/hello is the other side.
- * Where who is who can't be told, the link stops, and what is refused says which two
- * calls there are to choose from.
+ * Where the identities leave doubt, the link stops, and the error names the two calls
+ * that an administrator can choose from.
  */
 #include "postgres.h"
 
-#include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 #include "hub/incarnation.h"
-#include "hub/section.h"
+#include "compat.h"
 #include "hub/self.h"
 #include "link/hello.h"
 #include "link/reply.h"
 #include "model/fields.h"
 #include "model/json.h"
 #include "model/json_read.h"
+#include "process/owner.h"
+#include "storage/binding.h"
 #include "storage/cursor.h"
 #include "storage/hints.h"
+#include "storage/link.h"
 #include "storage/registry.h"
 
 static const char *const hello_call = "syncext.hub_hello";
@@ -53,7 +54,7 @@ greeting_prepare(Greeting *greeting, const char *link, const char *source)
 }
 
 const char *
-greeting_say(const Greeting *greeting, bool claim, int protocol, const char *tables)
+greeting_say(const Greeting *greeting, bool claim, bool relay, int protocol, const char *tables)
 {
 	const Peer *peer = &greeting->peer;
 	JsonbParseState *state = NULL;
@@ -62,6 +63,7 @@ greeting_say(const Greeting *greeting, bool claim, int protocol, const char *tab
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_number(&state, "protocol", protocol);
 	json_push_bool(&state, "claim", claim);
+	json_push_bool(&state, "relay", relay);
 	json_push_jsonb(&state, "identity", identity_to_jsonb(&greeting->self));
 	if (peer->identity != NULL)
 		json_push_jsonb(&state, "hub", peer->identity);
@@ -122,7 +124,75 @@ heard_identity(const char *link, const Fields *said, Identity *identity, Jsonb *
 		reply_violation(link, hello_call, "has an \"identity\" that is none");
 }
 
-/* It may be a copy of us: a mark alone doesn't tell. */
+/* An object, copied; NULL: there is none. */
+static Jsonb *
+heard_object(const Fields *said, const char *key)
+{
+	const Field *field = fields_find(said, field_name(key));
+	JsonbValue	value;
+
+	if (field == NULL || json_read_object(&field->value) == NULL)
+		return NULL;
+	value = field->value;
+	return JsonbValueToJsonb(&value);
+}
+
+/* Are the entity's counters here those of the array, which is NULL where it has none? */
+static bool
+has_counters(const char *entity_name, JsonbContainer *array)
+{
+	const Entity *entity = registry_entity(registry_get(), entity_name);
+	const FieldRules none = {0};
+	const FieldRules *rules = entity != NULL && (entity->ladder & RUNG_MERGE) ?
+		&entity->field_rules : &none;
+
+	if (rules->nsums != (array == NULL ? 0 : (int) JsonContainerSize(array)))
+		return false;
+	for (int i = 0; i < rules->n && array != NULL; i++)
+	{
+		JsonbValue	name = {.type = jbvString};
+
+		name.val.string.val = unconstify(char *, rules->rule[i].field.data);
+		name.val.string.len = rules->rule[i].field.len;
+		if (rules->rule[i].kind == FIELD_RULE_SUM &&
+			findJsonbValueFromContainer(array, JB_FARRAY, &name) == NULL)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * What was added is told from what was set by the rule, so both sides have to have it: of a
+ * table.  A relay's records are sent as they stand.
+ */
+static void
+check_counters(const char *link_name, Jsonb *counters)
+{
+	const Link *link = link_of_name(link_name);
+	Fields		hub = fields_of(counters);
+
+	if (link == NULL)
+		return;
+	if (link->relay && hub.n > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the hub of link \"%s\" has fields with rule sum, which a relay cannot carry",
+						link_name),
+				 errhint("Subscribe the relay to other entities at the hub, or link tables instead.")));
+	foreach_ptr(const Binding, binding, binding_list(link->source, NULL))
+	{
+		const Field *theirs = fields_find(&hub, field_name(binding->entity));
+
+		if (!has_counters(binding->entity, theirs == NULL ? NULL : json_read_array(&theirs->value)))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("other fields of entity \"%s\" have rule sum here than at the hub of link \"%s\"",
+							binding->entity, link_name),
+					 errhint("Give both the same with sync_rule.")));
+	}
+}
+
+/* Raise if the hub is this database.  Its mark alone says little: a copy of us has it, too. */
 static void
 refuse_self(const Identity *self, const Identity *hub, const char *link)
 {
@@ -145,23 +215,26 @@ greeting_hear(Greeting *greeting, const char *link, const Jsonb *answer)
 	fields_from_container(unconstify(JsonbContainer *, &answer->root), &said);
 	heard_identity(link, &said, &hub, &greeting->hub);
 	refuse_self(&greeting->self, &hub, link);
+	greeting->counters = heard_object(&said, "counters");
 	greeting->spoke_is = heard_word(link, &said, "spoke_is");
 	greeting->refused = heard_bool(link, &said, "refused");
 	greeting->hub_behind = heard_bool(link, &said, "hub_behind");
 	greeting->spoke_behind = heard_bool(link, &said, "spoke_behind");
 	greeting->answered = heard_number(link, &said, "answered");
 	greeting->pulled = heard_number(link, &said, "pulled");
+	greeting->since = fields_find(&said, field_name("since")) == NULL ? 0 :
+		heard_number(link, &said, "since");
 	greeting->offset = heard_number(link, &said, "now") - now;
-	/* whether it is the one that is meant we decide ourselves */
+	/* we, not the hub, decide if it is the hub that was linked */
 	if (greeting->peer.identity != NULL)
 		(void) identity_from_jsonb(greeting->peer.identity, &known);
 	greeting->hub_is = identity_judge(&known, &hub, !greeting->hub_behind, true);
-	/* one that was let in whoever it is may lack anything */
+	/* a new identity that an administrator accepted may lack any of our changes */
 	greeting->hub_behind |= greeting->hub_is == IDENTITY_BEHIND ||
 		(greeting->linked && greeting->hub_is == IDENTITY_NEW);
 }
 
-/* ---------- who is refused ---------- */
+/* ---------- refusals ---------- */
 
 const char *
 greeting_why(const Greeting *greeting)
@@ -239,34 +312,16 @@ greeting_note_refusal(const char *link, const char *why)
 
 /* ---------- what follows ---------- */
 
-static void
-begin_epoch(void)
-{
-	Section		section;
-
-	SPI_connect();
-	section_enter(&section, 0);
-	incarnation_begin_epoch("behind");
-	section_leave(&section);
-	SPI_finish();
-}
-
-/* The hub has another mark: it was restored from a dump, or another one was let in. */
+/* Note the hub's new mark: it was restored from a dump, or another hub was accepted. */
 static void
 note_mark(const char *link, const Identity *hub)
 {
-	Section		section;
-
-	SPI_connect();
-	section_enter(&section, 0);
-	section_run("UPDATE syncext.link SET hub = %s WHERE name = %s AND hub IS DISTINCT FROM %s",
-				quote_literal_cstr(hub->mark), quote_literal_cstr(link),
-				quote_literal_cstr(hub->mark));
-	section_leave(&section);
-	SPI_finish();
+	owner_execute("UPDATE syncext.link SET hub = %s WHERE name = %s AND hub IS DISTINCT FROM %s",
+				  quote_literal_cstr(hub->mark), quote_literal_cstr(link),
+				  quote_literal_cstr(hub->mark));
 }
 
-/* From here on both sides count from what the hub says. */
+/* Both sides count batches from what the hub says, from here on. */
 static void
 begin_counting(const Greeting *greeting, Peer *peer)
 {
@@ -275,14 +330,20 @@ begin_counting(const Greeting *greeting, Peer *peer)
 }
 
 /*
- * What was agreed on is compared with the hub, record by record, before anything
- * else goes over the link.  Edits that were made there since we last heard of it are
- * none that it has lost.
+ * Have the exchange compare what was agreed on with the hub, record by record, before
+ * anything else goes over the link.  Edits made at the hub since we last heard from it
+ * do not count as lost.
  */
 static void
-begin_resync(Peer *peer, const char *turned)
+begin_resync(const Greeting *greeting, Peer *peer, const Identity *met, const char *turned)
 {
+	/* until a comparison is done, nothing else goes over the link: the numbers stay */
+	if (met->known && (peer->resync_since == 0 || peer->met_epoch == 0))
+		peer->met_epoch = met->epoch;
 	peer->resync_since = peer->heard_at != 0 ? peer->heard_at : GetCurrentTimestamp();
+	/* an old primary may have answered us while the one that is our hub now went on */
+	if (greeting->since != 0)
+		peer->resync_since = Min(peer->resync_since, greeting->since);
 	peer->resync_entity = peer->resync_id = NULL;
 	peer->resent = peer->stranded = 0;
 	peer->turned = turned;
@@ -293,8 +354,12 @@ bool
 greeting_note(Greeting *greeting, const char *link)
 {
 	Peer	   *peer = &greeting->peer;
+	Identity	met = {0};
 	Identity	hub;
 
+	check_counters(link, greeting->counters);
+	if (peer->identity != NULL)
+		(void) identity_from_jsonb(peer->identity, &met);
 	(void) identity_from_jsonb(greeting->hub, &hub);
 	if (greeting->hub_is != IDENTITY_SAME)
 		note_mark(link, &hub);
@@ -304,11 +369,11 @@ greeting_note(Greeting *greeting, const char *link)
 	if (greeting->hub_behind || greeting->spoke_behind || !greeting->linked)
 		begin_counting(greeting, peer);
 	if (greeting->hub_behind || greeting->spoke_behind)
-		begin_resync(peer, greeting->hub_behind ? "hub" : "spoke");
+		begin_resync(greeting, peer, &met, greeting->hub_behind ? "hub" : "spoke");
 	if (greeting->spoke_behind)
-		begin_epoch();
+		incarnation_begin_epoch("behind");
 	peer_save(link, peer);
-	/* who reads these again finds what is true now */
+	/* the caller reads the greeting again: what was noted is done */
 	greeting->hub_behind = false;
 	return greeting->spoke_behind;
 }

@@ -12,7 +12,7 @@
 /* What is said on both sides when a link is opened. */
 typedef struct Greeting
 {
-	/* who we are, and what we know of the hub; read in a transaction */
+	/* our identity, and what we know of the hub; read in a transaction */
 	Identity	self;
 	bool		linked;			/* we have exchanged with a hub before, */
 	Peer		peer;			/* and this is known of it */
@@ -20,28 +20,31 @@ typedef struct Greeting
 
 	/* as the hub said */
 	Jsonb	   *hub;			/* its identity */
+	Jsonb	   *counters;		/* {entity: [field, …]}: what are counters there; NULL: not said */
 	IdentityCase hub_is;		/* for us */
-	bool		refused;		/* one of the two isn't who it was */
+	bool		refused;		/* the hub refuses us: our identity is not the one that it knows */
 	const char *spoke_is;		/* what we are for the hub */
 	bool		hub_behind;		/* it has gone back in time */
 	bool		spoke_behind;	/* we have */
 	int64		answered;		/* the last batch of ours that it knows, */
 	int64		pulled;			/* and the last that it has handed out to us */
+	TimestampTz since;			/* what was recorded there later than that we can't have
+								 * seen; 0: it doesn't know */
 	TimestampTz offset;			/* its clock's before ours */
 } Greeting;
 
 /* Collect what is to be said of a source's link, in a transaction and its memory. */
 extern void greeting_prepare(Greeting *greeting, const char *link, const char *source);
-/* The same for the hub's SELECT syncext.hub_hello; tables is JSON, or NULL. */
-extern const char *greeting_say(const Greeting *greeting, bool claim, int protocol,
+/* What was collected, as JSON for syncext.hub_hello(); tables is JSON, or NULL. */
+extern const char *greeting_say(const Greeting *greeting, bool claim, bool relay, int protocol,
 								const char *tables);
 /* Take what it has answered; raises 08P01 where that is no answer. */
 extern void greeting_hear(Greeting *greeting, const char *link, const Jsonb *answer);
 
-/* Raise where it, or we, are not who was linked. */
+/* Raise where the hub, or this database, is not the one that was linked. */
 extern void greeting_check(const Greeting *greeting, const char *link, const char *server,
 						   const char *source);
-/* The word for it that is noted, after that has raised. */
+/* Why greeting_check() raises, as the word that is noted; NULL: it does not. */
 extern const char *greeting_why(const Greeting *greeting);
 /*
  * Note what was agreed on, in a transaction: the hub's identity, and where one side

@@ -3,9 +3,9 @@
  *	  Starting the links' workers with the server.
  *
  * With shared_preload_libraries = 'syncext' the postmaster runs the launcher
- * once, when it is ready for writes.  Which databases have the extension can
- * only be seen from inside: it sends a short-lived process into one after the
- * other, and then ends.
+ * once, when it is ready for writes.  Only a process inside a database can see whether
+ * it has the extension: so the launcher starts a short-lived process in one database
+ * after the other, and then ends.
  */
 #include "postgres.h"
 
@@ -15,17 +15,14 @@
 #include "access/xact.h"
 #include "catalog/pg_database.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 
 #include "link/launcher.h"
-#include "link/process.h"
-#include "storage/launch.h"
-#include "storage/link.h"
+#include "process/launch.h"
+#include "process/worker_process.h"
 
 extern PGDLLEXPORT void syncext_launcher_main(Datum arg);
 extern PGDLLEXPORT void syncext_starter_main(Datum arg);
@@ -36,7 +33,7 @@ extern PGDLLEXPORT void syncext_starter_main(Datum arg);
 void
 launcher_register(void)
 {
-	WorkerPlace nowhere = {0};
+	WorkerArgs nowhere = {0};
 	BackgroundWorker worker;
 
 	if (!process_shared_preload_libraries_in_progress)
@@ -79,11 +76,11 @@ list_databases(void)
 static bool
 visit(Oid database)
 {
-	WorkerPlace place = {.database = database};
+	WorkerArgs args = {.database = database};
 	BackgroundWorker worker;
 	BackgroundWorkerHandle *handle;
 
-	launch_describe(&worker, "syncext starter", "syncext_starter_main", &place);
+	launch_describe(&worker, "syncext starter", "syncext_starter_main", &args);
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	worker.bgw_notify_pid = MyProcPid;
 	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
@@ -116,14 +113,13 @@ syncext_launcher_main(Datum arg)
 	proc_exit(0);
 }
 
-/* Reading the links is what starts their workers. */
 void
 syncext_starter_main(Datum arg)
 {
-	(void) process_begin();
+	(void) worker_begin();
 	StartTransactionCommand();
-	process_check_place();
-	(void) link_list();
+	exit_unless_needed();
+	launch_missing();
 	CommitTransactionCommand();
 	proc_exit(0);
 }

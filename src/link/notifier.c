@@ -1,44 +1,44 @@
 /*
  * notifier.c
- *	  The hub's notifier: tells the links that listen that there is something
- *	  in the feed.
+ *	  The hub's notifier: tells the sessions that listen, and those that wait in
+ *	  sync_wait, that there is something in the feed.
  *
  * One background worker a database, started by the postmaster for
- * syncext.hub_listen, which a link calls when it begins to listen.  Whoever
- * commits a row of the log sets its latch (storage/wake).  It sends one NOTIFY,
- * and then none for syncext.notify_interval, however many have committed: a
- * NOTIFY of the writer's own would let one commit at a time.  What no latch told
- * of, a COMMIT PREPARED in a session without the library, it finds by looking at
- * the log every second.  It ends when nobody has listened for a while.
+ * sync_listen, which a session calls when it begins to listen, and for sync_wait.  A
+ * session that commits a row of the log sets its latch (process/wake).  It sends one
+ * NOTIFY and sets the latches of those that wait, and then none for
+ * syncext.notify_interval, however many sessions commit: if each writer sent
+ * its own, NOTIFY's lock would let only one commit at a time.  A COMMIT PREPARED in a
+ * session without the library sets no latch; the notifier finds its rows by looking at
+ * the log every second.  It ends when no session has listened for a while.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
 #include "commands/async.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "postmaster/bgworker.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "hub/section.h"
 #include "link/notifier.h"
-#include "link/process.h"
+#include "process/launch.h"
+#include "process/owner.h"
+#include "process/worker_process.h"
 #include "settings.h"
-#include "storage/durability.h"
+#include "process/durability.h"
+#include "process/wake.h"
 #include "storage/registry.h"
-#include "storage/wake.h"
+#include "storage/rights.h"
 
 PG_FUNCTION_INFO_V1(syncext_hub_listen);
 
 extern PGDLLEXPORT void syncext_notifier_main(Datum arg);
 
-/* How often it looks by itself, and how long it stays when nobody listens. */
+/* How often it looks by itself, and how long it stays when no link listens. */
 #define LOOK_MS			1000
 #define STAY_MS			60000
 
@@ -49,43 +49,52 @@ typedef struct Notifier
 	char	   *seen;			/* snapshot of the last look, as text; NULL: none */
 	TimestampTz notified_at;
 	TimestampTz looked_at;
-	TimestampTz listened_at;	/* when somebody was last seen to listen */
+	TimestampTz listened_at;	/* when a link was last seen to listen */
 	bool		due;
 } Notifier;
 
 /* ---------- what it does in transactions of its own ---------- */
 
-/* Let the writers know whom to wake. */
+/* Tell writers which process to wake; 0: none. */
 static void
 publish_pid(int pid)
 {
-	Section		section;
-
-	process_begin_work(&section);
-	section_run("UPDATE syncext.feed_state SET notifier_pid = %d", pid);
-	process_end_work(&section);
+	worker_begin_transaction();
+	owner_execute("UPDATE syncext.feed_state SET notifier_pid = %d", pid);
+	worker_commit();
 }
 
-/* Nothing is lost with it: a NOTIFY doesn't outlive a crash anyway. */
+/*
+ * Tell those that listen, and wake those that wait.  The commit need not be durable: a
+ * NOTIFY doesn't outlive a crash anyway.
+ */
 static void
 send_notify(Notifier *n)
 {
-	process_busy("NOTIFY " FEED_CHANNEL);
-	StartTransactionCommand();
+	List	   *waiting;
+	ListCell   *lc;
+
+	worker_report_busy("NOTIFY " FEED_CHANNEL);
+	worker_begin_transaction();
 	durability_none();
-	Async_Notify(FEED_CHANNEL, "");
-	CommitTransactionCommand();
+	MemoryContextSwitchTo(n->turn);
+	waiting = owner_texts("SELECT l.pid FROM syncext.listener l WHERE l.waits");
+	if (owner_true("SELECT EXISTS (SELECT FROM syncext.listener l WHERE l.listens)"))
+		Async_Notify(FEED_CHANNEL, "");
+	worker_commit();
+	foreach(lc, waiting)
+		wake_process((int) strtol(lfirst(lc), NULL, 10));
 	n->notified_at = GetCurrentTimestamp();
 	n->due = false;
 }
 
-/* Forget who listens no longer; is there anybody left? */
+/* Forget sessions that have ended; is one left that listens? */
 static bool
 anybody_listens(void)
 {
-	section_run("DELETE FROM syncext.listener l WHERE NOT EXISTS "
-				"(SELECT FROM pg_stat_get_activity(l.pid) a WHERE a.datid = %u)", MyDatabaseId);
-	return section_true("SELECT EXISTS (SELECT FROM syncext.listener)");
+	owner_execute("DELETE FROM syncext.listener l WHERE NOT EXISTS "
+				  "(SELECT FROM pg_stat_get_activity(l.pid) a WHERE a.datid = %u)", MyDatabaseId);
+	return owner_true("SELECT EXISTS (SELECT FROM syncext.listener)");
 }
 
 /*
@@ -95,11 +104,11 @@ anybody_listens(void)
 static bool
 log_has_grown(Notifier *n)
 {
-	char	   *now = section_text(n->turn, "SELECT pg_current_snapshot()");
+	char	   *now = owner_text("SELECT pg_current_snapshot()");
 	bool		grown = n->seen == NULL;
 
 	if (n->seen != NULL && strcmp(n->seen, now) != 0)
-		grown = section_true("SELECT syncext.log_grown('%s')", n->seen);
+		grown = owner_true("SELECT syncext.log_grown('%s')", n->seen);
 	if (n->seen != NULL)
 		pfree(n->seen);
 	n->seen = MemoryContextStrdup(n->memory, now);
@@ -109,21 +118,20 @@ log_has_grown(Notifier *n)
 static void
 look(Notifier *n)
 {
-	Section		section;
-
-	process_busy("looking");
+	worker_report_busy("looking");
 	n->looked_at = GetCurrentTimestamp();
-	process_begin_work(&section);
+	worker_begin_transaction();
 	if (anybody_listens())
 		n->listened_at = n->looked_at;
 	if (log_has_grown(n))
 		n->due = true;
-	process_end_work(&section);
+	worker_commit();
 }
 
 /*
- * Nobody listens.  A link that begins to right now has committed its row before
- * it finds the lock taken: so the row is looked for once more without the lock.
+ * No link listens: end.  A link that begins to listen right now commits its row before
+ * it finds our lock taken and starts no notifier.  So give up the lock first, and look
+ * for rows once more.
  */
 static void
 leave_unless_needed(Notifier *n)
@@ -134,10 +142,10 @@ leave_unless_needed(Notifier *n)
 	CommitTransactionCommand();
 	look(n);
 	if (n->listened_at < n->looked_at)
-		process_leave();
+		worker_exit();
 	StartTransactionCommand();
 	if (!launch_lock(NULL))
-		process_leave();
+		worker_exit();
 	CommitTransactionCommand();
 	publish_pid(MyProcPid);
 }
@@ -162,7 +170,7 @@ sleep_until_due(const Notifier *n)
 		until = TimestampTzPlusMilliseconds(n->notified_at, setting_notify_interval);
 	else
 		events |= WL_LATCH_SET;
-	process_idle();
+	worker_report_idle();
 	(void) WaitLatch(MyLatch, events, milliseconds_until(until), PG_WAIT_EXTENSION);
 }
 
@@ -171,11 +179,11 @@ turn(Notifier *n)
 {
 	const TimestampTz now = GetCurrentTimestamp();
 
-	process_heed();
+	handle_interrupts();
 	if (n->due &&
 		now >= TimestampTzPlusMilliseconds(n->notified_at, setting_notify_interval))
 	{
-		/* who commits from here on sets the latch again */
+		/* a session that commits from here on sets the latch again */
 		ResetLatch(MyLatch);
 		send_notify(n);
 	}
@@ -201,13 +209,13 @@ syncext_notifier_main(Datum arg)
 {
 	Notifier	n = {.due = true};
 
-	(void) process_begin();
+	(void) worker_begin();
 	n.memory = TopMemoryContext;
 	n.turn = AllocSetContextCreate(TopMemoryContext, "syncext notifier", ALLOCSET_DEFAULT_SIZES);
 	StartTransactionCommand();
-	process_check_place();
+	exit_unless_needed();
 	if (!launch_lock(NULL))
-		process_leave();
+		worker_exit();
 	CommitTransactionCommand();
 	publish_pid(MyProcPid);
 	n.listened_at = GetCurrentTimestamp();
@@ -219,32 +227,40 @@ syncext_notifier_main(Datum arg)
 	}
 }
 
-/* ---------- who listens ---------- */
+/* ---------- listeners ---------- */
 
 /*
- * A link says that it listens, on the connection that does: the notifier runs
- * from here on.
+ * Start a notifier even where there seems to be one, for that may be about to leave;
+ * a second one ends at once.  But a notifier that has seen our row doesn't leave: so
+ * a session that calls this again and again starts no more processes.
  */
+void
+notifier_register(const char *source, bool waits)
+{
+	const char *how = waits ? "waits" : "listens";
+	bool		first = !owner_true("SELECT EXISTS (SELECT FROM syncext.listener l WHERE l.pid = %d AND l.%s)",
+									MyProcPid, how);
+
+	if (first)
+	{
+		/* what waits does so in a transaction of its own */
+		if (waits)
+			durability_none();
+		(void) owner_execute("INSERT INTO syncext.listener (pid, source, %s) VALUES (%d, %s, true) "
+							 "ON CONFLICT (pid) DO UPDATE SET %s = true", how, MyProcPid,
+							 quote_literal_cstr(source), how);
+	}
+	if (first || launch_process(registry_get()->notifier_pid) == NULL)
+		wake_note_launch_notifier();
+}
+
+/* Register the calling session, which listens; the notifier runs from here on. */
 Datum
 syncext_hub_listen(PG_FUNCTION_ARGS)
 {
 	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	bool		first;
-	Section		section;
 
 	source_role_check(registry_source_required(registry_get(), source));
-	SPI_connect();
-	section_enter(&section, 0);
-	first = section_run("INSERT INTO syncext.listener (pid, source) VALUES (%d, %s) ON CONFLICT DO NOTHING",
-						MyProcPid, quote_literal_cstr(source)) > 0;
-	section_leave(&section);
-	SPI_finish();
-	/*
-	 * Where there is a notifier a second one ends at once: only after the commit can
-	 * it tell.  One that has seen this session listen doesn't leave: so who says it
-	 * again and again starts no process.
-	 */
-	if (first || launch_process(registry_get()->notifier_pid) == NULL)
-		wake_note_launch_notifier();
+	notifier_register(source, false);
 	PG_RETURN_VOID();
 }

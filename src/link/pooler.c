@@ -2,19 +2,23 @@
  * pooler.c
  *	  Does a connection pooler stand between a link and its hub?
  *
- * Called by link/connect.  A link needs a session of its own at the hub: for its
- * settings, its prepared statements and its wake-ups.  A pooler that gives one out
- * for a session is no harm; one that does so for a transaction hands what we set to
- * whoever comes next, and us to sessions that know nothing of us.
+ * A link needs a session of its own at the hub: for its settings, its prepared
+ * statements and its wake-ups.  A pooler that gives a client a server session for as long
+ * as it is connected does no harm.  One that does so for a transaction hands our settings
+ * to the next client, and gives us sessions without them.
+ *
+ * That a pooler is there shows for certain: the process that answers is not the one
+ * that the connection began with.  Settings sent as startup options would show no more:
+ * PgBouncer refuses them, or drops them if ignore_startup_parameters lists options,
+ * whatever its pool_mode is.  Which mode it is has to be found out, and nothing is set
+ * before that has told.
  */
 #include "postgres.h"
-
-#include "utils/timestamp.h"
 
 #include "link/pooler.h"
 
 /* Sessions come and go while others use the pooler: it is asked so often. */
-#define ROUNDS	5
+#define ROUNDS	20
 /* A pooler that has no second session for us is waited for so long, in milliseconds. */
 #define PROBE_MS	2000
 
@@ -30,6 +34,14 @@ ask_process(Remote *remote, TimestampTz deadline)
 	return pid;
 }
 
+/* What a second connection tells of ours. */
+typedef enum Finding
+{
+	FOUND_NOTHING,				/* it could not be had, or got no answer */
+	FOUND_OWN,
+	FOUND_SHARED
+} Finding;
+
 /* Begin or end a transaction. */
 static void
 command(Remote *remote, const char *what, TimestampTz deadline)
@@ -40,19 +52,22 @@ command(Remote *remote, const char *what, TimestampTz deadline)
 }
 
 pg_noreturn static void
-raise_pooler(const char *link)
+raise_pooler(const char *link, Finding finding)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 finding == FOUND_SHARED ?
 			 errmsg("link \"%s\" leads through a connection pooler that shares sessions between transactions",
+					link) :
+			 errmsg("link \"%s\" leads through a connection pooler that may share sessions between transactions",
 					link),
 			 errdetail("A link needs a session of its own at its hub, for its settings, prepared statements and notifications."),
 			 errhint("Let the pooler pool by session for this user or database, as with pool_mode = session of PgBouncer; or name the hub's own host and port in the link's server.")));
 }
 
 /*
- * Is our session at the hub another one than a moment ago, or somebody else's in a
- * transaction that goes on?  Nothing is set for it, nor left behind.
+ * Is our session at the hub another one than a moment ago, or does the probe get it for
+ * a transaction?  The test sets nothing in these sessions, and leaves nothing behind.
  */
 static bool
 is_shared(Remote *remote, Remote *probe, int pid, TimestampTz deadline)
@@ -72,22 +87,18 @@ is_shared(Remote *remote, Remote *probe, int pid, TimestampTz deadline)
 	return false;
 }
 
-/*
- * Open a second connection, and see whether the two share what they have there.  One
- * that can't be had, as all sessions are taken, proves that ours is taken, too.
- */
-static bool
-probe_shared(Remote *remote, const char *const *keywords, const char *const *values, int pid,
-			 TimestampTz until)
+/* Open the probe, and see whether it and the remote share sessions at the hub. */
+static Finding
+look(Remote *remote, Remote *probe, const char *const *keywords, const char *const *values,
+	 int pid, TimestampTz until)
 {
 	MemoryContext context = CurrentMemoryContext;
-	Remote		probe = {0};
-	volatile bool shared = false;
+	volatile Finding finding = FOUND_NOTHING;
 
 	PG_TRY();
 	{
-		remote_open(&probe, remote->name, keywords, values, until);
-		shared = is_shared(remote, &probe, pid, until);
+		remote_open(probe, remote->name, keywords, values, until);
+		finding = is_shared(remote, probe, pid, until) ? FOUND_SHARED : FOUND_OWN;
 	}
 	PG_CATCH();
 	{
@@ -95,8 +106,7 @@ probe_shared(Remote *remote, const char *const *keywords, const char *const *val
 
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
-		remote_close(&probe);
-		/* what went wrong with ours does so again */
+		/* raise errors of our own connection, and cancellations; the probe's mean no finding */
 		if (!remote_alive(remote) ||
 			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
 			PG_RE_THROW();
@@ -104,8 +114,46 @@ probe_shared(Remote *remote, const char *const *keywords, const char *const *val
 		FreeErrorData(error);
 	}
 	PG_END_TRY();
+	return finding;
+}
+
+/*
+ * The probe got no answer, because all the pooler's sessions are taken.  If one of them
+ * is ours for good, we are answered while the probe still waits.  If the pooler had to
+ * give us one first, it would serve the probe before us.
+ */
+static Finding
+look_beside_waiting(Remote *remote, Remote *probe, int pid, TimestampTz deadline)
+{
+	if (probe->conn == NULL || probe->expected == 0)
+		return FOUND_NOTHING;
+	if (ask_process(remote, deadline) != pid)
+		return FOUND_SHARED;
+	return remote_waits(probe) ? FOUND_OWN : FOUND_NOTHING;
+}
+
+static Finding
+probe_session(Remote *remote, const char *const *keywords, const char *const *values, int pid,
+			  TimestampTz deadline)
+{
+	Remote		probe = {0};
+	volatile Finding finding = FOUND_NOTHING;
+
+	PG_TRY();
+	{
+		finding = look(remote, &probe, keywords, values, pid,
+					   Min(deadline, remote_deadline(PROBE_MS)));
+		if (finding == FOUND_NOTHING)
+			finding = look_beside_waiting(remote, &probe, pid, deadline);
+	}
+	PG_CATCH();
+	{
+		remote_close(&probe);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	remote_close(&probe);
-	return shared;
+	return finding;
 }
 
 void
@@ -113,11 +161,13 @@ pooler_check(Remote *remote, const char *const *keywords, const char *const *val
 			 TimestampTz deadline)
 {
 	int			pid = ask_process(remote, deadline);
+	Finding		finding;
 
-	/* who answers is whom we are connected with */
+	/* the process that answers is the one that we connected to: no pooler */
 	if (pid == remote_pid(remote))
 		return;
-	if (ask_process(remote, deadline) != pid ||
-		probe_shared(remote, keywords, values, pid, Min(deadline, remote_deadline(PROBE_MS))))
-		raise_pooler(remote->name);
+	finding = ask_process(remote, deadline) != pid ? FOUND_SHARED :
+		probe_session(remote, keywords, values, pid, deadline);
+	if (finding != FOUND_OWN)
+		raise_pooler(remote->name, finding);
 }

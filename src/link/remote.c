@@ -2,15 +2,14 @@
  * remote.c
  *	  A connection to another server: open it, send calls, take their answers.
  *
- * Called by the rest of link/.  Descriptors are accounted for by the server's
- * helper for libpq.  Its waits have no deadline, though, and send blockingly:
- * a hub that hangs would hold us for ever, so the waits here are our own, and
- * the connection is in pipeline mode.
+ * The server's helper for libpq accounts for descriptors.  But its waits have no
+ * deadline, and its sends block, so a hub that hangs would hold us for ever: the waits
+ * here are our own, and the connection is in pipeline mode.
  *
  * Answers are taken row by row, and copied into memory that goes with an error.
  * libpq itself would gather all of an answer, however long, before it tells of
  * it.  What it holds of a single message is bounded by looking at the process's
- * memory, where the C library can tell of that.
+ * memory before each read, where the C library can tell of that.
  *
  * One wait is out of our hands: libpq looks names of hosts up by getaddrinfo(),
  * which heeds neither interrupts nor deadlines.  A server with hostaddr needs no
@@ -30,6 +29,7 @@
 #include "link/remote.h"
 
 #include "link/wire.h"
+#include "process/stat.h"
 #include "settings.h"
 
 #ifdef HAVE_LIBPQ_BE_FE_HELPERS
@@ -88,7 +88,7 @@ raise_lost(const Remote *remote)
 	if (PQstatus(remote->conn) == CONNECTION_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("link \"%s\" can't send a call to its hub", remote->name),
+				 errmsg("link \"%s\" could not send a call to its hub", remote->name),
 				 errdetail_internal("%s", connection_message(remote->conn))));
 	ereport(ERROR,
 			(errcode(ERRCODE_CONNECTION_FAILURE),
@@ -103,9 +103,8 @@ raise_lost(const Remote *remote)
  * Wait for the socket until the deadline, in slices, between which interrupts are
  * heeded.  Returns false when the deadline has passed.
  *
- * The latch is left alone.  It says that somebody has committed an edit, which is
- * the caller's to see to; and nobody who commits has to wake us for that while we
- * wait for the hub anyway.
+ * The latch is left alone.  It is set when a session has committed an edit, and the
+ * caller looks at it.  A commit needn't wake us here: we wait for the hub anyway.
  */
 static bool
 wait_for_socket(PGconn *conn, int events, TimestampTz deadline, int *happened)
@@ -120,35 +119,67 @@ wait_for_socket(PGconn *conn, int events, TimestampTz deadline, int *happened)
 	return true;
 }
 
-/* After so many reads without a result the process's memory is looked at. */
-#define READS_PER_LOOK	16
-/* What libpq may have taken of it by then, beyond what a message may have. */
+/* How much memory libpq may take while it reads an answer, beyond the largest message. */
 #define LIBPQ_BYTES		(16 * 1024 * 1024)
+/*
+ * How much it may keep between calls, beyond that: for the largest message that was
+ * sent, and for settings that the other side has reported.
+ */
+#define KEPT_BYTES		(256 * 1024 * 1024)
 
 /* The process's memory that memory contexts don't account for: libpq's, and more. */
-static Size
+static int64
 memory_beside_contexts(void)
 {
 #ifdef HAVE_MALLINFO2
 	struct mallinfo2 info = mallinfo2();
-	Size		all = info.uordblks + info.hblkhd;
-	Size		contexts = MemoryContextMemAllocated(TopMemoryContext, true);
 
-	return all > contexts ? all - contexts : 0;
+	return (int64) (info.uordblks + info.hblkhd) -
+		(int64) MemoryContextMemAllocated(TopMemoryContext, true);
 #else
 	return 0;
 #endif
 }
 
-/* A message that never ends grows in libpq, which doesn't tell. */
+/* Begin to look at what libpq takes, while it reads and nothing else does. */
 static void
-bound_memory(Remote *remote, const ReplyShape *shape)
+watch_memory(Remote *remote)
 {
-	if (++remote->reads % READS_PER_LOOK == 0 &&
-		memory_beside_contexts() > remote->memory + shape->max_bytes + LIBPQ_BYTES)
+	remote->memory = memory_beside_contexts();
+}
+
+/*
+ * Has libpq taken no more since than an answer of so many bytes needs?
+ *
+ * To be asked whenever libpq has looked at what it has read, before it reads on.  It
+ * makes room for a message as soon as it sees the length that the other side announces,
+ * and then a single PQconsumeInput() reads until that room is full, if the other side
+ * sends as fast as that.  Room costs nothing before it is filled.
+ */
+static bool
+memory_is_bounded(const Remote *remote, Size max_bytes)
+{
+	/* libpq doubles its buffer until a message fits */
+	return memory_beside_contexts() - remote->memory <= 2 * (int64) max_bytes + LIBPQ_BYTES;
+}
+
+static void
+bound_memory(const Remote *remote, const ReplyShape *shape)
+{
+	if (!memory_is_bounded(remote, shape->max_bytes))
 		reply_violation(remote->name, shape->call,
 						"is a message of more than the %zu bytes that were asked for",
 						shape->max_bytes);
+}
+
+/*
+ * Has libpq kept no more since the connection was opened than it needs?  What it took
+ * for other connections of the process counts as well.
+ */
+static bool
+kept_is_bounded(const Remote *remote)
+{
+	return memory_beside_contexts() - remote->opened <= 2 * (int64) remote->max_bytes + KEPT_BYTES;
 }
 
 /* Go on connecting until it is done; returns false when time is up. */
@@ -175,7 +206,7 @@ poll_connection(Remote *remote, PGconn *conn, TimestampTz deadline)
 
 /* ---------- opening and closing ---------- */
 
-/* What is in the way is nearly always a pooler that takes no such settings. */
+/* Returns the hint: a startup option is refused nearly always by a pooler. */
 static const char *
 refusal_hint(const char *detail)
 {
@@ -192,12 +223,12 @@ raise_no_connection(const Remote *remote, PGconn *conn, const char *why)
 	disconnect(conn);
 	ereport(ERROR,
 			(errcode(ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION),
-			 errmsg("link \"%s\" can't connect to its hub", remote->name),
+			 errmsg("link \"%s\" could not connect to its hub", remote->name),
 			 errdetail_internal("%s", detail),
 			 errhint("%s", refusal_hint(detail))));
 }
 
-/* What the other side remarks is for its own log. */
+/* Drop the other side's notices: they are in its own log. */
 static void
 ignore_notice(void *arg, const PGresult *result)
 {
@@ -212,8 +243,9 @@ remote_open(Remote *remote, const char *name, const char *const *keywords,
 
 	memset(remote, 0, sizeof(Remote));
 	remote->name = name;
-	remote->memory = memory_beside_contexts();
 	reserve_descriptor();
+	watch_memory(remote);
+	remote->opened = remote->memory;
 	conn = PQconnectStartParams(keywords, values, 0);
 	if (conn == NULL)
 	{
@@ -236,7 +268,7 @@ remote_open(Remote *remote, const char *name, const char *const *keywords,
 	PG_END_TRY();
 	if (!in_time)
 		raise_no_connection(remote, conn,
-							psprintf("It didn't answer in %d s.", setting_link_timeout));
+							psprintf("It did not answer in %d s.", setting_link_timeout));
 	if (PQstatus(conn) != CONNECTION_OK)
 		raise_no_connection(remote, conn, connection_message(conn));
 	if (PQsetnonblocking(conn, 1) != 0 || !PQenterPipelineMode(conn))
@@ -262,9 +294,15 @@ remote_alive(Remote *remote)
 {
 	/* the server may have sent an error before it closed: that is read first */
 	return remote->conn != NULL && !remote->broken && remote->expected == 0 &&
-		PQconsumeInput(remote->conn) &&
+		kept_is_bounded(remote) && PQconsumeInput(remote->conn) &&
 		!PQisBusy(remote->conn) && PQconsumeInput(remote->conn) &&
 		PQstatus(remote->conn) == CONNECTION_OK;
+}
+
+bool
+remote_waits(Remote *remote)
+{
+	return PQconsumeInput(remote->conn) && PQisBusy(remote->conn);
 }
 
 bool
@@ -287,7 +325,7 @@ remote_socket(const Remote *remote)
 
 /* ---------- notifications ---------- */
 
-/* libpq would keep them all, however many. */
+/* Note that there are notifications, and free them: libpq would keep them all. */
 static void
 note_notifications(Remote *remote)
 {
@@ -301,15 +339,15 @@ note_notifications(Remote *remote)
 }
 
 /*
- * Take what is left on the connection, the ends of transactions: before, libpq in
- * pipeline mode doesn't look at notifications.
+ * Take what is left on the connection, the ends of transactions: until that is done,
+ * libpq in pipeline mode doesn't look at notifications.
  */
 static void
 drain(PGconn *conn)
 {
 	int			ends = 0;
 
-	/* after the last result it says so twice */
+	/* after the last result libpq returns NULL twice */
 	for (int i = 0; i < 16 && ends < 2 && !PQisBusy(conn); i++)
 	{
 		PGresult   *result = PQgetResult(conn);
@@ -326,11 +364,15 @@ remote_take_notified(Remote *remote)
 
 	if (remote->conn == NULL)
 		return false;
-	if (!PQconsumeInput(remote->conn))
+	watch_memory(remote);
+	if (remote->broken || !PQconsumeInput(remote->conn))
 		return true;
 	drain(remote->conn);
 	note_notifications(remote);
-	notified = remote->notified;
+	/* the caller's next call finds a connection that isn't alive, and opens another */
+	if (!memory_is_bounded(remote, 0))
+		remote->broken = true;
+	notified = remote->notified || remote->broken;
 	remote->notified = false;
 	return notified;
 }
@@ -385,7 +427,7 @@ raise_no_answer(const Remote *remote)
 			(errcode(ERRCODE_CONNECTION_FAILURE),
 			 errmsg("link \"%s\" got no answer from the hub in %d s", remote->name,
 					setting_link_timeout),
-			 errhint("Somebody may hold what the call needs there: look into pg_stat_activity of the hub. If it is just slow, raise syncext.link_timeout or lower syncext.link_batch.")));
+			 errhint("Another session may hold what the call needs there: look into pg_stat_activity of the hub. If it is just slow, raise syncext.link_timeout or lower syncext.link_batch.")));
 }
 
 /*
@@ -396,8 +438,8 @@ static void
 wait_for_result(Remote *remote, const ReplyShape *shape, TimestampTz deadline)
 {
 	PGconn	   *conn = remote->conn;
+	TimestampTz begin = 0;
 
-	remote->reads = 0;
 	for (;;)
 	{
 		int			flushed = PQflush(conn);
@@ -407,7 +449,9 @@ wait_for_result(Remote *remote, const ReplyShape *shape, TimestampTz deadline)
 		if (flushed < 0)
 			raise_lost(remote);
 		if (!PQisBusy(conn))
-			return;
+			break;
+		if (begin == 0)
+			begin = GetCurrentTimestamp();
 		note_notifications(remote);
 		bound_memory(remote, shape);
 		if (!wait_for_socket(conn, events, deadline, &happened))
@@ -415,11 +459,15 @@ wait_for_result(Remote *remote, const ReplyShape *shape, TimestampTz deadline)
 		if ((happened & WL_SOCKET_READABLE) && !PQconsumeInput(conn))
 			raise_lost(remote);
 	}
+	if (begin == 0)
+		return;
+	stat_link(remote->name, STAT_ROUND_TRIPS, 1);
+	stat_link(remote->name, STAT_WAITED, GetCurrentTimestamp() - begin);
 }
 
 /*
- * The next thing that libpq has to tell, until the next call; NULL: the answer
- * before it is done.
+ * libpq's next result, which stays valid until the next call of this; NULL: the end of
+ * the answer before.
  */
 static PGresult *
 next_result(Remote *remote, const ReplyShape *shape, TimestampTz deadline)
@@ -538,6 +586,11 @@ take_replies(Remote *remote, int n, const ReplyShape *const *shapes, Reply **rep
 			 TimestampTz deadline)
 {
 	remote->broken = true;
+	for (int i = 0; i < n; i++)
+		remote->max_bytes = Max(remote->max_bytes, shapes[i]->max_bytes);
+	if (!kept_is_bounded(remote))
+		reply_violation(remote->name, shapes[0]->call, "comes with more settings than a server has");
+	watch_memory(remote);
 	for (int i = 0; i < n; i++)
 	{
 		replies[i] = take_reply(remote, shapes[i], deadline);

@@ -24,10 +24,11 @@ typedef struct Remote
 	int			expected;		/* answers that are still to come */
 	bool		broken;			/* something went wrong on it */
 	bool		notified;		/* since that was last looked at */
-	bool		listens;		/* set by who has told the other side to notify us */
+	bool		listens;		/* set by the caller that had the other side notify us */
 	struct pg_result *result;	/* at hand; NULL: none */
-	int			reads;			/* since the last one */
-	Size		memory;			/* beside that of contexts, when it was opened */
+	int64		opened;			/* the process's memory beside that of contexts when it was opened */
+	int64		memory;			/* the same when the answer at hand was begun to be read */
+	Size		max_bytes;		/* of the largest answer that was asked for */
 } Remote;
 
 extern TimestampTz remote_deadline(int milliseconds);
@@ -40,11 +41,13 @@ extern void remote_open(Remote *remote, const char *name, const char *const *key
 						const char *const *values, TimestampTz deadline);
 /*
  * Close it.  A call that is under way there is not cancelled, which could take as
- * long as any call: the other side finds by itself that nobody is there.
+ * long as any call: the other side finds by itself that we are gone.
  */
 extern void remote_close(Remote *remote);
 /* Is it open, with nothing outstanding, and has the other side not hung up? */
 extern bool remote_alive(Remote *remote);
+/* Has nothing come yet of the answer that is outstanding? */
+extern bool remote_waits(Remote *remote);
 extern bool remote_used_password(const Remote *remote);
 /* The process that the other side says serves us. */
 extern int	remote_pid(const Remote *remote);

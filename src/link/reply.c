@@ -3,46 +3,36 @@
  *	  What the other side of a link has answered to a call: input, that is
  *	  checked before it is used.
  *
- * Filled in by link/remote, which alone knows libpq, and read by the rest of
- * link/.  Values are bounded by the call's shape as they come, so that a hub that
- * has no end of them costs an error, and no memory.
+ * link/remote, which alone knows libpq, fills it in, and the rest of link/ reads it.
+ * Values are bounded by the call's shape as they come: a hub that sends without end
+ * causes an error, and takes no memory.
  */
 #include "postgres.h"
 
 #include <ctype.h>
 
-#include "lib/stringinfo.h"
-#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 
 #include "link/reply.h"
 #include "link/wire.h"
+#include "model/format.h"
 
 /* ---------- what breaks the protocol ---------- */
 
 void
 reply_violation(const char *link, const char *call, const char *format,...)
 {
-	StringInfoData what;
+	va_list		args;
+	char	   *what;
 
-	initStringInfo(&what);
-	for (;;)
-	{
-		va_list		args;
-		int			needed;
-
-		va_start(args, format);
-		needed = appendStringInfoVA(&what, format, args);
-		va_end(args);
-		if (needed == 0)
-			break;
-		enlargeStringInfo(&what, needed);
-	}
+	va_start(args, format);
+	what = format_va(format, args);
+	va_end(args);
 	ereport(ERROR,
 			(errcode(ERRCODE_PROTOCOL_VIOLATION),
 			 errmsg("the hub of link \"%s\" breaks the protocol: its answer to %s %s", link, call,
-					what.data),
+					what),
 			 errhint("What answers %s there is not syncext as this side knows it: see whether the hub has this version of the extension, with its own functions, and whether the link's server leads to it.",
 					 call)));
 }
@@ -184,6 +174,21 @@ reply_raised(const ErrorData *error)
 	return error->funcname != NULL && strcmp(error->funcname, raised_in) == 0;
 }
 
+/* Where room ran out has to be made there: here or at the hub. */
+char *
+reply_error_text(const ErrorData *error)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfo(&text, "%s: %s", unpack_sql_state(error->sqlerrcode), error->message);
+	if (error->detail != NULL)
+		appendStringInfo(&text, ": %s", error->detail);
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES)
+		appendStringInfoString(&text, reply_raised(error) ? " (at the hub)" : " (here)");
+	return text.data;
+}
+
 /* ---------- values ---------- */
 
 static const ReplyCell *
@@ -263,7 +268,7 @@ reply_string(const Reply *reply, int row, int column)
 	const char *string = reply_try_string(reply, row, column, &why);
 
 	if (string == NULL)
-		violation(reply, psprintf("can't be read in column %d: %s", column + 1, why));
+		violation(reply, psprintf("cannot be read in column %d: %s", column + 1, why));
 	return string;
 }
 

@@ -3,9 +3,9 @@
  *	  What the other side of a link has answered to a call: input, that is
  *	  checked before it is used.
  *
- * The other side may be of another version, may have functions that somebody has
- * replaced, or may be no PostgreSQL at all.  What it answers is read here and
- * nowhere else.  An answer that isn't what was asked for raises 08P01.
+ * The other side may be of another version, may have functions that its users have
+ * replaced, or may be no PostgreSQL at all.  Its answers are read here and nowhere else.
+ * An answer that isn't what was asked for raises 08P01.
  */
 #ifndef SYNCEXT_REPLY_H
 #define SYNCEXT_REPLY_H
@@ -59,7 +59,7 @@ extern void reply_add_error(Reply *reply, const char *sqlstate, const char *mess
 /* It has come to its end. */
 extern void reply_end(const Reply *reply);
 
-/* ---------- for everybody ---------- */
+/* ---------- for all of link/ ---------- */
 
 extern void reply_free(Reply *reply);	/* or NULL */
 /* Raise the error that the other side answered with, if it is one. */
@@ -70,6 +70,8 @@ extern void reply_check(const Reply *reply);
  * internal error.
  */
 extern bool reply_raised(const ErrorData *error);
+/* What a reader of link_status needs to know of an error, on one line. */
+extern char *reply_error_text(const ErrorData *error);
 
 /*
  * Raise 08P01: the answer to a call breaks the protocol.  What it does is the end

@@ -12,7 +12,6 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -22,14 +21,16 @@
 #include "utils/syscache.h"
 
 #include "compat.h"
-#include "hub/section.h"
-#include "link/connect.h"
-#include "link/exchange_state.h"
-#include "local/linked.h"
+#include "link/exchange_step.h"
+#include "link/upstream_cache.h"
+#include "local/spoke_tables.h"
 #include "model/ladder.h"
+#include "process/args.h"
+#include "process/owner.h"
 #include "storage/binding.h"
 #include "storage/hints.h"
 #include "storage/registry.h"
+#include "storage/rights.h"
 
 PG_FUNCTION_INFO_V1(sync_link);
 PG_FUNCTION_INFO_V1(sync_unlink);
@@ -72,7 +73,7 @@ check_source(const char *source)
 						 quote_literal_cstr(other->name))));
 }
 
-/* The link's worker runs as who makes the link. */
+/* Raise if a worker could not run as the role, which makes the link. */
 static void
 check_login(Oid role)
 {
@@ -86,7 +87,7 @@ check_login(Oid role)
 	if (!login || !database_connectable_compat(MyDatabaseId, role))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("role \"%s\" can't make a link: it may not %s", GetUserNameFromId(role, false),
+				 errmsg("role \"%s\" cannot make a link: it may not %s", GetUserNameFromId(role, false),
 						login ? "connect to this database" : "log in"),
 				 errdetail("The link's worker would run as this role."),
 				 login ?
@@ -106,8 +107,30 @@ check_no_tables(const char *source)
 	if (bindings != NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("a relay's source can't have relations, as source \"%s\" has", source),
+				 errmsg("a relay's source cannot have relations, as source \"%s\" has", source),
 				 errhint("Link without relay, for the relations' entities to be decided by the hub there; or add a source of its own for the relay, with sync_add_source.")));
+}
+
+/* What a relay sends of a counter is what it holds, not what was added to it. */
+static void
+check_no_counters(void)
+{
+	const Registry *registry = registry_get();
+
+	for (int i = 0; i < registry->nentities; i++)
+		if (registry->entities[i].field_rules.nsums > 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("entity \"%s\" has fields with rule sum, which cannot go over a link",
+							registry->entities[i].name),
+					 errhint("Give the fields another rule: DELETE FROM syncext.field_rule WHERE rule = 'sum'.")));
+}
+
+static void
+check_relay(const char *source)
+{
+	check_no_tables(source);
+	check_no_counters();
 }
 
 /* An entity is decided in one place: by this database, or by one hub. */
@@ -115,7 +138,6 @@ static void
 check_entity(const char *source, const char *entity)
 {
 	const Link *other = link_of_entity(entity);
-	ListCell   *lc;
 
 	if (other != NULL)
 		ereport(ERROR,
@@ -123,40 +145,34 @@ check_entity(const char *source, const char *entity)
 				 errmsg("entity \"%s\" is decided by the hub behind link \"%s\"", entity,
 						other->name),
 				 errhint("Detach the relation of one of the two sources.")));
-	foreach(lc, binding_list(NULL, entity))
+	foreach_ptr(const Binding, binding, binding_list(NULL, entity))
 	{
-		const Binding *binding = lfirst(lc);
-
 		if (strcmp(binding->source, source) != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
-					 errmsg("entity \"%s\" can't be decided by a hub behind a link", entity),
+					 errmsg("entity \"%s\" cannot be decided by a hub behind a link", entity),
 					 errdetail("Relation %s is attached to it as source \"%s\", which is decided here.",
 							   get_rel_name(binding->relation), binding->source),
 					 errhint("Detach that relation with sync_detach.")));
 	}
-	if (section_true("SELECT EXISTS (SELECT FROM syncext.canonical WHERE entity = %s)",
-					 quote_literal_cstr(entity)))
+	if (owner_true("SELECT EXISTS (SELECT FROM syncext.canonical WHERE entity = %s) "
+				   "AND NOT syncext.has_only_own(%s, %s)", quote_literal_cstr(entity),
+				   quote_literal_cstr(source), quote_literal_cstr(entity)))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this database has records of entity \"%s\" that it has decided itself",
 						entity),
-				 errhint_call("Link the source first, and attach the relation then; or let this hub be a spoke as a whole: sync_link(…, relay => true) with another source, that no relation is attached to. If they are edits of the relation's since it was linked before, which it holds itself: SELECT sync_forget(%s, external_id) FROM syncext.canonical WHERE entity = %s, link, and CALL sync_load for the relation.",
+				 errhint_call("Link the source first, and attach the relation then; or let this hub be a spoke as a whole: sync_link(…, relay => true) with another source, that no relation is attached to. If they were edited since it was linked before, and the relation holds them: SELECT sync_forget(%s, external_id) FROM syncext.canonical WHERE entity = %s, link, and CALL sync_load for the relation.",
 						 quote_literal_cstr(entity), quote_literal_cstr(entity))));
 }
 
 static void
 check_entities(const char *source)
 {
-	Section		section;
 	ListCell   *lc;
 
-	SPI_connect();
-	section_enter(&section, 0);
 	foreach(lc, binding_list(source, NULL))
 		check_entity(source, ((Binding *) lfirst(lc))->entity);
-	section_leave(&section);
-	SPI_finish();
 }
 
 /* ---------- making ---------- */
@@ -179,99 +195,83 @@ static void
 recall_hub(const Link *link, Peer *hub)
 {
 	char	   *source = quote_literal_cstr(link->source);
-	Section		section;
 	Identity	known = {0};
 	Identity	said;
 	char	   *identity;
-	char	   *heard_at;
+	bool		let_go;
 
-	SPI_connect();
-	section_enter(&section, 0);
-	identity = section_text(CurrentMemoryContext,
-							"SELECT identity FROM syncext.unlinked WHERE source = %s AND relay = %s",
-							source, link->relay ? "true" : "false");
+	identity = owner_text("SELECT identity FROM syncext.unlinked WHERE source = %s AND relay = %s",
+						  source, link->relay ? "true" : "false");
 	if (identity != NULL)
 		(void) identity_from_jsonb(DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
 																	  CStringGetDatum(identity))),
 								   &known);
 	(void) identity_from_jsonb(hub->identity, &said);
-	if (known.known && !identity_is_refused(identity_judge(&known, &said, false, true)))
+	let_go = owner_true("SELECT EXISTS (SELECT FROM syncext.unlinked WHERE source = %s AND relay = %s AND identity IS NULL)",
+						source, link->relay ? "true" : "false");
+	if (let_go || (known.known && !identity_is_refused(identity_judge(&known, &said, false, true))))
 	{
-		heard_at = section_text(CurrentMemoryContext,
-								"SELECT (extract(epoch FROM coalesce(heard_at, unlinked_at) - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::bigint "
-								"FROM syncext.unlinked WHERE source = %s", source);
-		hub->heard_at = hub->resync_since = strtoi64(heard_at, NULL, 10);
+		hub->heard_at = hub->resync_since =
+			owner_number("SELECT (extract(epoch FROM coalesce(heard_at, unlinked_at) - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::bigint "
+						 "FROM syncext.unlinked WHERE source = %s", source);
+		hub->met_epoch = owner_number("SELECT epoch FROM syncext.unlinked WHERE source = %s", source);
 	}
 	else
-		section_run("DELETE FROM syncext.agreed WHERE source = %s", source);
-	section_run("DELETE FROM syncext.unlinked WHERE source = %s", source);
-	section_leave(&section);
-	SPI_finish();
+	{
+		owner_execute("DELETE FROM syncext.uncompared WHERE source = %s", source);
+		owner_execute("DELETE FROM syncext.agreed WHERE source = %s", source);
+		owner_execute("UPDATE syncext.unsent SET elsewhere = true WHERE source = %s", source);
+	}
 }
 
 static void
 store_link(const Link *link, Peer *hub)
 {
-	Section		section;
-
-	SPI_connect();
-	section_enter(&section, 0);
-	section_run("INSERT INTO syncext.link (name, server, source, owner, hub, relay) "
-				"VALUES (%s, %s, %s, %s, %s, %s)",
-				quote_literal_cstr(link->name), quote_literal_cstr(link->server),
-				quote_literal_cstr(link->source), quote_literal_cstr(link->owner_name),
-				quote_literal_cstr(mark_of(hub)),
-				link->relay ? "true" : "false");
-	section_run("INSERT INTO syncext.link_state (link) VALUES (%s)",
-				quote_literal_cstr(link->name));
-	section_leave(&section);
-	SPI_finish();
+	owner_execute("INSERT INTO syncext.link (name, server, source, owner, hub, relay) "
+				  "VALUES (%s, %s, %s, %s, %s, %s)",
+				  quote_literal_cstr(link->name), quote_literal_cstr(link->server),
+				  quote_literal_cstr(link->source), quote_literal_cstr(link->owner_name),
+				  quote_literal_cstr(mark_of(hub)),
+				  link->relay ? "true" : "false");
+	owner_execute("INSERT INTO syncext.link_state (link) VALUES (%s)",
+				  quote_literal_cstr(link->name));
 	recall_hub(link, hub);
 	peer_save(link->name, hub);
 	CommandCounterIncrement();
-	linked_start(link->source);
+	spoke_start(link->source);
+	owner_execute("DELETE FROM syncext.unlinked WHERE source = %s", quote_literal_cstr(link->source));
 }
 
 /*
- * The hub is told that the source is ours before anything is locked here: writers
- * of the tables mustn't wait for it.  A claim that comes to nothing here does no
- * harm there: it is made again with the next attempt.
+ * Claim the source at the hub before anything is locked here: writers of the tables
+ * mustn't wait for the hub.  If making the link fails afterwards, the claim does no harm
+ * there: the next attempt makes it again.
  */
 static void
 ask_hub(const Link *link, Peer *known)
 {
-	Hub		   *hub = hub_prepare(link);
+	Upstream   *upstream = upstream_prepare(link);
 
 	MemSet(known, 0, sizeof(Peer));
 	PG_TRY();
 	{
-		hub_open(hub, false);
-		greeting_check(&hub->greeting, link->name, link->server, link->source);
-		hub_check_entities(hub);
-		hub_open(hub, true);
-		greeting_check(&hub->greeting, link->name, link->server, link->source);
-		known->identity = DatumGetJsonbPCopy(JsonbPGetDatum(hub->greeting.hub));
-		known->answered = hub->greeting.answered;
-		known->pulled = hub->greeting.pulled;
+		upstream_open(upstream, false);
+		greeting_check(&upstream->greeting, link->name, link->server, link->source);
+		upstream_check_entities(upstream);
+		upstream_open(upstream, true);
+		greeting_check(&upstream->greeting, link->name, link->server, link->source);
+		known->identity = DatumGetJsonbPCopy(JsonbPGetDatum(upstream->greeting.hub));
+		known->answered = upstream->greeting.answered;
+		known->pulled = upstream->greeting.pulled;
 	}
 	PG_FINALLY();
 	{
-		hub_close(hub);
+		upstream_close(upstream);
 	}
 	PG_END_TRY();
 }
 
-static char *
-required_text(FunctionCallInfo fcinfo, int argument, const char *name)
-{
-	if (PG_ARGISNULL(argument))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name)));
-	return text_to_cstring(PG_GETARG_TEXT_PP(argument));
-}
-
-/* The link as it is now, for one who may end it. */
+/* The link as it is now.  Raises unless the current role may end it. */
 static const Link *
 owned_link(const char *name)
 {
@@ -288,7 +288,7 @@ owned_link(const char *name)
 	return link;
 }
 
-/* The same, once an exchange under way has come to its end, or who else ends the link. */
+/* Like owned_link(), but first waits for an exchange under way, or a session that ends the link. */
 static const Link *
 hold_link(const char *name)
 {
@@ -305,18 +305,11 @@ is_used(const Link *link)
 {
 	char	   *name = quote_literal_cstr(link->name);
 	char	   *source = quote_literal_cstr(link->source);
-	Section		section;
-	bool		used;
 
-	SPI_connect();
-	section_enter(&section, 0);
-	used = section_true("SELECT EXISTS (SELECT FROM syncext.link_state s WHERE s.link = %s AND s.pushed + s.pulled > 0) "
-						"OR EXISTS (SELECT FROM syncext.agreed a WHERE a.source = %s) "
-						"OR EXISTS (SELECT FROM syncext.change_log c WHERE c.source = %s AND c.resolution = '%s')",
-						name, source, source, resolution_name(RESOLUTION_CAPTURED));
-	section_leave(&section);
-	SPI_finish();
-	return used;
+	return owner_true("SELECT EXISTS (SELECT FROM syncext.link_state s WHERE s.link = %s AND s.pushed + s.pulled > 0) "
+					  "OR EXISTS (SELECT FROM syncext.agreed a WHERE a.source = %s) "
+					  "OR EXISTS (SELECT FROM syncext.change_log c WHERE c.source = %s AND c.resolution = '%s')",
+					  name, source, source, resolution_name(RESOLUTION_CAPTURED));
 }
 
 /*
@@ -327,27 +320,22 @@ static void
 change_kind(const char *name, bool relay)
 {
 	const Link *link = hold_link(name);
-	Section		section;
 
 	if (link->relay == relay)
 		return;
 	if (relay)
-		check_no_tables(link->source);
+		check_relay(link->source);
 	if (is_used(link))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("link \"%s\" can't become %s any more", name,
+				 errmsg("link \"%s\" cannot become %s any more", name,
 						relay ? "a relay" : "a link for tables"),
 				 errdetail("It has exchanged changes, or keeps some for its hub, as %s.",
 						   relay ? "a link for tables" : "a relay"),
 				 errhint_call("Make another with a source of its own; or, to give up what was not exchanged, SELECT sync_unlink(%s) and link anew.",
 						 quote_literal_cstr(name))));
-	SPI_connect();
-	section_enter(&section, 0);
-	section_run("UPDATE syncext.link SET relay = %s WHERE name = %s", relay ? "true" : "false",
-				quote_literal_cstr(name));
-	section_leave(&section);
-	SPI_finish();
+	owner_execute("UPDATE syncext.link SET relay = %s WHERE name = %s", relay ? "true" : "false",
+				  quote_literal_cstr(name));
 }
 
 /* ---------- the functions ---------- */
@@ -355,14 +343,14 @@ change_kind(const char *name, bool relay)
 static void
 read_arguments(FunctionCallInfo fcinfo, Link *link)
 {
-	link->name = required_text(fcinfo, 0, "name");
+	link->name = arg_text(fcinfo, 0, "name");
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("server must not be null"),
 				 errhint("Say where the hub is with CREATE SERVER.")));
 	link->server = pstrdup(NameStr(*PG_GETARG_NAME(1)));
-	link->source = required_text(fcinfo, 2, "source");
+	link->source = arg_text(fcinfo, 2, "source");
 	if (PG_ARGISNULL(3))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -394,7 +382,7 @@ sync_link(PG_FUNCTION_ARGS)
 	check_unused(link.name);
 	check_source(link.source);
 	if (link.relay)
-		check_no_tables(link.source);
+		check_relay(link.source);
 	check_entities(link.source);
 	check_login(link.owner);
 	ask_hub(&link, &hub);
@@ -405,16 +393,11 @@ sync_link(PG_FUNCTION_ARGS)
 Datum
 sync_unlink(PG_FUNCTION_ARGS)
 {
-	char	   *name = required_text(fcinfo, 0, "name");
+	char	   *name = arg_text(fcinfo, 0, "name");
 	const Link *link = hold_link(name);
-	Section		section;
 
-	hub_kept_drop(name);
-	linked_end(link->source);
-	SPI_connect();
-	section_enter(&section, 0);
-	section_run("DELETE FROM syncext.link WHERE name = %s", quote_literal_cstr(name));
-	section_leave(&section);
-	SPI_finish();
+	upstream_cached_drop(name);
+	spoke_end(link->source);
+	owner_execute("DELETE FROM syncext.link WHERE name = %s", quote_literal_cstr(name));
 	PG_RETURN_VOID();
 }

@@ -2,9 +2,8 @@
  * wire.c
  *	  Text as it goes over a link, in an encoding that both sides can tell.
  *
- * Called by the rest of link/.  Conversion functions look into no catalog once
- * they are found; as the server does for its clients, they are found in a
- * transaction and called outside of one.
+ * Conversion functions look into no catalog once they are found; as the server does for
+ * its clients, they are found in a transaction and called outside of one.
  */
 #include "postgres.h"
 
@@ -170,7 +169,7 @@ wire_out_required(const char *text)
 	if (converted == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNTRANSLATABLE_CHARACTER),
-				 errmsg("\"%s\" can't be told to a hub", text),
+				 errmsg("\"%s\" cannot be told to a hub", text),
 				 errdetail_internal("%s", why)));
 	return converted;
 }

@@ -25,9 +25,9 @@ extern const char *wire_out(const char *text, const char **why);
 extern const char *wire_out_required(const char *text);
 
 /*
- * Whatever the other side or libpq says, as one line that this database's log
- * and tables can hold: what can't be converted becomes a question mark, and the
- * end is left out where it is too long.
+ * A message of the other side or of libpq, as one line that this database's log and
+ * tables can hold: characters that can't be converted become question marks, and a long
+ * message loses its end.
  */
 extern char *wire_message(const char *text);
 

@@ -2,31 +2,27 @@
  * worker.c
  *	  A link's background worker: runs exchange for ever.
  *
- * Started by the postmaster for storage/wake at the commit of who makes or
- * enables a link, for a session that finds it missing, and for link/launcher
- * after a restart.  It connects as the link's owner.
+ * The postmaster starts it when a session commits that makes or enables a link
+ * (process/wake), when a session finds it missing, and after a restart (link/launcher).
+ * It connects as the link's owner.
  *
  * It exchanges at once when there is something on either side: its latch is set
  * at the commit of a captured edit, and its connection becomes readable when the
  * hub notifies; else every syncext.link_interval.  Between exchanges it has no
  * transaction, and no lock but the one that keeps a second worker away.
  *
- * An error ends an exchange, not the worker: what the server's main loop does
- * after an error is done here, too, and the next attempt waits for as long as
- * they have failed often.  Leaving it to the postmaster would make attempts come
- * at its pace, and have every session read the links again each time, for the new
- * process's id.  An internal error is another matter: then this process may be
- * what is wrong, and it is the postmaster's to start a new one.
+ * An error ends an exchange, not the worker: it cleans up as the server's main loop
+ * does, and waits longer after each failure in a row.  If the postmaster restarted it
+ * instead, attempts would come at the postmaster's pace, and each new process id would
+ * have every session read the links again.  After an internal error the process itself
+ * may be damaged, and where memory ran out it is in pieces: then the worker ends, and the
+ * postmaster starts a new one.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "common/pg_prng.h"
-#include "executor/spi.h"
-#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "postmaster/bgworker.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -36,11 +32,13 @@
 #include "utils/timestamp.h"
 
 #include "hub/feed.h"
-#include "hub/section.h"
 #include "link/exchange.h"
 #include "link/link_state.h"
-#include "link/process.h"
+#include "process/owner.h"
+#include "process/stat.h"
+#include "process/worker_process.h"
 #include "settings.h"
+#include "storage/attempt.h"
 #include "storage/link.h"
 
 extern PGDLLEXPORT void syncext_link_worker_main(Datum arg);
@@ -53,13 +51,13 @@ extern PGDLLEXPORT void syncext_link_worker_main(Datum arg);
 /* A new worker waits this long for the one that it takes over from. */
 #define TAKE_OVER_MS	3000
 /*
- * Who may connect to the hub can notify as it does.  After so many exchanges in a
- * row that moved nothing, being told of something is heeded this often, in
- * milliseconds.
+ * Any role that may connect to the hub can send its notifications.  So after this many
+ * exchanges in a row that moved nothing, the worker heeds notifications only so often,
+ * in milliseconds.
  */
 #define MAX_FRUITLESS	10
 #define FRUITLESS_MS	100
-/* A record that was handed back as busy comes again after a second: nobody says so. */
+/* A record that was handed back as busy comes again after a second, without a notification. */
 #define HANDED_BACK_MS	1100
 
 typedef struct LinkWorker
@@ -92,85 +90,52 @@ note_server_changed(Datum arg, int cacheid, uint32 hashvalue)
 /* ---------- the state that others can read ---------- */
 
 /*
- * Let sessions know whom to wake, and go on where an earlier worker was: with
- * the pause that its failures have earned.
+ * Tell sessions which process to wake, and take over the pause that an earlier worker's
+ * failures have led to.
  */
 static void
 publish(LinkWorker *w)
 {
-	Section		section;
 	char	   *name = quote_literal_cstr(w->link);
 	char	   *next;
 
-	process_begin_work(&section);
-	section_run("UPDATE syncext.link SET worker_pid = %d WHERE name = %s", MyProcPid, name);
-	section_run("INSERT INTO syncext.link_state (link) SELECT name FROM syncext.link "
-				"WHERE name = %s ON CONFLICT DO NOTHING", name);
-	w->failures = (int) section_number("SELECT failures FROM syncext.link_state WHERE link = %s",
-									   name);
-	next = section_text(w->turn, "SELECT next_attempt FROM syncext.link_state "
-						"WHERE link = %s AND failures > 0", name);
+	worker_begin_transaction();
+	owner_execute("UPDATE syncext.link SET worker_pid = %d WHERE name = %s", MyProcPid, name);
+	owner_execute("INSERT INTO syncext.link_state (link) SELECT name FROM syncext.link "
+				  "WHERE name = %s ON CONFLICT DO NOTHING", name);
+	w->failures = (int) owner_number("SELECT failures FROM syncext.link_state WHERE link = %s",
+									 name);
+	next = owner_text("SELECT next_attempt FROM syncext.link_state "
+					  "WHERE link = %s AND failures > 0", name);
 	if (next != NULL)
 		w->next_attempt = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
 																   CStringGetDatum(next),
 																   ObjectIdGetDatum(InvalidOid),
 																   Int32GetDatum(-1)));
-	process_end_work(&section);
+	worker_commit();
 }
 
 /* The link works again. */
 static void
 write_success(LinkWorker *w)
 {
-	Section		section;
-
-	process_begin_work(&section);
-	section_run("UPDATE syncext.link_state SET failures = 0, next_attempt = NULL WHERE link = %s",
-				quote_literal_cstr(w->link));
-	process_end_work(&section);
+	worker_begin_transaction();
+	owner_execute("UPDATE syncext.link_state SET failures = 0, next_attempt = NULL WHERE link = %s",
+				  quote_literal_cstr(w->link));
+	worker_commit();
 }
 
 static void
 write_failure(LinkWorker *w, const char *error)
 {
-	Section		section;
-
-	process_begin_work(&section);
-	section_run("INSERT INTO syncext.link_state (link, failures, last_error, last_error_at, next_attempt) "
-				"SELECT name, %d, %s, clock_timestamp(), %s FROM syncext.link WHERE name = %s "
-				"ON CONFLICT (link) DO UPDATE SET failures = excluded.failures, "
-				"last_error = excluded.last_error, last_error_at = excluded.last_error_at, "
-				"hub_behind = NULL, next_attempt = excluded.next_attempt",
-				w->failures, quote_literal_cstr(error),
-				quote_literal_cstr(timestamptz_to_str(w->next_attempt)),
-				quote_literal_cstr(w->link));
-	process_end_work(&section);
+	worker_begin_transaction();
+	owner_execute("SELECT syncext.note_link_failure(%s, %d, %s, %s)", quote_literal_cstr(w->link),
+				  w->failures, quote_literal_cstr(error),
+				  quote_literal_cstr(timestamptz_to_str(w->next_attempt)));
+	worker_commit();
 }
 
 /* ---------- after an error ---------- */
-
-/* Twice as long after each failure, and spread, lest all spokes come at once. */
-static TimestampTz
-next_attempt(int failures)
-{
-	double		ms = RETRY_BASE_MS * (double) (1 << Min(failures - 1, 20));
-
-	ms = Min(ms, RETRY_MAX_MS) * (0.5 + pg_prng_double(&pg_global_prng_state));
-	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) ms);
-}
-
-/* What a reader of link_status needs to know of the error. */
-static char *
-error_text(const ErrorData *error)
-{
-	StringInfoData text;
-
-	initStringInfo(&text);
-	appendStringInfo(&text, "%s: %s", unpack_sql_state(error->sqlerrcode), error->message);
-	if (error->detail != NULL)
-		appendStringInfo(&text, ": %s", error->detail);
-	return text.data;
-}
 
 /* An error that comes again and again stands in the log once. */
 static void
@@ -185,10 +150,12 @@ log_failure(LinkWorker *w, const char *text)
 }
 
 static void
-note_failure(LinkWorker *w, const char *text)
+note_failure(LinkWorker *w, const char *text, bool smaller)
 {
 	w->failures++;
-	w->next_attempt = next_attempt(w->failures);
+	/* what had no room need not wait for others to make some: the next batch is smaller */
+	w->next_attempt = attempt_backoff_between(GetCurrentTimestamp(), smaller ? 1 : w->failures,
+											  RETRY_BASE_MS, RETRY_MAX_MS);
 	log_failure(w, text);
 	PG_TRY();
 	{
@@ -206,9 +173,22 @@ note_failure(LinkWorker *w, const char *text)
 	PG_END_TRY();
 }
 
+/*
+ * Is this process no good any more?  After an internal error it may be damaged.  Where it
+ * ran out of memory, what the C library keeps of what was freed leaves none for anything
+ * but such blocks again: not for libpq, nor for shared memory.
+ */
+static bool
+is_spent(const ErrorData *error)
+{
+	return !reply_raised(error) &&
+		(ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INTERNAL_ERROR ||
+		 error->sqlerrcode == ERRCODE_OUT_OF_MEMORY);
+}
+
 /* Called in PG_CATCH: clean up as after an error at a session's top level. */
 static void
-recover(LinkWorker *w)
+recover(LinkWorker *w, bool smaller)
 {
 	ErrorData  *error;
 	char	   *text;
@@ -218,12 +198,12 @@ recover(LinkWorker *w)
 	FlushErrorState();
 	AbortOutOfAnyTransaction();
 	MemoryContextSwitchTo(w->turn);
-	text = error_text(error);
+	text = reply_error_text(error);
 	/* the lock is gone with the transaction: take it again before anything else */
 	w->looked_at = 0;
-	note_failure(w, text);
-	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INTERNAL_ERROR && !reply_raised(error))
-		process_restart();
+	note_failure(w, text, smaller);
+	if (is_spent(error))
+		worker_restart();
 }
 
 /* ---------- an exchange ---------- */
@@ -255,7 +235,7 @@ try_exchange(LinkWorker *w, ExchangeResult *result)
 
 	PG_TRY();
 	{
-		process_busy("exchanging");
+		worker_report_busy("exchanging");
 		/* the exchange sees what they are about */
 		(void) take_notifications(w);
 		exchange_run(w->link, result);
@@ -265,7 +245,7 @@ try_exchange(LinkWorker *w, ExchangeResult *result)
 	}
 	PG_CATCH();
 	{
-		recover(w);
+		recover(w, result->smaller);
 	}
 	PG_END_TRY();
 	return done;
@@ -302,7 +282,7 @@ exchange(LinkWorker *w)
 static bool
 anything_captured(const char *source)
 {
-	const Slot	all = {0, 1};
+	const Consumer all = {0, 1};
 	Feed	   *feed;
 	bool		idle;
 
@@ -334,21 +314,21 @@ look(LinkWorker *w)
 
 	w->looked_at = GetCurrentTimestamp();
 	StartTransactionCommand();
-	process_check_place();
+	exit_unless_needed();
 	/* a transaction that failed has released it */
 	if (!launch_lock(w->link))
-		process_leave();
+		worker_exit();
 	link = link_of_name(w->link);
-	/* whose role is gone rests until there is one: syncext.link's trigger, or whoever looks next */
+	/* a link without its role rests: syncext.link's trigger or the next session that looks starts it */
 	if (link == NULL || !link->enabled || !OidIsValid(link->owner))
-		process_leave();
+		worker_exit();
 	if (w->added_at == 0)
 		w->added_at = link->added_at;
-	/* ended and made anew, perhaps all in one transaction, it begins anew */
+	/* if the link was ended and made anew, perhaps in one transaction, so is its worker */
 	if (link->owner != w->role || link->added_at != w->added_at)
 	{
 		(void) launch_link_worker(link->name, link->owner, true);
-		process_leave();
+		worker_exit();
 	}
 	if (w->source == NULL || strcmp(w->source, link->source) != 0)
 		w->source = MemoryContextStrdup(TopMemoryContext, link->source);
@@ -370,7 +350,7 @@ try_look(LinkWorker *w)
 	}
 	PG_CATCH();
 	{
-		recover(w);
+		recover(w, false);
 	}
 	PG_END_TRY();
 	return done;
@@ -386,7 +366,7 @@ next_exchange(const LinkWorker *w)
 									   setting_link_interval * INT64CONST(1000));
 }
 
-/* Was it told of something so soon after others that came to nothing? */
+/* Was it notified too soon after exchanges that moved nothing? */
 static bool
 is_pestered(const LinkWorker *w)
 {
@@ -407,7 +387,7 @@ is_time(const LinkWorker *w)
 static void
 sleep_pestered(LinkWorker *w)
 {
-	process_idle();
+	worker_report_idle();
 	if (WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, FRUITLESS_MS,
 				  PG_WAIT_EXTENSION) & WL_LATCH_SET)
 	{
@@ -435,7 +415,7 @@ sleep_until_woken(LinkWorker *w)
 	until = Min(until, next_exchange(w));
 	if (socket != PGINVALID_SOCKET)
 		events |= WL_SOCKET_READABLE;
-	process_idle();
+	worker_report_idle();
 	rc = WaitLatchOrSocket(MyLatch, events, socket,
 						   TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until),
 						   PG_WAIT_EXTENSION);
@@ -451,7 +431,7 @@ sleep_until_woken(LinkWorker *w)
 static void
 turn(LinkWorker *w)
 {
-	process_heed();
+	handle_interrupts();
 	if (TimestampDifferenceExceeds(w->looked_at, GetCurrentTimestamp(), LOOK_MS) &&
 		!try_look(w))
 		return;
@@ -467,10 +447,10 @@ turn(LinkWorker *w)
 
 /* Be the link's only worker; the one before may be about to leave. */
 static void
-take_lock(const char *link, bool takes_over)
+take_lock(const char *link, bool wait_for_predecessor)
 {
 	TimestampTz give_up = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													  takes_over ? TAKE_OVER_MS : 0);
+													  wait_for_predecessor ? TAKE_OVER_MS : 0);
 
 	for (;;)
 	{
@@ -478,13 +458,13 @@ take_lock(const char *link, bool takes_over)
 
 		CHECK_FOR_INTERRUPTS();
 		StartTransactionCommand();
-		process_check_place();
+		exit_unless_needed();
 		taken = launch_lock(link);
 		CommitTransactionCommand();
 		if (taken)
 			return;
 		if (GetCurrentTimestamp() >= give_up)
-			process_leave();
+			worker_exit();
 		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 100, PG_WAIT_EXTENSION);
 	}
 }
@@ -492,14 +472,15 @@ take_lock(const char *link, bool takes_over)
 void
 syncext_link_worker_main(Datum arg)
 {
-	const WorkerPlace *place = process_begin();
-	LinkWorker	w = {.link = place->link, .role = place->role};
+	const WorkerArgs *args = worker_begin();
+	LinkWorker	w = {.link = args->link, .role = args->role};
 
 	w.turn = AllocSetContextCreate(TopMemoryContext, "syncext link", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(w.turn);
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, note_server_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(USERMAPPINGOID, note_server_changed, (Datum) 0);
-	take_lock(w.link, place->takes_over);
+	take_lock(w.link, args->wait_for_predecessor);
+	stat_attach();
 	look(&w);
 	publish(&w);
 	server_changed = false;

@@ -6,11 +6,8 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_type.h"
-#include "utils/builtins.h"
 
-#include "local/attached.h"
+#include "local/attached_relation.h"
 #include "model/change.h"
 
 /* In an external id of several columns: what stands between, and before it. */
@@ -31,7 +28,6 @@ attached_row_make(const Attached *attached)
 {
 	AttachedRow row;
 
-	ItemPointerSetInvalid(&row.at);
 	row.values = palloc0(sizeof(Datum) * attached->natts);
 	row.isnull = palloc(sizeof(bool) * attached->natts);
 	memset(row.isnull, true, sizeof(bool) * attached->natts);
@@ -283,8 +279,8 @@ attached_populate(Attached *attached, Jsonb *object)
 	check_attributes(attached, object);
 	/* what the text of a value means may depend on settings, too */
 	value_settings_begin(&input);
-	if (attached->heeds_settings)
-		value_settings_fix_input(&input);
+	if (attached->depends_on_gucs)
+		value_pin_input_gucs(&input);
 	header = DatumGetHeapTupleHeader(FunctionCall2(&attached->populate, attached->empty_row,
 												   JsonbPGetDatum(object)));
 	value_settings_end(&input);

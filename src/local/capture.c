@@ -12,24 +12,19 @@
 
 #include "access/htup_details.h"
 #include "access/relation.h"
-#include "access/xact.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
-#include "miscadmin.h"
-#include "utils/builtins.h"
-#include "utils/datum.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/timestamp.h"
 
-#include "hub/apply_call.h"
-#include "hub/procedure.h"
+#include "hub/own_keys.h"
 #include "local/capture.h"
-#include "local/capture_buffer.h"
+#include "local/capture_scope.h"
 #include "local/cascade.h"
 #include "local/fragile.h"
 #include "local/row_edit.h"
+#include "local/row_keys.h"
 #include "local/writer.h"
+#include "process/subxact.h"
 #include "settings.h"
 #include "storage/link.h"
 
@@ -38,23 +33,10 @@ PG_FUNCTION_INFO_V1(syncext_capture);
 /* A row that left its partition, until the same row is met in another one. */
 typedef struct MovedRow
 {
-	const char *external_id;
+	const char *key;
 	const Attached *attached;	/* of the partition that it left */
 	AttachedRow row;
 } MovedRow;
-
-/*
- * What the triggers of one statement share.  It lives in the statement's own
- * memory and takes itself off the stack when that goes.
- */
-typedef struct CaptureScope
-{
-	MemoryContext statement;
-	const Registry *registry;
-	List	   *moved;			/* of MovedRow * */
-	MemoryContextCallback callback;
-	struct CaptureScope *outer; /* of the statement whose trigger ran this one */
-} CaptureScope;
 
 /* One edit. */
 typedef struct Edit
@@ -63,11 +45,16 @@ typedef struct Edit
 	CaptureScope *scope;
 	Attached   *attached;
 	ValueSettings settings;
-	char	   *external_id;
+	const char *key;			/* of the row, as text: the external id, unless it is its own */
+	RowRecord	record;			/* that the row is */
+	const char *external_id;	/* of that; NULL: none is known yet */
 	Relation	root;			/* the bound relation, kept open, or NULL */
+	bool		alone;			/* it may be rolled back, and others stay; or code of others
+								 * runs next, which has to find what was logged */
+	const FieldRules *counters; /* NULL: nothing was edited that may be one */
+	Fields		before;			/* such fields as they were, and as this edit left them */
+	Fields		after;
 } Edit;
-
-static CaptureScope *innermost_scope = NULL;
 
 /* ---------- syncext.inbound ---------- */
 
@@ -95,7 +82,7 @@ inbound_is_all(void)
 
 /* Is this the one row whose edit is a delivery? */
 static bool
-inbound_is_row(const Attached *attached, const char *external_id)
+inbound_is_row(const Attached *attached, const char *key)
 {
 	char	   *end;
 
@@ -103,7 +90,7 @@ inbound_is_row(const Attached *attached, const char *external_id)
 		return false;
 	if (strtoul(setting_inbound, &end, 10) != attached->binding->relation)
 		return false;
-	return strcmp(end + 1, external_id) == 0;
+	return strcmp(end + 1, key) == 0;
 }
 
 /* Does the edit come of another row's delivery, by a foreign key that cascades? */
@@ -117,42 +104,6 @@ is_cascade(const Edit *edit)
 		return false;
 	return cascade_made(trigger->tg_relation, trigger->tg_trigslot,
 						TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newslot : NULL);
-}
-
-/* ---------- what a statement's triggers share ---------- */
-
-static void
-scope_gone(void *arg)
-{
-	CaptureScope **link = &innermost_scope;
-
-	while (*link != NULL && *link != arg)
-		link = &(*link)->outer;
-	if (*link != NULL)
-		*link = (*link)->outer;
-}
-
-/*
- * Find or make the scope of the statement whose trigger is running.  Triggers
- * run in a short-lived context right below the statement's own.
- */
-static CaptureScope *
-scope_get(void)
-{
-	MemoryContext statement = MemoryContextGetParent(CurrentMemoryContext);
-	CaptureScope *scope;
-
-	for (scope = innermost_scope; scope != NULL; scope = scope->outer)
-		if (scope->statement == statement)
-			return scope;
-	scope = MemoryContextAllocZero(statement, sizeof(CaptureScope));
-	scope->statement = statement;
-	scope->callback.func = scope_gone;
-	scope->callback.arg = scope;
-	MemoryContextRegisterResetCallback(statement, &scope->callback);
-	scope->outer = innermost_scope;
-	innermost_scope = scope;
-	return scope;
 }
 
 /* ---------- rows as they stand now ---------- */
@@ -213,7 +164,7 @@ read_current(Edit *edit, AttachedRow row, Attached **root, AttachedRow *current)
 	table_code_leave(&code);
 	SPI_finish();
 	return found &&
-		strcmp(attached_external_id(*root, &edit->settings, *current), edit->external_id) == 0;
+		strcmp(attached_external_id(*root, &edit->settings, *current), edit->key) == 0;
 }
 
 /*
@@ -260,23 +211,16 @@ send_missing(Edit *edit, ApplyCall *call, AttachedRow row, const Answer *answer)
 	const Record *record = &answer->decision.after;
 	const Attached *attached = edit->attached;
 	bool	   *wanted = NULL;
-	int			known = 0;
 	Fields		fields;
 	Answer		second;
 
 	if (answer->decision.write != WRITE_WHOLE || record->deleted)
 		return;
-	/* both are in jsonb's key order */
 	for (int i = 0; i < attached->ncolumns; i++)
 	{
 		const AttachedColumn *column = &attached->columns[i];
 
-		while (known < record->nfields &&
-			   field_name_cmp(record->fields[known].field.name, column->field) < 0)
-			known++;
-		if (row.isnull[column->attnum - 1] ||
-			(known < record->nfields &&
-			 field_name_cmp(record->fields[known].field.name, column->field) == 0))
+		if (row.isnull[column->attnum - 1] || record_find(record, column->field) != NULL)
 			continue;
 		if (wanted == NULL)
 			wanted = palloc0(sizeof(bool) * attached->ncolumns);
@@ -303,17 +247,46 @@ is_first_word(const Edit *edit, ApplyCall *call, const ReplicaRow *replica)
 		!apply_is_known(call, binding->entity, edit->external_id, binding->source);
 }
 
+/* A row that is gone ends its key; where it is back, deliveries go there again. */
+static void
+settle_key(const Edit *edit, bool deleted, bool gone)
+{
+	const Binding *binding = edit->attached->binding;
+
+	if (!binding->own_keys)
+		return;
+	if (gone)
+		own_keys_end(binding->source, binding->entity, edit->external_id);
+	else if (!deleted && edit->record.ended)
+		(void) own_keys_bind(binding->source, binding->entity, edit->key, edit->external_id);
+}
+
+/* The hub is behind a link: whatever its ladder is, it will hear of the edit. */
+static void
+note_for_hub(Edit *edit, RowEdit *sent, const bool *wanted)
+{
+	const Attached *attached = edit->attached;
+
+	if (!sent->deleted)
+		attached_fields(attached, &edit->settings, sent->row, wanted, &sent->fields);
+	value_settings_end(&edit->settings);
+	if (sent->cascade)
+		replica_note_cascade(attached->binding->relation, edit->external_id, &sent->fields);
+	row_edit_note(sent, sent->inserted ? NOTE_INSERT : NOTE_EDIT);
+}
+
 /* Bring an edit to the hub; wanted tells which fields, NULL: all of them. */
 static void
 send_edit(Edit *edit, AttachedRow row, const bool *wanted, bool deleted)
 {
-	Replica    *table;
+	CaptureTables tables;
 	ApplyCall  *call;
 	ReplicaRow	replica;
 	RowEdit		sent = {
 		.attached = edit->attached,
 		.external_id = edit->external_id,
 		.row = row,
+		.key = edit->record.added ? edit->key : NULL,
 		.inserted = !deleted && wanted == NULL,
 		.deleted = deleted,
 		.cascade = is_cascade(edit),
@@ -326,22 +299,17 @@ send_edit(Edit *edit, AttachedRow row, const bool *wanted, bool deleted)
 	owes = !sent.inserted && fragile_owes(edit->attached, edit->external_id);
 	if (owes)
 		wanted = NULL;
+	if (link_of_source(edit->attached->binding->source) != NULL)
+	{
+		note_for_hub(edit, &sent, wanted);
+		return;
+	}
 	if (!deleted)
 		attached_fields(edit->attached, &edit->settings, row, wanted, &sent.fields);
 	value_settings_end(&edit->settings);
-	/* the hub is behind a link: whatever its ladder is, it will hear of the edit */
-	if (link_of_source(edit->attached->binding->source) != NULL)
-	{
-		if (sent.cascade)
-			replica_note_cascade(edit->attached->binding->relation, edit->external_id,
-								 &sent.fields);
-		row_edit_note(&sent, sent.inserted ? NOTE_INSERT : NOTE_EDIT);
-		return;
-	}
-	table = replica_open(false);
-	call = apply_begin(edit->scope->registry);
-	replica_find(table, edit->attached->binding->relation, edit->external_id, &replica);
-	replica_close(table);
+	tables = capture_scope_open(edit->scope, edit->alone);
+	call = tables.call;
+	replica_find(tables.replica, edit->attached->binding->relation, edit->external_id, &replica);
 	if (owes && !deleted)
 		sent.inserted = !apply_is_known(call, edit->attached->binding->entity, edit->external_id,
 										edit->attached->binding->source);
@@ -351,22 +319,38 @@ send_edit(Edit *edit, AttachedRow row, const bool *wanted, bool deleted)
 		attached_fields(edit->attached, &edit->settings, row, NULL, &sent.fields);
 		value_settings_end(&edit->settings);
 	}
-	if (row_edit_send(call, edit->scope->registry, &sent, &answer) &&
-		!deleted && wanted != NULL)
-		send_missing(edit, call, row, &answer);
-	apply_end(call);
+	if (!sent.inserted)
+		row_edit_find_increments(&sent, edit->counters, &edit->before, &edit->after);
+	if (row_edit_send(call, edit->scope->registry, &sent, &answer))
+	{
+		if (!deleted && wanted != NULL)
+			send_missing(edit, call, row, &answer);
+		settle_key(edit, deleted, deleted && answer.decision.after.deleted);
+	}
+	capture_scope_close(edit->scope, tables);
 	if (owes)
 		fragile_settle(edit->attached, edit->external_id);
 }
 
 /* ---------- inserts, updates, deletes ---------- */
 
-/* Learn the row's external id; false if its edit is a delivery. */
+static void
+set_record(Edit *edit, RowRecord record)
+{
+	edit->record = record;
+	edit->external_id = record.external_id;
+}
+
+/* Learn which record the row is; false if its edit is a delivery. */
 static bool
 identify(Edit *edit, AttachedRow row)
 {
-	edit->external_id = attached_external_id(edit->attached, &edit->settings, row);
-	return !inbound_is_row(edit->attached, edit->external_id);
+	edit->key = attached_external_id(edit->attached, &edit->settings, row);
+	value_settings_end(&edit->settings);
+	if (inbound_is_row(edit->attached, edit->key))
+		return false;
+	set_record(edit, row_keys_find(edit->attached->binding, edit->key));
+	return true;
 }
 
 static void
@@ -374,6 +358,7 @@ capture_insert(Edit *edit, AttachedRow row, bool superseded)
 {
 	Attached   *root;
 
+	set_record(edit, row_keys_birth(edit->attached->binding, edit->key));
 	if (superseded)
 	{
 		if (!read_current(edit, row, &root, &row))
@@ -383,10 +368,12 @@ capture_insert(Edit *edit, AttachedRow row, bool superseded)
 	send_edit(edit, row, NULL, false);
 }
 
+/* A row that nobody was told of ends as quietly. */
 static void
 capture_delete(Edit *edit, AttachedRow row)
 {
-	send_edit(edit, row, NULL, true);
+	if (edit->external_id != NULL && !edit->record.ended)
+		send_edit(edit, row, NULL, true);
 }
 
 /* Other bytes are a change, where JSON can't be made of the old value perhaps. */
@@ -427,6 +414,25 @@ find_changed(Edit *edit, const Attached *old_attached, AttachedRow old, Attached
 	return any;
 }
 
+/* Keep what the edit itself made of counters: the row may have been edited again since. */
+static void
+note_counters(Edit *edit, const Attached *old_attached, AttachedRow old, AttachedRow new,
+			  const bool *wanted)
+{
+	const FieldRules *rules = row_edit_counters(edit->scope->registry, edit->attached);
+	bool	   *counts;
+
+	if (rules == NULL)
+		return;
+	counts = palloc(sizeof(bool) * Max(edit->attached->ncolumns, 1));
+	for (int i = 0; i < edit->attached->ncolumns; i++)
+		counts[i] = wanted[i] && field_rules_sum(rules, edit->attached->columns[i].field);
+	attached_fields(old_attached, &edit->settings, old, counts, &edit->before);
+	attached_fields(edit->attached, &edit->settings, new, counts, &edit->after);
+	value_settings_end(&edit->settings);
+	edit->counters = rules;
+}
+
 static void
 capture_update(Edit *edit, const Attached *old_attached, AttachedRow old, AttachedRow new,
 			   bool superseded)
@@ -436,6 +442,7 @@ capture_update(Edit *edit, const Attached *old_attached, AttachedRow old, Attach
 
 	if (!find_changed(edit, old_attached, old, new, wanted))
 		return;
+	note_counters(edit, old_attached, old, new, wanted);
 	if (superseded)
 	{
 		/* the fields are in the same order there */
@@ -443,7 +450,28 @@ capture_update(Edit *edit, const Attached *old_attached, AttachedRow old, Attach
 			return;
 		edit->attached = root;
 	}
-	send_edit(edit, new, wanted, false);
+	if (edit->external_id == NULL || edit->record.ended)
+		set_record(edit, row_keys_take(edit->attached->binding, edit->key));
+	send_edit(edit, new, edit->record.added ? NULL : wanted, false);
+}
+
+/* A row of a table that draws its keys is the record that it was, under another key. */
+static void
+capture_new_key(Edit *edit, AttachedRow old, AttachedRow new, bool superseded)
+{
+	const char *before;
+
+	if (!identify(edit, old) || edit->external_id == NULL || edit->record.ended)
+	{
+		if (identify(edit, new))
+			capture_insert(edit, new, superseded);
+		return;
+	}
+	before = edit->key;
+	edit->key = attached_external_id(edit->attached, &edit->settings, new);
+	value_settings_end(&edit->settings);
+	row_keys_move(edit->attached->binding, edit->external_id, before, edit->key);
+	capture_update(edit, edit->attached, old, new, superseded);
 }
 
 /* A row with another key is another record. */
@@ -469,7 +497,7 @@ remember_move(Edit *edit, AttachedRow row)
 	MemoryContext old = MemoryContextSwitchTo(edit->scope->statement);
 	MovedRow   *moved = palloc(sizeof(MovedRow));
 
-	moved->external_id = pstrdup(edit->external_id);
+	moved->key = pstrdup(edit->key);
 	moved->attached = attached;
 	moved->row = attached_row_make(attached);
 	for (int i = 0; i < attached->ncolumns; i++)
@@ -495,7 +523,7 @@ take_moved(Edit *edit)
 	{
 		MovedRow   *moved = lfirst(lc);
 
-		if (strcmp(moved->external_id, edit->external_id) == 0 &&
+		if (strcmp(moved->key, edit->key) == 0 &&
 			moved->attached->binding->relation == edit->attached->binding->relation)
 		{
 			edit->scope->moved = foreach_delete_current(edit->scope->moved, lc);
@@ -549,10 +577,15 @@ capture_row_updated(Edit *edit, TriggerData *trigger)
 	AttachedRow new = slot_row(edit->attached, trigger->tg_newslot);
 	bool		superseded = is_superseded(trigger->tg_newslot, trigger->tg_newtuple);
 
-	if (!attached_key_equal(edit->attached, &edit->settings, old, new))
+	if (attached_key_equal(edit->attached, &edit->settings, old, new))
+	{
+		if (identify(edit, new))
+			capture_update(edit, edit->attached, old, new, superseded);
+	}
+	else if (edit->attached->binding->own_keys)
+		capture_new_key(edit, old, new, superseded);
+	else
 		capture_key_change(edit, old, new, superseded);
-	else if (identify(edit, new))
-		capture_update(edit, edit->attached, old, new, superseded);
 }
 
 /* ---------- the trigger ---------- */
@@ -611,17 +644,20 @@ capture_fired(void *arg)
 static void
 try_fired(Fired *fired, const Attached *attached, AttachedRow row)
 {
-	ErrorData  *error = procedure_try(CurrentMemoryContext, CurrentMemoryContext, capture_fired,
-									  fired);
+	ErrorData  *error;
 	ValueSettings settings;
+	const char *key;
 
+	fired->edit->alone = true;
+	error = subxact_try(capture_fired, fired);
 	if (error == NULL)
 		return;
 	if (!fragile_is_about_value(error))
 		ReThrowError(error);
 	value_settings_begin(&settings);
-	fragile_keep(attached, attached_external_id(attached, &settings, row), error);
+	key = attached_external_id(attached, &settings, row);
 	value_settings_end(&settings);
+	fragile_keep(attached, row_keys_take(attached->binding, key).external_id, error);
 }
 
 static void
@@ -639,8 +675,11 @@ capture_row(TriggerData *trigger)
 		return;
 	check_captures(attached, trigger);
 	edit.attached = attached;
-	edit.scope = scope_get();
+	edit.scope = capture_scope_get();
 	edit.scope->registry = registry_get();
+	edit.alone = attached->runs_code;
+	if (edit.alone)
+		capture_scope_flush(edit.scope);
 	if (!attached->fragile)
 	{
 		capture_fired(&fired);

@@ -2,10 +2,9 @@
  * cascade.c
  *	  What a foreign key does to the rows that refer to a row.
  *
- * Called by local/capture for rows that change while another is delivered.  The
- * server doesn't say why a trigger fires.  But a foreign key acts only when the row
- * that was referred to is gone, or has another key: the capture trigger runs after
- * that, and can look.
+ * For rows that change while another is delivered.  The server doesn't say why a
+ * trigger fires.  But a foreign key acts only when the row that was referred to is
+ * gone, or has another key: the capture trigger runs after that, and can look.
  */
 #include "postgres.h"
 
@@ -21,8 +20,10 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "compat.h"
 #include "local/cascade.h"
 #include "local/table_code.h"
+#include "storage/names.h"
 
 static bool
 is_action(char action)
@@ -82,8 +83,7 @@ make_query(const ForeignKeyCacheInfo *key)
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT FROM %s%s AS p", plain ? "ONLY " : "",
-					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(key->confrelid)),
-												get_rel_name(key->confrelid)));
+					 names_of_relation(key->confrelid));
 	for (int i = 0; i < key->nkeys; i++)
 	{
 		HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(key->conpfeqop[i]));
@@ -148,12 +148,9 @@ cascade_made(Relation rel, TupleTableSlot *old, TupleTableSlot *new)
 {
 	/* the relation's own list may go while we look into catalogs */
 	List	   *keys = copyObject(RelationGetFKeyList(rel));
-	ListCell   *lc;
 
-	foreach(lc, keys)
+	foreach_ptr(const ForeignKeyCacheInfo, key, keys)
 	{
-		const ForeignKeyCacheInfo *key = lfirst(lc);
-
 		if (key_acts(key, new == NULL) && left_parent(key, rel, old, new) &&
 			!parent_is_there(key, rel, old))
 			return true;

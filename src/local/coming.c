@@ -2,14 +2,14 @@
  * coming.c
  *	  Records that failed to go in only because another has yet to come.
  *
- * Called by local/deliver.  A child may be served in an earlier batch than its parent,
+ * A child may be served in an earlier batch than its parent,
  * where the hub wasn't told of the reference.  That is no failure of the child's, as
  * long as the parent is on its way and not given up itself.
  */
 #include "postgres.h"
 
 #include "local/coming.h"
-#include "local/work_order.h"
+#include "local/item_batch_order.h"
 #include "storage/pending.h"
 
 /* Has another source had a word in the record since it was delivered to this one? */
@@ -31,7 +31,7 @@ others_spoke(const Record *record, int64 delivered, const char *source)
  * the table itself has said doesn't come back to it: a row that it lost is lost.
  */
 static bool
-is_coming(const WorkParent *parent)
+is_coming(const ItemParent *parent)
 {
 	const Binding *binding = binding_of_relation(parent->relation);
 	Canonical  *canonical;
@@ -52,7 +52,7 @@ is_coming(const WorkParent *parent)
 	replica_find(replica, parent->relation, parent->external_id, &row);
 	if (record.exists && !record.deleted)
 		coming = pending_find(table, binding->entity, parent->external_id, &pending) ?
-			!pending.dead :
+			!attempt_is_dead(&pending.attempt) :
 			others_spoke(&record, row.exists ? row.row_version : 0, binding->source);
 	pending_close(table);
 	replica_close(replica);
@@ -61,14 +61,14 @@ is_coming(const WorkParent *parent)
 }
 
 bool
-coming_parent(const WorkItem *item)
+coming_parent(const BatchItem *item)
 {
 	ListCell   *lc;
 
 	if (item->error == NULL || item->busy ||
 		item->sqlerrcode != ERRCODE_FOREIGN_KEY_VIOLATION || item->deleted)
 		return false;
-	foreach(lc, work_parents(item))
+	foreach(lc, item_parents(item))
 		if (is_coming(lfirst(lc)))
 			return true;
 	return false;

@@ -5,9 +5,9 @@
 #ifndef SYNCEXT_COMING_H
 #define SYNCEXT_COMING_H
 
-#include "local/work.h"
+#include "local/item_batch.h"
 
 /* Is a record on its way to its relation that the item was refused for lack of? */
-extern bool coming_parent(const WorkItem *item);
+extern bool coming_parent(const BatchItem *item);
 
 #endif							/* SYNCEXT_COMING_H */

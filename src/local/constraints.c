@@ -19,8 +19,8 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-#include "hub/procedure.h"
 #include "local/constraints.h"
+#include "process/subxact.h"
 
 /* What the caller has said in this transaction. */
 typedef struct Said
@@ -181,8 +181,7 @@ say_again(void *arg)
 void
 constraints_restore(void)
 {
-	MemoryContext old = CurrentMemoryContext;
-	ErrorData  *error = procedure_try(old, old, say_again, NULL);
+	ErrorData  *error = subxact_try(say_again, NULL);
 
 	if (error != NULL && error->sqlerrcode != ERRCODE_UNDEFINED_OBJECT &&
 		error->sqlerrcode != ERRCODE_INVALID_SCHEMA_NAME)

@@ -2,16 +2,15 @@
  * cron.c
  *	  Cron expressions: what they mean, and when they were last due.
  *
- * Called by local/schedule.  Pure: it knows neither time zones nor what the
- * clock says.  The fields mean what they mean to pg_cron, which has them from
- * Vixie's cron: a step goes with a star or a range only; 7 is Sunday, too;
- * where neither day nor weekday begins with a star, either of them will do.
+ * Pure: it knows neither time zones nor what the clock says.  The fields mean
+ * what they mean to pg_cron, which has them from Vixie's cron: a step goes with
+ * a star or a range only; 7 is Sunday, too; where neither day nor weekday
+ * begins with a star, either of them will do.
  */
 #include "postgres.h"
 
 #include <ctype.h>
 
-#include "lib/stringinfo.h"
 #include "utils/datetime.h"
 
 #include "local/cron.h"

@@ -2,8 +2,8 @@
  * deliver.c
  *	  sync_deliver: what is due to a source, into its attached relations.
  *
- * Called from SQL and by run_job.  Pull, place and acknowledge are one
- * transaction: where it is rolled back, the batch comes again.
+ * Pull, write and acknowledge are one transaction: where it is rolled back, the batch
+ * comes again.
  */
 #include "postgres.h"
 
@@ -12,12 +12,18 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "hub/delivery.h"
+#include "errcodes.h"
+#include "hub/acknowledge.h"
+#include "hub/pull.h"
 #include "local/coming.h"
 #include "local/deliver.h"
 #include "local/polled.h"
-#include "local/work.h"
+#include "local/item_batch.h"
+#include "process/args.h"
+#include "storage/hints.h"
 #include "storage/link.h"
+#include "storage/names.h"
+#include "storage/rights.h"
 
 PG_FUNCTION_INFO_V1(sync_deliver);
 
@@ -27,10 +33,10 @@ PG_FUNCTION_INFO_V1(sync_deliver);
 /*
  * A row that was edited since it was last polled has something to say, before
  * anything is written over it.  One that is gone is left to the full compare.
- * Returns false if the row is somebody else's then.
+ * Returns false if another transaction holds the row then.
  */
 static bool
-take_edit(Placer *placer, Placement *p)
+take_edit(RowWriter *writer, RowState *p)
 {
 	const Binding *binding = p->attached->binding;
 	PolledEdit	edit;
@@ -38,8 +44,8 @@ take_edit(Placer *placer, Placement *p)
 	if (binding->capture != CAPTURE_POLL || !binding->in || !p->present ||
 		!polled_compare(p->attached, true, p->before, &p->replica, &edit))
 		return true;
-	(void) polled_send(placer, p->attached, p->external_id, p->before, &edit, &p->replica);
-	return place_lock(placer, p->attached, p->external_id, p);
+	(void) polled_send(writer, p->attached, p->external_id, p->before, &edit, &p->replica);
+	return row_write_lock(writer, p->attached, p->external_id, p);
 }
 
 /*
@@ -49,23 +55,23 @@ take_edit(Placer *placer, Placement *p)
  * have one, and what is missing from a polled relation may have been deleted.
  */
 static bool
-has_lost(Placement *p)
+has_lost(RowState *p)
 {
 	switch (p->attached->binding->capture)
 	{
 		case CAPTURE_TRIGGER:
-			return place_is_drifted(p);
+			return row_write_is_drifted(p);
 		case CAPTURE_POLL:
-			return p->present && place_is_drifted(p);
+			return p->present && row_write_is_drifted(p);
 		case CAPTURE_NONE:
 			break;
 	}
-	return !p->present && place_is_drifted(p);
+	return !p->present && row_write_is_drifted(p);
 }
 
-/* Has nobody but the source itself changed the record since it was placed last? */
+/* Has the source alone changed the record since it was written to the row last? */
 static bool
-is_own_news(const Placement *p)
+is_own_news(const RowState *p)
 {
 	for (int i = 0; i < p->record.nfields; i++)
 	{
@@ -84,38 +90,40 @@ is_own_news(const Placement *p)
  * the source's filter goes as if it were deleted.
  */
 static int
-deliver_item(Placer *placer, Attached *attached, WorkItem *item, void *arg)
+deliver_item(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 {
-	Placement	placement;
-	PlaceOutcome outcome;
+	RowState	state;
+	RowWriteOutcome outcome;
 	bool		own;
 
-	if (!place_lock(placer, attached, item->external_id, &placement) ||
-		!take_edit(placer, &placement))
+	if (!row_write_lock(writer, attached, item->external_id, &state) ||
+		!take_edit(writer, &state))
 	{
 		item->busy = true;
-		return PLACE_BUSY;
+		return ROW_BUSY;
 	}
 	/* it was unsubscribed from since the batch was cut */
-	if (placement.hidden && !placement.filtered)
-		return PLACE_EQUAL;
-	if (placement.filtered && !placement.record.deleted)
+	if (state.hidden && !state.filtered)
+		return ROW_EQUAL;
+	if (state.filtered && !state.record.deleted)
 	{
-		if (!placement.present)
-			return PLACE_EQUAL;
-		placement.record.deleted = true;
+		if (!state.present)
+			return ROW_EQUAL;
+		state.record.deleted = true;
 	}
-	placement.taken_back = placement.filtered;
-	if (placement.replica.exists && !item->correction && placement.route == NULL &&
-		placement.record.row_version <= placement.replica.row_version)
+	state.taken_back = state.filtered;
+	item->named = false;
+	if (state.replica.exists && !item->correction && state.route == NULL &&
+		state.record.row_version <= state.replica.row_version)
 	{
-		if (!has_lost(&placement) || place_write(placer, &placement) != PLACE_WRITTEN)
-			return PLACE_KNOWN;
-		return PLACE_WRITTEN;
+		if (!has_lost(&state) || row_write_apply(writer, &state) != ROW_WRITTEN)
+			return ROW_KNOWN;
+		return ROW_WRITTEN;
 	}
-	own = !item->correction && is_own_news(&placement);
-	outcome = place_write(placer, &placement);
-	return own && outcome == PLACE_EQUAL ? PLACE_KNOWN : outcome;
+	own = !item->correction && is_own_news(&state);
+	outcome = row_write_apply(writer, &state);
+	item->named = state.named;
+	return own && outcome == ROW_EQUAL ? ROW_KNOWN : outcome;
 }
 
 /*
@@ -123,7 +131,7 @@ deliver_item(Placer *placer, Attached *attached, WorkItem *item, void *arg)
  * others count as taken.  Returns how many there are, and which record each is.
  */
 static int
-make_items(const char *source, const Delivery *delivery, WorkItem *items, int *of_record)
+make_items(const char *source, const Delivery *delivery, BatchItem *items, int *of_record)
 {
 	int			n = 0;
 
@@ -135,7 +143,7 @@ make_items(const char *source, const Delivery *delivery, WorkItem *items, int *o
 		if (binding == NULL || !binding->out || !binding_stands(binding))
 			continue;
 		of_record[n] = i;
-		work_item(&items[n], binding, false, record->external_id);
+		batch_item_init(&items[n], binding, false, record->external_id);
 		items[n].correction = record->correction;
 		items[n].deleted = record->deleted;
 		items[n].fields = record->deleted ? record->last_fields : record->fields;
@@ -145,7 +153,7 @@ make_items(const char *source, const Delivery *delivery, WorkItem *items, int *o
 }
 
 static int
-make_failures(const Delivery *delivery, const WorkItem *items, const int *of_record, int n,
+make_failures(const Delivery *delivery, const BatchItem *items, const int *of_record, int n,
 			  BatchFailure *failures)
 {
 	int			nfailures = 0;
@@ -154,12 +162,13 @@ make_failures(const Delivery *delivery, const WorkItem *items, const int *of_rec
 	{
 		BatchFailure *failure = &failures[nfailures];
 
-		if (work_error(&items[i]) == NULL)
+		if (batch_item_error(&items[i]) == NULL)
 			continue;
 		failure->entity = delivery->records[of_record[i]].entity;
 		failure->external_id = items[i].external_id;
-		failure->busy = items[i].busy || coming_parent(&items[i]);
-		failure->error = work_error(&items[i]);
+		failure->busy = items[i].busy || coming_parent(&items[i]) ||
+			items[i].sqlerrcode == ERRCODE_SYNC_NO_PARENT_KEY;
+		failure->error = batch_item_error(&items[i]);
 		nfailures++;
 	}
 	return nfailures;
@@ -177,27 +186,33 @@ typedef struct Outcome
 static Outcome
 deliver_batch(const char *source, const Delivery *delivery)
 {
-	WorkItem   *items = palloc0(sizeof(WorkItem) * delivery->nrecords);
+	BatchItem  *items = palloc0(sizeof(BatchItem) * delivery->nrecords);
 	int		   *of_record = palloc(sizeof(int) * delivery->nrecords);
 	BatchFailure *failures = palloc0(sizeof(BatchFailure) * delivery->nrecords);
+	bool		any_named = false;
 	Outcome		outcome;
 
 	outcome.nitems = make_items(source, delivery, items, of_record);
 	if (outcome.nitems > 0)
 	{
-		work_through(registry_get(), items, outcome.nitems, deliver_item, NULL);
+		item_batch_run(registry_get(), items, outcome.nitems, deliver_item, NULL);
 	}
 	outcome.nfailures = make_failures(delivery, items, of_record, outcome.nitems, failures);
 	outcome.nknown = 0;
 	for (int i = 0; i < outcome.nitems; i++)
-		outcome.nknown += work_error(&items[i]) == NULL && items[i].outcome == PLACE_KNOWN;
+	{
+		bool		done = batch_item_error(&items[i]) == NULL;
+
+		outcome.nknown += done && items[i].outcome == ROW_KNOWN;
+		any_named |= done && items[i].named;
+	}
 	outcome.first = outcome.nfailures == 0 ? NULL :
 		psprintf("%s \"%s\": %s", failures[0].entity, failures[0].external_id, failures[0].error);
-	delivery_ack(source, 0, delivery->batch, failures, outcome.nfailures);
+	acknowledge_batch(source, 0, delivery->batch, failures, outcome.nfailures, any_named);
 	return outcome;
 }
 
-/* Who gets 0 must not take it for "there is nothing". */
+/* A caller that gets 0 must not take it for "there is nothing". */
 static void
 tell_failures(const char *source, int64 failed, const char *first)
 {
@@ -208,8 +223,8 @@ tell_failures(const char *source, int64 failed, const char *first)
 }
 
 /*
- * Deliver a batch; if nothing of it could be, or need be, delivered, go on, so that who
- * calls until 0 comes back has everything.  Rows that stay locked must not keep
+ * Deliver a batch; if nothing of it could be, or need be, delivered, go on, so that a
+ * caller which calls until 0 comes back has everything.  Rows that stay locked must not keep
  * us here for ever.
  */
 static int64
@@ -231,7 +246,7 @@ deliver_batches(const char *source, int max_records)
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(context);
 		MemoryContextSwitchTo(context);
-		delivery_pull(source, ONLY_SLOT, max_records, &delivery);
+		pull_batch(source, ONLY_SLOT, max_records, &delivery);
 		if (delivery.nrecords == 0)
 			break;
 		outcome = deliver_batch(source, &delivery);
@@ -249,16 +264,38 @@ deliver_batches(const char *source, int max_records)
 	return delivered;
 }
 
+/*
+ * Rows that the hub doesn't know may be what it has to deliver: where they have keys of
+ * their own that is found out by a load, or a poll.
+ */
+static void
+check_loaded(const Binding *binding)
+{
+	if (!binding_awaits_load(binding) || !binding_stands(binding))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("relation %s has rows that the hub does not know, and draws their keys itself",
+					names_of_relation(binding->relation)),
+			 errdetail("Nothing is delivered to source \"%s\" until they are loaded.", binding->source),
+			 errhint_call("CALL sync_load(%s).",
+						  quote_literal_cstr(names_of_relation(binding->relation)))));
+}
+
 static void
 check_attached(const char *source)
 {
-	ListCell   *lc;
+	bool		any = false;
 
-	foreach(lc, binding_list(source, NULL))
+	foreach_ptr(const Binding, binding, binding_list(source, NULL))
 	{
-		if (((Binding *) lfirst(lc))->out)
-			return;
+		if (!binding->out)
+			continue;
+		check_loaded(binding);
+		any = true;
 	}
+	if (any)
+		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("no relation is attached to deliver to for source \"%s\"", source),
@@ -279,9 +316,7 @@ deliver_some(const char *source_name, int max_records)
 Datum
 sync_deliver(PG_FUNCTION_ARGS)
 {
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "source" : "max_records")));
-	PG_RETURN_INT64(deliver_some(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_INT32(1)));
+	char	   *source = arg_text(fcinfo, 0, "source");
+
+	PG_RETURN_INT64(deliver_some(source, arg_int(fcinfo, 1, "max_records")));
 }

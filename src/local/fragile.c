@@ -2,23 +2,21 @@
  * fragile.c
  *	  Rows whose values can't all be brought to the hub.
  *
- * Called by capture and load.  A column of type json takes what jsonb, in which the
- * hub keeps its records, does not: a zero character, half of a surrogate pair, a number
- * that no numeric holds, or nesting that is deeper.  The application's edit must not
- * fail because of that: it stands, and the row is a capture failure, until all of it
- * could be sent.  Few rows look as if they could be of that kind; only these are dealt
- * with in a subtransaction.
+ * A column of type json takes what jsonb, in which the hub keeps its records, does not:
+ * a zero character, half of a surrogate pair, a number that no numeric holds, or
+ * nesting that is deeper.  The application's edit must not fail because of that: it
+ * stands, and the row is a capture failure, until all of it could be sent.  Few rows
+ * look as if they could be of that kind; only these are dealt with in a subtransaction.
  */
 #include "postgres.h"
 
 #include <ctype.h>
 
 #include "fmgr.h"
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "local/fragile.h"
-#include "local/work.h"
+#include "local/item_batch.h"
 #include "storage/capture_failure.h"
 
 /* What no number within numeric's limits needs in a row, and no document of ours. */
@@ -118,10 +116,11 @@ fragile_keep(const Attached *attached, const char *external_id, const ErrorData 
 	};
 
 	(void) capture_failure_find(failures, failure.relation, external_id, &failure);
-	failure.attempts++;
-	failure.dead = true;
-	failure.dead_since = failure.tried_at = now;
-	failure.error = work_describe_error(error);
+	failure.tried_at = now;
+	failure.attempt.attempts++;
+	attempt_recall(&failure.attempt, now);
+	attempt_kill(&failure.attempt, now);
+	failure.attempt.error = batch_item_describe_error(error);
 	capture_failure_save(failures, &failure);
 	capture_failures_close(failures);
 }

@@ -5,11 +5,11 @@
 #ifndef SYNCEXT_FRAGILE_H
 #define SYNCEXT_FRAGILE_H
 
-#include "local/attached.h"
+#include "local/attached_relation.h"
 
 /* May making JSON of the row raise?  Costs nothing where attached->fragile is false. */
 extern bool fragile_suspects(const Attached *attached, AttachedRow row);
-/* The same of one value, which isn't null. */
+/* Like fragile_suspects(), of one value, which isn't null. */
 extern bool fragile_suspects_value(const AttachedColumn *column, Datum value);
 /* Is the error about a value, and not about the server? */
 extern bool fragile_is_about_value(const ErrorData *error);

@@ -2,8 +2,8 @@
  * free_value.c
  *	  Values that no row of a table has in a unique index or exclusion constraint.
  *
- * Called by local/place for a row that has to let go of its value before it can get
- * the one that it is to have.  Which value the table's constraints allow isn't known:
+ * For a row that has to let go of its value before it can get the one that it is to
+ * have.  Which value the table's constraints allow isn't known:
  * null is tried first, then one beyond all others or one that is random, then one
  * below them, then an empty range.
  */
@@ -12,7 +12,6 @@
 #include "access/genam.h"
 #include "access/relation.h"
 #include "access/sysattr.h"
-#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"

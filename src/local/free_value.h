@@ -7,7 +7,7 @@
 
 #include "nodes/bitmapset.h"
 
-#include "local/attached.h"
+#include "local/attached_relation.h"
 
 /* How many can be tried. */
 #define FREE_VALUES		4

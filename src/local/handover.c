@@ -2,16 +2,12 @@
  * handover.c
  *	  Unique values that rows hand on to one another.
  *
- * Called by local/work for each row that a unique index has refused, and by
- * local/work_retry, which tries them again in the order found here.
+ * Rows that a unique index has refused are tried again in the order found here.
  */
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "catalog/index.h"
-#include "catalog/pg_class.h"
 #include "lib/stringinfo.h"
-#include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -23,7 +19,7 @@
 
 /* The value that the row has, or will have, in a column. */
 static Datum
-value_of(const PlaceAttempt *attempt, AttrNumber attnum, bool target, bool *isnull)
+value_of(const RowWriteAttempt *attempt, AttrNumber attnum, bool target, bool *isnull)
 {
 	const AttachedRow *row = target && (!attempt->present ||
 										bms_is_member(attnum, attempt->columns)) ?
@@ -35,7 +31,7 @@ value_of(const PlaceAttempt *attempt, AttrNumber attnum, bool target, bool *isnu
 
 /* The index's columns as one text; NULL if one of them is null, and nulls are never equal. */
 static char *
-index_text(const PlaceAttempt *attempt, Relation index, bool target)
+index_text(const RowWriteAttempt *attempt, Relation index, bool target)
 {
 	StringInfoData text;
 
@@ -78,7 +74,7 @@ is_plain(Relation index)
 }
 
 Handover *
-handover_of(const PlaceAttempt *attempt, const ErrorData *error)
+handover_of(const RowWriteAttempt *attempt, const ErrorData *error)
 {
 	Handover   *handover = NULL;
 	Oid			relid;
@@ -133,7 +129,7 @@ match_holder(const void *a, const void *b, Size size)
 
 /* For each item, which one holds the value that it wants; -1: none of them. */
 static int *
-find_holders(WorkItem **items, int n)
+find_holders(BatchItem **items, int n)
 {
 	HASHCTL		info = {.keysize = sizeof(char *), .entrysize = sizeof(Holder),
 		.hash = hash_holder, .match = match_holder, .hcxt = CurrentMemoryContext};
@@ -169,18 +165,18 @@ find_holders(WorkItem **items, int n)
 }
 
 static void
-add_circle(HandoverOrder *order, WorkItem **items, const int *path, int from, int to)
+add_circle(HandoverOrder *order, BatchItem **items, const int *path, int from, int to)
 {
 	HandoverCircle *circle = &order->circles[order->ncircles++];
 
 	circle->n = to - from;
-	circle->items = palloc(sizeof(WorkItem *) * circle->n);
+	circle->items = palloc(sizeof(BatchItem *) * circle->n);
 	for (int i = from; i < to; i++)
 		circle->items[i - from] = items[path[i]];
 }
 
 void
-handover_order(WorkItem **items, int n, HandoverOrder *order)
+handover_order(BatchItem **items, int n, HandoverOrder *order)
 {
 	int		   *holder = find_holders(items, n);
 	int		   *path = palloc(sizeof(int) * Max(n, 1));
@@ -188,7 +184,7 @@ handover_order(WorkItem **items, int n, HandoverOrder *order)
 	int			done = 0;
 
 	memset(place, 0, sizeof(int) * n);
-	order->items = palloc(sizeof(WorkItem *) * Max(n, 1));
+	order->items = palloc(sizeof(BatchItem *) * Max(n, 1));
 	order->circles = palloc(sizeof(HandoverCircle) * Max(n, 1));
 	order->ncircles = 0;
 	for (int i = 0; i < n; i++)

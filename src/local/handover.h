@@ -5,11 +5,12 @@
 #ifndef SYNCEXT_HANDOVER_H
 #define SYNCEXT_HANDOVER_H
 
-#include "local/work.h"
+#include "local/batch_item.h"
 
 /*
  * The values of a unique index or exclusion constraint that a row was refused for.
- * Those of expressions aren't known, nor with whom an exclusion constraint is at odds.
+ * Those of expressions aren't known, nor which row an exclusion constraint found in the
+ * way.
  */
 typedef struct Handover
 {
@@ -23,23 +24,23 @@ typedef struct Handover
 typedef struct HandoverCircle
 {
 	int			n;
-	WorkItem  **items;
+	BatchItem **items;
 } HandoverCircle;
 
 typedef struct HandoverOrder
 {
-	WorkItem  **items;			/* all of them, those that let go of a value before those
+	BatchItem **items;			/* all of them, those that let go of a value before those
 								 * that get it */
 	int			ncircles;
 	HandoverCircle *circles;
 } HandoverOrder;
 
 /*
- * What the row of the placer's last attempt hands on, if this is the error of a unique
+ * What the row of the writer's last attempt hands on, if this is the error of a unique
  * index or an exclusion constraint; else NULL.  Allocated in the current memory context.
  */
-extern Handover *handover_of(const PlaceAttempt *attempt, const ErrorData *error);
+extern Handover *handover_of(const RowWriteAttempt *attempt, const ErrorData *error);
 
-extern void handover_order(WorkItem **items, int n, HandoverOrder *order);
+extern void handover_order(BatchItem **items, int n, HandoverOrder *order);
 
 #endif							/* SYNCEXT_HANDOVER_H */

@@ -2,8 +2,8 @@
  * job.h
  *	  Runs of what works on an attached relation, a row of syncext.job_run each.
  *
- * A job is "poll", "deliver" or "load".  Whoever runs one holds its lock from before
- * job_begin until after job_end, through all its transactions; the end of the
+ * A job is "poll", "deliver" or "load".  The session that runs one holds its lock from
+ * before job_begin until after job_end, through all its transactions; the end of the
  * session and an error that ends the transaction release it, too.
  */
 #ifndef SYNCEXT_JOB_H
@@ -12,24 +12,29 @@
 #include "datatype/timestamp.h"
 #include "utils/jsonb.h"
 
-/* Take the lock, or return false and who has it. */
+/* Take the lock, or return false and the pid of the session that has it. */
 extern bool job_lock(Oid relation, const char *job, int *holder);
 extern void job_unlock(Oid relation, const char *job);
 
-/* When the next run should have been, and the how manieth attempt it is; until job_begin. */
-extern void job_set_context(TimestampTz scheduled_for, int attempt);
+/* What a scheduled run is for. */
+typedef struct JobOccasion
+{
+	TimestampTz due;			/* the scheduled time */
+	int			attempt;		/* from 1 */
+} JobOccasion;
 
 /*
  * Add the row of a run that begins, and say of earlier ones that never ended that
  * they were interrupted.  Each of these is part of the caller's transaction.
+ * occasion is NULL for a run that isn't scheduled.
  */
-extern int64 job_begin(Oid relation, const char *job);
-/* What it is at now, and of how many rows (-1: not known). */
+extern int64 job_begin(Oid relation, const char *job, const JobOccasion *occasion);
+/* Note what the run works on now, and how many rows that are (-1: not known). */
 extern void job_phase(int64 id, const char *phase, int64 total);
 extern void job_progress(int64 id, int64 done);
 /* Close the row; counts, error and watermark may be NULL.  False: it is gone. */
 extern bool job_end(int64 id, Jsonb *counts, const char *error, const TimestampTz *watermark);
 /* The row of a run that did not begin, as another goes on. */
-extern void job_skipped(Oid relation, const char *job, int holder);
+extern void job_skipped(Oid relation, const char *job, const JobOccasion *occasion, int holder);
 
 #endif							/* SYNCEXT_JOB_H */

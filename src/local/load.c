@@ -8,28 +8,31 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "tcop/pquery.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
-#include "hub/procedure.h"
+#include "hub/own_keys.h"
 #include "hub/visibility.h"
-#include "local/attach.h"
+#include "local/capture_trigger.h"
 #include "local/job.h"
+#include "local/load_failures.h"
 #include "local/load_row.h"
 #include "local/loaded.h"
+#include "local/row_keys.h"
 #include "model/json.h"
+#include "process/args.h"
+#include "process/steps.h"
+#include "process/subxact.h"
 #include "storage/link.h"
+#include "storage/rights.h"
 
 PG_FUNCTION_INFO_V1(sync_load);
 
@@ -44,13 +47,16 @@ typedef struct Load
 	const char *entity;			/* of this */
 	bool		linked;			/* the hub is behind a link */
 	bool		dry_run;		/* all is taken back in the end */
-	bool		atomic;			/* in somebody's transaction: can't commit */
+	bool		atomic;			/* in a transaction of the caller's: can't commit */
 	MemoryContext context;		/* outlives the transactions */
 	MemoryContext batch;		/* of one batch */
 	TimestampTz begin;
 	int64		run;			/* of syncext.job_run; 0: none */
 	int64		nread;
 	int64		nfailed;
+	int64		nkeyless;		/* of them, rows without a usable key */
+	const char *keyless;		/* what is wrong with the last of these */
+	char	   *failure;		/* what failed first, and why; NULL: nothing */
 	LoadRows	rows;			/* how each is dealt with, and what came of it */
 } Load;
 
@@ -79,36 +85,63 @@ attached_as_begun(const Load *load)
 
 /* ---------- batches ---------- */
 
+/*
+ * What failed is kept, see run_batch(); this tells the caller.  A dry run tells nobody
+ * else, as it changes nothing.
+ */
 static void
 count_failure(Load *load, const char *what, const char *why)
 {
+	if (load->nfailed == 0)
+		load->failure = MemoryContextStrdup(load->context, psprintf("%s: %s", what, why));
 	if (++load->nfailed <= MAX_WARNINGS)
 		ereport(WARNING, (errmsg("%s was not loaded: %s", what, why)));
 }
 
-/* Work through a batch, count what came of it, and commit. */
-static void
-run_batch(Load *load, WorkItem *items, int n, WorkFunction function)
+/* Count what came of a batch; returns whether anything of it has failed. */
+static bool
+count_items(Load *load, const BatchItem *items, int n)
 {
-	load_rows_begin(&load->rows, items, n);
-	work_through(registry_get(), items, n, function, &load->rows);
-	/* if not, each of its items has failed by that */
-	(void) attached_as_begun(load);
+	int64		failed = load->nfailed;
+
 	for (int i = 0; i < n; i++)
 	{
-		const char *error = work_error(&items[i]);
+		const char *error = batch_item_error(&items[i]);
 
 		if (error != NULL)
 			count_failure(load, psprintf("record \"%s\"", items[i].external_id), error);
 		else
 			load_rows_count(&load->rows, &items[i]);
 	}
+	return load->nfailed > failed;
+}
+
+/*
+ * Work through a batch, count what came of it, keep what failed, and commit.  Of a
+ * relation whose hub is behind a link the run itself has failed then, see end_run().
+ */
+static void
+run_batch(Load *load, BatchItem *items, int n, BatchItemFunction function)
+{
+	bool		failed;
+
+	load_rows_begin(&load->rows, items, n);
+	item_batch_run(registry_get(), items, n, function, &load->rows);
+	/* if not, each of its items has failed by that */
+	(void) attached_as_begun(load);
+	failed = count_items(load, items, n);
+	if (function == load_row && !load->dry_run)
+		load_failures_of_rows(attached_as_begun(load)->binding, items, n);
 	if (load->run != 0)
 		job_progress(load->run, load->nread);
 	if (!load->atomic)
+		steps_commit();
+	/* cursors are locked before rows */
+	if (failed && function == load_record && !load->dry_run)
 	{
-		SPI_commit();
-		EnsurePortalSnapshotExists();
+		load_failures_of_records(load->source, load->entity, items, n);
+		if (!load->atomic)
+			steps_commit();
 	}
 }
 
@@ -116,10 +149,12 @@ run_batch(Load *load, WorkItem *items, int n, WorkFunction function)
 static void
 check_key_types(const Attached *attached, TupleDesc desc)
 {
-	bool		same = desc->natts == attached->nkeys;
+	bool		same = desc->natts == attached->nkeys + (attached->external_id != NULL);
 
 	for (int k = 0; k < attached->nkeys && same; k++)
 		same = TupleDescAttr(desc, k)->atttypid == attached->keys[k].type;
+	if (attached->external_id != NULL && same)
+		same = TupleDescAttr(desc, attached->nkeys)->atttypid == attached->external_id->type;
 	if (!same)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
@@ -127,9 +162,69 @@ check_key_types(const Attached *attached, TupleDesc desc)
 				 errhint("Load it again: what was loaded is skipped.")));
 }
 
+/* Take over what open_keys() has read of row number i. */
+static void
+take_fetched(const Attached *attached, uint64 i, AttachedRow *row)
+{
+	for (int k = 0; k < attached->nkeys; k++)
+	{
+		AttrNumber	attno = attached->keys[k].attnum - 1;
+
+		row->values[attno] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, k + 1,
+										   &row->isnull[attno]);
+	}
+	if (attached->external_id != NULL)
+	{
+		AttrNumber	attno = attached->external_id->attnum - 1;
+
+		row->values[attno] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
+										   attached->nkeys + 1, &row->isnull[attno]);
+	}
+}
+
+/* The id of a record that the row's own column has; NULL: none, or that record has a row. */
+static const char *
+record_by_column(const Attached *attached, AttachedRow row, const char *key)
+{
+	const Binding *binding = attached->binding;
+	const char *external_id;
+	bool		isnull;
+	Datum		value;
+
+	if (attached->external_id == NULL)
+		return NULL;
+	value = attached_value(attached->external_id, row, &isnull);
+	external_id = isnull ? "" : TextDatumGetCString(value);
+	if (external_id[0] == '\0' || strlen(external_id) > CHANGE_MAX_EXTERNAL_ID ||
+		!own_keys_bind(binding->source, binding->entity, key, external_id))
+		return NULL;
+	return external_id;
+}
+
+/* Which record a row is.  NULL: another transaction is just deciding that. */
+static const char *
+record_of_row(Load *load, const Attached *attached, AttachedRow row, const char *key)
+{
+	const Binding *binding = attached->binding;
+	RowRecord	record = row_keys_find(binding, key);
+
+	if (record.external_id == NULL)
+		record.external_id = record_by_column(attached, row, key);
+	if (record.external_id == NULL && !row_keys_try_take(binding, key, &record))
+	{
+		count_failure(load, psprintf("the row with key \"%s\"", key),
+					  "another transaction has it");
+		return NULL;
+	}
+	/* the row is there, whatever became of it before */
+	if (record.ended)
+		(void) own_keys_bind(binding->source, binding->entity, key, record.external_id);
+	return record.external_id;
+}
+
 /* Turn fetched keys into items; a row without a usable key has failed. */
 static int
-make_row_items(Load *load, WorkItem *items)
+make_row_items(Load *load, BatchItem *items)
 {
 	Attached   *attached = attached_as_begun(load);
 	ValueSettings settings;
@@ -141,23 +236,23 @@ make_row_items(Load *load, WorkItem *items)
 	{
 		AttachedRow row = attached_row_make(attached);
 		const char *problem;
-		char	   *external_id;
+		const char *external_id;
+		char	   *key;
 
-		for (int k = 0; k < attached->nkeys; k++)
-		{
-			AttrNumber	attno = attached->keys[k].attnum - 1;
-
-			row.values[attno] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
-											  k + 1, &row.isnull[attno]);
-		}
-		external_id = attached_find_external_id(attached, &settings, row, &problem);
+		take_fetched(attached, i, &row);
+		key = attached_find_external_id(attached, &settings, row, &problem);
+		value_settings_end(&settings);
 		load->nread++;
-		if (external_id == NULL)
+		if (key == NULL)
 		{
 			count_failure(load, "a row", problem);
+			load->nkeyless++;
+			load->keyless = MemoryContextStrdup(load->context, problem);
 			continue;
 		}
-		work_item(&items[n++], attached->binding, load->linked, external_id);
+		external_id = record_of_row(load, attached, row, key);
+		if (external_id != NULL)
+			batch_item_init(&items[n++], attached->binding, load->linked, external_id);
 	}
 	value_settings_end(&settings);
 	return n;
@@ -182,6 +277,8 @@ open_keys(const Load *load)
 	appendStringInfoString(&sql, "SELECT ");
 	for (int i = 0; i < attached->nkeys; i++)
 		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(attached->keys[i].name));
+	if (attached->external_id != NULL)
+		appendStringInfo(&sql, ", %s", quote_identifier(attached->external_id->name));
 	appendStringInfo(&sql, " FROM %s%s", attached_only(attached), attached->name);
 	table_code_enter(&code, attached->owner, TABLE_CODE_RESTRICTED);
 	plan = SPI_prepare(sql.data, 0, NULL);
@@ -203,7 +300,7 @@ load_rows(Load *load)
 
 	for (;;)
 	{
-		WorkItem   *items;
+		BatchItem  *items;
 		int			n;
 
 		CHECK_FOR_INTERRUPTS();
@@ -213,7 +310,7 @@ load_rows(Load *load)
 		if (SPI_processed == 0)
 			break;
 		MemoryContextSwitchTo(load->batch);
-		items = palloc0(sizeof(WorkItem) * LOAD_BATCH);
+		items = palloc0(sizeof(BatchItem) * LOAD_BATCH);
 		n = make_row_items(load, items);
 		SPI_freetuptable(SPI_tuptable);
 		run_batch(load, items, n, !load->linked ? load_row :
@@ -223,17 +320,19 @@ load_rows(Load *load)
 	}
 	UnpinPortal(portal);
 	SPI_cursor_close(portal);
+	if (!load->linked && !load->dry_run)
+		load_failures_of_keys(attached_as_begun(load)->binding, load->nkeyless, load->keyless);
 }
 
 /*
  * Make items of at most LOAD_BATCH ids behind *after, which is moved to the last that
  * was read, also if it made no item; it is left where there are no more.
  */
-typedef int (*MakeItems) (const Load *load, const char **after, WorkItem *items);
+typedef int (*MakeItems) (const Load *load, const char **after, BatchItem *items);
 
 /* Of the entity's records, as far as the source may see them: an id tells of one, too. */
 static int
-make_record_items(const Load *load, const char **after, WorkItem *items)
+make_record_items(const Load *load, const char **after, BatchItem *items)
 {
 	const Attached *attached = attached_as_begun(load);
 	const Source *source = registry_source_required(registry_get(), attached->binding->source);
@@ -247,10 +346,10 @@ make_record_items(const Load *load, const char **after, WorkItem *items)
 		 canonical_scan_next(canonical, scan, &external_id); read++)
 	{
 		*after = external_id;
-		/* who is let see all hears of one that can't be read by its failure */
+		/* a source that may see everything is told of a record that can't be read */
 		if (visibility_unlimited(source) || (canonical_scan_try(canonical, &record) == NULL &&
 											 visibility_shows(source, load->entity, &record)))
-			work_item(&items[n++], attached->binding, false, external_id);
+			batch_item_init(&items[n++], attached->binding, false, external_id);
 	}
 	rows_scan_end(scan);
 	canonical_close(canonical);
@@ -259,7 +358,7 @@ make_record_items(const Load *load, const char **after, WorkItem *items)
 
 /* Of rows that were agreed on. */
 static int
-make_agreed_items(const Load *load, const char **after, WorkItem *items)
+make_agreed_items(const Load *load, const char **after, BatchItem *items)
 {
 	const Attached *attached = attached_as_begun(load);
 	Replica    *replica = replica_open(false);
@@ -271,7 +370,7 @@ make_agreed_items(const Load *load, const char **after, WorkItem *items)
 	while (n < LOAD_BATCH && replica_scan_next(scan, &external_id, &present))
 	{
 		*after = external_id;
-		work_item(&items[n++], attached->binding, true, external_id);
+		batch_item_init(&items[n++], attached->binding, true, external_id);
 	}
 	replica_scan_end(scan);
 	replica_close(replica);
@@ -279,7 +378,7 @@ make_agreed_items(const Load *load, const char **after, WorkItem *items)
 }
 
 static void
-load_by_id(Load *load, MakeItems make_items, WorkFunction function)
+load_by_id(Load *load, MakeItems make_items, BatchItemFunction function)
 {
 	char	   *after = NULL;
 	bool		moved;
@@ -287,12 +386,12 @@ load_by_id(Load *load, MakeItems make_items, WorkFunction function)
 	do
 	{
 		const char *last = after;
-		WorkItem   *items;
+		BatchItem  *items;
 		int			n;
 
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextSwitchTo(load->batch);
-		items = palloc0(sizeof(WorkItem) * LOAD_BATCH);
+		items = palloc0(sizeof(BatchItem) * LOAD_BATCH);
 		n = make_items(load, &last, items);
 		moved = last != after;
 		if (moved)
@@ -336,7 +435,7 @@ check_linked(const Load *load, const Link *link)
 				 errhint("Load with winner => 'ladder', or 'hub' to have the table as it was last agreed on.")));
 }
 
-/* Whoever loads owns the relation and may act as the source. */
+/* The caller has to own the relation and to be allowed to act as the source. */
 static void
 check_rights(const Load *load, const Binding *binding)
 {
@@ -349,7 +448,7 @@ check_rights(const Load *load, const Binding *binding)
 		(load->rows.winner == WINNER_TABLE && !binding->in))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the %s can't win: nothing goes from there to the %s",
+				 errmsg("the %s cannot win: nothing goes from there to the %s",
 						binding->out ? "table" : "hub", binding->out ? "hub" : "table"),
 				 errdetail("The relation is attached with direction '%s'.",
 						   binding->out ? "out" : "in")));
@@ -388,23 +487,17 @@ make_result(const Load *load)
 static void
 read_arguments(FunctionCallInfo fcinfo, Load *load)
 {
-	static const char *const names[] = {"relation", "winner", "dry_run"};
 	const Binding *binding;
 	const Link *link;
 
-	for (int i = 0; i < 3; i++)
-		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("%s must not be null", names[i])));
-	load->relation = PG_GETARG_OID(0);
+	load->relation = arg_relation(fcinfo, 0);
 	if (get_rel_name(load->relation) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", load->relation)));
-	load->rows.winner = parse_winner(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	load->dry_run = PG_GETARG_BOOL(2);
-	load->atomic = procedure_is_atomic(fcinfo) || load->dry_run;
+	load->rows.winner = parse_winner(arg_text(fcinfo, 1, "winner"));
+	load->dry_run = arg_bool(fcinfo, 2, "dry_run");
+	load->atomic = steps_is_atomic(fcinfo) || load->dry_run;
 	load->begin = GetCurrentTimestamp();
 	binding = attached_required(load->relation, AccessShareLock)->binding;
 	check_rights(load, binding);
@@ -416,7 +509,7 @@ read_arguments(FunctionCallInfo fcinfo, Load *load)
 		check_linked(load, link);
 }
 
-/* Let others see how far it is, but for those who load the same relation. */
+/* Let other sessions see how far it is; another load of the relation is refused. */
 static void
 begin_run(Load *load)
 {
@@ -424,26 +517,28 @@ begin_run(Load *load)
 
 	if (!load->linked || load->atomic || !job_lock(load->relation, "load", &holder))
 		return;
-	load->run = job_begin(load->relation, "load");
+	load->run = job_begin(load->relation, "load", NULL);
 	job_phase(load->run, "reading", -1);
 }
 
+/* A run of which rows failed has failed: sync_check() tells of it until they are loaded. */
 static void
 end_run(const Load *load)
 {
 	if (load->run == 0)
 		return;
-	(void) job_end(load->run, make_result(load), NULL, NULL);
+	(void) job_end(load->run, make_result(load), load->failure, NULL);
 	job_unlock(load->relation, "load");
 }
 
 static void
-load_all(Load *load)
+load_all(void *arg)
 {
+	Load	   *load = arg;
 	const Binding *binding = binding_copy(attached_as_begun(load)->binding);
 
 	if (binding->capture == CAPTURE_TRIGGER)
-		attach_complete(load->relation);
+		capture_triggers_complete(load->relation);
 	(void) loaded_forget_dropped(attached_as_begun(load));
 	if (binding->in)
 		load_rows(load);
@@ -453,34 +548,6 @@ load_all(Load *load)
 		load_by_id(load, make_agreed_items, load_missing);
 	if (binding->in && load->nfailed == 0)
 		loaded_note(attached_as_begun(load));
-}
-
-/* Do it all, and take it back. */
-static void
-load_dry(Load *load)
-{
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(load->context);
-	PG_TRY();
-	{
-		load_all(load);
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(load->context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(load->context);
-	CurrentResourceOwner = owner;
-	if (error != NULL)
-		ReThrowError(error);
 }
 
 Datum
@@ -497,12 +564,12 @@ sync_load(PG_FUNCTION_ARGS)
 	load.rows.details = load_details_make();
 	begin_run(&load);
 	if (load.dry_run)
-		load_dry(&load);
+		subxact_dry(load_all, &load);
 	else
 		load_all(&load);
 	end_run(&load);
 	MemoryContextSwitchTo(caller);
 	result = make_result(&load);
 	SPI_finish();
-	PG_RETURN_DATUM(procedure_result(fcinfo, result));
+	PG_RETURN_DATUM(steps_result(fcinfo, result));
 }

@@ -2,15 +2,15 @@
  * load_details.c
  *	  Which values a load has replaced or kept back.
  *
- * Called by load and load_row.  A load that turns out wrong, for an empty column or
- * a rank that nobody thought of, is wrong in many rows: so its answer counts them
- * field by field and source by source, and has the first of each as examples.
+ * A load that turns out wrong, for an empty column or a rank that nobody thought of, is
+ * wrong in many rows: so its answer counts them field by field and source by source,
+ * and has the first of each as examples.
  */
 #include "postgres.h"
 
 #include "nodes/pg_list.h"
-#include "utils/memutils.h"
 
+#include "compat.h"
 #include "local/load_details.h"
 #include "model/json.h"
 
@@ -129,14 +129,10 @@ push_examples(JsonbParseState **state, const Group *group)
 static void
 push_kind(JsonbParseState **state, const LoadDetails *details, LoadDetail kind, const char *key)
 {
-	ListCell   *lc;
-
 	json_push_key(state, key);
 	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
-	foreach(lc, details->groups)
+	foreach_ptr(const Group, group, details->groups)
 	{
-		const Group *group = lfirst(lc);
-
 		if (group->kind != kind)
 			continue;
 		pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);

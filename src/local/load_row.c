@@ -3,19 +3,19 @@
  *	  A row of an attached relation, and the record of the same external id, when the
  *	  relation is loaded.
  *
- * Called by load, from a Work.  What was never loaded is a birth: all of the row is
- * news, but for its nulls.  Afterwards a row that is as it was last agreed on with the
- * hub is no edit, whatever others have made of the record since: that has still to be
- * delivered.  Of relations without a capture trigger, table replica has the fields
- * that were agreed on.  A trigger has brought every edit to the hub when it was made;
- * so there the record's stamps tell: a value that was set by others and was not
- * delivered yet is none that the row can have been edited from.
+ * What was never loaded is a birth: all of the row is news, but for its nulls.
+ * Afterwards a row that is as it was last agreed on with the hub is no edit, whatever
+ * others have made of the record since: that has still to be delivered.  Of relations
+ * without a capture trigger, table replica has the fields that were agreed on.  A
+ * trigger has brought every edit to the hub when it was made; so there the record's
+ * stamps tell: a value that was set by others and was not delivered yet is none that
+ * the row can have been edited from.
  */
 #include "postgres.h"
 
-#include "hub/apply_call.h"
+#include "hub/answer.h"
 #include "local/fragile.h"
-#include "local/linked.h"
+#include "local/spoke_tables.h"
 #include "local/load_row.h"
 #include "model/row_change.h"
 
@@ -32,8 +32,8 @@ typedef struct LoadFinding
 /* A row under way. */
 typedef struct LoadRow
 {
-	Placer	   *placer;
-	Placement	p;
+	RowWriter  *writer;
+	RowState	p;
 	LoadRows   *rows;
 	List	  **found;
 	bool	   *different;		/* from the record, in the order of attached->columns */
@@ -44,7 +44,7 @@ typedef struct LoadRow
 /* ---------- what came of it ---------- */
 
 void
-load_rows_begin(LoadRows *rows, WorkItem *items, int n)
+load_rows_begin(LoadRows *rows, BatchItem *items, int n)
 {
 	List	  **found = palloc0(sizeof(List *) * Max(n, 1));
 
@@ -55,7 +55,7 @@ load_rows_begin(LoadRows *rows, WorkItem *items, int n)
 }
 
 void
-load_rows_count(LoadRows *rows, const WorkItem *item)
+load_rows_count(LoadRows *rows, const BatchItem *item)
 {
 	ListCell   *lc;
 
@@ -110,7 +110,7 @@ note(LoadRow *row, LoadDetail kind, const RecordField *field, const Field *relat
 static void
 note_values(LoadRow *row, const Answer *answer)
 {
-	Placement  *p = &row->p;
+	RowState   *p = &row->p;
 	Fields		fields;
 
 	/* what the source may not see isn't told */
@@ -143,15 +143,17 @@ note_values(LoadRow *row, const Answer *answer)
 static LoadOutcome
 judge_answer(const Answer *answer, LoadOutcome otherwise)
 {
-	const Decision *d = &answer->decision;
-
-	if (answer->hidden)
-		return LOAD_NOT_SHOWN;
-	if (d->resolution == RESOLUTION_DEPENDENCY_WAIT)
-		return LOAD_WAITING;
-	if (d->status == 409 || d->lost_all || d->lost.n > 0)
-		return LOAD_CONFLICT;
-	return otherwise;
+	switch (answer_outcome(answer))
+	{
+		case OUTCOME_NOT_SHOWN:
+			return LOAD_NOT_SHOWN;
+		case OUTCOME_WAITING:
+			return LOAD_WAITING;
+		case OUTCOME_CONFLICT:
+			return LOAD_CONFLICT;
+		default:
+			return otherwise;
+	}
 }
 
 /*
@@ -161,21 +163,21 @@ judge_answer(const Answer *answer, LoadOutcome otherwise)
 static void
 settle(LoadRow *row, bool agreed)
 {
-	Placement	now;
+	RowState	now;
 
-	if (!place_lock(row->placer, row->p.attached, row->p.external_id, &now))
+	if (!row_write_lock(row->writer, row->p.attached, row->p.external_id, &now))
 		elog(ERROR, "a row of relation %s was locked and is not any more", row->p.attached->name);
 	if (row->p.attached->binding->out)
-		(void) place_write(row->placer, &now);
+		(void) row_write_apply(row->writer, &now);
 	else if (agreed && now.record.exists && !now.hidden)
-		place_remember(row->placer, &now);
+		row_write_remember(row->writer, &now);
 }
 
 /* ---------- what is known of the row ---------- */
 
 /* Has the hub heard of the row, or the row of the record, before? */
 static bool
-is_known(const Placement *p)
+is_known(const RowState *p)
 {
 	const Binding *binding = p->attached->binding;
 
@@ -186,7 +188,7 @@ is_known(const Placement *p)
 
 /* The fields that were agreed on; false where they aren't kept. */
 static bool
-agreed_fields(const Placement *p, Fields *agreed)
+agreed_fields(const RowState *p, Fields *agreed)
 {
 	if (p->replica.fields == NULL)
 		return false;
@@ -196,7 +198,7 @@ agreed_fields(const Placement *p, Fields *agreed)
 
 /* Was the row edited in a column in which it differs from the record? */
 static bool
-is_edited(const Placement *p, int i, const Fields *agreed, const Field *now)
+is_edited(const RowState *p, int i, const Fields *agreed, const Field *now)
 {
 	const AttachedColumn *column = &p->attached->columns[i];
 	const RecordField *field = record_find(&p->record, column->field);
@@ -218,7 +220,7 @@ is_edited(const Placement *p, int i, const Fields *agreed, const Field *now)
 static bool
 find_edited(LoadRow *row, bool *edited)
 {
-	Placement  *p = &row->p;
+	RowState   *p = &row->p;
 	bool		any = false;
 	Fields		agreed;
 	bool		has_agreed = agreed_fields(p, &agreed);
@@ -244,8 +246,8 @@ load_new(LoadRow *row)
 	LoadOutcome outcome;
 	Answer		answer;
 
-	place_send(row->placer, &row->p, row->p.before, NULL, ORIGIN_INSERT, row->p.replica.row_version,
-			   &answer);
+	row_write_send(row->writer, &row->p, row->p.before, NULL, ORIGIN_INSERT, row->p.replica.row_version,
+				   &answer);
 	outcome = judge_answer(&answer, LOAD_NEW);
 	settle(row, outcome == LOAD_NEW);
 	return outcome;
@@ -258,7 +260,7 @@ load_new(LoadRow *row)
 static LoadOutcome
 load_deleted(LoadRow *row)
 {
-	Placement  *p = &row->p;
+	RowState   *p = &row->p;
 	LoadOutcome outcome = LOAD_UPDATED;
 	Fields		agreed;
 	Answer		answer;
@@ -266,8 +268,8 @@ load_deleted(LoadRow *row)
 	memset(row->different, true, p->attached->ncolumns);
 	if (agreed_fields(p, &agreed) && find_edited(row, row->sent))
 	{
-		place_send(row->placer, p, p->before, row->sent, ORIGIN_EDIT, p->replica.row_version,
-				   &answer);
+		row_write_send(row->writer, p, p->before, row->sent, ORIGIN_EDIT, p->replica.row_version,
+					   &answer);
 		outcome = judge_answer(&answer, outcome);
 	}
 	settle(row, false);
@@ -276,7 +278,7 @@ load_deleted(LoadRow *row)
 
 /* The record is a tombstone: is that what others have to say of this very row? */
 static bool
-is_deleted_by_others(const Placement *p)
+is_deleted_by_others(const RowState *p)
 {
 	return p->record.deleted && is_known(p) &&
 		p->record.row_version > p->replica.row_version &&
@@ -287,7 +289,7 @@ is_deleted_by_others(const Placement *p)
 static ChangeOrigin
 choose_fields(LoadRow *row, int64 *base)
 {
-	Placement  *p = &row->p;
+	RowState   *p = &row->p;
 	int			n = p->attached->ncolumns;
 
 	*base = row->rows->winner == WINNER_LADDER ? p->replica.row_version : p->record.row_version;
@@ -321,7 +323,7 @@ leaves_any(const LoadRow *row)
 static LoadOutcome
 load_both(LoadRow *row)
 {
-	Placement  *p = &row->p;
+	RowState   *p = &row->p;
 	int			n = p->attached->ncolumns;
 	LoadOutcome outcome = LOAD_EQUAL;
 	ChangeOrigin origin;
@@ -331,21 +333,22 @@ load_both(LoadRow *row)
 
 	/* the hub's values may be of another day, and of none of today's types */
 	if (row->rows->winner == WINNER_TABLE)
-		place_compare_json(p, row->different, row->missing);
+		row_write_compare_json(p, row->different, row->missing);
 	else
-		place_compare(p, row->different, row->missing);
+		row_write_compare(p, row->different, row->missing);
 	if (any_of(row->different, n) || any_of(row->missing, n))
 		outcome = LOAD_UPDATED;
 	origin = choose_fields(row, &base);
 	send = any_of(row->sent, n);
 	if (send)
 	{
-		place_send(row->placer, p, p->before, row->sent, origin, base, &answer);
+		row_write_send(row->writer, p, p->before, row->sent, origin, base, &answer);
 		outcome = judge_answer(&answer, outcome);
 	}
 	note_values(row, send ? &answer : NULL);
-	if (outcome == LOAD_EQUAL && p->attached->version == NULL && p->attached->updated == NULL)
-		place_remember(row->placer, p);
+	if (outcome == LOAD_EQUAL && p->attached->version == NULL && p->attached->updated == NULL &&
+		p->attached->external_id == NULL)
+		row_write_remember(row->writer, p);
 	else
 		settle(row, outcome != LOAD_CONFLICT && !leaves_any(row));
 	return outcome;
@@ -359,7 +362,7 @@ load_both(LoadRow *row)
 static LoadOutcome
 load_unseen(LoadRow *row)
 {
-	Placement  *p = &row->p;
+	RowState   *p = &row->p;
 	ChangeOrigin origin = ORIGIN_INSERT;
 	int64		base = p->replica.row_version;
 	const bool *sent = NULL;
@@ -369,7 +372,7 @@ load_unseen(LoadRow *row)
 		return LOAD_NOT_SHOWN;
 	if (!p->record.deleted)
 	{
-		place_compare_json(p, row->different, row->missing);
+		row_write_compare_json(p, row->different, row->missing);
 		origin = choose_fields(row, &base);
 		sent = row->sent;
 	}
@@ -382,16 +385,16 @@ load_unseen(LoadRow *row)
 		sent = row->sent;
 	}
 	if (sent == NULL || any_of(sent, p->attached->ncolumns))
-		place_send(row->placer, p, p->before, sent, origin, base, &answer);
+		row_write_send(row->writer, p, p->before, sent, origin, base, &answer);
 	return LOAD_NOT_SHOWN;
 }
 
 static void
-begin_row(LoadRow *row, Placer *placer, const WorkItem *item, LoadRows *rows)
+begin_row(LoadRow *row, RowWriter *writer, const BatchItem *item, LoadRows *rows)
 {
 	int			n = Max(row->p.attached->ncolumns, 1);
 
-	row->placer = placer;
+	row->writer = writer;
 	row->rows = rows;
 	row->found = item->data;
 	*row->found = NIL;
@@ -401,18 +404,18 @@ begin_row(LoadRow *row, Placer *placer, const WorkItem *item, LoadRows *rows)
 }
 
 static int
-load_one(Placer *placer, Attached *attached, WorkItem *item, LoadRows *rows)
+load_one(RowWriter *writer, Attached *attached, BatchItem *item, LoadRows *rows)
 {
 	LoadRow		row;
 
-	if (!place_lock(placer, attached, item->external_id, &row.p))
+	if (!row_write_lock(writer, attached, item->external_id, &row.p))
 	{
 		item->busy = true;
 		return LOAD_GONE;
 	}
 	if (!row.p.present || attached_is_deleted(attached, row.p.before))
 		return LOAD_GONE;
-	begin_row(&row, placer, item, rows);
+	begin_row(&row, writer, item, rows);
 	if (row.p.hidden)
 		return load_unseen(&row);
 	if (row.p.withheld_all)
@@ -431,9 +434,9 @@ load_one(Placer *placer, Attached *attached, WorkItem *item, LoadRows *rows)
 }
 
 int
-load_row(Placer *placer, Attached *attached, WorkItem *item, void *arg)
+load_row(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 {
-	int			outcome = load_one(placer, attached, item, arg);
+	int			outcome = load_one(writer, attached, item, arg);
 
 	if (!item->busy && fragile_owes(attached, item->external_id))
 		fragile_settle(attached, item->external_id);
@@ -442,27 +445,27 @@ load_row(Placer *placer, Attached *attached, WorkItem *item, void *arg)
 
 /* The row, or the lack of it, against what was agreed on: the hub wins. */
 static int
-restore_row(Placer *placer, Attached *attached, WorkItem *item, bool missing)
+restore_row(RowWriter *writer, Attached *attached, BatchItem *item, bool missing)
 {
-	Placement	placement;
+	RowState	state;
 	bool		present;
 
-	if (!place_lock_row(placer, attached, item->external_id, &placement))
+	if (!row_write_lock_row(writer, attached, item->external_id, &state))
 	{
 		item->busy = true;
 		return LOAD_GONE;
 	}
-	present = placement.present;
+	present = state.present;
 	if (present == missing)
 		return LOAD_GONE;
 	/* the hub has not heard of it */
-	if (present && !placement.replica.exists)
-		return linked_capture(&placement, true) ? LOAD_NEW : LOAD_EQUAL;
-	switch (linked_restore(&placement))
+	if (present && !state.replica.exists)
+		return spoke_tables_capture(&state, true) ? LOAD_NEW : LOAD_EQUAL;
+	switch (spoke_tables_restore(&state))
 	{
-		case PLACE_WRITTEN:
+		case ROW_WRITTEN:
 			return present ? LOAD_UPDATED : LOAD_DELIVERED;
-		case PLACE_BUSY:
+		case ROW_BUSY:
 			return LOAD_WAITING;
 		default:
 			return present ? LOAD_EQUAL : LOAD_GONE;
@@ -470,47 +473,47 @@ restore_row(Placer *placer, Attached *attached, WorkItem *item, bool missing)
 }
 
 int
-load_agreed(Placer *placer, Attached *attached, WorkItem *item, void *arg)
+load_agreed(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 {
-	return restore_row(placer, attached, item, false);
+	return restore_row(writer, attached, item, false);
 }
 
 int
-load_missing(Placer *placer, Attached *attached, WorkItem *item, void *arg)
+load_missing(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 {
-	return restore_row(placer, attached, item, true);
+	return restore_row(writer, attached, item, true);
 }
 
 int
-load_linked_row(Placer *placer, Attached *attached, WorkItem *item, void *arg)
+load_linked_row(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 {
-	Placement	placement;
+	RowState	state;
 
-	if (!place_lock_row(placer, attached, item->external_id, &placement))
+	if (!row_write_lock_row(writer, attached, item->external_id, &state))
 	{
 		item->busy = true;
 		return LOAD_GONE;
 	}
-	if (!placement.present)
+	if (!state.present)
 		return LOAD_GONE;
-	if (!linked_capture(&placement, true))
+	if (!spoke_tables_capture(&state, true))
 		return LOAD_EQUAL;
-	return placement.replica.exists ? LOAD_UPDATED : LOAD_NEW;
+	return state.replica.exists ? LOAD_UPDATED : LOAD_NEW;
 }
 
 int
-load_record(Placer *placer, Attached *attached, WorkItem *item, void *arg)
+load_record(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 {
-	Placement	placement;
+	RowState	state;
 
-	if (!place_lock(placer, attached, item->external_id, &placement))
+	if (!row_write_lock(writer, attached, item->external_id, &state))
 	{
 		item->busy = true;
 		return LOAD_GONE;
 	}
-	if (placement.record.row_version <= placement.replica.row_version && placement.present)
+	if (state.record.row_version <= state.replica.row_version && state.present)
 		return LOAD_GONE;
-	if (placement.hidden)
+	if (state.hidden)
 		return LOAD_GONE;
-	return place_write(placer, &placement) == PLACE_WRITTEN ? LOAD_DELIVERED : LOAD_GONE;
+	return row_write_apply(writer, &state) == ROW_WRITTEN ? LOAD_DELIVERED : LOAD_GONE;
 }

@@ -7,7 +7,7 @@
 #define SYNCEXT_LOAD_ROW_H
 
 #include "local/load_details.h"
-#include "local/work.h"
+#include "local/item_batch.h"
 
 typedef enum LoadWinner
 {
@@ -40,17 +40,17 @@ typedef struct LoadRows
 } LoadRows;
 
 /* Begin a batch of so many items in the current memory context. */
-extern void load_rows_begin(LoadRows *rows, WorkItem *items, int n);
+extern void load_rows_begin(LoadRows *rows, BatchItem *items, int n);
 /* Count what came of an item that was done. */
-extern void load_rows_count(LoadRows *rows, const WorkItem *item);
+extern void load_rows_count(LoadRows *rows, const BatchItem *item);
 
 /* WorkFunctions: a row of the relation, its hub being here or behind a link. */
-extern int	load_row(Placer *placer, Attached *attached, WorkItem *item, void *arg);
-extern int	load_linked_row(Placer *placer, Attached *attached, WorkItem *item, void *arg);
+extern int	load_row(RowWriter *writer, Attached *attached, BatchItem *item, void *arg);
+extern int	load_linked_row(RowWriter *writer, Attached *attached, BatchItem *item, void *arg);
 /* A row, or one that is missing, as agreed on with the hub behind the link, which wins. */
-extern int	load_agreed(Placer *placer, Attached *attached, WorkItem *item, void *arg);
-extern int	load_missing(Placer *placer, Attached *attached, WorkItem *item, void *arg);
+extern int	load_agreed(RowWriter *writer, Attached *attached, BatchItem *item, void *arg);
+extern int	load_missing(RowWriter *writer, Attached *attached, BatchItem *item, void *arg);
 /* A record of the hub, on its way to the relation. */
-extern int	load_record(Placer *placer, Attached *attached, WorkItem *item, void *arg);
+extern int	load_record(RowWriter *writer, Attached *attached, BatchItem *item, void *arg);
 
 #endif							/* SYNCEXT_LOAD_ROW_H */

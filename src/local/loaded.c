@@ -2,11 +2,10 @@
  * loaded.c
  *	  Whether a relation and the hub were brought together, and with which columns.
  *
- * Called by sync_attach, sync_load and sync_poll.  Of a table that was loaded, and is captured
- * by trigger, the hub has heard every word since: a row of which it has nothing can
- * only have lost that to others.  What a column holds because it was added is no
- * edit: syncext.binding has the columns that were loaded, by name and number, as a
- * column of the same name may come again.
+ * Of a table that was loaded, and is captured by trigger, the hub has heard every word
+ * since: a row of which it has nothing can only have lost that to others.  What a
+ * column holds because it was added is no edit: syncext.binding has the columns that
+ * were loaded, by name and number, as a column of the same name may come again.
  */
 #include "postgres.h"
 
@@ -14,14 +13,13 @@
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
-#include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
 
-#include "hub/section.h"
 #include "local/loaded.h"
 #include "model/json.h"
+#include "process/owner.h"
 
 static Jsonb *
 columns_of(const Attached *attached)
@@ -50,7 +48,6 @@ bool
 loaded_forget_dropped(const Attached *attached)
 {
 	StringInfoData names;
-	Section		section;
 
 	initStringInfo(&names);
 	for (int i = 0; i < attached->ncolumns; i++)
@@ -59,13 +56,9 @@ loaded_forget_dropped(const Attached *attached)
 							 quote_literal_cstr(field_name_cstring(attached->columns[i].field)));
 	if (names.len == 0)
 		return false;
-	SPI_connect();
-	section_enter(&section, 0);
-	section_run("UPDATE syncext.replica SET fields = fields - ARRAY[%s] "
-				"WHERE relation = %u AND fields ?| ARRAY[%s]",
-				names.data, attached->binding->relation, names.data);
-	section_leave(&section);
-	SPI_finish();
+	owner_execute("UPDATE syncext.replica SET fields = fields - ARRAY[%s] "
+				  "WHERE relation = %u AND fields ?| ARRAY[%s]",
+				  names.data, attached->binding->relation, names.data);
 	return true;
 }
 

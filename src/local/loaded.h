@@ -5,7 +5,7 @@
 #ifndef SYNCEXT_LOADED_H
 #define SYNCEXT_LOADED_H
 
-#include "local/attached.h"
+#include "local/attached_relation.h"
 
 /* The relation was attached just now: without rows, there is nothing to load. */
 extern void loaded_at_attach(Oid relid);

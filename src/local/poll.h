@@ -1,48 +1,11 @@
 /*
  * poll.h
- *	  A poll under way: what the files poll*.c share.
+ *	  sync_poll: bringing what was edited in a polled relation to the hub.
  */
 #ifndef SYNCEXT_POLL_H
 #define SYNCEXT_POLL_H
 
-#include "local/poll_scan.h"
-#include "local/polled.h"
-#include "local/work.h"
-#include "storage/capture_failure.h"
-
-typedef struct Vanished Vanished;
-
-typedef struct Poll
-{
-	Oid			relation;
-	const char *source;			/* as this one's copy */
-	const char *entity;			/* of this */
-	bool		full;			/* compare all rows, and find what has vanished */
-	bool		atomic;			/* in somebody's transaction: can't commit */
-	MemoryContext context;		/* outlives the transactions */
-	MemoryContext batch;		/* of one step */
-	TimestampTz begin;
-	int64		run;			/* its row in job_run; 0: none yet */
-	ErrorData  *error;			/* that it has failed by, or NULL */
-	bool		has_watermark;
-	TimestampTz watermark;
-
-	PollWindow	window;
-	PollScan   *scan;			/* NULL: not open */
-	bool		scan_ended;
-	const char *retried;		/* the last failure that was tried again */
-	bool		retries_ended;
-	Vanished   *vanished;		/* of a full compare, while it deletes */
-	int64		known;			/* to the last full compare, of the rows that are there still */
-	bool		has_failures;	/* the relation has rows in capture_failure */
-
-	int64		nread;
-	int64		nretried;		/* those among them that had failed before */
-	int64		nfailed;
-	int64		nunusable;		/* rows without a usable key */
-	const char *unusable;		/* what is wrong with the first of them */
-	int64		count[POLLED_NOUTCOMES];
-} Poll;
+#include "local/job.h"
 
 /* Raises if the relation isn't polled, or not for the current user to poll. */
 extern void poll_check(Oid relation);
@@ -51,28 +14,7 @@ extern void poll_check(Oid relation);
  * a non-atomic connection to SPI; what it fails by is then returned in *error, and
  * has been noted in job_run.  The counts, and *error, come in the current context.
  */
-extern Jsonb *poll_run(Oid relation, bool full, bool atomic, ErrorData **error);
-
-/*
- * Do a step, in a transaction of its own if that is possible; resets the batch's
- * memory.  False: the poll has failed by poll->error.
- */
-extern bool poll_step(Poll *poll, void (*step) (Poll *poll));
-/*
- * The relation, locked for the step against deliveries, too.  Raises if it isn't what
- * it was when the poll began.
- */
-extern Attached *poll_lock(const Poll *poll);
-/* Keep a row that could not be taken; busy: for a reason that passes. */
-extern void poll_note_failure(Poll *poll, CaptureFailures *failures, const char *external_id,
-							  const char *error, bool busy);
-/* Count what came of the items, and keep those that failed. */
-extern void poll_settle(Poll *poll, WorkItem *items, int n);
-
-/* Find the rows that have vanished, and bring that to the hub; false as poll_step. */
-extern bool poll_delete_vanished(Poll *poll);
-
-/* The answer of sync_poll, in the current memory context. */
-extern Jsonb *poll_result(const Poll *poll);
+extern Jsonb *poll_run(Oid relation, bool full, bool atomic, const JobOccasion *occasion,
+					   ErrorData **error);
 
 #endif							/* SYNCEXT_POLL_H */

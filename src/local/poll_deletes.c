@@ -2,9 +2,9 @@
  * poll_deletes.c
  *	  Rows of a polled relation that have vanished.
  *
- * Called by poll for a full compare.  The keys that the relation has, sorted, are
- * compared with those that were last seen, which the replica's index has in order;
- * what is missing is looked up once more before it counts as deleted.
+ * The keys that the relation has, sorted, are compared with those that were
+ * last seen, which the replica's index has in order; what is missing is looked
+ * up once more before it counts as deleted.
  */
 #include "postgres.h"
 
@@ -19,8 +19,8 @@
 
 #include "compat.h"
 #include "local/job.h"
-#include "local/poll.h"
-#include "local/transfer.h"
+#include "local/poll_deletes.h"
+#include "local/row_keys.h"
 #include "settings.h"
 
 /* So few rows may vanish, whatever part of all they are. */
@@ -82,11 +82,14 @@ sort_keys(Poll *poll)
 	while ((tuple = poll_scan_next(poll->scan)) != NULL)
 	{
 		const char *problem;
-		char	   *id = attached_find_external_id(attached, &settings,
-												   poll_scan_row(poll->scan, attached, tuple),
-												   &problem);
+		char	   *key = attached_find_external_id(attached, &settings,
+													poll_scan_row(poll->scan, attached, tuple),
+													&problem);
+		const char *id;
 
 		CHECK_FOR_INTERRUPTS();
+		/* a row that is no record yet can't be one that has vanished */
+		id = key == NULL ? NULL : row_keys_find(attached->binding, key).external_id;
 		if (id != NULL)
 			tuplesort_putdatum(sort, CStringGetTextDatum(id), false);
 		MemoryContextReset(row_context);
@@ -192,18 +195,18 @@ find_vanished(Poll *poll)
 /* ---------- deletes ---------- */
 
 static int
-take_vanished(Placer *placer, Attached *attached, WorkItem *item, void *arg)
+take_vanished(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 {
 	AttachedRow row = attached_row_make(attached);
 	ReplicaRow	replica;
 	PolledEdit	edit;
 
-	replica_find(placer->replica, item->relation, item->external_id, &replica);
+	replica_find(writer->replica, item->relation, item->external_id, &replica);
 	/* it may have come back, by delivery for one */
 	if (polled_read(attached, item->external_id, &row) ||
 		!polled_compare(attached, false, row, &replica, &edit))
 		return POLLED_SKIPPED;
-	return polled_send(placer, attached, item->external_id, row, &edit, &replica);
+	return polled_send(writer, attached, item->external_id, row, &edit, &replica);
 }
 
 static void
@@ -211,11 +214,11 @@ delete_batch(Poll *poll)
 {
 	Vanished   *vanished = poll->vanished;
 	const Attached *attached = poll_lock(poll);
-	WorkItem   *items;
+	BatchItem  *items;
 	int			n = 0;
 
 	MemoryContextSwitchTo(poll->batch);
-	items = palloc0(sizeof(WorkItem) * setting_poll_batch);
+	items = palloc0(sizeof(BatchItem) * setting_poll_batch);
 	while (n < setting_poll_batch)
 	{
 		bool		isnull;
@@ -223,11 +226,11 @@ delete_batch(Poll *poll)
 		vanished->ended = !tuplestore_gettupleslot(vanished->store, true, false, vanished->slot);
 		if (vanished->ended)
 			break;
-		work_item(&items[n++], attached->binding, false,
-				  TextDatumGetCString(slot_getattr(vanished->slot, 1, &isnull)));
+		batch_item_init(&items[n++], attached->binding, false,
+						TextDatumGetCString(slot_getattr(vanished->slot, 1, &isnull)));
 		ExecClearTuple(vanished->slot);
 	}
-	work_through(registry_get(), items, n, take_vanished, NULL);
+	item_batch_run(registry_get(), items, n, take_vanished, NULL);
 	poll_settle(poll, items, n);
 	vanished->done += n;
 	job_progress(poll->run, vanished->done);

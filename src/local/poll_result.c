@@ -1,14 +1,12 @@
 /*
  * poll_result.c
  *	  What sync_poll answers.
- *
- * Called by poll.
  */
 #include "postgres.h"
 
 #include "utils/timestamp.h"
 
-#include "local/poll.h"
+#include "local/poll_result.h"
 #include "model/json.h"
 #include "model/rfc3339.h"
 

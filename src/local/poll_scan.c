@@ -2,9 +2,9 @@
  * poll_scan.c
  *	  What a poll reads of its relation.
  *
- * Called by poll.  The rows are of one moment, and are stored before the first of
- * them is dealt with: no snapshot or connection to another server is kept for as
- * long as that takes.
+ * The rows are of one moment, and are stored before the first of them is dealt
+ * with: no snapshot or connection to another server is kept for as long as that
+ * takes.
  */
 #include "postgres.h"
 

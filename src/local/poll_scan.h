@@ -8,7 +8,7 @@
 
 #include "access/htup.h"
 
-#include "local/attached.h"
+#include "local/attached_relation.h"
 
 typedef struct PollScan PollScan;
 

@@ -2,65 +2,38 @@
  * polled.c
  *	  A row of a polled relation, against what was last seen of it.
  *
- * Called by poll, and by deliver before it writes over a row.  syncext.replica
- * has the fields as they were last seen or delivered: a row that has others was
- * edited since, and a row that has the same has not, however often it is read.
+ * syncext.replica has the fields as they were last seen or delivered: a row that has
+ * others was edited since, and a row that has the same has not, however often it is
+ * read.
  */
 #include "postgres.h"
 
+#include "hub/answer.h"
+#include "hub/own_keys.h"
 #include "hub/visibility.h"
 #include "local/polled.h"
 #include "local/row_edit.h"
+#include "local/row_keys.h"
 
 bool
 polled_read(Attached *attached, const char *external_id, AttachedRow *row)
 {
 	ValueSettings settings;
+	const char *key_text;
 	AttachedRow key;
 	bool		same;
 
+	key_text = row_keys_of(attached->binding, external_id);
+	if (key_text == NULL)
+		return false;
 	value_settings_begin(&settings);
-	key = place_key(attached, &settings, external_id);
+	key = row_write_key(attached, &settings, key_text);
 	if (!writer_read(attached, key, row))
 		return false;
 	/* keys that are equal to their type may have other texts: another record */
-	same = strcmp(attached_external_id(attached, &settings, *row), external_id) == 0;
+	same = strcmp(attached_external_id(attached, &settings, *row), key_text) == 0;
 	value_settings_end(&settings);
 	return same;
-}
-
-/*
- * The fields that are not as they were, and those that were not there but have a
- * value: a new column's, though there was another one of its name.  All are in
- * jsonb's key order.
- */
-static void
-find_changed(const Attached *attached, const Fields *now, Jsonb *seen, Fields *changed,
-			 Fields *added)
-{
-	Fields		before;
-	int			b = 0;
-
-	fields_from_container(&seen->root, &before);
-	changed->n = 0;
-	changed->field = palloc(sizeof(Field) * Max(now->n, 1));
-	added->n = 0;
-	added->field = palloc(sizeof(Field) * Max(now->n, 1));
-	for (int i = 0; i < now->n; i++)
-	{
-		const Field *field = &now->field[i];
-
-		while (b < before.n && field_name_cmp(before.field[b].name, field->name) < 0)
-			b++;
-		if (b < before.n && field_name_cmp(before.field[b].name, field->name) == 0 &&
-			!attached->columns[i].is_again)
-		{
-			if (!json_value_equal(&before.field[b].value, &field->value))
-				changed->field[changed->n++] = *field;
-		}
-		else if (field->value.type != jbvNull)
-			added->field[added->n++] = *field;
-	}
 }
 
 bool
@@ -83,7 +56,7 @@ polled_compare(const Attached *attached, bool present, AttachedRow row,
 		edit->changed = edit->all;
 		return true;
 	}
-	find_changed(attached, &edit->all, replica->fields, &edit->changed, &edit->added);
+	row_edit_find(attached, &edit->all, replica->fields, &edit->changed, &edit->added);
 	return edit->changed.n > 0 || edit->added.n > 0;
 }
 
@@ -92,26 +65,18 @@ polled_compare(const Attached *attached, bool present, AttachedRow row,
 static PolledOutcome
 judge_answer(const Answer *answer, bool gone)
 {
-	const Decision *d = &answer->decision;
+	static const PolledOutcome outcomes[] = {
+		[OUTCOME_NOT_SHOWN] = POLLED_NOT_SHOWN,
+		[OUTCOME_WAITING] = POLLED_WAITING,
+		[OUTCOME_CONFLICT] = POLLED_CONFLICT,
+		[OUTCOME_UNCHANGED] = POLLED_SKIPPED,
+		[OUTCOME_NEW] = POLLED_NEW,
+		[OUTCOME_MERGED] = POLLED_MERGED,
+		[OUTCOME_WRITTEN] = POLLED_UPDATED,
+	};
+	AnswerOutcome outcome = answer_outcome(answer);
 
-	if (answer->hidden)
-		return POLLED_NOT_SHOWN;
-	if (d->resolution == RESOLUTION_DEPENDENCY_WAIT)
-		return POLLED_WAITING;
-	if (d->status == 409 || d->lost_all || d->lost.n > 0)
-		return POLLED_CONFLICT;
-	switch (d->resolution)
-	{
-		case RESOLUTION_NO_CHANGE:
-			return POLLED_SKIPPED;
-		case RESOLUTION_NEW_RECORD:
-			return gone ? POLLED_DELETED : POLLED_NEW;
-		case RESOLUTION_FIELD_MERGE:
-		case RESOLUTION_FIELD_RULE:
-			return gone ? POLLED_DELETED : POLLED_MERGED;
-		default:
-			return gone ? POLLED_DELETED : POLLED_UPDATED;
-	}
+	return gone && outcome >= OUTCOME_NEW ? POLLED_DELETED : outcomes[outcome];
 }
 
 /*
@@ -124,24 +89,12 @@ send_missing(ApplyCall *call, const Attached *attached, const char *external_id,
 			 const PolledEdit *edit, const Answer *answer)
 {
 	const Record *record = &answer->decision.after;
-	Fields		missing = {0, palloc(sizeof(Field) * Max(edit->all.n, 1))};
-	int			known = 0;
+	Fields		missing;
 	Answer		second;
 
 	if (answer->decision.write != WRITE_WHOLE || record->deleted)
 		return;
-	for (int i = 0; i < edit->all.n; i++)
-	{
-		const Field *field = &edit->all.field[i];
-
-		while (known < record->nfields &&
-			   field_name_cmp(record->fields[known].field.name, field->name) < 0)
-			known++;
-		if (field->value.type != jbvNull &&
-			(known == record->nfields ||
-			 field_name_cmp(record->fields[known].field.name, field->name) != 0))
-			missing.field[missing.n++] = *field;
-	}
+	missing = record_missing(record, &edit->all);
 	if (missing.n > 0)
 		row_send_fields(call, attached, external_id, &missing, ORIGIN_EDIT, record->row_version,
 						&second);
@@ -149,13 +102,12 @@ send_missing(ApplyCall *call, const Attached *attached, const char *external_id,
 
 /* Has the record these fields, or not: may the source see that? */
 static bool
-may_tell(Placer *placer, const Binding *binding, const Record *record, const Fields *fields)
+may_tell(RowWriter *writer, const Binding *binding, const Record *record, const Fields *fields)
 {
-	const Source *source = registry_source_required(placer->registry, binding->source);
 	Change		change = {.entity = binding->entity, .source = binding->source, .fields = *fields};
+	ApplyItem	item = apply_item(writer->registry, &change);
 
-	return visibility_unlimited(source) ||
-		visibility_answers(placer->registry, &change, record, placer->canonical);
+	return visibility_answers(&item, record, writer->canonical);
 }
 
 /*
@@ -164,7 +116,7 @@ may_tell(Placer *placer, const Binding *binding, const Record *record, const Fie
  * source may not see.
  */
 static Fields
-fields_to_send(Placer *placer, const Attached *attached, const char *external_id,
+fields_to_send(RowWriter *writer, const Attached *attached, const char *external_id,
 			   const PolledEdit *edit, bool *unseen)
 {
 	Fields		fields = {0, palloc(sizeof(Field) * Max(edit->all.n, 1))};
@@ -173,8 +125,8 @@ fields_to_send(Placer *placer, const Attached *attached, const char *external_id
 	*unseen = false;
 	if (edit->added.n == 0)
 		return edit->changed;
-	canonical_find(placer->canonical, attached->binding->entity, external_id, &record);
-	*unseen = !may_tell(placer, attached->binding, &record, &edit->added);
+	canonical_find(writer->canonical, attached->binding->entity, external_id, &record);
+	*unseen = !may_tell(writer, attached->binding, &record, &edit->added);
 	for (int i = 0; i < edit->all.n; i++)
 	{
 		FieldName	name = edit->all.field[i].name;
@@ -187,33 +139,41 @@ fields_to_send(Placer *placer, const Attached *attached, const char *external_id
 }
 
 PolledOutcome
-polled_send(Placer *placer, const Attached *attached, const char *external_id,
+polled_send(RowWriter *writer, const Attached *attached, const char *external_id,
 			AttachedRow row, const PolledEdit *edit, ReplicaRow *replica)
 {
-	ApplyCall  *call = place_call(placer);
+	ApplyCall  *call = row_write_call(writer);
 	bool		unseen;
 	RowEdit		sent = {
 		.attached = attached,
 		.external_id = external_id,
 		.row = row,
+		.key = attached->binding->own_keys && !edit->gone && replica->fields == NULL ?
+			row_keys_of(attached->binding, external_id) : NULL,
 		.inserted = !edit->gone && replica->fields == NULL,
 		.deleted = edit->gone,
 		.marked = edit->marked,
-		.fields = fields_to_send(placer, attached, external_id, edit, &unseen),
+		.fields = fields_to_send(writer, attached, external_id, edit, &unseen),
 		.replica = replica,
 	};
+	const Fields seen = fields_of(replica->fields);
 	PolledOutcome outcome = POLLED_CONFLICT;
 	Answer		answer;
 
-	if (!edit->gone && !sent.inserted && sent.fields.n == 0)
+	if (!edit->gone)
+		row_edit_find_increments(&sent, row_edit_counters(writer->registry, attached), &seen,
+								 &edit->all);
+	if (!edit->gone && !sent.inserted && sent.fields.n == 0 && sent.increments.n == 0)
 		outcome = POLLED_SKIPPED;
-	else if (row_edit_send(call, placer->registry, &sent, &answer))
+	else if (row_edit_send(call, writer->registry, &sent, &answer))
 	{
 		outcome = judge_answer(&answer, edit->gone);
 		if (!edit->gone)
 			send_missing(call, attached, external_id, edit, &answer);
 	}
+	if (edit->gone && !edit->marked && attached->binding->own_keys)
+		own_keys_end(attached->binding->source, attached->binding->entity, external_id);
 	replica->fields = edit->gone ? NULL : fields_to_jsonb(&edit->all);
-	replica_set(placer->replica, attached->binding->relation, external_id, replica);
+	replica_set(writer->replica, attached->binding->relation, external_id, replica);
 	return unseen ? POLLED_NOT_SHOWN : outcome;
 }

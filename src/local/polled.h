@@ -5,7 +5,7 @@
 #ifndef SYNCEXT_POLLED_H
 #define SYNCEXT_POLLED_H
 
-#include "local/place.h"
+#include "local/row_write.h"
 
 /* What became of a row. */
 typedef enum PolledOutcome
@@ -42,7 +42,7 @@ extern bool polled_read(Attached *attached, const char *external_id, AttachedRow
 extern bool polled_compare(const Attached *attached, bool present, AttachedRow row,
 						   const ReplicaRow *replica, PolledEdit *edit);
 /* Have the ladder decide the edit, and remember the row as it is now. */
-extern PolledOutcome polled_send(Placer *placer, const Attached *attached, const char *external_id,
+extern PolledOutcome polled_send(RowWriter *writer, const Attached *attached, const char *external_id,
 								 AttachedRow row, const PolledEdit *edit, ReplicaRow *replica);
 
 #endif							/* SYNCEXT_POLLED_H */

@@ -4,8 +4,8 @@
  *	  to the hub are tried again.
  *
  * Called from SQL.  The first two are due then, and so are rows that a poll or a link's
- * exchange reads again.  Nobody comes back to a row whose edit a trigger sends: it is
- * sent here, as it is now.
+ * exchange reads again.  Nobody comes back to a row whose edit a trigger sends, or a
+ * load: it is sent here, as it is now.
  */
 #include "postgres.h"
 
@@ -13,6 +13,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "hub/redrive.h"
 #include "local/load_row.h"
 #include "storage/binding.h"
@@ -27,21 +28,29 @@ PG_FUNCTION_INFO_V1(sync_redrive);
 
 /* A row that fails as before is given up again, with what is wrong with it now. */
 static void
-settle(CaptureFailures *failures, const WorkItem *item)
+settle(CaptureFailures *failures, const BatchItem *item)
 {
 	CaptureFailure failure;
 
-	if (work_error(item) == NULL && !item->busy)
+	if (batch_item_error(item) == NULL && !item->busy)
 		(void) capture_failure_remove(failures, item->relation, item->external_id);
 	else if (!item->busy &&
 			 capture_failure_find(failures, item->relation, item->external_id, &failure))
 	{
-		failure.attempts++;
-		failure.dead = true;
-		failure.tried_at = failure.dead_since = GetCurrentTimestamp();
-		failure.error = work_error(item);
+		failure.tried_at = GetCurrentTimestamp();
+		failure.attempt.attempts++;
+		attempt_kill(&failure.attempt, failure.tried_at);
+		failure.attempt.error = batch_item_error(item);
 		capture_failure_save(failures, &failure);
 	}
+}
+
+/* Rows without a usable key can't be found: a load, which reads all, sees to them. */
+static void
+keep_keyless(CaptureFailures *failures, CaptureFailure *failure)
+{
+	attempt_kill(&failure->attempt, GetCurrentTimestamp());
+	capture_failure_save(failures, failure);
 }
 
 static void
@@ -50,7 +59,7 @@ resend_relation(const Binding *binding)
 	CaptureFailures *failures = capture_failures_open(true);
 	List	   *due = capture_failures_of(failures, binding->relation, NULL, GetCurrentTimestamp(),
 										  RESEND_MAX);
-	WorkItem   *items = palloc0(sizeof(WorkItem) * Max(list_length(due), 1));
+	BatchItem  *items = palloc0(sizeof(BatchItem) * Max(list_length(due), 1));
 	LoadRows	rows = {
 		.winner = WINNER_LADDER,
 		.context = CurrentMemoryContext,
@@ -60,11 +69,18 @@ resend_relation(const Binding *binding)
 	ListCell   *lc;
 
 	foreach(lc, due)
-		work_item(&items[n++], binding, false, ((CaptureFailure *) lfirst(lc))->external_id);
+	{
+		CaptureFailure *failure = lfirst(lc);
+
+		if (failure->external_id[0] != '\0')
+			batch_item_init(&items[n++], binding, false, failure->external_id);
+		else
+			keep_keyless(failures, failure);
+	}
 	if (n > 0)
 	{
 		load_rows_begin(&rows, items, n);
-		work_through(registry_get(), items, n, load_row, &rows);
+		item_batch_run(registry_get(), items, n, load_row, &rows);
 	}
 	for (int i = 0; i < n; i++)
 		settle(failures, &items[i]);
@@ -76,14 +92,11 @@ sync_redrive(PG_FUNCTION_ARGS)
 {
 	int64		redriven = redrive_failed(fcinfo);
 	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	ListCell   *lc;
 
 	if (link_of_source(source) == NULL)
-		foreach(lc, binding_list(source, NULL))
+		foreach_ptr(const Binding, binding, binding_list(source, NULL))
 		{
-			const Binding *binding = lfirst(lc);
-
-			if (binding->in && binding->capture == CAPTURE_TRIGGER && binding_stands(binding))
+			if (binding->in && binding->capture != CAPTURE_POLL && binding_stands(binding))
 				resend_relation(binding);
 		}
 	PG_RETURN_INT64(redriven);

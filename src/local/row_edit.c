@@ -1,18 +1,86 @@
 /*
  * row_edit.c
  *	  An edit of a row as a change: the ladder decides it, or it is noted for a hub.
- *
- * Called by local/capture, by polls and loads, and for tables behind a link.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "utils/timestamp.h"
 
-#include "local/capture_buffer.h"
+#include "hub/key_references.h"
+#include "local/outbox_buffer.h"
 #include "local/row_edit.h"
-#include "model/json_read.h"
+#include "model/field_versions.h"
+#include "model/increment.h"
+#include "storage/rights.h"
+
+void
+row_edit_find(const Attached *attached, const Fields *now, Jsonb *seen, Fields *edited,
+			  Fields *added)
+{
+	Fields		before = fields_of(seen);
+
+	edited->n = added->n = 0;
+	edited->field = palloc(sizeof(Field) * Max(now->n, 1));
+	added->field = palloc(sizeof(Field) * Max(now->n, 1));
+	for (int i = 0; i < now->n; i++)
+	{
+		const Field *field = &now->field[i];
+		/* what was known of a column that was dropped says nothing of the next one */
+		const Field *known = attached->columns[i].is_again ? NULL :
+			fields_find(&before, field->name);
+
+		if (known == NULL && field->value.type != jbvNull)
+			added->field[added->n++] = *field;
+		else if (known != NULL && !json_value_equal(&known->value, &field->value))
+			edited->field[edited->n++] = *field;
+	}
+}
+
+static void
+take_out_increments(RowEdit *edit, const FieldRules *rules, const Fields *before,
+					const Fields *after)
+{
+	Fields		fields = {0, palloc(sizeof(Field) * Max(edit->fields.n, 1))};
+
+	edit->increments.field = palloc(sizeof(Field) * Max(edit->fields.n, 1));
+	edit->totals.field = palloc(sizeof(Field) * Max(edit->fields.n, 1));
+	for (int i = 0; i < edit->fields.n; i++)
+	{
+		const Field *now = &edit->fields.field[i];
+		const bool	counts = field_rules_sum(rules, now->name);
+		const Field *old = counts ? fields_find(before, now->name) : NULL;
+		const Field *new = counts ? fields_find(after, now->name) : NULL;
+
+		if (old != NULL && new != NULL &&
+			increment_between(old, new, &edit->increments.field[edit->increments.n]))
+		{
+			edit->increments.n++;
+			edit->totals.field[edit->totals.n++] = *now;
+		}
+		else
+			fields.field[fields.n++] = *now;
+	}
+	edit->fields = fields;
+}
+
+void
+row_edit_find_increments(RowEdit *edit, const FieldRules *rules, const Fields *before,
+						 const Fields *after)
+{
+	if (rules != NULL && before->n > 0 && edit->fields.n > 0)
+		take_out_increments(edit, rules, before, after);
+}
+
+const FieldRules *
+row_edit_counters(const Registry *registry, const Attached *attached)
+{
+	const Entity *entity = registry_entity(registry, attached->binding->entity);
+
+	/* only where merging can the ladder add */
+	return entity == NULL || entity->field_rules.nsums == 0 || !(entity->ladder & RUNG_MERGE) ?
+		NULL : &entity->field_rules;
+}
 
 /* Say when the row was edited, as it says itself, or now if the ladder asks. */
 static void
@@ -75,6 +143,64 @@ set_version(const Registry *registry, const RowEdit *edit, Change *change)
 	return true;
 }
 
+/*
+ * In a field ladder what a row holds is as old as the row says: so what two tables
+ * hold when they are loaded is compared by that, and not by which came first.
+ */
+static void
+set_own_stamp(const RowEdit *edit, Change *change)
+{
+	const Registry *registry = registry_get();
+
+	if (!(registry_entity_required(registry, change->entity)->ladder & RUNG_FIELD))
+		return;
+	change->known = replica_stamp(edit->replica);
+	set_updated_at(registry, edit, change);
+	(void) set_version(registry, edit, change);
+}
+
+/*
+ * Have the ladder decide, once what refers to rows with keys of their own refers to their
+ * records.  What has waited for a key that is new is released when the call ends.
+ */
+static void
+apply_edit(ApplyCall *call, Change *change, Answer *answer)
+{
+	const Registry *registry = registry_get();
+
+	if (registry->any_keyed && !change->deleted)
+	{
+		const ApplyItem item = apply_item(registry, change);
+
+		key_references_reread(&item, change);
+	}
+	apply_change(call, change, answer);
+	if (change->source_id != NULL)
+		apply_note_key(call, change);
+	answer->change = NULL;		/* it was ours */
+}
+
+void
+row_send_row(ApplyCall *call, const RowEdit *edit, ChangeOrigin origin, int64 base, Answer *answer)
+{
+	const Attached *attached = edit->attached;
+	Change		change = {
+		.origin = origin,
+		.entity = attached->binding->entity,
+		.external_id = edit->external_id,
+		.source_id = edit->key,
+		.source = attached->binding->source,
+		.has_updated_at = true,
+		.updated_at = GetCurrentStatementStartTimestamp(),
+		.has_base = true,
+		.base = base,
+		.fields = edit->fields,
+	};
+
+	set_own_stamp(edit, &change);
+	apply_edit(call, &change, answer);
+}
+
 void
 row_send_fields(ApplyCall *call, const Attached *attached, const char *external_id,
 				const Fields *fields, ChangeOrigin origin, int64 base, Answer *answer)
@@ -91,8 +217,7 @@ row_send_fields(ApplyCall *call, const Attached *attached, const char *external_
 		.fields = *fields,
 	};
 
-	apply_change(call, &change, answer);
-	answer->change = NULL;		/* it was ours */
+	apply_edit(call, &change, answer);
 }
 
 /* The same for an edit that a user made, with the row's own version and time. */
@@ -105,10 +230,14 @@ send_change(ApplyCall *call, const Registry *registry, const RowEdit *edit, cons
 		.origin = edit->inserted ? ORIGIN_INSERT : ORIGIN_EDIT,
 		.entity = attached->binding->entity,
 		.external_id = edit->external_id,
+		.source_id = edit->key,
 		.source = attached->binding->source,
 		.deleted = edit->deleted,
 		.cascade = edit->cascade,
+		.known = replica_stamp(edit->replica),
 		.fields = *fields,
+		.increments = edit->increments,
+		.totals = edit->totals,
 	};
 
 	set_updated_at(registry, edit, &change);
@@ -117,18 +246,7 @@ send_change(ApplyCall *call, const Registry *registry, const RowEdit *edit, cons
 		change.has_base = true;
 		change.base = base;
 	}
-	apply_change(call, &change, answer);
-	answer->change = NULL;		/* it was ours */
-}
-
-/* What a field that is kept back is based on. */
-static int64
-held_base(const Field *held)
-{
-	int64		base = 0;
-
-	(void) json_read_rounded(&held->value, 0, CHANGE_MAX_VERSION, &base);
-	return base;
+	apply_edit(call, &change, answer);
 }
 
 /*
@@ -139,19 +257,20 @@ static Fields
 send_held(ApplyCall *call, const Registry *registry, const RowEdit *edit)
 {
 	Fields		others = {0, palloc(sizeof(Field) * Max(edit->fields.n, 1))};
-	Fields		held;
+	Fields		held = fields_of(edit->replica->withheld);
+	RowEdit		set = *edit;
 
-	fields_from_container(&edit->replica->held->root, &held);
+	set.increments.n = 0;
 	for (int i = 0; i < edit->fields.n; i++)
 	{
-		const Field *base = fields_find(&held, edit->fields.field[i].name);
+		int64		base;
 		Fields		one = {1, &edit->fields.field[i]};
 		Answer		answer;
 
-		if (base == NULL)
-			others.field[others.n++] = edit->fields.field[i];
+		if (field_versions_find(&held, edit->fields.field[i].name, &base))
+			send_change(call, registry, &set, &one, base, &answer);
 		else
-			send_change(call, registry, edit, &one, held_base(base), &answer);
+			others.field[others.n++] = edit->fields.field[i];
 	}
 	return others;
 }
@@ -161,12 +280,45 @@ row_edit_send(ApplyCall *call, const Registry *registry, const RowEdit *edit, An
 {
 	Fields		fields = edit->fields;
 
-	if (edit->replica->held != NULL && !edit->deleted && !edit->cascade)
+	if (edit->replica->withheld != NULL && !edit->deleted && !edit->cascade)
 		fields = send_held(call, registry, edit);
-	if (!edit->deleted && fields.n == 0 && edit->fields.n > 0)
+	if (!edit->deleted && fields.n == 0 && edit->fields.n > 0 && edit->increments.n == 0)
 		return false;
 	send_change(call, registry, edit, &fields, edit->replica->row_version, answer);
 	return true;
+}
+
+/* The key of the note in the log row's detail; NULL: it needs none. */
+static const char *
+note_key(NoteKind kind)
+{
+	switch (kind)
+	{
+		case NOTE_INSERT:
+			return "inserted";
+		case NOTE_ALL:
+			return "all";
+		case NOTE_ADDED:
+			return "added";
+		case NOTE_RECOUNT:
+			return "recount";
+		case NOTE_BASELINE:
+			return "baseline";
+		case NOTE_EDIT:
+			break;
+	}
+	return NULL;
+}
+
+static bool
+edits_counter(const Registry *registry, const RowEdit *edit)
+{
+	const FieldRules *rules = row_edit_counters(registry, edit->attached);
+
+	for (int i = 0; rules != NULL && i < edit->fields.n; i++)
+		if (field_rules_sum(rules, edit->fields.field[i].name))
+			return true;
+	return false;
 }
 
 void
@@ -187,7 +339,5 @@ row_edit_note(const RowEdit *edit, NoteKind kind)
 	if (attached->updated != NULL)
 		set_updated_at(registry, edit, &change);
 	(void) set_version(registry, edit, &change);
-	capture_buffer_add(&change, kind == NOTE_INSERT ? "inserted" : kind == NOTE_ALL ? "all" :
-						   kind == NOTE_ADDED										? "added" :
-																					  NULL);
+	outbox_buffer_add(&change, note_key(kind), edits_counter(registry, edit) ? PgStartTime : 0);
 }

@@ -10,10 +10,7 @@
 
 #include <ctype.h>
 
-#include "catalog/namespace.h"
-#include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
-#include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgtime.h"
@@ -26,11 +23,14 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
-#include "hub/section.h"
 #include "local/cron.h"
 #include "local/schedule.h"
+#include "process/args.h"
+#include "process/owner.h"
 #include "storage/hints.h"
+#include "storage/names.h"
 #include "storage/registry.h"
+#include "storage/rights.h"
 
 PG_FUNCTION_INFO_V1(syncext_cron_error);
 PG_FUNCTION_INFO_V1(syncext_cron_last_due);
@@ -142,13 +142,6 @@ syncext_duration(PG_FUNCTION_ARGS)
 
 /* ---------- what may be scheduled ---------- */
 
-static char *
-quoted_relation(Oid relid)
-{
-	return quote_literal_cstr(quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-														 get_rel_name(relid)));
-}
-
 const char *
 schedule_default_job(const Binding *binding)
 {
@@ -183,7 +176,7 @@ schedule_check_job(const Binding *binding, const char *job)
 	if (strcmp(possible, "both") != 0 && strcmp(job, possible) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("relation \"%s\" can't be scheduled for \"%s\"", relation, job),
+				 errmsg("relation \"%s\" cannot be scheduled for \"%s\"", relation, job),
 				 errdetail(strcmp(possible, "poll") == 0 ? "It is attached with direction \"in\"."
 						   : "It is not attached with capture \"poll\"."),
 				 errhint("What it can be scheduled for is \"%s\".", possible)));
@@ -229,15 +222,10 @@ schedule_check_owner(Oid relid)
 static bool
 knows_seconds(void)
 {
-	Section		section;
-	char	   *version;
+	char	   *version = owner_text("SELECT extversion FROM pg_extension WHERE extname = 'pg_cron'");
 	int			major = 0,
 				minor = 0;
 
-	section_enter(&section, 0);
-	version = section_text(CurrentMemoryContext,
-						   "SELECT extversion FROM pg_extension WHERE extname = 'pg_cron'");
-	section_leave(&section);
 	return version != NULL && sscanf(version, "%d.%d", &major, &minor) >= 1 &&
 		(major > 1 || (major == 1 && minor >= 5));
 }
@@ -272,7 +260,7 @@ shell_argument(const char *argument, bool quote)
 static void
 refuse_without_cron(Oid relid, const char *job, const CronSchedule *schedule)
 {
-	char	   *call = psprintf("CALL syncext.run_job(%s, '%s')", quoted_relation(relid), job);
+	char	   *call = psprintf("CALL syncext.run_job(%s, '%s')", quote_literal_cstr(names_of_relation(relid)), job);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -330,70 +318,35 @@ cron_add(const char *name, const char *cron, const char *command)
 static int64
 write_row(Oid relid, const CronSchedule *schedule, const char *job, const char *role, char **name)
 {
-	char	   *wanted = psprintf("syncext: %s",
-								  quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-															 get_rel_name(relid)));
+	char	   *wanted = psprintf("syncext: %s", names_of_relation(relid));
 	int64		id;
 
-	/* somebody else's job can't be changed: it goes, and this one is another */
-	section_run("DELETE FROM syncext.schedule WHERE relation = %u AND role <> %s", relid,
-				quote_literal_cstr(role));
-	id = section_number("INSERT INTO syncext.schedule AS s (relation, cron, job, role, name) "
-						"VALUES (%u, %s, %s, %s, "
-						/* a table that had this name may be scheduled under it still */
-						"%s || coalesce((SELECT ' (' || nextval('syncext.schedule_id_seq') || ')' "
-						"FROM syncext.schedule o WHERE o.name = %s AND o.relation <> %u), '')) "
-						"ON CONFLICT (relation) DO UPDATE SET cron = excluded.cron, job = excluded.job, "
-						"added_at = CASE WHEN s.cron = excluded.cron AND s.job = excluded.job THEN s.added_at ELSE now() END "
-						"RETURNING id",
-						relid, quote_literal_cstr(schedule->text), quote_literal_cstr(job),
-						quote_literal_cstr(role),
-						quote_literal_cstr(wanted), quote_literal_cstr(wanted), relid);
-	*name = section_text(CurrentMemoryContext,
-						 "SELECT name FROM syncext.schedule WHERE id = " INT64_FORMAT, id);
+	/* another role's job can't be changed: it goes, and this one is new */
+	owner_execute("DELETE FROM syncext.schedule WHERE relation = %u AND role <> %s", relid,
+				  quote_literal_cstr(role));
+	id = owner_number("SELECT syncext.note_schedule(%u::regclass, %s, %s, %s, %s)",
+					  relid, quote_literal_cstr(schedule->text), quote_literal_cstr(job),
+					  quote_literal_cstr(role), quote_literal_cstr(wanted));
+	*name = owner_text("SELECT name FROM syncext.schedule WHERE id = " INT64_FORMAT, id);
 	return id;
-}
-
-static char *
-required_text(FunctionCallInfo fcinfo, int arg, const char *name)
-{
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name)));
-	return text_to_cstring(PG_GETARG_TEXT_PP(arg));
-}
-
-static Oid
-required_relation(FunctionCallInfo fcinfo)
-{
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("relation must not be null")));
-	return PG_GETARG_OID(0);
 }
 
 Datum
 sync_schedule(PG_FUNCTION_ARGS)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	Oid			relid = required_relation(fcinfo);
+	Oid			relid = arg_relation(fcinfo, 0);
 	CronSchedule schedule;
-	const char *job = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
-	Section		section;
+	const char *job = arg_text_or_null(fcinfo, 2);
 	int64		id;
 	char	   *name;
 
-	parse_or_raise(required_text(fcinfo, 1, "cron"), &schedule);
+	parse_or_raise(arg_text(fcinfo, 1, "cron"), &schedule);
 	job = schedule_check_job(schedule_check_relation(relid), job);
 	schedule_check_owner(relid);
 	SPI_connect();
 	check_cron(relid, job, &schedule);
-	section_enter(&section, 0);
-	id = write_row(relid, &schedule, job, GetUserNameFromId(section.user, false),
-				   &name);
-	section_leave(&section);
+	id = write_row(relid, &schedule, job, GetUserNameFromId(GetUserId(), false), &name);
 	cron_add(name, schedule.text,
 			 psprintf("CALL syncext.run_job(schedule => " INT64_FORMAT ")", id));
 	cron_add(CATCH_UP_NAME, "* * * * *", CATCH_UP_COMMAND);
@@ -405,18 +358,11 @@ sync_schedule(PG_FUNCTION_ARGS)
 Datum
 sync_unschedule(PG_FUNCTION_ARGS)
 {
-	Oid			relid = required_relation(fcinfo);
-	Section		section;
-	uint64		removed;
+	Oid			relid = arg_relation(fcinfo, 0);
 
 	(void) schedule_check_relation(relid);
 	schedule_check_owner(relid);
-	SPI_connect();
-	section_enter(&section, 0);
-	removed = section_run("DELETE FROM syncext.schedule WHERE relation = %u", relid);
-	section_leave(&section);
-	SPI_finish();
-	if (removed == 0)
+	if (owner_execute("DELETE FROM syncext.schedule WHERE relation = %u", relid) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("relation \"%s\" is not scheduled", get_rel_name(relid)),

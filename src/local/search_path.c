@@ -7,13 +7,11 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_db_role_setting.h"
 #include "catalog/pg_namespace.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -141,8 +139,8 @@ database_owner(void)
 }
 
 /*
- * Who may act as the role anyway may create what the role uses; and so may the
- * database's owner, who could set search_path for everybody.
+ * A member of the role, who may act as it anyway, may create what the role uses; and so
+ * may the database's owner, who could set search_path for all of its users.
  */
 static bool
 is_trusted(Oid grantee, Oid role)

@@ -14,8 +14,6 @@
 
 #include "access/genam.h"
 #include "access/table.h"
-#include "catalog/dependency.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_namespace.h"
@@ -28,7 +26,6 @@
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
 #include "compat.h"
@@ -148,7 +145,7 @@ refuse_set_constraints(void)
 /* ---------- this session's temporary objects ---------- */
 
 /*
- * Code of the owner must not meet what somebody else has put into this session: a
+ * Code of the owner must not meet what another role has put into this session: a
  * name that stands nowhere else is looked up there, and what hangs on it would run as
  * the owner.
  */

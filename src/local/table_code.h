@@ -1,12 +1,12 @@
 /*
  * table_code.h
  *	  Running the code of attached relations (triggers, defaults, constraints,
- *	  views) as their owner, and as nobody else.
+ *	  views) as their owner.
  *
- * Whoever the caller is, such code runs in an operation that is security-restricted:
- * it may do what the owner may, and leaves nothing behind that runs later as the
- * caller.  search_path is that of a session of the owner, and the temporary objects
- * of this session are out of reach.
+ * For every caller such code runs in an operation that is security-restricted: it may do what
+ * the owner may, and leaves nothing behind that runs later as the caller.  search_path
+ * is that of a session of the owner, and the temporary objects of this session are out
+ * of reach.
  */
 #ifndef SYNCEXT_TABLE_CODE_H
 #define SYNCEXT_TABLE_CODE_H
@@ -20,14 +20,14 @@ typedef enum TableCodeMode
 	TABLE_CODE_DEFERRING,		/* deferrable constraints are checked at the end: the
 								 * caller has called constraints_defer() */
 	TABLE_CODE_LOOKUP			/* rows are found by their key, in the middle of
-								 * anybody's statement */
+								 * a statement of any role */
 } TableCodeMode;
 
 typedef struct TableCode
 {
 	Oid			owner;
 	TableCodeMode mode;
-	Oid			user;			/* who called */
+	Oid			user;			/* the caller's role */
 	int			security;
 	int			nest_level;
 } TableCode;

@@ -2,18 +2,16 @@
  * value.c
  *	  Column values as JSON, the same whatever a session's settings are.
  *
- * Called by capture, delivery and load.  Numbers, booleans, JSON, arrays and
- * composites become what to_jsonb makes of them, times are ISO 8601 in UTC, all
- * else is a string that holds the type's text.  jsonb_populate_record must make
- * the same value of it again: where its reading of an array would be another
- * (bounds that don't start at 1, elements that are arrays to JSON), the string
- * holds the array's literal.
+ * Numbers, booleans, JSON, arrays and composites become what to_jsonb makes of them,
+ * times are ISO 8601 in UTC, all else is a string that holds the type's text.
+ * jsonb_populate_record must make the same value of it again: where its reading of an
+ * array would be another (bounds that don't start at 1, elements that are arrays to
+ * JSON), the string holds the array's literal.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_type.h"
 #include "common/shortest_dec.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -28,7 +26,6 @@
 #include "utils/guc.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/typcache.h"
 #include "utils/xml.h"
@@ -84,7 +81,7 @@ struct ValueType
 /* ---------- settings ---------- */
 
 /* What text is made under.  Times without a zone are taken for UTC. */
-static const char *const fixed_settings[][2] = {
+static const char *const pinned_settings[][2] = {
 	{"datestyle", "ISO, MDY"},
 	{"timezone", "UTC"},
 	{"intervalstyle", "postgres"},
@@ -100,7 +97,7 @@ static const char *const fixed_settings[][2] = {
 #define SEARCH_PATH_SETTING 6
 
 static bool
-setting_is_fixed(int i)
+setting_is_pinned(int i)
 {
 	switch (i)
 	{
@@ -134,32 +131,30 @@ value_settings_begin(ValueSettings *settings)
 	settings->nest_level = 0;
 }
 
-
-
 static void
-fix_settings(ValueSettings *settings, bool search_path)
+pin_gucs(ValueSettings *settings, bool search_path)
 {
 	if (settings->nest_level != 0)
 		return;
 	settings->nest_level = NewGUCNestLevel();
-	for (int i = 0; i < (int) lengthof(fixed_settings); i++)
-		if (!setting_is_fixed(i) && (search_path || i != SEARCH_PATH_SETTING))
-			(void) set_config_option(fixed_settings[i][0], fixed_settings[i][1],
+	for (int i = 0; i < (int) lengthof(pinned_settings); i++)
+		if (!setting_is_pinned(i) && (search_path || i != SEARCH_PATH_SETTING))
+			(void) set_config_option(pinned_settings[i][0], pinned_settings[i][1],
 									 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
 									 true, 0, false);
 }
 
-/* Fix the settings until value_settings_end; an error restores them too. */
+/* Pin the settings until value_settings_end(); an error restores them, too. */
 void
-value_settings_fix(ValueSettings *settings)
+value_pin_gucs(ValueSettings *settings)
 {
-	fix_settings(settings, true);
+	pin_gucs(settings, true);
 }
 
 void
-value_settings_fix_input(ValueSettings *settings)
+value_pin_input_gucs(ValueSettings *settings)
 {
-	fix_settings(settings, false);
+	pin_gucs(settings, false);
 }
 
 void
@@ -322,13 +317,13 @@ json_of_output(ValueType *type, ValueSettings *settings, Datum value, JsonbValue
 	char	   *text;
 
 	if (type->settings_matter)
-		value_settings_fix(settings);
+		value_pin_gucs(settings);
 	text = OutputFunctionCall(&type->output, value);
 	json_string(json, text, strlen(text));
 }
 
 bool
-value_heeds_settings(const ValueType *type)
+value_depends_on_gucs(const ValueType *type)
 {
 	return type->settings_matter || type->domain;
 }

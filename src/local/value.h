@@ -14,8 +14,9 @@
 typedef struct ValueType ValueType;
 
 /*
- * The settings that some types' text depends on, fixed as long as a row is
- * converted.  Begin costs nothing: the first value that needs them sets them.
+ * The settings (GUCs) that the text of some types depends on, pinned while a row is
+ * converted.  value_settings_begin costs nothing: the first value that depends on
+ * them pins them.
  */
 typedef struct ValueSettings
 {
@@ -23,15 +24,15 @@ typedef struct ValueSettings
 } ValueSettings;
 
 extern void value_settings_begin(ValueSettings *settings);
-/* Does the text of a value depend on them? */
-extern bool value_heeds_settings(const ValueType *type);
+/* Does the text of a value of this type depend on these settings? */
+extern bool value_depends_on_gucs(const ValueType *type);
 /* May making JSON of a value raise, because jsonb doesn't take what the type does? */
 extern bool value_is_fragile(const ValueType *type);
 /* Is it of type json itself? */
 extern bool value_is_json_text(const ValueType *type);
-extern void value_settings_fix(ValueSettings *settings);
-/* For making values of text: the names in it say all, so search_path stays as it is. */
-extern void value_settings_fix_input(ValueSettings *settings);
+extern void value_pin_gucs(ValueSettings *settings);
+/* Like value_pin_gucs(), for making values of text, whose names are qualified: leaves search_path. */
+extern void value_pin_input_gucs(ValueSettings *settings);
 extern void value_settings_end(ValueSettings *settings);
 
 /* Make a ValueType in the current memory context. */

@@ -2,32 +2,26 @@
  * writer.c
  *	  Reading, locking and writing rows of attached relations, as their owner.
  *
- * Called by delivery and load, and by capture where a row has to be read again.
  * Statements go through SPI, so that the relation's own triggers, defaults and
- * constraints hold; plans are kept with the Attached, a plan for each set of
- * columns that was ever written.
+ * constraints hold; plans are kept with the Attached, a plan for each set of columns
+ * that was ever written.
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_operator.h"
-#include "catalog/pg_type_d.h"
-#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/syscache.h"
+#include "utils/timeout.h"
 #include "utils/typcache.h"
 
 #include "local/constraints.h"
 #include "local/writer.h"
+#include "process/subxact.h"
 #include "storage/rows.h"
 
 typedef enum StatementKind
@@ -35,9 +29,10 @@ typedef enum StatementKind
 	STATEMENT_READ,
 	STATEMENT_LOCK,				/* passes by rows that others hold */
 	STATEMENT_LOCK_WAIT,
+	STATEMENT_READ_BY_ID,		/* by the column that has the record's id */
 	STATEMENT_INSERT,
+	STATEMENT_INSERT_BLIND,		/* a foreign server may refuse RETURNING */
 	STATEMENT_UPDATE,
-	STATEMENT_UPDATE_AT,		/* where it was locked */
 	STATEMENT_DELETE
 } StatementKind;
 
@@ -56,7 +51,7 @@ typedef struct Statement
 /* ---------- acting as the owner ---------- */
 
 static void
-set_for_section(const char *name, const char *value)
+set_for_now(const char *name, const char *value)
 {
 	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE,
 							 true, 0, false);
@@ -68,7 +63,7 @@ set_lock_timeout(Writer *writer)
 	char		timeout[16];
 
 	snprintf(timeout, sizeof(timeout), "%d", Max(writer->patience, 1));
-	set_for_section("lock_timeout", timeout);
+	set_for_now("lock_timeout", timeout);
 }
 
 void
@@ -93,16 +88,16 @@ close_rows(Writer *writer)
 void
 writer_leave(Writer *writer)
 {
-	set_for_section("syncext.inbound", "");
+	set_for_now("syncext.inbound", "");
 	close_rows(writer);
 	table_code_leave(&writer->code);
 }
 
 void
-writer_set_inbound(const Attached *attached, const char *external_id)
+writer_set_inbound(const Attached *attached, const char *key_text)
 {
-	set_for_section("syncext.inbound",
-					psprintf("%u:%s", attached->binding->relation, external_id));
+	set_for_now("syncext.inbound",
+				psprintf("%u:%s", attached->binding->relation, key_text));
 }
 
 /* ---------- statements ---------- */
@@ -161,23 +156,11 @@ is_lockable(const Attached *attached)
 		attached->relkind == RELKIND_PARTITIONED_TABLE;
 }
 
-/*
- * Does a locked row's place tell it?  Not among partitions, and not where a
- * trigger may move the row before it is updated.
- */
-static bool
-has_places(const Attached *attached)
-{
-	return attached->relkind == RELKIND_RELATION && !attached->has_triggers;
-}
-
 static void
 append_select(StringInfo sql, const Attached *attached, StatementKind kind)
 {
 	appendStringInfoString(sql, "SELECT ");
 	append_returned(sql, attached);
-	if (kind != STATEMENT_READ && has_places(attached))
-		appendStringInfoString(sql, ", t.ctid");
 	appendStringInfo(sql, " FROM %s%s AS t", attached_only(attached), attached->name);
 	append_where(sql, attached);
 	if (kind != STATEMENT_READ)
@@ -186,7 +169,17 @@ append_select(StringInfo sql, const Attached *attached, StatementKind kind)
 }
 
 static void
-append_insert(StringInfo sql, const Attached *attached, char **names, int n)
+append_select_by_id(StringInfo sql, const Attached *attached)
+{
+	appendStringInfoString(sql, "SELECT ");
+	append_returned(sql, attached);
+	appendStringInfo(sql, " FROM %s%s AS t WHERE t.%s OPERATOR(pg_catalog.=) $1",
+					 attached_only(attached), attached->name,
+					 quote_identifier(attached->external_id->name));
+}
+
+static void
+append_insert(StringInfo sql, const Attached *attached, char **names, int n, bool returning)
 {
 	appendStringInfo(sql, "INSERT INTO %s AS t (", attached->name);
 	for (int i = 0; i < n; i++)
@@ -195,25 +188,29 @@ append_insert(StringInfo sql, const Attached *attached, char **names, int n)
 	appendStringInfoString(sql, ") OVERRIDING SYSTEM VALUE VALUES (");
 	for (int i = 0; i < n; i++)
 		appendStringInfo(sql, "%s$%d", i > 0 ? ", " : "", i + 1);
-	appendStringInfoString(sql, ") RETURNING ");
+	appendStringInfoChar(sql, ')');
+	if (!returning)
+		return;
+	appendStringInfoString(sql, " RETURNING ");
 	append_returned(sql, attached);
 }
 
 static void
-append_update(StringInfo sql, const Attached *attached, StatementKind kind, char **names, int n)
+append_update(StringInfo sql, const Attached *attached, char **names, int n)
 {
-	const int	nfinders = kind == STATEMENT_UPDATE_AT ? 1 : attached->nkeys;
-
 	appendStringInfo(sql, "UPDATE %s%s AS t SET ", attached_only(attached), attached->name);
 	for (int i = 0; i < n; i++)
 		appendStringInfo(sql, "%s%s = $%d", i > 0 ? ", " : "", quote_identifier(names[i]),
-						 nfinders + i + 1);
-	if (kind == STATEMENT_UPDATE_AT)
-		appendStringInfoString(sql, " WHERE t.ctid OPERATOR(pg_catalog.=) $1");
-	else
-		append_where(sql, attached);
+						 attached->nkeys + i + 1);
+	append_where(sql, attached);
 	appendStringInfoString(sql, " RETURNING ");
 	append_returned(sql, attached);
+}
+
+static bool
+looks_for_key(StatementKind kind)
+{
+	return kind != STATEMENT_INSERT && kind != STATEMENT_INSERT_BLIND;
 }
 
 /* Prepare a statement; its parameters are the key, if it looks for one, then the columns. */
@@ -223,14 +220,14 @@ prepare_statement(const Attached *attached, StatementKind kind, Bitmapset *colum
 	StringInfoData sql;
 	int			n = bms_num_members(columns);
 	char	  **names = palloc(sizeof(char *) * (n + 1));
-	Oid		   *types = palloc(sizeof(Oid) * (attached->nkeys + 1 + n));
+	Oid		   *types = palloc(sizeof(Oid) * (attached->nkeys + n + 1));
 	int			ntypes = 0;
 	int			attnum = -1;
 	SPIPlanPtr	plan;
 
-	if (kind == STATEMENT_UPDATE_AT)
-		types[ntypes++] = TIDOID;
-	else if (kind != STATEMENT_INSERT)
+	if (kind == STATEMENT_READ_BY_ID)
+		types[ntypes++] = TEXTOID;
+	else if (looks_for_key(kind))
 		for (int i = 0; i < attached->nkeys; i++)
 			types[ntypes++] = attached->keys[i].type;
 	for (int i = 0; (attnum = bms_next_member(columns, attnum)) >= 0; i++)
@@ -246,12 +243,15 @@ prepare_statement(const Attached *attached, StatementKind kind, Bitmapset *colum
 		case STATEMENT_LOCK_WAIT:
 			append_select(&sql, attached, kind);
 			break;
+		case STATEMENT_READ_BY_ID:
+			append_select_by_id(&sql, attached);
+			break;
 		case STATEMENT_INSERT:
-			append_insert(&sql, attached, names, n);
+		case STATEMENT_INSERT_BLIND:
+			append_insert(&sql, attached, names, n, kind == STATEMENT_INSERT);
 			break;
 		case STATEMENT_UPDATE:
-		case STATEMENT_UPDATE_AT:
-			append_update(&sql, attached, kind, names, n);
+			append_update(&sql, attached, names, n);
 			break;
 		case STATEMENT_DELETE:
 			appendStringInfo(&sql, "DELETE FROM %s%s AS t", attached_only(attached), attached->name);
@@ -313,54 +313,22 @@ copy_returned(const Attached *attached, int i, AttachedRow *row)
 		row->values[column->attnum - 1] = value_copy(column->value, value);
 }
 
-/* Take over what append_returned named, and the place if it was asked for. */
+/* Take over what append_returned named. */
 static void
 take_row(const Attached *attached, AttachedRow *row)
 {
-	bool		isnull;
-
 	*row = attached_row_make(attached);
 	for (int i = 0; i < attached->nread; i++)
 		copy_returned(attached, i, row);
-	if (SPI_tuptable->tupdesc->natts > attached->nread)
-		row->at = *(ItemPointer)
-			DatumGetPointer(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
-										  attached->nread + 1, &isnull));
 }
 
-/* Run a statement; returns how many rows it met.  The row may be NULL. */
 static uint64
-run(Attached *attached, StatementKind kind, AttachedRow key, AttachedRow values,
-	Bitmapset *columns, AttachedRow *row)
+run_plan(Attached *attached, SPIPlanPtr plan, Datum *params, const char *nulls, AttachedRow *row)
 {
 	MemoryContext context = CurrentMemoryContext;
-	SPIPlanPtr	plan = get_plan(attached, kind, columns);
-	int			n = attached->nkeys + 1 + bms_num_members(columns);
-	Datum	   *params = MemoryContextAlloc(context, sizeof(Datum) * n);
-	char	   *nulls = MemoryContextAlloc(context, n + 1);
-	int			nparams = 0;
-	int			attnum = -1;
-	int			result;
+	int			result = SPI_execute_plan(plan, params, nulls, false, 0);
 	uint64		processed;
 
-	/* every call of SPI leaves in its own memory context */
-	if (kind == STATEMENT_UPDATE_AT)
-	{
-		nulls[nparams] = ' ';
-		params[nparams++] = PointerGetDatum(&key.at);
-	}
-	else if (kind != STATEMENT_INSERT)
-		for (int i = 0; i < attached->nkeys; i++)
-		{
-			nulls[nparams] = ' ';
-			params[nparams++] = key.values[attached->keys[i].attnum - 1];
-		}
-	while ((attnum = bms_next_member(columns, attnum)) >= 0)
-	{
-		nulls[nparams] = values.isnull[attnum - 1] ? 'n' : ' ';
-		params[nparams++] = values.values[attnum - 1];
-	}
-	result = SPI_execute_plan(plan, params, nulls, false, 0);
 	MemoryContextSwitchTo(context);
 	if (result < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
@@ -375,59 +343,135 @@ run(Attached *attached, StatementKind kind, AttachedRow key, AttachedRow values,
 	return processed;
 }
 
+/* Run a statement; returns how many rows it met.  The row may be NULL. */
+static uint64
+run(Attached *attached, StatementKind kind, AttachedRow key, AttachedRow values,
+	Bitmapset *columns, AttachedRow *row)
+{
+	MemoryContext context = CurrentMemoryContext;
+	SPIPlanPtr	plan = get_plan(attached, kind, columns);
+	int			n = attached->nkeys + bms_num_members(columns);
+	Datum	   *params = MemoryContextAlloc(context, sizeof(Datum) * n);
+	char	   *nulls = MemoryContextAlloc(context, n + 1);
+	int			nparams = 0;
+	int			attnum = -1;
+
+	/* every call of SPI leaves in its own memory context */
+	if (looks_for_key(kind))
+		for (int i = 0; i < attached->nkeys; i++)
+		{
+			nulls[nparams] = ' ';
+			params[nparams++] = key.values[attached->keys[i].attnum - 1];
+		}
+	while ((attnum = bms_next_member(columns, attnum)) >= 0)
+	{
+		nulls[nparams] = values.isnull[attnum - 1] ? 'n' : ' ';
+		params[nparams++] = values.values[attnum - 1];
+	}
+	return run_plan(attached, plan, params, nulls, row);
+}
+
+/*
+ * What a foreign server may take for a row when there is no patience left, and for how many
+ * rows it may take that in vain.
+ */
+#define ABROAD_MS		100
+#define ABROAD_MAX		10
+
+/*
+ * Run a statement that writes.
+ *
+ * A foreign server waits for its locks by itself.  While it does we hold rows there that a
+ * session of its own may wait for; if the two are a deadlock, that session could be the
+ * one that is ended.  So we end our own statement before that, as lock_timeout would.
+ * That can't be told from a server that is slow: where we hold no row it has all the time
+ * it needs, so that deliveries go on in any case.
+ */
+static uint64
+run_writing(Writer *writer, Attached *attached, StatementKind kind, AttachedRow key,
+			AttachedRow values, Bitmapset *columns, AttachedRow *row)
+{
+	volatile uint64 processed = 0;
+
+	if (attached->relkind != RELKIND_FOREIGN_TABLE || !writer->holds_rows)
+		return run(attached, kind, key, values, columns, row);
+	if (writer->nabroad >= ABROAD_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("the server of foreign table %s has kept us waiting for other rows", attached->name)));
+	PG_TRY();
+	{
+		enable_timeout_after(LOCK_TIMEOUT, Max(writer->patience, ABROAD_MS));
+		processed = run(attached, kind, key, values, columns, row);
+		disable_timeout(LOCK_TIMEOUT, true);
+	}
+	PG_CATCH();
+	{
+		disable_timeout(LOCK_TIMEOUT, true);
+		if (geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE)
+		{
+			writer->patience = 0;
+			writer->nabroad++;
+		}
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	/* if the time was up just now the error is this row's */
+	CHECK_FOR_INTERRUPTS();
+	return processed;
+}
+
 bool
 writer_read(Attached *attached, AttachedRow key, AttachedRow *row)
 {
 	return run(attached, STATEMENT_READ, key, key, NULL, row) > 0;
 }
 
+bool
+writer_read_by_id(Attached *attached, const char *external_id, AttachedRow *row)
+{
+	Datum		id = CStringGetTextDatum(external_id);
+
+	return run_plan(attached, get_plan(attached, STATEMENT_READ_BY_ID, NULL), &id, NULL, row) > 0;
+}
+
+/* A row to be locked. */
+typedef struct Wanted
+{
+	Attached   *attached;
+	AttachedRow key;
+	AttachedRow *row;
+	WriterLock	result;
+} Wanted;
+
+static void
+lock_wanted(void *arg)
+{
+	Wanted	   *wanted = arg;
+
+	wanted->result = run(wanted->attached, STATEMENT_LOCK_WAIT, wanted->key, wanted->key, NULL,
+						 wanted->row) > 0 ? WRITER_LOCKED : WRITER_ABSENT;
+}
+
 /*
- * Wait for whoever holds the row, no longer than the writer's patience lasts:
- * rows that we locked already make others wait as long.
+ * Wait until no other transaction holds the row, no longer than the writer's patience
+ * lasts: rows that we locked already make others wait as long.
  */
 static WriterLock
 wait_for_lock(Writer *writer, Attached *attached, AttachedRow key, AttachedRow *row)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile WriterLock result = WRITER_BUSY;
+	Wanted		wanted = {attached, key, row, WRITER_BUSY};
 	instr_time	begin;
 	instr_time	waited;
 
 	set_lock_timeout(writer);
 	INSTR_TIME_SET_CURRENT(begin);
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		if (run(attached, STATEMENT_LOCK_WAIT, key, key, NULL, row) > 0)
-			result = WRITER_LOCKED;
-		else
-			result = WRITER_ABSENT;
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
-			error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
-			ReThrowError(error);
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
+	if (!subxact_try_lock(lock_wanted, &wanted))
+		wanted.result = WRITER_BUSY;
 	INSTR_TIME_SET_CURRENT(waited);
 	INSTR_TIME_SUBTRACT(waited, begin);
 	writer->patience -= (int) INSTR_TIME_GET_MILLISEC(waited);
-	return result;
+	return wanted.result;
 }
 
 static void
@@ -468,8 +512,6 @@ lock_by_index(Writer *writer, const Attached *attached, AttachedRow key, Attache
 	if (busy)
 		return WRITER_BUSY;
 	*row = attached_row_make(attached);
-	if (has_places(attached))
-		row->at = rows_place(writer->rows);
 	for (int i = 0; i < attached->nread; i++)
 	{
 		const AttachedColumn *column = attached->read[i];
@@ -517,26 +559,34 @@ check_written(const Attached *attached, uint64 processed)
 }
 
 void
-writer_insert(Attached *attached, AttachedRow values, Bitmapset *columns, AttachedRow *stored)
+writer_insert(Writer *writer, Attached *attached, AttachedRow values, Bitmapset *columns,
+			  AttachedRow *stored)
 {
-	check_written(attached, run(attached, STATEMENT_INSERT, values, values, columns, stored));
+	check_written(attached, run_writing(writer, attached, STATEMENT_INSERT, values, values, columns, stored));
 	if (attached->has_triggers && !writer_read(attached, *stored, stored))
 		check_written(attached, 0);
 }
 
 void
-writer_update(Attached *attached, AttachedRow key, AttachedRow values, Bitmapset *columns,
-			  AttachedRow *stored)
+writer_insert_blind(Writer *writer, Attached *attached, AttachedRow values, Bitmapset *columns)
 {
-	check_written(attached, run(attached, ItemPointerIsValid(&key.at) ? STATEMENT_UPDATE_AT :
-								STATEMENT_UPDATE, key, values, columns, stored));
+	check_written(attached, run_writing(writer, attached, STATEMENT_INSERT_BLIND, values, values,
+										columns, NULL));
+}
+
+void
+writer_update(Writer *writer, Attached *attached, AttachedRow key, AttachedRow values,
+			  Bitmapset *columns, AttachedRow *stored)
+{
+	check_written(attached, run_writing(writer, attached, STATEMENT_UPDATE, key, values, columns,
+										stored));
 	/* AFTER triggers may have changed the row once more */
 	if (attached->has_triggers && !writer_read(attached, key, stored))
 		check_written(attached, 0);
 }
 
 void
-writer_delete(Attached *attached, AttachedRow key)
+writer_delete(Writer *writer, Attached *attached, AttachedRow key)
 {
-	check_written(attached, run(attached, STATEMENT_DELETE, key, key, NULL, NULL));
+	check_written(attached, run_writing(writer, attached, STATEMENT_DELETE, key, key, NULL, NULL));
 }

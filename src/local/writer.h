@@ -7,12 +7,14 @@
 
 #include "nodes/bitmapset.h"
 
-#include "local/attached.h"
+#include "local/attached_relation.h"
 #include "local/table_code.h"
 
 typedef struct Writer
 {
 	int			patience;		/* ms to wait for locks of others, in all */
+	bool		holds_rows;		/* set by the caller: others may wait for us */
+	int			nabroad;		/* rows of foreign servers that were waited for in vain */
 	TableCode	code;			/* who called, while the owner acts */
 	MemoryContext context;		/* of who entered */
 	struct Rows *rows;			/* open to lock rows of a table, or NULL: */
@@ -23,7 +25,7 @@ typedef enum WriterLock
 {
 	WRITER_ABSENT,				/* there is no such row */
 	WRITER_LOCKED,				/* it is locked, and read */
-	WRITER_BUSY					/* somebody else holds it */
+	WRITER_BUSY					/* another transaction holds it */
 } WriterLock;
 
 /*
@@ -36,10 +38,12 @@ extern void writer_enter(Writer *writer, Oid owner, bool deferring);
 extern void writer_leave(Writer *writer);
 
 /* Let the edit of this row, and of no other, go uncaptured from here on. */
-extern void writer_set_inbound(const Attached *attached, const char *external_id);
+extern void writer_set_inbound(const Attached *attached, const char *key_text);
 
 /* Rows come back in the current memory context, with the key and the fields. */
 extern bool writer_read(Attached *attached, AttachedRow key, AttachedRow *row);
+/* Find a row by the column that has its record's id. */
+extern bool writer_read_by_id(Attached *attached, const char *external_id, AttachedRow *row);
 /* likely: the row is expected to be there */
 extern WriterLock writer_lock(Writer *writer, Attached *attached, AttachedRow key, bool likely,
 							  AttachedRow *row);
@@ -47,10 +51,13 @@ extern WriterLock writer_lock(Writer *writer, Attached *attached, AttachedRow ke
  * columns: attribute numbers.  The row comes back as it was stored.  A row to be
  * updated is found at once where key says at which place it was locked.
  */
-extern void writer_insert(Attached *attached, AttachedRow values, Bitmapset *columns,
-						  AttachedRow *stored);
-extern void writer_update(Attached *attached, AttachedRow key, AttachedRow values,
+extern void writer_insert(Writer *writer, Attached *attached, AttachedRow values,
 						  Bitmapset *columns, AttachedRow *stored);
-extern void writer_delete(Attached *attached, AttachedRow key);
+/* The caller reads what was stored, as the relation may have filled its key. */
+extern void writer_insert_blind(Writer *writer, Attached *attached, AttachedRow values,
+								Bitmapset *columns);
+extern void writer_update(Writer *writer, Attached *attached, AttachedRow key, AttachedRow values,
+						  Bitmapset *columns, AttachedRow *stored);
+extern void writer_delete(Writer *writer, Attached *attached, AttachedRow key);
 
 #endif							/* SYNCEXT_WRITER_H */

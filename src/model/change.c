@@ -2,22 +2,23 @@
  * change.c
  *	  Reading and checking a change document.
  *
- * Called by hub/apply for every document.  LADDER.md, "The change document",
- * is the table that this implements.  Nothing is raised here: an error is
- * handed back, as a batch answers it in place.
+ * doc/ladder.md, "The change document", is the table that this implements.  Errors are
+ * returned, not raised, as a batch answers them document by document.
  */
 #include "postgres.h"
 
 #include <limits.h>
 
-#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
 #include "errcodes.h"
 #include "model/change.h"
+#include "model/field_state.h"
 #include "model/json_read.h"
 #include "model/clip.h"
+#include "model/format.h"
+#include "model/increment.h"
 #include "model/json.h"
 #include "model/rfc3339.h"
 
@@ -28,23 +29,12 @@
 bool
 change_error(ChangeError *error, int sqlerrcode, const char *hint, const char *format,...)
 {
-	StringInfoData message;
+	va_list		args;
 
-	initStringInfo(&message);
-	for (;;)
-	{
-		va_list		args;
-		int			needed;
-
-		va_start(args, format);
-		needed = appendStringInfoVA(&message, format, args);
-		va_end(args);
-		if (needed == 0)
-			break;
-		enlargeStringInfo(&message, needed);
-	}
+	va_start(args, format);
+	error->message = format_va(format, args);
+	va_end(args);
 	error->sqlerrcode = sqlerrcode;
-	error->message = message.data;
 	error->hint = hint ? pstrdup(hint) : NULL;
 	return false;
 }
@@ -68,7 +58,8 @@ change_not_object(ChangeError *error)
 
 /* ---------- values of single keys ---------- */
 
-#define WHOLE_NUMBER_HINT	"Write a number from 0 to 4611686018427387903, without quotes."
+#define KNOWN_HINT			"Send what the last pull of the record said: {\"version\": …, \"updatedAt\": …}, or leave it out if there was none."
+#define WHOLE_NUMBER_HINT	"Write a number from 0 to 4611686018427387903, or a string of its digits."
 
 static bool
 wrong_type(ChangeError *error, const char *key, const char *wanted, const char *hint,
@@ -119,17 +110,35 @@ parse_boolean(const char *key, const JsonbValue *value, bool *result, ChangeErro
 	return true;
 }
 
-/* A whole number from 0 to below 2^62; 5.0 is whole, as jsonb has 5.0 = 5. */
+/* Is it a string of digits alone?  JavaScript's numbers are exact up to 2^53 only. */
+static bool
+is_digits(const JsonbValue *value)
+{
+	if (value->type != jbvString || value->val.string.len == 0)
+		return false;
+	for (int i = 0; i < value->val.string.len; i++)
+		if (value->val.string.val[i] < '0' || value->val.string.val[i] > '9')
+			return false;
+	return true;
+}
+
+/*
+ * A whole number from 0 to below 2^62, or a string of its digits; 5.0 is whole, as jsonb
+ * has 5.0 = 5.
+ */
 static bool
 parse_whole_number(const char *key, const JsonbValue *value, int64 *result, ChangeError *error)
 {
 	char	   *text;
 	char	   *end;
 
-	if (value->type != jbvNumeric)
+	if (is_digits(value))
+		text = pnstrdup(value->val.string.val, value->val.string.len);
+	else if (value->type != jbvNumeric)
 		return wrong_type(error, key, "a whole number", WHOLE_NUMBER_HINT, value);
-	text = DatumGetCString(DirectFunctionCall1(numeric_out,
-											   NumericGetDatum(value->val.numeric)));
+	else
+		text = DatumGetCString(DirectFunctionCall1(numeric_out,
+												   NumericGetDatum(value->val.numeric)));
 	if (text[0] == '-')
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, WHOLE_NUMBER_HINT,
 							"key \"%s\" must not be negative", key);
@@ -160,6 +169,59 @@ parse_time(const char *key, const JsonbValue *value, TimestampTz *result, Change
 	return true;
 }
 
+/* A part of "known"; null, as a pull has it where there is none, is no part. */
+static bool
+parse_known_part(const Field *member, LifeStamp *known, bool *has_version, ChangeError *error)
+{
+	bool		is_version = field_name_cmp(member->name, field_name("version")) == 0;
+
+	if (!is_version && field_name_cmp(member->name, field_name("updatedAt")) != 0)
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, KNOWN_HINT,
+							"unknown key \"%s\" in \"known\"",
+							clip_text(member->name.data, member->name.len, CLIP_QUOTE));
+	if (member->value.type == jbvNull)
+		return true;
+	if (is_version)
+		return *has_version = true,
+			parse_whole_number("version", &member->value, &known->version, error);
+	return known->has_updated_at = true,
+		parse_time("updatedAt", &member->value, &known->updated_at, error);
+}
+
+/* The stamp of the record as it was last delivered. */
+static bool
+parse_known(const JsonbValue *value, LifeStamp *known, ChangeError *error)
+{
+	JsonbContainer *object = json_read_object(value);
+	bool		has_version = false;
+	Fields		members;
+
+	if (object == NULL)
+		return wrong_type(error, "known", "an object", KNOWN_HINT, value);
+	fields_from_container(object, &members);
+	for (int i = 0; i < members.n; i++)
+		if (!parse_known_part(&members.field[i], known, &has_version, error))
+			return false;
+	if (!has_version && !known->has_updated_at)
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, KNOWN_HINT,
+							"key \"known\" names neither a version nor a time");
+	known->is_set = true;
+	known->has_version = has_version;
+	return true;
+}
+
+static bool
+parse_increments(const JsonbValue *value, Fields *increments, ChangeError *error)
+{
+	char	   *why = increments_read(value, increments);
+
+	if (why != NULL)
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+							"Write what is to be added, as {\"stock\": -3}; large numbers may be strings of their digits.",
+							"%s", why);
+	return true;
+}
+
 /* ---------- the document ---------- */
 
 /*
@@ -180,6 +242,9 @@ take_key(const Field *member, Change *change, bool *known, ChangeError *error)
 	if (strcmp(key, "externalId") == 0)
 		return parse_string(key, &member->value, CHANGE_MAX_EXTERNAL_ID,
 							&change->external_id, error);
+	if (strcmp(key, "sourceId") == 0)
+		return parse_string(key, &member->value, CHANGE_MAX_EXTERNAL_ID,
+							&change->source_id, error);
 	if (strcmp(key, "source") == 0)
 		return parse_string(key, &member->value, INT_MAX, &change->source, error);
 	if (strcmp(key, "entity") == 0)
@@ -210,30 +275,56 @@ take_key(const Field *member, Change *change, bool *known, ChangeError *error)
 		return true;
 	}
 	if (strcmp(key, "known") == 0)
-		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
-							"The rungs go by \"version\", \"base\" and \"updatedAt\"; a field of this name goes into \"fields\".",
-							"key \"known\" has no meaning in the ladders that there are");
-	*known = strcmp(key, "fields") == 0;
+		return parse_known(&member->value, &change->known, error);
+	if (strcmp(key, "increments") == 0)
+		return parse_increments(&member->value, &change->increments, error);
+	*known = strcmp(key, "fields") == 0 || (strcmp(key, "state") == 0 && change->from_link);
+	return true;
+}
+
+/* Take a member that has a meaning in documents which syncext has made itself. */
+static bool
+take_own_key(const Field *member, const ChangeLimits *limits, Change *change, bool *known,
+			 ChangeError *error)
+{
+	*known = true;
+	if (field_name_cmp(member->name, field_name("cascade")) == 0)
+		return parse_boolean("cascade", &member->value, &change->cascade, error);
+	if (limits->recovers && field_name_cmp(member->name, field_name("recovered")) == 0)
+		return parse_whole_number("recovered", &member->value, &change->recovered, error);
+	if (limits->recovers && field_name_cmp(member->name, field_name("recoveredEpoch")) == 0)
+		return parse_whole_number("recoveredEpoch", &member->value, &change->recovered_epoch, error);
+	if (field_name_cmp(member->name, field_name("baseline")) == 0)
+		return parse_boolean("baseline", &member->value, &change->baseline, error);
+	if (field_name_cmp(member->name, field_name("counted")) == 0)
+	{
+		if (json_read_object(&member->value) == NULL)
+			return wrong_type(error, "counted", "an object", "Only links send it.", &member->value);
+		change->counted = JsonbValueToJsonb(unconstify(JsonbValue *, &member->value));
+		return true;
+	}
+	if (field_name_cmp(member->name, field_name("totals")) == 0)
+		return parse_increments(&member->value, &change->totals, error);
+	*known = false;
 	return true;
 }
 
 /* The keys of the document itself; in flat form the others are fields. */
 static bool
-take_members(const Fields *members, bool flat, bool own, Change *change, ChangeError *error)
+take_members(const Fields *members, bool flat, const ChangeLimits *limits, Change *change,
+			 ChangeError *error)
 {
 	if (flat)
 		change->fields.field = palloc(sizeof(Field) * Max(members->n, 1));
 	for (int i = 0; i < members->n; i++)
 	{
 		const Field *member = &members->field[i];
-		bool		known;
+		bool		known = false;
 
-		if (own && field_name_cmp(member->name, field_name("cascade")) == 0)
-		{
-			if (!parse_boolean("cascade", &member->value, &change->cascade, error))
-				return false;
+		if (limits->own && !take_own_key(member, limits, change, &known, error))
+			return false;
+		if (known)
 			continue;
-		}
 		if (!take_key(member, change, &known, error))
 			return false;
 		if (!known && flat)
@@ -247,6 +338,40 @@ take_members(const Fields *members, bool flat, bool own, Change *change, ChangeE
 	return true;
 }
 
+/* The record as the hub behind a relay has it. */
+static bool
+take_state(const Fields *members, Change *change, ChangeError *error)
+{
+	const Field *state = change->from_link ? fields_find(members, field_name("state")) : NULL;
+
+	if (state == NULL)
+		return true;
+	change->state = field_state_read(&state->value, &change->fields, change->deleted);
+	if (change->state == NULL)
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, "Only links send it.",
+							"key \"state\" is no state of a record");
+	return true;
+}
+
+static bool
+check_names_of(const char *key, const Fields *fields, const ChangeLimits *limits,
+			   ChangeError *error)
+{
+	if (fields->n > limits->max_fields)
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+							"Raise syncext.max_fields, or split the document.",
+							"\"%s\" has %d fields, more than %d", key, fields->n,
+							limits->max_fields);
+	for (int i = 0; i < fields->n; i++)
+	{
+		if (!field_name_valid(fields->field[i].name))
+			return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+								"Give the field another name: \"*\" stands for all of them.",
+								"a key of \"%s\" must not be empty or \"*\"", key);
+	}
+	return true;
+}
+
 static bool
 check_fields(const Change *change, const ChangeLimits *limits, ChangeError *error)
 {
@@ -256,22 +381,39 @@ check_fields(const Change *change, const ChangeLimits *limits, ChangeError *erro
 							"a document with \"deleted\" true cannot have fields, but has \"%s\"",
 							clip_text(change->fields.field[0].name.data,
 									  change->fields.field[0].name.len, CLIP_QUOTE));
-	if (!change->deleted && change->fields.n == 0 && !change_is_birth(change))
+	if (!change->deleted && change->fields.n == 0 && !change_is_birth(change) &&
+		change->state == NULL && change->increments.n == 0 && change->counted == NULL)
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
 							"Name what is set, in \"fields\" or beside the other keys, or send \"deleted\": true. Only a record that was just made, with \"created\": true, may have no fields.",
 							"key \"fields\" is missing or empty: the document sets no fields");
-	if (change->fields.n > limits->max_fields)
+	return check_names_of("fields", &change->fields, limits, error) &&
+		check_names_of("increments", &change->increments, limits, error);
+}
+
+/* Do the increments go with what else the document says? */
+static bool
+check_increments(const Change *change, ChangeError *error)
+{
+	FieldsAlign align = {.first = &change->fields, .second = &change->increments};
+	const Field *field;
+	const Field *increment;
+
+	if (change->increments.n == 0)
+		return true;
+	if (change->deleted)
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
-							"Raise syncext.max_fields, or split the document.",
-							"\"fields\" has %d fields, more than %d",
-							change->fields.n, limits->max_fields);
-	for (int i = 0; i < change->fields.n; i++)
-	{
-		if (!field_name_valid(change->fields.field[i].name))
+							"Send the delete alone: the tombstone keeps the last fields.",
+							"a document with \"deleted\" true cannot have increments");
+	if (change->change_id == NULL && !change->from_link)
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+							"Give the change an id of its own, a UUID for one, and send it again with that: so it adds once.",
+							"key \"changeId\" is missing, which a document with increments needs");
+	while (fields_align(&align, &field, &increment))
+		if (field != NULL && increment != NULL)
 			return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
-								"Give the field another name: \"*\" stands for all of them.",
-								"a key of \"fields\" must not be empty or \"*\"");
-	}
+								"Either set the field or add to it.",
+								"field \"%s\" stands in both \"fields\" and \"increments\"",
+								clip_text(field->name.data, field->name.len, CLIP_QUOTE));
 	return true;
 }
 
@@ -290,8 +432,13 @@ check_birth(const Change *change, ChangeError *error)
 }
 
 static bool
-check_required(const Change *change, ChangeError *error)
+check_required(Change *change, ChangeError *error)
 {
+	if (change->external_id == NULL && change->source_id != NULL)
+	{
+		change->by_source_id = true;
+		change->external_id = "";
+	}
 	if (change->external_id == NULL)
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
 							"Every document names its record, as \"externalId\": \"CUST-001\".",
@@ -300,6 +447,13 @@ check_required(const Change *change, ChangeError *error)
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
 							"Every document says who sends it, as \"source\": \"CRM\".",
 							"key \"source\" is missing");
+	if (change->recovered > 0 && !(change->has_base && change->has_if_match))
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+							"key \"recovered\" needs \"base\" and \"ifMatch\"");
+	if (change->recovered > CHANGE_MAX_RECOVERED)
+		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL,
+							"key \"recovered\" is too big: the limit is " INT64_FORMAT,
+							CHANGE_MAX_RECOVERED);
 	if (change->has_version && change->has_base)
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
 							"\"base\" says on which row version the edit was made, and takes the place of \"version\".",
@@ -333,11 +487,15 @@ change_parse(JsonbContainer *document, const ChangeLimits *limits, Change *chang
 							  "Name what is set, as in {\"email\": \"anna@example.org\"}.",
 							  &fields->value);
 		fields_from_container(fields->value.val.binary.data, &change->fields);
+		change->sent = change->fields.field;
+		change->sent_object = fields->value;
 	}
-	return take_members(&members, fields == NULL, limits->own, change, error) &&
+	return take_members(&members, fields == NULL, limits, change, error) &&
+		take_state(&members, change, error) &&
 		check_required(change, error) &&
 		check_birth(change, error) &&
-		check_fields(change, limits, error);
+		check_fields(change, limits, error) &&
+		check_increments(change, error);
 }
 
 bool
@@ -349,14 +507,48 @@ change_is_birth(const Change *change)
 		(change->has_base && change->base == 0);
 }
 
-static int
-count_nulls(const Fields *fields)
+Fields
+change_named(const Change *change)
 {
-	int			nulls = 0;
+	return change->increments.n == 0 ? change->fields :
+		fields_union(&change->fields, &change->increments);
+}
 
-	for (int i = 0; i < fields->n; i++)
-		nulls += fields->field[i].value.type == jbvNull;
-	return nulls;
+bool
+change_only_adds(const Change *change)
+{
+	return change->increments.n > 0 && change->fields.n == 0 && !change_is_birth(change);
+}
+
+static bool
+array_has(JsonbContainer *array, const JsonbValue *value)
+{
+	for (int i = 0; i < (int) JsonContainerSize(array); i++)
+		if (json_value_equal(getIthJsonbValueFromContainer(array, i), value))
+			return true;
+	return false;
+}
+
+/* Has the field a value that says nothing, in a birth? */
+static bool
+is_empty(const Change *change, const Field *field)
+{
+	if (field->value.type == jbvNull)
+		return true;
+	for (int i = 0; i < change->nempty; i++)
+		if (field_name_cmp(change->empty[i].field, field->name) == 0)
+			return array_has(change->empty[i].values, &field->value);
+	return false;
+}
+
+static int
+count_empty(const Change *change)
+{
+	int			n = 0;
+
+	for (int i = 0; i < change->fields.n; i++)
+		n += is_empty(change, &change->fields.field[i]);
+	return n;
 }
 
 const Change *
@@ -365,12 +557,12 @@ change_as_it_counts(const Change *change, Change *counted)
 	const Fields *sent = &change->fields;
 	Fields		said;
 
-	if (change->verbatim || !change_is_birth(change) || count_nulls(sent) == 0)
+	if (change->verbatim || !change_is_birth(change) || count_empty(change) == 0)
 		return change;
 	said.n = 0;
 	said.field = palloc(sizeof(Field) * sent->n);
 	for (int i = 0; i < sent->n; i++)
-		if (sent->field[i].value.type != jbvNull)
+		if (!is_empty(change, &sent->field[i]))
 			said.field[said.n++] = sent->field[i];
 	/* the two may be one */
 	if (counted != change)
@@ -380,13 +572,52 @@ change_as_it_counts(const Change *change, Change *counted)
 }
 
 Jsonb *
+change_known_document(const Change *change)
+{
+	const LifeStamp *known = &change->known;
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	if (known->has_version)
+		json_push_number(&state, "version", known->version);
+	if (known->has_updated_at)
+		json_push_string(&state, "updatedAt", rfc3339_format(known->updated_at));
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+Jsonb *
+change_fields_jsonb(const Change *change)
+{
+	/* as they came they need not be put together again */
+	if (change->sent != NULL && change->sent == change->fields.field)
+		return JsonbValueToJsonb(unconstify(JsonbValue *, &change->sent_object));
+	return fields_to_jsonb(&change->fields);
+}
+
+static void
+push_increments(JsonbParseState **state, const Change *change)
+{
+	if (change->totals.n > 0)
+		json_push_jsonb(state, "totals", fields_to_jsonb(&change->totals));
+	if (change->increments.n > 0)
+		json_push_jsonb(state, "increments", fields_to_jsonb(&change->increments));
+	else if (change->counted != NULL)
+		json_push_jsonb(state, "counted", change->counted);
+	if (change->baseline)
+		json_push_bool(state, "baseline", true);
+}
+
+Jsonb *
 change_document(const Change *change)
 {
 	JsonbParseState *state = NULL;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_string(&state, "entity", change->entity);
-	json_push_string(&state, "externalId", change->external_id);
+	if (change->external_id[0] != '\0')
+		json_push_string(&state, "externalId", change->external_id);
+	if (change->source_id != NULL)
+		json_push_string(&state, "sourceId", change->source_id);
 	json_push_string(&state, "source", change->source);
 	if (change->has_version)
 		json_push_number(&state, "version", change->version);
@@ -404,9 +635,20 @@ change_document(const Change *change)
 		json_push_string(&state, "changeId", change->change_id);
 	if (change->cascade)
 		json_push_bool(&state, "cascade", true);
+	if (change->recovered > 0)
+	{
+		json_push_number(&state, "recovered", change->recovered);
+		json_push_number(&state, "recoveredEpoch", change->recovered_epoch);
+	}
+	if (change->known.is_set)
+		json_push_jsonb(&state, "known", change_known_document(change));
+	if (change->state != NULL)
+		json_push_jsonb(&state, "state", field_state_jsonb(change->state));
+	push_increments(&state, change);
 	if (change->deleted)
 		json_push_bool(&state, "deleted", true);
 	else
-		json_push_jsonb(&state, "fields", fields_to_jsonb(&change->fields));
+		json_push_jsonb(&state, "fields", change->sent_fields.field != NULL ?
+						fields_to_jsonb(&change->sent_fields) : change_fields_jsonb(change));
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }

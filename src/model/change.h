@@ -7,13 +7,14 @@
 
 #include "datatype/timestamp.h"
 #include "model/fields.h"
+#include "model/life.h"
 
-/* externalId is at most this many bytes, which leaves room in a btree page */
+/* externalId is at most this many bytes, which leaves room in a btree page; so is sourceId */
 #define CHANGE_MAX_EXTERNAL_ID	1024
 /* and so is changeId */
 #define CHANGE_MAX_CHANGE_ID	200
-/* versions stay below 2^62, so that "+ 1" can't overflow */
-#define CHANGE_MAX_VERSION		((INT64CONST(1) << 62) - 1)
+/* A spoke may not take a record's row versions so far that few are left. */
+#define CHANGE_MAX_RECOVERED	(INT64CONST(1) << 52)
 
 /*
  * How a change came to be.  A document says all about itself.  The others are of
@@ -26,11 +27,20 @@ typedef enum ChangeOrigin
 	ORIGIN_EDIT					/* it was there, though base be 0: nothing was delivered yet */
 } ChangeOrigin;
 
+/* What a birth leaves empty, beside null: of a field, values in an array. */
+typedef struct EmptyValues
+{
+	FieldName	field;
+	JsonbContainer *values;
+} EmptyValues;
+
 typedef struct Change
 {
 	ChangeOrigin origin;
 	const char *entity;
-	const char *external_id;
+	const char *external_id;	/* "" until the record is found by source_id */
+	const char *source_id;		/* its source's own key of the record, or NULL */
+	bool		by_source_id;	/* the document names its record by that alone */
 	const char *source;
 	const char *change_id;		/* known if it is sent again; NULL: it has none */
 	bool		has_version;
@@ -48,8 +58,28 @@ typedef struct Change
 	bool		from_link;
 	bool		if_absent;		/* its fields count where the record hasn't them */
 	bool		not_created;	/* it says that it hasn't: "created" is false */
+	const char *awaited_entity;	/* the change refers to a record of this by a key of its source's */
+	const char *awaited_key;	/* that isn't bound yet; NULL: none such */
+	Fields		sent_fields;	/* before keys in them were translated, if they were */
 	bool		verbatim;		/* not from a document: a birth's nulls count */
+	int64		recovered;		/* from a link, after the hub has gone back in time: the
+								 * row version that the record had when it was as this
+								 * leaves it; 0: it is no such change */
+	int64		recovered_epoch;	/* the hub's epoch that had it */
+	int			nempty;			/* set by the hub: of these fields more than null is empty */
+	const EmptyValues *empty;
+	LifeStamp	known;			/* of the record as it was last delivered to the source */
+	const struct FieldState *state; /* from a relay, of a field ladder: the record as the hub
+								 * there has it, which is what counts; or NULL */
 	Fields		fields;			/* empty for a delete */
+	Fields		increments;		/* numbers to be added to these fields; mostly none */
+	Jsonb	   *counted;		/* from a link, in place of increments: how much its table has
+								 * added to the record in all, as model/counts has it; or NULL */
+	bool		baseline;		/* and the record has all of that already */
+	Fields		totals;			/* of an edited row: what it holds of these fields then, which
+								 * counts where the record hasn't the field */
+	const Field *sent;			/* fields.field, as long as they are just those of ... */
+	JsonbValue	sent_object;	/* ... the document's member "fields" */
 } Change;
 
 /* Why a document was refused; a batch answers it, a single call raises it. */
@@ -65,6 +95,7 @@ typedef struct ChangeLimits
 {
 	int			max_fields;
 	bool		own;			/* a document that syncext has made itself */
+	bool		recovers;		/* it may say what this hub has lost */
 } ChangeLimits;
 
 extern bool change_parse(JsonbContainer *document, const ChangeLimits *limits,
@@ -72,14 +103,22 @@ extern bool change_parse(JsonbContainer *document, const ChangeLimits *limits,
 /* Has the source just made the record, as it says or as base 0 implies? */
 extern bool change_is_birth(const Change *change);
 /*
- * The change as it counts: a birth has no opinion on what it leaves null.  Returns
+ * The change as it counts: a birth has no opinion on what it leaves empty.  Returns
  * the change itself or *counted, which shares what they have in common.
  */
 extern const Change *change_as_it_counts(const Change *change, Change *counted);
 extern bool change_error(ChangeError *error, int sqlerrcode, const char *hint,
 						 const char *format,...) pg_attribute_printf(4, 5);
+/* The fields that it names, to set them or to add to them. */
+extern Fields change_named(const Change *change);
+/* Does the change do nothing but add?  Then it needs neither version nor base nor time. */
+extern bool change_only_adds(const Change *change);
+/* The fields as an object. */
+extern Jsonb *change_fields_jsonb(const Change *change);
 /* The document that says the same, in structured form. */
 extern Jsonb *change_document(const Change *change);
+/* What it says of what was known, for a log or another document. */
+extern Jsonb *change_known_document(const Change *change);
 /* What a document that isn't an object is told. */
 extern bool change_not_object(ChangeError *error);
 extern void change_raise(const ChangeError *error);

@@ -2,7 +2,7 @@
  * field_rule.c
  *	  Rules that decide a contested field by the two values, before ranks do.
  *
- * LADDER.md, "Field rules", says what each rule does and what it cannot decide.
+ * doc/ladder.md, "Field rules", says what each rule does and what it cannot decide.
  */
 #include "postgres.h"
 
@@ -10,8 +10,11 @@
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
+#include "errcodes.h"
 #include "model/array_union.h"
+#include "model/clip.h"
 #include "model/field_rule.h"
+#include "model/json_read.h"
 
 static const struct
 {
@@ -25,6 +28,9 @@ static const struct
 	{"union", FIELD_RULE_UNION},
 	{"keep", FIELD_RULE_KEEP},
 	{"manual", FIELD_RULE_MANUAL},
+	{"priority", FIELD_RULE_PRIORITY},
+	{"sum", FIELD_RULE_SUM},
+	{"function", FIELD_RULE_FUNCTION},
 };
 
 bool
@@ -50,6 +56,86 @@ field_rule_name(FieldRuleKind kind)
 	return "unknown";
 }
 
+bool
+field_rule_chooses_side(FieldRuleKind kind)
+{
+	return kind == FIELD_RULE_LATEST || kind == FIELD_RULE_KEEP || kind == FIELD_RULE_MANUAL ||
+		kind == FIELD_RULE_PRIORITY || kind == FIELD_RULE_FUNCTION;
+}
+
+const char *
+field_rule_label(const FieldRule *rule)
+{
+	return rule->function != NULL ? rule->function : field_rule_name(rule->kind);
+}
+
+const char *
+field_rule_read_args(FieldRule *rule, Jsonb *args)
+{
+	Fields		members = fields_of(args != NULL && JB_ROOT_IS_OBJECT(args) ? args : NULL);
+
+	if (args != NULL && !JB_ROOT_IS_OBJECT(args))
+		return "they are no object";
+	for (int i = 0; i < members.n; i++)
+	{
+		const Field *member = &members.field[i];
+
+		if (field_name_cmp(member->name, field_name("function")) == 0)
+			rule->function = json_read_string(&member->value);
+		else if (field_name_cmp(member->name, field_name("empty")) == 0)
+			rule->empty = json_read_array(&member->value);
+		else if (field_name_cmp(member->name, field_name("group")) == 0)
+			rule->group_name = json_read_string(&member->value);
+		else
+			return psprintf("key \"%s\" is not known", field_name_cstring(member->name));
+	}
+	if ((rule->kind == FIELD_RULE_FUNCTION) != (rule->function != NULL))
+		return rule->function == NULL ? "they name no function" : "they name a function";
+	if (fields_find(&members, field_name("empty")) != NULL && rule->empty == NULL)
+		return "the empty values are no array";
+	if (fields_find(&members, field_name("group")) != NULL && rule->group_name == NULL)
+		return "the group is no name";
+	if (rule->group_name != NULL && !field_rule_chooses_side(rule->kind))
+		return psprintf("rule \"%s\" is not of a group", field_rule_name(rule->kind));
+	return NULL;
+}
+
+static int
+group_number(const FieldRules *rules, const char *name)
+{
+	for (int i = 0; i < rules->ngroups; i++)
+		if (strcmp(rules->groups[i].name, name) == 0)
+			return i;
+	return -1;
+}
+
+void
+field_rules_group(FieldRules *rules)
+{
+	rules->ngroups = 0;
+	rules->groups = palloc0(sizeof(FieldGroup) * Max(rules->n, 1));
+	for (int i = 0; i < rules->n; i++)
+	{
+		FieldRule  *rule = &rules->rule[i];
+		FieldGroup *group;
+
+		rule->group = -1;
+		if (rule->group_name == NULL)
+			continue;
+		rule->group = group_number(rules, rule->group_name);
+		if (rule->group < 0)
+		{
+			rule->group = rules->ngroups++;
+			group = &rules->groups[rule->group];
+			group->name = rule->group_name;
+			group->rule = rule;
+			group->field = palloc(sizeof(FieldName) * rules->n);
+		}
+		group = &rules->groups[rule->group];
+		group->field[group->n++] = rule->field;
+	}
+}
+
 const FieldRule *
 field_rule_find(const FieldRules *rules, FieldName field)
 {
@@ -69,6 +155,43 @@ field_rule_find(const FieldRules *rules, FieldName field)
 			high = middle - 1;
 	}
 	return NULL;
+}
+
+void
+field_rules_push_sums(JsonbParseState **state, const FieldRules *rules)
+{
+	FieldNames	names;
+
+	field_names_init(&names, rules->n);
+	for (int i = 0; i < rules->n; i++)
+		if (rules->rule[i].kind == FIELD_RULE_SUM)
+			field_names_add(&names, rules->rule[i].field);
+	field_names_sort(&names);
+	field_names_push(state, &names);
+}
+
+bool
+field_rules_sum(const FieldRules *rules, FieldName field)
+{
+	const FieldRule *rule = rules->nsums == 0 ? NULL : field_rule_find(rules, field);
+
+	return rule != NULL && rule->kind == FIELD_RULE_SUM;
+}
+
+bool
+field_rules_check_increments(const FieldRules *rules, const Change *change, ChangeError *error)
+{
+	for (int i = 0; i < change->increments.n; i++)
+	{
+		FieldName	name = change->increments.field[i].name;
+
+		if (!field_rules_sum(rules, name))
+			return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+								"An administrator makes it a counter with sync_rule(entity, field, 'sum').",
+								"nothing can be added to field \"%s\" of entity \"%s\", whose rule is not sum",
+								clip_text(name.data, name.len, CLIP_QUOTE), change->entity);
+	}
+	return true;
 }
 
 /* ---------- the rules ---------- */
@@ -146,6 +269,19 @@ decide_by_union(const JsonbValue *current, const JsonbValue *sent, const JsonbVa
 }
 
 FieldVerdict
+field_rule_verdict(const JsonbValue *chosen, const JsonbValue *current, const JsonbValue *sent,
+				   const JsonbValue **result)
+{
+	*result = NULL;
+	if (json_value_equal(chosen, current))
+		return FIELD_STANDS;
+	if (json_value_equal(chosen, sent))
+		return FIELD_TAKEN;
+	*result = chosen;
+	return FIELD_COMBINED;
+}
+
+FieldVerdict
 field_rule_decide(FieldRuleKind kind, const RecordField *current, const JsonbValue *sent,
 				  const Change *change, const JsonbValue **result)
 {
@@ -165,7 +301,23 @@ field_rule_decide(FieldRuleKind kind, const RecordField *current, const JsonbVal
 		case FIELD_RULE_KEEP:
 			return FIELD_STANDS;
 		case FIELD_RULE_MANUAL:
+		case FIELD_RULE_PRIORITY:
+		case FIELD_RULE_SUM:
+		case FIELD_RULE_FUNCTION:
 			return FIELD_UNDECIDED;
 	}
 	return FIELD_UNDECIDED;
+}
+
+/* ---------- what is empty ---------- */
+
+const Change *
+field_rules_tell(const FieldRules *rules, const Change *change, Change *told)
+{
+	if (rules->nempty == 0)
+		return change;
+	*told = *change;
+	told->nempty = rules->nempty;
+	told->empty = rules->empty;
+	return told;
 }

@@ -1,12 +1,9 @@
 /*
  * fields.c
  *	  A record's fields in memory: names and JSON values, in jsonb's key order.
- *
- * Used by everything that reads, compares or patches records.
  */
 #include "postgres.h"
 
-#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
@@ -118,6 +115,109 @@ fields_find(const Fields *fields, FieldName name)
 	return NULL;
 }
 
+/* ---------- sets of fields ---------- */
+
+Fields
+fields_of(Jsonb *object)
+{
+	Fields		fields = {0, NULL};
+
+	if (object != NULL)
+		fields_from_container(&object->root, &fields);
+	return fields;
+}
+
+bool
+fields_align(FieldsAlign *align, const Field **first, const Field **second)
+{
+	bool		has_first = align->i < align->first->n;
+	bool		has_second = align->j < align->second->n;
+	int			cmp = !has_first ? 1 : !has_second ? -1 :
+		field_name_cmp(align->first->field[align->i].name, align->second->field[align->j].name);
+
+	if (!has_first && !has_second)
+		return false;
+	*first = cmp <= 0 ? &align->first->field[align->i++] : NULL;
+	*second = cmp >= 0 ? &align->second->field[align->j++] : NULL;
+	return true;
+}
+
+bool
+fields_hold(const Fields *fields, const Field *field)
+{
+	const Field *held = fields_find(fields, field->name);
+
+	return held != NULL && json_value_equal(&held->value, &field->value);
+}
+
+static Fields
+fields_with_room(int n)
+{
+	Fields		fields = {0, palloc(sizeof(Field) * Max(n, 1))};
+
+	return fields;
+}
+
+Fields
+fields_union(const Fields *first, const Fields *second)
+{
+	Fields		both = fields_with_room(first->n + second->n);
+	FieldsAlign align = {.first = first, .second = second};
+	const Field *a;
+	const Field *b;
+
+	while (fields_align(&align, &a, &b))
+		both.field[both.n++] = b != NULL ? *b : *a;
+	return both;
+}
+
+Fields
+fields_without(const Fields *fields, const Fields *others)
+{
+	Fields		rest = fields_with_room(fields->n);
+	FieldsAlign align = {.first = fields, .second = others};
+	const Field *a;
+	const Field *b;
+
+	while (fields_align(&align, &a, &b))
+		if (b == NULL)
+			rest.field[rest.n++] = *a;
+	return rest;
+}
+
+Fields
+fields_difference(const Fields *fields, const Fields *known)
+{
+	Fields		different = fields_with_room(fields->n);
+	FieldsAlign align = {.first = fields, .second = known};
+	const Field *a;
+	const Field *b;
+
+	while (fields_align(&align, &a, &b))
+		if (a != NULL && (b == NULL || !json_value_equal(&a->value, &b->value)))
+			different.field[different.n++] = *a;
+	return different;
+}
+
+Fields
+fields_missing(const Fields *known, const Fields *now)
+{
+	Fields		missing = fields_without(known, now);
+	int			kept = 0;
+
+	for (int i = 0; i < missing.n; i++)
+	{
+		if (missing.field[i].value.type == jbvNull)
+			continue;
+		missing.field[kept] = missing.field[i];
+		missing.field[kept++].value.type = jbvNull;
+	}
+	missing.n = kept;
+	return missing;
+}
+
+/* ---------- names ---------- */
+
 FieldName
 field_name(const char *cstring)
 {
@@ -197,14 +297,29 @@ void
 field_names_init(FieldNames *names, int capacity)
 {
 	names->n = 0;
-	names->name = palloc(sizeof(FieldName) * Max(capacity, 1));
+	names->capacity = Max(capacity, 1);
+	names->name = palloc(sizeof(FieldName) * names->capacity);
 }
 
-/* Add a name; the set was made for as many as will be added. */
+/* A caller that miscounts gets an error, not another one's memory. */
 void
 field_names_add(FieldNames *names, FieldName name)
 {
+	if (unlikely(names->n >= names->capacity))
+		elog(ERROR, "more than %d field names were added to a set made for them",
+			 names->capacity);
 	names->name[names->n++] = name;
+}
+
+FieldNames
+field_names_copy(const FieldNames *names)
+{
+	FieldNames	copy;
+
+	field_names_init(&copy, names->n);
+	for (int i = 0; i < names->n; i++)
+		field_names_add(&copy, field_name(field_name_cstring(names->name[i])));
+	return copy;
 }
 
 bool

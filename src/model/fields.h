@@ -34,11 +34,42 @@ typedef struct FieldNames
 {
 	int			n;
 	FieldName  *name;
+	int			capacity;		/* that field_names_add() keeps to */
 } FieldNames;
 
 extern void fields_from_container(JsonbContainer *object, Fields *out);
 extern Jsonb *fields_to_jsonb(const Fields *fields);
 extern const Field *fields_find(const Fields *fields, FieldName name);
+
+/* ---------- sets of fields, all in jsonb's key order; nothing in them is copied ---------- */
+
+/* The object's members; none if it is NULL. */
+extern Fields fields_of(Jsonb *object);
+
+/*
+ * Walk two sets side by side.  Each call gives what both have under the next name, NULL
+ * for the one that lacks it; false: there are no more.  Begin with first and second set.
+ */
+typedef struct FieldsAlign
+{
+	const Fields *first;
+	const Fields *second;
+	int			i;
+	int			j;
+} FieldsAlign;
+
+extern bool fields_align(FieldsAlign *align, const Field **first, const Field **second);
+
+/* Do the fields hold this one with an equal value? */
+extern bool fields_hold(const Fields *fields, const Field *field);
+/* All of both; the second's value where both have the name. */
+extern Fields fields_union(const Fields *first, const Fields *second);
+/* Those whose names the others don't have. */
+extern Fields fields_without(const Fields *fields, const Fields *others);
+/* Those that known lacks, or has with another value. */
+extern Fields fields_difference(const Fields *fields, const Fields *known);
+/* Those of known that now lacks, as nulls; what was null before isn't missed. */
+extern Fields fields_missing(const Fields *known, const Fields *now);
 
 extern FieldName field_name(const char *cstring);
 /* '*' stands for all fields in priorities and conflicts, so no field is named so. */
@@ -48,9 +79,12 @@ extern int	field_name_cmp_bytes(const void *a, const void *b); /* for qsort */
 extern char *field_name_cstring(FieldName name);
 extern bool json_value_equal(const JsonbValue *a, const JsonbValue *b);
 
+/* An empty set, with room for as many names as will be added. */
 extern void field_names_init(FieldNames *names, int capacity);
 extern void field_names_add(FieldNames *names, FieldName name);
 extern bool field_names_has(const FieldNames *names, FieldName name);
+/* A copy, the names too. */
+extern FieldNames field_names_copy(const FieldNames *names);
 extern void field_names_sort(FieldNames *names);
 extern void field_names_push(JsonbParseState **state, const FieldNames *names);
 

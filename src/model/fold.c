@@ -2,7 +2,7 @@
  * fold.c
  *	  Many edits of a record as one.
  *
- * Called by hub/captured.  Folding the edits and applying the outcome to the
+ * Folding the edits and applying the outcome to the
  * row as it was before them gives the row as it is after them.
  */
 #include "postgres.h"
@@ -35,9 +35,23 @@ find_place(const Fold *fold, FieldName name, bool *found)
 	return low;
 }
 
+static void
+note_run(FoldField *f, const FoldEdit *edit)
+{
+	if (f->nruns == 0 || f->runs[f->nruns - 1].run != edit->run)
+	{
+		f->runs = f->runs == NULL ? palloc(sizeof(FoldRun)) :
+			repalloc(f->runs, sizeof(FoldRun) * (f->nruns + 1));
+		f->runs[f->nruns].since = edit->seq;
+		f->runs[f->nruns++].run = edit->run;
+	}
+	f->runs[f->nruns - 1].seq = edit->seq;
+	f->runs[f->nruns - 1].value = f->field.value;
+}
+
 /* The later value counts, the earlier base. */
 static void
-set_field(Fold *fold, const Field *field, int64 base, bool added)
+set_field(Fold *fold, const Field *field, int64 base, const FoldEdit *edit)
 {
 	bool		found;
 	int			place = find_place(fold, field->name, &found);
@@ -48,10 +62,15 @@ set_field(Fold *fold, const Field *field, int64 base, bool added)
 				sizeof(FoldField) * (fold->n - place));
 		fold->n++;
 		fold->fields[place].base = base;
-		fold->fields[place].added = added;
+		fold->fields[place].added = edit->added;
+		fold->fields[place].nruns = 0;
+		fold->fields[place].runs = NULL;
 	}
-	fold->fields[place].added &= added;
+	fold->fields[place].added &= edit->added;
+	fold->fields[place].updated_at = edit->updated_at;
 	fold->fields[place].field = *field;
+	if (edit->run != 0)
+		note_run(&fold->fields[place], edit);
 }
 
 void
@@ -66,6 +85,8 @@ fold_add(Fold *fold, const FoldEdit *edit)
 	}
 	fold->cascade &= edit->cascade;
 	fold->all |= edit->all;
+	fold->recount |= edit->recount;
+	fold->baseline |= edit->baseline;
 	fold->has_version = edit->has_version;
 	fold->version = edit->version;
 	fold->updated_at = edit->updated_at;
@@ -81,43 +102,63 @@ fold_add(Fold *fold, const FoldEdit *edit)
 	else
 		fold->fields = repalloc(fold->fields, sizeof(FoldField) * (fold->n + edit->fields.n));
 	for (int i = 0; i < edit->fields.n; i++)
-		set_field(fold, &edit->fields.field[i], fold->whole ? fold->base : edit->base,
-				  edit->added);
+		set_field(fold, &edit->fields.field[i], fold->whole ? fold->base : edit->base, edit);
 }
 
 void
-fold_drop(Fold *fold, FoldDrop drop, void *arg)
+fold_drop(Fold *fold, const Fields *agreed)
 {
 	int			kept = 0;
 
 	for (int i = 0; i < fold->n; i++)
-		if (!drop(arg, &fold->fields[i].field))
+		if (!fields_hold(agreed, &fold->fields[i].field))
 			fold->fields[kept++] = fold->fields[i];
 	fold->n = kept;
 }
 
+/* Does the field belong to the part? */
+static bool
+is_of_part(const Fold *fold, const FoldField *field, const FoldPart *part)
+{
+	if (field->added != part->added)
+		return false;
+	return part->added || (field->base == part->base &&
+						   (!fold->by_time || field->updated_at == part->updated_at));
+}
+
+static void
+choose_part(const Fold *fold, FoldPart *part)
+{
+	part->base = PG_INT64_MAX;
+	part->updated_at = fold->by_time ? PG_INT64_MAX : fold->updated_at;
+	part->added = true;
+	for (int i = 0; i < fold->n; i++)
+		part->added &= fold->fields[i].added;
+	for (int i = 0; i < fold->n; i++)
+		if (fold->fields[i].added == part->added)
+			part->base = Min(part->base, fold->fields[i].base);
+	for (int i = 0; fold->by_time && i < fold->n; i++)
+		if (fold->fields[i].added == part->added &&
+			(part->added || fold->fields[i].base == part->base))
+			part->updated_at = Min(part->updated_at, fold->fields[i].updated_at);
+}
+
 bool
-fold_take(Fold *fold, int64 *base, bool *added, Fields *fields)
+fold_take(Fold *fold, FoldPart *part)
 {
 	int			kept = 0;
 
 	if (fold->n == 0)
 		return false;
-	*base = PG_INT64_MAX;
-	*added = true;
-	for (int i = 0; i < fold->n; i++)
-		*added &= fold->fields[i].added;
-	for (int i = 0; i < fold->n; i++)
-		if (fold->fields[i].added == *added)
-			*base = Min(*base, fold->fields[i].base);
-	fields->n = 0;
-	fields->field = palloc(sizeof(Field) * fold->n);
+	choose_part(fold, part);
+	part->fields.n = 0;
+	part->fields.field = palloc(sizeof(Field) * fold->n);
 	for (int i = 0; i < fold->n; i++)
 	{
 		const FoldField *f = &fold->fields[i];
 
-		if (f->added == *added && (*added || f->base == *base))
-			fields->field[fields->n++] = f->field;
+		if (is_of_part(fold, f, part))
+			part->fields.field[part->fields.n++] = f->field;
 		else
 			fold->fields[kept++] = *f;
 	}

@@ -3,8 +3,7 @@
  *	  Which database is it at the other end of a link: the one that was there, a
  *	  later one that takes its place, or one that must not be taken for it?
  *
- * Called by both sides of a link, when it is opened.  No single value tells: a
- * copy of a cluster's files equals its original in all that is stored, and
+ * Both sides of a link ask when it is opened.  No single value tells: a copy of a cluster's files equals its original in all that is stored, and
  * pg_upgrade changes the identifier of the system and the timeline.  So the
  * decision is made by a table, out of what both sides remember of each other.
  */

@@ -32,7 +32,7 @@ typedef struct Identity
 
 typedef enum IdentityCase
 {
-	IDENTITY_NEW,				/* nobody is known to compare with */
+	IDENTITY_NEW,				/* no database is known to compare with */
 	IDENTITY_SAME,
 	IDENTITY_UPGRADED,			/* another cluster, nothing missed */
 	IDENTITY_PROMOTED,			/* a later timeline, nothing missed */
@@ -47,9 +47,9 @@ typedef enum IdentityCase
 } IdentityCase;
 
 /*
- * Decide who it is that says so.  current: it knows all that was exchanged with
- * the one that is known.  chosen: who decides has chosen it by its address, so that
- * where it stands is no evidence; a copy of it would not be met.
+ * Decide which database has said this of itself.  current: it knows all that was
+ * exchanged with the known one.  chosen: the deciding side connected to it by its
+ * address, so that where it stands is no evidence; a copy of it would not be met.
  */
 extern IdentityCase identity_judge(const Identity *known, const Identity *said, bool current,
 								   bool chosen);

@@ -1,7 +1,7 @@
 /*
  * json_read.c
  *	  Reading a JSON value that may be anything: what another server or a caller says,
- *	  and what somebody has edited.
+ *	  and what was edited by hand.
  *
  * Called wherever such a value is read: its type is looked at here, and by no caller.
  */

@@ -1,7 +1,7 @@
 /*
  * json_read.h
  *	  Reading a JSON value that may be anything: what another server or a caller says,
- *	  and what somebody has edited.
+ *	  and what was edited by hand.
  */
 #ifndef SYNCEXT_JSON_READ_H
 #define SYNCEXT_JSON_READ_H
@@ -12,7 +12,7 @@
 
 /* Is it a whole number from min to max?  Then *number is that. */
 extern bool json_read_number(const JsonbValue *value, int64 min, int64 max, int64 *number);
-/* The same for a number that may be a fraction: it is rounded. */
+/* Of a number that may be a fraction: it is rounded. */
 extern bool json_read_rounded(const JsonbValue *value, int64 min, int64 max, int64 *number);
 /* A string, palloc'd; NULL: it is none. */
 extern char *json_read_string(const JsonbValue *value);

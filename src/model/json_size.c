@@ -9,7 +9,6 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "utils/numeric.h"
 
 #include "model/json_size.h"
 

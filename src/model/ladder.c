@@ -2,15 +2,14 @@
  * ladder.c
  *	  The conflict ladder: what becomes of a change, given the record.
  *
- * Called by hub/apply for every change.  The rules, and the names of the rungs,
- * are those of LADDER.md, "The rungs" and "What a write does"; the code goes
- * down the same way.  Pure: the result depends on the arguments alone.
+ * The rules, and the names of the rungs, are those of doc/ladder.md, "The rungs" and
+ * "What a write does", in the same order.  Pure: the result depends on the arguments
+ * alone.
  */
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
 
-#include "model/clip.h"
 #include "model/ladder.h"
 #include "model/ladder_state.h"
 
@@ -38,9 +37,10 @@ state_match(LadderState *s)
 			match->current = &record->fields[r];
 		match->differs = match->current == NULL ||
 			!json_value_equal(&match->current->field.value, &change->fields.field[i].value);
-		if (match->differs)
-			s->says_new = true;
 	}
+	field_group_tie(s);
+	for (int i = 0; i < change->fields.n; i++)
+		s->says_new |= s->match[i].differs && !s->match[i].implied;
 }
 
 static int64
@@ -70,13 +70,6 @@ delete_involved(const LadderState *s)
 	return s->change->deleted || s->record->deleted;
 }
 
-/* Ranks as a reason shows them. */
-static char *
-rank_text(int64 rank)
-{
-	return rank == RANK_NONE ? pstrdup("none") : psprintf(INT64_FORMAT, rank);
-}
-
 /* One more than the record's, but never beyond what a document can name. */
 static int64
 next_version(const Record *record)
@@ -93,24 +86,26 @@ present_row_version(const Record *record)
 	return record->exists ? record->row_version : 0;
 }
 
-bool
+char *
 ladder_precondition_fails(const Change *change, const Record *record)
 {
-	return change->has_if_match && change->if_match != present_row_version(record);
+	if (!change->has_if_match || change->if_match == present_row_version(record))
+		return NULL;
+	return psprintf("the record's row version is " INT64_FORMAT ", not the " INT64_FORMAT " of ifMatch",
+					present_row_version(record), change->if_match);
 }
 
 static bool
 rung_if_match(LadderState *s)
 {
-	if (!ladder_precondition_fails(s->change, s->record))
-		return false;
-	ladder_set_aside(s, 412, RESOLUTION_PRECONDITION_FAILED, false,
-					 psprintf("the record's row version is " INT64_FORMAT ", not the " INT64_FORMAT " of ifMatch",
-							  present_row_version(s->record), s->change->if_match));
-	return true;
+	char	   *why = ladder_precondition_fails(s->change, s->record);
+
+	if (why != NULL)
+		ladder_set_aside(s, 412, RESOLUTION_PRECONDITION_FAILED, false, why);
+	return why != NULL;
 }
 
-/* Did somebody else than the source itself set this, as far as order goes? */
+/* Did another source set this, as far as order goes? */
 static bool
 set_by_another(const LadderState *s, const char *set_by)
 {
@@ -150,8 +145,9 @@ mark_foreign(LadderState *s)
 		PatchField *match = &s->match[i];
 		RecordField *field = match->current;
 
-		if (field == NULL || !match->differs || field->stamp.row_version <= change->base ||
-			!set_by_another(s, field->stamp.set_by))
+		if (field == NULL || !match->differs || match->implied ||
+			field->stamp.row_version <= change->base ||
+			!set_by_another(s, field->stamp.set_by) || field_group_left_null(s, match))
 			continue;
 		match->contested = true;
 		s->foreign[s->nforeign++] = field;
@@ -179,10 +175,11 @@ rung_base(LadderState *s)
 {
 	if (!s->says_new)
 	{
-		ladder_vouch(s, RESOLUTION_NO_CHANGE, "the record says all that already");
+		ladder_restamp(s, RESOLUTION_NO_CHANGE, "the record says all that already");
 		return true;
 	}
 	mark_foreign(s);
+	field_group_mark(s);
 	if (s->change->cascade && has_moved_on(s))
 	{
 		ladder_set_aside(s, 200, RESOLUTION_STALE_SKIP, true,
@@ -207,6 +204,8 @@ rung_version(LadderState *s)
 
 	if (incoming == present)
 		return false;
+	if (s->record->deleted)
+		field_group_mark(s);
 	if (incoming > present)
 		ladder_write_whole(s, RESOLUTION_VERSION_WIN, incoming,
 						   psprintf("version " INT64_FORMAT " is higher than the record's " INT64_FORMAT,
@@ -268,52 +267,34 @@ rung_latest(LadderState *s)
 }
 
 /*
- * Without a base, a field is contested if the record has another value that
- * somebody vouches for at the record's own version.
+ * Of a change without a base, a field is contested if the record has another value that
+ * a source has confirmed at the record's own version.
  */
-static int
+static void
 mark_contested(LadderState *s)
 {
-	int			n = 0;
-
-	for (int i = 0; i < s->change->fields.n; i++)
+	for (int i = 0; !delete_involved(s) && i < s->change->fields.n; i++)
 	{
 		PatchField *match = &s->match[i];
 
-		if (!s->change->has_base)
-			match->contested = match->current != NULL && match->differs &&
-				(!has_rung(s, RUNG_VERSION) ||
-				 match->current->stamp.version == s->record->version);
-		n += match->contested;
+		match->contested = match->current != NULL && match->differs && !match->implied &&
+			!field_group_left_null(s, match) &&
+			(!has_rung(s, RUNG_VERSION) || match->current->stamp.version == s->record->version);
 	}
-	return n;
+	field_group_mark(s);
 }
 
 static bool
 rung_merge(LadderState *s)
 {
-	if (mark_contested(s) > 0)
-		return false;
 	for (int i = 0; i < s->change->fields.n; i++)
-		s->match[i].take = true;
+		if (s->match[i].contested)
+			return false;
+	for (int i = 0; i < s->change->fields.n; i++)
+		s->match[i].take = !s->match[i].implied;
 	ladder_write_merge(s, RESOLUTION_FIELD_MERGE,
 					   "no field is contested: the fields of both sides stand");
 	return true;
-}
-
-/* How many fields a reason names before it only counts them. */
-#define REASON_FIELDS	3
-/* How many bytes of a value a reason shows. */
-#define REASON_VALUE	40
-
-/* A value as a reason shows it: the beginning of its JSON text. */
-static char *
-value_text(const JsonbValue *value)
-{
-	JsonbValue	copy = *value;
-	char	   *text = JsonbToCString(NULL, &JsonbValueToJsonb(&copy)->root, 0);
-
-	return strlen(text) <= REASON_VALUE ? text : psprintf("%s...", clip_string(text, REASON_VALUE));
 }
 
 /* "score: max of 3 and 5", the record's value first. */
@@ -321,8 +302,9 @@ static void
 append_rule(StringInfo text, const PatchField *match, const Field *sent)
 {
 	appendStringInfo(text, "%s: %s of %s and %s", field_name_cstring(sent->name),
-					 field_rule_name(match->rule->kind),
-					 value_text(&match->current->field.value), value_text(&sent->value));
+					 field_rule_label(match->rule),
+					 ladder_value_text(&match->current->field.value),
+					 ladder_value_text(&sent->value));
 }
 
 /* "email: CRM (rank 1) before ERP (rank 2)". */
@@ -333,8 +315,18 @@ append_rank(const LadderState *s, StringInfo text, const PatchField *match, Fiel
 	const char *loser = match->take ? match->current->stamp.source : s->change->source;
 
 	appendStringInfo(text, "%s: %s (rank %s) before %s (rank %s)", field_name_cstring(name),
-					 winner, rank_text(rank_of(s, winner, name)),
-					 loser, rank_text(rank_of(s, loser, name)));
+					 winner, ladder_rank_text(rank_of(s, winner, name)),
+					 loser, ladder_rank_text(rank_of(s, loser, name)));
+}
+
+/* Does a field before it tell of its group? */
+static bool
+is_told_of(const LadderState *s, int field)
+{
+	for (int i = 0; s->match[field].group != NULL && i < field; i++)
+		if (s->match[i].group == s->match[field].group)
+			return true;
+	return false;
 }
 
 /* How each contested field was decided. */
@@ -350,10 +342,12 @@ field_reason(const LadderState *s, const char *how)
 	{
 		PatchField *match = &s->match[i];
 
-		if (!match->contested || n++ >= REASON_FIELDS)
+		if (!match->contested || is_told_of(s, i) || n++ >= REASON_FIELDS)
 			continue;
 		appendStringInfoString(&text, n > 1 ? "; " : " ");
-		if (match->rule != NULL)
+		if (match->group != NULL)
+			field_group_append_reason(s, &text, match->group);
+		else if (match->rule != NULL)
 			append_rule(&text, match, &s->change->fields.field[i]);
 		else
 			append_rank(s, &text, match, s->change->fields.field[i].name);
@@ -365,11 +359,16 @@ field_reason(const LadderState *s, const char *how)
 
 /* Have the rule of a contested field decide; false if there is none, or it can't. */
 static bool
-apply_rule(PatchField *match, const Change *change, const Field *sent, const FieldRule *rule)
+apply_rule(LadderState *s, PatchField *match, const Field *sent, const FieldRule *rule)
 {
-	FieldVerdict verdict = field_rule_decide(rule->kind, match->current, &sent->value, change,
-											 &match->combined);
+	FieldVerdict verdict;
 
+	if (rule->kind == FIELD_RULE_FUNCTION)
+		verdict = s->rules->function(s->rules->function_arg, s->change, rule, match->current,
+									 &sent->value, &match->combined, &match->failed);
+	else
+		verdict = field_rule_decide(rule->kind, match->current, &sent->value, s->change,
+									&match->combined);
 	if (verdict == FIELD_UNDECIDED)
 		return false;
 	match->rule = rule;
@@ -377,17 +376,13 @@ apply_rule(PatchField *match, const Change *change, const Field *sent, const Fie
 	return true;
 }
 
-typedef enum RulesOutcome
-{
-	RULES_DECIDED,				/* every contested field */
-	RULES_LEFT_SOME,			/* for priority */
-	RULES_FORBID				/* a contested field is for the last rung alone */
-} RulesOutcome;
-
 static RulesOutcome
 rung_rules(LadderState *s)
 {
-	RulesOutcome outcome = RULES_DECIDED;
+	RulesOutcome outcome = field_group_apply_rules(s);
+
+	if (outcome == RULES_FORBID)
+		return outcome;
 
 	for (int i = 0; i < s->change->fields.n; i++)
 	{
@@ -395,13 +390,15 @@ rung_rules(LadderState *s)
 		PatchField *match = &s->match[i];
 		const FieldRule *rule;
 
-		match->take = true;
+		if (match->contested && match->group != NULL)
+			continue;
+		match->take = !match->implied;
 		if (!match->contested)
 			continue;
 		rule = field_rule_find(s->rules->field_rules, sent->name);
 		if (rule != NULL && rule->kind == FIELD_RULE_MANUAL)
 			return RULES_FORBID;
-		if (rule == NULL || !apply_rule(match, s->change, sent, rule))
+		if (rule == NULL || !apply_rule(s, match, sent, rule))
 			outcome = RULES_LEFT_SOME;
 	}
 	if (outcome == RULES_DECIDED)
@@ -410,12 +407,14 @@ rung_rules(LadderState *s)
 }
 
 /*
- * Each contested field that no rule decided goes to the better ranked source; a
+ * Each contested field or group that no rule decided goes to the better ranked source; a
  * tie decides nothing.
  */
 static bool
 rung_priority_by_field(LadderState *s)
 {
+	if (!field_group_apply_ranks(s))
+		return false;
 	for (int i = 0; i < s->change->fields.n; i++)
 	{
 		PatchField *match = &s->match[i];
@@ -423,7 +422,7 @@ rung_priority_by_field(LadderState *s)
 		int64		ours;
 		int64		theirs;
 
-		if (!match->contested || match->rule != NULL)
+		if (!match->contested || match->rule != NULL || match->group != NULL)
 			continue;
 		ours = rank_of(s, s->change->source, name);
 		theirs = rank_of(s, match->current->stamp.source, name);
@@ -491,11 +490,11 @@ rung_priority_whole(LadderState *s)
 	if (ours < theirs)
 		ladder_write_whole(s, RESOLUTION_PRIORITY_WIN, contest_version(s),
 						   psprintf("by priority, %s has rank %s, the record's side %s",
-									s->change->source, rank_text(ours), rank_text(theirs)));
+									s->change->source, ladder_rank_text(ours), ladder_rank_text(theirs)));
 	else
 		ladder_set_aside(s, 200, RESOLUTION_PRIORITY_WIN, true,
 						 psprintf("by priority, the record's side has rank %s, %s only %s",
-								  rank_text(theirs), s->change->source, rank_text(ours)));
+								  ladder_rank_text(theirs), s->change->source, ladder_rank_text(ours)));
 	return true;
 }
 
@@ -514,7 +513,7 @@ manual_reason(const Decision *d)
 		appendStringInfo(&text, " and %d more", d->contested.n - REASON_FIELDS);
 	if (d->contested_all)
 		appendStringInfoString(&text, "on the record as a whole");
-	appendStringInfoString(&text, ": somebody has to, with sync_resolve");
+	appendStringInfoString(&text, ": a reviewer has to, with sync_resolve");
 	return text.data;
 }
 
@@ -532,7 +531,7 @@ rung_last(LadderState *s, bool by_field)
 	else
 	{
 		ladder_set_aside(s, 409, RESOLUTION_MANUAL, false, NULL);
-		d->closes_own = true;
+		d->supersedes_own = true;
 		d->contested_all = !by_field;
 		field_names_init(&d->contested, s->change->fields.n);
 		for (int i = 0; by_field && i < s->change->fields.n; i++)
@@ -543,10 +542,65 @@ rung_last(LadderState *s, bool by_field)
 	}
 }
 
+/* Say what became of groups, and which rules' functions could not decide, and why. */
+static void
+tell_more(LadderState *s)
+{
+	field_group_tell(s);
+	for (int i = 0; i < s->change->fields.n; i++)
+		if (s->match[i].failed != NULL)
+			s->decision->reason = psprintf("%s; the rule of %s failed: %s", s->decision->reason,
+										   field_name_cstring(s->change->fields.field[i].name),
+										   s->match[i].failed);
+}
+
+/* Climb the rungs, the first of which that can decides. */
+static void
+climb(LadderState *s)
+{
+	bool		by_field = has_rung(s, RUNG_MERGE) && !delete_involved(s);
+
+	if (s->change->has_base)
+	{
+		if (rung_base(s))
+			return;
+	}
+	else
+	{
+		if (has_rung(s, RUNG_VERSION) && rung_version(s))
+			return;
+		mark_contested(s);
+	}
+	if (has_rung(s, RUNG_LATEST) && rung_latest(s))
+		return;
+	if (!s->says_new)
+	{
+		ladder_restamp(s, RESOLUTION_NO_CHANGE, "the record says all that already");
+		return;
+	}
+	if (!(by_field ? rungs_by_field(s) : has_rung(s, RUNG_PRIORITY) && rung_priority_whole(s)))
+		rung_last(s, by_field);
+}
+
+/* The rungs decide on the change's fields; of a change that only adds there are none. */
+static void
+decide_fields(LadderState *s)
+{
+	field_group_complete(s);
+	state_match(s);
+	if (change_only_adds(s->change))
+	{
+		ladder_set_aside(s, 200, RESOLUTION_NO_CHANGE, false, "nothing was added");
+		return;
+	}
+	climb(s);
+	tell_more(s);
+}
+
 /*
  * Decide one change.  record->exists is false where there is none.  Everything
- * in *decision is allocated in the current context or points into the change
- * and the record.
+ * in *decision is allocated in the current context or points into the change,
+ * the record and the rules.
  */
 void
 ladder_decide(const Change *change, const Record *record, const LadderRules *rules,
@@ -555,46 +609,37 @@ ladder_decide(const Change *change, const Record *record, const LadderRules *rul
 	LadderState state = {.change = change, .record = record, .rules = rules, .decision = decision};
 	LadderState *s = &state;
 	Change		counted PG_USED_FOR_ASSERTS_ONLY;
-	bool		by_field;
 
 	Assert(change_as_it_counts(change, &counted) == change);
 	MemSet(decision, 0, sizeof(Decision));
 	decision->after = *record;
 	if (rung_if_match(s))
 		return;
-	if (!record->exists)
-	{
+	if (record->exists)
+		decide_fields(s);
+	else
 		ladder_write_new(s);
-		return;
-	}
-	state_match(s);
-	if (change->has_base)
-	{
-		if (rung_base(s))
-			return;
-	}
-	else if (has_rung(s, RUNG_VERSION) && rung_version(s))
-		return;
-	if (has_rung(s, RUNG_LATEST) && rung_latest(s))
-		return;
-	if (!s->says_new)
-	{
-		ladder_vouch(s, RESOLUTION_NO_CHANGE, "the record says all that already");
-		return;
-	}
-	by_field = has_rung(s, RUNG_MERGE) && !delete_involved(s);
-	if (by_field ? rungs_by_field(s) : has_rung(s, RUNG_PRIORITY) && rung_priority_whole(s))
-		return;
-	rung_last(s, by_field);
+	if (change->increments.n > 0)
+		ladder_add_increments(s);
 }
 
 void
-ladder_impose(const Change *change, const Record *record, Decision *decision)
+ladder_impose(const Change *change, const Record *record, const LadderRules *rules,
+			  const FieldNames *contested, Decision *decision)
 {
-	LadderState state = {.change = change, .record = record, .decision = decision};
+	LadderState state = {.change = change, .record = record, .rules = rules, .decision = decision};
+	LadderState *s = &state;
 
 	MemSet(decision, 0, sizeof(Decision));
 	decision->after = *record;
-	state_match(&state);
-	ladder_write_whole(&state, RESOLUTION_RESOLVED, next_version(record), "");
+	/* what the reviewer lets in was not made on the tombstone that it met */
+	s->foreign_tombstone = record->deleted;
+	if (rules != NULL)
+		field_group_complete(s);
+	state_match(s);
+	if (contested == NULL)
+		field_group_mark(s);
+	else
+		field_group_mark_named(s, contested);
+	ladder_write_whole(s, RESOLUTION_RESOLVED, next_version(record), "");
 }

@@ -2,7 +2,7 @@
  * ladder.h
  *	  The conflict ladder: what becomes of a change, given the record.
  *
- * ladder_decide is a pure function of its arguments; LADDER.md holds the rules
+ * ladder_decide is a pure function of its arguments; doc/ladder.md holds the rules
  * that it implements, rung by rung.
  */
 #ifndef SYNCEXT_LADDER_H
@@ -15,13 +15,14 @@
 /* The rungs that an entity's ladder has; bits, in their only order. */
 typedef enum LadderRung
 {
-	RUNG_VERSION = 1 << 0,
-	RUNG_LATEST = 1 << 1,
-	RUNG_MERGE = 1 << 2,
-	RUNG_PRIORITY = 1 << 3,
-	RUNG_MANUAL = 1 << 4,
-	RUNG_KEEP = 1 << 5,
-	RUNG_OVERWRITE = 1 << 6
+	RUNG_FIELD = 1 << 0,		/* each field on its own: see field_ladder.c */
+	RUNG_VERSION = 1 << 1,
+	RUNG_LATEST = 1 << 2,
+	RUNG_MERGE = 1 << 3,
+	RUNG_PRIORITY = 1 << 4,
+	RUNG_MANUAL = 1 << 5,
+	RUNG_KEEP = 1 << 6,
+	RUNG_OVERWRITE = 1 << 7
 } LadderRung;
 
 typedef int Ladder;				/* an OR of LadderRung */
@@ -38,12 +39,16 @@ typedef enum Resolution
 	RESOLUTION_FIELD_MERGE = 'm',
 	RESOLUTION_FIELD_RULE = 'f',
 	RESOLUTION_PRIORITY_WIN = 'p',
+	RESOLUTION_FIELD_WIN = 'F',	/* these two: of a field ladder */
+	RESOLUTION_FIELD_SKIP = 'S',
 	RESOLUTION_MANUAL = '?',
 	RESOLUTION_KEEP = 'e',
 	RESOLUTION_OVERWRITE = 'o',
 	RESOLUTION_PRECONDITION_FAILED = '!',
 	RESOLUTION_DEPENDENCY_WAIT = 'w',	/* its parent has not arrived */
 	RESOLUTION_RESTRICTED = 'x',	/* children keep it from being deleted */
+	RESOLUTION_KEY_CONFLICT = 'y',	/* externalId and sourceId are not of one record */
+	RESOLUTION_TOMBSTONE = 't',	/* nothing can be added to a record that is deleted */
 	/* written by sync_resolve and where a source's newer word closes its own */
 	RESOLUTION_RESOLVED = 'r',
 	RESOLUTION_DISMISSED = 'd',
@@ -53,18 +58,18 @@ typedef enum Resolution
 } Resolution;
 
 /* Which targets hear of a change.  The codes are stored in the change log. */
-typedef enum Told
+typedef enum Audience
 {
-	TOLD_NONE = 'n',
-	TOLD_OTHERS = 'o',			/* every source but the change's own */
-	TOLD_ORIGIN = 'r',			/* the change's own source alone */
-	TOLD_ALL = 'a'
-} Told;
+	AUDIENCE_NONE = 'n',
+	AUDIENCE_OTHERS = 'o',			/* every source but the change's own */
+	AUDIENCE_ORIGIN = 'r',			/* the change's own source alone */
+	AUDIENCE_ALL = 'a'
+} Audience;
 
 typedef enum WriteKind
 {
 	WRITE_NOTHING,
-	WRITE_VOUCH,				/* stamps alone; rowVersion stays */
+	WRITE_STAMPS,				/* stamps alone; rowVersion stays */
 	WRITE_MERGE,
 	WRITE_WHOLE
 } WriteKind;
@@ -79,10 +84,13 @@ typedef int64 (*LadderRank) (void *arg, const char *source, FieldName field);
 typedef struct LadderRules
 {
 	Ladder		ladder;
+	DeleteMode	deletes;		/* of a field ladder */
 	bool		single_writer;	/* the change's source is one */
 	const FieldRules *field_rules;
 	LadderRank	rank;
 	void	   *rank_arg;
+	FieldFunction function;
+	void	   *function_arg;
 } LadderRules;
 
 typedef struct Decision
@@ -90,7 +98,7 @@ typedef struct Decision
 	int			status;			/* 200, 409, 412 */
 	Resolution	resolution;
 	WriteKind	write;
-	Told		told;
+	Audience	audience;
 	Record		after;			/* the record as it stands after the write */
 	FieldNames	changed;		/* fields whose value changed */
 	FieldNames	lost;			/* contested fields that went to another */
@@ -98,22 +106,35 @@ typedef struct Decision
 	bool		combined;		/* a value was written that is neither side's */
 	FieldNames	contested;		/* for MANUAL: what the conflict is over */
 	bool		contested_all;	/* for MANUAL: it is over the whole record */
-	bool		closes_own;		/* the source's newer word closes its own
+	bool		supersedes_own;		/* the source's newer word closes its own
 								 * pending conflicts over what it names */
 	char	   *reason;			/* which rung decided, and why */
+	char	   *refused;		/* why the change can't be carried out, and is refused; or NULL */
 } Decision;
 
 extern bool ladder_parse(char **rungs, int n, Ladder *ladder, const char **why);
+/* What the stamps of a field ladder are made of, and how its deletes count. */
+extern const char *ladder_field_kind(Ladder ladder, DeleteMode deletes);
 extern bool ladder_check_change(Ladder ladder, const Change *change, ChangeError *error);
-/* Does ifMatch name another row version than the record has? */
-extern bool ladder_precondition_fails(const Change *change, const Record *record);
+/* Does ifMatch name another row version than the record has?  Returns what to say; NULL: no. */
+extern char *ladder_precondition_fails(const Change *change, const Record *record);
 extern void ladder_decide(const Change *change, const Record *record,
 						  const LadderRules *rules, Decision *decision);
 
-/* A whole write by decree, at the record's next version: what a reviewer decided. */
-extern void ladder_impose(const Change *change, const Record *record, Decision *decision);
+/*
+ * A whole write by decree, at the record's next version: what a reviewer decided.  Groups
+ * with a contested field become the change's as a whole; contested is NULL where the
+ * whole record was: the groups that are, by their stamps.  rules is NULL: the change has
+ * all of its groups.
+ */
+extern void ladder_impose(const Change *change, const Record *record, const LadderRules *rules,
+						  const FieldNames *contested, Decision *decision);
+
+/* The best rank that a source has for any field of the group. */
+extern int64 ladder_group_rank(const FieldGroup *group, LadderRank rank, void *arg,
+							   const char *source);
 
 extern const char *resolution_name(Resolution resolution);
-extern const char *told_name(Told told);
+extern const char *audience_name(Audience audience);
 
 #endif							/* SYNCEXT_LADDER_H */

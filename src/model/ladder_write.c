@@ -1,8 +1,8 @@
 /*
  * ladder_write.c
- *	  The record that a decision of the ladder leads to, and who is told.
+ *	  The record that a decision of the ladder leads to, and its audience.
  *
- * Called by ladder.c alone.  LADDER.md, "What a write does" and "Who is told".
+ * The rules are those of doc/ladder.md, "What a write does" and "Who is told".
  */
 #include "postgres.h"
 
@@ -36,8 +36,8 @@ start_outcome(LadderState *s, int status, Resolution resolution, const char *rea
 	d->status = status;
 	d->resolution = resolution;
 	d->reason = unconstify(char *, reason);
-	d->told = TOLD_NONE;
-	field_names_init(&d->changed, s->change->fields.n);
+	d->audience = AUDIENCE_NONE;
+	field_names_init(&d->changed, s->change->fields.n + s->change->increments.n);
 	field_names_init(&d->lost, s->change->fields.n);
 }
 
@@ -48,7 +48,7 @@ ladder_set_aside(LadderState *s, int status, Resolution resolution, bool lost,
 {
 	start_outcome(s, status, resolution, reason);
 	s->decision->lost_all = lost;
-	s->decision->told = lost ? TOLD_ORIGIN : TOLD_NONE;
+	s->decision->audience = lost ? AUDIENCE_ORIGIN : AUDIENCE_NONE;
 }
 
 /* Stamp a field whose value the change has just set to another one. */
@@ -74,7 +74,7 @@ ladder_write_new(LadderState *s)
 
 	start_outcome(s, 200, RESOLUTION_NEW_RECORD, "there was no such record");
 	d->write = WRITE_WHOLE;
-	d->told = TOLD_OTHERS;
+	d->audience = AUDIENCE_OTHERS;
 	after->version = counts ? change->version : 1;
 	after->row_version = record_next_row_version(s->record);
 	after->last_source = change->source;
@@ -89,6 +89,23 @@ ladder_write_new(LadderState *s)
 	}
 	after->exists = true;
 	field_names_sort(&d->changed);
+}
+
+/* Is the field of the patch written?  An implied one stands only for what the record has. */
+static bool
+is_written(const PatchField *match, bool whole)
+{
+	if (match->implied)
+		return match->take && match->current != NULL;
+	return whole || match->take;
+}
+
+/* Does the change vouch for it, once it is written?  For all of a group that it has won. */
+static bool
+is_stamped(const PatchField *match, bool whole)
+{
+	return is_written(match, whole) &&
+		(whole || match->differs || (match->group != NULL && match->group->contested));
 }
 
 /*
@@ -115,9 +132,9 @@ merge_fields(LadderState *s, bool whole)
 			after->fields[n++] = record->fields[r++];
 		if (match->current != NULL)
 			after->fields[n] = record->fields[r++];
-		else if (!whole && !match->take)
+		else if (!is_written(match, whole))
 			continue;
-		if (whole || (match->take && match->differs))
+		if (is_stamped(match, whole))
 		{
 			after->fields[n].field = *patch;
 			if (!whole && match->combined != NULL)
@@ -151,6 +168,20 @@ start_from_nothing(LadderState *s)
 	}
 }
 
+/* Does a group that the change has won lose what the change doesn't name? */
+static bool
+empties(const LadderState *s)
+{
+	for (int i = 0; i < s->change->fields.n; i++)
+	{
+		const PatchField *match = &s->match[i];
+
+		if (match->implied && match->differs && is_written(match, false))
+			return true;
+	}
+	return false;
+}
+
 void
 ladder_write_whole(LadderState *s, Resolution resolution, int64 version, const char *reason)
 {
@@ -170,15 +201,18 @@ ladder_write_whole(LadderState *s, Resolution resolution, int64 version, const c
 	/* an older version's clock doesn't outlive it */
 	if (resolution == RESOLUTION_VERSION_WIN && !change->has_base && change->has_updated_at)
 		after->updated_at = change->updated_at;
+	field_group_take_all(s);
 	if (flips && change_is_birth(change))
 		start_from_nothing(s);
+	d->combined = empties(s);
 	merge_fields(s, true);
-	d->told = flips || d->changed.n > 0 ? TOLD_OTHERS : TOLD_NONE;
+	d->audience = d->combined ? AUDIENCE_ALL :
+		flips || d->changed.n > 0 ? AUDIENCE_OTHERS : AUDIENCE_NONE;
 }
 
 /* Does the source vouch for a value that the record has already? */
 static bool
-vouches(LadderState *s, int i)
+confirms(LadderState *s, int i)
 {
 	PatchField *match = &s->match[i];
 	const Stamp *stamp = &match->current->stamp;
@@ -192,7 +226,7 @@ vouches(LadderState *s, int i)
 
 /* Restamp the equal fields that the source vouches for; true if there are some. */
 static bool
-restamp_vouched(LadderState *s)
+restamp_confirmed(LadderState *s)
 {
 	Record	   *after = &s->decision->after;
 	bool		any = false;
@@ -203,7 +237,7 @@ restamp_vouched(LadderState *s)
 	{
 		RecordField *field;
 
-		if (s->match[i].differs || !vouches(s, i))
+		if (s->match[i].differs || s->match[i].implied || !confirms(s, i))
 			continue;
 		if (!any && after->fields == s->record->fields)
 			copy_fields(after, s->record, 0);
@@ -216,13 +250,13 @@ restamp_vouched(LadderState *s)
 }
 
 void
-ladder_vouch(LadderState *s, Resolution resolution, const char *reason)
+ladder_restamp(LadderState *s, Resolution resolution, const char *reason)
 {
 	Decision   *d = s->decision;
 
 	start_outcome(s, 200, resolution, reason);
-	d->closes_own = true;
-	d->write = restamp_vouched(s) ? WRITE_VOUCH : WRITE_NOTHING;
+	d->supersedes_own = true;
+	d->write = restamp_confirmed(s) ? WRITE_STAMPS : WRITE_NOTHING;
 }
 
 /* Does the merge change a value of the record? */
@@ -243,7 +277,7 @@ combines(const LadderState *s)
 		if (s->match[i].combined != NULL &&
 			!json_value_equal(s->match[i].combined, &s->change->fields.field[i].value))
 			return true;
-	return false;
+	return empties(s);
 }
 
 void
@@ -254,9 +288,9 @@ ladder_write_merge(LadderState *s, Resolution resolution, const char *reason)
 	Record	   *after = &d->after;
 
 	start_outcome(s, 200, resolution, reason);
-	d->closes_own = true;
+	d->supersedes_own = true;
 	for (int i = 0; i < change->fields.n; i++)
-		if (s->match[i].contested && !s->match[i].take)
+		if (s->match[i].contested && !s->match[i].take && s->match[i].differs && !s->match[i].implied)
 			field_names_add(&d->lost, change->fields.field[i].name);
 	field_names_sort(&d->lost);
 	d->combined = combines(s);
@@ -268,10 +302,71 @@ ladder_write_merge(LadderState *s, Resolution resolution, const char *reason)
 			after->last_source = change->source;
 		later_updated_at(after, change);
 		merge_fields(s, false);
-		d->told = d->lost.n > 0 || d->combined ? TOLD_ALL : TOLD_OTHERS;
-		(void) restamp_vouched(s);
+		d->audience = d->lost.n > 0 || d->combined ? AUDIENCE_ALL : AUDIENCE_OTHERS;
+		(void) restamp_confirmed(s);
 		return;
 	}
-	d->write = restamp_vouched(s) ? WRITE_VOUCH : WRITE_NOTHING;
-	d->told = d->lost.n > 0 ? TOLD_ORIGIN : TOLD_NONE;
+	d->write = restamp_confirmed(s) ? WRITE_STAMPS : WRITE_NOTHING;
+	d->audience = d->lost.n > 0 ? AUDIENCE_ORIGIN : AUDIENCE_NONE;
+}
+
+/* The change is not set aside as a whole any more: it lost each of its fields. */
+static void
+lose_fields(LadderState *s)
+{
+	Decision   *d = s->decision;
+
+	if (!d->lost_all)
+		return;
+	d->lost_all = false;
+	for (int i = 0; i < s->change->fields.n; i++)
+		field_names_add(&d->lost, s->change->fields.field[i].name);
+	field_names_sort(&d->lost);
+}
+
+/* The record is written for the sums alone: that is a merge. */
+static void
+start_merge(LadderState *s)
+{
+	Decision   *d = s->decision;
+
+	lose_fields(s);
+	d->write = WRITE_MERGE;
+	d->after.row_version = record_next_row_version(s->record);
+	if (d->lost.n == 0 && d->resolution != RESOLUTION_MANUAL)
+		d->after.last_source = s->change->source;
+	later_updated_at(&d->after, s->change);
+}
+
+void
+ladder_write_sums(LadderState *s, const Fields *sums)
+{
+	Decision   *d = s->decision;
+	Record	   *after = &d->after;
+	RecordField *before = after->fields;
+	int			nbefore = after->nfields;
+	int			n = 0;
+	int			b = 0;
+
+	if (d->write == WRITE_NOTHING || d->write == WRITE_STAMPS)
+		start_merge(s);
+	after->fields = palloc(sizeof(RecordField) * (nbefore + sums->n));
+	for (int i = 0; i < sums->n; i++)
+	{
+		FieldName	name = sums->field[i].name;
+
+		while (b < nbefore && field_name_cmp(before[b].field.name, name) < 0)
+			after->fields[n++] = before[b++];
+		if (b < nbefore && field_name_cmp(before[b].field.name, name) == 0)
+			b++;
+		after->fields[n].field = sums->field[i];
+		stamp_changed(s, &after->fields[n++], after);
+	}
+	while (b < nbefore)
+		after->fields[n++] = before[b++];
+	after->nfields = n;
+	field_names_sort(&d->changed);
+	/* what its source has is not the sum */
+	d->combined = true;
+	d->audience = AUDIENCE_ALL;
 }

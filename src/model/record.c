@@ -10,10 +10,8 @@
  */
 #include "postgres.h"
 
-#include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
-#include "model/change.h"
 #include "model/json_read.h"
 #include "model/record.h"
 
@@ -76,10 +74,19 @@ read_stamp(const JsonbValue *stored, const Record *record, Stamp *stamp)
 	return stamp->source != NULL && stamp->set_by != NULL;
 }
 
+void
+record_set_version(Record *record, int64 version)
+{
+	record->version = version;
+	record->row_version++;
+	for (int i = 0; i < record->nfields; i++)
+		record->fields[i].stamp.version = Min(record->fields[i].stamp.version, version);
+}
+
 int64
 record_next_row_version(const Record *record)
 {
-	return (record->exists ? record->row_version : record->floor) + 1;
+	return Max(record->exists ? record->row_version : 0, record->floor) + 1;
 }
 
 /*
@@ -149,6 +156,27 @@ record_fields_jsonb(const Record *record)
 	return fields_to_jsonb(&fields);
 }
 
+Fields
+record_missing(const Record *record, const Fields *fields)
+{
+	Fields		missing = {0, palloc(sizeof(Field) * Max(fields->n, 1))};
+
+	for (int i = 0; i < fields->n; i++)
+		if (fields->field[i].value.type != jbvNull &&
+			record_find(record, fields->field[i].name) == NULL)
+			missing.field[missing.n++] = fields->field[i];
+	return missing;
+}
+
+void
+record_take_fields(Record *record, const Fields *fields)
+{
+	record->nfields = fields->n;
+	record->fields = palloc0(sizeof(RecordField) * Max(fields->n, 1));
+	for (int i = 0; i < fields->n; i++)
+		record->fields[i].field = fields->field[i];
+}
+
 static bool
 same_but_for_time(const Stamp *a, const Stamp *b)
 {
@@ -187,14 +215,33 @@ set_time(JsonbValue *value, const Stamp *stamp)
 		value->type = jbvNull;
 }
 
+/* The number that was made last: most stamps of a record share theirs. */
+typedef struct LastNumber
+{
+	int64		number;
+	Numeric		numeric;		/* NULL: none was made */
+} LastNumber;
+
 static void
-set_stamp(JsonbValue *value, const Stamp *stamp)
+set_likely_number(JsonbValue *value, int64 number, LastNumber *last)
+{
+	if (last->numeric == NULL || last->number != number)
+	{
+		last->number = number;
+		last->numeric = int64_to_numeric(number);
+	}
+	value->type = jbvNumeric;
+	value->val.numeric = last->numeric;
+}
+
+static void
+set_stamp(JsonbValue *value, const Stamp *stamp, LastNumber *version, LastNumber *row_version)
 {
 	JsonbValue *elements = palloc(sizeof(JsonbValue) * 5);
 
-	set_number(&elements[0], stamp->version);
+	set_likely_number(&elements[0], stamp->version, version);
 	set_string(&elements[1], stamp->source, strlen(stamp->source));
-	set_number(&elements[2], stamp->row_version);
+	set_likely_number(&elements[2], stamp->row_version, row_version);
 	set_string(&elements[3], stamp->set_by, strlen(stamp->set_by));
 	if (stamp->has_updated_at)
 		set_number(&elements[4], stamp->updated_at);
@@ -209,6 +256,8 @@ Jsonb *
 record_stamps_jsonb(const Record *record)
 {
 	Stamp		implied = implied_stamp(record);
+	LastNumber	version = {0};
+	LastNumber	row_version = {0};
 	JsonbValue	object;
 	int			n = 0;
 
@@ -226,9 +275,37 @@ record_stamps_jsonb(const Record *record)
 		if (time_alone)
 			set_time(&pair->value, &field->stamp);
 		else
-			set_stamp(&pair->value, &field->stamp);
+			set_stamp(&pair->value, &field->stamp, &version, &row_version);
 		pair->order = n++;
 	}
 	object.val.object.nPairs = n;
 	return JsonbValueToJsonb(&object);
+}
+
+/* ---------- the life of a record in a field ladder ---------- */
+
+static Life
+implied_life(const Record *record)
+{
+	Life		life = {0};
+	LifeStamp  *stamp = record->deleted ? &life.died : &life.lived;
+
+	stamp->is_set = record->exists;
+	stamp->version = record->version;
+	stamp->has_updated_at = record->has_updated_at;
+	stamp->updated_at = record->updated_at;
+	stamp->source = record->last_source;
+	return life;
+}
+
+Life
+record_life(const Record *record)
+{
+	return record->life != NULL ? *record->life : implied_life(record);
+}
+
+Jsonb *
+record_life_jsonb(const Record *record)
+{
+	return record->life == NULL ? NULL : life_jsonb(record->life);
 }

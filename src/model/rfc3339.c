@@ -1,8 +1,6 @@
 /*
  * rfc3339.c
  *	  Times as documents and answers write them.
- *
- * Called by model/change, which reads updatedAt, and by hub/, which shows it.
  */
 #include "postgres.h"
 

@@ -2,9 +2,9 @@
  * row_change.c
  *	  What the edit of a row counts as, upon the record that it meets.
  *
- * Called by hub/apply for every change; documents count as they say.  A row that
- * was inserted is a birth: on a tombstone whatever was delivered before, but not
- * where one transaction deletes a row and inserts it again, which is an edit of it.
+ * Documents count as they say.  A row that was inserted is a birth: on a tombstone
+ * whatever was delivered before, but not where one transaction deletes a row and
+ * inserts it again, which is an edit of it.
  * A row that was updated before anything was delivered to it was there already: the
  * edit is based on the last word that its own table had in the record, before others
  * had theirs, so that neither a delete nor a value of theirs is undone unseen.
@@ -27,7 +27,7 @@ row_change_last_word(const Record *record, const char *source)
 		if (strcmp(stamp->set_by, source) == 0)
 			last = Max(last, stamp->row_version);
 	}
-	/* a record without fields, or a tombstone: by whom it is */
+	/* a record without fields, or a tombstone: the source that wrote it last */
 	if (last == 0 && strcmp(record->last_source, source) == 0)
 		last = record->nfields == 0 || record->deleted ? record->row_version : 1;
 	return last;
@@ -68,8 +68,27 @@ row_change_upon(const Change *change, const Record *record, bool own_grave, Chan
 	return change_as_it_counts(counted, counted);
 }
 
+/* Has another source set a field of its group since what the edit was made on? */
+static bool
+group_is_foreign(const FieldRules *rules, FieldName name, const Change *change, const Record *record)
+{
+	const FieldRule *rule = field_rule_find(rules, name);
+	const FieldGroup *group = rule != NULL && rule->group >= 0 ? &rules->groups[rule->group] : NULL;
+
+	for (int i = 0; group != NULL && i < group->n; i++)
+	{
+		const RecordField *field = record_find(record, group->field[i]);
+
+		if (field != NULL && field->stamp.row_version > change->base &&
+			strcmp(field->stamp.set_by, change->source) != 0)
+			return true;
+	}
+	return false;
+}
+
 void
-row_change_leave_out(Change *change, const Record *record, FieldNames *left_out)
+row_change_leave_out(Change *change, const Record *record, const FieldRules *rules,
+					 FieldNames *left_out)
 {
 	Fields		kept = {0, palloc(sizeof(Field) * Max(change->fields.n, 1))};
 
@@ -78,7 +97,8 @@ row_change_leave_out(Change *change, const Record *record, FieldNames *left_out)
 	{
 		FieldName	name = change->fields.field[i].name;
 
-		if (record->deleted || record_find(record, name) != NULL)
+		if (record->deleted || record_find(record, name) != NULL ||
+			group_is_foreign(rules, name, change, record))
 			field_names_add(left_out, name);
 		else
 			kept.field[kept.n++] = change->fields.field[i];
@@ -107,6 +127,6 @@ row_change_tell(const FieldNames *left_out, Decision *decision)
 		field_names_add(&lost, left_out->name[i]);
 	field_names_sort(&lost);
 	decision->lost = lost;
-	decision->told = decision->told == TOLD_NONE ? TOLD_ORIGIN :
-		decision->told == TOLD_OTHERS ? TOLD_ALL : decision->told;
+	decision->audience = decision->audience == AUDIENCE_NONE ? AUDIENCE_ORIGIN :
+		decision->audience == AUDIENCE_OTHERS ? AUDIENCE_ALL : decision->audience;
 }

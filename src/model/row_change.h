@@ -6,6 +6,7 @@
 #define SYNCEXT_ROW_CHANGE_H
 
 #include "model/change.h"
+#include "model/field_rule.h"
 #include "model/ladder.h"
 
 /*
@@ -21,10 +22,12 @@ extern int64 row_change_last_word(const Record *record, const char *source);
 extern const Change *row_change_upon(const Change *change, const Record *record,
 									 bool own_grave, Change *counted);
 /*
- * Of a change whose fields count where the record hasn't them, leave out the others;
+ * Of a change whose fields count where the record hasn't them, leave out the others, and
+ * those of a group that another source has set meanwhile;
  * they are lost, and its source is to be told.
  */
-extern void row_change_leave_out(Change *change, const Record *record, FieldNames *left_out);
+extern void row_change_leave_out(Change *change, const Record *record, const FieldRules *rules,
+								 FieldNames *left_out);
 extern void row_change_tell(const FieldNames *left_out, Decision *decision);
 
 #endif							/* SYNCEXT_ROW_CHANGE_H */

@@ -9,13 +9,16 @@ CREATE TABLE syncext.source (
 	single_writer boolean NOT NULL DEFAULT false,
 	entities      text[] COLLATE "C" CHECK (pg_catalog.array_position(entities, NULL) IS NULL),
 	retry_cap     integer NOT NULL DEFAULT 5 CHECK (retry_cap > 0),
-	added_at      timestamptz NOT NULL DEFAULT now()
+	added_at      timestamptz NOT NULL DEFAULT now(),
+	relay         boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE syncext.source IS 'the systems that send and get changes';
-COMMENT ON COLUMN syncext.source.role IS 'the name of a role; whoever is a member of it may act as the source. Null, or no such role: administrators only';
+COMMENT ON COLUMN syncext.source.role IS 'the name of a role, whose members may act as the source. Null, or no such role: administrators only';
 COMMENT ON COLUMN syncext.source.single_writer IS 'its edits come in order (an attached table, a link)';
 COMMENT ON COLUMN syncext.source.entities IS 'the entities it gets; null: every entity';
 COMMENT ON COLUMN syncext.source.retry_cap IS 'failed deliveries of a change until it is a dead letter';
+COMMENT ON COLUMN syncext.source.relay IS
+	'it is a hub, that links here as a whole: of a field ladder it is told, and believed, which source has said what';
 
 CREATE TABLE syncext.source_priority (
 	source   text COLLATE "C" NOT NULL REFERENCES syncext.source ON DELETE CASCADE,
@@ -25,29 +28,38 @@ CREATE TABLE syncext.source_priority (
 	PRIMARY KEY (source, entity, field)
 );
 COMMENT ON TABLE syncext.source_priority IS
-	'who wins a contest: the lower priority; looked up as (source, entity, field), (source, *, field), (source, entity, *), (source, *, *)';
+	'which source wins a contest: the one of the lower priority; looked up as (source, entity, field), (source, *, field), (source, entity, *), (source, *, *)';
 
 CREATE TABLE syncext.entity (
 	name     text COLLATE "C" PRIMARY KEY
 	         CHECK (name <> '' AND name <> '*' AND octet_length(name) <= 63),
 	ladder   text[] NOT NULL DEFAULT '{version,merge,priority,manual}'
 	         CHECK (syncext.ladder_error(ladder) IS NULL),
-	added_at timestamptz NOT NULL DEFAULT now()
+	added_at timestamptz NOT NULL DEFAULT now(),
+	deletes  text NOT NULL DEFAULT 'latest' CHECK (deletes IN ('latest', 'delete_wins', 'edit_wins'))
 );
 COMMENT ON TABLE syncext.entity IS 'the kinds of record, each with its conflict ladder';
+COMMENT ON COLUMN syncext.entity.ladder IS
+	'the rungs. Another ladder decides from the next statement on, upon records as they stand; a field ladder can only be given to an entity without records, and keeps what its stamps are made of';
+COMMENT ON COLUMN syncext.entity.deletes IS
+	'in a field ladder, how deletes and edits meet: latest: the later stamp counts; delete_wins: only a birth after the delete brings a record back; edit_wins: a delete counts if it knew of the last edit';
 
 CREATE TABLE syncext.field_rule (
 	entity text COLLATE "C" NOT NULL DEFAULT '*' CHECK (entity <> ''),
 	field  text COLLATE "C" NOT NULL CHECK (field NOT IN ('', '*')),
-	rule   text NOT NULL CHECK (rule IN ('max', 'min', 'longest', 'latest', 'union', 'keep', 'manual')),
-	args   jsonb CHECK (args IS NULL),
+	rule   text NOT NULL CHECK (rule IN ('max', 'min', 'longest', 'latest', 'union', 'keep', 'manual', 'priority', 'function', 'sum')),
+	args   jsonb CHECK (jsonb_typeof(args) = 'object'),
+	written_by text COLLATE "C" NOT NULL DEFAULT CURRENT_USER,
 	PRIMARY KEY (entity, field)
 );
 COMMENT ON TABLE syncext.field_rule IS
 	'how a contested field is decided, before priority is asked: looked up as (entity, field), (*, field); only in ladders with merge';
 COMMENT ON COLUMN syncext.field_rule.rule IS
-	'max, min: of two numbers or two strings; longest: of two strings; latest: by updatedAt; union: of two arrays; keep: the record''s value stands; manual: neither rule nor priority decides, the ladder''s last rung does';
-COMMENT ON COLUMN syncext.field_rule.args IS 'none of these rules takes arguments';
+	'max, min: of two numbers or two strings; longest: of two strings; latest: by updatedAt; union: of two arrays; keep: the record''s value stands; manual: neither rule nor priority decides, the ladder''s last rung does; priority: by rank, as without a rule; sum: increments of documents and captured edits are added, and what sets the field is decided by rank; function: what the function in args returns';
+COMMENT ON COLUMN syncext.field_rule.args IS
+	'"function": "schema.name" of rule function, called with (current, incoming, context), all jsonb; "empty": an array of values that count as null in births; "group": the name of the fields that it belongs to, which go to one side together';
+COMMENT ON COLUMN syncext.field_rule.written_by IS
+	'the role that wrote the rule (that restored it, of one from a dump), by name; its function is called as long as that role may call it';
 
 CREATE TABLE syncext.reference (
 	entity    text COLLATE "C" NOT NULL REFERENCES syncext.entity ON DELETE CASCADE,
@@ -96,20 +108,124 @@ CREATE TRIGGER "Keep_name" AFTER UPDATE ON syncext.source
 CREATE TRIGGER "Keep_name" AFTER UPDATE ON syncext.entity
 	FOR EACH ROW WHEN (OLD.name <> NEW.name) EXECUTE FUNCTION syncext.refuse_rename();
 
+CREATE FUNCTION syncext.rule_function(name text) RETURNS oid
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN (SELECT p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+	        WHERE ARRAY[n.nspname, p.proname]::text[] = parse_ident(name) AND oidvectortypes(p.proargtypes) = 'jsonb, jsonb, jsonb'
+	          AND p.prokind = 'f' AND NOT p.proretset AND p.prorettype = 'jsonb'::regtype);
+EXCEPTION WHEN invalid_parameter_value THEN
+	RETURN NULL;
+END $$;
+COMMENT ON FUNCTION syncext.rule_function(text) IS 'the function that a field rule names; null: there is none that fits';
+
+CREATE FUNCTION syncext.rule_function_error(name text, role text) RETURNS text
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT CASE WHEN f.oid IS NULL THEN format('there is no function %s(jsonb, jsonb, jsonb) that returns jsonb', $1)
+	            WHEN r.oid IS NULL THEN format('role %s, which wrote the rule, does not exist', quote_ident($2))
+	            WHEN NOT has_function_privilege(r.oid, f.oid, 'EXECUTE')
+	              OR NOT has_schema_privilege(r.oid, (SELECT p.pronamespace FROM pg_proc p WHERE p.oid = f.oid), 'USAGE')
+	            THEN format('role %s, which wrote the rule, may not call function %s', quote_ident($2), $1)
+	            WHEN NOT p.prosecdef AND NOT pg_has_role(r.oid, p.proowner, 'USAGE')
+	            THEN format('role %s, which wrote the rule, may not act as the owner of function %s, which is not SECURITY DEFINER', quote_ident($2), $1) END
+	FROM (SELECT syncext.rule_function($1)) f(oid)
+	LEFT JOIN pg_proc p ON p.oid = f.oid
+	LEFT JOIN pg_roles r ON r.rolname = $2
+	$$;
+COMMENT ON FUNCTION syncext.rule_function_error(text, text) IS
+	'why the function of a field rule that the role wrote is not called; null: it is';
+
+-- What a rule's function does it does as its owner; whoever writes the rule must be allowed
+-- to call it himself, and to act as the owner, unless the function does that for every
+-- caller, as SECURITY DEFINER.  Both are looked at with each call.  So what isn't allowed is told, and
+-- not refused: a restore has to bring the other rules, be the right or the function still
+-- to come.  sync_rule refuses it.
+CREATE FUNCTION syncext.field_rule_args() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	key text := (SELECT k FROM jsonb_object_keys(CASE WHEN jsonb_typeof(NEW.args) = 'object' THEN NEW.args END) k WHERE k NOT IN ('function', 'empty', 'group') LIMIT 1);
+	function text := NEW.args->>'function';
+	parts text[];
+	wrong text;
+BEGIN
+	IF key IS NOT NULL THEN
+		wrong := format('args of a field rule have no key "%s"', key);
+	ELSIF NEW.rule = 'function' AND coalesce(jsonb_typeof(NEW.args->'function'), '') <> 'string' THEN
+		wrong := 'rule "function" needs args that name one';
+	ELSIF NEW.rule <> 'function' AND NEW.args ? 'function' THEN
+		wrong := format('rule "%s" calls no function', NEW.rule);
+	ELSIF NEW.args ? 'empty' AND jsonb_typeof(NEW.args->'empty') <> 'array' THEN
+		wrong := 'args "empty" must be an array of values';
+	ELSIF NEW.args ? 'group' AND (jsonb_typeof(NEW.args->'group') <> 'string' OR NEW.args->>'group' = '') THEN
+		wrong := 'args "group" must be a name';
+	ELSIF NEW.args ? 'group' AND NEW.rule NOT IN ('latest', 'keep', 'manual', 'priority', 'function') THEN
+		wrong := format('rule "%s" makes a value of a field''s own, and a group goes to one side as a whole', NEW.rule);
+	ELSIF NEW.rule = 'function' THEN
+		BEGIN
+			parts := parse_ident(function);
+		EXCEPTION WHEN invalid_parameter_value THEN
+			parts := '{}';
+		END;
+		IF cardinality(parts) <> 2 THEN
+			wrong := format('%s is not the name of a function with its schema', function);
+		ELSIF syncext.rule_function_error(function, current_user) IS NOT NULL THEN
+			RAISE WARNING '%: the rule of field "%" decides nothing', syncext.rule_function_error(function, current_user), NEW.field
+				USING HINT = 'Make the function, grant EXECUTE on it and USAGE on its schema, make it SECURITY DEFINER or write the rule as its owner; or write another rule.';
+		END IF;
+	END IF;
+	IF wrong IS NOT NULL THEN
+		RAISE EXCEPTION '%', wrong USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Rule "function" has args {"function": "schema.name"}; any rule may have {"empty": ["", "N/A"]}; latest, keep, manual, priority and function {"group": "address"}.';
+	END IF;
+	NEW.written_by := current_user;
+	RETURN NEW;
+END $$;
+COMMENT ON FUNCTION syncext.field_rule_args() IS 'trigger: checks the arguments of a field rule, and notes who wrote it';
+REVOKE ALL ON FUNCTION syncext.field_rule_args() FROM PUBLIC;
+CREATE TRIGGER field_rule_args BEFORE INSERT OR UPDATE ON syncext.field_rule
+	FOR EACH ROW EXECUTE FUNCTION syncext.field_rule_args();
+
 -- A rule that no contest can ever ask is most likely a slip of the pen.  It only
 -- warns: a restore may bring the rules before the entities.
 CREATE FUNCTION syncext.field_rule_check() RETURNS trigger
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	ladder text[];
+	unfit regclass;
+	linked text;
 BEGIN
 	IF NEW.entity <> '*' THEN
 		SELECT e.ladder INTO ladder FROM syncext.entity e WHERE e.name = NEW.entity;
 		IF NOT FOUND THEN
 			RAISE WARNING 'entity "%" does not exist: the rule of its field "%" is never asked', NEW.entity, NEW.field
 				USING HINT = syncext.callable(format('Add it with SELECT sync_add_entity(%L).', NEW.entity));
-		ELSIF NOT 'merge' = ANY (ladder) THEN
+		ELSIF array_position(ladder, 'field') IS NOT NULL THEN
+			RAISE EXCEPTION 'entity "%" has a field ladder, in which fields have no rules', NEW.entity
+				USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'A rule needs the rung "merge"; in a field ladder the greatest stamp of a field decides, in any order of arrival.';
+		ELSIF NEW.rule = 'sum' AND NOT 'merge' = ANY (ladder) THEN
+			RAISE EXCEPTION 'the ladder of entity "%" has no merge, which the rule sum of its field "%" needs', NEW.entity, NEW.field
+				USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'Such a ladder decides on records as a whole; the default ladder {version,merge,priority,manual} decides field by field.';
+		ELSIF NOT 'merge' = ANY (ladder) AND NOT coalesce(NEW.args ? 'empty', false) THEN
 			RAISE WARNING 'the ladder of entity "%" has no merge: the rule of its field "%" is never asked', NEW.entity, NEW.field;
+		END IF;
+	END IF;
+	IF NEW.rule = 'sum' THEN
+		SELECT b.relation INTO unfit FROM syncext.binding b JOIN pg_class c ON c.oid = b.relation
+		WHERE NEW.entity IN (b.entity, '*') AND b.direction = 'both' AND c.relkind NOT IN ('r', 'p')
+		  AND (b.columns ? NEW.field
+		       OR b.columns IS NULL AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = b.relation AND a.attnum > 0 AND a.attname = NEW.field));
+		IF FOUND THEN
+			RAISE EXCEPTION 'field "%" cannot have rule sum: it is delivered to and polled from %, which is no table of this database', NEW.field, unfit
+				USING ERRCODE = 'feature_not_supported',
+				HINT = 'Attach it anew with direction "in" or "out", or without the field. Its rows are not locked when they are written, and what was added to them meanwhile would be lost.';
+		END IF;
+		SELECT k.source INTO linked FROM syncext.link k WHERE k.relay LIMIT 1;
+		IF FOUND THEN
+			RAISE EXCEPTION 'field "%" cannot have rule sum: this hub is a spoke as a whole, by source "%"', NEW.field, linked
+				USING ERRCODE = 'feature_not_supported',
+				HINT = 'A relay sends records as they stand, and not what was added to them; link tables instead.';
 		END IF;
 	END IF;
 	RETURN NULL;
@@ -118,6 +234,85 @@ COMMENT ON FUNCTION syncext.field_rule_check() IS 'trigger: warns of field rules
 REVOKE ALL ON FUNCTION syncext.field_rule_check() FROM PUBLIC;
 CREATE TRIGGER field_rule_check AFTER INSERT OR UPDATE ON syncext.field_rule
 	FOR EACH ROW EXECUTE FUNCTION syncext.field_rule_check();
+
+-- A group goes by one rule.  A deleted row may uncover one of every entity's.
+CREATE FUNCTION syncext.field_rule_group() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	apart record;
+BEGIN
+	SELECT e.entity, f.args->>'group' AS name, (array_agg(f.field ORDER BY f.rule, f.args->>'function', f.field))[1] AS one,
+	       (array_agg(f.field ORDER BY f.rule DESC, f.args->>'function' DESC NULLS LAST, f.field))[1] AS other INTO apart
+	FROM (SELECT DISTINCT r.entity FROM syncext.field_rule r) e
+	JOIN syncext.field_rule f ON f.entity = e.entity
+	     OR f.entity = '*' AND NOT EXISTS (SELECT FROM syncext.field_rule o WHERE o.entity = e.entity AND o.field = f.field)
+	WHERE f.args ? 'group'
+	GROUP BY e.entity, f.args->>'group'
+	HAVING count(DISTINCT (f.rule, f.args->>'function')) > 1
+	ORDER BY 1, 2 LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'fields "%" and "%" of group "%" of entity "%" would go by other rules', apart.one, apart.other, apart.name, apart.entity
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'All fields of a group have one rule: UPDATE syncext.field_rule sets, and DELETE removes, that of all of them at once.';
+	END IF;
+	RETURN NULL;
+END $$;
+COMMENT ON FUNCTION syncext.field_rule_group() IS 'trigger: lets the fields of a group have one rule';
+REVOKE ALL ON FUNCTION syncext.field_rule_group() FROM PUBLIC;
+CREATE TRIGGER field_rule_group AFTER INSERT OR UPDATE OR DELETE ON syncext.field_rule
+	FOR EACH STATEMENT EXECUTE FUNCTION syncext.field_rule_group();
+
+-- A field ladder's record is what all stamps of its changes come to.  Of records that
+-- other ladders decided these aren't known, and what stamps are made of can't change
+-- later.  A dump comes without asking: its entity "record" replaces the one that is there.
+CREATE FUNCTION syncext.entity_check() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF NOT 'merge' = ANY (NEW.ladder)
+	   AND EXISTS (SELECT FROM syncext.field_rule f WHERE f.entity = NEW.name AND f.rule = 'sum') THEN
+		RAISE EXCEPTION 'entity "%" has fields with rule sum, which needs a ladder with merge', NEW.name USING ERRCODE = 'invalid_parameter_value',
+			HINT = format('DELETE FROM syncext.field_rule WHERE entity = %L AND rule = ''sum''.', NEW.name);
+	END IF;
+	IF array_position(NEW.ladder, 'field') IS NULL THEN
+		IF NEW.deletes <> 'latest' THEN
+			RAISE EXCEPTION 'deletes = % needs a field ladder, which entity "%" does not have', quote_literal(NEW.deletes), NEW.name
+				USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'Such are {field,version}, {field,latest} and {field,version,latest}, with priority or without.';
+		END IF;
+		RETURN NEW;
+	END IF;
+	IF EXISTS (SELECT FROM syncext.field_rule f WHERE f.entity = NEW.name) THEN
+		RAISE EXCEPTION 'entity "%" has field rules, which a field ladder does not ask', NEW.name USING ERRCODE = 'invalid_parameter_value',
+			HINT = format('DELETE FROM syncext.field_rule WHERE entity = %L.', NEW.name);
+	END IF;
+	IF TG_OP = 'UPDATE' AND pg_trigger_depth() = 1
+	   AND (array_remove(NEW.ladder, 'priority') <> array_remove(OLD.ladder, 'priority') OR NEW.deletes <> OLD.deletes)
+	   AND (EXISTS (SELECT FROM syncext.canonical r WHERE r.entity = NEW.name)
+	        OR EXISTS (SELECT FROM syncext.conflict_log c WHERE c.entity = NEW.name AND c.status = 'pending')) THEN
+		RAISE EXCEPTION 'entity "%" has records, whose stamps are not those of the ladder %, deletes %', NEW.name, NEW.ladder, quote_literal(NEW.deletes)
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+			HINT = 'Make another entity with that ladder, and let its sources send their records. Rung "priority" can come and go.';
+	END IF;
+	RETURN NEW;
+END $$;
+COMMENT ON FUNCTION syncext.entity_check() IS 'trigger: a field ladder is given to an entity before its records, and keeps what its stamps are made of';
+REVOKE ALL ON FUNCTION syncext.entity_check() FROM PUBLIC;
+CREATE TRIGGER entity_check BEFORE INSERT OR UPDATE ON syncext.entity
+	FOR EACH ROW EXECUTE FUNCTION syncext.entity_check();
+
+-- What sync_grant gave whom, by name as all roles are kept.
+CREATE TABLE syncext.privilege (
+	role       text COLLATE "C" NOT NULL CHECK (role <> ''),
+	privilege  text NOT NULL CHECK (privilege IN ('monitor', 'steward', 'admin')),
+	entity     text COLLATE "C" NOT NULL DEFAULT '*' CHECK (entity <> '' AND (entity = '*' OR privilege = 'steward')),
+	granted_at timestamptz NOT NULL DEFAULT now(),
+	PRIMARY KEY (role, privilege, entity)
+);
+COMMENT ON TABLE syncext.privilege IS 'which roles watch the hub, decide its conflicts or run it; sync_grant and sync_revoke write it';
+COMMENT ON COLUMN syncext.privilege.role IS 'the name of a role; as long as there is none of that name, nobody has the privilege';
+COMMENT ON COLUMN syncext.privilege.privilege IS 'monitor: sees how the hub is, not its records; steward: decides conflicts and sees the records; admin: does what the owner of the extension does by sync_ functions';
+COMMENT ON COLUMN syncext.privilege.entity IS 'of a steward: the entity; *: every one';
+COMMENT ON COLUMN syncext.privilege.granted_at IS 'when it was granted';
 
 -- What the hub knows of itself: which change log table is written to.
 CREATE TABLE syncext.feed_state (
@@ -145,6 +340,8 @@ CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON 
 	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON syncext.reference
 	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
+CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON syncext.privilege
+	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON syncext.feed_state
 	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
 ALTER TABLE syncext.source ENABLE ALWAYS TRIGGER registry_changed;
@@ -153,6 +350,7 @@ ALTER TABLE syncext.source_priority ENABLE ALWAYS TRIGGER registry_changed;
 ALTER TABLE syncext.field_rule ENABLE ALWAYS TRIGGER registry_changed;
 ALTER TABLE syncext.entity ENABLE ALWAYS TRIGGER registry_changed;
 ALTER TABLE syncext.reference ENABLE ALWAYS TRIGGER registry_changed;
+ALTER TABLE syncext.privilege ENABLE ALWAYS TRIGGER registry_changed;
 ALTER TABLE syncext.feed_state ENABLE ALWAYS TRIGGER registry_changed;
 
 -- CREATE EXTENSION has made the entity 'record' when a dump brings it again:
@@ -160,7 +358,7 @@ ALTER TABLE syncext.feed_state ENABLE ALWAYS TRIGGER registry_changed;
 CREATE FUNCTION syncext.entity_restored() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	UPDATE syncext.entity SET ladder = NEW.ladder, added_at = NEW.added_at WHERE name = NEW.name;
+	UPDATE syncext.entity SET ladder = NEW.ladder, added_at = NEW.added_at, deletes = NEW.deletes WHERE name = NEW.name;
 	IF FOUND THEN
 		RETURN NULL;
 	END IF;
@@ -176,3 +374,4 @@ SELECT pg_catalog.pg_extension_config_dump('syncext.source_priority', '');
 SELECT pg_catalog.pg_extension_config_dump('syncext.entity', '');
 SELECT pg_catalog.pg_extension_config_dump('syncext.field_rule', '');
 SELECT pg_catalog.pg_extension_config_dump('syncext.reference', '');
+SELECT pg_catalog.pg_extension_config_dump('syncext.privilege', '');

@@ -10,6 +10,7 @@ CREATE TABLE syncext.canonical (
 	updated_at  timestamptz,
 	fields      jsonb NOT NULL,
 	stamps      jsonb NOT NULL,
+	life        jsonb,
 	PRIMARY KEY (entity, external_id)
 ) WITH (fillfactor = 85);
 COMMENT ON TABLE syncext.canonical IS 'the golden records';
@@ -17,11 +18,13 @@ COMMENT ON COLUMN syncext.canonical.version IS 'the version that sources count';
 COMMENT ON COLUMN syncext.canonical.row_version IS 'the ETag: 1 (above syncext.entity_floor, if that has the entity), then one more at every write that counts';
 COMMENT ON COLUMN syncext.canonical.stamps IS
 	'field: [version, source, rowVersion, setBy, updatedAt], where they differ from (version, last_source, row_version, last_source, updated_at); updatedAt, in microseconds since 2000-01-01 UTC, is left out where it is not known, and stands alone (or null) where nothing else differs';
+COMMENT ON COLUMN syncext.canonical.life IS
+	'of a field ladder: name: [version, updatedAt, source] of the greatest stamps: lived, died (a source with these two), cut, born or seen; null where there was no delete and no birth counts: it lived by (version, updated_at, last_source)';
 SELECT pg_catalog.pg_extension_config_dump('syncext.canonical', '');
 
 -- A key that is used again goes on above the row versions that receivers may have
--- of it.  Who removes records raises the floor: in the same transaction, so that who
--- doesn't find the record finds the floor, or before.
+-- of it.  A function that removes records raises the floor, in the same transaction or
+-- before: a writer that does not find the record then finds the floor.
 CREATE TABLE syncext.entity_floor (
 	entity      text COLLATE "C" PRIMARY KEY,
 	row_version bigint NOT NULL
@@ -41,8 +44,8 @@ COMMENT ON FUNCTION syncext.raise_floor(text, bigint) IS
 	'let new records of the entity begin above the row version';
 REVOKE ALL ON FUNCTION syncext.raise_floor(text, bigint) FROM PUBLIC;
 
--- Configuration that was edited comes into force when whoever may not know of it
--- has ended.
+-- Edited configuration comes into force when all transactions that may not know of it
+-- have ended.
 CREATE FUNCTION syncext.writers_done() RETURNS boolean
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_writers_done';
 COMMENT ON FUNCTION syncext.writers_done() IS
@@ -67,10 +70,13 @@ CREATE TABLE syncext.change_log_0 (
 	source      text COLLATE "C" NOT NULL,
 	fields      jsonb NOT NULL,
 	detail      jsonb
-) WITH (autovacuum_enabled = true);
-CREATE TABLE syncext.change_log_1 (LIKE syncext.change_log_0 INCLUDING ALL);
-CREATE TABLE syncext.change_log_2 (LIKE syncext.change_log_0 INCLUDING ALL);
-CREATE TABLE syncext.change_log_3 (LIKE syncext.change_log_0 INCLUDING ALL);
+) WITH (autovacuum_enabled = true, autovacuum_vacuum_insert_scale_factor = 0.02);
+CREATE TABLE syncext.change_log_1 (LIKE syncext.change_log_0 INCLUDING ALL)
+	WITH (autovacuum_enabled = true, autovacuum_vacuum_insert_scale_factor = 0.02);
+CREATE TABLE syncext.change_log_2 (LIKE syncext.change_log_0 INCLUDING ALL)
+	WITH (autovacuum_enabled = true, autovacuum_vacuum_insert_scale_factor = 0.02);
+CREATE TABLE syncext.change_log_3 (LIKE syncext.change_log_0 INCLUDING ALL)
+	WITH (autovacuum_enabled = true, autovacuum_vacuum_insert_scale_factor = 0.02);
 COMMENT ON TABLE syncext.change_log_0 IS 'a part of the change log; read the view syncext.change_log';
 COMMENT ON TABLE syncext.change_log_1 IS 'a part of the change log; read the view syncext.change_log';
 COMMENT ON TABLE syncext.change_log_2 IS 'a part of the change log; read the view syncext.change_log';
@@ -79,6 +85,16 @@ CREATE INDEX change_log_0_position ON syncext.change_log_0 (xid, seq);
 CREATE INDEX change_log_1_position ON syncext.change_log_1 (xid, seq);
 CREATE INDEX change_log_2_position ON syncext.change_log_2 (xid, seq);
 CREATE INDEX change_log_3_position ON syncext.change_log_3 (xid, seq);
+-- Where a record's rows are, for sync_history.  It takes two bytes of WAL a row, when VACUUM
+-- summarizes what has come in since the last one; an index of the records takes eighty.
+CREATE INDEX change_log_0_record ON syncext.change_log_0 USING brin
+	(external_id pg_catalog.text_bloom_ops (n_distinct_per_range = 700, false_positive_rate = 0.001)) WITH (pages_per_range = 16);
+CREATE INDEX change_log_1_record ON syncext.change_log_1 USING brin
+	(external_id pg_catalog.text_bloom_ops (n_distinct_per_range = 700, false_positive_rate = 0.001)) WITH (pages_per_range = 16);
+CREATE INDEX change_log_2_record ON syncext.change_log_2 USING brin
+	(external_id pg_catalog.text_bloom_ops (n_distinct_per_range = 700, false_positive_rate = 0.001)) WITH (pages_per_range = 16);
+CREATE INDEX change_log_3_record ON syncext.change_log_3 USING brin
+	(external_id pg_catalog.text_bloom_ops (n_distinct_per_range = 700, false_positive_rate = 0.001)) WITH (pages_per_range = 16);
 -- They have no key.  A publication for all tables would refuse what sync_forget
 -- and a restore delete and update.
 ALTER TABLE syncext.change_log_0 REPLICA IDENTITY FULL;
@@ -93,14 +109,14 @@ SELECT pg_catalog.pg_extension_config_dump('syncext.change_log_3', '');
 CREATE FUNCTION syncext.is_own_column(relation text, name text) RETURNS boolean
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'syncext_is_own_column';
 COMMENT ON FUNCTION syncext.is_own_column(text, text) IS
-	'has the extension made a column of this name in its table? False: somebody has added it; null: it is no table of the extension''s';
+	'has the extension made a column of this name in its table? False: another role has added it; null: it is no table of the extension''s';
 
 CREATE FUNCTION syncext.resolution_name(code "char") RETURNS text
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'syncext_resolution_name';
 COMMENT ON FUNCTION syncext.resolution_name("char") IS 'the resolution that a one-byte code in the change log stands for';
 CREATE FUNCTION syncext.told_name(code "char") RETURNS text
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'syncext_told_name';
-COMMENT ON FUNCTION syncext.told_name("char") IS 'who was told, as a one-byte code in the change log says';
+COMMENT ON FUNCTION syncext.told_name("char") IS 'which sources were told, as a one-byte code in the change log says';
 
 -- All parts of the change log as they are stored.  A condition on (xid, seq) reaches
 -- the index of each.
@@ -121,12 +137,21 @@ CREATE FUNCTION syncext.is_told(told "char", own boolean) RETURNS boolean
 COMMENT ON FUNCTION syncext.is_told("char", boolean) IS
 	'whether a target hears of a row of the log, by its one-byte code and whether the change is the target''s own';
 
+-- Rows can be edited by hand.
+CREATE FUNCTION syncext.log_number(value jsonb) RETURNS bigint
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+	AS $$
+	SELECT CASE WHEN jsonb_typeof($1) = 'number' THEN least(greatest(trunc($1::numeric), 0), 4611686018427387903)::bigint END
+	$$;
+COMMENT ON FUNCTION syncext.log_number(jsonb) IS 'a row version, or another whole number, of the change log''s detail; null: it is none';
+REVOKE ALL ON FUNCTION syncext.log_number(jsonb) FROM PUBLIC;
+
 CREATE VIEW syncext.change_log AS
 	SELECT l.xid, l.seq, l.recorded_at, l.entity, l.external_id, l.source, l.version, l.row_version,
 	       syncext.resolution_name(l.resolution) AS resolution, syncext.told_name(l.told) AS told,
 	       l.fields, l.detail
 	FROM syncext.log_row l;
-COMMENT ON VIEW syncext.change_log IS 'every change that was answered, but for NO_CHANGE, 412 and 400: what came in, how it was decided, who was told';
+COMMENT ON VIEW syncext.change_log IS 'every change that was answered, but for 412, 400 and a NO_CHANGE that moves no stamp: what came in, how it was decided, which sources were told';
 
 CREATE TABLE syncext.conflict_log (
 	id                bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -151,10 +176,12 @@ CREATE TABLE syncext.conflict_log (
 	decided_by        text,
 	decided_at        timestamptz,
 	decided_seq       bigint,
-	note              text
+	note              text,
+	assigned_to       text
 );
-COMMENT ON TABLE syncext.conflict_log IS 'conflicts for manual review: both sides, the contested fields, who decided and when';
+COMMENT ON TABLE syncext.conflict_log IS 'conflicts for manual review: both sides, the contested fields, which role decided and when';
 COMMENT ON COLUMN syncext.conflict_log.contested IS 'the contested fields, {*} where it is the whole record';
+COMMENT ON COLUMN syncext.conflict_log.assigned_to IS 'who is to decide it, as sync_assign said; null: any steward';
 COMMENT ON COLUMN syncext.conflict_log.decided_seq IS 'the change log row that closed it';
 -- Only pending rows are looked up by record, on every write: they stay few.
 CREATE INDEX conflict_log_pending ON syncext.conflict_log (entity, external_id) WHERE status = 'pending';

@@ -71,6 +71,7 @@ CREATE TABLE syncext.pending (
 	batch        bigint,
 	error        text,
 	dead_since   timestamptz,
+	put_off      boolean NOT NULL DEFAULT false,
 	PRIMARY KEY (target, entity, external_id)
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE syncext.pending IS 'deliveries that failed: retries and dead letters';
@@ -80,6 +81,7 @@ COMMENT ON COLUMN syncext.pending.attempts IS 'how often the target failed';
 COMMENT ON COLUMN syncext.pending.next_attempt IS 'null: a dead letter; sync_redrive brings it back, and so does a newer row version';
 COMMENT ON COLUMN syncext.pending.batch IS 'the batch that it was last put into';
 COMMENT ON COLUMN syncext.pending.dead_since IS 'when it became a dead letter';
+COMMENT ON COLUMN syncext.pending.put_off IS 'it has not failed: the target has said no key yet of a record that it refers to';
 CREATE INDEX pending_due ON syncext.pending (target, next_attempt);
 SELECT pg_catalog.pg_extension_config_dump('syncext.pending', '');
 
@@ -93,17 +95,17 @@ COMMENT ON FUNCTION syncext.record_slot(text, text, integer) IS
 CREATE FUNCTION @extschema@.sync_pull(source text, max_records integer DEFAULT 500, slot integer DEFAULT 0, slots integer DEFAULT 1)
 	RETURNS TABLE (batch bigint, entity text, external_id text, version bigint, row_version bigint,
 	               deleted boolean, fields jsonb, last_source text, correction boolean, attempt integer,
-	               epoch bigint)
+	               epoch bigint, updated_at timestamptz, changed text[], source_id text)
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 500 AS 'MODULE_PATHNAME', 'sync_pull';
 COMMENT ON FUNCTION @extschema@.sync_pull(text, integer, integer, integer) IS
-	'the next batch of changed records for a source, parents first; the same one again until it is acknowledged or its lease ends. A row version is compared with others of its epoch alone. Consumers side by side say which of how many slots they are: each has its own records';
+	'the next batch of changed records for a source, parents first; the same one again until it is acknowledged or its lease ends. A row version is compared with others of its epoch alone. updated_at is the record''s own, as its sources said; in a field ladder it goes back, with version, as "known". changed names the fields that have changed since the source was last told, its own that lost included; null: that is not known, take all of them. source_id is the source''s own key of the record, where it has keys of its own; null: it is to say its key. Consumers side by side say which of how many slots they are: each has its own records';
 
-CREATE FUNCTION @extschema@.sync_ack(source text, batch bigint, failed jsonb DEFAULT '[]', slot integer DEFAULT 0) RETURNS void
+CREATE FUNCTION @extschema@.sync_ack(source text, batch bigint, failed jsonb DEFAULT '[]', slot integer DEFAULT 0, keys jsonb DEFAULT '[]') RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_ack';
-COMMENT ON FUNCTION @extschema@.sync_ack(text, bigint, jsonb, integer) IS
-	'the batch was taken, but for failed: [{"entity", "externalId", "error", "busy"}], which come again later';
+COMMENT ON FUNCTION @extschema@.sync_ack(text, bigint, jsonb, integer, jsonb) IS
+	'the batch was taken, but for failed: [{"entity", "externalId", "error", "busy"}], which come again later; keys: [{"entity", "externalId", "sourceId"}] says by which keys of its own the source knows records from now on';
 
--- Set-up and repair, for the extension's owner and whom it grants these to.
+-- Set-up and repair, for the extension's owner and roles that were granted these.
 
 CREATE FUNCTION syncext.cursor_start(source text) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_cursor_start';
@@ -163,8 +165,8 @@ REVOKE ALL ON FUNCTION @extschema@.sync_discard(text, text, text, interval) FROM
 
 -- Target by target, what is on its way.  It walks the change log from each
 -- cursor on, and the golden records where a backfill is under way.  All of that
--- hangs on one row of syncext.source, so that who asks for one target pays for
--- one.
+-- hangs on one row of syncext.source, so that a query for one target costs the work
+-- of one.
 CREATE VIEW syncext.outbound_change AS
 	SELECT s.name AS target, o.entity, o.external_id, o.state, o.since, o.attempts, o.next_attempt, o.error,
 	       o.row_version, o.batch

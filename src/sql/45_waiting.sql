@@ -97,9 +97,24 @@ REVOKE ALL ON FUNCTION syncext.reference_changed() FROM PUBLIC;
 CREATE TRIGGER reference_changed AFTER UPDATE OR DELETE ON syncext.reference
 	FOR EACH ROW EXECUTE FUNCTION syncext.reference_changed();
 
+CREATE FUNCTION syncext.add_children(entities text[], names text[]) RETURNS void
+	LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	INSERT INTO syncext.child (parent_entity, parent_id, entity, external_id, field)
+	SELECT f.parent, r.fields->>f.field, r.entity, r.external_id, f.field
+	FROM unnest(entities, names) l(entity, field)
+	JOIN syncext.reference f ON f.entity = l.entity AND f.field = l.field
+	JOIN syncext.canonical r ON r.entity = f.entity
+	WHERE NOT r.deleted AND jsonb_typeof(r.fields->f.field) IN ('string', 'number')
+	  AND octet_length(r.fields->>f.field) <= 1024
+	ON CONFLICT DO NOTHING
+	$$;
+COMMENT ON FUNCTION syncext.add_children(text[], text[]) IS
+	'list the records that refer to others by these references, each an entity and a field';
+REVOKE ALL ON FUNCTION syncext.add_children(text[], text[]) FROM PUBLIC;
+
 -- Lists the children that were there before their reference.  Writers track them
--- once they see it: those that may not must be done first, and nobody is kept
--- waiting for that.  Meanwhile others may change a child, and what is listed here
+-- once they see it: those that may not must have ended first, and no transaction is
+-- kept waiting for that.  Meanwhile others may change a child, and what is listed here
 -- may be out of date by then: readers of the list look at the child.  A reference
 -- that this very transaction has made is listed for its own deletes alone, as
 -- others don't see it until the commit.  waited: they were waited for already.
@@ -119,14 +134,7 @@ BEGIN
 	IF NOT waited AND NOT syncext.writers_done() THEN
 		RETURN false;
 	END IF;
-	INSERT INTO syncext.child (parent_entity, parent_id, entity, external_id, field)
-	SELECT f.parent, r.fields->>f.field, r.entity, r.external_id, f.field
-	FROM unnest(entities, names) l(entity, field)
-	JOIN syncext.reference f ON f.entity = l.entity AND f.field = l.field
-	JOIN syncext.canonical r ON r.entity = f.entity
-	WHERE NOT r.deleted AND jsonb_typeof(r.fields->f.field) IN ('string', 'number')
-	  AND octet_length(r.fields->>f.field) <= 1024
-	ON CONFLICT DO NOTHING;
+	PERFORM syncext.add_children(entities, names);
 	UPDATE syncext.reference f SET listed = true
 	FROM unnest(entities, names) l(entity, field)
 	WHERE f.entity = l.entity AND f.field = l.field AND f.made_by <> pg_current_xact_id();
@@ -135,3 +143,13 @@ END $$;
 COMMENT ON FUNCTION syncext.list_children(boolean) IS
 	'list the records that were there before their reference, which a delete needs; false: a transaction that may not know of the reference goes on';
 REVOKE ALL ON FUNCTION syncext.list_children(boolean) FROM PUBLIC;
+
+-- The list isn't dumped: it follows from the records.
+CREATE FUNCTION syncext.list_children_anew() RETURNS void
+	LANGUAGE sql SET search_path = pg_catalog, pg_temp
+	AS $$
+	SELECT syncext.add_children(array_agg(f.entity), array_agg(f.field))
+	FROM syncext.reference f WHERE f.on_delete <> 'ignore'
+	$$;
+COMMENT ON FUNCTION syncext.list_children_anew() IS 'list the children of all references, after a restore from a dump';
+REVOKE ALL ON FUNCTION syncext.list_children_anew() FROM PUBLIC;

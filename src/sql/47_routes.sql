@@ -148,6 +148,17 @@ END $$;
 COMMENT ON FUNCTION syncext.route_arm(text) IS 'bring a source''s edited routes into force, which its next pull does; false: a transaction that may not know of them goes on';
 REVOKE ALL ON FUNCTION syncext.route_arm(text) FROM PUBLIC;
 
+CREATE FUNCTION syncext.check_predicate(filter jsonpath) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM jsonb_path_match('{}', filter);
+EXCEPTION WHEN singleton_sql_json_item_required OR sql_json_array_not_found THEN
+	RAISE EXCEPTION 'filter % is no predicate', filter USING ERRCODE = 'invalid_parameter_value',
+		HINT = 'It is true or false, as $.region == "EU", or exists($.tags[*] ? (@ == "web")).';
+END $$;
+COMMENT ON FUNCTION syncext.check_predicate(jsonpath) IS 'raise if a jsonpath is neither true nor false';
+REVOKE ALL ON FUNCTION syncext.check_predicate(jsonpath) FROM PUBLIC;
+
 CREATE FUNCTION @extschema@.sync_route(source text, entity text, filter jsonpath DEFAULT NULL, mask text[] DEFAULT '{}') RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -163,12 +174,7 @@ BEGIN
 		RAISE EXCEPTION 'mask must be an array of names of fields' USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'To mask nothing, give {}; to keep a whole entity from a source, see sync_subscribe.';
 	END IF;
-	BEGIN
-		PERFORM jsonb_path_match('{}', filter);
-	EXCEPTION WHEN singleton_sql_json_item_required OR sql_json_array_not_found THEN
-		RAISE EXCEPTION 'filter % is no predicate', filter USING ERRCODE = 'invalid_parameter_value',
-			HINT = 'It says whether a record is delivered, as $.region == "EU", or exists($.tags[*] ? (@ == "web")).';
-	END;
+	PERFORM syncext.check_predicate(filter);
 	IF filter IS NULL AND cardinality(mask) = 0 THEN
 		DELETE FROM syncext.route r WHERE r.source = $1 AND r.entity = $2;
 	ELSE

@@ -20,10 +20,12 @@ CREATE TABLE syncext.binding (
 	loaded         jsonb CHECK (pg_catalog.jsonb_typeof(loaded) = 'object'),
 	differing      jsonb CHECK (pg_catalog.jsonb_typeof(differing) = 'object'),
 	resumed        bigint,
+	own_keys       boolean NOT NULL DEFAULT false,
+	external_id_column text COLLATE "C",
 	UNIQUE (source, entity)
 );
 COMMENT ON TABLE syncext.binding IS 'attached relations; sync_attach and sync_detach write it';
-COMMENT ON COLUMN syncext.binding.key IS 'the columns that make the external id, in order';
+COMMENT ON COLUMN syncext.binding.key IS 'the columns that make the external id, or with own_keys the source''s own key, in order';
 COMMENT ON COLUMN syncext.binding.columns IS 'field: column; null: every plain column under its own name';
 COMMENT ON COLUMN syncext.binding.direction IS 'in: its edits go to the hub; out: the hub''s records are written to it; both';
 COMMENT ON COLUMN syncext.binding.version_column IS 'the column in which the relation counts versions itself';
@@ -31,7 +33,7 @@ COMMENT ON COLUMN syncext.binding.updated_column IS 'the column that says when a
 COMMENT ON COLUMN syncext.binding.deleted_column IS 'the column that marks a row as deleted: true, or a time';
 COMMENT ON COLUMN syncext.binding.row_type IS 'the type of the relation''s rows, which tells it from another that was given its OID';
 COMMENT ON COLUMN syncext.binding.name IS 'the relation''s name when last seen, for when it was dropped';
-COMMENT ON COLUMN syncext.binding.attached_by IS 'who attached it by right of a role that could act as the source, and must keep that right; null: an administrator';
+COMMENT ON COLUMN syncext.binding.attached_by IS 'the role that attached it by its right to act as the source, and must keep that right; null: an administrator';
 COMMENT ON COLUMN syncext.binding.attached_as IS 'that role';
 COMMENT ON COLUMN syncext.binding.loaded IS
 	'{column: its number} of the fields that the relation had when it and the hub were last brought together, by sync_load, by sync_poll, or by sync_attach of an empty table; others were added since. null: they were not yet';
@@ -39,6 +41,9 @@ COMMENT ON COLUMN syncext.binding.differing IS
 	'{field: true} that the relation''s own triggers set to another value than the hub has whenever that is delivered; null: none is known';
 COMMENT ON COLUMN syncext.binding.resumed IS
 	'of a relation that was attached again to its link: rows of syncext.replica that were settled before may have been edited since without being captured; null: there are none';
+COMMENT ON COLUMN syncext.binding.own_keys IS
+	'its key is drawn where a row is born, and is its source''s own: syncext.source_key has which record that is';
+COMMENT ON COLUMN syncext.binding.external_id_column IS 'with own_keys, the column that holds the record''s external id';
 SELECT pg_catalog.pg_extension_config_dump('syncext.binding', '');
 -- by row, as sync_attach writes it without a statement
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE ON syncext.binding
@@ -60,6 +65,10 @@ CREATE TABLE syncext.replica (
 	cascaded       jsonb,
 	gone_at        timestamptz,
 	contested      boolean,
+	answers        jsonb,
+	seen_version   bigint,
+	seen_at        timestamptz,
+	counted        jsonb,
 	PRIMARY KEY (relation, external_id)
 ) WITH (fillfactor = 70);
 CREATE INDEX replica_gone ON syncext.replica (gone_at) WHERE gone_at IS NOT NULL;
@@ -79,8 +88,15 @@ COMMENT ON COLUMN syncext.replica.cascaded IS
 	'of a relation behind a link: the fields that a foreign key set when another row was delivered, {} where it deleted the row; null: it did nothing, or that was answered';
 COMMENT ON COLUMN syncext.replica.gone_at IS
 	'of a relation behind a link: when it was agreed on with the hub there that there is no row; it goes with the retention';
+COMMENT ON COLUMN syncext.replica.answers IS
+	'of a relation behind a link: field: the row version of the hub''s record when it answered our edit of the field, of edits since the record last came; null: there were none, or no other source had changed the record';
 COMMENT ON COLUMN syncext.replica.contested IS
 	'of a relation behind a link: true where the hub''s last answer was that it has not, or not all, taken our edit, and its record has not come since';
+COMMENT ON COLUMN syncext.replica.seen_version IS
+	'of a field ladder: the version of the record as last delivered, or of an edit that was sent over a link since; the next edit''s is above it';
+COMMENT ON COLUMN syncext.replica.seen_at IS 'and its time';
+COMMENT ON COLUMN syncext.replica.counted IS
+	'of a relation behind a link: what its edits have added to counters in all, as far as the hub has answered: {field: {run/first seq: [last seq, total]}}; a run is that of the server, by when it was started';
 SELECT pg_catalog.pg_extension_config_dump('syncext.replica', '');
 
 CREATE FUNCTION syncext.capture() RETURNS trigger
@@ -92,9 +108,10 @@ REVOKE ALL ON FUNCTION syncext.capture() FROM PUBLIC;
 CREATE FUNCTION @extschema@.sync_attach(relation regclass, source text, entity text DEFAULT 'record',
 		key text[] DEFAULT NULL, columns jsonb DEFAULT NULL, capture text DEFAULT 'trigger',
 		direction text DEFAULT 'both', version_column text DEFAULT NULL,
-		updated_column text DEFAULT NULL, deleted_column text DEFAULT NULL) RETURNS void
+		updated_column text DEFAULT NULL, deleted_column text DEFAULT NULL,
+		own_keys boolean DEFAULT false, external_id_column text DEFAULT NULL) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_attach';
-COMMENT ON FUNCTION @extschema@.sync_attach(regclass, text, text, text[], jsonb, text, text, text, text, text) IS
+COMMENT ON FUNCTION @extschema@.sync_attach(regclass, text, text, text[], jsonb, text, text, text, text, text, boolean, text) IS
 	'make a table, view or foreign table a source''s copy of an entity: its edits go to the hub, the hub''s records to it';
 
 CREATE FUNCTION @extschema@.sync_detach(relation regclass) RETURNS void

@@ -25,10 +25,26 @@ CREATE TABLE syncext.schedule (
 );
 COMMENT ON TABLE syncext.schedule IS 'what runs by itself, and when; sync_schedule and sync_unschedule write it';
 COMMENT ON COLUMN syncext.schedule.id IS 'what pg_cron''s command knows it by, whatever the relation is called';
-COMMENT ON COLUMN syncext.schedule.role IS 'whom the job runs as: who called sync_schedule';
+COMMENT ON COLUMN syncext.schedule.role IS 'the role that called sync_schedule, and that the job runs as';
 COMMENT ON COLUMN syncext.schedule.name IS 'the name of pg_cron''s job';
 SELECT pg_catalog.pg_extension_config_dump('syncext.schedule', '');
 SELECT pg_catalog.pg_extension_config_dump('syncext.schedule_id_seq', '');
+
+-- A table that had this name may be scheduled under it still: then a number is added.
+CREATE FUNCTION syncext.note_schedule(relation regclass, cron text, job text, role text, name text) RETURNS bigint
+	LANGUAGE sql SET search_path = pg_catalog, pg_temp
+	AS $$
+	INSERT INTO syncext.schedule AS s (relation, cron, job, role, name)
+	VALUES ($1, $2, $3, $4, $5 || coalesce((SELECT ' (' || nextval('syncext.schedule_id_seq') || ')'
+	                                        FROM syncext.schedule o WHERE o.name = $5 AND o.relation <> $1), ''))
+	ON CONFLICT ON CONSTRAINT schedule_pkey DO UPDATE
+	SET cron = excluded.cron, job = excluded.job,
+	    added_at = CASE WHEN s.cron = excluded.cron AND s.job = excluded.job THEN s.added_at ELSE now() END
+	RETURNING s.id
+	$$;
+COMMENT ON FUNCTION syncext.note_schedule(regclass, text, text, text, text) IS
+	'note what runs by itself, and when; returns the number of the schedule';
+REVOKE ALL ON FUNCTION syncext.note_schedule(regclass, text, text, text, text) FROM PUBLIC;
 
 -- A schema "cron" proves nothing: anybody may have one.
 CREATE FUNCTION syncext.cron_is_here() RETURNS boolean
@@ -77,7 +93,7 @@ CREATE FUNCTION @extschema@.sync_unschedule(relation regclass) RETURNS void
 COMMENT ON FUNCTION @extschema@.sync_unschedule(regclass) IS 'undo sync_schedule';
 
 -- Each scheduled job, and each that was run at all, as it stands.  A run whose
--- session is gone was interrupted, though nobody has written that yet.
+-- session is gone was interrupted, even where no later run has noted that yet.
 CREATE VIEW syncext.job_status AS
 	WITH job AS (
 		SELECT b.relation, b.source, j.job, s.cron, s.role, s.id AS schedule, s.added_at, s.name
@@ -131,6 +147,19 @@ CREATE PROCEDURE syncext.run_job(relation regclass DEFAULT NULL, job text DEFAUL
 	LANGUAGE c AS 'MODULE_PATHNAME', 'syncext_run_job';
 COMMENT ON PROCEDURE syncext.run_job(regclass, text, bigint, jsonb) IS
 	'poll an attached relation, deliver all that is due to its source, or both; what pg_cron calls, by the number of the schedule. A job that is running already is not started again';
+
+-- A job that failed long ago comes before one that failed just now.
+CREATE FUNCTION syncext.runs_to_catch_up(role text) RETURNS SETOF text
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+	AS $$
+	SELECT format('%s %s %s %s', s.relation::oid, s.failures + 1, (extract(epoch FROM s.due) * 1000000)::bigint, s.job)
+	FROM syncext.job_status s
+	WHERE s.role = $1 AND (s.missed OR s.retry_at <= clock_timestamp())
+	ORDER BY s.started_at NULLS FIRST
+	$$;
+COMMENT ON FUNCTION syncext.runs_to_catch_up(text) IS
+	'the scheduled jobs of a role that were missed, or are to be tried again now: relation, attempt, microseconds since 1970 at which it was due, job';
+REVOKE ALL ON FUNCTION syncext.runs_to_catch_up(text) FROM PUBLIC;
 
 CREATE PROCEDURE syncext.catch_up(INOUT result jsonb DEFAULT NULL)
 	LANGUAGE c AS 'MODULE_PATHNAME', 'syncext_catch_up';

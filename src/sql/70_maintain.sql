@@ -31,7 +31,7 @@ CREATE TABLE syncext.feed_origin (
 	reason            text NOT NULL DEFAULT 'created'
 );
 COMMENT ON TABLE syncext.feed_origin IS
-	'who this database is, and the cluster that the feed''s transaction ids belong to; several rows: the database was restored from a dump, and the next pull begins the feed anew';
+	'the identity of this database, and the cluster that the feed''s transaction ids belong to; several rows: the database was restored from a dump, and the next pull begins the feed anew';
 COMMENT ON COLUMN syncext.feed_origin.mark IS 'tells this database from others; a dump that is restored begins a new one';
 COMMENT ON COLUMN syncext.feed_origin.database IS 'where it was made: a copy by CREATE DATABASE … TEMPLATE has another OID than this';
 COMMENT ON COLUMN syncext.feed_origin.timeline IS 'the cluster''s when last seen: a higher one tells of a promotion, or of a recovery to a point in time';
@@ -47,10 +47,86 @@ ALTER TABLE syncext.feed_origin ENABLE ALWAYS TRIGGER registry_changed;
 INSERT INTO syncext.feed_origin DEFAULT VALUES;
 SELECT pg_catalog.pg_extension_config_dump('syncext.feed_origin', '');
 
+CREATE FUNCTION syncext.next_epoch() RETURNS bigint
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+	AS $$
+	SELECT greatest(coalesce(max(o.epoch), 0) + 1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
+	FROM syncext.feed_origin o
+	$$;
+COMMENT ON FUNCTION syncext.next_epoch() IS 'an epoch later than every one that there was, here or in a time that is lost';
+REVOKE ALL ON FUNCTION syncext.next_epoch() FROM PUBLIC;
+
+-- One mark of its own takes the place of those that are here; next_epoch() sees them still.
+CREATE FUNCTION syncext.begin_restored(max_ancestors integer) RETURNS void
+	LANGUAGE sql SET search_path = pg_catalog, pg_temp
+	AS $$
+	WITH old AS (
+		DELETE FROM syncext.feed_origin o RETURNING o.mark::text, o.ancestors
+	), known AS (
+		SELECT old.mark, 0 AS age FROM old
+		UNION ALL SELECT unnest(old.ancestors), 1 FROM old
+	), ancestor AS (
+		SELECT k.mark FROM known k GROUP BY k.mark ORDER BY min(k.age) LIMIT $1
+	)
+	INSERT INTO syncext.feed_origin (epoch, ancestors, reason)
+	SELECT syncext.next_epoch(), ARRAY(SELECT a.mark FROM ancestor a), 'restored'
+	$$;
+COMMENT ON FUNCTION syncext.begin_restored(integer) IS
+	'after a restore from a dump: make this a database of its own, that names those before it, the nearest first, as its ancestors';
+REVOKE ALL ON FUNCTION syncext.begin_restored(integer) FROM PUBLIC;
+
+-- They are to be in the next window of a cursor that starts anew in this transaction.  A
+-- record of which the window under way has been served in part has been served with all
+-- that the window has of it.
+CREATE FUNCTION syncext.unanswered_edits(source text) RETURNS TABLE (seq bigint, entity text, external_id text, deleted boolean)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+	AS $$
+	WITH feed AS (
+		SELECT c.at_xid, c.at_seq, lo.snapshot AS lo, hi.snapshot AS hi
+		FROM syncext.cursor c
+		JOIN syncext.tick lo ON lo.id = c.lo
+		LEFT JOIN syncext.tick hi ON hi.id = c.hi
+		WHERE c.target = $1
+	), due AS (
+		SELECT l.seq, l.entity, l.external_id, coalesce(l.detail ? 'deleted', false) AS deleted,
+		       coalesce(pg_visible_in_snapshot(l.xid, f.hi), false) AS in_window,
+		       (l.xid, l.seq) <= (f.at_xid, f.at_seq) AS before
+		FROM syncext.log_row l
+		CROSS JOIN feed f
+		WHERE l.source = $1 AND l.resolution = 'c' AND NOT pg_visible_in_snapshot(l.xid, f.lo)
+	)
+	SELECT d.seq, d.entity, d.external_id, d.deleted FROM due d
+	WHERE NOT d.in_window
+	   OR NOT EXISTS (SELECT FROM due s
+	                  WHERE s.in_window AND s.before AND s.entity = d.entity AND s.external_id = d.external_id)
+	$$;
+COMMENT ON FUNCTION syncext.unanswered_edits(text) IS
+	'the rows of the change log with edits of a source''s relations that the hub behind its link has not answered';
+REVOKE ALL ON FUNCTION syncext.unanswered_edits(text) FROM PUBLIC;
+
+CREATE FUNCTION syncext.renew_captured(source text) RETURNS void
+	LANGUAGE sql SET search_path = pg_catalog, pg_temp
+	AS $$
+	WITH renewed AS MATERIALIZED (
+		SELECT u.seq FROM syncext.unanswered_edits($1) u
+	-- all of them see the log as it was before
+	), log_0 AS (
+		UPDATE syncext.change_log_0 SET xid = pg_current_xact_id() WHERE seq IN (SELECT r.seq FROM renewed r)
+	), log_1 AS (
+		UPDATE syncext.change_log_1 SET xid = pg_current_xact_id() WHERE seq IN (SELECT r.seq FROM renewed r)
+	), log_2 AS (
+		UPDATE syncext.change_log_2 SET xid = pg_current_xact_id() WHERE seq IN (SELECT r.seq FROM renewed r)
+	)
+	UPDATE syncext.change_log_3 SET xid = pg_current_xact_id() WHERE seq IN (SELECT r.seq FROM renewed r)
+	$$;
+COMMENT ON FUNCTION syncext.renew_captured(text) IS
+	'give the edits of a source that the hub behind its link has not answered this transaction''s id';
+REVOKE ALL ON FUNCTION syncext.renew_captured(text) FROM PUBLIC;
+
 CREATE FUNCTION syncext.identity() RETURNS jsonb
 	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_identity';
 COMMENT ON FUNCTION syncext.identity() IS
-	'who this database is, as it says to the other end of a link; where it stands is in it as hashes';
+	'the identity of this database, as it tells the other end of a link; where it stands is in it as hashes';
 REVOKE ALL ON FUNCTION syncext.identity() FROM PUBLIC;
 CREATE FUNCTION syncext.identity_case(known jsonb, said jsonb, current boolean, chosen boolean) RETURNS text
 	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'syncext_identity_case';
@@ -63,15 +139,15 @@ COMMENT ON PROCEDURE @extschema@.sync_maintain(jsonb) IS
 	'rotate and truncate the change log, remove what is older than syncext.retention, try parked changes; commits between its steps, and says what it did';
 REVOKE ALL ON PROCEDURE @extschema@.sync_maintain(jsonb) FROM PUBLIC;
 
--- Erases a record without a trace.  It is no delete: nobody is told of it, and
+-- Erases a record without a trace.  It is no delete: no source is told of it, and
 -- what sources hold is theirs to erase.  Cursors are held first, so that no
 -- pull or delivery under way keeps a copy of what goes.
 CREATE FUNCTION @extschema@.sync_forget(entity text, external_id text) RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	restricted record;
-	names      text[] := '{canonical,changeLog,conflictLog,waiting,pending,replica,child,routed,captureFailure,agreed,changeId}';
-	counts     bigint[] := '{0,0,0,0,0,0,0,0,0,0,0}';
+	names      text[] := '{canonical,changeLog,conflictLog,waiting,pending,replica,child,routed,captureFailure,agreed,changeId,sourceKey,unsent}';
+	counts     bigint[] := '{0,0,0,0,0,0,0,0,0,0,0,0,0}';
 	n          bigint;
 	was        bigint;
 BEGIN
@@ -148,6 +224,14 @@ BEGIN
 	DELETE FROM syncext.change_id i WHERE i.entity = $1 AND i.external_id = $2;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	counts[11] := n;
+	DELETE FROM syncext.source_key k WHERE k.entity = $1 AND k.external_id = $2;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	counts[12] := n;
+	DELETE FROM syncext.key_problem k WHERE k.entity = $1 AND k.external_id = $2;
+	DELETE FROM syncext.counted t WHERE t.entity = $1 AND t.external_id = $2;
+	DELETE FROM syncext.unsent u WHERE u.entity = $1 AND u.external_id = $2;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	counts[13] := n;
 
 	-- an entity that was dropped may have left records behind
 	IF 0 = ALL (counts) AND NOT EXISTS (SELECT FROM syncext.entity e WHERE e.name = $1) THEN
@@ -189,7 +273,12 @@ COMMENT ON COLUMN syncext.dead_letter.dead_since IS
 COMMENT ON COLUMN syncext.dead_letter.redrive IS 'tries it again, as if it had never failed';
 COMMENT ON COLUMN syncext.dead_letter.discard IS 'gives it up; the change log keeps a note';
 
--- How far each source is behind, and whom the feed waits for.  Whether anything
+CREATE FUNCTION syncext.log_kinds(since xid8) RETURNS TABLE (source text, entity text, told "char", last_xid xid8)
+	LANGUAGE c STABLE STRICT PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'syncext_log_kinds';
+COMMENT ON FUNCTION syncext.log_kinds(xid8) IS
+	'the kinds of rows that transactions since this one have written to the change log, rows of a kind being told to the same targets, for those who may read feed_lag; a row of nulls: any';
+
+-- How far each source is behind, and which transaction the feed waits for.  Whether anything
 -- waits, and since when, is found by the first row of the log that a cursor has yet
 -- to get; how much, by how far the log has gone on since: the names of what waits are
 -- for syncext.outbound_change, target by target.
@@ -205,13 +294,10 @@ CREATE VIEW syncext.feed_lag AS
 			FROM pg_catalog.pg_prepared_xacts p) h
 		ORDER BY pg_catalog.age(h.xid) DESC LIMIT 1
 	), kinds AS MATERIALIZED (
-		-- the last transaction that wrote rows of a kind which the same targets are told of:
-		-- by it, whoever is told of nothing needs no walk
-		SELECT l.source, l.entity, l.told, max(l.xid::text::bigint)::text::xid8 AS last_xid
-		FROM syncext.log_row l
-		WHERE l.xid >= (SELECT min(pg_catalog.pg_snapshot_xmin(t.snapshot)::text::bigint)::text::xid8
-		                FROM syncext.cursor c JOIN syncext.tick t ON t.id = c.lo)
-		GROUP BY l.source, l.entity, l.told
+		-- by the kinds of rows there are, a source that is told of nothing needs no walk
+		SELECT k.*
+		FROM (SELECT min(pg_catalog.pg_snapshot_xmin(t.snapshot)) AS xid FROM syncext.cursor c JOIN syncext.tick t ON t.id = c.lo) f,
+		     syncext.log_kinds(f.xid) k
 	), newest AS MATERIALIZED (
 		SELECT l.seq FROM syncext.log_row l ORDER BY l.xid DESC, l.seq DESC LIMIT 1
 	), cursors AS (
@@ -234,8 +320,9 @@ CREATE VIEW syncext.feed_lag AS
 			  AND (s.entities IS NULL OR l.entity = ANY (s.entities))
 			  AND (c.slots = 1 OR syncext.record_slot(l.entity, l.external_id, c.slots) = c.slot)
 			  AND EXISTS (SELECT FROM kinds k
-			              WHERE k.last_xid >= pg_catalog.pg_snapshot_xmin(lo.snapshot)
-			                AND syncext.is_told(k.told, k.source = c.target) AND (s.entities IS NULL OR k.entity = ANY (s.entities)))
+			              WHERE k.source IS NULL
+			                 OR k.last_xid >= pg_catalog.pg_snapshot_xmin(lo.snapshot)
+			                    AND syncext.is_told(k.told, k.source = c.target) AND (s.entities IS NULL OR k.entity = ANY (s.entities)))
 			ORDER BY l.xid, l.seq LIMIT 1) d ON true
 		GROUP BY c.target
 	), failures AS (
@@ -258,9 +345,227 @@ CREATE VIEW syncext.feed_lag AS
 COMMENT ON VIEW syncext.feed_lag IS
 	'source by source how far it is behind; it looks in the change log for the first row that each is yet to get';
 COMMENT ON COLUMN syncext.feed_lag.changes IS
-	'how far the change log has gone on since the first change that waits or is being delivered, changes that the source doesn''t get included; 0: nothing waits. What a backfill has yet to send is in syncext.backfill_progress';
+	'how far the change log has gone on since the first change that waits or is being delivered, changes that the source does not get included; 0: nothing waits. What a backfill has yet to send is in syncext.backfill_progress';
 COMMENT ON COLUMN syncext.feed_lag.retries IS 'deliveries that failed and come again';
 COMMENT ON COLUMN syncext.feed_lag.seconds IS 'age of the oldest change that waits, is being delivered or retries';
 COMMENT ON COLUMN syncext.feed_lag.lease_until IS 'when the batch that is out comes again; the oldest one';
 COMMENT ON COLUMN syncext.feed_lag.horizon_holder IS
 	'the oldest transaction that goes on: its own changes are not fed yet, and no log table that it used is truncated. Sessions of others need pg_read_all_stats to be seen';
+
+-- A tombstone that was written before it is older than the retention and seen by all: its
+-- delete isn't in the log any more, nor yet to be delivered to anyone.  Null where a target
+-- is walking through the golden records, for it may have to learn from the tombstone that
+-- its own record is to go.  A walk through entities that the target doesn't get any more
+-- will not be taken, and keeps nothing.
+CREATE FUNCTION syncext.tombstone_horizon() RETURNS xid8
+	LANGUAGE sql SET search_path = pg_catalog, pg_temp
+	AS $$
+	SELECT least((SELECT l.xid FROM syncext.log_row l ORDER BY l.xid, l.seq LIMIT 1),
+	             (SELECT min(pg_snapshot_xmin(t.snapshot)) FROM syncext.cursor c JOIN syncext.tick t ON t.id = c.lo),
+	             pg_snapshot_xmin(pg_current_snapshot()))
+	WHERE NOT EXISTS (
+		SELECT FROM syncext.cursor c JOIN syncext.source s ON s.name = c.target
+		WHERE c.backfill_entity IS NOT NULL
+		  AND (s.entities IS NULL OR s.entities && (coalesce(c.backfill_rest, '{}') || c.backfill_entity)))
+	$$;
+COMMENT ON FUNCTION syncext.tombstone_horizon() IS
+	'the transaction id before which nothing needs a tombstone any more; null: that cannot be told now';
+REVOKE ALL ON FUNCTION syncext.tombstone_horizon() FROM PUBLIC;
+
+-- xmin is widened by what the current transaction id is; a row older than that can tell
+-- looks younger, and stays.  What something still speaks of stays, too.  The plan is made
+-- for the limit as it is: with few rows to find, what speaks of them is looked up by index.
+CREATE FUNCTION syncext.remove_tombstones(horizon bigint, n integer) RETURNS bigint
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+	AS $$
+	DECLARE
+		removed bigint;
+	BEGIN
+		WITH now AS (
+			SELECT pg_snapshot_xmax(pg_current_snapshot())::text::numeric AS xid
+		), gone AS (
+			DELETE FROM syncext.canonical d
+			WHERE d.deleted AND d.ctid = ANY (ARRAY(
+				SELECT r.ctid
+				FROM syncext.canonical r, now,
+				     LATERAL (SELECT now.xid - mod(now.xid, 4294967296) + r.xmin::text::numeric AS xid) same_epoch,
+				     LATERAL (SELECT same_epoch.xid - CASE WHEN same_epoch.xid >= now.xid THEN 4294967296 ELSE 0 END AS xid) written
+				WHERE r.deleted AND written.xid < horizon
+				  AND NOT EXISTS (SELECT FROM syncext.pending p WHERE p.entity = r.entity AND p.external_id = r.external_id)
+				  AND NOT EXISTS (SELECT FROM syncext.waiting w WHERE w.entity = r.entity AND w.external_id = r.external_id)
+				  AND NOT EXISTS (SELECT FROM syncext.child c WHERE c.parent_entity = r.entity AND c.parent_id = r.external_id)
+				  AND NOT EXISTS (SELECT FROM syncext.conflict_log l
+				                  WHERE l.status = 'pending' AND l.entity = r.entity AND l.external_id = r.external_id)
+				LIMIT n FOR UPDATE OF r SKIP LOCKED))
+			RETURNING d.entity, d.external_id
+		), forgotten AS (
+			DELETE FROM syncext.replica p USING gone g, syncext.binding b
+			WHERE b.entity = g.entity AND p.relation = b.relation AND p.external_id = g.external_id
+		), unrouted AS (
+			DELETE FROM syncext.routed h USING gone g WHERE h.entity = g.entity AND h.external_id = g.external_id
+		), unagreed AS (
+			DELETE FROM syncext.agreed a USING gone g WHERE a.entity = g.entity AND a.external_id = g.external_id
+		), unbound AS (
+			DELETE FROM syncext.source_key k USING gone g
+			WHERE k.entity = g.entity AND k.external_id = g.external_id
+		)
+		SELECT count(*) INTO removed FROM gone;
+		RETURN removed;
+	END $$;
+COMMENT ON FUNCTION syncext.remove_tombstones(bigint, integer) IS
+	'remove tombstones that were written before the transaction, no more than n of them, with what else is known of their keys; how many';
+REVOKE ALL ON FUNCTION syncext.remove_tombstones(bigint, integer) FROM PUBLIC;
+
+CREATE FUNCTION syncext.lock_holders(relation regclass) RETURNS text
+	LANGUAGE sql SET search_path = pg_catalog, pg_temp
+	AS $$
+	SELECT string_agg(DISTINCT coalesce('session ' || l.pid, 'prepared transaction ' || quote_literal(p.gid),
+	                                    'a prepared transaction'), ', ')
+	FROM pg_locks l
+	LEFT JOIN pg_locks x ON x.locktype = 'transactionid' AND x.pid IS NULL AND x.virtualtransaction = l.virtualtransaction
+	LEFT JOIN pg_prepared_xacts p ON p.transaction = x.transactionid
+	WHERE l.locktype = 'relation' AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND l.relation = $1
+	$$;
+COMMENT ON FUNCTION syncext.lock_holders(regclass) IS
+	'the other sessions and prepared transactions that hold a lock on a relation, as words; null: none';
+REVOKE ALL ON FUNCTION syncext.lock_holders(regclass) FROM PUBLIC;
+
+-- What maintenance removes in steps of so many rows; each of them says how many it has
+-- removed.  The plan is made for the limit as it is: few rows are looked up by index.
+CREATE FUNCTION syncext.remove_conflicts(retention interval, max_rows integer) RETURNS bigint
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+	AS $$
+	DECLARE
+		removed bigint;
+	BEGIN
+		DELETE FROM syncext.conflict_log d
+		WHERE d.status <> 'pending'
+		  AND d.id IN (SELECT l.id FROM syncext.conflict_log l
+		               WHERE l.status <> 'pending' AND coalesce(l.decided_at, l.recorded_at) < clock_timestamp() - retention
+		               LIMIT max_rows);
+		GET DIAGNOSTICS removed = ROW_COUNT;
+		RETURN removed;
+	END $$;
+COMMENT ON FUNCTION syncext.remove_conflicts(interval, integer) IS
+	'remove conflicts that were decided longer ago than the retention, no more than max_rows of them; how many';
+REVOKE ALL ON FUNCTION syncext.remove_conflicts(interval, integer) FROM PUBLIC;
+
+CREATE FUNCTION syncext.remove_gone(retention interval, max_rows integer) RETURNS bigint
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+	AS $$
+	DECLARE
+		removed bigint;
+	BEGIN
+		DELETE FROM syncext.replica d
+		WHERE d.ctid = ANY (ARRAY(SELECT r.ctid FROM syncext.replica r
+		                          WHERE r.gone_at < clock_timestamp() - retention
+		                          LIMIT max_rows FOR UPDATE SKIP LOCKED));
+		GET DIAGNOSTICS removed = ROW_COUNT;
+		RETURN removed;
+	END $$;
+COMMENT ON FUNCTION syncext.remove_gone(interval, integer) IS
+	'forget what was agreed on of rows that have been gone for longer than the retention, no more than max_rows of them; how many';
+REVOKE ALL ON FUNCTION syncext.remove_gone(interval, integer) FROM PUBLIC;
+
+-- The newest run of each job stays, and what was skipped after it: job_status shows them.
+CREATE FUNCTION syncext.remove_runs(retention interval, max_rows integer) RETURNS bigint
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+	AS $$
+	DECLARE
+		removed bigint;
+	BEGIN
+		DELETE FROM syncext.job_run d
+		WHERE d.id IN (SELECT r.id FROM syncext.job_run r
+		               WHERE r.ended_at < clock_timestamp() - retention
+		                 AND EXISTS (SELECT FROM syncext.job_run later
+		                             WHERE later.relation = r.relation AND later.job = r.job
+		                               AND later.id > r.id AND later.status <> 'skipped')
+		               LIMIT max_rows);
+		GET DIAGNOSTICS removed = ROW_COUNT;
+		RETURN removed;
+	END $$;
+COMMENT ON FUNCTION syncext.remove_runs(interval, integer) IS
+	'remove runs of jobs that ended longer ago than the retention, no more than max_rows of them; how many';
+REVOKE ALL ON FUNCTION syncext.remove_runs(interval, integer) FROM PUBLIC;
+
+CREATE FUNCTION syncext.remove_change_ids(retention interval, max_rows integer) RETURNS bigint
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+	AS $$
+	DECLARE
+		removed bigint;
+	BEGIN
+		DELETE FROM syncext.change_id d
+		WHERE (d.source, d.change_id) IN (SELECT i.source, i.change_id FROM syncext.change_id i
+		                                  WHERE i.answered_at < clock_timestamp() - retention
+		                                  ORDER BY i.answered_at LIMIT max_rows);
+		GET DIAGNOSTICS removed = ROW_COUNT;
+		RETURN removed;
+	END $$;
+COMMENT ON FUNCTION syncext.remove_change_ids(interval, integer) IS
+	'forget answers to changes with an id that are older than the retention, no more than max_rows of them; how many';
+REVOKE ALL ON FUNCTION syncext.remove_change_ids(interval, integer) FROM PUBLIC;
+
+CREATE FUNCTION syncext.idle_targets(idle interval) RETURNS SETOF text
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+	AS $$
+	SELECT DISTINCT c.target
+	FROM syncext.cursor c
+	JOIN syncext.tick t ON t.id = c.lo
+	WHERE c.hi IS NULL AND c.lease_until IS NULL AND c.backfill_entity IS NULL
+	  AND t.taken_at < clock_timestamp() - idle AND t.id < (SELECT max(n.id) FROM syncext.tick n)
+	ORDER BY c.target
+	$$;
+COMMENT ON FUNCTION syncext.idle_targets(interval) IS
+	'the targets that no batch is out for, with a cursor that has stood still for so long and could go on';
+REVOKE ALL ON FUNCTION syncext.idle_targets(interval) FROM PUBLIC;
+
+CREATE FUNCTION syncext.note_names() RETURNS void
+	LANGUAGE sql SET search_path = pg_catalog, pg_temp
+	AS $$
+	UPDATE syncext.binding b SET name = n.name
+	FROM (SELECT c.oid, c.reltype, format('%I.%I', s.nspname, c.relname) AS name
+	      FROM pg_class c
+	      JOIN pg_namespace s ON s.oid = c.relnamespace) n
+	WHERE n.oid = b.relation AND n.reltype = b.row_type AND n.name <> b.name
+	$$;
+COMMENT ON FUNCTION syncext.note_names() IS 'note by what name each attached relation is known now';
+REVOKE ALL ON FUNCTION syncext.note_names() FROM PUBLIC;
+
+-- Of one of the log's tables, which the caller names.
+CREATE FUNCTION syncext.log_targets(log regclass) RETURNS SETOF text
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+	AS $$
+	BEGIN
+		RETURN QUERY EXECUTE format('
+			SELECT DISTINCT c.target
+			FROM syncext.cursor c
+			JOIN syncext.source s ON s.name = c.target
+			JOIN syncext.tick lo ON lo.id = c.lo
+			WHERE EXISTS (SELECT FROM %s l
+			              WHERE l.xid >= pg_snapshot_xmin(lo.snapshot) AND NOT pg_visible_in_snapshot(l.xid, lo.snapshot)
+			                AND syncext.is_told(l.told, l.source = c.target)
+			                AND syncext.record_slot(l.entity, l.external_id, c.slots) = c.slot
+			                AND (s.entities IS NULL OR l.entity = ANY (s.entities)))
+			ORDER BY c.target', log);
+	END $$;
+COMMENT ON FUNCTION syncext.log_targets(regclass) IS 'the targets that have something in a table of the log yet to get';
+REVOKE ALL ON FUNCTION syncext.log_targets(regclass) FROM PUBLIC;
+
+CREATE FUNCTION syncext.log_has_captured(log regclass, source text) RETURNS boolean
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+	AS $$
+	DECLARE
+		captured boolean;
+	BEGIN
+		EXECUTE format('
+			SELECT EXISTS (SELECT FROM %s l
+			               JOIN syncext.cursor c ON c.target = l.source
+			               JOIN syncext.tick lo ON lo.id = c.lo
+			               WHERE l.source = $1 AND l.resolution = ''c'' AND l.xid >= pg_snapshot_xmin(lo.snapshot)
+			                 AND NOT pg_visible_in_snapshot(l.xid, lo.snapshot))', log)
+		INTO captured USING source;
+		RETURN captured;
+	END $$;
+COMMENT ON FUNCTION syncext.log_has_captured(regclass, text) IS
+	'are there edits of a source in a table of the log that the hub behind its link has not answered?';
+REVOKE ALL ON FUNCTION syncext.log_has_captured(regclass, text) FROM PUBLIC;

@@ -10,19 +10,33 @@ CREATE TRIGGER link_changed AFTER INSERT OR DELETE OR UPDATE OF name, server, so
 	FOR EACH ROW EXECUTE FUNCTION syncext.link_changed();
 ALTER TABLE syncext.link ENABLE ALWAYS TRIGGER link_changed;
 
--- At the hub: the connections that want to be told of changes.
+-- At the hub: the sessions that want to be told of changes.
 CREATE UNLOGGED TABLE syncext.listener (
-	pid    integer PRIMARY KEY,
-	source text COLLATE "C" NOT NULL,
-	since  timestamptz NOT NULL DEFAULT clock_timestamp()
+	pid     integer PRIMARY KEY,
+	source  text COLLATE "C" NOT NULL,
+	since   timestamptz NOT NULL DEFAULT clock_timestamp(),
+	listens boolean NOT NULL DEFAULT false,
+	waits   boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE syncext.listener IS
-	'sessions of links that listen on channel syncext_feed; as long as there is one the notifier runs';
+	'sessions that listen on channel syncext_feed, or have called sync_wait; as long as there is one the notifier runs';
+COMMENT ON COLUMN syncext.listener.listens IS 'it is told by NOTIFY';
+COMMENT ON COLUMN syncext.listener.waits IS 'it has called sync_wait, and is woken by its latch';
 
 CREATE FUNCTION syncext.hub_listen(source text) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_hub_listen';
 COMMENT ON FUNCTION syncext.hub_listen(text) IS
 	'this session, of a link, listens on channel syncext_feed: let it be told when there is something in the feed';
+
+CREATE FUNCTION @extschema@.sync_listen(source text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_hub_listen';
+COMMENT ON FUNCTION @extschema@.sync_listen(text) IS
+	'after LISTEN syncext_feed: let this session be notified when there is something in the feed, until it ends';
+
+CREATE PROCEDURE @extschema@.sync_wait(source text, timeout interval DEFAULT '30 s', INOUT ready boolean DEFAULT NULL)
+	LANGUAGE c AS 'MODULE_PATHNAME', 'sync_wait';
+COMMENT ON PROCEDURE @extschema@.sync_wait(text, interval, boolean) IS
+	'wait until there is something for the source to pull; ready: there is. It holds no transaction, snapshot or lock while it waits, and cannot be called in a transaction block';
 
 -- The notifier's look: what was committed since the snapshot began to be after
 -- it, or was going on then.
@@ -45,7 +59,8 @@ REVOKE ALL ON FUNCTION syncext.log_grown(pg_snapshot) FROM PUBLIC;
 -- the links' workers is: a view's functions are called as its reader.
 CREATE FUNCTION syncext.start_workers() RETURNS integer
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_start_workers';
-COMMENT ON FUNCTION syncext.start_workers() IS 'start the workers of enabled links that have none; returns how many';
+COMMENT ON FUNCTION syncext.start_workers() IS
+	'start the workers of enabled links that have none, and the notifier if it is missing; returns how many';
 REVOKE ALL ON FUNCTION syncext.start_workers() FROM PUBLIC;
 
 CREATE FUNCTION syncext.link_activity() RETURNS TABLE (pid integer, busy text)
@@ -89,6 +104,6 @@ COMMENT ON COLUMN syncext.link_status.state IS
 COMMENT ON COLUMN syncext.link_status.relay IS 'this hub is a spoke as a whole; else the link is for the tables of its source';
 COMMENT ON COLUMN syncext.link_status.stopped_because IS 'why a link that is stopped can have no worker; null: it can, and syncext.start_workers() starts it';
 COMMENT ON COLUMN syncext.link_status.unanswered IS 'records with edits here that the hub has not answered';
-COMMENT ON COLUMN syncext.link_status.hub_behind IS 'how many records the hub still had for us at the end of the last exchange, those that failed and come again and dead letters among them; null: the last exchange failed, and nobody knows';
+COMMENT ON COLUMN syncext.link_status.hub_behind IS 'how many records the hub still had for us at the end of the last exchange, those that failed and come again and dead letters among them; null: the last exchange failed, and the number is not known';
 COMMENT ON COLUMN syncext.link_status.next_attempt IS 'when a failed link is tried again';
 GRANT SELECT ON syncext.link_status TO PUBLIC;

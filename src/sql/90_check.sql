@@ -1,4 +1,4 @@
--- What somebody should look at: sync_check().
+-- What an administrator or a source's owner should look at: sync_check().
 
 -- Whoever reads the view calls this: it tells of the job that is asked for, and
 -- lists none.
@@ -18,7 +18,7 @@ COMMENT ON FUNCTION syncext.cron_job_active(text, text) IS
 -- change log as far as the first row that a source should have got long ago.
 CREATE VIEW syncext.problem WITH (security_barrier) AS
 	WITH reader AS (
-		SELECT syncext.may_act_as(NULL) OR pg_catalog.pg_has_role('pg_monitor', 'USAGE') AS sees_all
+		SELECT syncext.may_monitor() AS sees_all
 	), job AS (
 		SELECT s.*, pg_catalog.format('%s %s %s', s.job, CASE s.job WHEN 'deliver' THEN 'to' ELSE 'of' END, s.relation) AS object,
 		       CASE s.job WHEN 'load' THEN pg_catalog.format('CALL sync_load(%L)', s.relation)
@@ -39,7 +39,8 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		   OR CASE d.kind WHEN 'parked'
 		           THEN EXISTS (SELECT FROM syncext.waiting w
 		                        WHERE w.source = d.source AND w.entity = d.entity AND w.external_id = d.external_id AND w.next_attempt IS NULL
-		                          AND syncext.may_see(w.source, w.entity, w.external_id, w.change->'fields'))
+		                          AND syncext.may_see(w.source, w.entity, w.external_id,
+		                                         (w.change->'fields') || coalesce(w.change->'increments', '{}')))
 		           ELSE syncext.may_see(d.source, d.entity, d.external_id) END
 	), part AS (
 		-- jobs
@@ -80,6 +81,30 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		FROM syncext.source s
 		WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = s.role) AND s.role IS NOT NULL
 		UNION ALL
+		SELECT 'warning', NULL, pg_catalog.format('privilege %s of role %s', p.privilege, pg_catalog.quote_ident(p.role)),
+		       CASE WHEN r.oid IS NULL THEN 'the role does not exist' ELSE 'the role lacks what sync_grant gives, as after a restore to where it was missing' END,
+		       CASE WHEN r.oid IS NULL THEN pg_catalog.format('CREATE ROLE %I, or SELECT sync_revoke(%L, %L).', p.role, p.role, p.privilege)
+		            ELSE pg_catalog.format('SELECT sync_grant(%L, %L).', p.role, p.privilege) END
+		FROM (SELECT DISTINCT g.role, g.privilege FROM syncext.privilege g) p
+		LEFT JOIN pg_catalog.pg_roles r ON r.rolname = p.role
+		WHERE r.oid IS NULL OR p.privilege <> 'steward' AND NOT pg_catalog.has_table_privilege(r.oid, 'syncext.feed_lag', 'SELECT')
+		UNION ALL
+		-- GRANTs follow a role that is renamed, what was kept by its name doesn't
+		SELECT 'info', NULL, pg_catalog.format('role %s', pg_catalog.quote_ident(r.rolname)),
+		       pg_catalog.format('holds what privilege %s gives, which it was not granted, as after it was renamed', w.privilege),
+		       pg_catalog.format('SELECT sync_grant(%L, %L) keeps it; SELECT sync_revoke(%L, %L) after that takes it back.', r.rolname, w.privilege, r.rolname, w.privilege)
+		FROM (SELECT a.grantee, CASE WHEN bool_or(a.privilege_type = 'INSERT') THEN 'admin' ELSE 'monitor' END AS privilege
+		      FROM pg_catalog.pg_class c
+		      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'syncext'
+		      CROSS JOIN LATERAL pg_catalog.aclexplode(c.relacl) a
+		      WHERE a.grantee <> c.relowner
+		        AND (a.privilege_type = 'SELECT' AND c.relname IN ('dead_letter', 'feed_lag', 'job_run', 'metric', 'outbound_change')
+		             OR a.privilege_type = 'INSERT' AND c.relname = 'entity')
+		      GROUP BY a.grantee
+		      HAVING count(*) FILTER (WHERE a.privilege_type = 'SELECT') = 5) w
+		JOIN pg_catalog.pg_roles r ON r.oid = w.grantee
+		WHERE NOT EXISTS (SELECT FROM syncext.privilege p WHERE p.role = r.rolname::text AND p.privilege IN ('monitor', 'admin'))
+		UNION ALL
 		SELECT 'error', l.source, pg_catalog.format('link %s', l.name),
 		       pg_catalog.format('its role %s does not exist: nothing is exchanged', pg_catalog.quote_ident(l.owner)),
 		       pg_catalog.format('CREATE ROLE %I LOGIN, with USAGE on server %I and a user mapping; or UPDATE syncext.link SET owner = … WHERE name = %L.', l.owner, l.server, l.name)
@@ -104,7 +129,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		       NULL, pg_catalog.format('table syncext.%I', c.relname),
 		       CASE WHEN a.attnotnull AND NOT a.atthasdef AND a.attidentity = ''
 		            THEN pg_catalog.format('has a column %s of your own, NOT NULL and without a default: no row can be added', pg_catalog.quote_ident(a.attname))
-		            ELSE pg_catalog.format('has a column %s of your own: it is carried along, and a dump has its values, but can''t be restored before it is added again', pg_catalog.quote_ident(a.attname)) END,
+		            ELSE pg_catalog.format('has a column %s of your own: it is carried along, and a dump has its values, but cannot be restored before it is added again', pg_catalog.quote_ident(a.attname)) END,
 		       CASE WHEN a.attnotnull AND NOT a.atthasdef AND a.attidentity = ''
 		            THEN pg_catalog.format('ALTER TABLE syncext.%I ALTER COLUMN %I SET DEFAULT …, or DROP NOT NULL.', c.relname, a.attname)
 		            ELSE pg_catalog.format('After CREATE EXTENSION, before the rows come: ALTER TABLE syncext.%I ADD COLUMN %I %s.', c.relname, a.attname,
@@ -126,6 +151,18 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		  -- these are written with statements alone
 		  AND c.relname <> ALL ('{entity,source_priority,field_rule,reference,route,schedule,job_run,link,link_state,feed_state,entity_floor}')
 		UNION ALL
+		-- the hub tries a record on canonical's alone before it writes anything
+		SELECT 'warning', NULL, pg_catalog.format('table syncext.%I', c.relname),
+		       pg_catalog.format('has a CHECK %s of your own: a row that violates it fails all of the call that writes it, but in a batch of changes', pg_catalog.quote_ident(k.conname)),
+		       pg_catalog.format('Put it on syncext.canonical, where it refuses a record alone, or ALTER TABLE syncext.%I DROP CONSTRAINT %I.', c.relname, k.conname)
+		FROM pg_catalog.pg_constraint k
+		JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
+		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'syncext'
+		WHERE k.contype = 'c' AND c.relname <> 'canonical'
+		  -- ours, and those of tables that administrators write
+		  AND pg_catalog.obj_description(k.oid, 'pg_constraint') IS DISTINCT FROM 'syncext'
+		  AND c.relname <> ALL ('{entity,source_priority,field_rule,match_rule,reference,route,schedule,job_run,link,link_state,feed_state,entity_floor,privilege,stat_reset}')
+		UNION ALL
 		-- attached relations
 		SELECT 'error', b.source, pg_catalog.format('relation %s', coalesce(b.name, b.relation::oid::text)),
 		       'was dropped while it was attached' || CASE WHEN pg_catalog.to_regclass(b.name) IS NULL THEN '' ELSE '; another one of its name stands there, which is not attached' END,
@@ -137,7 +174,9 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		UNION ALL
 		SELECT 'error', b.source, pg_catalog.format('relation %s', b.relation),
 		       pg_catalog.format('role %s, which attached it, may not act as source %s any more: edits of it are refused', b.attached_by, b.source),
-		       pg_catalog.format('GRANT %s TO %s, or SELECT sync_detach(%L).', s.role, b.attached_by, b.relation)
+		       CASE WHEN s.role IS NULL OR coalesce(o.rolsuper, false)
+		            THEN pg_catalog.format('SELECT sync_detach(%L); or, for it to act as every source, SELECT sync_grant(%L, ''admin'').', b.relation, b.attached_by)
+		            ELSE pg_catalog.format('GRANT %s TO %s, or SELECT sync_detach(%L).', s.role, b.attached_by, b.relation) END
 		FROM syncext.binding b
 		JOIN syncext.source s ON s.name = b.source
 		JOIN pg_catalog.pg_roles r ON r.rolname::text = b.attached_by
@@ -145,8 +184,10 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		LEFT JOIN pg_catalog.pg_roles a ON a.rolname::text = b.attached_as
 		WHERE NOT coalesce(pg_catalog.pg_has_role(r.oid, o.oid, 'USAGE'), r.rolsuper)
 		  AND NOT coalesce(b.attached_as IS DISTINCT FROM s.role AND pg_catalog.pg_has_role(r.oid, a.oid, 'USAGE'), false)
+		  AND NOT EXISTS (SELECT FROM syncext.privilege p JOIN pg_catalog.pg_roles h ON h.rolname::text = p.role
+		                  WHERE p.privilege = 'admin' AND pg_catalog.pg_has_role(r.oid, h.oid, 'USAGE'))
 		UNION ALL
-		SELECT 'warning', b.source, pg_catalog.format('relation %s', b.relation), 'has a column "*", which can''t be a field and is not synchronized',
+		SELECT 'warning', b.source, pg_catalog.format('relation %s', b.relation), 'has a column "*", which cannot be a field and is not synchronized',
 		       pg_catalog.format('Rename the column; or SELECT sync_detach(%L) and sync_attach it with columns that give it another name.', b.relation)
 		FROM syncext.binding b
 		JOIN pg_catalog.pg_attribute a ON a.attrelid = b.relation AND a.attname = '*' AND a.attnum > 0 AND NOT a.attisdropped
@@ -154,7 +195,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		UNION ALL
 		SELECT 'error', b.source, pg_catalog.format('relation %s', b.relation),
 		       CASE WHEN a.attname IS NULL THEN pg_catalog.format('has no column "%s" any more, which it is attached with', c.name)
-		            ELSE pg_catalog.format('column "%s" is of type %s, and can''t serve as %s', c.name, pg_catalog.format_type(a.atttypid, NULL), c.role) END,
+		            ELSE pg_catalog.format('column "%s" is of type %s, and cannot serve as %s', c.name, pg_catalog.format_type(a.atttypid, NULL), c.role) END,
 		       pg_catalog.format('Give it back what it had, or SELECT sync_detach(%L), sync_attach it as it is now, and CALL sync_load(%L).', b.relation, b.relation)
 		FROM syncext.binding b
 		JOIN pg_catalog.pg_class r ON r.oid = b.relation
@@ -168,7 +209,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = b.relation AND a.attname = c.name AND a.attnum > 0 AND NOT a.attisdropped
 		WHERE a.attname IS NULL OR c.types IS NOT NULL AND a.atttypid <> ALL (c.types)
 		UNION ALL
-		SELECT 'error', b.source, pg_catalog.format('relation %s', b.relation), 'can''t be worked on: its key or its columns in syncext.binding were edited to what they can''t be',
+		SELECT 'error', b.source, pg_catalog.format('relation %s', b.relation), 'cannot be worked on: its key or its columns in syncext.binding were edited to what they cannot be',
 		       pg_catalog.format('SELECT sync_detach(%L), sync_attach it, and CALL sync_load(%L).', b.relation, b.relation)
 		FROM syncext.binding b
 		WHERE pg_catalog.cardinality(b.key) = 0 OR EXISTS (SELECT FROM pg_catalog.unnest(b.key) k(name) WHERE k.name IS NULL) OR pg_catalog.jsonb_typeof(b.columns) <> 'object'
@@ -187,7 +228,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		SELECT 'warning', b.source, pg_catalog.format('relation %s', b.relation),
 		       pg_catalog.format('its own triggers set %s to another value whenever the hub''s is delivered: it differs from the hub in that',
 		                         (SELECT pg_catalog.string_agg(k.field, ', ' ORDER BY k.field) FROM pg_catalog.jsonb_object_keys(CASE WHEN pg_catalog.jsonb_typeof(b.differing) = 'object' THEN b.differing END) k(field))),
-		       pg_catalog.format('Let them leave alone what is delivered, when current_setting(''syncext.inbound'', true) isn''t empty, or attach it without the column; then UPDATE syncext.binding SET differing = NULL WHERE relation = %L::regclass.', b.relation)
+		       pg_catalog.format('Let them leave alone what is delivered, when current_setting(''syncext.inbound'', true) is not empty, or attach it without the column; then UPDATE syncext.binding SET differing = NULL WHERE relation = %L::regclass.', b.relation)
 		FROM syncext.binding b
 		WHERE b.differing IS NOT NULL
 		UNION ALL
@@ -333,28 +374,94 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		WHERE lo.taken_at < pg_catalog.clock_timestamp() - interval '1 hour'
 		  AND l.recorded_at < pg_catalog.clock_timestamp() - interval '1 hour'
 		UNION ALL
-		SELECT 'info', c.target, pg_catalog.format('source %s', c.target) || CASE WHEN c.slots > 1 THEN pg_catalog.format(', slot %s', c.slot) ELSE '' END,
+		-- a target that never takes its walk keeps every tombstone
+		SELECT CASE WHEN w.stands THEN 'warning' ELSE 'info' END, c.target,
+		       pg_catalog.format('source %s', c.target) || CASE WHEN c.slots > 1 THEN pg_catalog.format(', slot %s', c.slot) ELSE '' END,
 		       pg_catalog.format('is getting all records of entity %s, since %s', c.backfill_entity,
 		                         coalesce(pg_catalog.date_trunc('second', c.backfill_since)::text, 'it began')) ||
 		       -- the records that its filter keeps from it are counted, too
 		       CASE WHEN (SELECT r.sees_all FROM reader r)
 		              OR NOT EXISTS (SELECT FROM syncext.route t WHERE t.source = c.target AND t.entity = c.backfill_entity AND t.filter IS NOT NULL)
-		            THEN pg_catalog.format(': it has acknowledged %s', c.backfill_done) ELSE '' END,
-		       'View syncext.backfill_progress tells how many there are.'
+		            THEN pg_catalog.format(': it has acknowledged %s', c.backfill_done) ELSE '' END ||
+		       CASE WHEN w.stands THEN ', none for longer than syncext.retention; no tombstone is removed meanwhile' ELSE '' END,
+		       CASE WHEN w.stands THEN pg_catalog.format('Let it pull; one that only sends gets nothing after SELECT sync_subscribe(%L, ''{}'').', c.target)
+		            ELSE 'View syncext.backfill_progress tells how many there are.' END
 		FROM syncext.cursor c
+		CROSS JOIN LATERAL (SELECT greatest(c.moved_at, c.backfill_since) < pg_catalog.clock_timestamp() - syncext.duration('syncext.retention') AS stands) w
 		WHERE c.backfill_entity IS NOT NULL
 		UNION ALL
-		-- conflicts that nobody decides
+		-- conflicts that have waited for a decision for long
 		SELECT 'warning', l.source, pg_catalog.format('entity %s', l.entity),
 		       pg_catalog.format('%s of source %s %s for a decision for more than a day, the oldest since %s', 
 		                         CASE pg_catalog.count(*) WHEN 1 THEN '1 conflict' ELSE pg_catalog.count(*) || ' conflicts' END, l.source,
 		                         CASE pg_catalog.count(*) WHEN 1 THEN 'waits' ELSE 'wait' END,
 		                         pg_catalog.date_trunc('second', pg_catalog.min(l.recorded_at))),
-		       'Decide them with sync_resolve: SELECT * FROM syncext.conflict_log WHERE status = ''pending''.'
+		       'Decide them with sync_resolve or sync_resolve_where: SELECT * FROM syncext.conflict.'
 		FROM syncext.conflict_log l
 		WHERE l.status = 'pending' AND l.recorded_at < pg_catalog.clock_timestamp() - interval '1 day'
 		  AND ((SELECT r.sees_all FROM reader r) OR syncext.may_see(l.source, l.entity, l.external_id, l.incoming))
 		GROUP BY l.source, l.entity
+		UNION ALL
+		-- keys of their own
+		SELECT 'warning', k.source, pg_catalog.format('entity %s', k.entity),
+		       pg_catalog.format('source %s has sent key %L with record %L, last at %s, which cannot be bound to one another: KEY_CONFLICT', k.source, k.source_id, k.external_id,
+		                         pg_catalog.date_trunc('second', k.noted_at)),
+		       pg_catalog.format('Table syncext.source_key has what is bound. Where that is wrong, SELECT sync_unbind(%L, %L, …), and the source sends it again.', k.source, k.entity)
+		FROM syncext.key_problem k
+		WHERE k.kind = 'conflict' AND k.noted_at > pg_catalog.clock_timestamp() - interval '1 day'
+		  AND NOT EXISTS (SELECT FROM syncext.source_key b
+		                  WHERE b.source = k.source AND b.entity = k.entity AND b.source_id = k.source_id AND b.external_id = k.external_id)
+		UNION ALL
+		SELECT 'warning', k.source, pg_catalog.format('entity %s', k.entity),
+		       pg_catalog.format('source %s was sent a record at %s and has not said by which key of its own it knows it', k.source, pg_catalog.date_trunc('second', k.noted_at)),
+		       'Let it acknowledge with keys => …, or send a document with sourceId and externalId. Until then it is sent the record without its key, and may make it again.'
+		FROM syncext.key_problem k
+		JOIN syncext.canonical r ON r.entity = k.entity AND r.external_id = k.external_id AND NOT r.deleted
+		WHERE k.kind = 'unsaid' AND k.noted_at < pg_catalog.clock_timestamp() - interval '1 hour'
+		  AND NOT EXISTS (SELECT FROM syncext.source_key b
+		                  WHERE b.entity = k.entity AND b.external_id = k.external_id AND b.source = k.source AND NOT b.duplicate)
+		UNION ALL
+		SELECT 'warning', p.target, pg_catalog.format('entity %s', p.entity),
+		       pg_catalog.format('%s of it %s for source %s, the oldest since %s: %s', CASE pg_catalog.count(*) WHEN 1 THEN '1 record' ELSE pg_catalog.count(*) || ' records' END,
+		                         CASE pg_catalog.count(*) WHEN 1 THEN 'waits' ELSE 'wait' END, p.target, pg_catalog.date_trunc('second', pg_catalog.min(p.since)),
+		                         (pg_catalog.array_agg(p.error ORDER BY p.since))[1]),
+		       'A route or a subscription may keep the parent from the source; else let it say its keys. sync_bind does it by hand.'
+		FROM syncext.pending p
+		WHERE p.put_off AND p.since < pg_catalog.clock_timestamp() - syncext.duration('syncext.waiting_max')
+		GROUP BY p.target, p.entity
+		UNION ALL
+		SELECT 'warning', k.source, pg_catalog.format('entity %s', k.entity),
+		       pg_catalog.format('source %s drew key %s again, last at %s, which had named record %s so far: the row is a record of its own, and that one has no row', k.source, k.source_id,
+		                         pg_catalog.date_trunc('second', k.noted_at), k.external_id),
+		       'Its table may have gone back in time: set the sequence past the greatest key that was ever drawn. SELECT sync_resync has records that lost their rows sent again.'
+		FROM syncext.key_problem k
+		WHERE k.kind = 'reused' AND k.noted_at > pg_catalog.clock_timestamp() - interval '1 day'
+		UNION ALL
+		SELECT 'warning', b.source, pg_catalog.format('relation %s', b.relation),
+		       pg_catalog.format('draws its key %s itself, and takes records from elsewhere under their own: one that others draw, too, makes one record of two', a.attname),
+		       CASE WHEN EXISTS (SELECT FROM syncext.link l WHERE l.source = b.source)
+		            THEN 'Give the key a default that nobody else draws: gen_random_uuid().'
+		            ELSE pg_catalog.format('SELECT sync_detach(%L), sync_attach it with own_keys => true, and CALL sync_load(%L).', b.relation, b.relation) END
+		FROM syncext.binding b
+		JOIN pg_catalog.pg_attribute a ON a.attrelid = b.relation AND a.attname = ANY (b.key) AND NOT a.attisdropped
+		LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+		WHERE NOT b.own_keys AND b.direction = 'both'
+		  AND (a.attidentity <> '' OR EXISTS (SELECT FROM pg_catalog.pg_depend p JOIN pg_catalog.pg_class q ON q.oid = p.refobjid
+		                                      WHERE p.classid = 'pg_catalog.pg_attrdef'::regclass AND p.objid = d.oid
+		                                        AND p.refclassid = 'pg_catalog.pg_class'::regclass AND q.relkind = 'S'))
+		  AND (EXISTS (SELECT FROM syncext.binding o WHERE o.entity = b.entity AND o.relation <> b.relation AND o.direction <> 'out')
+		       OR EXISTS (SELECT FROM syncext.link l WHERE l.source = b.source))
+		UNION ALL
+		SELECT 'warning', b.source, pg_catalog.format('relation %s', b.relation),
+		       pg_catalog.format('has rows that the hub does not know, and draws their keys itself: nothing is delivered to source %s until they are loaded', b.source),
+		       pg_catalog.format('CALL sync_load(%L).', b.relation)
+		FROM syncext.binding b
+		WHERE b.own_keys AND b.direction = 'both' AND b.loaded IS NULL
+		UNION ALL
+		SELECT 'info', k.source, pg_catalog.format('source %s', k.source),
+		       pg_catalog.format('has keys of its own of entity %s, which its next document or pull brings into force', k.entity), NULL
+		FROM syncext.keyed_entity k
+		WHERE NOT k.armed
 		UNION ALL
 		-- filters: what they keep from a source is told to administrators alone
 		SELECT 'error', NULL, pg_catalog.format('route of source %s', f.source),
@@ -378,7 +485,16 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		            ELSE pg_catalog.format('UPDATE syncext.entity SET ladder = … WHERE name = %L, or DELETE FROM syncext.field_rule WHERE entity = %L.', f.entity, f.entity) END
 		FROM syncext.field_rule f
 		LEFT JOIN syncext.entity e ON e.name = f.entity
-		WHERE f.entity <> '*' AND (e.name IS NULL OR NOT 'merge' = ANY (e.ladder))
+		WHERE f.entity <> '*' AND (e.name IS NULL OR NOT 'merge' = ANY (e.ladder) AND NOT coalesce(f.args ? 'empty', false))
+		UNION ALL
+		SELECT 'error', NULL, pg_catalog.format('field rule of %s of entity %s', f.field, f.entity),
+		       c.error || ': the rule decides nothing',
+		       CASE WHEN syncext.rule_function(f.args->>'function') IS NULL
+		            THEN pg_catalog.format('Make the function, or SELECT sync_rule(%L, %L, …) with another rule.', f.entity, f.field)
+		            ELSE pg_catalog.format('SELECT sync_rule(%L, %L, %L, %L) as a role that may call it and act as its owner, or GRANT EXECUTE ON FUNCTION %s(jsonb, jsonb, jsonb) and USAGE on its schema, and make it SECURITY DEFINER.', f.entity, f.field, f.rule, f.args, f.args->>'function') END
+		FROM syncext.field_rule f
+		CROSS JOIN LATERAL (SELECT syncext.rule_function_error(f.args->>'function', f.written_by)) c(error)
+		WHERE f.rule = 'function' AND c.error IS NOT NULL
 		UNION ALL
 		SELECT 'warning', NULL, 'change log',
 		       pg_catalog.format('is in table change_log_%s since %s, longer than a third of syncext.retention', f.current_log, pg_catalog.date_trunc('second', f.switched_at)),
@@ -397,9 +513,9 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		LEFT JOIN syncext.peer p ON p.link = l.name
 		WHERE l.enabled AND t.failures >= 3 AND p.refused IS NULL
 		UNION ALL
-		-- who is who must be decided by somebody
+		-- an administrator has to decide which of the two databases goes on
 		SELECT 'error', l.source, pg_catalog.format('link %s', l.name),
-		       pg_catalog.format('is stopped since %s, until somebody decides: %s', pg_catalog.date_trunc('second', p.refused_at), t.last_error),
+		       pg_catalog.format('is stopped since %s, until an administrator decides: %s', pg_catalog.date_trunc('second', p.refused_at), t.last_error),
 		       pg_catalog.format('If this database is a copy: SELECT sync_unlink(%L). If it takes the place of the one that is linked: SELECT syncext.release_spoke(%L) at the hub. If it is the hub that is another: ALTER SERVER %I leads back, SELECT syncext.release_hub(%L) goes on with this one. What was said last tells which.',
 		                         l.name, l.source, l.server, l.name)
 		FROM syncext.link l
@@ -438,11 +554,19 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		FROM syncext.spoke s
 		WHERE s.turned_at > pg_catalog.clock_timestamp() - syncext.duration('syncext.retention')
 		UNION ALL
+		SELECT 'warning', s.source, pg_catalog.format('source %s', s.source),
+		       pg_catalog.format('has told %s times that this hub had gone back in time, and is not believed before %s', s.behind,
+		                         pg_catalog.date_trunc('second', s.behind_at + interval '1 day')),
+		       pg_catalog.format('If the hub was restored as often: UPDATE syncext.spoke SET behind = 0 WHERE source = %L. Else see what the database is that is linked as it.', s.source)
+		FROM syncext.spoke s
+		WHERE s.behind >= 10 AND s.behind_at > pg_catalog.clock_timestamp() - interval '1 day'
+		UNION ALL
 		SELECT 'info', NULL, 'change feed',
 		       pg_catalog.format('began epoch %s at %s: %s', f.epoch, pg_catalog.date_trunc('second', f.began_at),
 		                         CASE f.reason WHEN 'promoted' THEN 'a standby was promoted, or the database recovered to a point in time'
 		                                       WHEN 'restored' THEN 'a dump was restored'
-		                                       ELSE 'its files were restored, as a link has told that knew of more' END),
+		                                       ELSE 'its files were restored, as a link has told that knew of more'
+		                                            || coalesce((SELECT ': source ' || pg_catalog.min(s.source) FROM syncext.spoke s WHERE s.behind_at = f.began_at), '') END),
 		       'Links see to themselves. Who pulls compares row versions within one epoch: where something may be lost that it has got, SELECT sync_resync(…) for its source gives it all records.'
 		FROM syncext.feed_origin f
 		WHERE f.reason <> 'created' AND f.began_at > pg_catalog.clock_timestamp() - syncext.duration('syncext.retention')
@@ -460,6 +584,29 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 			SELECT CASE WHEN NOT r.rolcanlogin THEN 'log in'
 			            WHEN NOT pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CONNECT') THEN 'connect to this database' END) w(may)
 		WHERE l.enabled AND NOT EXISTS (SELECT FROM syncext.link_activity() a WHERE a.pid = l.worker_pid)
+		UNION ALL
+		-- it is started when a link begins to listen, if there is room for a process then
+		SELECT 'warning', NULL, 'notifier',
+		       pg_catalog.format('does not run, though %s: links hear of changes no sooner than they ask',
+		                         CASE n.listeners WHEN 1 THEN '1 session of links listens' ELSE n.listeners || ' sessions of links listen' END),
+		       'SELECT syncext.start_workers() starts it. Is max_worker_processes high enough?'
+		FROM syncext.feed_state f
+		CROSS JOIN (SELECT pg_catalog.count(*) AS listeners FROM syncext.listener t
+		            WHERE t.since < pg_catalog.clock_timestamp() - interval '1 min'
+		              AND EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(t.pid) a
+		                          WHERE a.datid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))) n
+		WHERE n.listeners > 0 AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(f.notifier_pid) a WHERE a.pid = f.notifier_pid)
+		UNION ALL
+		SELECT 'warning', u.source, pg_catalog.format('source %s', u.source),
+		       pg_catalog.format('%s edits, %s of them deletes, had not been sent when its link was ended at %s', pg_catalog.count(*),
+		                         pg_catalog.count(*) FILTER (WHERE u.deleted), pg_catalog.date_trunc('second', pg_catalog.max(u.noted_at)))
+		           || CASE WHEN u.elsewhere THEN ', and it is linked to another hub now' ELSE '' END,
+		       CASE WHEN u.elsewhere THEN 'Table syncext.unsent lists them. CALL sync_load(…) for a table brings its rows to the hub as they are; what was deleted has to be deleted there again. Then, or to give them up'
+		            WHEN EXISTS (SELECT FROM syncext.link l WHERE l.source = u.source) THEN 'Table syncext.unsent lists them. They are sent when their table is attached again. Or, to give them up'
+		            ELSE 'Table syncext.unsent lists them. SELECT sync_link(…) to the same hub sends them. Or, to give them up' END
+		           || pg_catalog.format(': SELECT sync_discard(%L).', u.source)
+		FROM syncext.unsent u
+		GROUP BY u.source, u.elsewhere
 		UNION ALL
 		SELECT 'info', l.source, pg_catalog.format('link %s', l.name), 'has no table: nothing comes from its hub',
 		       pg_catalog.format('SELECT sync_attach(…, %L, …) attaches one. For this hub to be a spoke as a whole, SELECT sync_link(%L, %L, %L, relay => true).',
@@ -509,10 +656,10 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 	WHERE (SELECT r.sees_all FROM reader r)
 	   OR p.source IS NOT NULL AND syncext.may_act_as(p.source);
 COMMENT ON VIEW syncext.problem IS
-	'what somebody should look at, as far as it concerns sources that the reader may act as, or for members of pg_monitor all of it; sync_check() puts the worst first';
+	'what an administrator should look at, as far as it concerns sources that the reader may act as, or for monitors and members of pg_monitor all of it; sync_check() puts the worst first';
 GRANT SELECT ON syncext.problem TO PUBLIC;
 
--- The names of relations come with their schemas, whoever asks.
+-- The names of relations come with their schemas, whatever the caller's search_path.
 CREATE FUNCTION syncext.problems() RETURNS SETOF syncext.problem
 	LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 10 SET search_path = pg_catalog, pg_temp AS $$
 	SELECT p.severity, p.source, p.object, p.problem, p.hint FROM syncext.problem p
@@ -527,4 +674,4 @@ CREATE FUNCTION @extschema@.sync_check() RETURNS TABLE (severity text, object te
 		ORDER BY array_position('{error,warning,info}', p.severity), p.object COLLATE "C", p.problem COLLATE "C";
 	END;
 COMMENT ON FUNCTION @extschema@.sync_check() IS
-	'what somebody should look at (error, warning, info), and what to do about it; no rows: all is well. Each caller sees what concerns sources that it may act as, administrators and members of pg_monitor see all';
+	'what an administrator should look at (error, warning, info), and what to do about it; no rows: all is well. Each caller sees what concerns sources that it may act as, administrators, monitors and members of pg_monitor see all';

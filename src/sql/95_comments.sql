@@ -49,7 +49,7 @@ BEGIN
 			('', 'source', 'the source that it is about'),
 			('', 'started_at', 'when it began'),
 			('', 'target', 'the source that it is for'),
-			('', 'told', 'who was told of it: all, others, origin or none'),
+			('', 'told', 'which sources were told of it: all, others, origin or none'),
 			('', 'version', 'the version that the sources count'),
 			('', 'xid', 'the transaction that it came in'),
 			-- those of one relation
@@ -77,7 +77,7 @@ BEGIN
 			('conflict_log', 'incoming', 'the change''s fields'),
 			('conflict_log', 'incoming_deleted', 'the change was a delete'),
 			('conflict_log', 'incoming_detail', 'what else the change said'),
-			('conflict_log', 'note', 'what who decided has to say'),
+			('conflict_log', 'note', 'what the role that decided has to say'),
 			('conflict_log', 'reason', 'why no rung decided'),
 			('conflict_log', 'source', 'the source of the change'),
 			('conflict_log', 'status', 'pending, resolved, superseded by a later change, or dismissed'),
@@ -107,7 +107,7 @@ BEGIN
 			('job_status', 'ended_at', 'when the last run ended'),
 			('job_status', 'error', 'why the last run failed'),
 			('job_status', 'name', 'the name of pg_cron''s job'),
-			('job_status', 'run', 'the last run that wasn''t skipped, in syncext.job_run'),
+			('job_status', 'run', 'the last run that was not skipped, in syncext.job_run'),
 			('job_status', 'schedule', 'the id in syncext.schedule; null: it is not scheduled'),
 			('job_status', 'started_at', 'when the last run began'),
 			('job_status', 'status', 'how the last run stands: running, done, failed or interrupted'),
@@ -133,8 +133,10 @@ BEGIN
 			('problem', 'object', 'what it is about'),
 			('problem', 'problem', 'what is wrong with it'),
 			('problem', 'source', 'the source that it concerns; null: administrators alone'),
+			('counted', 'entity', 'the record''s kind'),
+			('counted', 'external_id', 'the record'),
+			('counted', 'source', 'the source that the spoke is'),
 			('push', 'answers', 'the answers, in the order of the changes'),
-			('push', 'part', 'the part of the batch, from 0'),
 			('push', 'source', 'the source that the spoke is'),
 			('reference', 'entity', 'the entity that has the field'),
 			('reference', 'field', 'the field that names a record of the parent'),
@@ -147,10 +149,10 @@ BEGIN
 			('schedule', 'cron', 'the cron expression'),
 			('source_priority', 'entity', 'the kind of record; *: every'),
 			('source_priority', 'field', 'the field; *: every'),
-			('spoke', 'parts', 'how many parts of that batch have come'),
-			('spoke', 'pushed_at', 'when the last of them came'),
+			('spoke', 'pushed_at', 'when it came'),
 			('spoke', 'source', 'the source that the database is'),
 			('tick', 'taken_at', 'when it was taken'),
+			('waiting', 'parent_id', 'the external id of the record that is referred to, or the source''s own key of it'),
 			('waiting', 'parked_at', 'when it came'),
 			('waiting', 'source', 'the source that sent it'))
 		SELECT c.oid::regclass AS relation, a.attname AS name, s.comment
@@ -165,5 +167,21 @@ BEGIN
 		  AND col_description(c.oid, a.attnum) IS NULL
 	LOOP
 		EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', o.relation, o.name, o.comment);
+	END LOOP;
+END $$;
+
+-- So that sync_check() tells our CHECKs from those that others have put on our tables.
+DO $$
+DECLARE
+	o record;
+BEGIN
+	FOR o IN
+		SELECT k.conrelid::regclass AS relation, k.conname
+		FROM pg_constraint k
+		JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = k.conrelid AND d.deptype = 'e'
+		JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'syncext'
+		WHERE d.refclassid = 'pg_extension'::regclass AND k.contype = 'c'
+	LOOP
+		EXECUTE format('COMMENT ON CONSTRAINT %I ON %s IS %L', o.conname, o.relation, 'syncext');
 	END LOOP;
 END $$;

@@ -1,5 +1,5 @@
 -- Who may do what with all of the above.  This is the whole of it, whatever the
--- default privileges of who creates the extension would add or take: what isn't
+-- default privileges of the creating role would add or take: what isn't
 -- named here is its owner's alone, to use or to grant.
 
 DO $$
@@ -32,40 +32,60 @@ END $$;
 
 GRANT USAGE ON SCHEMA syncext TO PUBLIC;
 
--- Each row or answer is only for who may see it.
-GRANT SELECT ON syncext.history, syncext.link_status, syncext.problem TO PUBLIC;
+-- Each row or answer is shown only to roles that may see it.
+GRANT SELECT ON syncext.conflict, syncext.history, syncext.hourly, syncext.link_status, syncext.problem TO PUBLIC;
 GRANT EXECUTE ON FUNCTION
 	@extschema@.sync_check(),
-	@extschema@.sync_history(text, text),
-	@extschema@.sync_record(text, text),
+	@extschema@.sync_report(),
+	@extschema@.sync_history(text, text, text, text),
+	@extschema@.sync_record(text, text, text, text),
 	syncext.cron_job_active(text, text),
 	syncext.may_see(text, text, text, jsonb),
 	syncext.problems(),
+	syncext.stat_place(),
+	syncext.stat_rows("char"),
 	syncext.link_activity(),
+	syncext.log_kinds(xid8),
 	syncext.is_told("char", boolean),
-	syncext.may_act_as(text)
+	syncext.may_act_as(text),
+	syncext.may_decide(text),
+	syncext.may_monitor(),
+	syncext.stamp_part(jsonb, text, integer)
+TO PUBLIC;
+
+-- What a steward calls; they ask for that, or for EXECUTE that was granted by name.
+GRANT EXECUTE ON FUNCTION
+	@extschema@.sync_assign(bigint, text),
+	@extschema@.sync_rehearse(text, jsonb, jsonb, text[], timestamptz),
+	@extschema@.sync_reopen(bigint),
+	@extschema@.sync_resolve(bigint, text, jsonb, text),
+	@extschema@.sync_resolve_where(text, text, text, text, interval, jsonpath, integer, text)
 TO PUBLIC;
 
 -- What a source calls; they ask for its role.
 GRANT EXECUTE ON FUNCTION
-	@extschema@.sync_ack(text, bigint, jsonb, integer),
+	@extschema@.sync_ack(text, bigint, jsonb, integer, jsonb),
 	@extschema@.sync_apply(jsonb),
+	@extschema@.sync_bind(text, text, text, text),
 	@extschema@.sync_deliver(text, integer),
 	@extschema@.sync_explain(jsonb),
+	@extschema@.sync_listen(text),
 	@extschema@.sync_pull(text, integer, integer, integer),
 	@extschema@.sync_push(text, text, jsonb),
+	@extschema@.sync_unbind(text, text, text),
 	syncext.hub_ack(text, bigint, jsonb),
 	syncext.hub_behind(text),
-	syncext.hub_compare(text, text, jsonb, timestamptz, boolean),
+	syncext.hub_compare(text, text, jsonb, timestamptz, boolean, bigint, jsonb),
 	syncext.hub_hello(text, jsonb),
 	syncext.hub_listen(text),
-	syncext.hub_pull(text, integer, integer)
+	syncext.hub_pull(text, integer, integer),
+	syncext.record_of_key(text, text, text)
 TO PUBLIC;
-GRANT EXECUTE ON PROCEDURE @extschema@.sync_exchange(text, jsonb) TO PUBLIC;
+GRANT EXECUTE ON PROCEDURE @extschema@.sync_exchange(text, jsonb), @extschema@.sync_wait(text, interval, boolean) TO PUBLIC;
 
 -- What the owner of a relation calls; they ask for that, and for the source's role.
 GRANT EXECUTE ON FUNCTION
-	@extschema@.sync_attach(regclass, text, text, text[], jsonb, text, text, text, text, text),
+	@extschema@.sync_attach(regclass, text, text, text[], jsonb, text, text, text, text, text, boolean, text),
 	@extschema@.sync_detach(regclass),
 	@extschema@.sync_schedule(regclass, text, text),
 	@extschema@.sync_unschedule(regclass)
@@ -77,17 +97,28 @@ GRANT EXECUTE ON PROCEDURE
 	syncext.run_job(regclass, text, bigint, jsonb)
 TO PUBLIC;
 
--- What reads nothing but its arguments and the settings.
+-- What reads nothing but its arguments, the settings and the server's catalogs.
 GRANT EXECUTE ON FUNCTION
 	syncext.callable(text),
 	syncext.cron_error(text),
 	syncext.cron_last_due(text, timestamptz),
 	syncext.duration(text),
 	syncext.filter_error(jsonpath, jsonb),
+	syncext.html(text, integer),
+	syncext.html_plain(text, integer),
+	syncext.report_age(numeric),
+	syncext.report_chart(jsonb),
+	syncext.report_conflicts(jsonb),
+	syncext.report_page(jsonb),
+	syncext.report_picture(jsonb, text, integer),
+	syncext.report_section(text, text, text, text),
+	syncext.report_style(),
 	syncext.identity_case(jsonb, jsonb, boolean, boolean),
 	syncext.ladder_error(text[]),
 	syncext.record_slot(text, text, integer),
 	syncext.is_own_column(text, text),
 	syncext.resolution_name("char"),
+	syncext.rule_function(text),
+	syncext.rule_function_error(text, text),
 	syncext.told_name("char")
 TO PUBLIC;

@@ -3,85 +3,73 @@
  *	  What this hub and the one behind a link have agreed on (table
  *	  syncext.agreed).
  *
- * Called by link/relay, where a hub is a spoke of another hub.  For rows of
- * attached relations, table syncext.replica has the same.
+ * For where a hub is a spoke of another hub.  What a hub and a row of an attached
+ * relation have agreed on stands in table syncext.replica.  One table for both would
+ * have source and entity in its key in place of the relation's OID: with 200,000 rows
+ * its index is 20.3 MB, not 14.2, and the rows that are told from one another by their
+ * last column compare two names more.
  */
 #include "postgres.h"
 
 #include "utils/builtins.h"
 
 #include "storage/agreed.h"
-#include "storage/registry.h"
-#include "storage/rows.h"
-#include "storage/stored.h"
 
 enum
 {
-	COL_SOURCE = 1,
-	COL_ENTITY,
-	COL_EXTERNAL_ID,
+	COL_EXTERNAL_ID = 3,
 	COL_ROW_VERSION,
 	COL_FIELDS,
 	COL_HELD,
 	COL_CONTESTED,
-	NCOLUMNS = COL_CONTESTED
+	COL_ANSWERS,
+	COL_ANSWERED
 };
 
-struct AgreedTable
-{
-	Rows	   *rows;
+static MappedDef agreed_def = {
+	.relation = "agreed",
+	.ncolumns = 9,
+	.column = {
+		{"source", MAP_TEXT, offsetof(Agreed, source)},
+		{"entity", MAP_TEXT, offsetof(Agreed, entity)},
+		{"external_id", MAP_TEXT, offsetof(Agreed, external_id)},
+		{"row_version", MAP_VERSION, offsetof(Agreed, row_version)},
+		{"fields", MAP_OBJECT, offsetof(Agreed, fields)},
+		{"held", MAP_VERSIONS, offsetof(Agreed, withheld)},
+		{"contested", MAP_BOOL, offsetof(Agreed, contested)},
+		{"answers", MAP_VERSIONS, offsetof(Agreed, answers)},
+		{"answered", MAP_INT8, offsetof(Agreed, answered)},
+	}
 };
 
 AgreedTable *
 agreed_open(bool write)
 {
-	AgreedTable *table = palloc(sizeof(AgreedTable));
-	Oid			relid = registry_relation("agreed");
-
-	table->rows = write ? rows_open_write(relid) : rows_open_read(relid);
-	return table;
+	return mapped_open(&agreed_def, write);
 }
 
 void
 agreed_close(AgreedTable *table)
 {
-	rows_close(table->rows);
-	pfree(table);
-}
-
-static bool
-find_row(AgreedTable *table, const char *source, const char *entity, const char *external_id)
-{
-	Datum		keys[3] = {
-		CStringGetTextDatum(source),
-		CStringGetTextDatum(entity),
-		CStringGetTextDatum(external_id)
-	};
-
-	return rows_find(table->rows, 3, keys);
+	mapped_close(table);
 }
 
 void
 agreed_find(AgreedTable *table, const char *source, const char *entity, const char *external_id,
 			Agreed *agreed)
 {
-	bool		isnull;
-
 	MemSet(agreed, 0, sizeof(Agreed));
-	agreed->exists = find_row(table, source, entity, external_id);
+	agreed->source = source;
+	agreed->entity = entity;
+	agreed->external_id = external_id;
+	agreed->exists = mapped_seek(table, 3, agreed);
 	if (!agreed->exists)
 		return;
-	(void) rows_value(table->rows, COL_CONTESTED, &isnull);
-	agreed->contested = !isnull;
-	agreed->problem = stored_version_problem(table->rows, COL_ROW_VERSION, &agreed->row_version);
-	if (agreed->problem == NULL)
-		agreed->problem = stored_object_problem(table->rows, COL_FIELDS, &agreed->fields);
-	if (agreed->problem == NULL)
-		agreed->problem = stored_versions_problem(table->rows, COL_HELD, &agreed->held);
+	agreed->problem = mapped_try(table, MAP_ALL_COLUMNS, agreed);
 	if (agreed->problem == NULL)
 		return;
-	agreed->row_version = 0;
-	agreed->fields = agreed->held = NULL;
+	agreed->row_version = agreed->answered = 0;
+	agreed->fields = agreed->withheld = agreed->answers = NULL;
 	ereport(WARNING,
 			(errcode(ERRCODE_DATA_CORRUPTED),
 			 errmsg_internal("%s", agreed->problem),
@@ -92,27 +80,12 @@ void
 agreed_set(AgreedTable *table, const char *source, const char *entity, const char *external_id,
 		   const Agreed *agreed)
 {
-	Datum		values[NCOLUMNS];
-	bool		isnull[NCOLUMNS] = {false};
-	bool		done;
+	Agreed		written = *agreed;
 
-	values[COL_SOURCE - 1] = CStringGetTextDatum(source);
-	values[COL_ENTITY - 1] = CStringGetTextDatum(entity);
-	values[COL_EXTERNAL_ID - 1] = CStringGetTextDatum(external_id);
-	values[COL_ROW_VERSION - 1] = Int64GetDatum(agreed->row_version);
-	values[COL_FIELDS - 1] = JsonbPGetDatum(agreed->fields);
-	isnull[COL_FIELDS - 1] = agreed->fields == NULL;
-	values[COL_HELD - 1] = JsonbPGetDatum(agreed->held);
-	isnull[COL_HELD - 1] = agreed->held == NULL;
-	values[COL_CONTESTED - 1] = BoolGetDatum(true);
-	isnull[COL_CONTESTED - 1] = !agreed->contested;
-	do
-	{
-		if (find_row(table, source, entity, external_id))
-			done = rows_update(table->rows, values, isnull) == ROWS_DONE;
-		else
-			done = rows_insert_new(table->rows, values, isnull);
-	} while (!done);
+	written.source = source;
+	written.entity = entity;
+	written.external_id = external_id;
+	mapped_save(table, &written);
 }
 
 struct AgreedScan
@@ -124,32 +97,36 @@ struct AgreedScan
 AgreedScan *
 agreed_scan_begin(AgreedTable *table, const char *source, const char *entity, const char *after)
 {
+	const Agreed asked = {.source = source, .entity = entity, .external_id = after};
 	AgreedScan *scan = palloc(sizeof(AgreedScan));
-	Datum		keys[2] = {CStringGetTextDatum(source), CStringGetTextDatum(entity)};
-	Datum		last = CStringGetTextDatum(after != NULL ? after : "");
 
 	scan->table = table;
-	scan->scan = rows_scan_begin(table->rows, NULL, 2, keys, after != NULL ? 1 : 0, &last);
+	scan->scan = mapped_scan(table, NULL, 2, after != NULL ? 1 : 0, &asked);
 	return scan;
 }
 
 bool
 agreed_scan_next(AgreedScan *scan, char **external_id, int64 *row_version, bool *contested)
 {
+	const Rows *rows = scan->table->rows;
 	bool		isnull;
-	bool		none;
 
 	if (!rows_scan_next(scan->scan))
 		return false;
-	*external_id = TextDatumGetCString(rows_value(scan->table->rows, COL_EXTERNAL_ID, &isnull));
-	*row_version = DatumGetInt64(rows_value(scan->table->rows, COL_ROW_VERSION, &isnull));
-	(void) rows_value(scan->table->rows, COL_HELD, &isnull);
-	(void) rows_value(scan->table->rows, COL_CONTESTED, &none);
-	*contested = !none || !isnull;
-	(void) rows_value(scan->table->rows, COL_FIELDS, &isnull);
+	*external_id = TextDatumGetCString(rows_value(rows, COL_EXTERNAL_ID, &isnull));
+	*row_version = DatumGetInt64(rows_value(rows, COL_ROW_VERSION, &isnull));
+	if (!rows_is_null(rows, COL_ANSWERED))
+		*row_version = Max(*row_version, DatumGetInt64(rows_value(rows, COL_ANSWERED, &isnull)));
+	*contested = !rows_is_null(rows, COL_CONTESTED) || !rows_is_null(rows, COL_HELD);
 	/* what was sent and came to nothing, a conflict say, counts as seen */
-	*row_version = Max(*row_version, isnull ? 0 : 1);
+	*row_version = Max(*row_version, rows_is_null(rows, COL_FIELDS) ? 0 : 1);
 	return true;
+}
+
+Size
+agreed_scan_bytes(AgreedScan *scan)
+{
+	return rows_bytes(scan->table->rows, COL_FIELDS);
 }
 
 void

@@ -8,16 +8,27 @@
 
 #include "utils/jsonb.h"
 
-typedef struct AgreedTable AgreedTable;
+#include "storage/mapped.h"
+
+typedef MappedTable AgreedTable;
 
 typedef struct Agreed
 {
+	const char *source;			/* these three: agreed_find() and agreed_set() set them */
+	const char *entity;
+	const char *external_id;
 	bool		exists;
 	int64		row_version;	/* of the other hub's record; 0: it has none */
 	Jsonb	   *fields;			/* NULL: that there is no record, or a tombstone */
-	Jsonb	   *held;			/* {field: row version it last came at} of those
+	Jsonb	   *withheld;		/* {field: row version it last came at} of those
 								 * that the other hub keeps back; NULL: none */
-	bool		contested;		/* it had not taken, or not all of, what was sent last */
+	bool		contested;		/* it had not taken, or not all of, what was sent last,
+								 * or others had changed the record since */
+	Jsonb	   *answers;		/* {field: the row version of the other hub's record when
+								 * it answered what was sent of it}, since the record last
+								 * came from there; NULL: none */
+	int64		answered;		/* the row version of the other hub's record when it last
+								 * answered what was sent; 0: never */
 	const char *problem;		/* what is wrong with the row: nothing is known then; or
 								 * NULL */
 } Agreed;
@@ -38,6 +49,8 @@ extern AgreedScan *agreed_scan_begin(AgreedTable *table, const char *source, con
 									 const char *after);
 extern bool agreed_scan_next(AgreedScan *scan, char **external_id, int64 *row_version,
 							 bool *contested);
+/* How large its fields are, without being read. */
+extern Size agreed_scan_bytes(AgreedScan *scan);
 extern void agreed_scan_end(AgreedScan *scan);
 
 #endif							/* SYNCEXT_AGREED_H */

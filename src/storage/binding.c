@@ -2,21 +2,17 @@
  * binding.c
  *	  Attached relations (table syncext.binding), cached in the backend.
  *
- * Called by local/.  Read like the registry's tables, by a systable scan with
- * the catalog snapshot, and for the same reason; the same invalidation, on
- * syncext.source, outdates it.
+ * Read like the registry's tables, by a systable scan with the catalog snapshot, and
+ * for the same reason; the same invalidation, on syncext.source, outdates it.
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "model/json.h"
 #include "model/json_read.h"
 #include "storage/binding.h"
@@ -47,7 +43,9 @@ enum
 	COL_LOADED,
 	COL_DIFFERING,
 	COL_RESUMED,
-	NCOLUMNS = COL_RESUMED
+	COL_OWN_KEYS,
+	COL_EXTERNAL_ID_COLUMN,
+	NCOLUMNS = COL_EXTERNAL_ID_COLUMN
 };
 
 /* ---------- reading ---------- */
@@ -58,31 +56,29 @@ text_or_null(Datum value, bool isnull)
 	return isnull ? NULL : TextDatumGetCString(value);
 }
 
-static BindingCapture
-parse_capture(const char *name)
+static const char *const capture_names[] = {
+	[CAPTURE_NONE] = "none",
+	[CAPTURE_TRIGGER] = "trigger",
+	[CAPTURE_POLL] = "poll"
+};
+
+bool
+binding_capture_by_name(const char *name, BindingCapture *capture)
 {
-	if (strcmp(name, "trigger") == 0)
-		return CAPTURE_TRIGGER;
-	return strcmp(name, "poll") == 0 ? CAPTURE_POLL : CAPTURE_NONE;
+	for (*capture = CAPTURE_NONE; *capture < lengthof(capture_names); (*capture)++)
+		if (strcmp(capture_names[*capture], name) == 0)
+			return true;
+	return false;
 }
 
 const char *
 binding_capture_name(BindingCapture capture)
 {
-	switch (capture)
-	{
-		case CAPTURE_TRIGGER:
-			return "trigger";
-		case CAPTURE_POLL:
-			return "poll";
-		case CAPTURE_NONE:
-			break;
-	}
-	return "none";
+	return capture_names[capture];
 }
 
 /*
- * What somebody has edited to what it can't be keeps its own relation from being worked
+ * A binding that was edited to what it can't be keeps its own relation from being worked
  * on, and no others: so it is noted, and not raised, here.
  */
 static void
@@ -133,7 +129,8 @@ read_binding(const Datum *values, const bool *isnull)
 		binding->problem = "its columns in syncext.binding are no object of names of fields and columns";
 		binding->columns = NULL;
 	}
-	binding->capture = parse_capture(TextDatumGetCString(values[COL_CAPTURE - 1]));
+	if (!binding_capture_by_name(TextDatumGetCString(values[COL_CAPTURE - 1]), &binding->capture))
+		binding->capture = CAPTURE_NONE;
 	binding->in = strcmp(direction, "out") != 0;
 	binding->out = strcmp(direction, "in") != 0;
 	binding->version_column = text_or_null(values[COL_VERSION_COLUMN - 1],
@@ -152,6 +149,9 @@ read_binding(const Datum *values, const bool *isnull)
 	binding->differing = object_or_null(values[COL_DIFFERING - 1], isnull[COL_DIFFERING - 1]);
 	if (!isnull[COL_RESUMED - 1])
 		binding->resumed = DatumGetInt64(values[COL_RESUMED - 1]);
+	binding->own_keys = DatumGetBool(values[COL_OWN_KEYS - 1]);
+	binding->external_id_column = text_or_null(values[COL_EXTERNAL_ID_COLUMN - 1],
+											   isnull[COL_EXTERNAL_ID_COLUMN - 1]);
 	return binding;
 }
 
@@ -179,12 +179,8 @@ bindings_get(void)
 const Binding *
 binding_of_relation(Oid relation)
 {
-	ListCell   *lc;
-
-	foreach(lc, bindings_get())
+	foreach_ptr(const Binding, binding, bindings_get())
 	{
-		const Binding *binding = lfirst(lc);
-
 		if (binding->relation == relation)
 			return binding;
 	}
@@ -194,12 +190,8 @@ binding_of_relation(Oid relation)
 const Binding *
 binding_of_entity(const char *source, const char *entity)
 {
-	ListCell   *lc;
-
-	foreach(lc, bindings_get())
+	foreach_ptr(const Binding, binding, bindings_get())
 	{
-		const Binding *binding = lfirst(lc);
-
 		if (strcmp(binding->source, source) == 0 && strcmp(binding->entity, entity) == 0)
 			return binding;
 	}
@@ -210,12 +202,9 @@ List *
 binding_list(const char *source, const char *entity)
 {
 	List	   *result = NIL;
-	ListCell   *lc;
 
-	foreach(lc, bindings_get())
+	foreach_ptr(Binding, binding, bindings_get())
 	{
-		Binding    *binding = lfirst(lc);
-
 		if ((source == NULL || strcmp(binding->source, source) == 0) &&
 			(entity == NULL || strcmp(binding->entity, entity) == 0))
 			result = lappend(result, binding);
@@ -249,6 +238,8 @@ binding_copy(const Binding *binding)
 		copy->updated_column = pstrdup(binding->updated_column);
 	if (binding->deleted_column != NULL)
 		copy->deleted_column = pstrdup(binding->deleted_column);
+	if (binding->external_id_column != NULL)
+		copy->external_id_column = pstrdup(binding->external_id_column);
 	if (binding->name != NULL)
 		copy->name = pstrdup(binding->name);
 	if (binding->attached_by != NULL)
@@ -272,6 +263,13 @@ bool
 binding_captures(const Binding *binding)
 {
 	return binding->in && binding->capture != CAPTURE_NONE;
+}
+
+bool
+binding_awaits_load(const Binding *binding)
+{
+	return binding->own_keys && binding->out && binding->loaded == NULL &&
+		(binding->in || binding->external_id_column == NULL);
 }
 
 /* ---------- writing ---------- */
@@ -321,6 +319,8 @@ binding_add(const Binding *binding)
 	set_text(values, isnull, COL_NAME, binding->name);
 	set_text(values, isnull, COL_ATTACHED_BY, binding->attached_by);
 	set_text(values, isnull, COL_ATTACHED_AS, binding->attached_as);
+	values[COL_OWN_KEYS - 1] = BoolGetDatum(binding->own_keys);
+	set_text(values, isnull, COL_EXTERNAL_ID_COLUMN, binding->external_id_column);
 	isnull[COL_LOADED - 1] = isnull[COL_DIFFERING - 1] = isnull[COL_RESUMED - 1] = true;
 	rows_insert(rows, values, isnull);
 	rows_close(rows);
@@ -380,25 +380,4 @@ binding_remove(Oid relation, bool keep_rows)
 	rows_close(rows);
 	if (!keep_rows)
 		replica_remove_all(relation);
-}
-
-void
-source_set_single_writer(const char *source, bool single_writer)
-{
-	Rows	   *rows = rows_open_write(registry_relation("source"));
-	int			column = rows_column(rows, "single_writer");
-	Datum		key = CStringGetTextDatum(source);
-	Datum		values[MAX_COLUMNS];
-	bool		isnull[MAX_COLUMNS];
-
-	do
-	{
-		if (!rows_find(rows, 1, &key))
-			break;
-		rows_values(rows, values, isnull);
-		if (DatumGetBool(values[column - 1]) == single_writer)
-			break;
-		values[column - 1] = BoolGetDatum(single_writer);
-	} while (rows_update(rows, values, isnull) != ROWS_DONE);
-	rows_close(rows);
 }

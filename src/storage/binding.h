@@ -26,7 +26,8 @@ typedef struct Binding
 	const char *source;
 	const char *entity;
 	int			nkeys;
-	const char **key;			/* columns that make the external id, in order */
+	const char **key;			/* columns that make the external id, in order; or with own_keys
+								 * the source's own key */
 	Jsonb	   *columns;		/* {field: column}; NULL: every plain column */
 	BindingCapture capture;
 	bool		in;				/* its edits go to the hub */
@@ -46,6 +47,8 @@ typedef struct Binding
 								 * the hub were last brought together; NULL: they weren't */
 	int64		resumed;		/* rows of replica that were settled before this were kept while it
 								 * was detached; 0: none were */
+	bool		own_keys;		/* rows are born with keys of the relation's own */
+	const char *external_id_column; /* with own_keys, holds the record's id; or NULL */
 	const char *problem;		/* what the row was edited to that it can't be, or NULL */
 } Binding;
 
@@ -61,7 +64,11 @@ extern bool binding_stands(const Binding *binding);
 /* A copy in the current memory context. */
 extern Binding *binding_copy(const Binding *binding);
 extern bool binding_captures(const Binding *binding);
+/* Must its rows be told apart from the hub's records before these are delivered to it? */
+extern bool binding_awaits_load(const Binding *binding);
 extern const char *binding_capture_name(BindingCapture capture);
+/* False: no kind of capture has that name. */
+extern bool binding_capture_by_name(const char *name, BindingCapture *capture);
 
 /* Change the table and mark every session's cache.  Rights were checked. */
 extern void binding_add(const Binding *binding);
@@ -71,8 +78,5 @@ extern void binding_remove(Oid relation, bool keep_rows);
 extern void binding_set_loaded(Oid relation, Jsonb *loaded);
 /* Note that the relation's own triggers keep a field at another value than the hub has. */
 extern void binding_note_differing(const Binding *binding, FieldName field);
-
-/* Say whether the source's edits come in order; see LADDER.md, rung 1. */
-extern void source_set_single_writer(const char *source, bool single_writer);
 
 #endif							/* SYNCEXT_BINDING_H */

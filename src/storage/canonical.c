@@ -1,9 +1,6 @@
 /*
  * canonical.c
  *	  The golden records: table syncext.canonical.
- *
- * Called by hub/ to find, lock and write the record that a change is about,
- * and by delivery and load, which read it.
  */
 #include "postgres.h"
 
@@ -30,7 +27,8 @@ enum
 	COL_UPDATED_AT,
 	COL_FIELDS,
 	COL_STAMPS,
-	NCOLUMNS = COL_STAMPS
+	COL_LIFE,
+	NCOLUMNS = COL_LIFE
 };
 
 struct Canonical
@@ -60,6 +58,19 @@ canonical_close(Canonical *canonical)
 	pfree(canonical);
 }
 
+static const char *
+try_life(Rows *rows, Record *record)
+{
+	Life	   *life = palloc(sizeof(Life));
+	Jsonb	   *stored;
+	const char *problem = stored_object_problem(rows, COL_LIFE, &stored);
+
+	if (problem == NULL && !life_read(&stored->root, life))
+		problem = stored_problem(rows, COL_LIFE, "has something else than stamps");
+	record->life = life;
+	return problem;
+}
+
 /*
  * Turn the row that was found into a Record, copied into the current context.  Returns
  * why it can't be one, or NULL.
@@ -87,7 +98,9 @@ try_record(Rows *rows, Record *record)
 	record->updated_at = DatumGetTimestampTz(rows_value(rows, COL_UPDATED_AT, &isnull));
 	record->has_updated_at = !isnull;
 	no_stamp = record_set_fields(record, fields, stamps);
-	return no_stamp == NULL ? NULL :
+	if (no_stamp == NULL)
+		return rows_is_null(rows, COL_LIFE) ? NULL : try_life(rows, record);
+	return
 		stored_problem(rows, COL_STAMPS,
 					   psprintf("has something else than a stamp for field \"%s\"", no_stamp));
 }
@@ -99,6 +112,19 @@ find_floor(Canonical *canonical, const char *entity)
 	if (canonical->floors == NULL)
 		canonical->floors = floors_open(GetMemoryChunkContext(canonical));
 	return floors_find(canonical->floors, entity);
+}
+
+bool
+canonical_look_ahead(Canonical *canonical, int n, const RecordKey *records)
+{
+	Datum	   *keys = palloc(sizeof(Datum) * 2 * n);
+
+	for (int i = 0; i < n; i++)
+	{
+		keys[2 * i] = CStringGetTextDatum(records[i].entity);
+		keys[2 * i + 1] = CStringGetTextDatum(records[i].external_id);
+	}
+	return rows_look_ahead(canonical->rows, n, 2, keys);
 }
 
 void
@@ -165,6 +191,13 @@ canonical_seek(Canonical *canonical, RowsScan *scan, const char *entity,
 	return true;
 }
 
+const char *
+canonical_seek_record(Canonical *canonical, Record *record)
+{
+	MemSet(record, 0, sizeof(Record));
+	return try_record(canonical->rows, record);
+}
+
 /*
  * Insert a record.  Another life of it may have come and been forgotten since it
  * was not found: what forgets raises the floor first, so that after the insert,
@@ -192,6 +225,8 @@ static void
 fill_values(const char *entity, const char *external_id, const Record *record, Datum *values,
 			bool *isnull)
 {
+	Jsonb	   *life;
+
 	values[COL_ENTITY - 1] = CStringGetTextDatum(entity);
 	values[COL_EXTERNAL_ID - 1] = CStringGetTextDatum(external_id);
 	values[COL_VERSION - 1] = Int64GetDatum(record->version);
@@ -202,19 +237,26 @@ fill_values(const char *entity, const char *external_id, const Record *record, D
 	isnull[COL_UPDATED_AT - 1] = !record->has_updated_at;
 	values[COL_FIELDS - 1] = JsonbPGetDatum(record_fields_jsonb(record));
 	values[COL_STAMPS - 1] = JsonbPGetDatum(record_stamps_jsonb(record));
+	life = record_life_jsonb(record);
+	values[COL_LIFE - 1] = JsonbPGetDatum(life);
+	isnull[COL_LIFE - 1] = life == NULL;
+}
+
+bool
+canonical_guarded(const Canonical *canonical)
+{
+	return rows_guarded(canonical->rows);
 }
 
 const char *
 canonical_violated(Canonical *canonical, const char *entity, const char *external_id,
-				   const Record *record)
+				   const Record *record, const char **constraint)
 {
 	Datum		values[NCOLUMNS];
 	bool		isnull[NCOLUMNS] = {false};
 
-	if (!rows_checked(canonical->rows))
-		return NULL;
 	fill_values(entity, external_id, record, values, isnull);
-	return rows_violated(canonical->rows, !canonical->found, values, isnull);
+	return rows_violated(canonical->rows, !canonical->found, values, isnull, constraint);
 }
 
 RowsOutcome

@@ -33,28 +33,37 @@ extern void canonical_close(Canonical *canonical);
  */
 extern void canonical_find(Canonical *canonical, const char *entity,
 						   const char *external_id, Record *record);
+/*
+ * Read n records ahead by one snapshot, in the order of their keys, each once: see
+ * rows_look_ahead().
+ */
+extern bool canonical_look_ahead(Canonical *canonical, int n, const RecordKey *records);
+#define CANONICAL_AHEAD		ROWS_AHEAD	/* records at most */
+#define CANONICAL_AHEAD_MIN	32	/* and at least, to be worth it */
 /* Is there one?  Nothing else is looked at. */
 extern bool canonical_exists(Canonical *canonical, const char *entity, const char *external_id);
 /* Read many by one snapshot, their fields unopened; rows_scan_end ends it. */
 extern RowsScan *canonical_seek_begin(Canonical *canonical);
 extern bool canonical_seek(Canonical *canonical, RowsScan *scan, const char *entity,
 						   const char *external_id, CanonicalState *state);
+/* The record that canonical_seek() has just found, which had no problem; why it can't be one, or NULL. */
+extern const char *canonical_seek_record(Canonical *canonical, Record *record);
 /* Did the transaction under way write the row that was found last? */
 extern bool canonical_is_ours(Canonical *canonical);
-/*
- * A CHECK on the table that the record would violate, of whose name it would be found;
- * NULL: none.
- */
+/* Has the table CHECKs, columns or indexes of a DBA's? */
+extern bool canonical_guarded(const Canonical *canonical);
+/* The CHECK that the record would violate if it were written, or NULL; see rows_violated(). */
 extern const char *canonical_violated(Canonical *canonical, const char *entity,
-									  const char *external_id, const Record *record);
+									  const char *external_id, const Record *record,
+									  const char **constraint);
 /* Write over the row that was found last, or insert where none was. */
 extern RowsOutcome canonical_write(Canonical *canonical, const char *entity,
 								   const char *external_id, const Record *record);
 /* Lock the row that was found last, so that what is decided on it holds. */
 extern RowsOutcome canonical_lock(Canonical *canonical);
-/* The same without waiting; false: another transaction holds it. */
+/* Like canonical_lock(), without waiting; false: another transaction holds it. */
 extern bool canonical_try_lock(Canonical *canonical);
-/* After repeated misses: wait for whoever holds the row. */
+/* After repeated misses: wait for the transaction that holds the row. */
 extern void canonical_lock_newest(Canonical *canonical);
 
 /*

@@ -6,10 +6,12 @@
 #ifndef SYNCEXT_CAPTURE_FAILURE_H
 #define SYNCEXT_CAPTURE_FAILURE_H
 
-#include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 
-typedef struct CaptureFailures CaptureFailures;
+#include "storage/attempt.h"
+#include "storage/mapped.h"
+
+typedef MappedTable CaptureFailures;
 
 typedef struct CaptureFailure
 {
@@ -17,11 +19,7 @@ typedef struct CaptureFailure
 	const char *external_id;	/* '': rows without a usable key */
 	TimestampTz since;
 	TimestampTz tried_at;		/* the last time; saved as 0: now */
-	int			attempts;
-	bool		dead;			/* there is no next attempt */
-	TimestampTz next_attempt;
-	TimestampTz dead_since;		/* if it is dead; saved as 0: now */
-	const char *error;			/* or NULL */
+	Attempt		attempt;
 } CaptureFailure;
 
 extern CaptureFailures *capture_failures_open(bool write);

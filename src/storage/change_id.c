@@ -3,53 +3,59 @@
  *	  Change documents that bear an id of their own, and how they were answered:
  *	  table syncext.change_id.
  *
- * Called by hub/redelivery.  A claim is the row itself, inserted before anything
- * else is done for the change: whoever sends the same id meanwhile waits at the
- * primary key for the end of the transaction, and where that, or a
- * subtransaction, is rolled back, the id is free again.
+ * A claim is the row itself, inserted before anything else is done for the change.
+ * A backend that is sent the same id meanwhile waits at the primary key for the end
+ * of the transaction.  Where that, or a subtransaction, is rolled back, the id is
+ * free again.
  */
 #include "postgres.h"
 
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "storage/change_id.h"
-#include "storage/registry.h"
-#include "storage/rows.h"
-#include "storage/stored.h"
 
 enum
 {
-	COL_SOURCE = 1,
-	COL_CHANGE_ID,
-	COL_DIGEST,
-	COL_ENTITY,
-	COL_EXTERNAL_ID,
+	COL_EXTERNAL_ID = 5,
 	COL_ANSWER,
-	COL_ANSWERED_AT,
-	NCOLUMNS = COL_ANSWERED_AT
+	COL_ANSWERED_AT
 };
 
-struct ChangeIds
+typedef struct ChangeIdRow
 {
-	Rows	   *rows;
+	const char *source;
+	const char *change_id;
+	bytea	   *digest;
+	const char *entity;
+	const char *external_id;
+	Jsonb	   *answer;			/* NULL: there is none yet */
+	TimestampTz answered_at;
+} ChangeIdRow;
+
+static MappedDef change_id_def = {
+	.relation = "change_id",
+	.ncolumns = 7,
+	.column = {
+		{"source", MAP_TEXT, offsetof(ChangeIdRow, source)},
+		{"change_id", MAP_TEXT, offsetof(ChangeIdRow, change_id)},
+		{"digest", MAP_BYTEA, offsetof(ChangeIdRow, digest)},
+		{"entity", MAP_TEXT, offsetof(ChangeIdRow, entity)},
+		{"external_id", MAP_TEXT, offsetof(ChangeIdRow, external_id)},
+		{"answer", MAP_OBJECT, offsetof(ChangeIdRow, answer)},
+		{"answered_at", MAP_TIME, offsetof(ChangeIdRow, answered_at)},
+	}
 };
 
 ChangeIds *
 change_ids_open(bool write)
 {
-	ChangeIds  *ids = palloc0(sizeof(ChangeIds));
-	Oid			relid = registry_relation("change_id");
-
-	ids->rows = write ? rows_open_write(relid) : rows_open_read(relid);
-	return ids;
+	return mapped_open(&change_id_def, write);
 }
 
 void
 change_ids_close(ChangeIds *ids)
 {
-	rows_close(ids->rows);
-	pfree(ids);
+	mapped_close(ids);
 }
 
 static bytea *
@@ -62,68 +68,65 @@ digest_bytea(const ChangeDigest *digest)
 	return bytes;
 }
 
+/* The row of a change as of now, without digest and answer. */
+static ChangeIdRow
+row_of(const Change *change)
+{
+	const ChangeIdRow row = {
+		.source = change->source,
+		.change_id = change->change_id,
+		.entity = change->entity,
+		.external_id = change->external_id,
+		.answered_at = GetCurrentTimestamp()
+	};
+
+	return row;
+}
+
 bool
 change_ids_claim(ChangeIds *ids, const Change *change, const ChangeDigest *digest)
 {
-	Datum		values[NCOLUMNS] = {0};
-	bool		isnull[NCOLUMNS] = {false};
+	ChangeIdRow row = row_of(change);
 
-	values[COL_SOURCE - 1] = CStringGetTextDatum(change->source);
-	values[COL_CHANGE_ID - 1] = CStringGetTextDatum(change->change_id);
-	values[COL_DIGEST - 1] = PointerGetDatum(digest_bytea(digest));
-	values[COL_ENTITY - 1] = CStringGetTextDatum(change->entity);
-	values[COL_EXTERNAL_ID - 1] = CStringGetTextDatum(change->external_id);
-	isnull[COL_ANSWER - 1] = true;
-	values[COL_ANSWERED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-	return rows_insert_new(ids->rows, values, isnull);
-}
-
-static bool
-find_row(ChangeIds *ids, const Change *change)
-{
-	Datum		keys[2] = {CStringGetTextDatum(change->source),
-	CStringGetTextDatum(change->change_id)};
-
-	return rows_find(ids->rows, 2, keys);
+	row.digest = digest_bytea(digest);
+	return mapped_insert_new(ids, &row);
 }
 
 bool
 change_ids_find(ChangeIds *ids, const Change *change, const ChangeDigest *digest,
 				KeptChange *kept)
 {
-	bool		isnull;
-	bytea	   *known;
+	ChangeIdRow row = row_of(change);
 
-	if (!find_row(ids, change))
+	if (!mapped_seek(ids, 2, &row))
 		return false;
-	known = DatumGetByteaPP(rows_value(ids->rows, COL_DIGEST, &isnull));
-	kept->same_document = VARSIZE_ANY_EXHDR(known) == sizeof(digest->bytes) &&
-		memcmp(VARDATA_ANY(known), digest->bytes, sizeof(digest->bytes)) == 0;
-	kept->problem = stored_object_problem(ids->rows, COL_ANSWER, &kept->answer);
+	kept->problem = mapped_try(ids, MAP_ALL_COLUMNS, &row);
+	kept->answer = row.answer;
+	kept->same_document = VARSIZE_ANY_EXHDR(row.digest) == sizeof(digest->bytes) &&
+		memcmp(VARDATA_ANY(row.digest), digest->bytes, sizeof(digest->bytes)) == 0;
 	return true;
 }
 
 void
 change_ids_release(ChangeIds *ids, const Change *change)
 {
-	if (find_row(ids, change))
+	const ChangeIdRow row = row_of(change);
+
+	if (mapped_seek(ids, 2, &row))
 		(void) rows_delete(ids->rows);
 }
 
 void
 change_ids_keep(ChangeIds *ids, const Change *change, Jsonb *answer)
 {
-	Datum		values[NCOLUMNS];
-	bool		isnull[NCOLUMNS];
+	ChangeIdRow row = row_of(change);
 
-	if (!find_row(ids, change))
+	if (!mapped_seek(ids, 2, &row))
 		elog(ERROR, "change id \"%s\" is not claimed", change->change_id);
-	for (int i = 0; i < NCOLUMNS; i++)
-		values[i] = rows_value(ids->rows, i + 1, &isnull[i]);
-	values[COL_ANSWER - 1] = JsonbPGetDatum(answer);
-	isnull[COL_ANSWER - 1] = false;
-	values[COL_ANSWERED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-	if (rows_update(ids->rows, values, isnull) != ROWS_DONE)
-		elog(ERROR, "the claim of change id \"%s\" was changed by somebody else",
+	row.answer = answer;
+	/* a record that is named by sourceId was found after the claim */
+	if (mapped_update(ids, MAP_COLUMN(COL_EXTERNAL_ID) | MAP_COLUMN(COL_ANSWER) | MAP_COLUMN(COL_ANSWERED_AT),
+					  &row) != ROWS_DONE)
+		elog(ERROR, "the claim of change id \"%s\" was changed by another transaction",
 			 change->change_id);
 }

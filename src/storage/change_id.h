@@ -10,8 +10,9 @@
 #include "utils/jsonb.h"
 
 #include "model/change.h"
+#include "storage/mapped.h"
 
-typedef struct ChangeIds ChangeIds;
+typedef MappedTable ChangeIds;
 
 /* What a document says, whatever way it is written. */
 typedef struct ChangeDigest

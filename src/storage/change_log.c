@@ -2,7 +2,6 @@
  * change_log.c
  *	  Appending to the change log (tables syncext.change_log_0 … _3).
  *
- * Called by hub/apply and hub/resolve, once a change that is worth telling.
  * Reading it back as a queue is feed_window's job.
  */
 #include "postgres.h"
@@ -15,7 +14,8 @@
 
 #include "storage/change_log.h"
 #include "storage/registry.h"
-#include "storage/wake.h"
+
+void		(*change_log_hook) (const LogEntry *entry) = NULL;
 
 struct ChangeLog
 {
@@ -31,6 +31,8 @@ change_log_open(int current_log)
 
 	snprintf(name, sizeof(name), "change_log_%d", current_log);
 	log->rows = rows_open_write(registry_relation(name));
+	/* where pages are summarized for sync_history, a row among them changes the summary */
+	rows_append_only(log->rows);
 	log->sequence = registry_relation("change_seq");
 	return log;
 }
@@ -40,16 +42,6 @@ change_log_close(ChangeLog *log)
 {
 	rows_close(log->rows);
 	pfree(log);
-}
-
-/* Whoever is told of it is woken when the transaction has committed. */
-static void
-note_readers(const LogEntry *entry)
-{
-	if (entry->resolution == RESOLUTION_CAPTURED)
-		wake_note_captured(entry->source);
-	else if (entry->told != TOLD_NONE)
-		wake_note_log_written();
 }
 
 static void
@@ -63,29 +55,15 @@ fill_row(const LogEntry *entry, int64 seq, Datum *values, bool *isnull)
 	values[LOG_VERSION - 1] = Int64GetDatum(entry->version);
 	values[LOG_ROW_VERSION - 1] = Int64GetDatum(entry->row_version);
 	values[LOG_RESOLUTION - 1] = CharGetDatum((char) entry->resolution);
-	values[LOG_TOLD - 1] = CharGetDatum((char) entry->told);
+	values[LOG_TOLD - 1] = CharGetDatum((char) entry->audience);
 	values[LOG_ENTITY - 1] = CStringGetTextDatum(entry->entity);
 	values[LOG_EXTERNAL_ID - 1] = CStringGetTextDatum(entry->external_id);
 	values[LOG_SOURCE - 1] = CStringGetTextDatum(entry->source);
 	values[LOG_FIELDS - 1] = JsonbPGetDatum(entry->fields);
 	values[LOG_DETAIL - 1] = JsonbPGetDatum(entry->detail);
 	isnull[LOG_DETAIL - 1] = entry->detail == NULL;
-	note_readers(entry);
+	change_log_hook(entry);
 }
-
-int64
-change_log_append(ChangeLog *log, const LogEntry *entry)
-{
-	Datum		values[LOG_NCOLUMNS];
-	bool		isnull[LOG_NCOLUMNS];
-	int64		seq = change_log_draw_seq(log->sequence);
-
-	fill_row(entry, seq, values, isnull);
-	rows_insert(log->rows, values, isnull);
-	return seq;
-}
-
-/* ---------- many at once ---------- */
 
 int64
 change_log_draw_seq(Oid sequence)
@@ -93,24 +71,21 @@ change_log_draw_seq(Oid sequence)
 	return nextval_internal(sequence, false);
 }
 
-typedef struct ManyRows
+void
+change_log_append_drawn(ChangeLog *log, const LogEntry *entry, int64 seq)
 {
-	const LogEntry *entries;
-	const int64 *seqs;
-} ManyRows;
+	Datum		values[LOG_NCOLUMNS];
+	bool		isnull[LOG_NCOLUMNS];
 
-static void
-fill_one_of_many(void *arg, int i, Datum *values, bool *isnull)
-{
-	const ManyRows *many = arg;
-
-	fill_row(&many->entries[i], many->seqs[i], values, isnull);
+	fill_row(entry, seq, values, isnull);
+	rows_insert_later(log->rows, values, isnull);
 }
 
-void
-change_log_append_many(ChangeLog *log, int n, const LogEntry *entries, const int64 *seqs)
+int64
+change_log_append(ChangeLog *log, const LogEntry *entry)
 {
-	ManyRows	many = {entries, seqs};
+	int64		seq = change_log_draw_seq(log->sequence);
 
-	rows_insert_many(log->rows, n, fill_one_of_many, &many);
+	change_log_append_drawn(log, entry, seq);
+	return seq;
 }

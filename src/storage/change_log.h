@@ -35,22 +35,27 @@ typedef struct LogEntry
 	int64		version;		/* the record's, after the change */
 	int64		row_version;
 	Resolution	resolution;
-	Told		told;
+	Audience	audience;
 	Jsonb	   *fields;			/* what came in */
 	Jsonb	   *detail;			/* or NULL */
 } LogEntry;
 
+/*
+ * Called for each row that is appended, before it is; process/wake sets it, to
+ * wake at commit those that read the log.
+ */
+extern void (*change_log_hook) (const LogEntry *entry);
+
 extern ChangeLog *change_log_open(int current_log);
 extern void change_log_close(ChangeLog *log);
-/* Append a row; returns its seq, drawn now: call it after the canonical write. */
+/*
+ * Append a row, which is in the table by the time the log is closed.  Returns its seq, drawn
+ * now: call it after the canonical write.
+ */
 extern int64 change_log_append(ChangeLog *log, const LogEntry *entry);
 
-/*
- * The same for many: with the seqs that were drawn for them before, in the
- * order of their writes.
- */
+/* The same with a seq that was drawn before. */
 extern int64 change_log_draw_seq(Oid sequence);
-extern void change_log_append_many(ChangeLog *log, int n, const LogEntry *entries,
-								   const int64 *seqs);
+extern void change_log_append_drawn(ChangeLog *log, const LogEntry *entry, int64 seq);
 
 #endif							/* SYNCEXT_CHANGE_LOG_H */

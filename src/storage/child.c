@@ -2,59 +2,45 @@
  * child.c
  *	  Which live records refer to a record: table syncext.child.
  *
- * Called by hub/dependency, for references with restrict or cascade alone.
+ * Only for references with restrict or cascade.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "utils/builtins.h"
 
+#include "compat.h"
 #include "storage/child.h"
-#include "storage/registry.h"
-#include "storage/rows.h"
 
-enum
-{
-	COL_PARENT_ENTITY = 1,
-	COL_PARENT_ID,
-	COL_ENTITY,
-	COL_EXTERNAL_ID,
-	COL_FIELD,
-	NCOLUMNS = COL_FIELD
-};
-
-struct Children
-{
-	Rows	   *rows;
+static MappedDef child_def = {
+	.relation = "child",
+	.ncolumns = 5,
+	.column = {
+		{"parent_entity", MAP_TEXT, offsetof(Child, parent_entity)},
+		{"parent_id", MAP_TEXT, offsetof(Child, parent_id)},
+		{"entity", MAP_TEXT, offsetof(Child, entity)},
+		{"external_id", MAP_TEXT, offsetof(Child, external_id)},
+		{"field", MAP_TEXT, offsetof(Child, field)},
+	}
 };
 
 Children *
 children_open(bool write)
 {
-	Children   *children = palloc0(sizeof(Children));
-	Oid			relid = registry_relation("child");
-
-	children->rows = write ? rows_open_write(relid) : rows_open_read(relid);
-	return children;
+	return mapped_open(&child_def, write);
 }
 
 void
 children_close(Children *children)
 {
-	rows_close(children->rows);
-	pfree(children);
+	mapped_close(children);
 }
 
 bool
 children_have(const List *children, const char *entity, const char *external_id,
 			  const char *field)
 {
-	ListCell   *lc;
-
-	foreach(lc, children)
+	foreach_ptr(const Child, child, children)
 	{
-		const Child *child = lfirst(lc);
-
 		if (strcmp(child->entity, entity) == 0 && strcmp(child->external_id, external_id) == 0 &&
 			strcmp(child->field, field) == 0)
 			return true;
@@ -64,20 +50,16 @@ children_have(const List *children, const char *entity, const char *external_id,
 
 /* Add those that a table's rows have, and that aren't found yet. */
 static List *
-read_children(Rows *rows, const char *parent_entity, const char *parent_id, List *found)
+read_children(Children *children, const char *parent_entity, const char *parent_id, List *found)
 {
-	Datum		keys[2] = {CStringGetTextDatum(parent_entity), CStringGetTextDatum(parent_id)};
-	RowsScan   *scan = rows_scan_begin(rows, NULL, 2, keys, 0, NULL);
+	const Child asked = {.parent_entity = parent_entity, .parent_id = parent_id};
+	RowsScan   *scan = mapped_scan(children, NULL, 2, 0, &asked);
 	const List *before = list_copy(found);
-	bool		isnull;
 
 	while (rows_scan_next(scan))
 	{
-		Child	   *child = palloc(sizeof(Child));
+		Child	   *child = mapped_copy(children, sizeof(Child));
 
-		child->entity = TextDatumGetCString(rows_value(rows, COL_ENTITY, &isnull));
-		child->external_id = TextDatumGetCString(rows_value(rows, COL_EXTERNAL_ID, &isnull));
-		child->field = TextDatumGetCString(rows_value(rows, COL_FIELD, &isnull));
 		if (!children_have(before, child->entity, child->external_id, child->field))
 			found = lappend(found, child);
 	}
@@ -92,47 +74,44 @@ read_children(Rows *rows, const char *parent_entity, const char *parent_id, List
 List *
 children_of(Children *children, const char *parent_entity, const char *parent_id)
 {
-	List	   *found = read_children(children->rows, parent_entity, parent_id, NIL);
-	Rows	   *latest;
+	List	   *found = read_children(children, parent_entity, parent_id, NIL);
+	Children   *latest;
 
 	if (!IsolationUsesXactSnapshot())
 		return found;
-	latest = rows_open_read(registry_relation("child"));
-	rows_see_latest(latest);
+	latest = children_open(false);
+	rows_see_latest(latest->rows);
 	found = read_children(latest, parent_entity, parent_id, found);
-	rows_close(latest);
+	children_close(latest);
 	return found;
 }
 
-static void
-child_key(const char *parent_entity, const char *parent_id, const Child *child, Datum *key)
+static Child
+child_of(const char *parent_entity, const char *parent_id, const Child *child)
 {
-	key[COL_PARENT_ENTITY - 1] = CStringGetTextDatum(parent_entity);
-	key[COL_PARENT_ID - 1] = CStringGetTextDatum(parent_id);
-	key[COL_ENTITY - 1] = CStringGetTextDatum(child->entity);
-	key[COL_EXTERNAL_ID - 1] = CStringGetTextDatum(child->external_id);
-	key[COL_FIELD - 1] = CStringGetTextDatum(child->field);
+	Child		row = *child;
+
+	row.parent_entity = parent_entity;
+	row.parent_id = parent_id;
+	return row;
 }
 
 void
 children_add(Children *children, const char *parent_entity, const char *parent_id,
 			 const Child *child)
 {
-	Datum		key[NCOLUMNS];
-	bool		isnull[NCOLUMNS] = {false};
+	const Child row = child_of(parent_entity, parent_id, child);
 
-	child_key(parent_entity, parent_id, child, key);
-	/* the child's own record is held: whoever else lists it did so before */
-	(void) rows_insert_new(children->rows, key, isnull);
+	/* the child's own record is held: another backend can only have listed it before */
+	(void) mapped_insert_new(children, &row);
 }
 
 void
 children_remove(Children *children, const char *parent_entity, const char *parent_id,
 				const Child *child)
 {
-	Datum		key[NCOLUMNS];
+	const Child row = child_of(parent_entity, parent_id, child);
 
-	child_key(parent_entity, parent_id, child, key);
-	if (rows_find(children->rows, NCOLUMNS, key))
+	if (mapped_seek(children, 5, &row))
 		(void) rows_delete(children->rows);
 }

@@ -8,10 +8,14 @@
 
 #include "nodes/pg_list.h"
 
-typedef struct Children Children;
+#include "storage/mapped.h"
+
+typedef MappedTable Children;
 
 typedef struct Child
 {
+	const char *parent_entity;
+	const char *parent_id;
 	const char *entity;
 	const char *external_id;
 	const char *field;

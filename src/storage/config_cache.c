@@ -2,9 +2,8 @@
  * config_cache.c
  *	  What was read from the configuration's tables, kept until one of them changes.
  *
- * Called by registry, binding and link, and by local/attached, which keeps what it
- * makes of them in its own way.  Triggers on the tables invalidate one relation, for
- * all of them: its invalidation outdates all caches.
+ * Triggers on the tables invalidate one relation, for all of them: its invalidation
+ * outdates all caches.
  */
 #include "postgres.h"
 
@@ -45,7 +44,7 @@ config_outdate(MemoryContext context)
 	MemoryContextSetParent(context, TopTransactionContext);
 }
 
-/* ---------- seeing who keeps a pointer for too long ---------- */
+/* ---------- finding pointers that are kept for too long ---------- */
 
 #ifdef USE_ASSERT_CHECKING
 

@@ -3,10 +3,10 @@
  *	  What was read from the configuration's tables, kept until one of them changes.
  *
  * What a cache hands out stays as it is, and readable, until the end of the
- * transaction, though by then another content may be in force.  So who commits, or
- * waits for a lock, looks things up again, by what the look-up is by: a name that was
- * copied.  In a build with assertions every transaction ends with the contents being
- * freed, changed or not, so that who keeps a pointer is seen to read rubbish.
+ * transaction, though by then another content may be in force.  So code that commits, or
+ * waits for a lock, looks things up again by a name that it has copied.  In a build with
+ * assertions every transaction ends with the contents being freed, changed or not: code
+ * that keeps a pointer for longer reads rubbish, and its test fails.
  */
 #ifndef SYNCEXT_CONFIG_CACHE_H
 #define SYNCEXT_CONFIG_CACHE_H

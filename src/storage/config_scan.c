@@ -2,8 +2,7 @@
  * config_scan.c
  *	  Reading a configuration table row by row, as it is in force now.
  *
- * Called by registry, binding and link, which keep what they read.  The catalog
- * snapshot serves them: in REPEATABLE READ an edit that is in force for all
+ * The catalog snapshot serves them: in REPEATABLE READ an edit that is in force for all
  * others must be in force here too.
  */
 #include "postgres.h"

@@ -1,24 +1,17 @@
 /*
  * conflict_log.c
  *	  The manual review queue: table syncext.conflict_log.
- *
- * Called by hub/apply, which adds conflicts and closes overtaken ones, by
- * hub/resolve and by delivery, which leaves contested fields out.
  */
 #include "postgres.h"
 
 #include "access/detoast.h"
-#include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "storage/conflict_log.h"
-#include "storage/names.h"
 #include "storage/registry.h"
-#include "storage/rows.h"
 #include "storage/stored.h"
 
 #define PENDING_INDEX	"conflict_log_pending"
@@ -47,107 +40,109 @@ enum
 	COL_DECIDED_AT,
 	COL_DECIDED_SEQ,
 	COL_NOTE,
-	NCOLUMNS = COL_NOTE
+	COL_ASSIGNED_TO
 };
 
-struct ConflictLog
-{
-	Rows	   *rows;
-};
-
-ConflictLog *
-conflict_log_open(bool write)
-{
-	ConflictLog *log = palloc0(sizeof(ConflictLog));
-	Oid			relid = registry_relation("conflict_log");
-
-	log->rows = write ? rows_open_write(relid) : rows_open_read(relid);
+static MappedDef conflict_log_def = {
+	.relation = "conflict_log",
 	/*
 	 * A conflict that arose after a REPEATABLE READ transaction began leaves no
 	 * trace on the record itself, so its snapshot can't show whether one has to
 	 * be closed.
 	 */
-	rows_see_latest(log->rows);
-	return log;
-}
-
-void
-conflict_log_close(ConflictLog *log)
-{
-	rows_close(log->rows);
-	pfree(log);
-}
-
-/* The contested fields as stored: an array of names, {*} for the whole record. */
-static void
-read_contested(Datum array, Conflict *conflict)
-{
-	int			n;
-	char	  **names = names_of_array(array, NULL, &n);
-
-	field_names_init(&conflict->fields, n);
-	conflict->whole = false;
-	for (int i = 0; i < n; i++)
-	{
-		if (strcmp(names[i], "*") == 0)
-			conflict->whole = true;
-		else
-			field_names_add(&conflict->fields, field_name(names[i]));
+	.latest = true,
+	.ncolumns = 23,
+	.column = {
+		{"id", MAP_INT8, offsetof(Conflict, id)},
+		{"status", MAP_TEXT, offsetof(Conflict, status)},
+		{"recorded_at", MAP_TIME, offsetof(Conflict, recorded_at)},
+		{"entity", MAP_TEXT, offsetof(Conflict, entity)},
+		{"external_id", MAP_TEXT, offsetof(Conflict, external_id)},
+		{"source", MAP_TEXT, offsetof(Conflict, source)},
+		{"version", MAP_INT8, offsetof(Conflict, version)},
+		{"row_version", MAP_INT8, offsetof(Conflict, row_version)},
+		{"contested", MAP_NAMES, offsetof(Conflict, contested)},
+		{"incoming", MAP_OBJECT, offsetof(Conflict, incoming)},
+		{"incoming_deleted", MAP_BOOL, offsetof(Conflict, incoming_deleted)},
+		{"incoming_detail", MAP_OBJECT, offsetof(Conflict, incoming_detail)},
+		{"canonical", MAP_JSONB, offsetof(Conflict, canonical)},
+		{"canonical_deleted", MAP_BOOL, offsetof(Conflict, canonical_deleted)},
+		{"canonical_source", MAP_TEXT, offsetof(Conflict, canonical_source)},
+		{"reason", MAP_TEXT, offsetof(Conflict, reason)},
+		{"decision", MAP_TEXT, offsetof(Conflict, decision)},
+		{"decided_fields", MAP_JSONB, offsetof(Conflict, decided_fields)},
+		{"decided_by", MAP_TEXT, offsetof(Conflict, decided_by)},
+		{"decided_at", MAP_TIME, offsetof(Conflict, decided_at)},
+		{"decided_seq", MAP_INT8, offsetof(Conflict, decided_seq)},
+		{"note", MAP_TEXT, offsetof(Conflict, note)},
+		{"assigned_to", MAP_TEXT, offsetof(Conflict, assigned_to)},
 	}
-	if (conflict->whole)
-		conflict->fields.n = 0;
-}
-
-static Datum
-contested_datum(const Conflict *conflict)
-{
-	int			n = conflict->whole ? 1 : conflict->fields.n;
-	Datum	   *names = palloc(sizeof(Datum) * Max(n, 1));
-
-	if (conflict->whole)
-		names[0] = CStringGetTextDatum("*");
-	else
-		for (int i = 0; i < n; i++)
-			names[i] = CStringGetTextDatum(field_name_cstring(conflict->fields.name[i]));
-	return PointerGetDatum(construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT));
-}
+};
 
 /*
  * Without the copies of what came in and what stood: they may be as large as
  * records are, and are seldom asked for.
  */
-static void
-read_outline(Rows *rows, Conflict *conflict)
-{
-	bool		isnull;
+#define OUTLINE \
+	(MAP_COLUMN(COL_ID) | MAP_COLUMN(COL_STATUS) | MAP_COLUMN(COL_ENTITY) | \
+	 MAP_COLUMN(COL_EXTERNAL_ID) | MAP_COLUMN(COL_SOURCE) | MAP_COLUMN(COL_VERSION) | \
+	 MAP_COLUMN(COL_ROW_VERSION) | MAP_COLUMN(COL_CONTESTED) | MAP_COLUMN(COL_INCOMING_DELETED))
 
-	MemSet(conflict, 0, sizeof(Conflict));
-	conflict->id = DatumGetInt64(rows_value(rows, COL_ID, &isnull));
-	conflict->status = TextDatumGetCString(rows_value(rows, COL_STATUS, &isnull));
-	conflict->entity = TextDatumGetCString(rows_value(rows, COL_ENTITY, &isnull));
-	conflict->external_id = TextDatumGetCString(rows_value(rows, COL_EXTERNAL_ID, &isnull));
-	conflict->source = TextDatumGetCString(rows_value(rows, COL_SOURCE, &isnull));
-	conflict->version = DatumGetInt64(rows_value(rows, COL_VERSION, &isnull));
-	conflict->row_version = DatumGetInt64(rows_value(rows, COL_ROW_VERSION, &isnull));
-	read_contested(rows_value(rows, COL_CONTESTED, &isnull), conflict);
-	conflict->incoming_deleted = DatumGetBool(rows_value(rows, COL_INCOMING_DELETED, &isnull));
+#define DECIDED \
+	(MAP_COLUMN(COL_STATUS) | MAP_COLUMN(COL_DECISION) | MAP_COLUMN(COL_DECIDED_FIELDS) | \
+	 MAP_COLUMN(COL_DECIDED_BY) | MAP_COLUMN(COL_DECIDED_AT) | MAP_COLUMN(COL_DECIDED_SEQ) | \
+	 MAP_COLUMN(COL_NOTE))
+
+ConflictLog *
+conflict_log_open(bool write)
+{
+	return mapped_open(&conflict_log_def, write);
 }
 
-static void
-read_conflict(Rows *rows, Conflict *conflict)
+void
+conflict_log_close(ConflictLog *log)
 {
-	bool		isnull;
+	mapped_close(log);
+}
 
-	read_outline(rows, conflict);
-	conflict->problem = stored_object_problem(rows, COL_INCOMING, &conflict->incoming);
-	if (conflict->problem == NULL)
-		conflict->problem = stored_object_problem(rows, COL_INCOMING_DETAIL,
-												  &conflict->incoming_detail);
-	conflict->canonical = stored_any(rows, COL_CANONICAL);
-	conflict->canonical_deleted = DatumGetBool(rows_value(rows, COL_CANONICAL_DELETED, &isnull));
-	conflict->canonical_source =
-		TextDatumGetCString(rows_value(rows, COL_CANONICAL_SOURCE, &isnull));
-	conflict->reason = TextDatumGetCString(rows_value(rows, COL_REASON, &isnull));
+/* The contested fields are stored as names, {*} for the whole record. */
+static void
+take_contested(Conflict *conflict)
+{
+	ListCell   *lc;
+
+	field_names_init(&conflict->fields, list_length(conflict->contested));
+	conflict->whole = false;
+	foreach(lc, conflict->contested)
+	{
+		if (strcmp(lfirst(lc), "*") == 0)
+			conflict->whole = true;
+		else
+			field_names_add(&conflict->fields, field_name(lfirst(lc)));
+	}
+	if (conflict->whole)
+		conflict->fields.n = 0;
+}
+
+static List *
+contested_names(const Conflict *conflict)
+{
+	List	   *names = NIL;
+
+	if (conflict->whole)
+		return list_make1("*");
+	for (int i = 0; i < conflict->fields.n; i++)
+		names = lappend(names, field_name_cstring(conflict->fields.name[i]));
+	return names;
+}
+
+/* Read these columns of the found row. */
+static void
+read_conflict(const ConflictLog *log, MappedColumns columns, Conflict *conflict)
+{
+	MemSet(conflict, 0, sizeof(Conflict));
+	conflict->problem = mapped_try(log, columns, conflict);
+	take_contested(conflict);
 }
 
 /* Is the found row one that is pending, of the source if that isn't NULL? */
@@ -172,8 +167,7 @@ differs_in_size(Size a, Size b)
 int64
 conflict_log_find_same(ConflictLog *log, const Conflict *wanted)
 {
-	Datum		keys[2] = {CStringGetTextDatum(wanted->entity), CStringGetTextDatum(wanted->external_id)};
-	RowsScan   *scan = rows_scan_begin(log->rows, PENDING_INDEX, 2, keys, 0, NULL);
+	RowsScan   *scan = mapped_scan(log, PENDING_INDEX, 2, 0, wanted);
 	int64		id = 0;
 
 	while (id == 0 && rows_scan_next(scan))
@@ -200,8 +194,8 @@ List *
 conflict_log_pending(ConflictLog *log, const char *entity, const char *external_id,
 					 const char *source)
 {
-	Datum		keys[2] = {CStringGetTextDatum(entity), CStringGetTextDatum(external_id)};
-	RowsScan   *scan = rows_scan_begin(log->rows, PENDING_INDEX, 2, keys, 0, NULL);
+	const Conflict asked = {.entity = entity, .external_id = external_id};
+	RowsScan   *scan = mapped_scan(log, PENDING_INDEX, 2, 0, &asked);
 	List	   *conflicts = NIL;
 
 	while (rows_scan_next(scan))
@@ -211,7 +205,7 @@ conflict_log_pending(ConflictLog *log, const char *entity, const char *external_
 		if (!is_pending(log->rows, source))
 			continue;
 		conflict = palloc(sizeof(Conflict));
-		read_outline(log->rows, conflict);
+		read_conflict(log, OUTLINE, conflict);
 		conflicts = lappend(conflicts, conflict);
 	}
 	rows_scan_end(scan);
@@ -221,7 +215,7 @@ conflict_log_pending(ConflictLog *log, const char *entity, const char *external_
 bool
 conflict_log_any_pending(ConflictLog *log)
 {
-	RowsScan   *scan = rows_scan_begin(log->rows, PENDING_INDEX, 0, NULL, 0, NULL);
+	RowsScan   *scan = mapped_scan(log, PENDING_INDEX, 0, 0, NULL);
 	bool		any = rows_scan_next(scan);
 
 	rows_scan_end(scan);
@@ -238,81 +232,72 @@ conflict_log_require(const ConflictLog *log, const Conflict *conflict)
 bool
 conflict_log_find(ConflictLog *log, int64 id, Conflict *conflict)
 {
-	Datum		key = Int64GetDatum(id);
+	const Conflict asked = {.id = id};
 
-	if (!rows_find(log->rows, 1, &key))
+	if (!mapped_seek(log, 1, &asked))
 		return false;
-	read_conflict(log->rows, conflict);
+	read_conflict(log, MAP_ALL_COLUMNS, conflict);
 	return true;
 }
 
 int64
 conflict_log_add(ConflictLog *log, const Conflict *conflict)
 {
-	Datum		values[NCOLUMNS] = {0};
-	bool		isnull[NCOLUMNS];
-	int64		id = nextval_internal(registry_relation("conflict_log_id_seq"), false);
+	Conflict	added = *conflict;
 
-	memset(isnull, false, COL_REASON);
-	memset(isnull + COL_REASON, true, NCOLUMNS - COL_REASON);
-	values[COL_ID - 1] = Int64GetDatum(id);
-	values[COL_STATUS - 1] = CStringGetTextDatum("pending");
-	values[COL_RECORDED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-	values[COL_ENTITY - 1] = CStringGetTextDatum(conflict->entity);
-	values[COL_EXTERNAL_ID - 1] = CStringGetTextDatum(conflict->external_id);
-	values[COL_SOURCE - 1] = CStringGetTextDatum(conflict->source);
-	values[COL_VERSION - 1] = Int64GetDatum(conflict->version);
-	values[COL_ROW_VERSION - 1] = Int64GetDatum(conflict->row_version);
-	values[COL_CONTESTED - 1] = contested_datum(conflict);
-	values[COL_INCOMING - 1] = JsonbPGetDatum(conflict->incoming);
-	values[COL_INCOMING_DELETED - 1] = BoolGetDatum(conflict->incoming_deleted);
-	values[COL_INCOMING_DETAIL - 1] = JsonbPGetDatum(conflict->incoming_detail);
-	values[COL_CANONICAL - 1] = JsonbPGetDatum(conflict->canonical);
-	values[COL_CANONICAL_DELETED - 1] = BoolGetDatum(conflict->canonical_deleted);
-	values[COL_CANONICAL_SOURCE - 1] = CStringGetTextDatum(conflict->canonical_source);
-	values[COL_REASON - 1] = CStringGetTextDatum(conflict->reason);
-	rows_insert(log->rows, values, isnull);
-	return id;
-}
-
-/* The found row with what closing it changes. */
-static void
-closed_row(ConflictLog *log, const char *status, const char *decision, Jsonb *decided_fields,
-		   const char *note, int64 closed_by_seq, Datum *values, bool *isnull)
-{
-	for (int column = 1; column <= NCOLUMNS; column++)
-		values[column - 1] = rows_value(log->rows, column, &isnull[column - 1]);
-	values[COL_STATUS - 1] = CStringGetTextDatum(status);
-	if (decision != NULL)
-		values[COL_DECISION - 1] = CStringGetTextDatum(decision);
-	isnull[COL_DECISION - 1] = decision == NULL;
-	values[COL_DECIDED_FIELDS - 1] = JsonbPGetDatum(decided_fields);
-	isnull[COL_DECIDED_FIELDS - 1] = decided_fields == NULL;
-	values[COL_DECIDED_BY - 1] = CStringGetTextDatum(GetUserNameFromId(GetUserId(), false));
-	isnull[COL_DECIDED_BY - 1] = false;
-	values[COL_DECIDED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-	isnull[COL_DECIDED_AT - 1] = false;
-	values[COL_DECIDED_SEQ - 1] = Int64GetDatum(closed_by_seq);
-	isnull[COL_DECIDED_SEQ - 1] = closed_by_seq == 0;
-	if (note != NULL)
-		values[COL_NOTE - 1] = CStringGetTextDatum(note);
-	isnull[COL_NOTE - 1] = note == NULL;
+	added.id = nextval_internal(registry_relation("conflict_log_id_seq"), false);
+	added.status = "pending";
+	added.recorded_at = GetCurrentTimestamp();
+	added.contested = contested_names(conflict);
+	mapped_insert(log, &added);
+	return added.id;
 }
 
 bool
 conflict_log_close_one(ConflictLog *log, int64 id, const char *status, const char *decision,
 					   Jsonb *decided_fields, const char *note, int64 closed_by_seq)
 {
-	for (;;)
-	{
-		Datum		key = Int64GetDatum(id);
-		Datum		values[NCOLUMNS];
-		bool		isnull[NCOLUMNS];
+	const Conflict closed = {
+		.id = id,
+		.status = status,
+		.decision = decision,
+		.decided_fields = decided_fields,
+		.decided_by = GetUserNameFromId(GetUserId(), false),
+		.decided_at = GetCurrentTimestamp(),
+		.decided_seq = closed_by_seq,
+		.note = note
+	};
 
-		if (!rows_find(log->rows, 1, &key) || !is_pending(log->rows, NULL))
-			return false;
-		closed_row(log, status, decision, decided_fields, note, closed_by_seq, values, isnull);
-		if (rows_update(log->rows, values, isnull) == ROWS_DONE)
+	while (mapped_seek(log, 1, &closed) && is_pending(log->rows, NULL))
+	{
+		if (mapped_update(log, DECIDED, &closed) == ROWS_DONE)
 			return true;
 	}
+	return false;
+}
+
+bool
+conflict_log_reopen(ConflictLog *log, const Conflict *conflict)
+{
+	const Conflict reopened = {.id = conflict->id, .status = "pending"};
+
+	while (mapped_seek(log, 1, &reopened) && !is_pending(log->rows, NULL))
+	{
+		if (mapped_update(log, DECIDED, &reopened) == ROWS_DONE)
+			return true;
+	}
+	return false;
+}
+
+bool
+conflict_log_assign(ConflictLog *log, int64 id, const char *assignee)
+{
+	const Conflict assigned = {.id = id, .assigned_to = assignee};
+
+	while (mapped_seek(log, 1, &assigned) && is_pending(log->rows, NULL))
+	{
+		if (mapped_update(log, MAP_COLUMN(COL_ASSIGNED_TO), &assigned) == ROWS_DONE)
+			return true;
+	}
+	return false;
 }

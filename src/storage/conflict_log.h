@@ -5,15 +5,18 @@
 #ifndef SYNCEXT_CONFLICT_LOG_H
 #define SYNCEXT_CONFLICT_LOG_H
 
-#include "model/ladder.h"
 #include "nodes/pg_list.h"
 
-typedef struct ConflictLog ConflictLog;
+#include "model/ladder.h"
+#include "storage/mapped.h"
+
+typedef MappedTable ConflictLog;
 
 typedef struct Conflict
 {
 	int64		id;
 	const char *status;			/* pending, resolved, superseded, dismissed */
+	TimestampTz recorded_at;
 	const char *entity;
 	const char *external_id;
 	const char *source;
@@ -26,9 +29,19 @@ typedef struct Conflict
 	bool		canonical_deleted;
 	const char *canonical_source;
 	const char *reason;
+	List	   *contested;		/* as stored, of char *; for conflict_log.c alone */
 	bool		whole;			/* over the whole record */
 	FieldNames	fields;			/* else over these */
 	const char *problem;		/* why incoming and its detail can't be used; or NULL */
+
+	/* what became of it */
+	const char *decision;
+	Jsonb	   *decided_fields;
+	const char *decided_by;
+	TimestampTz decided_at;
+	int64		decided_seq;	/* of the change log; 0: none */
+	const char *note;
+	const char *assigned_to;
 } Conflict;
 
 extern ConflictLog *conflict_log_open(bool write);
@@ -48,7 +61,11 @@ extern bool conflict_log_find(ConflictLog *log, int64 id, Conflict *conflict);
 /* Raise XX001 if what came in, of the conflict found last, can't be used. */
 extern void conflict_log_require(const ConflictLog *log, const Conflict *conflict);
 extern int64 conflict_log_add(ConflictLog *log, const Conflict *conflict);
-/* Close a pending conflict; false if somebody else closed it meanwhile. */
+/* Make a closed conflict pending again; false if another transaction changed it meanwhile. */
+extern bool conflict_log_reopen(ConflictLog *log, const Conflict *conflict);
+/* Say who is to decide a pending conflict (NULL: nobody in particular); false as above. */
+extern bool conflict_log_assign(ConflictLog *log, int64 id, const char *assignee);
+/* Close a pending conflict; false if another transaction closed it meanwhile. */
 extern bool conflict_log_close_one(ConflictLog *log, int64 id, const char *status,
 								   const char *decision, Jsonb *decided_fields,
 								   const char *note, int64 closed_by_seq);

@@ -7,6 +7,7 @@
 
 #include "nodes/pg_list.h"
 #include "storage/feed_window.h"
+#include "storage/mapped.h"
 
 typedef struct Cursor
 {
@@ -15,9 +16,9 @@ typedef struct Cursor
 	int			slots;			/* how many the target has */
 
 	/* the window of the feed: ticks, and the last row that was acknowledged */
-	int64		lo;
-	int64		hi;				/* 0: no window is under way */
-	LogPosition at;
+	int64		from_tick;
+	int64		to_tick;		/* 0: no window is under way */
+	LogPosition position;
 
 	/* the walk through the golden records */
 	char	   *backfill_entity;	/* NULL: none */
@@ -26,33 +27,32 @@ typedef struct Cursor
 
 	/* the last batch */
 	int64		batch;
-	bool		leased;			/* it is not acknowledged yet */
-	TimestampTz lease_until;
-	LogPosition end;			/* where it ends in the window */
+	TimestampTz lease_until;	/* 0: it is acknowledged */
+	LogPosition batch_end;		/* where it ends in the window */
 	char	   *end_backfill_id;	/* and in the backfill; NULL: not in it */
 	int			batch_retries;	/* how many pending rows are in it */
 	TimestampTz moved_at;		/* last acknowledgement */
 	int64		acknowledged;	/* the batch that it was of; 0: there was none */
 
-	/* the walk's progress, for who watches it */
+	/* the walk's progress, as views show it */
 	TimestampTz backfill_since;
 	int64		backfill_done;	/* records that it has been through */
 	int64		end_backfill_done;	/* with those of the batch */
 } Cursor;
 
-typedef struct CursorTable CursorTable;
+typedef MappedTable CursorTable;
 
 extern CursorTable *cursor_open(bool write);
 extern void cursor_close(CursorTable *table);
 extern bool cursor_find(CursorTable *table, const char *target, int slot, Cursor *cursor);
-/* Wait for whoever holds the cursor, hold it until the transaction's end. */
+/* Wait until no other transaction holds the cursor, then hold it until the end of ours. */
 extern bool cursor_lock(CursorTable *table, const char *target, int slot, Cursor *cursor);
 /* Write the cursor that was locked last. */
 extern void cursor_save(CursorTable *table, const Cursor *cursor);
 
 /* Hold all of a target's cursors; returns a list of Cursor *, NIL if none. */
 extern List *cursor_lock_all(CursorTable *table, const char *target);
-/* Write one of them, a new one too (false: somebody else makes it); drop one. */
+/* Write one of them, or a new one (false: another transaction makes it); drop one. */
 extern bool cursor_put(CursorTable *table, const Cursor *cursor);
 extern void cursor_remove(CursorTable *table, const Cursor *cursor);
 

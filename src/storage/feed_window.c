@@ -3,17 +3,16 @@
  *	  The change log as a queue: what of it a target is due between two
  *	  snapshots.
  *
- * Called by hub/feed and hub/batch.  A window (lo, hi] holds the rows of transactions that
- * hi sees and lo doesn't: those that were in progress at lo, and those that
- * began after it.  In (xid, seq) order that is a row of runs, ranges of xids
- * with no gap that hi doesn't see.  A run has its upper bound in the index
- * scan, so that a big transaction in progress is passed over, not read.
+ * A window (lo, hi] holds the rows of transactions that hi sees and lo doesn't: those
+ * that were in progress at lo, and those that began after it.  In (xid, seq) order that
+ * is a row of runs, ranges of xids with no gap that hi doesn't see.  A run has its
+ * upper bound in the index scan, so that a big transaction in progress is passed over,
+ * not read.
  *
  * Each run is read from the four log tables and merged.
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -53,7 +52,7 @@ typedef struct Branch
 struct FeedWindow
 {
 	const Source *target;
-	Slot		slot;
+	Consumer	consumer;
 	text	   *target_name;
 	const FeedSnapshot *lo;
 	const FeedSnapshot *hi;
@@ -66,6 +65,7 @@ struct FeedWindow
 	Branch		branches[LOG_NTABLES];
 	Branch	   *returned;		/* whose row was handed out last */
 	int64		walked;
+	int64		limit;			/* of walked; 0: none */
 };
 
 int
@@ -110,13 +110,13 @@ feed_log_close(FeedLog *log)
 }
 
 FeedWindow *
-feed_window_begin(FeedLog *log, const Source *target, Slot slot, const FeedSnapshot *lo,
+feed_window_begin(FeedLog *log, const Source *target, Consumer consumer, const FeedSnapshot *lo,
 				  const FeedSnapshot *hi, LogPosition after)
 {
 	FeedWindow *window = palloc0(sizeof(FeedWindow));
 
 	window->target = target;
-	window->slot = slot;
+	window->consumer = consumer;
 	window->target_name = cstring_to_text(target->name);
 	window->lo = lo;
 	window->hi = hi;
@@ -133,6 +133,18 @@ int64
 feed_window_walked(const FeedWindow *window)
 {
 	return window->walked;
+}
+
+void
+feed_window_limit(FeedWindow *window, int64 rows)
+{
+	window->limit = rows;
+}
+
+bool
+feed_window_cut_short(const FeedWindow *window)
+{
+	return window->limit > 0 && window->walked > window->limit;
 }
 
 static void
@@ -272,13 +284,13 @@ static bool
 row_is_due(const FeedWindow *window, Rows *rows, FeedRow *row)
 {
 	bool		isnull;
-	Told		told = DatumGetChar(rows_value(rows, LOG_TOLD, &isnull));
+	Audience	audience = DatumGetChar(rows_value(rows, LOG_TOLD, &isnull));
 	bool		own = text_equal(DatumGetTextPP(rows_value(rows, LOG_SOURCE, &isnull)),
 								 window->target_name);
 	char	   *entity;
 	bool		gets;
 
-	if (told == TOLD_NONE || (told == TOLD_OTHERS && own) || (told == TOLD_ORIGIN && !own))
+	if (audience == AUDIENCE_NONE || (audience == AUDIENCE_OTHERS && own) || (audience == AUDIENCE_ORIGIN && !own))
 		return false;
 	row->correction = own;
 	row->captured = own &&
@@ -286,7 +298,7 @@ row_is_due(const FeedWindow *window, Rows *rows, FeedRow *row)
 	row->entity = DatumGetTextPP(rows_value(rows, LOG_ENTITY, &isnull));
 	row->external_id = DatumGetTextPP(rows_value(rows, LOG_EXTERNAL_ID, &isnull));
 	row->row_version = DatumGetInt64(rows_value(rows, LOG_ROW_VERSION, &isnull));
-	if (!slot_has_record(window->slot, row->entity, row->external_id))
+	if (!consumer_has_record(window->consumer, row->entity, row->external_id))
 		return false;
 	if (window->target->nentities < 0)
 		return true;
@@ -318,6 +330,8 @@ feed_window_next(FeedWindow *window, FeedRow *row)
 			continue;
 		}
 		window->walked++;
+		if (feed_window_cut_short(window))
+			return false;
 		row->at = branch->at;
 		row->table = branch->table->number;
 		if (row_is_due(window, branch->table->rows, row))
@@ -342,6 +356,28 @@ feed_seek_begin(FeedLog *log)
 	return seek;
 }
 
+static void
+read_log_row(const Rows *rows, LogRow *row)
+{
+	bool		isnull;
+
+	row->recorded_at = DatumGetTimestampTz(rows_value(rows, LOG_RECORDED_AT, &isnull));
+	row->version = DatumGetInt64(rows_value(rows, LOG_VERSION, &isnull));
+	row->row_version = DatumGetInt64(rows_value(rows, LOG_ROW_VERSION, &isnull));
+	row->resolution = DatumGetChar(rows_value(rows, LOG_RESOLUTION, &isnull));
+	row->audience = DatumGetChar(rows_value(rows, LOG_TOLD, &isnull));
+	row->detail = NULL;
+	row->problem = stored_object_problem(rows, LOG_FIELDS, &row->fields);
+	if (row->problem == NULL)
+		row->problem = stored_object_problem(rows, LOG_DETAIL, &row->detail);
+}
+
+void
+feed_window_read(const FeedWindow *window, LogRow *row)
+{
+	read_log_row(window->returned->table->rows, row);
+}
+
 /* Returns false if the row isn't there any more: the record was erased. */
 bool
 feed_seek(FeedSeek *seek, int table, LogPosition at, LogRow *row)
@@ -352,20 +388,12 @@ feed_seek(FeedSeek *seek, int table, LogPosition at, LogRow *row)
 		FullTransactionIdGetDatum(FullTransactionIdFromU64(at.xid)),
 		Int64GetDatum(at.seq)
 	};
-	bool		isnull;
 
 	if (seek->scans[table] == NULL)
 		seek->scans[table] = rows_seek_begin(rows, log_table->index, 2);
 	if (!rows_seek(seek->scans[table], keys))
 		return false;
-	row->recorded_at = DatumGetTimestampTz(rows_value(rows, LOG_RECORDED_AT, &isnull));
-	row->version = DatumGetInt64(rows_value(rows, LOG_VERSION, &isnull));
-	row->row_version = DatumGetInt64(rows_value(rows, LOG_ROW_VERSION, &isnull));
-	row->resolution = DatumGetChar(rows_value(rows, LOG_RESOLUTION, &isnull));
-	row->detail = NULL;
-	row->problem = stored_object_problem(rows, LOG_FIELDS, &row->fields);
-	if (row->problem == NULL)
-		row->problem = stored_object_problem(rows, LOG_DETAIL, &row->detail);
+	read_log_row(rows, row);
 	return true;
 }
 

@@ -7,7 +7,7 @@
 #define SYNCEXT_FEED_WINDOW_H
 
 #include "storage/registry.h"
-#include "storage/slot.h"
+#include "storage/consumer.h"
 #include "storage/tick.h"
 
 /* Place of a row of the change log in the feed's order; zero is before all. */
@@ -40,11 +40,14 @@ extern void feed_log_close(FeedLog *log);
  * after lo and before hi, in (xid, seq) order from after a position on.  What
  * lo, hi and target point to must stay.
  */
-extern FeedWindow *feed_window_begin(FeedLog *log, const Source *target, Slot slot,
+extern FeedWindow *feed_window_begin(FeedLog *log, const Source *target, Consumer consumer,
 									 const FeedSnapshot *lo, const FeedSnapshot *hi,
 									 LogPosition after);
 extern bool feed_window_next(FeedWindow *window, FeedRow *row);
 extern int64 feed_window_walked(const FeedWindow *window);	/* rows looked at */
+/* Let it end when it has looked at so many rows; was that before its end? */
+extern void feed_window_limit(FeedWindow *window, int64 rows);
+extern bool feed_window_cut_short(const FeedWindow *window);
 extern void feed_window_end(FeedWindow *window);
 
 /* A row of the log with all that it says, in the current memory context. */
@@ -54,10 +57,14 @@ typedef struct LogRow
 	int64		version;
 	int64		row_version;
 	char		resolution;
+	Audience	audience;
 	Jsonb	   *fields;
 	Jsonb	   *detail;			/* or NULL */
 	const char *problem;		/* why fields and detail can't be used; or NULL */
 } LogRow;
+
+/* What the row that feed_window_next() returned last says. */
+extern void feed_window_read(const FeedWindow *window, LogRow *row);
 
 typedef struct FeedSeek FeedSeek;
 

@@ -3,8 +3,8 @@
  *	  Row versions of records that are forgotten: table syncext.entity_floor.
  *
  * A key that is used again must not be taken for what receivers had of it before,
- * so its row versions go on above all that were forgotten.  What removes golden
- * records, sync_maintain and sync_forget, raises the floor by then, so who doesn't
+ * so its row versions go on above all that were forgotten.  sync_maintain and
+ * sync_forget, which remove golden records, raise the floor first: a backend that doesn't
  * find the record finds the floor.
  */
 #include "postgres.h"

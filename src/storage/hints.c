@@ -13,6 +13,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "model/format.h"
 #include "storage/hints.h"
 #include "storage/relations.h"
 
@@ -65,28 +66,6 @@ qualify(const char *format)
 	return qualified.data;
 }
 
-static char *fill(const char *format, va_list args) pg_attribute_printf(1, 0);
-
-static char *
-fill(const char *format, va_list args)
-{
-	StringInfoData text;
-	int			needed;
-
-	initStringInfo(&text);
-	for (;;)
-	{
-		va_list		copy;
-
-		va_copy(copy, args);
-		needed = appendStringInfoVA(&text, format, copy);
-		va_end(copy);
-		if (needed == 0)
-			return text.data;
-		enlargeStringInfo(&text, needed);
-	}
-}
-
 char *
 call_text(const char *format,...)
 {
@@ -94,7 +73,7 @@ call_text(const char *format,...)
 	char	   *text;
 
 	va_start(args, format);
-	text = fill(qualify(format), args);
+	text = format_va(qualify(format), args);
 	va_end(args);
 	return text;
 }
@@ -106,7 +85,7 @@ errhint_call(const char *format,...)
 	char	   *text;
 
 	va_start(args, format);
-	text = fill(qualify(format), args);
+	text = format_va(qualify(format), args);
 	va_end(args);
 	return errhint("%s", text);
 }

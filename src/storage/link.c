@@ -3,22 +3,19 @@
  *	  Links to hubs on other servers (table syncext.link), cached in the
  *	  backend.
  *
- * Called by hub/, local/ and link/.  Read and outdated as storage/binding is.
+ * Read and outdated as storage/binding is.
  */
 #include "postgres.h"
 
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/inval.h"
-#include "utils/memutils.h"
-#include "utils/rel.h"
+#include "utils/timestamp.h"
 
+#include "compat.h"
 #include "storage/binding.h"
 #include "storage/config_cache.h"
 #include "storage/config_scan.h"
-#include "storage/launch.h"
 #include "storage/link.h"
-#include "storage/registry.h"
 #include "storage/role.h"
 
 static Link *
@@ -59,26 +56,14 @@ static ConfigCache cache = {.name = "links", .load = load_links};
 List *
 link_list(void)
 {
-	static uint64 seen = 0;
-	List	   *links = config_cache_get(&cache);
-
-	if (seen == cache.generation)
-		return links;
-	seen = cache.generation;
-	/* after a restart of the server this may be the first to look */
-	launch_missing(links);
-	return links;
+	return config_cache_get(&cache);
 }
 
 const Link *
 link_of_name(const char *name)
 {
-	ListCell   *lc;
-
-	foreach(lc, link_list())
+	foreach_ptr(const Link, link, link_list())
 	{
-		const Link *link = lfirst(lc);
-
 		if (strcmp(link->name, name) == 0)
 			return link;
 	}
@@ -88,12 +73,8 @@ link_of_name(const char *name)
 const Link *
 link_of_source(const char *source)
 {
-	ListCell   *lc;
-
-	foreach(lc, link_list())
+	foreach_ptr(const Link, link, link_list())
 	{
-		const Link *link = lfirst(lc);
-
 		if (strcmp(link->source, source) == 0)
 			return link;
 	}
@@ -103,12 +84,8 @@ link_of_source(const char *source)
 const Link *
 link_of_entity(const char *entity)
 {
-	ListCell   *lc;
-
-	foreach(lc, link_list())
+	foreach_ptr(const Link, link, link_list())
 	{
-		const Link *link = lfirst(lc);
-
 		if (binding_of_entity(link->source, entity) != NULL)
 			return link;
 	}

@@ -34,7 +34,7 @@ typedef struct Link
 	const char *name;
 	const char *server;			/* foreign server that says how to connect */
 	const char *source;
-	const char *owner_name;		/* who made it, and whom its worker runs as */
+	const char *owner_name;		/* the role that made it, and that its worker runs as */
 	Oid			owner;			/* InvalidOid: there is no such role, and no worker */
 	bool		enabled;
 	const char *hub;			/* the hub's mark, a uuid; NULL: not known yet */
@@ -51,7 +51,7 @@ extern const Link *link_of_source(const char *source);
 extern const Link *link_of_entity(const char *entity);
 extern List *link_list(void);	/* of const Link * */
 
-/* What who asks for the other hub's business is told. */
+/* Errors for requests about a source or entity that another hub decides. */
 #define LINK_SOURCE_MESSAGE	"source \"%s\" stands for the hub behind link \"%s\""
 #define LINK_SOURCE_HINT(link) \
 	call_text("Its changes come and go with CALL sync_exchange(%s).", \

@@ -2,8 +2,8 @@
  * locks.c
  *	  Every lock of ours that isn't a table's or a row's.
  *
- * Advisory locks would be anybody's to take, and one pg_advisory_unlock_all() in
- * somebody's trigger would release them.  The locks of the server's own method
+ * Advisory locks any session could take, and one pg_advisory_unlock_all() in a
+ * trigger would release them.  The locks of the server's own method
  * are safe from that; but those of a session that ends outside of a transaction
  * the server leaves behind in shared memory, for another process to inherit.  So
  * this is the only file that takes locks, and it releases the session's when the

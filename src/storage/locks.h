@@ -8,18 +8,32 @@
 /*
  * What is locked.  In pg_locks each is an object of class syncext.binding: objid
  * is the key, objsubid the kind's number.  The view syncext.job_progress knows
- * the first three.
+ * the first three; test/lint compares.
+ *
+ * A session that needs several takes them in this order: a job, then a relation's
+ * moving of rows; of several relations the lowest OID first.  A worker's own lock, the
+ * notifier's, maintenance's and a job's are never waited for, so they are in no
+ * deadlock; the server finds a deadlock of waits for moves and exchanges.
  */
 typedef enum LockKind
 {
-	LOCK_POLL = 1,				/* a relation's OID: one job of a kind at a time */
+	/* key: a relation's OID.  The session's, for one run of a job at a time */
+	LOCK_POLL = 1,
 	LOCK_DELIVER,
 	LOCK_LOAD,
-	LOCK_TRANSFER,				/* a relation's OID: who moves rows between it and the hub */
-	LOCK_EXCHANGE,				/* a link: who exchanges over it */
-	LOCK_WORKER,				/* a link: who is its background worker */
-	LOCK_NOTIFIER,				/* 0: who is the hub's notifier */
-	LOCK_MAINTENANCE			/* 0: who maintains the hub */
+	/* key: a relation's OID.  The transaction's, for moving rows between it and the hub */
+	LOCK_TRANSFER,
+	/*
+	 * key: lock_key() of a link.  The session's for an exchange over it, the
+	 * transaction's for changing the link
+	 */
+	LOCK_EXCHANGE,
+	/* key: lock_key() of a link.  The session's, of its background worker */
+	LOCK_WORKER,
+	/* key: 0.  The session's, of the hub's notifier */
+	LOCK_NOTIFIER,
+	/* key: 0.  The session's, for sync_maintain */
+	LOCK_MAINTENANCE
 } LockKind;
 
 typedef enum LockOutcome
@@ -38,7 +52,7 @@ extern uint32 lock_key(const char *name);
  */
 extern LockOutcome lock_session(LockKind kind, uint32 key, bool wait);
 extern void lock_release(LockKind kind, uint32 key);
-/* Has this session it, by one of the two ways? */
+/* Does this session hold the lock, of its own or of its transaction's? */
 extern bool lock_held(LockKind kind, uint32 key);
 
 /* A lock of the transaction's.  False: another session has it. */

@@ -1,6 +1,6 @@
 /*
  * names.c
- *	  Arrays of names, as columns and arguments hold them.
+ *	  Arrays of names, as columns and arguments hold them; a relation's name.
  *
  * The only file that takes a text[] apart: it heeds the nulls.
  */
@@ -9,6 +9,7 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 #include "storage/names.h"
 
@@ -34,4 +35,11 @@ names_of_array(Datum array, const char *what, int *n)
 					 errmsg("%s must not contain null", what)));
 	}
 	return names;
+}
+
+char *
+names_of_relation(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+									  get_rel_name(relid));
 }

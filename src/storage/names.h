@@ -1,6 +1,6 @@
 /*
  * names.h
- *	  Arrays of names, as columns and arguments hold them.
+ *	  Arrays of names, as columns and arguments hold them; a relation's name.
  */
 #ifndef SYNCEXT_NAMES_H
 #define SYNCEXT_NAMES_H
@@ -10,5 +10,8 @@
  * no name: it is left out, or, where what says whose it is, raises 22004.
  */
 extern char **names_of_array(Datum array, const char *what, int *n);
+
+/* A relation's name, qualified and quoted. */
+extern char *names_of_relation(Oid relid);
 
 #endif							/* SYNCEXT_NAMES_H */

@@ -10,7 +10,8 @@
 
 typedef struct Peer
 {
-	Jsonb	   *identity;		/* of the hub; NULL: whoever comes next */
+	const char *link;			/* peer_find() and peer_save() set it */
+	Jsonb	   *identity;		/* of the hub; NULL: the next one that answers */
 	int64		answered;		/* the last batch of ours that it has answered */
 	int64		pulled;			/* the last one of its that was placed here */
 	TimestampTz heard_at;		/* when the later of these came, by its clock; 0: never */
@@ -20,8 +21,10 @@ typedef struct Peer
 	const char *resync_id;
 	int64		resent;			/* what came of it */
 	int64		stranded;
-	const char *turned;			/* who was found to have gone back, and when */
+	const char *turned;			/* which side was found to have gone back, and when */
 	TimestampTz turned_at;
+	int64		met_epoch;		/* the hub's epoch that row versions are of which are
+								 * compared; 0: not known */
 	const char *refused;		/* why the link is stopped; NULL: it isn't */
 	TimestampTz refused_at;
 } Peer;

@@ -1,188 +1,134 @@
 /*
  * pending.c
  *	  Deliveries that failed, retries and dead letters: table syncext.pending.
- *
- * Called by hub/batch, which puts due rows into batches and failures in here,
- * and by hub/redrive.
  */
 #include "postgres.h"
 
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "storage/mapped.h"
 #include "storage/pending.h"
-#include "storage/registry.h"
-#include "storage/rows.h"
 
 #define DUE_INDEX	"pending_due"
 
 enum
 {
-	COL_TARGET = 1,
-	COL_ENTITY,
-	COL_EXTERNAL_ID,
-	COL_ROW_VERSION,
-	COL_CORRECTION,
-	COL_ATTEMPTS,
-	COL_SINCE,
-	COL_NEXT_ATTEMPT,
-	COL_BATCH,
-	COL_ERROR,
-	COL_DEAD_SINCE,
-	NCOLUMNS = COL_DEAD_SINCE
+	COL_ENTITY = 2,
+	COL_EXTERNAL_ID
+};
+
+static MappedDef pending_def = {
+	.relation = "pending",
+	.ncolumns = 12,
+	.column = {
+		{"target", MAP_TEXT, offsetof(Pending, target)},
+		{"entity", MAP_TEXT, offsetof(Pending, entity)},
+		{"external_id", MAP_TEXT, offsetof(Pending, external_id)},
+		{"row_version", MAP_INT8, offsetof(Pending, row_version)},
+		{"correction", MAP_BOOL, offsetof(Pending, correction)},
+		{"attempts", MAP_INT4, offsetof(Pending, attempt.attempts)},
+		{"since", MAP_TIME, offsetof(Pending, since)},
+		{"next_attempt", MAP_TIME, offsetof(Pending, attempt.next_attempt), DT_NOEND},
+		{"batch", MAP_INT8, offsetof(Pending, batch)},
+		{"error", MAP_ERROR, offsetof(Pending, attempt.error)},
+		{"dead_since", MAP_TIME, offsetof(Pending, attempt.dead_since)},
+		{"put_off", MAP_BOOL, offsetof(Pending, put_off)},
+	}
 };
 
 struct PendingTable
 {
-	Rows	   *rows;
-	Datum		target;
+	MappedTable *mapped;
+	const char *target;
 };
 
 PendingTable *
 pending_open(const char *target, bool write)
 {
 	PendingTable *table = palloc(sizeof(PendingTable));
-	Oid			relid = registry_relation("pending");
 
-	table->rows = write ? rows_open_write(relid) : rows_open_read(relid);
-	table->target = CStringGetTextDatum(target);
+	table->mapped = mapped_open(&pending_def, write);
+	table->target = pstrdup(target);
 	return table;
 }
 
 void
 pending_close(PendingTable *table)
 {
-	rows_close(table->rows);
+	mapped_close(table->mapped);
 	pfree(table);
 }
 
 /* ---------- reading ---------- */
 
-static void
-read_pending(const Rows *rows, Pending *pending)
-{
-	bool		isnull;
-	Datum		error;
-
-	pending->entity = TextDatumGetCString(rows_value(rows, COL_ENTITY, &isnull));
-	pending->external_id = TextDatumGetCString(rows_value(rows, COL_EXTERNAL_ID, &isnull));
-	pending->row_version = DatumGetInt64(rows_value(rows, COL_ROW_VERSION, &isnull));
-	pending->correction = DatumGetBool(rows_value(rows, COL_CORRECTION, &isnull));
-	pending->attempts = DatumGetInt32(rows_value(rows, COL_ATTEMPTS, &isnull));
-	pending->since = DatumGetTimestampTz(rows_value(rows, COL_SINCE, &isnull));
-	pending->next_attempt = DatumGetTimestampTz(rows_value(rows, COL_NEXT_ATTEMPT, &isnull));
-	pending->dead = isnull;
-	pending->dead_since = DatumGetTimestampTz(rows_value(rows, COL_DEAD_SINCE, &isnull));
-	/* a dead letter that plain SQL has made bears no time of its own */
-	if (isnull)
-		pending->dead_since = pending->dead ? pending->since : 0;
-	pending->batch = DatumGetInt64(rows_value(rows, COL_BATCH, &isnull));
-	if (isnull)
-		pending->batch = 0;
-	error = rows_value(rows, COL_ERROR, &isnull);
-	pending->error = isnull ? NULL : TextDatumGetCString(error);
-}
-
 bool
 pending_any(PendingTable *table)
 {
-	return !rows_empty(table->rows) && rows_find(table->rows, 1, &table->target);
-}
+	const Pending any = {.target = table->target};
 
-static bool
-find_row(PendingTable *table, const char *entity, const char *external_id)
-{
-	Datum		keys[3] = {
-		table->target,
-		CStringGetTextDatum(entity),
-		CStringGetTextDatum(external_id)
-	};
-
-	return rows_find(table->rows, 3, keys);
+	return !rows_empty(table->mapped->rows) && mapped_seek(table->mapped, 1, &any);
 }
 
 bool
 pending_find(PendingTable *table, const char *entity, const char *external_id, Pending *pending)
 {
-	if (!find_row(table, entity, external_id))
-		return false;
-	read_pending(table->rows, pending);
-	return true;
+	pending->target = table->target;
+	pending->entity = entity;
+	pending->external_id = external_id;
+	return mapped_find(table->mapped, pending);
 }
 
-/* Append the row at hand to a list. */
-static List *
-append_row(PendingTable *table, List *list)
+/* Walk all that is pending for the target, the earliest due first and dead letters last. */
+static RowsScan *
+scan_due(PendingTable *table)
 {
-	Pending    *pending = palloc(sizeof(Pending));
+	const Pending any = {.target = table->target};
 
-	read_pending(table->rows, pending);
-	return lappend(list, pending);
+	return mapped_scan(table->mapped, DUE_INDEX, 1, 0, &any);
 }
 
-/* Does the record at hand belong to the slot? */
+/* Does the row at hand belong to the slot? */
 static bool
-row_is_of(PendingTable *table, Slot slot)
+row_is_of(PendingTable *table, Consumer consumer)
 {
 	bool		isnull;
-	Datum		entity = rows_value(table->rows, COL_ENTITY, &isnull);
-	Datum		external_id = rows_value(table->rows, COL_EXTERNAL_ID, &isnull);
+	Datum		entity = rows_value(table->mapped->rows, COL_ENTITY, &isnull);
+	Datum		external_id = rows_value(table->mapped->rows, COL_EXTERNAL_ID, &isnull);
 
-	return slot_has_record(slot, DatumGetTextPP(entity), DatumGetTextPP(external_id));
+	return consumer_has_record(consumer, DatumGetTextPP(entity), DatumGetTextPP(external_id));
 }
 
-/* Go to the scan's next row that belongs to the slot. */
-static bool
-next_of_slot(PendingTable *table, RowsScan *scan, Slot slot)
+/* Read the scan's next row that belongs to the slot; NULL: there is none. */
+static Pending *
+next_of_slot(PendingTable *table, RowsScan *scan, Consumer consumer)
 {
-	do
-	{
-		if (!rows_scan_next(scan))
-			return false;
-	} while (!row_is_of(table, slot));
-	return true;
+	while (rows_scan_next(scan))
+		if (row_is_of(table, consumer))
+			return mapped_copy(table->mapped, sizeof(Pending));
+	return NULL;
 }
 
 TimestampTz
-pending_next_due(PendingTable *table, Slot slot)
+pending_next_due(PendingTable *table, Consumer consumer)
 {
-	TimestampTz next = DT_NOEND;
-	RowsScan   *scan;
+	List	   *first = pending_due(table, consumer, DT_NOEND - 1, 1);
 
-	if (rows_empty(table->rows))
-		return next;
-	scan = rows_scan_begin(table->rows, DUE_INDEX, 1, &table->target, 0, NULL);
-	if (next_of_slot(table, scan, slot))
-	{
-		bool		isnull;
-		TimestampTz first = DatumGetTimestampTz(rows_value(table->rows, COL_NEXT_ATTEMPT,
-														   &isnull));
-
-		/* dead letters, which have none, come last */
-		if (!isnull)
-			next = first;
-	}
-	rows_scan_end(scan);
-	return next;
+	return first == NIL ? DT_NOEND : ((Pending *) linitial(first))->attempt.next_attempt;
 }
 
 List *
-pending_due(PendingTable *table, Slot slot, TimestampTz by, int max)
+pending_due(PendingTable *table, Consumer consumer, TimestampTz by, int max)
 {
-	RowsRange	range = {
-		.nkeys = 1,
-		.keys = &table->target,
-		.has_last = true,
-		.last = TimestampTzGetDatum(by)
-	};
 	List	   *due = NIL;
+	Pending    *pending;
 	RowsScan   *scan;
 
-	if (rows_empty(table->rows))
+	if (rows_empty(table->mapped->rows))
 		return NIL;
-	scan = rows_scan_range(table->rows, DUE_INDEX, &range);
-	while (list_length(due) < max && next_of_slot(table, scan, slot))
-		due = append_row(table, due);
+	scan = scan_due(table);
+	while (list_length(due) < max && (pending = next_of_slot(table, scan, consumer)) != NULL &&
+		   pending->attempt.next_attempt <= by)
+		due = lappend(due, pending);
 	rows_scan_end(scan);
 	return due;
 }
@@ -199,14 +145,13 @@ pending_in_batch(PendingTable *table, int64 batch, int n)
 
 	if (n == 0)
 		return NIL;
-	scan = rows_scan_begin(table->rows, DUE_INDEX, 1, &table->target, 0, NULL);
+	scan = scan_due(table);
 	while (list_length(members) < n && rows_scan_next(scan))
 	{
-		bool		isnull;
-		Datum		value = rows_value(table->rows, COL_BATCH, &isnull);
+		Pending    *pending = mapped_copy(table->mapped, sizeof(Pending));
 
-		if (!isnull && DatumGetInt64(value) == batch)
-			members = append_row(table, members);
+		if (pending->batch == batch)
+			members = lappend(members, pending);
 	}
 	rows_scan_end(scan);
 	return members;
@@ -214,79 +159,40 @@ pending_in_batch(PendingTable *table, int64 batch, int n)
 
 /* Those of an entity, or of a record; NULL means any. */
 List *
-pending_matching(PendingTable *table, Slot slot, const char *entity, const char *external_id)
+pending_matching(PendingTable *table, Consumer consumer, const char *entity,
+				 const char *external_id)
 {
-	Datum		keys[2] = {table->target};
-	int			nkeys = 1;
+	const Pending asked = {.target = table->target, .entity = entity};
+	RowsScan   *scan = mapped_scan(table->mapped, NULL, entity == NULL ? 1 : 2, 0, &asked);
 	List	   *matching = NIL;
-	RowsScan   *scan;
+	Pending    *pending;
 
-	if (entity != NULL)
-		keys[nkeys++] = CStringGetTextDatum(entity);
-	scan = rows_scan_begin(table->rows, NULL, nkeys, keys, 0, NULL);
-	while (next_of_slot(table, scan, slot))
-	{
-		bool		isnull;
-		char	   *id = TextDatumGetCString(rows_value(table->rows, COL_EXTERNAL_ID, &isnull));
-
-		if (external_id == NULL || strcmp(id, external_id) == 0)
-			matching = append_row(table, matching);
-		pfree(id);
-	}
+	while ((pending = next_of_slot(table, scan, consumer)) != NULL)
+		if (external_id == NULL || strcmp(pending->external_id, external_id) == 0)
+			matching = lappend(matching, pending);
 	rows_scan_end(scan);
 	return matching;
 }
 
 /* ---------- writing ---------- */
 
-static void
-put_pending(PendingTable *table, const Pending *pending, Datum *values, bool *isnull)
-{
-	memset(isnull, false, sizeof(bool) * NCOLUMNS);
-	values[COL_TARGET - 1] = table->target;
-	values[COL_ENTITY - 1] = CStringGetTextDatum(pending->entity);
-	values[COL_EXTERNAL_ID - 1] = CStringGetTextDatum(pending->external_id);
-	values[COL_ROW_VERSION - 1] = Int64GetDatum(pending->row_version);
-	values[COL_CORRECTION - 1] = BoolGetDatum(pending->correction);
-	values[COL_ATTEMPTS - 1] = Int32GetDatum(pending->attempts);
-	values[COL_SINCE - 1] = TimestampTzGetDatum(pending->since);
-	values[COL_NEXT_ATTEMPT - 1] = TimestampTzGetDatum(pending->next_attempt);
-	isnull[COL_NEXT_ATTEMPT - 1] = pending->dead;
-	values[COL_BATCH - 1] = Int64GetDatum(pending->batch);
-	isnull[COL_BATCH - 1] = pending->batch == 0;
-	values[COL_DEAD_SINCE - 1] = TimestampTzGetDatum(pending->dead_since != 0 ?
-													 pending->dead_since : GetCurrentTimestamp());
-	isnull[COL_DEAD_SINCE - 1] = !pending->dead;
-	isnull[COL_ERROR - 1] = pending->error == NULL;
-	if (pending->error != NULL)
-		values[COL_ERROR - 1] = CStringGetTextDatum(pending->error);
-}
-
 void
 pending_save(PendingTable *table, const Pending *pending)
 {
-	Datum		values[NCOLUMNS];
-	bool		isnull[NCOLUMNS];
+	Pending		row = *pending;
 
-	put_pending(table, pending, values, isnull);
-	for (;;)
-	{
-		if (find_row(table, pending->entity, pending->external_id))
-		{
-			if (rows_update(table->rows, values, isnull) == ROWS_DONE)
-				return;
-		}
-		else if (rows_insert_new(table->rows, values, isnull))
-			return;
-	}
+	row.target = table->target;
+	mapped_save(table->mapped, &row);
 }
 
 void
 pending_delete(PendingTable *table, const char *entity, const char *external_id)
 {
-	while (find_row(table, entity, external_id))
-	{
-		if (rows_delete(table->rows) == ROWS_DONE)
-			return;
-	}
+	const Pending row = {
+		.target = table->target,
+		.entity = entity,
+		.external_id = external_id
+	};
+
+	(void) mapped_remove(table->mapped, &row);
 }

@@ -2,29 +2,28 @@
  * pending.h
  *	  Deliveries that failed, retries and dead letters: table syncext.pending.
  *
- * Whoever writes here holds the target's cursor of the slot that the record
- * belongs to.
+ * A backend that writes a row holds the target's cursor of the slot that the
+ * record belongs to.
  */
 #ifndef SYNCEXT_PENDING_H
 #define SYNCEXT_PENDING_H
 
-#include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
-#include "storage/slot.h"
+
+#include "storage/attempt.h"
+#include "storage/consumer.h"
 
 typedef struct Pending
 {
+	const char *target;			/* the table's, whatever is saved with it */
 	const char *entity;
 	const char *external_id;
 	int64		row_version;	/* the newest that the target lacks */
 	bool		correction;
-	int			attempts;		/* failures so far */
-	TimestampTz since;
-	bool		dead;
-	TimestampTz dead_since;		/* if it is; 0: since it is stored */
-	TimestampTz next_attempt;	/* if it isn't dead */
+	TimestampTz since;			/* the first failure */
+	Attempt		attempt;
 	int64		batch;			/* the last that it was put into; 0: none */
-	const char *error;			/* or NULL */
+	bool		put_off;		/* it has not failed: it waits for its parent */
 } Pending;
 
 typedef struct PendingTable PendingTable;
@@ -37,14 +36,14 @@ extern bool pending_any(PendingTable *table);
 extern bool pending_find(PendingTable *table, const char *entity, const char *external_id,
 						 Pending *pending);
 /* When the slot's first attempt is due; DT_NOEND: none ever. */
-extern TimestampTz pending_next_due(PendingTable *table, Slot slot);
+extern TimestampTz pending_next_due(PendingTable *table, Consumer consumer);
 /*
  * Lists of Pending: the slot's that are due by a time, the earliest first;
  * those in a batch; the slot's of a record.
  */
-extern List *pending_due(PendingTable *table, Slot slot, TimestampTz by, int max);
+extern List *pending_due(PendingTable *table, Consumer consumer, TimestampTz by, int max);
 extern List *pending_in_batch(PendingTable *table, int64 batch, int n);
-extern List *pending_matching(PendingTable *table, Slot slot, const char *entity,
+extern List *pending_matching(PendingTable *table, Consumer consumer, const char *entity,
 							  const char *external_id);
 
 /* Insert the record's row or write over it; delete it if it is there. */

@@ -3,34 +3,25 @@
  *	  Sources, entities, priorities, field rules, references and subscriptions,
  *	  cached in the backend.
  *
- * Read by everything that decides.  The tables are read by systable scans with
- * the catalog snapshot, not through SPI: in REPEATABLE READ an edit that is in
- * force for all others must be in force here too, and the cache must not keep
- * what a transaction's old snapshot showed.
+ * The tables are read by systable scans with the catalog snapshot, not through SPI:
+ * in REPEATABLE READ an edit that is in force for other sessions must be in force
+ * here, too, and the cache must not keep what a transaction's old snapshot showed.
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-#include "catalog/pg_class.h"
 #include "commands/trigger.h"
-#include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
-#include "utils/lsyscache.h"
-#include "utils/memutils.h"
-#include "utils/rel.h"
-#include "utils/syscache.h"
 
 #include "errcodes.h"
-#include "model/clip.h"
 #include "storage/config_cache.h"
 #include "storage/config_scan.h"
-#include "storage/hints.h"
 #include "storage/names.h"
 #include "storage/registry.h"
+#include "storage/registry_load.h"
 #include "storage/role.h"
+#include "storage/rows.h"
 
 PG_FUNCTION_INFO_V1(syncext_registry_changed);
 PG_FUNCTION_INFO_V1(syncext_ladder_error);
@@ -51,6 +42,85 @@ syncext_registry_changed(PG_FUNCTION_ARGS)
 	CacheInvalidateRelcacheByRelid(registry_relation("source"));
 	return PointerGetDatum(NULL);
 }
+
+/* ---------- columns, in the script's order ---------- */
+
+enum SourceColumn
+{
+	SOURCE_NAME,
+	SOURCE_ROLE,
+	SOURCE_SINGLE_WRITER,
+	SOURCE_ENTITIES,
+	SOURCE_RETRY_CAP,
+	SOURCE_RELAY = 6
+};
+
+enum EntityColumn
+{
+	ENTITY_NAME,
+	ENTITY_LADDER,
+	ENTITY_DELETES = 3
+};
+
+enum PriorityColumn
+{
+	PRIORITY_SOURCE,
+	PRIORITY_ENTITY,
+	PRIORITY_FIELD,
+	PRIORITY_PRIORITY
+};
+
+enum FieldRuleColumn
+{
+	FIELD_RULE_ENTITY,
+	FIELD_RULE_FIELD,
+	FIELD_RULE_RULE,
+	FIELD_RULE_ARGS,
+	FIELD_RULE_WRITTEN_BY
+};
+
+enum RouteColumn
+{
+	ROUTE_SOURCE,
+	ROUTE_ENTITY,
+	ROUTE_FILTER,
+	ROUTE_MASK,
+	ROUTE_ARMED
+};
+
+enum KeyedEntityColumn
+{
+	KEYED_ENTITY_SOURCE,
+	KEYED_ENTITY_ENTITY,
+	KEYED_ENTITY_ARMED = 3
+};
+
+enum ReferenceColumn
+{
+	REFERENCE_ENTITY,
+	REFERENCE_FIELD,
+	REFERENCE_PARENT,
+	REFERENCE_ON_DELETE,
+	REFERENCE_LISTED
+};
+
+enum PrivilegeColumn
+{
+	PRIVILEGE_ROLE,
+	PRIVILEGE_PRIVILEGE,
+	PRIVILEGE_ENTITY
+};
+
+enum FeedStateColumn
+{
+	FEED_STATE_CURRENT_LOG = 1,
+	FEED_STATE_NOTIFIER_PID = 4
+};
+
+enum FeedOriginColumn
+{
+	FEED_ORIGIN_EPOCH = 4
+};
 
 /* ---------- reading the tables ---------- */
 
@@ -113,18 +183,31 @@ load_sources(Registry *r)
 			r->sources = repalloc(r->sources, sizeof(Source) * (room *= 2));
 		source = &r->sources[r->nsources++];
 		MemSet(source, 0, sizeof(Source));
-		source->name = TextDatumGetCString(scan.values[0]);
-		source->role_name = scan.isnull[1] ? NULL : TextDatumGetCString(scan.values[1]);
+		source->name = TextDatumGetCString(scan.values[SOURCE_NAME]);
+		source->role_name = scan.isnull[SOURCE_ROLE] ? NULL : TextDatumGetCString(scan.values[SOURCE_ROLE]);
 		source->role = role_of_name(source->role_name);
-		source->single_writer = DatumGetBool(scan.values[2]);
+		source->single_writer = DatumGetBool(scan.values[SOURCE_SINGLE_WRITER]);
 		source->nentities = -1;
-		if (!scan.isnull[3])
-			source->entities = (const char **) names_of_array(scan.values[3], NULL, &source->nentities);
-		source->retry_cap = DatumGetInt32(scan.values[4]);
+		if (!scan.isnull[SOURCE_ENTITIES])
+			source->entities = (const char **) names_of_array(scan.values[SOURCE_ENTITIES], NULL, &source->nentities);
+		source->retry_cap = DatumGetInt32(scan.values[SOURCE_RETRY_CAP]);
+		source->relay = DatumGetBool(scan.values[SOURCE_RELAY]);
 		source->armed = true;
+		source->keys_armed = true;
 	}
 	config_end(&scan);
 	qsort(r->sources, r->nsources, sizeof(Source), compare_sources);
+}
+
+/* The CHECK may have been dropped. */
+static void
+read_deletes(Entity *entity, const char *name)
+{
+	if (!delete_mode_by_name(name, &entity->deletes))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("entity \"%s\" has deletes \"%s\", which is none of the ways", entity->name, name),
+				 errhint("Mend it with UPDATE syncext.entity SET deletes = …: latest, delete_wins or edit_wins.")));
 }
 
 static void
@@ -146,16 +229,37 @@ load_entities(Registry *r)
 			r->entities = repalloc(r->entities, sizeof(Entity) * (room *= 2));
 		entity = &r->entities[r->nentities++];
 		MemSet(entity, 0, sizeof(Entity));
-		entity->name = TextDatumGetCString(scan.values[0]);
-		rungs = names_of_array(scan.values[1], "a ladder", &nrungs);
+		entity->name = TextDatumGetCString(scan.values[ENTITY_NAME]);
+		rungs = names_of_array(scan.values[ENTITY_LADDER], "a ladder", &nrungs);
 		if (!ladder_parse(rungs, nrungs, &entity->ladder, &why))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the ladder of entity \"%s\" is not valid: %s", entity->name, why),
 					 errhint("Mend it with UPDATE syncext.entity SET ladder = …; the default is {version,merge,priority,manual}.")));
+		read_deletes(entity, TextDatumGetCString(scan.values[ENTITY_DELETES]));
 	}
 	config_end(&scan);
 	qsort(r->entities, r->nentities, sizeof(Entity), compare_entities);
+}
+
+/* Grows by doubling at each power of two. */
+void
+registry_add_rank(Source *source, const Rank *rank)
+{
+	if ((source->nranks & (source->nranks - 1)) == 0)
+	{
+		Size		room = sizeof(Rank) * Max(1, source->nranks * 2);
+
+		source->ranks = source->ranks ? repalloc(source->ranks, room) : palloc(room);
+	}
+	source->ranks[source->nranks++] = *rank;
+}
+
+void
+registry_settle_ranks(Registry *r)
+{
+	for (int i = 0; i < r->nsources; i++)
+		qsort(r->sources[i].ranks, r->sources[i].nranks, sizeof(Rank), compare_ranks);
 }
 
 static void
@@ -166,27 +270,18 @@ load_priorities(Registry *r)
 	config_begin(&scan, "source_priority");
 	while (config_next(&scan))
 	{
-		char	   *name = TextDatumGetCString(scan.values[0]);
-		Source	   *source = (Source *) registry_source(r, name);
-		Rank	   *rank;
+		Source	   *source = (Source *) registry_source(r, TextDatumGetCString(scan.values[PRIORITY_SOURCE]));
+		Rank		rank;
 
 		if (source == NULL)
 			continue;
-		/* grow by doubling at each power of two */
-		if ((source->nranks & (source->nranks - 1)) == 0)
-		{
-			Size		room = sizeof(Rank) * Max(1, source->nranks * 2);
-
-			source->ranks = source->ranks ? repalloc(source->ranks, room) : palloc(room);
-		}
-		rank = &source->ranks[source->nranks++];
-		rank->entity = TextDatumGetCString(scan.values[1]);
-		rank->field = TextDatumGetCString(scan.values[2]);
-		rank->rank = DatumGetInt32(scan.values[3]);
+		rank.entity = TextDatumGetCString(scan.values[PRIORITY_ENTITY]);
+		rank.field = TextDatumGetCString(scan.values[PRIORITY_FIELD]);
+		rank.rank = DatumGetInt32(scan.values[PRIORITY_PRIORITY]);
+		registry_add_rank(source, &rank);
 	}
 	config_end(&scan);
-	for (int i = 0; i < r->nsources; i++)
-		qsort(r->sources[i].ranks, r->sources[i].nranks, sizeof(Rank), compare_ranks);
+	registry_settle_ranks(r);
 }
 
 static FieldRuleKind
@@ -199,7 +294,7 @@ rule_kind(const char *entity, const char *field, const char *name)
 				(errcode(ERRCODE_SYNC_UNKNOWN_NAME),
 				 errmsg("rule \"%s\" of field \"%s\" of entity \"%s\" does not exist", name, field,
 						entity),
-				 errhint("Set it to max, min, longest, latest, union, keep or manual with UPDATE syncext.field_rule.")));
+				 errhint("Set it to max, min, longest, latest, union, keep, manual, priority, function or sum with UPDATE syncext.field_rule.")));
 	return kind;
 }
 
@@ -209,25 +304,58 @@ compare_field_rules(const void *a, const void *b)
 	return field_name_cmp(((const FieldRule *) a)->field, ((const FieldRule *) b)->field);
 }
 
-/* An entity's own rule of a field comes before that of every entity. */
-static void
-add_field_rule(Entity *entity, bool own, FieldName field, FieldRuleKind kind)
+void
+registry_add_rule(Entity *entity, bool own, const FieldRule *rule)
 {
 	FieldRules *rules = &entity->field_rules;
 
 	for (int i = 0; i < rules->n; i++)
 	{
-		if (field_name_cmp(rules->rule[i].field, field) != 0)
+		if (field_name_cmp(rules->rule[i].field, rule->field) != 0)
 			continue;
 		if (own)
-			rules->rule[i].kind = kind;
+			rules->rule[i] = *rule;
 		return;
 	}
 	/* rules are few: room for each as it comes */
 	rules->rule = rules->rule == NULL ? palloc(sizeof(FieldRule)) :
 		repalloc(rules->rule, sizeof(FieldRule) * (rules->n + 1));
-	rules->rule[rules->n].field = field;
-	rules->rule[rules->n++].kind = kind;
+	rules->rule[rules->n++] = *rule;
+}
+
+/* Rows may have been written without their trigger. */
+static void
+read_field_rule(const ConfigScan *scan, const char *entity, FieldRule *rule)
+{
+	char	   *field = TextDatumGetCString(scan->values[FIELD_RULE_FIELD]);
+	Jsonb	   *args = scan->isnull[FIELD_RULE_ARGS] ? NULL :
+		DatumGetJsonbPCopy(scan->values[FIELD_RULE_ARGS]);
+	const char *wrong;
+
+	MemSet(rule, 0, sizeof(FieldRule));
+	rule->field = field_name(field);
+	rule->kind = rule_kind(entity, field, TextDatumGetCString(scan->values[FIELD_RULE_RULE]));
+	rule->written_by = TextDatumGetCString(scan->values[FIELD_RULE_WRITTEN_BY]);
+	wrong = field_rule_read_args(rule, args);
+	if (wrong != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the arguments of the rule of field \"%s\" of entity \"%s\" cannot be: %s", field,
+						entity, wrong),
+				 errhint("Mend them with UPDATE syncext.field_rule SET args = ….")));
+}
+
+static void
+note_empty_values(FieldRules *rules)
+{
+	rules->empty = palloc(sizeof(EmptyValues) * Max(rules->n, 1));
+	for (int i = 0; i < rules->n; i++)
+	{
+		if (rules->rule[i].empty == NULL)
+			continue;
+		rules->empty[rules->nempty].field = rules->rule[i].field;
+		rules->empty[rules->nempty++].values = rules->rule[i].empty;
+	}
 }
 
 static void
@@ -238,20 +366,33 @@ load_field_rules(Registry *r)
 	config_begin(&scan, "field_rule");
 	while (config_next(&scan))
 	{
-		char	   *name = TextDatumGetCString(scan.values[0]);
-		char	   *field = TextDatumGetCString(scan.values[1]);
-		FieldRuleKind kind = rule_kind(name, field, TextDatumGetCString(scan.values[2]));
+		char	   *name = TextDatumGetCString(scan.values[FIELD_RULE_ENTITY]);
 		bool		every = strcmp(name, "*") == 0;
+		FieldRule	rule;
 
+		read_field_rule(&scan, name, &rule);
 		for (int i = 0; i < r->nentities; i++)
 			if (every || strcmp(r->entities[i].name, name) == 0)
-				add_field_rule(&r->entities[i], !every, field_name(field), kind);
+				registry_add_rule(&r->entities[i], !every, &rule);
 	}
 	config_end(&scan);
+	registry_settle_rules(r);
+}
+
+void
+registry_settle_rules(Registry *r)
+{
 	for (int i = 0; i < r->nentities; i++)
-		if (r->entities[i].field_rules.n > 1)
-			qsort(r->entities[i].field_rules.rule, r->entities[i].field_rules.n,
-				  sizeof(FieldRule), compare_field_rules);
+	{
+		FieldRules *rules = &r->entities[i].field_rules;
+
+		if (rules->n > 1)
+			qsort(rules->rule, rules->n, sizeof(FieldRule), compare_field_rules);
+		note_empty_values(rules);
+		for (int k = 0; k < rules->n; k++)
+			rules->nsums += rules->rule[k].kind == FIELD_RULE_SUM;
+		field_rules_group(rules);
+	}
 }
 
 static void
@@ -265,14 +406,14 @@ add_route(Source *source, const ConfigScan *scan)
 	source->routes = source->routes == NULL ? palloc(sizeof(Route)) :
 		repalloc(source->routes, sizeof(Route) * (source->nroutes + 1));
 	route = &source->routes[source->nroutes++];
-	route->entity = TextDatumGetCString(scan->values[1]);
-	route->filter = scan->isnull[2] ? NULL : DatumGetJsonPathPCopy(scan->values[2]);
-	mask = names_of_array(scan->values[3], NULL, &nmask);
+	route->entity = TextDatumGetCString(scan->values[ROUTE_ENTITY]);
+	route->filter = scan->isnull[ROUTE_FILTER] ? NULL : DatumGetJsonPathPCopy(scan->values[ROUTE_FILTER]);
+	mask = names_of_array(scan->values[ROUTE_MASK], NULL, &nmask);
 	field_names_init(&route->mask, nmask);
 	for (int i = 0; i < nmask; i++)
 		field_names_add(&route->mask, field_name(mask[i]));
 	source->filtered |= route->filter != NULL;
-	source->armed &= DatumGetBool(scan->values[4]);
+	source->armed &= DatumGetBool(scan->values[ROUTE_ARMED]);
 }
 
 static void
@@ -283,10 +424,32 @@ load_routes(Registry *r)
 	config_begin(&scan, "route");
 	while (config_next(&scan))
 	{
-		Source	   *source = (Source *) registry_source(r, TextDatumGetCString(scan.values[0]));
+		Source	   *source = (Source *) registry_source(r, TextDatumGetCString(scan.values[ROUTE_SOURCE]));
 
 		if (source != NULL)
 			add_route(source, &scan);
+	}
+	config_end(&scan);
+}
+
+static void
+load_keyed_entities(Registry *r)
+{
+	ConfigScan	scan;
+
+	config_begin(&scan, "keyed_entity");
+	while (config_next(&scan))
+	{
+		Source	   *source = (Source *) registry_source(r, TextDatumGetCString(scan.values[KEYED_ENTITY_SOURCE]));
+
+		if (source == NULL)
+			continue;
+		/* as few as entities: room for each as it comes */
+		source->keyed = source->keyed == NULL ? palloc(sizeof(char *)) :
+			repalloc(source->keyed, sizeof(char *) * (source->nkeyed + 1));
+		source->keyed[source->nkeyed++] = TextDatumGetCString(scan.values[KEYED_ENTITY_ENTITY]);
+		source->keys_armed &= DatumGetBool(scan.values[KEYED_ENTITY_ARMED]);
+		r->any_keyed = true;
 	}
 	config_end(&scan);
 }
@@ -329,13 +492,13 @@ load_references(Registry *r)
 	config_begin(&scan, "reference");
 	while (config_next(&scan))
 	{
-		Entity	   *child = (Entity *) registry_entity(r, TextDatumGetCString(scan.values[0]));
-		Entity	   *parent = (Entity *) registry_entity(r, TextDatumGetCString(scan.values[2]));
+		Entity	   *child = (Entity *) registry_entity(r, TextDatumGetCString(scan.values[REFERENCE_ENTITY]));
+		Entity	   *parent = (Entity *) registry_entity(r, TextDatumGetCString(scan.values[REFERENCE_PARENT]));
 
 		if (child != NULL && parent != NULL)
-			add_reference(child, parent, TextDatumGetCString(scan.values[1]),
-						  on_delete_by_name(TextDatumGetCString(scan.values[3])),
-						  DatumGetBool(scan.values[4]));
+			add_reference(child, parent, TextDatumGetCString(scan.values[REFERENCE_FIELD]),
+						  on_delete_by_name(TextDatumGetCString(scan.values[REFERENCE_ON_DELETE])),
+						  DatumGetBool(scan.values[REFERENCE_LISTED]));
 	}
 	config_end(&scan);
 }
@@ -364,6 +527,48 @@ load_depths(Registry *r)
 	}
 }
 
+/* False where a hand has written something else. */
+static bool
+privilege_by_name(const char *name, PrivilegeKind *kind)
+{
+	static const char *const names[] = {"monitor", "steward", "admin"};
+
+	for (int i = 0; i < (int) lengthof(names); i++)
+	{
+		*kind = i;
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+load_privileges(Registry *r)
+{
+	ConfigScan	scan;
+
+	config_begin(&scan, "privilege");
+	while (config_next(&scan))
+	{
+		Privilege	privilege = {
+			.role = role_of_name(TextDatumGetCString(scan.values[PRIVILEGE_ROLE])),
+			.entity = TextDatumGetCString(scan.values[PRIVILEGE_ENTITY])
+		};
+
+		if (!privilege_by_name(TextDatumGetCString(scan.values[PRIVILEGE_PRIVILEGE]), &privilege.kind))
+			continue;
+		/* grow by doubling at each power of two */
+		if ((r->nprivileges & (r->nprivileges - 1)) == 0)
+		{
+			Size		room = sizeof(Privilege) * Max(1, r->nprivileges * 2);
+
+			r->privileges = r->privileges ? repalloc(r->privileges, room) : palloc(room);
+		}
+		r->privileges[r->nprivileges++] = privilege;
+	}
+	config_end(&scan);
+}
+
 static void
 load_feed_state(Registry *r)
 {
@@ -375,8 +580,8 @@ load_feed_state(Registry *r)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"syncext.feed_state\" is empty"),
 				 errhint("Run INSERT INTO syncext.feed_state DEFAULT VALUES.")));
-	r->current_log = DatumGetInt32(scan.values[1]);
-	r->notifier_pid = scan.isnull[4] ? 0 : DatumGetInt32(scan.values[4]);
+	r->current_log = DatumGetInt32(scan.values[FEED_STATE_CURRENT_LOG]);
+	r->notifier_pid = scan.isnull[FEED_STATE_NOTIFIER_PID] ? 0 : DatumGetInt32(scan.values[FEED_STATE_NOTIFIER_PID]);
 	config_end(&scan);
 }
 
@@ -389,7 +594,7 @@ load_epoch(Registry *r)
 	r->epoch = 1;
 	config_begin(&scan, "feed_origin");
 	while (config_next(&scan))
-		r->epoch = Max(r->epoch, DatumGetInt64(scan.values[4]));
+		r->epoch = Max(r->epoch, DatumGetInt64(scan.values[FEED_ORIGIN_EPOCH]));
 	config_end(&scan);
 }
 
@@ -403,8 +608,10 @@ registry_load(void)
 	load_priorities(r);
 	load_field_rules(r);
 	load_routes(r);
+	load_keyed_entities(r);
 	load_references(r);
 	load_depths(r);
+	load_privileges(r);
 	load_feed_state(r);
 	load_epoch(r);
 	return r;
@@ -441,38 +648,6 @@ registry_entity(const Registry *r, const char *name)
 	Entity		key = {.name = name};
 
 	return bsearch(&key, r->entities, r->nentities, sizeof(Entity), compare_entities);
-}
-
-const Source *
-registry_source_required(const Registry *r, const char *name)
-{
-	const Source *source = registry_source(r, name);
-
-	if (source == NULL)
-	{
-		registry_check_stranger(r, name);
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNC_UNKNOWN_NAME),
-				 errmsg("source \"%s\" does not exist", name),
-				 errhint_call("Add it with SELECT sync_add_source(%s).", quote_literal_cstr(name))));
-	}
-	return source;
-}
-
-const Entity *
-registry_entity_required(const Registry *r, const char *name)
-{
-	const Entity *entity = registry_entity(r, name);
-
-	if (entity == NULL)
-	{
-		registry_check_stranger(r, NULL);
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNC_UNKNOWN_NAME),
-				 errmsg("entity \"%s\" does not exist", name),
-				 errhint_call("Add it with SELECT sync_add_entity(%s).", quote_literal_cstr(name))));
-	}
-	return entity;
 }
 
 /* Compare a rank's (entity, field) with what is looked up. */
@@ -549,81 +724,33 @@ source_route(const Source *source, const char *entity)
 	return NULL;
 }
 
-/* ---------- rights ---------- */
-
-/* Superusers, the extension's owner and whoever has the owner's privileges. */
 bool
-role_is_administrator(void)
+source_has_own_keys(const Source *source, const char *entity)
 {
-	return superuser() || has_privs_of_role(GetUserId(), registry_owner());
-}
-
-bool
-source_role_held(const Source *source)
-{
-	if (OidIsValid(source->role) && has_privs_of_role(GetUserId(), source->role))
-		return true;
-	return role_is_administrator();
-}
-
-/* Who may read the golden records as a table sees all that there is. */
-bool
-role_reads_records(void)
-{
-	return pg_class_aclcheck(registry_relation("canonical"), GetUserId(),
-							 ACL_SELECT) == ACLCHECK_OK;
-}
-
-static bool
-holds_any_source(const Registry *r)
-{
-	for (int i = 0; i < r->nsources; i++)
-		if (OidIsValid(r->sources[i].role) &&
-			has_privs_of_role(GetUserId(), r->sources[i].role))
+	for (int i = 0; i < source->nkeyed; i++)
+		if (strcmp(source->keyed[i], entity) == 0)
 			return true;
-	return role_is_administrator();
+	return false;
 }
+
+/* ---------- writing ---------- */
 
 void
-registry_check_stranger(const Registry *r, const char *source)
+source_set_single_writer(const char *source, bool single_writer)
 {
-	if (!holds_any_source(r) && !role_reads_records())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 source != NULL ?
-				 errmsg("permission denied to act as source \"%s\"", clip_string(source, CLIP_QUOTE)) :
-				 errmsg("permission denied to read records of this hub"),
-				 errhint("Ask an administrator of the hub to make role %s a member of a source's role.",
-						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
-}
+	Rows	   *rows = rows_open_write(registry_relation("source"));
+	Datum		key = CStringGetTextDatum(source);
+	Datum		values[MAX_COLUMNS];
+	bool		isnull[MAX_COLUMNS];
 
-/* Nobody is to be told to grant a superuser's role away. */
-static bool
-role_is_grantable(const Source *source)
-{
-	return OidIsValid(source->role) && !superuser_arg(source->role) &&
-		GetUserNameFromId(source->role, true) != NULL;
-}
-
-void
-source_role_check(const Source *source)
-{
-	if (source_role_held(source))
-		return;
-	registry_check_stranger(registry_get(), source->name);
-	if (role_is_grantable(source))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to act as source \"%s\"", source->name),
-				 errhint("Become a member of its role: GRANT %s TO %s.",
-						 quote_identifier(GetUserNameFromId(source->role, false)),
-						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("permission denied to act as source \"%s\"", source->name),
-			 source->role_name != NULL && !OidIsValid(source->role) ?
-			 errdetail("Only administrators may act as it, for its role \"%s\" does not exist.", source->role_name) :
-			 errdetail("Only administrators may act as it, for its role is theirs or it has none."),
-			 errhint("Give it a role of its own: UPDATE syncext.source SET role = '…' WHERE name = %s.",
-					 quote_literal_cstr(source->name))));
+	do
+	{
+		if (!rows_find(rows, 1, &key))
+			break;
+		rows_values(rows, values, isnull);
+		if (DatumGetBool(values[SOURCE_SINGLE_WRITER]) == single_writer)
+			break;
+		values[SOURCE_SINGLE_WRITER] = BoolGetDatum(single_writer);
+	} while (rows_update(rows, values, isnull) != ROWS_DONE);
+	rows_close(rows);
 }

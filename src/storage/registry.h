@@ -22,7 +22,7 @@ typedef struct Rank
 	int64		rank;
 } Rank;
 
-/* What of an entity a source is let see. */
+/* The records (filter) and fields (mask) of an entity that a source may see. */
 typedef struct Route
 {
 	const char *entity;
@@ -37,6 +37,7 @@ typedef struct Source
 	Oid			role;			/* InvalidOid: administrators only */
 	bool		single_writer;
 	int			retry_cap;		/* failures until a change is dead */
+	bool		relay;			/* a hub, that is believed which source has said what */
 	int			nentities;		/* subscription; -1: every entity */
 	const char **entities;
 	int			nranks;
@@ -45,6 +46,9 @@ typedef struct Source
 	Route	   *routes;
 	bool		filtered;		/* one of them has a filter */
 	bool		armed;			/* all of them are in force */
+	int			nkeyed;
+	const char **keyed;			/* entities whose records it names by keys of its own */
+	bool		keys_armed;		/* all that it has is bound there */
 } Source;
 
 typedef enum OnDelete
@@ -65,6 +69,7 @@ typedef struct Entity
 {
 	const char *name;
 	Ladder		ladder;
+	DeleteMode	deletes;		/* of a field ladder */
 	FieldRules	field_rules;	/* its own, and those of every entity */
 	int			depth;			/* among the references: 0 has no parent */
 	int			nreferences;
@@ -75,15 +80,33 @@ typedef struct Entity
 	bool		tracks_parents; /* it refers with restrict or cascade */
 } Entity;
 
+/* What sync_grant gave a role. */
+typedef enum PrivilegeKind
+{
+	PRIVILEGE_MONITOR,
+	PRIVILEGE_STEWARD,
+	PRIVILEGE_ADMIN
+} PrivilegeKind;
+
+typedef struct Privilege
+{
+	Oid			role;			/* InvalidOid: there is no such role */
+	PrivilegeKind kind;
+	const char *entity;			/* or "*" */
+} Privilege;
+
 typedef struct Registry
 {
 	int			nsources;
 	Source	   *sources;		/* sorted by name */
 	int			nentities;
 	Entity	   *entities;		/* sorted by name */
+	bool		any_keyed;		/* a source has keys of its own */
+	int			nprivileges;
+	Privilege  *privileges;
 	int			current_log;	/* which change_log_N is written to */
 	int64		epoch;			/* grows whenever the database may have gone back in time */
-	int			notifier_pid;	/* whom to wake when it was; 0: nobody */
+	int			notifier_pid;	/* the process to wake when it was; 0: none */
 } Registry;
 
 extern const Registry *registry_get(void);
@@ -94,24 +117,10 @@ extern const Entity *registry_entity(const Registry *registry, const char *name)
 extern int64 registry_rank(const Source *source, const char *entity, FieldName field);
 extern bool source_gets_entity(const Source *source, const char *entity);
 extern const Route *source_route(const Source *source, const char *entity); /* or NULL */
+/* Does the source name the entity's records by keys of its own? */
+extern bool source_has_own_keys(const Source *source, const char *entity);
 
-/*
- * The same, raising 42704 with a hint where the name is unknown; but 42501, whatever
- * the name, if the user has no business here.
- */
-extern const Source *registry_source_required(const Registry *registry, const char *name);
-extern const Entity *registry_entity_required(const Registry *registry, const char *name);
-
-/* May the current user act as this source?  The second raises 42501. */
-extern bool source_role_held(const Source *source);
-extern void source_role_check(const Source *source);
-extern bool role_is_administrator(void);
-extern bool role_reads_records(void);
-/*
- * Raises 42501 if the user may act as no source at all: to such a one an unknown
- * name and one that isn't theirs must sound alike.  Comes before every error that
- * tells if a source or an entity exists.  source is the name that it gave, if any.
- */
-extern void registry_check_stranger(const Registry *registry, const char *source);
+/* Say whether the source's edits come in order; see doc/ladder.md, the rung of versions. */
+extern void source_set_single_writer(const char *source, bool single_writer);
 
 #endif							/* SYNCEXT_REGISTRY_H */

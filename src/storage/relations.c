@@ -2,9 +2,9 @@
  * relations.c
  *	  Which relations and functions are ours.
  *
- * With shared_preload_libraries the library runs in every database, and in each
- * one somebody may make a schema "syncext" with tables of our tables' names.  So
- * a name proves nothing: what counts is that the extension is there, that the
+ * With shared_preload_libraries the library runs in every database, and in each of them
+ * a user may make a schema "syncext" with tables of our tables' names.  So a name
+ * proves nothing: what counts is that the extension is there, that the
  * object is a member of it, and that both have one owner.  This is the only file
  * that looks anything of ours up by its name; test/lint sees to it.
  *
@@ -19,7 +19,6 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "catalog/dependency.h"
-#include "catalog/indexing.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -91,9 +90,9 @@ find_extension(Extension *extension)
 }
 
 /*
- * Somebody else's object in our schema would be run, or written to, as who owns
- * the extension.  pg_upgrade gives an extension to the cluster's first superuser,
- * and leaves its objects with who had them: they may be another superuser's.
+ * Another role's object in our schema would be run, or written to, as the extension's
+ * owner.  pg_upgrade gives an extension to the cluster's first superuser, and leaves its
+ * objects with the roles that had them: they may be another superuser's.
  */
 static bool
 is_member(const Extension *extension, Oid class, Oid object, Oid owner)
@@ -298,7 +297,7 @@ registry_open(Oid relid, LOCKMODE lockmode)
 {
 	Relation	rel = try_relation_open(relid, lockmode);
 
-	/* who was waited for has dropped the extension */
+	/* the session that we waited for has dropped the extension */
 	if (rel == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),

@@ -18,7 +18,7 @@ extern Oid	registry_relation(const char *name);
 extern Oid	registry_schema(void);
 /* Open and lock one; raises if it was dropped while others kept it locked. */
 extern Relation registry_open(Oid relid, LOCKMODE lockmode);
-/* Who owns the tables: what is done to them in the background is done as that role. */
+/* The tables' owner: what is done to them in the background is done as that role. */
 extern Oid	registry_owner(void);
 /* The schema that sync_* are in; InvalidOid if the extension isn't here. */
 extern Oid	extension_functions_schema(void);

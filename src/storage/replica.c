@@ -6,21 +6,23 @@
  * Captures read it; delivery and load write it, holding the row of the
  * attached relation.  Of a polled one it is what was last seen or delivered, and
  * polls write it, too.
+ *
+ * A row is looked for first where it was found before, of an edit behind a link since
+ * the batch was cut.  Measured (PostgreSQL 15, medians of three, CPU time of a spoke's
+ * backend that pushes 40,000 edits): 0.40 s with it, 0.48 s without.  A delivery gains
+ * 2 %.  The place of an attached table's own row was worth less than that to an UPDATE,
+ * so rows are updated by their key.
  */
 #include "postgres.h"
 
 #include "utils/builtins.h"
-#include "utils/timestamp.h"
 
-#include "storage/registry.h"
 #include "storage/replica.h"
-#include "storage/rows.h"
 #include "storage/stored.h"
 
 enum
 {
-	COL_RELATION = 1,
-	COL_EXTERNAL_ID,
+	COL_EXTERNAL_ID = 2,
 	COL_ROW_VERSION,
 	COL_FIELDS,
 	COL_HELD,
@@ -30,37 +32,69 @@ enum
 	COL_CASCADED,
 	COL_GONE_AT,
 	COL_CONTESTED,
-	NCOLUMNS = COL_CONTESTED
+	COL_ANSWERS,
+	COL_SEEN_VERSION,
+	COL_SEEN_AT,
+	COL_COUNTED
 };
 
-struct Replica
-{
-	Rows	   *rows;
+/* Those that are no documents. */
+#define PLAIN_COLUMNS \
+	(MAP_COLUMN(COL_ROW_VERSION) | MAP_COLUMN(COL_ADJUSTED) | MAP_COLUMN(COL_SETTLED) | \
+	 MAP_COLUMN(COL_ANSWERED) | MAP_COLUMN(COL_GONE_AT) | MAP_COLUMN(COL_CONTESTED) | \
+	 MAP_COLUMN(COL_SEEN_VERSION) | MAP_COLUMN(COL_SEEN_AT))
+
+static MappedDef replica_def = {
+	.relation = "replica",
+	.ncolumns = 15,
+	.column = {
+		{"relation", MAP_OID, offsetof(ReplicaRow, relation)},
+		{"external_id", MAP_TEXT, offsetof(ReplicaRow, external_id)},
+		{"row_version", MAP_VERSION, offsetof(ReplicaRow, row_version)},
+		{"fields", MAP_OBJECT, offsetof(ReplicaRow, fields)},
+		{"held", MAP_VERSIONS, offsetof(ReplicaRow, withheld)},
+		{"adjusted", MAP_INT8, offsetof(ReplicaRow, adjusted)},
+		{"settled", MAP_INT8, offsetof(ReplicaRow, settled)},
+		{"answered", MAP_INT8, offsetof(ReplicaRow, answered)},
+		{"cascaded", MAP_OBJECT, offsetof(ReplicaRow, cascaded)},
+		{"gone_at", MAP_TIME, offsetof(ReplicaRow, gone_at)},
+		{"contested", MAP_BOOL, offsetof(ReplicaRow, contested)},
+		{"answers", MAP_VERSIONS, offsetof(ReplicaRow, answers)},
+		{"seen_version", MAP_INT8, offsetof(ReplicaRow, seen_version)},
+		{"seen_at", MAP_TIME, offsetof(ReplicaRow, seen_at)},
+		{"counted", MAP_OBJECT, offsetof(ReplicaRow, counted)},
+	}
 };
 
 Replica *
 replica_open(bool write)
 {
-	Replica    *replica = palloc0(sizeof(Replica));
-	Oid			relid = registry_relation("replica");
-
-	replica->rows = write ? rows_open_write(relid) : rows_open_read(relid);
-	return replica;
+	return mapped_open(&replica_def, write);
 }
 
 void
 replica_close(Replica *replica)
 {
-	rows_close(replica->rows);
-	pfree(replica);
+	mapped_close(replica);
+}
+
+void
+replica_see(ReplicaRow *row, const LifeStamp *stamp)
+{
+	if (!stamp->is_set)
+		return;
+	row->seen_version = Max(row->seen_version, stamp->version);
+	if (stamp->has_updated_at)
+		row->seen_at = row->seen_at == 0 ? stamp->updated_at : Max(row->seen_at, stamp->updated_at);
 }
 
 /* Find the row, perhaps where it was before. */
 static bool
-find_row(Replica *replica, Oid relation, const char *external_id, const ItemPointerData *before)
+find_row(Replica *replica, const ReplicaRow *row, const ItemPointerData *before)
 {
-	Datum		keys[2] = {ObjectIdGetDatum(relation), CStringGetTextDatum(external_id)};
+	Datum		keys[2];
 
+	mapped_keys(replica, 2, row, keys);
 	return (ItemPointerIsValid(before) && rows_find_at(replica->rows, before, 2, keys)) ||
 		rows_find(replica->rows, 2, keys);
 }
@@ -84,114 +118,61 @@ replica_look_again(Replica *replica, Oid relation, const char *external_id, Repl
 const char *
 replica_try(Replica *replica, Oid relation, const char *external_id, ReplicaRow *row)
 {
-	Rows	   *rows = replica->rows;
 	ItemPointerData before = row->at;
-	const char *problem;
-	bool		isnull;
 
 	MemSet(row, 0, sizeof(ReplicaRow));
+	row->relation = relation;
+	row->external_id = external_id;
 	row->sought = true;
-	row->exists = find_row(replica, relation, external_id, &before);
+	row->exists = find_row(replica, row, &before);
 	if (!row->exists)
 		return NULL;
-	row->at = rows_place(rows);
-	problem = stored_version_problem(rows, COL_ROW_VERSION, &row->row_version);
-	if (problem == NULL)
-		problem = stored_object_problem(rows, COL_FIELDS, &row->fields);
-	if (problem == NULL)
-		problem = stored_versions_problem(rows, COL_HELD, &row->held);
-	if (problem == NULL)
-		problem = stored_object_problem(rows, COL_CASCADED, &row->cascaded);
-	if (problem != NULL)
-		return problem;
-	row->adjusted = DatumGetInt64(rows_value(replica->rows, COL_ADJUSTED, &isnull));
-	if (isnull)
-		row->adjusted = 0;
-	row->settled = DatumGetInt64(rows_value(replica->rows, COL_SETTLED, &isnull));
-	if (isnull)
-		row->settled = 0;
-	row->answered = DatumGetInt64(rows_value(replica->rows, COL_ANSWERED, &isnull));
-	if (isnull)
-		row->answered = 0;
-	row->gone_at = DatumGetTimestampTz(rows_value(rows, COL_GONE_AT, &isnull));
-	if (isnull)
-		row->gone_at = 0;
-	(void) rows_value(rows, COL_CONTESTED, &isnull);
-	row->contested = !isnull;
-	row->written_by = rows_written_by(rows);
-	return NULL;
+	row->at = rows_place(replica->rows);
+	row->written_by = rows_written_by(replica->rows);
+	return mapped_try(replica, MAP_ALL_COLUMNS, row);
 }
 
 /* Is the row that was found just like this? */
 static bool
-found_same(const Rows *rows, const ReplicaRow *row)
+found_same(const Replica *replica, const ReplicaRow *row)
 {
-	bool		isnull;
-	int64		adjusted = DatumGetInt64(rows_value(rows, COL_ADJUSTED, &isnull));
+	ReplicaRow	found = {0};
 
-	if ((isnull ? 0 : adjusted) != row->adjusted || row->fields != NULL || row->held != NULL ||
-		row->settled != 0 || row->answered != 0 || row->cascaded != NULL || row->gone_at != 0 ||
-		row->contested)
+	if (row->fields != NULL || row->withheld != NULL || row->cascaded != NULL ||
+		row->answers != NULL || !rows_is_null(replica->rows, COL_ANSWERS) ||
+		!rows_is_null(replica->rows, COL_FIELDS) || !rows_is_null(replica->rows, COL_HELD) ||
+		!rows_is_null(replica->rows, COL_CASCADED))
 		return false;
-	(void) rows_value(rows, COL_CONTESTED, &isnull);
-	if (!isnull)
-		return false;
-	(void) rows_value(rows, COL_GONE_AT, &isnull);
-	if (!isnull)
-		return false;
-	(void) rows_value(rows, COL_CASCADED, &isnull);
-	if (!isnull)
-		return false;
-	(void) rows_value(rows, COL_HELD, &isnull);
-	if (!isnull)
-		return false;
-	(void) rows_value(rows, COL_FIELDS, &isnull);
-	if (!isnull)
-		return false;
-	return DatumGetInt64(rows_value(rows, COL_ROW_VERSION, &isnull)) == row->row_version;
+	(void) mapped_try(replica, PLAIN_COLUMNS, &found);
+	return found.row_version == row->row_version && found.adjusted == row->adjusted &&
+		found.settled == row->settled && found.answered == row->answered &&
+		found.gone_at == row->gone_at && found.contested == row->contested &&
+		found.seen_version == row->seen_version && found.seen_at == row->seen_at;
 }
 
 static void
 write_row(Replica *replica, Oid relation, const char *external_id, const ReplicaRow *row,
 		  bool alone)
 {
-	Datum		values[NCOLUMNS];
-	bool		isnull[NCOLUMNS] = {false};
+	ReplicaRow	written = *row;
 	bool		absent = row->sought && !row->exists;
 	bool		done;
 
-	values[COL_RELATION - 1] = ObjectIdGetDatum(relation);
-	values[COL_EXTERNAL_ID - 1] = CStringGetTextDatum(external_id);
-	values[COL_ROW_VERSION - 1] = Int64GetDatum(row->row_version);
-	values[COL_FIELDS - 1] = JsonbPGetDatum(row->fields);
-	isnull[COL_FIELDS - 1] = row->fields == NULL;
-	values[COL_HELD - 1] = JsonbPGetDatum(row->held);
-	isnull[COL_HELD - 1] = row->held == NULL;
-	values[COL_ADJUSTED - 1] = Int64GetDatum(row->adjusted);
-	isnull[COL_ADJUSTED - 1] = row->adjusted == 0;
-	values[COL_SETTLED - 1] = Int64GetDatum(row->settled);
-	isnull[COL_SETTLED - 1] = row->settled == 0;
-	values[COL_ANSWERED - 1] = Int64GetDatum(row->answered);
-	isnull[COL_ANSWERED - 1] = row->answered == 0;
-	values[COL_CASCADED - 1] = JsonbPGetDatum(row->cascaded);
-	isnull[COL_CASCADED - 1] = row->cascaded == NULL;
-	values[COL_GONE_AT - 1] = TimestampTzGetDatum(row->gone_at);
-	isnull[COL_GONE_AT - 1] = row->gone_at == 0;
-	values[COL_CONTESTED - 1] = BoolGetDatum(true);
-	isnull[COL_CONTESTED - 1] = !row->contested;
+	written.relation = relation;
+	written.external_id = external_id;
 	if (alone && absent)
 	{
 		/* cheaper than to find out whether it is there */
-		rows_insert(replica->rows, values, isnull);
+		mapped_insert(replica, &written);
 		return;
 	}
 	do
 	{
-		if (!absent && find_row(replica, relation, external_id, &row->at))
-			done = found_same(replica->rows, row) ||
-				rows_update(replica->rows, values, isnull) == ROWS_DONE;
+		if (!absent && find_row(replica, &written, &row->at))
+			done = found_same(replica, row) ||
+				mapped_update(replica, MAP_ALL_COLUMNS, &written) == ROWS_DONE;
 		else
-			done = rows_insert_new(replica->rows, values, isnull);
+			done = mapped_insert_new(replica, &written);
 		absent = false;
 	} while (!done);
 }
@@ -232,13 +213,11 @@ struct ReplicaScan
 ReplicaScan *
 replica_scan_begin(Replica *replica, Oid relation, const char *after)
 {
+	const ReplicaRow asked = {.relation = relation, .external_id = after};
 	ReplicaScan *scan = palloc(sizeof(ReplicaScan));
-	Datum		key = ObjectIdGetDatum(relation);
-	Datum		last;
 
 	scan->replica = replica;
-	last = CStringGetTextDatum(after != NULL ? after : "");
-	scan->scan = rows_scan_begin(replica->rows, NULL, 1, &key, after != NULL ? 1 : 0, &last);
+	scan->scan = mapped_scan(replica, NULL, 1, after != NULL ? 1 : 0, &asked);
 	return scan;
 }
 
@@ -250,27 +229,25 @@ replica_scan_next(ReplicaScan *scan, char **external_id, bool *present)
 	if (!rows_scan_next(scan->scan))
 		return false;
 	*external_id = TextDatumGetCString(rows_value(scan->replica->rows, COL_EXTERNAL_ID, &isnull));
-	(void) rows_value(scan->replica->rows, COL_FIELDS, &isnull);
-	*present = !isnull;
+	*present = !rows_is_null(scan->replica->rows, COL_FIELDS);
 	return true;
 }
 
 int64
 replica_scan_seen(ReplicaScan *scan, bool *contested)
 {
-	Rows	   *rows = scan->replica->rows;
-	bool		none;
-	bool		isnull;
-	int64		row_version = DatumGetInt64(rows_value(rows, COL_ROW_VERSION, &isnull));
-	int64		answered = DatumGetInt64(rows_value(rows, COL_ANSWERED, &isnull));
+	const Rows *rows = scan->replica->rows;
+	ReplicaRow	row = {0};
 
-	if (isnull)
-		answered = 0;
-	(void) rows_value(rows, COL_CONTESTED, &none);
-	(void) rows_value(rows, COL_HELD, &isnull);
-	*contested = !none || !isnull;
-	(void) rows_value(rows, COL_FIELDS, &none);
-	return replica_seen(row_version, answered, !none);
+	(void) mapped_try(scan->replica, PLAIN_COLUMNS, &row);
+	*contested = row.contested || !rows_is_null(rows, COL_HELD);
+	return replica_seen(row.row_version, row.answered, !rows_is_null(rows, COL_FIELDS));
+}
+
+Size
+replica_scan_bytes(ReplicaScan *scan)
+{
+	return rows_bytes(scan->replica->rows, COL_FIELDS);
 }
 
 void
@@ -284,12 +261,12 @@ replica_scan_end(ReplicaScan *scan)
 void
 replica_remove_all(Oid relation)
 {
-	Rows	   *rows = rows_open_write(registry_relation("replica"));
-	Datum		key = ObjectIdGetDatum(relation);
-	RowsScan   *scan = rows_scan_begin(rows, NULL, 1, &key, 0, NULL);
+	const ReplicaRow asked = {.relation = relation};
+	Replica    *replica = replica_open(true);
+	RowsScan   *scan = mapped_scan(replica, NULL, 1, 0, &asked);
 
 	while (rows_scan_next(scan))
-		(void) rows_delete(rows);
+		(void) rows_delete(replica->rows);
 	rows_scan_end(scan);
-	rows_close(rows);
+	replica_close(replica);
 }

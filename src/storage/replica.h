@@ -12,17 +12,21 @@
 #include "utils/jsonb.h"
 
 #include "model/fields.h"
+#include "model/life.h"
+#include "storage/mapped.h"
 
-typedef struct Replica Replica;
+typedef MappedTable Replica;
 typedef struct ReplicaScan ReplicaScan;
 
 typedef struct ReplicaRow
 {
+	Oid			relation;		/* of the row that was looked for, or is written */
+	const char *external_id;
 	bool		exists;			/* something was delivered to the row */
 	int64		row_version;	/* of the record, last delivered; 0 if nothing was */
 	Jsonb	   *fields;			/* of a polled relation as last seen, of one behind a
 								 * link as agreed on; NULL: there is no row */
-	Jsonb	   *held;			/* {field: row version it was last delivered at} of
+	Jsonb	   *withheld;		/* {field: row version it was last delivered at} of
 								 * the fields that a conflict keeps back, or NULL */
 	int64		answered;		/* the record's row version when it last took an edit
 								 * of ours; 0: none.  These two: of a relation
@@ -37,7 +41,17 @@ typedef struct ReplicaRow
 								 * was agreed on; 0: there is one */
 	bool		contested;		/* of a relation behind a link: the hub had not taken, or
 								 * not all of, our last edit */
-	TransactionId written_by;	/* who wrote this, as it was found */
+	Jsonb	   *answers;		/* of a relation behind a link: {field: the record's row
+								 * version when the hub answered our edit of it}, of edits
+								 * since the record last came; NULL: there were none, or
+								 * all of the record was known with the answer */
+	int64		seen_version;	/* these two: of a field ladder, the stamp of the record as it
+								 * was last delivered, or of an edit that was sent over
+								 * a link since; 0: none is known */
+	TimestampTz seen_at;
+	Jsonb	   *counted;		/* of a relation behind a link: what its edits have added to
+								 * counters in all, as far as the hub has answered; NULL: nothing */
+	TransactionId written_by;	/* the transaction that wrote the row found */
 	bool		sought;			/* replica_find has filled this in, */
 	ItemPointerData at;			/* and found it there, if it exists */
 } ReplicaRow;
@@ -46,21 +60,21 @@ extern Replica *replica_open(bool write);
 extern void replica_close(Replica *replica);
 
 /*
- * Read a row in the current memory context.  What is in it from an earlier look
- * may save the search.  Raises XX001 if it was edited to what it can't be; replica_try
+ * Read a row in the current memory context.  *row may hold the place of an earlier
+ * lookup, which is tried first.  Raises XX001 if it was edited to what it can't be; replica_try
  * returns why instead, NULL if it is good.
  */
 extern const char *replica_try(Replica *replica, Oid relation, const char *external_id,
 							   ReplicaRow *row);
 extern void replica_look_again(Replica *replica, Oid relation, const char *external_id,
 							   ReplicaRow *row);
-/* The same, for who hasn't looked yet. */
+/* Like replica_look_again(), for a *row that holds nothing yet. */
 extern void replica_find(Replica *replica, Oid relation, const char *external_id,
 						 ReplicaRow *row);
 /* Write over the row that is there, or insert one. */
 extern void replica_set(Replica *replica, Oid relation, const char *external_id,
 						const ReplicaRow *row);
-/* The same for an exchange, beside which nobody inserts rows; raises if somebody does. */
+/* Like replica_set(), for holders of the exchange lock: inserts without a speculative check. */
 extern void replica_set_alone(Replica *replica, Oid relation, const char *external_id,
 							  const ReplicaRow *row);
 /*
@@ -69,6 +83,24 @@ extern void replica_set_alone(Replica *replica, Oid relation, const char *extern
  */
 extern void replica_note_cascade(Oid relation, const char *external_id, const Fields *fields);
 extern void replica_remove_all(Oid relation);
+
+/* The stamp that was seen; in no ladder is one at version 0 and without a time. */
+static inline LifeStamp
+replica_stamp(const ReplicaRow *row)
+{
+	LifeStamp	stamp = {
+		.is_set = row->seen_version != 0 || row->seen_at != 0,
+		.has_version = true,
+		.version = row->seen_version,
+		.has_updated_at = row->seen_at != 0,
+		.updated_at = row->seen_at
+	};
+
+	return stamp;
+}
+
+/* Note that a stamp was seen, after those before. */
+extern void replica_see(ReplicaRow *row, const LifeStamp *stamp);
 
 /*
  * The newest row version of the record that a row has to do with.  One that the hub
@@ -89,6 +121,8 @@ extern bool replica_scan_next(ReplicaScan *scan, char **external_id, bool *prese
  * Contested: the hub keeps something of the row back, or had not taken all of it.
  */
 extern int64 replica_scan_seen(ReplicaScan *scan, bool *contested);
+/* How large its fields are, without being read. */
+extern Size replica_scan_bytes(ReplicaScan *scan);
 extern void replica_scan_end(ReplicaScan *scan);
 
 #endif							/* SYNCEXT_REPLICA_H */

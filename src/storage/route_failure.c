@@ -2,44 +2,53 @@
  * route_failure.c
  *	  Filters that could not be evaluated: table syncext.route_failure.
  *
- * Called by hub/route, for sync_check to tell of.
+ * They are noted for sync_check to tell of.
  */
 #include "postgres.h"
 
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "model/clip.h"
-#include "storage/registry.h"
+#include "storage/mapped.h"
 #include "storage/route_failure.h"
-#include "storage/rows.h"
 
-enum
+typedef struct RouteFailure
 {
-	COL_SOURCE = 1,
-	COL_ENTITY,
-	COL_EXTERNAL_ID,
-	COL_ERROR,
-	COL_SINCE,
-	NCOLUMNS = COL_SINCE
+	const char *source;
+	const char *entity;
+	const char *external_id;
+	const char *error;
+	TimestampTz since;
+} RouteFailure;
+
+static MappedDef route_failure_def = {
+	.relation = "route_failure",
+	.ncolumns = 5,
+	.column = {
+		{"source", MAP_TEXT, offsetof(RouteFailure, source)},
+		{"entity", MAP_TEXT, offsetof(RouteFailure, entity)},
+		{"external_id", MAP_TEXT, offsetof(RouteFailure, external_id)},
+		{"error", MAP_ERROR, offsetof(RouteFailure, error)},
+		{"since", MAP_TIME, offsetof(RouteFailure, since)},
+	}
 };
 
 void
 route_failure_note(const char *source, const char *entity, const char *external_id,
 				   const char *error)
 {
-	Rows	   *rows = rows_open_write(registry_relation("route_failure"));
-	Datum		values[NCOLUMNS];
-	bool		isnull[NCOLUMNS] = {false};
+	MappedTable *table = mapped_open(&route_failure_def, true);
+	const RouteFailure failure = {
+		.source = source,
+		.entity = entity,
+		.external_id = external_id,
+		.error = error,
+		.since = GetCurrentTimestamp()
+	};
 
-	values[COL_SOURCE - 1] = CStringGetTextDatum(source);
-	values[COL_ENTITY - 1] = CStringGetTextDatum(entity);
-	values[COL_EXTERNAL_ID - 1] = CStringGetTextDatum(external_id);
-	values[COL_ERROR - 1] = CStringGetTextDatum(clip_string(error, CLIP_ERROR));
-	values[COL_SINCE - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-	if (rows_find(rows, 2, values))
-		(void) rows_update(rows, values, isnull);
+	/* one that another backend notes at the same time will do */
+	if (mapped_seek(table, 2, &failure))
+		(void) mapped_update(table, MAP_ALL_COLUMNS, &failure);
 	else
-		(void) rows_insert_new(rows, values, isnull);
-	rows_close(rows);
+		(void) mapped_insert_new(table, &failure);
+	mapped_close(table);
 }

@@ -3,23 +3,27 @@
  *	  Which records a target has of an entity that is filtered for it: table
  *	  syncext.routed.
  *
- * A row says that the target may have the record.  There are two: one is
- * written by whoever serves the target, with its cursor held; the other by
- * changes that the target itself sends.  So neither waits for the other's
- * transaction, but where the record is just being taken from the target.
+ * A row says that the target may have the record.  There are two: one is written by a
+ * pull, which holds the target's cursor; the other by changes that the target itself
+ * sends.  So neither transaction waits for the other, but where the record is just being
+ * taken from the target.
  */
 #ifndef SYNCEXT_ROUTED_H
 #define SYNCEXT_ROUTED_H
 
 #include "nodes/pg_list.h"
-#include "storage/rows.h"
+#include "storage/mapped.h"
 
-typedef struct RoutedTable RoutedTable;
+typedef MappedTable RoutedTable;
 
 typedef struct RoutedRecord
 {
+	const char *target;
 	const char *entity;
 	const char *external_id;
+	bool		own;			/* of the two rows the one by the target's own changes */
+	int64		row_version;
+	int64		gone_batch;		/* in which the target was told that it is gone; 0: none */
 } RoutedRecord;
 
 extern RoutedTable *routed_open(bool write);

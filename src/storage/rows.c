@@ -2,28 +2,25 @@
  * rows.c
  *	  Finding and scanning rows of syncext's own tables, without SPI.
  *
- * Called by the other files of storage/, and by local/writer for users' tables
- * that have their key in an index.  storage/rows_write has the other half.
- * The server's own helper for logical replication (RelationFindReplTupleByIndex)
- * is no model: it searches with a dirty snapshot, and ignores REPEATABLE READ.
+ * storage/rows_write has the other half. The server's own helper for logical
+ * replication (RelationFindReplTupleByIndex) is no model: it searches with a dirty
+ * snapshot, and ignores REPEATABLE READ.
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/nbtree.h"
 #include "access/relation.h"
 #include "access/relscan.h"
-#include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/pg_type.h"
-#include "commands/trigger.h"
-#include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -42,128 +39,11 @@ struct RowsScan
 	ScanKeyData keys[ROWS_MAX_KEYS + 1];	/* the last bound comes on top */
 	ScanKeyData members[ROWS_MAX_KEYS]; /* of a row comparison */
 	SeekAhead  *ahead;			/* of seeks for whole keys of a unique index, or NULL */
+	bool		kept;			/* begun for as long as the table is open */
+	bool		busy;			/* it is kept, and in use */
 };
 
-/* ---------- open and close ---------- */
-
-/*
- * Of users' triggers only plain AFTER ROW triggers fire here.  A BEFORE trigger
- * could change what was decided on, and there is no statement to go before or
- * after: refuse the others rather than not to fire them.
- */
-static void
-refuse_other_triggers(Relation rel)
-{
-	TriggerDesc *t = rel->trigdesc;
-
-	if (t == NULL)
-		return;
-	if (t->trig_insert_before_row || t->trig_update_before_row || t->trig_delete_before_row ||
-		t->trig_insert_before_statement || t->trig_update_before_statement ||
-		t->trig_delete_before_statement || t->trig_insert_after_statement ||
-		t->trig_update_after_statement || t->trig_delete_after_statement ||
-		t->trig_insert_new_table || t->trig_update_old_table || t->trig_update_new_table ||
-		t->trig_delete_old_table)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("table \"%s\" can only have AFTER triggers FOR EACH ROW",
-						RelationGetRelationName(rel)),
-				 errhint("Drop its BEFORE and FOR EACH STATEMENT triggers, and those with REFERENCING.")));
-}
-
-static Rows *
-rows_open(Oid relid, LOCKMODE mode, bool ours)
-{
-	const bool	write = mode == RowExclusiveLock;
-	Rows	   *rows = palloc0(sizeof(Rows));
-
-	rows->rel = registry_open(relid, mode);
-	rows->layout = ours ? layout_of(rows->rel) : NULL;
-	rows->owner = CurrentResourceOwner;
-	rows->found = table_slot_create(rows->rel, NULL);
-	if (write)
-	{
-		refuse_other_triggers(rows->rel);
-		if (rows->rel->trigdesc != NULL)
-		{
-			rows_begin_writing(rows);
-			AfterTriggerBeginQuery();
-			rows->bracketed = true;
-		}
-	}
-	return rows;
-}
-
-Rows *
-rows_open_read(Oid relid)
-{
-	return rows_open(relid, AccessShareLock, true);
-}
-
-Rows *
-rows_open_lock(Oid relid)
-{
-	return rows_open(relid, RowShareLock, false);
-}
-
-Rows *
-rows_open_write(Oid relid)
-{
-	PreventCommandIfReadOnly("a change of syncext's tables");
-	PreventCommandIfParallelMode("a change of syncext's tables");
-	return rows_open(relid, RowExclusiveLock, true);
-}
-
-void
-rows_see_latest(Rows *rows)
-{
-	rows->latest = true;
-}
-
-/* Close the table; the lock is kept.  Fires the AFTER triggers of users. */
-void
-rows_close(Rows *rows)
-{
-	if (rows->bracketed)
-		AfterTriggerEndQuery(rows->estate);
-	if (rows->indexes_open)
-		ExecCloseIndices(rows->result);
-	for (int i = 0; i < rows->nindexes; i++)
-		index_close(rows->indexes[i], NoLock);
-	ExecDropSingleTupleTableSlot(rows->found);
-	if (rows->estate != NULL)
-	{
-		ExecDropSingleTupleTableSlot(rows->fresh);
-		/* the slots that triggers looked at hold buffers and descriptors */
-		ExecResetTupleTable(rows->estate->es_tupleTable, false);
-		ExecCloseResultRelations(rows->estate);
-		FreeExecutorState(rows->estate);
-	}
-	table_close(rows->rel, NoLock);
-	pfree(rows);
-}
-
-TupleDesc
-rows_desc(const Rows *rows)
-{
-	return RelationGetDescr(rows->rel);
-}
-
-bool
-rows_empty(const Rows *rows)
-{
-	return RelationGetNumberOfBlocks(rows->rel) == 0;
-}
-
-/* ---------- find and scan ---------- */
-
-Snapshot
-rows_snapshot(const Rows *rows)
-{
-	if (IsolationUsesXactSnapshot() && !rows->latest)
-		return RegisterSnapshot(GetTransactionSnapshot());
-	return RegisterSnapshot(GetLatestSnapshot());
-}
+/* ---------- indexes ---------- */
 
 /* How often an index may be replaced while it is opened. */
 #define INDEX_TRIES	10
@@ -187,8 +67,8 @@ find_index(const Rows *rows, const char *name)
 
 /*
  * Open an index.  REINDEX CONCURRENTLY may have put another one in its place since
- * the look-up: the lock is only then certain to be on one that is in use.  Whoever
- * has the table locked keeps the old one, once it is open, up to date and there.
+ * the look-up, so it is looked at again under the lock.  From then on the old one is
+ * kept up to date, and is not dropped, as long as we have the table locked.
  */
 static Relation
 open_index(Rows *rows, const char *name)
@@ -213,15 +93,16 @@ open_index(Rows *rows, const char *name)
 	}
 }
 
-static Relation
-rows_index(Rows *rows, const char *name)
+/* The number of the open index of that name. */
+static int
+index_number(Rows *rows, const char *name)
 {
 	Relation	index;
 
 	for (int i = 0; i < rows->nindexes; i++)
 		if (name == NULL ? rows->index_names[i] == NULL :
 			rows->index_names[i] != NULL && strcmp(rows->index_names[i], name) == 0)
-			return rows->indexes[i];
+			return i;
 	if (rows->nindexes >= ROWS_MAX_INDEXES)
 		elog(ERROR, "too many indexes of table \"%s\" are searched",
 			 RelationGetRelationName(rows->rel));
@@ -230,7 +111,13 @@ rows_index(Rows *rows, const char *name)
 	rows->indexes[rows->nindexes++] = index;
 	if (rows->layout != NULL)
 		layout_check_index(rows->layout, index);
-	return index;
+	return rows->nindexes - 1;
+}
+
+static Relation
+rows_index(Rows *rows, const char *name)
+{
+	return rows->indexes[index_number(rows, name)];
 }
 
 /* Equality for the types that keys of our tables have; others by catalog. */
@@ -292,30 +179,113 @@ init_row_comparison(Relation index, int first, int n, const Datum *values,
 	key->sk_argument = PointerGetDatum(members);
 }
 
-bool
-rows_find(Rows *rows, int nkeys, const Datum *values)
+/* ---------- searches ---------- */
+
+/* Begin a scan that all searches for so many leading columns of the index share. */
+static RowsScan *
+make_kept_scan(Rows *rows, int number, int nkeys)
 {
-	Relation	index = rows_index(rows, NULL);
-	Snapshot	snapshot = rows_snapshot(rows);
-	IndexScanDesc scan;
-	ScanKeyData keys[ROWS_MAX_KEYS];
-	bool		found;
+	const Datum none[ROWS_MAX_KEYS] = {0};
+	Relation	index = rows->indexes[number];
+	ResourceOwner owner = CurrentResourceOwner;
+	MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(rows));
+	RowsScan   *scan = palloc0(sizeof(RowsScan));
 
 	Assert(nkeys <= ROWS_MAX_KEYS);
-	init_equal_keys(index, nkeys, values, keys);
-	scan = index_beginscan_compat(rows->rel, index, snapshot, nkeys);
-	index_rescan(scan, keys, nkeys, NULL, 0);
-	found = index_getnext_slot(scan, ForwardScanDirection, rows->found);
-	if (found)
+	CurrentResourceOwner = rows->owner;
+	scan->rows = rows;
+	scan->direction = ForwardScanDirection;
+	scan->kept = true;
+	init_equal_keys(index, nkeys, none, scan->keys);
+	scan->scan = index_beginscan_compat(rows->rel, index, SnapshotAny, nkeys);
+	CurrentResourceOwner = owner;
+	MemoryContextSwitchTo(old);
+	return scan;
+}
+
+/*
+ * Begin to search without beginning a scan anew.  Returns NULL where that can't be: it is
+ * in use, or an error that ends a subtransaction would leave it standing on a page.
+ */
+static RowsScan *
+kept_scan_begin(Rows *rows, int number, int nkeys, const Datum *keys)
+{
+	RowsScan   *scan = rows->kept[number];
+
+	if (GetCurrentTransactionNestLevel() != rows->nest_level)
+		return NULL;
+	if (scan == NULL)
+		scan = rows->kept[number] = make_kept_scan(rows, number, nkeys);
+	else if (scan->busy || scan->scan->numberOfKeys != nkeys)
+		return NULL;
+	scan->busy = true;
+	scan->snapshot = rows_snapshot(rows);
+	scan->scan->xs_snapshot = scan->snapshot;
+	for (int i = 0; i < nkeys; i++)
+		scan->keys[i].sk_argument = keys[i];
+	index_rescan(scan->scan, scan->keys, nkeys, NULL, 0);
+	return scan;
+}
+
+/* Let go of the pages that it stands on. */
+static void
+kept_scan_end(RowsScan *scan)
+{
+	index_rescan(scan->scan, NULL, scan->scan->numberOfKeys, NULL, 0);
+	scan->scan->xs_snapshot = SnapshotAny;
+	UnregisterSnapshot(scan->snapshot);
+	scan->snapshot = NULL;
+	scan->busy = false;
+}
+
+static void
+scan_release(RowsScan *scan)
+{
+	if (scan->kept)
 	{
-		/* the scan's buffer pin goes with the scan: keep a copy of our own */
-		ExecMaterializeSlot(rows->found);
-		slot_getallattrs(rows->found);
+		kept_scan_end(scan);
+		return;
 	}
+	if (scan->ahead != NULL)
+		seek_ahead_end(scan->ahead);
+	index_endscan(scan->scan);
+	UnregisterSnapshot(scan->snapshot);
+	pfree(scan);
+}
+
+void
+rows_end_kept(Rows *rows)
+{
+	for (int i = 0; i < rows->nindexes; i++)
+		if (rows->kept[i] != NULL)
+			index_endscan(rows->kept[i]->scan);
+}
+
+/* What the index makes for the scan lives as long as that. */
+static bool
+scan_next(RowsScan *scan)
+{
+	MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(scan));
+	bool		found = index_getnext_slot(scan->scan, scan->direction, scan->rows->found);
+
+	MemoryContextSwitchTo(old);
+	return found;
+}
+
+bool
+rows_search(Rows *rows, int nkeys, const Datum *values)
+{
+	RowsScan   *scan = rows_scan_begin(rows, NULL, nkeys, values, 0, NULL);
+	bool		found = scan_next(scan);
+
+	/* the scan's buffer pin goes with the scan: keep a copy of our own */
+	if (found)
+		ExecMaterializeSlot(rows->found);
+	scan_release(scan);
+	if (found)
+		slot_getallattrs(rows->found);
 	else
 		ExecClearTuple(rows->found);
-	index_endscan(scan);
-	UnregisterSnapshot(snapshot);
 	return found;
 }
 
@@ -362,11 +332,35 @@ rows_value(const Rows *rows, int column, bool *isnull)
 	return rows->found->tts_values[at];
 }
 
+Size
+rows_bytes(const Rows *rows, int column)
+{
+	bool		isnull;
+	Datum		value = rows_value(rows, column, &isnull);
+
+	return isnull ? 0 : toast_raw_datum_size(value);
+}
+
+bool
+rows_is_null(const Rows *rows, int column)
+{
+	bool		isnull;
+
+	(void) rows_value(rows, column, &isnull);
+	return isnull;
+}
+
 void
 rows_values(const Rows *rows, Datum *values, bool *isnull)
 {
 	for (int i = 0; i < rows->layout->shape->ncolumns; i++)
 		values[i] = rows_value(rows, i + 1, &isnull[i]);
+}
+
+const TableShape *
+rows_shape(const Rows *rows)
+{
+	return rows->layout->shape;
 }
 
 int
@@ -404,11 +398,17 @@ init_bound_key(Relation index, int column, StrategyNumber strategy, Datum bound,
 RowsScan *
 rows_scan_range(Rows *rows, const char *index_name, const RowsRange *range)
 {
-	RowsScan   *scan = palloc0(sizeof(RowsScan));
-	Relation	index = rows_index(rows, index_name);
+	int			number = index_number(rows, index_name);
+	Relation	index = rows->indexes[number];
 	int			n = range->nkeys;
+	RowsScan   *scan = NULL;
 
 	Assert(range->nkeys + range->nafter <= ROWS_MAX_KEYS);
+	if (n > 0 && range->nafter == 0 && !range->has_last && !range->backward)
+		scan = kept_scan_begin(rows, number, n, range->keys);
+	if (scan != NULL)
+		return scan;
+	scan = palloc0(sizeof(RowsScan));
 	scan->rows = rows;
 	scan->direction = range->backward ? BackwardScanDirection : ForwardScanDirection;
 	scan->snapshot = rows_snapshot(rows);
@@ -444,6 +444,7 @@ rows_seek_begin(Rows *rows, const char *index_name, int nkeys)
 	RowsScan   *scan = palloc0(sizeof(RowsScan));
 	Relation	index = rows_index(rows, index_name);
 
+	StaticAssertStmt(SEEK_AHEAD_MAX_KEYS >= ROWS_MAX_KEYS, "a key has more columns than seek_ahead knows");
 	Assert(nkeys > 0 && nkeys <= ROWS_MAX_KEYS);
 	scan->rows = rows;
 	scan->direction = ForwardScanDirection;
@@ -452,7 +453,7 @@ rows_seek_begin(Rows *rows, const char *index_name, int nkeys)
 	scan->scan = index_beginscan_compat(rows->rel, index, scan->snapshot, nkeys);
 	if (index->rd_index->indisunique &&
 		nkeys == IndexRelationGetNumberOfAttributes(index))
-		scan->ahead = seek_ahead_begin(rows->rel, index, scan->snapshot);
+		scan->ahead = seek_ahead_begin(rows->rel, index, scan->snapshot, &rows->lesson);
 	return scan;
 }
 
@@ -476,7 +477,7 @@ rows_seek(RowsScan *scan, const Datum *keys)
 bool
 rows_scan_next(RowsScan *scan)
 {
-	if (!index_getnext_slot(scan->scan, scan->direction, scan->rows->found))
+	if (!scan_next(scan))
 		return false;
 	slot_getallattrs(scan->rows->found);
 	return true;
@@ -486,9 +487,22 @@ void
 rows_scan_end(RowsScan *scan)
 {
 	ExecClearTuple(scan->rows->found);
-	if (scan->ahead != NULL)
-		seek_ahead_end(scan->ahead);
-	index_endscan(scan->scan);
-	UnregisterSnapshot(scan->snapshot);
-	pfree(scan);
+	scan_release(scan);
+}
+
+void
+rows_walk(Rows *rows, void (*function) (Rows *rows, void *arg), void *arg)
+{
+	Snapshot	snapshot = rows_snapshot(rows);
+	TableScanDesc scan = table_beginscan(rows->rel, snapshot, 0, NULL);
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, rows->found))
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(rows->found);
+		function(rows, arg);
+	}
+	table_endscan(scan);
+	ExecClearTuple(rows->found);
+	UnregisterSnapshot(snapshot);
 }

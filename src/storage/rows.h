@@ -42,7 +42,14 @@ extern Rows *rows_open_write(Oid relid);
 extern Rows *rows_open_lock(Oid relid);
 /* Find and scan by the latest snapshot in every isolation level. */
 extern void rows_see_latest(Rows *rows);
+/* New rows go behind all others, not into room that VACUUM has found between them. */
+extern void rows_append_only(Rows *rows);
 extern void rows_close(Rows *rows);
+/*
+ * How many tables that others have put triggers on were opened for writing so far, in
+ * this backend.  Such a one must be closed before the trigger that opened it returns.
+ */
+extern uint64 rows_brackets(void);
 extern TupleDesc rows_desc(const Rows *rows);
 /* Has the table no page at all?  Then it need not be searched. */
 extern bool rows_empty(const Rows *rows);
@@ -53,15 +60,30 @@ extern bool rows_empty(const Rows *rows);
  */
 extern bool rows_find(Rows *rows, int nkeys, const Datum *keys);
 /*
- * The same by the primary key, where the row is likely still where it was found
+ * Like rows_find() with all of the primary key, but looks only where the row was found
  * once: false if it isn't there any more, or not with these keys.
  */
 extern bool rows_find_at(Rows *rows, const ItemPointerData *at, int nkeys, const Datum *keys);
+/*
+ * Find n rows ahead, by one snapshot: the next rows_find of each of these keys has what was
+ * found here.  The keys, nkeys values each, come in index order if it is to be cheap; they are
+ * copied.  Until
+ * then the transaction may write these rows through this Rows alone; what other
+ * transactions have done to them a write tells, as ever.  Returns false where the keys
+ * are so far from one another that looking ahead is not worth its while.
+ */
+extern bool rows_look_ahead(Rows *rows, int n, int nkeys, const Datum *keys);
+#define ROWS_AHEAD		128		/* rows at most */
 /* Where the found row is. */
 extern ItemPointerData rows_place(const Rows *rows);
 extern Datum rows_value(const Rows *rows, int column, bool *isnull);	/* column from 1 */
+/* How large the value is, without being read; 0: it is null. */
+extern Size rows_bytes(const Rows *rows, int column);
+extern bool rows_is_null(const Rows *rows, int column);
 /* All columns that the extension has made, of a table of ours. */
 extern void rows_values(const Rows *rows, Datum *values, bool *isnull);
+/* What they are, as the install script makes the table. */
+extern const TableShape *rows_shape(const Rows *rows);
 /* The number of such a column. */
 extern int	rows_column(const Rows *rows, const char *name);
 /* Which transaction wrote the found row; FrozenTransactionId: long ago. */
@@ -91,6 +113,9 @@ extern RowsScan *rows_scan_begin(Rows *rows, const char *index, int nkeys, const
 extern bool rows_scan_next(RowsScan *scan);	/* the row is the found one then */
 extern void rows_scan_end(RowsScan *scan);
 
+/* Walk all rows in the order of their places: each is the found one when function is called. */
+extern void rows_walk(Rows *rows, void (*function) (Rows *rows, void *arg), void *arg);
+
 /*
  * Find many rows by one snapshot: seek as often as needed, end it as a scan.
  * Cheapest where the keys come in index order.  What keys point to must stay
@@ -105,24 +130,33 @@ extern bool rows_seek(RowsScan *scan, const Datum *keys);
  * key; rows_insert_new returns false if the primary key exists (now, or in a
  * transaction that has just committed): find it again.
  */
-/* Has the table a CHECK at all? */
-extern bool rows_checked(const Rows *rows);
-/* The CHECK that a DBA has added and that such a row would violate, or NULL. */
-extern const char *rows_violated(Rows *rows, bool insert, const Datum *values, const bool *isnull);
+/* Has the table something of a DBA's that is evaluated for each row? */
+extern bool rows_guarded(const Rows *rows);
+/*
+ * Evaluate that for such a row: CHECKs, defaults, generated columns and indexes.  Returns
+ * the CHECK that is false, or NULL.  May raise whatever the expressions do, to be
+ * caught in a subtransaction; then *constraint is the CHECK that did, or NULL.
+ */
+extern const char *rows_violated(Rows *rows, bool insert, const Datum *values, const bool *isnull,
+								 const char **constraint);
 extern void rows_insert(Rows *rows, const Datum *values, const bool *isnull);
 extern bool rows_insert_new(Rows *rows, const Datum *values, const bool *isnull);
-/* Insert n rows, each of which fill writes into values and isnull. */
-typedef void (*RowsFill) (void *arg, int i, Datum *values, bool *isnull);
-extern void rows_insert_many(Rows *rows, int n, RowsFill fill, void *arg);
+/*
+ * Insert a row, together with others: when they are many, at rows_flush, or when the
+ * table is closed.  Then it may raise what rows_insert does.  The row is not found
+ * before; what values point to is copied.
+ */
+extern void rows_insert_later(Rows *rows, const Datum *values, const bool *isnull);
+extern void rows_flush(Rows *rows);
 extern RowsOutcome rows_update(Rows *rows, const Datum *values, const bool *isnull);
 extern RowsOutcome rows_delete(Rows *rows);
 /* Lock the found row as SELECT … FOR NO KEY UPDATE does. */
 extern RowsOutcome rows_lock(Rows *rows);
-/* The same without waiting; false: another transaction has it. */
+/* Like rows_lock(), but without waiting; false: another transaction has it. */
 extern bool rows_try_lock(Rows *rows);
-/* The same, but tells where the row has moved. */
+/* Like rows_try_lock(), but tells, too, if the row has moved. */
 extern RowsOutcome rows_lock_free(Rows *rows, bool *busy);
-/* Lock whatever version is the newest, then find again: for who lost races. */
+/* Lock the newest version; find again then: for callers that other writers overtake. */
 extern void rows_lock_newest(Rows *rows);
 
 #endif							/* SYNCEXT_ROWS_H */

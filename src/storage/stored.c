@@ -1,8 +1,6 @@
 /*
  * stored.c
  *	  What a column of a table of ours holds, where SQL's types don't say all of it.
- *
- * Called by the files of storage/ that read their tables' rows.
  */
 #include "postgres.h"
 
@@ -31,7 +29,7 @@ static const Remedy remedies[] = {
 	{"conflict_log", "Mend the row with UPDATE, or close the conflict: SELECT sync_resolve(id, 'dismiss')."},
 	{"change_log", "Mend the row with UPDATE, or delete it."},
 	{"waiting", "Mend the row with UPDATE, or give the change up: SELECT sync_discard(source, entity, external_id)."},
-	{"push", "Delete the source's rows: a batch that is sent again is then decided again."},
+	{"push", "Delete the row: a batch that is sent again is then decided again."},
 };
 
 static const char *

@@ -31,7 +31,7 @@ extern const char *stored_version_problem(const Rows *rows, int column, int64 *v
 
 /* In words: the found row's column is as what says. */
 extern const char *stored_problem(const Rows *rows, int column, const char *what);
-/* Raise XX001: the same. */
+/* Raise XX001 with what stored_problem() says. */
 pg_noreturn extern void stored_raise(const Rows *rows, int column, const char *what);
 /* Raise XX001: what one of the functions above has said. */
 pg_noreturn extern void stored_fail(const Rows *rows, const char *problem);

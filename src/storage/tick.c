@@ -2,9 +2,6 @@
  * tick.c
  *	  Snapshots that the change feed is cut by, and their table syncext.tick.
  *
- * Called by cursor, for where a target starts, and by hub/feed, which opens
- * windows.
- *
  * Nothing is locked to take a tick.  Their order is not that of their ids but
  * that of the snapshots, and feed_snapshot_reaches() tells it: a tick of a
  * transaction that goes on for long keeps nobody from taking a later one.
@@ -33,7 +30,7 @@ enum
 
 /* ---------- snapshots ---------- */
 
-/* The 64-bit id of a transaction that is in sight of the next one's. */
+/* Widen a 32-bit xid, given the next full xid. */
 static uint64
 widen_xid(TransactionId xid, FullTransactionId next)
 {

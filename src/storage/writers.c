@@ -3,10 +3,9 @@
  *	  Waiting for transactions that change golden records, without holding
  *	  others up.
  *
- * Called where configuration that was edited comes into force: by SQL functions
- * of ours, in the transaction of whoever needs it.  A lock on the table would do
- * the same, but everybody who writes would queue up behind it.  Writers open the
- * table, and so lock it, before they read the configuration.
+ * For configuration that was edited and is to come into force.  A lock on the table
+ * would do the same, but every writer would queue up behind it.  Writers open the table,
+ * and so lock it, before they read the configuration.
  */
 #include "postgres.h"
 
@@ -15,7 +14,6 @@
 #include "pgstat.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
-#include "storage/lmgr.h"
 #include "utils/inval.h"
 #include "utils/timestamp.h"
 

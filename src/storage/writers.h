@@ -14,7 +14,7 @@
  */
 extern bool writers_wait(int timeout);
 /*
- * The same without that limit, as one waits for a row: lock_timeout, a cancel and the
+ * Like writers_wait(), but without that limit, as one waits for a row: lock_timeout, a cancel and the
  * detection of deadlocks end it.  Returns whether any had to be waited for.
  */
 extern bool writers_wait_out(void);

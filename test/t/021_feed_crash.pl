@@ -10,7 +10,7 @@ use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('hub');
 $node->init;
-# Commits reach the disk when somebody asks for it, not sooner.
+# Commits reach the disk when the test asks for it, not sooner.
 $node->append_conf('postgresql.conf', <<'END_CONF');
 fsync = off
 synchronous_commit = off

@@ -82,8 +82,10 @@ my $views = q(SELECT target, entity, external_id, state, row_version, batch FROM
 my $seen = $primary->safe_psql('postgres', $views);
 like($seen, qr/^ERP\|1\|1\|0\|/m, 'the primary shows how far its targets are');
 is($standby->safe_psql('postgres', $views), $seen, 'and so does the standby');
+my $rehearsal = q(SELECT count(*), count(DISTINCT external_id), md5(string_agg(r::text, '' ORDER BY r::text)) FROM sync_rehearse('record', '[]') r);
+is($standby->safe_psql('postgres', $rehearsal), $primary->safe_psql('postgres', $rehearsal), '... and rehearses as the primary does');
 my ($rc, $out, $err) = $standby->psql('postgres', q(CALL sync_maintain()));
-like($err, qr/a standby can't be maintained/, 'a standby refuses to be maintained');
+like($err, qr/a standby cannot be maintained/, 'a standby refuses to be maintained');
 
 $primary->stop('immediate');
 $standby->promote;

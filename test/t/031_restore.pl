@@ -80,8 +80,8 @@ sub take
 
 my $old = PostgreSQL::Test::Cluster->new('old');
 $old->init;
-# a delivery that failed doesn't come again while this runs
-$old->append_conf('postgresql.conf', 'syncext.retry_base = 1h');
+# what failed or waits isn't tried again while this runs, and a batch stays out
+$old->append_conf('postgresql.conf', "syncext.retry_base = 1h\nsyncext.waiting_retry = 1h\nsyncext.lease = 1h");
 $old->start;
 # the new cluster is far behind with its transaction ids
 $old->safe_psql('postgres', 'DO $$ BEGIN FOR i IN 1 .. 3000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$');
@@ -133,10 +133,22 @@ my $dumps = PostgreSQL::Test::Utils::tempdir;
 $old->command_ok([ 'pg_dump', '-f', "$dumps/plain.sql", $old->connstr('hub') ], 'pg_dump');
 $old->command_ok([ 'pg_dump', '-Fd', '-f', "$dumps/dir", $old->connstr('hub') ], 'pg_dump into a directory');
 
+# Rules whose functions others may not call, and one whose function comes later.
+$old->safe_psql('hub', q(
+	CREATE SCHEMA rules;
+	CREATE FUNCTION rules.closed(jsonb, jsonb, jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT $1';
+	REVOKE EXECUTE ON FUNCTION rules.closed FROM PUBLIC;
+	CREATE FUNCTION rules.late(jsonb, jsonb, jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT $1';
+	SELECT sync_rule('person', 'closed', 'function', '{"function": "rules.closed"}'), sync_rule('person', 'late', 'function', '{"function": "rules.late"}'),
+	       sync_rule('person', 'tags', 'union');
+));
+$old->command_ok([ 'pg_dump', '-Fc', '-f', "$dumps/rules", $old->connstr('hub') ], 'pg_dump of the rules');
+$old->safe_psql('hub', q(DELETE FROM syncext.field_rule; DROP SCHEMA rules CASCADE));
+
 # every table of the extension is in the dump, but those that begin anew
 my $dump = slurp_file("$dumps/plain.sql");
 is(join(' ', grep { $dump !~ /^COPY syncext\.\Q$_\E /m } split / /, $old->safe_psql('hub', $tables)),
-	'child feed_state listener route_failure', 'all tables are dumped but those that are made anew');
+	'child feed_state key_problem listener route_failure stat_reset stat_row', 'all tables are dumped but those that are made anew');
 
 # the original goes on for a while
 is(pull($old, 'Shop'), 'C1|2', 'the original hands out a batch that the dump does not know of');
@@ -207,6 +219,40 @@ $new->command_ok([ 'pg_restore', '-e', '-d', $new->connstr('hub'), "$dumps/dir" 
 like($new->safe_psql('hub', 'CALL sync_maintain()'), qr/"incarnation": true/, 'maintenance notices it, too');
 # which has listed them
 check_restored($new, 'pg_restore', 't');
+
+# ---------- rules of fields, by a role that may not call their functions ----------
+
+$new->safe_psql('postgres', 'CREATE DATABASE rules; CREATE ROLE bringer LOGIN');
+$new->safe_psql('rules', q(
+	CREATE EXTENSION syncext;
+	SELECT sync_add_entity('person'), sync_add_source('CRM'), sync_add_source('ERP');
+	SELECT sync_grant('bringer', 'admin');
+	CREATE SCHEMA rules;
+	GRANT USAGE ON SCHEMA rules TO PUBLIC;
+	CREATE FUNCTION rules.closed(jsonb, jsonb, jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT $1';
+	REVOKE EXECUTE ON FUNCTION rules.closed FROM PUBLIC;
+	GRANT USAGE ON SCHEMA syncext TO bringer;
+));
+my @bring = ('pg_restore', '-e', '--data-only', '-n', 'syncext', '-t', 'field_rule', '-U', 'bringer', '-d', $new->connstr('rules'), "$dumps/rules");
+$new->command_ok(\@bring, 'the rules are restored by a role that may not call their functions');
+is($new->safe_psql('rules', 'SELECT field, written_by FROM syncext.field_rule ORDER BY 1'), "closed|bringer\nlate|bringer\ntags|bringer", 'all of them');
+my $told = q(SELECT object || ': ' || problem FROM sync_check() WHERE object LIKE 'field rule%' ORDER BY 1);
+is($new->safe_psql('rules', $told),
+	"field rule of closed of entity person: role bringer, which wrote the rule, may not call function rules.closed: the rule decides nothing\n"
+	. 'field rule of late of entity person: there is no function rules.late(jsonb, jsonb, jsonb) that returns jsonb: the rule decides nothing',
+	'which of them decide nothing is told');
+my $decide = q(SELECT sync_apply('{"entity":"person","externalId":"P","source":"CRM","version":1,"fields":{"closed":1,"late":1}}');
+	SELECT a->>'resolution', a->>'reason' FROM sync_explain('{"entity":"person","externalId":"P","source":"ERP","version":1,"fields":{"closed":2,"late":2}}') a);
+like($new->safe_psql('rules', $decide), qr/MANUAL.*the rule of late failed: there is no function.*the rule of closed failed: role bringer.*may not call/,
+	'nothing is called that the role may not call');
+$new->safe_psql('rules', q(GRANT EXECUTE ON FUNCTION rules.closed TO bringer;
+	CREATE FUNCTION rules.late(jsonb, jsonb, jsonb) RETURNS jsonb LANGUAGE sql SECURITY DEFINER AS 'SELECT $1'));
+like($new->safe_psql('rules', $told), qr/^field rule of closed of entity person: role bringer, which wrote the rule, may not act as the owner of function rules.closed, which is not SECURITY DEFINER: [^\n]*$/,
+	'nor what runs as a role that it may not act as');
+$new->safe_psql('rules', 'ALTER FUNCTION rules.closed SECURITY DEFINER');
+is($new->safe_psql('rules', $told), '', 'with the right, and the function, nothing is amiss');
+like($new->safe_psql('rules', $decide), qr/FIELD_RULE\|by rule, late: rules.late.*closed: rules.closed/, 'and they decide');
+$new->safe_psql('postgres', 'DROP DATABASE rules');
 
 # ---------- the same cluster ----------
 

@@ -274,7 +274,7 @@ sub apply
 
 sub pause { return sprintf("SELECT pg_sleep(%.3f);\n", rand() ** 3 * $_[0]) }
 
-# One transaction of a writer; those that are prepared somebody else ends.
+# One transaction of a writer; another process ends those that are prepared.
 sub transaction
 {
 	my ($writer, $n) = @_;
@@ -581,7 +581,7 @@ sub write_own
 	my ($consumer) = @_;
 	my ($entity, $key) = (pick(qw(item thing)), key());
 
-	# what somebody else has just written, and the target has maybe not got yet
+	# what another writer has just written, and the target has maybe not got yet
 	if (chance(0.5))
 	{
 		my $lines = $consumer->{session}->insist("SELECT entity, external_id FROM torture.log

@@ -109,6 +109,14 @@ sub start_poll
 		'-c', "CALL sync_poll('$_[0]', $_[1])" ], '>', \$out, '2>', \$err);
 	return ($run, \$out, \$err);
 }
+# Ends the relation's poll, once it is on its way; one that has ended already has.
+sub kill_poll
+{
+	hub_sql(qq(DO \$\$ BEGIN FOR i IN 1 .. 100 LOOP
+		EXIT WHEN (SELECT count(pg_terminate_backend(pid)) FROM syncext.job_progress WHERE relation = '$_[0]'::regclass) > 0;
+		PERFORM pg_sleep(0.01);
+	END LOOP; END \$\$));
+}
 my ($ended, $rounds) = (0, 0);
 for my $round (1 .. 12)
 {
@@ -122,7 +130,7 @@ for my $round (1 .. 12)
 	}
 	else
 	{
-		hub_sql("SELECT pg_terminate_backend(pid) FROM syncext.job_progress WHERE relation = 'killed'::regclass");
+		kill_poll('killed');
 		eval { $run->finish };
 	}
 	$rounds++;
@@ -143,7 +151,7 @@ for my $round (1 .. 6)
 {
 	my ($run, $out, $err) = start_poll('killed', 'true');
 	usleep(50000 + int(rand(200000)));
-	hub_sql("SELECT pg_terminate_backend(pid) FROM syncext.job_progress WHERE relation = 'killed'::regclass");
+	kill_poll('killed');
 	eval { $run->finish };
 }
 poll('killed', full => 1);
@@ -215,6 +223,33 @@ like(poll('misfits'), qr/failed=1$/, 'a second row with the key is noticed');
 is(hub_sql("SELECT fields->>'name' FROM syncext.canonical WHERE entity = 'misfits' AND external_id = 'e'"), 'one', 'and not taken');
 far_sql("DELETE FROM misfits WHERE name = 'one'");
 is(poll('misfits') =~ s/read=\d+ //r, 'updated=1 skipped=4', 'until it is the only one');
+
+# ---------- whose transaction is ended ----------
+
+attach('crossed', $plain);
+far_sql("INSERT INTO crossed SELECT 'r' || i, 'x', i FROM generate_series(1, 9) i");
+poll('crossed');
+hub_sql(q(SELECT count(sync_apply(jsonb_build_object('entity', 'crossed', 'externalId', 'r' || i, 'source', 'CRM', 'version', 5, 'name', 'delivered'))) FROM generate_series(1, 9) i));
+# of two sessions in a deadlock the server ends the one that looks first
+hub_sql("ALTER SERVER far OPTIONS (ADD options '-c deadlock_timeout=1h')");
+my $user = $far->background_psql('postgres');
+$user->query_safe("SET deadlock_timeout = '60s'; BEGIN; UPDATE crossed SET n = 100 WHERE id = 'r9'");
+my $delivery = IPC::Run::start([ 'psql', '-qXAt', '-d', $hub->connstr('postgres'), '-c', "LOAD 'syncext'", '-c', "SET syncext.lock_timeout = '5s'", '-c', "SELECT sync_deliver('Far')" ], '>', \my $delivered, '2>', \my $complaint);
+ok($far->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'postgres_fdw' AND wait_event_type = 'Lock'"), 'a delivery waits for a row that a user of the source holds');
+$user->query_safe("UPDATE crossed SET n = 101 WHERE id = 'r1'");
+pass('the user, who needs a row that the delivery holds, gets it');
+$user->query_safe('COMMIT');
+$user->quit;
+$delivery->finish;
+is($complaint, '', 'the delivery has left those rows for later');
+# r1 too, if the delivery had let go of it before the user asked
+my $left = hub_sql("SELECT string_agg(external_id || ' ' || attempts, ', ' ORDER BY external_id) FROM syncext.pending");
+like($left, qr/^(r1 0, )?r9 0$/, 'which is no failure');
+is(far_sql("SELECT count(*) FROM crossed WHERE name = 'delivered'"), $left =~ /r1/ ? 7 : 8, 'and has delivered the others');
+hub_sql("SELECT sync_redrive('Far')");
+hub_sql("SELECT sync_deliver('Far')");
+is(far_sql("SELECT count(*) FILTER (WHERE name = 'delivered'), string_agg(n::text, ' ' ORDER BY id) FROM crossed"), '9|101 2 3 4 5 6 7 8 100', 'later it does');
+hub_sql("ALTER SERVER far OPTIONS (DROP options)");
 
 # ---------- both ways ----------
 

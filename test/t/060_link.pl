@@ -209,9 +209,9 @@ my $hub_sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name
 is(sql('hub', $hub_sessions), 1, 'a session keeps its connection');
 sql('east', "UPDATE customer SET phone = '5' WHERE id = '2'");
 sql('east', "ALTER USER MAPPING FOR CURRENT_USER SERVER hub OPTIONS (SET password 'wrong')");
-like(exchange_error('east'), qr/link "up" can't connect to its hub\nDETAIL: .*password authentication failed.*\nHINT: .*ALTER USER MAPPING/,
+like(exchange_error('east'), qr/link "up" could not connect to its hub\nDETAIL: .*password authentication failed.*\nHINT: .*ALTER USER MAPPING/,
 	'a wrong password is said to be one');
-like(link_state(), qr/^1\|08001: link "up" can't connect to its hub: .*password authentication failed/, 'in the link\'s state, too');
+like(link_state(), qr/^1\|08001: link "up" could not connect to its hub: .*password authentication failed/, 'in the link\'s state, too');
 $session->query("CALL sync_exchange('up')");
 like(link_state(), qr/^2\|/, 'a session that was connected takes notice of the password');
 sql('east', "ALTER USER MAPPING FOR CURRENT_USER SERVER hub OPTIONS (SET password 'east')");
@@ -229,7 +229,7 @@ $node{hub}->restart;
 like($session->query("CALL sync_exchange('up')"), qr/"pushed": 1/, 'a session connects anew to a hub that was restarted');
 $node{hub}->stop;
 sql('east', "UPDATE customer SET phone = '7' WHERE id = '2'");
-like(exchange_error('east'), qr/link "up" can't connect to its hub/, 'a hub that is away');
+like(exchange_error('east'), qr/link "up" could not connect to its hub/, 'a hub that is away');
 $node{hub}->start;
 ok(settle(), 'and back');
 all_equal('after the hub was away');
@@ -255,7 +255,7 @@ sub backend
 	return sql($name, "SELECT pid FROM pg_stat_activity WHERE application_name = '$application' LIMIT 1");
 }
 
-# The push waits for a record that somebody holds, and is cut off.
+# The push waits for a record that another session holds, and is cut off.
 my $holder = $node{hub}->background_psql('postgres');
 $holder->query_safe(q(BEGIN; SELECT office('2', '{"name": "held"}')));
 sql('east', "UPDATE customer SET phone = '8' WHERE id IN ('1', '2')");
@@ -276,7 +276,7 @@ ok(settle(), 'and the next one does it all');
 all_equal('after a push was cut off');
 is(sql('west', "SELECT name, phone FROM customer WHERE id = '2'"), 'held|8', 'both edits are there');
 
-# A hub that doesn't answer in time, and somebody who doesn't want to wait.
+# A hub that doesn't answer in time, and a caller that doesn't want to wait.
 $holder = $node{hub}->background_psql('postgres');
 $holder->query_safe(q(BEGIN; SELECT office('2', '{"name": "kept"}')));
 sql('east', "UPDATE customer SET phone = '9' WHERE id IN ('1', '2')");
@@ -315,7 +315,7 @@ $holder->quit;
 $node{hub}->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'syncext up'");
 sql('hub', 'DROP TRIGGER slow ON syncext.canonical');
 my $applied = sql('hub', q(SELECT count(*) FROM syncext.change_log WHERE fields->>'phone' = 'once'));
-is(sql('hub', q(SELECT office('1', '{"phone": "later"}'))), 'VERSION_WIN', 'meanwhile somebody edits the same field');
+is(sql('hub', q(SELECT office('1', '{"phone": "later"}'))), 'VERSION_WIN', 'meanwhile the office edits the same field');
 settle();
 SKIP:
 {
@@ -368,13 +368,33 @@ sql('east', "UPDATE customer SET name = 'short' WHERE id = '10'");
 ok(settle(), 'but for what is edited then');
 all_equal('after a change was refused');
 
-# ---------- more than one message ----------
+# ---------- more than one batch ----------
 
 sql('east', "INSERT INTO customer SELECT 'big' || n, repeat(n::text, 300000) FROM generate_series(1, 20) n");
 $result = exchange('east');
-is($result->{pushed}, 20, 'large rows go in several messages');
+is($result->{pushed}, 20, 'large rows go in several batches');
 ok(settle(), 'and come to the other side');
 all_equal('large rows');
+
+# A batch that is out, and that was cut by more bytes than are sent now, goes in several messages.
+sql('east', "UPDATE customer SET city = repeat('x', 20000) WHERE id LIKE 'big%'");
+$holder = $node{hub}->background_psql('postgres');
+$holder->query_safe('BEGIN; LOCK TABLE syncext.canonical IN SHARE MODE');
+{
+	local $ENV{PGOPTIONS} = '-c syncext.link_timeout=1s';
+	like(exchange_error('east'), qr/got no answer/, 'a batch was sent and not answered');
+}
+$holder->query_safe('COMMIT');
+$holder->quit;
+my $messages = sql('east', 'SELECT batches FROM syncext.stat_link');
+{
+	local $ENV{PGOPTIONS} = '-c syncext.link_batch_bytes=64kB';
+	is(exchange('east')->{pushed}, 20, 'it is sent again');
+}
+cmp_ok(sql('east', 'SELECT batches FROM syncext.stat_link') - $messages, '>=', 4, '... in several messages, by what is sent at most by then');
+is(sql('hub', 'SELECT jsonb_array_length(answers) FROM syncext.push p JOIN syncext.spoke s USING (source) WHERE s.source = \'East\''), 20, '... which are one batch');
+ok(settle(), 'and comes to the other side');
+all_equal('one batch in several messages');
 sql('east', "DELETE FROM customer WHERE id LIKE 'big%'");
 settle();
 

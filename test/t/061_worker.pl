@@ -130,6 +130,17 @@ is($a->safe_psql('a', q(SELECT backend_type || ', ' || application_name FROM pg_
 	'syncext link, syncext link up', 'the worker shows in pg_stat_activity');
 is($hub->safe_psql('hub', q(SELECT string_agg(backend_type, ' ') FROM pg_stat_activity WHERE backend_type LIKE 'syncext%')),
 	'syncext notifier', 'and the hub\'s notifier, once however many listen');
+# one that could not be started when a link began to listen
+make_hub($hub, 'lone', 'A');
+my $listener = $hub->background_psql('lone');
+$listener->query_safe("INSERT INTO syncext.listener VALUES (pg_backend_pid(), 'A', now() - interval '2 min')");
+my $untold = q(SELECT problem FROM sync_check() WHERE object = 'notifier');
+is($hub->safe_psql('lone', $untold), 'does not run, though 1 session of links listens: links hear of changes no sooner than they ask', 'a notifier that is missing is told of');
+is($hub->safe_psql('lone', 'SELECT syncext.start_workers()'), 1, 'start_workers starts it');
+wait_for($hub, 'lone', "SELECT NOT EXISTS ($untold)", 'and all is well');
+is($hub->safe_psql('lone', 'SELECT syncext.start_workers()'), 0, 'no other is started');
+$listener->quit;
+
 is($a->safe_psql('a', q(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'syncext link' AND (backend_xmin IS NOT NULL OR xact_start IS NOT NULL))),
 	'0', 'a worker that waits has no transaction');
 
@@ -191,8 +202,8 @@ $a->reload;
 
 $hub->stop('fast');
 wait_for($a, 'a', q(SELECT state = 'retrying' AND failures >= 2 AND next_attempt IS NOT NULL FROM syncext.link_status), 'the hub is away: the link retries');
-like($a->safe_psql('a', 'SELECT last_error FROM syncext.link_status'), qr/^08001: link "up" can't connect to its hub: .*No such file or directory/,
-	'and says why');
+# what it met first may have been the hub on its way down
+wait_for($a, 'a', q(SELECT last_error ~ '^08001: link "up" could not connect to its hub: .*No such file or directory' FROM syncext.link_status), 'and says why');
 $pid = worker_pid($a, 'a');
 $a->safe_psql('a', q(INSERT INTO customer VALUES ('O1', 'offline')));
 $hub->start;

@@ -132,6 +132,9 @@ is(sql('shop', "SELECT severity, problem, hint FROM sync_check() WHERE object = 
 	'... and sync_check, with what to call');
 sql('shop', "SELECT sync_attach('customer', 'Shop', 'customer')");
 arrives('shop', 'SELECT count(*) = 40 FROM customer', 'with a table all there is comes, soon');
+sql('shop', 'CREATE TABLE drawn (id serial PRIMARY KEY, name text)');
+like(said('shop', "SELECT sync_attach('drawn', 'Shop', 'part', own_keys => true)"),
+	qr/cannot have keys of its own, as it is linked/, 'a link goes by external ids');
 sql('shop', "SELECT sync_attach('part', 'Shop', 'part')");
 arrives('shop', "SELECT name = 'bolt' FROM part", 'a second table gets what the link passed over while it was not there');
 sql('shop', "UPDATE syncext.link SET enabled = false");
@@ -174,9 +177,17 @@ sql('region', "SELECT sync_add_source('Counter')");
 like(said('region', "SELECT sync_link('up', 'hub', 'Region', NULL)"), qr/relay must not be null/, 'a link is a relay or not');
 sql('region', "SELECT sync_attach('part', 'Region', 'part')");
 like(said('region', "SELECT sync_link('up', 'hub', 'Region', relay => true)"),
-	qr/a relay's source can't have relations, as source "Region" has.*HINT:  Link without relay/s, 'a relay has no tables');
+	qr/a relay's source cannot have relations, as source "Region" has.*HINT:  Link without relay/s, 'a relay has no tables');
 sql('region', "SELECT sync_detach('part')");
+like(said('region', "SELECT sync_link('up', 'hub', 'Region', relay => true)"),
+	qr/source "Region" may not be a relay, that says what other sources have said.*HINT:  At the hub: .*UPDATE syncext.source SET relay = true WHERE name = 'Region'/s,
+	'a source is a relay only where the hub says so');
+sql('hub', "UPDATE syncext.source SET relay = true WHERE name = 'Region'");
 make_link('region', 'Region', ', true');
+exchange('region');
+sql('hub', "UPDATE syncext.source SET relay = false WHERE name = 'Region'");
+like(said('region', "CALL sync_exchange('up')"), qr/source "Region" may not be a relay/, '... also on a connection that is open');
+sql('hub', "UPDATE syncext.source SET relay = true WHERE name = 'Region'");
 exchange('region');
 is(sql('region', 'SELECT count(*) FROM syncext.canonical'), sql('hub', 'SELECT count(*) FROM syncext.canonical WHERE NOT deleted'), 'a relay gets what there is, into its records');
 like(said('region', "SELECT sync_attach('customer', 'Region', 'customer')"),
@@ -184,9 +195,9 @@ like(said('region', "SELECT sync_attach('customer', 'Region', 'customer')"),
 sql('region', "SELECT sync_attach('customer', 'Counter', 'customer'); SELECT sync_deliver('Counter')");
 is(sql('region', 'SELECT count(*) FROM customer'), '40', '... but to another one');
 like(said('region', "SELECT sync_link('up', 'hub', 'Region', relay => false)"),
-	qr/link "up" can't become a link for tables any more.*HINT:  Make another/s, 'what has exchanged stays what it is');
+	qr/link "up" cannot become a link for tables any more.*HINT:  Make another/s, 'what has exchanged stays what it is');
 like(said('region', "UPDATE syncext.link SET relay = false"),
-	qr/whether link "up" is a relay can't be written here.*HINT:  SELECT sync_link\('up', …, relay => false\)/s, '... by hand, too');
+	qr/whether link "up" is a relay cannot be written here.*HINT:  SELECT sync_link\('up', …, relay => false\)/s, '... by hand, too');
 like(said('region', "SELECT sync_link('up', 'hub', 'Region', relay => true)"), qr/link "up" already exists/, 'the same again is the same link');
 sql('region', "SELECT sync_unlink('up')");
 make_link('region', 'Region');
@@ -200,10 +211,10 @@ exchange('till');
 sql('till', "SELECT sync_link('up', 'hub', 'Till', relay => true)");
 is(sql('till', 'SELECT relay FROM syncext.link'), 't', 'a link can become a relay as long as nothing has gone over it');
 sql('till', "SELECT sync_link('up', 'hub', 'Till', relay => false); SELECT sync_attach('customer', 'Till', 'customer'); INSERT INTO customer VALUES ('T1', 'till')");
-like(said('till', "SELECT sync_link('up', 'hub', 'Till', relay => true)"), qr/can't have relations/, '... but not with a table');
+like(said('till', "SELECT sync_link('up', 'hub', 'Till', relay => true)"), qr/cannot have relations/, '... but not with a table');
 sql('till', "SELECT sync_detach('customer')");
 like(said('till', "SELECT sync_link('up', 'hub', 'Till', relay => true)"),
-	qr/can't become a relay any more.*DETAIL:  It has exchanged changes, or keeps some for its hub/s, '... nor with edits that wait to be sent');
+	qr/cannot become a relay any more.*DETAIL:  It has exchanged changes, or keeps some for its hub/s, '... nor with edits that wait to be sent');
 exchange('till');
 is(sql('hub', "SELECT fields->>'name' FROM syncext.canonical WHERE external_id = 'T1'"), 'till', 'what was captured before the table was detached is sent');
 
@@ -269,7 +280,7 @@ sql('desk', "CREATE ROLE clerk SUPERUSER NOLOGIN; CREATE ROLE heir SUPERUSER LOG
 	CREATE USER MAPPING FOR clerk SERVER hub OPTIONS (user '" . sql('postgres', 'SELECT current_user') . "');
 	CREATE USER MAPPING FOR heir SERVER hub OPTIONS (user '" . sql('postgres', 'SELECT current_user') . "')");
 like(said('desk', "SET ROLE clerk; SELECT sync_link('up', 'hub', 'Desk')"),
-	qr/role "clerk" can't make a link: it may not log in.*HINT:  ALTER ROLE clerk LOGIN/s, 'who may not log in makes no link');
+	qr/role "clerk" cannot make a link: it may not log in.*HINT:  ALTER ROLE clerk LOGIN/s, 'who may not log in makes no link');
 sql('desk', "ALTER ROLE clerk LOGIN; SET ROLE clerk; SELECT sync_link('up', 'hub', 'Desk')");
 my $works = q(SELECT pid IS NOT NULL AND state = 'waiting' AND last_exchange IS NOT NULL FROM syncext.link_status);
 arrives('desk', $works, 'who may does');
@@ -281,16 +292,27 @@ for my $how ('BEGIN; SELECT sync_unlink(\'up\'); SELECT sync_link(\'up\', \'hub\
 	sql('desk', "SET ROLE clerk; $how");
 	arrives('desk', $works, 'ended and made again at once a link works, and link_status says so');
 }
-# What was edited while there was no link was decided here; the hint brings it to the hub.
-sql('desk', "SELECT sync_unlink('up'); INSERT INTO customer VALUES ('D0', 'd0')");
+# What the relation's own edits made while there was no link goes to the hub by itself.
+sql('desk', "INSERT INTO customer SELECT 'D' || n, 'd' || n FROM generate_series(1, 4) n");
+arrives('hub2', 'SELECT count(*) = 4 FROM syncext.canonical', 'linked again, it exchanges');
+arrives('desk', 'SELECT count(*) = 4 FROM syncext.replica WHERE row_version = 1', '... and has its answers');
+sql('desk', "SELECT sync_unlink('up'); INSERT INTO customer VALUES ('D0', 'd0'), ('D5', 'd5'); UPDATE customer SET name = 'new' WHERE id IN ('D1', 'D4');
+	DELETE FROM customer WHERE id IN ('D2', 'D5')");
+sql('hub2', q(SELECT sync_apply('{"source": "Office", "entity": "customer", "externalId": "D3", "base": 1, "fields": {"name": "office"}}')));
+sql('desk', "SET ROLE clerk; SELECT sync_link('up', 'hub', 'Desk')");
+my $names = "SELECT string_agg(external_id || coalesce(fields->>'name', '-'), ' ' ORDER BY external_id) FROM syncext.canonical WHERE NOT deleted";
+arrives('hub2', "SELECT ($names) = 'D0d0 D1new D3office D4new'", 'what was made, edited and deleted while it was not linked comes to the hub');
+arrives('desk', "SELECT string_agg(id || name, ' ' ORDER BY id) = 'D0d0 D1new D3office D4new' FROM customer", '... and what was edited there, here');
+arrives('desk', 'SELECT count(*) = 0 FROM syncext.capture_failure', '... and nothing is owed any more');
+# What another source has a part in is not handed over unasked; the hint does it.
+sql('desk', "SELECT sync_unlink('up'), sync_add_source('Other'), sync_apply('{\"source\": \"Other\", \"entity\": \"customer\", \"externalId\": \"O1\", \"version\": 1, \"fields\": {\"name\": \"o1\"}}');
+	SELECT sync_deliver('Desk')");
 like(said('desk', "SET ROLE clerk; SELECT sync_link('up', 'hub', 'Desk')"),
 	qr/records of entity "customer" that it has decided itself.*HINT:.*sync_forget\('customer', external_id\) FROM syncext.canonical/s,
-	'edited while it was not linked, a table is not linked unasked');
+	'where others decided while it was not linked, a table is not linked unasked');
 sql('desk', "SELECT sync_forget('customer', external_id) FROM syncext.canonical WHERE entity = 'customer'; SET ROLE clerk; SELECT sync_link('up', 'hub', 'Desk')");
 sql('desk', "CALL sync_load('customer')");
-arrives('hub2', "SELECT count(*) = 1 FROM syncext.canonical WHERE external_id = 'D0'", '... with what the hint says all of it comes to the hub');
-sql('desk', "INSERT INTO customer VALUES ('D1', 'd1')");
-arrives('hub2', 'SELECT count(*) = 2 FROM syncext.canonical', '... and exchanges');
+arrives('hub2', "SELECT ($names) = 'D0d0 D1new D3office D4new O1o1'", '... with what the hint says all of it comes to the hub');
 
 # one that waits to take over from another may be there for three seconds
 arrives('desk', q(SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'syncext link' AND datname = 'desk'), 'one worker is left');

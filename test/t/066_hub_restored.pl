@@ -12,6 +12,7 @@ use lib $FindBin::RealBin;
 use LinkPair;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Session;
 use Test::More;
 
 my $hub = make_hub('hub', [ 'Shop', 'Till' ], has_archiving => 1);
@@ -91,7 +92,9 @@ settle($shop, $till);
 restore_in_place($hub, 'contest');
 sql($hub, q(SELECT office('X1', '{"phone": "111"}'), office('X2', NULL)));
 settle($shop, $till);
-all_equal('contested', $hub, $shop, $till);
+unlike(all_equal('contested', $hub, $shop, $till), qr/^X2\|/m, 'a delete since then is not undone by what is sent again of before');
+is(sql($hub, q(SELECT concat_ws(' ', c.resolution, c.fields->>'phone', c.detail->'lost') FROM syncext.change_log c WHERE c.external_id = 'X2' ORDER BY c.seq DESC LIMIT 1)),
+	'PRIORITY_WIN 2 ["*"]', 'the ladder decided between the two, and the log has the edit that lost');
 is(sql($hub, q(SELECT string_agg(DISTINCT c.fields->>'phone', ' ' ORDER BY c.fields->>'phone') FROM syncext.change_log c WHERE c.external_id = 'X1' AND c.fields ? 'phone')),
 	'0 1 111', 'both edits of the same field stand in the log');
 
@@ -131,6 +134,57 @@ settle($shop, $till);
 all_equal('crash', $hub, $shop, $till);
 is(sql($hub, 'SELECT epoch FROM syncext.feed_origin'), $epoch, 'a crash begins no epoch');
 
+# ---------- an edit that was answered beside those of others, which have yet to come ----------
+
+sql($shop, "INSERT INTO customer VALUES ('W1', 'Waits', '0')");
+settle($shop, $till);
+sql($hub, q(SELECT office('W1', '{"name": "Office"}')));
+# a row that another session holds is not written, but its edits are sent
+my $holder = Session->new($shop->connstr('shop'));
+sub edit_and_hold
+{
+	my ($phone) = @_;
+
+	$holder->query("UPDATE customer SET phone = '$phone' WHERE id = 'W1'");
+	$holder->query("BEGIN; SELECT FROM customer WHERE id = 'W1' FOR UPDATE");
+	exchange($shop);
+	$holder->query('COMMIT');
+}
+edit_and_hold('first');
+$hub->backup('waits');
+edit_and_hold('second');
+is(sql($hub, q(SELECT fields->>'phone' FROM syncext.canonical WHERE external_id = 'W1')), 'second', 'an edit is answered');
+is(sql($shop, q(SELECT name FROM customer WHERE id = 'W1')), 'Waits', 'and what came before it at the hub has not come here');
+restore_in_place($hub, 'waits');
+ok(exchange_until($shop, q(SELECT name = 'Office' FROM customer WHERE id = 'W1')), 'beside others: what waited comes');
+settle($shop, $till);
+like(all_equal('beside others', $hub, $shop, $till), qr/W1\|Office\|second/, 'beside others: the edit is sent again');
+$holder->quit;
+
+# ---------- the spoke, too: to what it was in the time that the hub has lost ----------
+
+before('B');
+$hub->backup('both');
+sql($hub, "SELECT office('B1', jsonb_build_object('phone', n::text)) FROM generate_series(1, 5) n");
+sql($shop, "UPDATE customer SET phone = 'lost' WHERE id = 'B2'");
+settle($shop, $till);
+$shop->backup('both');
+restore_in_place($hub, 'both');
+for my $n (1 .. 4)
+{
+	sql($hub, "SELECT office('B3', '{\"phone\": \"since $n\"}')");
+	sql($shop, "UPDATE customer SET phone = 'since $n' WHERE id = 'B4'");
+	settle($shop, $till);
+}
+# what the hub has counted since is more than the spoke has ever seen
+sql($hub, q(SELECT office('B1', '{"phone": "now"}'), office('B5', NULL)));
+settle($shop, $till);
+restore_in_place($shop, 'both');
+sql($shop, "UPDATE customer SET name = 'After' WHERE id = 'B6'");
+settle($shop, $till);
+is(join("\n", grep { /^B/ } split /\n/, all_equal('both', $hub, $shop, $till)),
+	"B1|Name 1|now\nB2|Name 2|lost\nB3|Name 3|since 4\nB4|Name 4|since 4\nB6|After|0\nB7|Name 7|0\nB8|Name 8|0", 'both: each has what the other one knew');
+
 # ---------- recovered to a point in time ----------
 
 before('P');
@@ -158,7 +212,7 @@ is(sql($hub, q(SELECT count(DISTINCT epoch) = 1 AND min(epoch) = (SELECT epoch F
 $old->start;
 lead_to($shop, $old);
 like(exchange_error($shop), qr/the hub behind link "up" is an old primary.*HINT:.*ALTER SERVER hub.*SELECT syncext.release_hub\('up'\)/s, 'an old primary is refused, with the two calls to choose from');
-like(turned($shop), qr/error link up is stopped since …, until somebody decides/, 'and sync_check tells');
+like(turned($shop), qr/error link up is stopped since …, until an administrator decides/, 'and sync_check tells');
 lead_to($shop, $hub);
 exchange($shop);
 unlike(turned($shop), qr/decides/, 'the right one goes on');

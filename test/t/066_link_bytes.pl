@@ -43,15 +43,29 @@ sub peak
 	return int($kb / 1024);
 }
 
+# The processes of both sides.
+sub sides
+{
+	return {
+		'the worker' => sql('spoke', 'SELECT pid FROM syncext.link_status'),
+		'its session at the hub' => sql('hub', "SELECT pid FROM pg_stat_activity WHERE datname = 'hub' AND application_name = 'syncext up'") };
+}
+
+# The most that one of them had room for.
+sub most
+{
+	my ($most) = sort { $b <=> $a } map { peak($_, 'VmPeak') } values %{ sides() };
+	return $most;
+}
+
 sub peaks_are_bounded
 {
 	my ($what) = @_;
-	my %pid = (
-		'the worker' => sql('spoke', 'SELECT pid FROM syncext.link_status'),
-		'its session at the hub' => sql('hub', "SELECT pid FROM pg_stat_activity WHERE datname = 'hub' AND application_name = 'syncext up'"));
-	for my $who (sort keys %pid)
+	my $sides = sides();
+
+	for my $who (sort keys %$sides)
 	{
-		my $peak = peak($pid{$who}, 'VmHWM');
+		my $peak = peak($sides->{$who}, 'VmHWM');
 		note("$what: $who $peak MB");
 		cmp_ok($peak, '<', 100, "$what: less than 100 MB were enough for $who");
 	}
@@ -68,28 +82,61 @@ ok($node->poll_query_until('spoke', "SELECT state = 'waiting' FROM syncext.link_
 
 # ---------- both ways ----------
 
-sql('spoke', "INSERT INTO doc SELECT n, repeat('x', $bytes) FROM generate_series(1, $rows) n");
-ok($node->poll_query_until('hub', "SELECT count(*) = $rows FROM syncext.canonical WHERE entity = 'doc'"), 'what is written at once arrives');
-peaks_are_bounded('sent');
-
 sql('hub', "SELECT count(sync_apply(jsonb_build_object('source', 'Office', 'entity', 'doc', 'externalId', n::text, 'base', 0, 'fields', jsonb_build_object('body', repeat('y', $bytes)))))
 	FROM generate_series(1001, 1000 + $rows) n");
-ok($node->poll_query_until('spoke', "SELECT count(*) = $rows FROM doc WHERE body LIKE 'y%'"), 'and what comes');
+ok($node->poll_query_until('spoke', "SELECT count(*) = $rows FROM doc WHERE body LIKE 'y%'"), 'what comes at once arrives');
 peaks_are_bounded('got');
+my $pull_peak = most();
+
+sql('spoke', "INSERT INTO doc SELECT n, repeat('x', $bytes) FROM generate_series(1, $rows) n");
+ok($node->poll_query_until('hub', "SELECT count(*) = $rows FROM syncext.canonical WHERE entity = 'doc'"), 'and what is written');
+peaks_are_bounded('sent');
+
+# ---------- compared ----------
+
+# as if the hub had gone back in time, to before all of it
+my $worker = sql('spoke', 'SELECT pid FROM syncext.link_status');
+sql('spoke', "UPDATE syncext.peer SET resync_since = '2000-01-02'");
+sql('hub', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'syncext up'");
+ok($node->poll_query_until('spoke', "SELECT resync_since IS NULL FROM syncext.peer"), 'all of it is compared');
+is(sql('spoke', 'SELECT pid FROM syncext.link_status'), $worker, '... by the same worker');
+ok($node->poll_query_until('hub', "SELECT count(*) = 0 FROM syncext.outbound_change WHERE target = 'Shop'"), '... and comes again');
+peaks_are_bounded('compared');
 
 # ---------- too little memory ----------
 
-# Where batches of 8 MB just fit, those of 32 MB don't.
-my $limit = 1024 * (20 + peak(sql('spoke', 'SELECT pid FROM syncext.link_status'), 'VmPeak'));
+# Where batches of 8 MB just fit on both sides, those of 32 MB don't.
+sub limit_memory
+{
+	my ($peak) = @_;
+	my $limit = 1024 * (20 + $peak);
+
+	$node->stop;
+	system('bash', '-c', "ulimit -v $limit && pg_ctl -w -D '" . $node->data_dir . "' -l '" . $node->logfile . "' -o '--cluster-name=main' start >/dev/null") == 0
+		or BAIL_OUT('pg_ctl failed');
+	$node->_update_pid(1);
+	sql('spoke', 'UPDATE syncext.link_state SET batch_bytes = NULL; UPDATE syncext.link SET enabled = true');
+}
+
+my $push_peak = most();
+my $too_little = qr/exchange of link "up" failed: (?:53200: .* \((?:here|at the hub)\)|08006: .*)$/m;
+my $log = -s $node->logfile;
 $node->append_conf('postgresql.conf', 'syncext.link_batch_bytes = 32MB');
 sql('spoke', "UPDATE syncext.link SET enabled = false");
-$node->stop;
-system('bash', '-c', "ulimit -v $limit && pg_ctl -w -D '" . $node->data_dir . "' -l '" . $node->logfile . "' -o '--cluster-name=main' start >/dev/null") == 0
-	or BAIL_OUT('pg_ctl failed');
-$node->_update_pid(1);
-sql('spoke', "UPDATE doc SET body = repeat('z', $bytes); UPDATE syncext.link SET enabled = true");
+sql('spoke', "UPDATE doc SET body = repeat('z', $bytes)");
+limit_memory($push_peak);
 ok($node->poll_query_until('hub', "SELECT count(*) = 2 * $rows FROM syncext.canonical WHERE fields->>'body' LIKE 'z%'"),
 	'with too little memory for a batch the next one is smaller, until it goes through');
-ok(slurp_file($node->logfile) =~ qr/exchange of link "up" failed: 53200/, "... and there was too little ($limit kB)");
+like(slurp_file($node->logfile, $log), $too_little, "... and there was too little ($push_peak MB and 20)");
+
+ok($node->poll_query_until('spoke', q(SELECT unanswered = 0 AND state = 'waiting' FROM syncext.link_status)), 'all of it is answered');
+$log = -s $node->logfile;
+sql('spoke', "UPDATE syncext.link SET enabled = false");
+$node->restart;
+sql('hub', "SELECT count(sync_apply(jsonb_build_object('source', 'Office', 'entity', 'doc', 'externalId', external_id, 'base', row_version, 'fields', jsonb_build_object('body', repeat('w', $bytes)))))
+	FROM syncext.canonical");
+limit_memory($pull_peak);
+ok($node->poll_query_until('spoke', "SELECT count(*) = 2 * $rows FROM doc WHERE body LIKE 'w%'"), 'and so it is with what comes');
+like(slurp_file($node->logfile, $log), $too_little, "... for which there was too little, too ($pull_peak MB and 20)");
 
 done_testing();

@@ -26,7 +26,9 @@ open(my $ini, '>', "$dir/pgbouncer.ini") or die;
 print $ini <<"END";
 [databases]
 by_transaction = host=$host port=$server_port dbname=hub user=$user pool_mode=transaction pool_size=2
+busy = host=$host port=$server_port dbname=hub user=$user pool_mode=transaction pool_size=3
 by_session = host=$host port=$server_port dbname=hub user=$user pool_mode=session pool_size=5
+only_session = host=$host port=$server_port dbname=hub user=$user pool_mode=session pool_size=1
 [pgbouncer]
 listen_addr =
 listen_port = $port
@@ -87,6 +89,22 @@ for my $round (1 .. 3)
 	is(pooled('by_transaction', $settings), $before, '... and other applications find their sessions as they were');
 }
 is(pooled('by_transaction', 'SELECT count(*) FROM pg_prepared_statements'), '0', '... without a statement of ours');
+
+# Others take and return the pool's sessions all the time.
+my $script = "$dir/others.sql";
+append_to_file($script, "BEGIN; SELECT pg_sleep(0.002); COMMIT;\n");
+my $others = IPC::Run::start([ 'pgbench', '-n', '-c', '4', '-T', '60', '-f', $script, "host=$dir port=$port dbname=busy" ],
+	'>', '/dev/null', '2>', '/dev/null');
+ok($node->poll_query_until('hub', "SELECT count(*) > 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep%'"), 'the pool is busy');
+sql('spoke', "ALTER SERVER hub OPTIONS (SET dbname 'busy')");
+like(said("SELECT sync_link('up', 'hub', 'Shop')"), qr/leads through a connection pooler that (may share|shares) sessions|got no answer/,
+	'a busy pool by transaction is refused') for 1 .. 5;
+$others->kill_kill;
+is(pooled('busy', $settings), $before, '... and its sessions are as they were');
+
+# A pool that has but our session, as a second one shows that waits for it.
+sql('spoke', "ALTER SERVER hub OPTIONS (SET dbname 'only_session')");
+is(said("SELECT sync_link('up', 'hub', 'Shop'); SELECT sync_unlink('up')"), "no error: \n", 'the only session of a pool by session will do');
 
 sql('spoke', "ALTER SERVER hub OPTIONS (SET dbname 'by_session'); SELECT sync_link('up', 'hub', 'Shop'); SELECT sync_attach('customer', 'Shop', 'customer');
 	INSERT INTO customer VALUES ('C1', 'Ann')");

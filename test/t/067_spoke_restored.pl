@@ -95,7 +95,7 @@ $clone->start;
 sql($clone, "DELETE FROM customer WHERE id = 'C2'");
 like(exchange_error($clone), qr/another database is linked to the hub of link "up" as source "Shop".*it was moved, or is a copy.*HINT:.*If this is a copy: SELECT sync_unlink\('up'\).*SELECT syncext.release_spoke\('Shop'\) at the hub/s,
 	'a copy that comes first is refused');
-like(turned($clone), qr/error link up is stopped since …, until somebody decides/, 'and tells why');
+like(turned($clone), qr/error link up is stopped since …, until an administrator decides/, 'and tells why');
 like(turned($hub), qr/error source Shop another database came as it, last at …, and was refused: the same in another place/, 'so does the hub');
 sql($shop, "UPDATE customer SET phone = '1' WHERE id = 'C1'");
 settle($shop, $till);
@@ -178,7 +178,7 @@ $till = make_spoke('till2', $hub, 'Till');
 settle($shop, $till);
 like(all_equal('a new database', $hub, $shop, $till), qr/S1\|/, 'gets what there is, and nothing is called');
 
-# a dump, restored: it is another database until somebody says otherwise
+# a dump, restored: it is another database until an administrator says otherwise
 my $dump = PostgreSQL::Test::Utils::tempdir . '/dump.sql';
 sql($till, q(UPDATE customer SET phone = 'in the dump' WHERE id = 'S1'));
 $till->command_ok([ 'pg_dump', '-f', $dump, $till->connstr('shop') ], 'pg_dump of a spoke');

@@ -14,6 +14,7 @@ use Test::More;
 
 my $hub = make_hub('hub', [ 'Region', 'Screen' ]);
 my $region = make_hub('region', [ 'Region' ]);
+sql($hub, "UPDATE syncext.source SET relay = true WHERE name = 'Region'");
 my ($host, $port) = ($hub->host, $hub->port);
 my $server = qq(CREATE EXTENSION postgres_fdw;
 	CREATE SERVER hub FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '$host', port '$port', dbname 'shop');
@@ -72,6 +73,20 @@ sql($region, q(SELECT office('A6', '{"phone": "66"}')));
 settle_all();
 like(all_equal('later', $hub, $region), qr/A1\|Name 1\|11\n.*A6\|Name 6\|66/s, 'edits go on both ways');
 
+# an edit that was answered beside one of others, which could not be written here yet
+sql($region, q(ALTER TABLE syncext.canonical ADD CONSTRAINT waits CHECK (fields->>'name' <> 'Waits')));
+sql($hub, q(SELECT office('A5', '{"name": "Waits"}')));
+$hub->backup('waits');
+sql($region, q(SELECT office('A5', '{"phone": "sent"}')));
+exchange($region);
+is(sql($hub, q(SELECT fields->>'phone' FROM syncext.canonical WHERE external_id = 'A5')), 'sent', 'an edit is answered');
+is(sql($region, q(SELECT fields->>'name' FROM syncext.canonical WHERE external_id = 'A5')), 'Since', 'and what came before it at the hub has not come here');
+restore_in_place($hub, 'waits');
+sql($region, 'ALTER TABLE syncext.canonical DROP CONSTRAINT waits');
+ok(exchange_until($region, q(SELECT fields->>'name' = 'Waits' FROM syncext.canonical WHERE external_id = 'A5')), 'beside others: what waited comes');
+settle_all();
+like(all_equal('beside others', $hub, $region), qr/A5\|Waits\|sent/, 'beside others: the edit is sent again');
+
 # the relay goes back itself
 $region->backup('relay');
 sql($region, q(SELECT office('A1', '{"phone": "12"}'), office('A3', NULL)));
@@ -80,6 +95,51 @@ settle_all();
 restore_in_place($region, 'relay');
 settle_all();
 like(all_equal('the relay restored', $hub, $region), qr/A1\|Name 1\|12\nA5.*A6\|Name 6\|67/s, 'a relay that went back gets what it had lost');
+
+# ---------- records that the upper hub loses altogether, beside a spoke with a table ----------
+
+sql($hub, "SELECT sync_add_source('Till', NULL)");
+$region->safe_psql('postgres', 'CREATE DATABASE till');
+$region->safe_psql('till', qq(CREATE EXTENSION syncext; SELECT sync_add_entity('customer'); $server
+	CREATE TABLE customer (id text PRIMARY KEY, name text, phone text);
+	SELECT sync_add_source('Till');
+	BEGIN; SELECT sync_link('up', 'hub', 'Till'); UPDATE syncext.link SET enabled = false; COMMIT;
+	SELECT sync_attach('customer', 'Till', 'customer')));
+# what the till's word counts more for than the region's, it would win where it is contested
+sql($hub, "INSERT INTO syncext.source_priority VALUES ('Till', '*', '*', 2), ('Region', '*', '*', 3) ON CONFLICT (source, entity, field) DO UPDATE SET priority = excluded.priority");
+
+sub settle_both
+{
+	for (1 .. 6)
+	{
+		settle_all();
+		last if exchange($region, 'till')->{pulled} + exchange($region, 'till')->{pushed} == 0;
+	}
+}
+
+for my $order ([ 'region', 'shop', 'till' ], [ 'till', 'till', 'shop' ])
+{
+	my ($first, @databases) = @$order;
+	my $p = uc substr($first, 0, 1);
+
+	settle_both();
+	$hub->backup("lost$first");
+	sql($region, "SELECT office('$p' || n, jsonb_build_object('name', 'Name ' || n, 'phone', '0')) FROM generate_series(1, 4) n");
+	settle_both();
+	# the till doesn't hear of it
+	sql($region, "SELECT office('${p}1', NULL), office('${p}2', '{\"phone\": \"2\"}')");
+	exchange($region);
+	# the hub doesn't, either
+	sql($region, "SELECT office('${p}3', NULL)");
+	restore_in_place($hub, "lost$first");
+	exchange($region, $_) for @databases;
+	settle_both();
+	my $rows = rows($hub);
+	is(join("\n", grep { /^$p/ } split /\n/, $rows), "${p}2|Name 2|2\n${p}4|Name 4|0", "$first first: what a relay has deleted is gone, what it has edited stays so");
+	is(rows($region), $rows, "$first first: the relay has it");
+	is($region->safe_psql('till', 'SELECT id, name, phone FROM customer ORDER BY id COLLATE "C"'), $rows, "$first first: and the table");
+	is(sql($hub, "SELECT count(*) FROM syncext.change_log WHERE external_id LIKE '$p%' AND detail->'lost' IS NOT NULL"), '0', "$first first: nothing was contested");
+}
 
 $_->stop for $hub, $region;
 done_testing();

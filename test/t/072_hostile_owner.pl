@@ -1,6 +1,6 @@
 # 072_hostile_owner.pl
 #	  What the owner of a linked table has in it runs as the owner in the link's
-#	  worker, too, which is a superuser's; in an exchange that somebody calls; and
+#	  worker, too, which is a superuser's; in an exchange that a user calls; and
 #	  in one that is ended in the middle.
 #
 # sql/hostile_owner.sql has the doors of one session.

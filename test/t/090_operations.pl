@@ -9,10 +9,6 @@
 # OPERATIONS_SECONDS is for how long (make torture), OPERATIONS_SEED repeats a dice (but
 # not who was faster), OPERATIONS_STEPS="kill cut" does these things alone.
 #
-# A standby that lags is promoted where the dice are thrown (make torture) alone: beside
-# restores of spokes, some of these runs still end with an edit that is lost or a node that
-# differs.  066_hub_restored promotes one by itself.
-#
 # Every value is written once in all.  Each acknowledged edit is noted here, outside of
 # the servers.  The judgement of one that doesn't stand in the hub's record:
 #
@@ -22,6 +18,8 @@
 #	in the log of a hub that was restored or failed over since, as lost there, or as
 #						written over there by another one, which is judged
 #	told				a row of syncext.capture_failure, a dead letter
+#	deleted by others	a delete, of a record that the hub didn't have, or not any more,
+#						before a later edit made it anew: it has nothing to log then
 #	gone with what an operator threw away: made at a database after the backup that was
 #						restored, or the replica that was promoted, had been taken, and
 #						come to no other that is left
@@ -143,7 +141,7 @@ sub must
 			chomp $answer[0];
 			return $answer[0];
 		}
-		last if @answer && $answer[0] !~ /deadlock|lock timeout|statement timeout|could not serialize|starting up|shutting down|recovery|can't connect|is being exchanged|connection|in use|busy/;
+		last if @answer && $answer[0] !~ /deadlock|lock timeout|statement timeout|could not serialize|starting up|shutting down|recovery|could not connect|is being exchanged|connection|in use|busy/;
 		sleep 0.1;
 	}
 	die "$name: " . ($answer[0] // 'the server is gone') . " in: $sql\n";
@@ -221,7 +219,7 @@ sub hub_options
 	return "${set}host '" . $hub->host . "', ${set}port '" . $hub->port . "'" . ($set ? '' : ", dbname 'postgres'");
 }
 
-# Where it is not known who is who, a link stops until somebody decides.  Here all are
+# Where it is not known who is who, a link stops until an administrator decides.  Here all are
 # who they say, so what the hint offers for that case is done.
 sub decide_links
 {
@@ -265,7 +263,7 @@ sub fresh { my ($name) = @_; return sprintf('%s%d', $name, scalar(keys %edit_of_
 sub note_edit
 {
 	my ($name, $key, $kind, %set) = @_;
-	my $edit = { n => scalar @edits, at => $name, key => $key, kind => $kind, set => \%set };
+	my $edit = { n => scalar @edits, time => time, at => $name, key => $key, kind => $kind, set => \%set };
 
 	push @edits, $edit;
 	$edit_of_value{$_} = $edit for values %set;
@@ -321,13 +319,14 @@ sub read_log
 {
 	my @log;
 
-	for (split /\n/, must('hub', q(SELECT jsonb_build_array(entity || ' ' || external_id, source, resolution, fields, detail) FROM syncext.change_log ORDER BY seq)))
+	for (split /\n/, must('hub', q(SELECT jsonb_build_array(entity || ' ' || external_id, source, resolution, fields, detail, extract(epoch FROM recorded_at)) FROM syncext.change_log ORDER BY seq)))
 	{
-		my ($key, $source, $resolution, $fields, $detail) = @{ JSON::PP::decode_json($_) };
+		my ($key, $source, $resolution, $fields, $detail, $time) = @{ JSON::PP::decode_json($_) };
 		my %lost = map { $_ => 1 } @{ $detail->{lost} // [] };
 		my $aside = $lost{'*'} || $resolution =~ /^(?:MANUAL|KEEP|DISMISSED|SUPERSEDED)$/;
 
-		push @log, { key => $key, source => $source, fields => $fields, deleted => $detail->{deleted}, lost => \%lost, aside => $aside };
+		push @log, { key => $key, source => $source, fields => $fields, deleted => $detail->{deleted}, lost => \%lost, aside => $aside, time => $time,
+			recovered => exists $detail->{recovered} };
 	}
 	return \@log;
 }
@@ -353,7 +352,9 @@ sub excuse_spoke
 			delete $held->{$name} if $held;
 			$edit->{gone}{$field} = 1 if $held && !%$held;
 		}
-		$edit->{gone}{'*'} = 1 if $own && $edit->{kind} eq 'delete' && !$known->{"$edit->{key} $source{$name}"};
+		next if !$own || $edit->{kind} ne 'delete';
+		if ($known->{"$edit->{key} $source{$name}"}) { $edit->{orphan} = 1 }
+		else { $edit->{gone}{'*'} = 1 }
 	}
 }
 
@@ -501,6 +502,19 @@ sub step_relink
 	$place{$name}{resting} = 0;
 }
 
+# Ended while there is something to send, and made again while the tables are edited.
+sub step_unlink
+{
+	my $name = pick(@spokes);
+
+	return unless drain($name);
+	must($name, "UPDATE syncext.link SET enabled = false");
+	work(12);
+	must($name, "SELECT sync_unlink('up')");
+	work(12);
+	must($name, "SELECT sync_link('up', 'hub', '$source{$name}')");
+}
+
 sub step_backup
 {
 	my $name = chance(0.4) ? 'hub' : pick(@spokes);
@@ -552,6 +566,8 @@ sub restore
 		last if must($name, 'SELECT pg_is_in_recovery()') eq 'f';
 		sleep 0.1;
 	}
+	# not for a standby that is made of it
+	$place->{cluster}->adjust_conf('postgresql.conf', $_, undef) for qw(restore_command recovery_target_action);
 }
 
 sub step_restore_spoke
@@ -717,7 +733,8 @@ sub step_replace
 	kill_server($name);
 	sleep 0.3;
 	excuse_spoke($name, 0);
-	must('hub', "SELECT syncext.release_spoke('$source{$name}')");
+	# it may have been let go a moment ago
+	must('hub', "SELECT syncext.release_spoke(source) FROM syncext.spoke WHERE source = '$source{$name}' AND mark IS NOT NULL");
 	rmtree($old->data_dir);
 	setup_spoke($name);
 }
@@ -764,17 +781,18 @@ sub step_promote_lagging
 my %step = (
 	kill => [ 3, \&step_kill ], kill_backend => [ 3, \&step_kill_backend ], cut => [ 4, \&step_cut ], mend => [ 3, \&step_mend ],
 	add_column => [ 2, \&step_add_column ], detach => [ 2, \&step_detach ], load => [ 1, \&step_load ], relink => [ 1, \&step_relink ],
+	unlink => [ 2, \&step_unlink ],
 	backup => [ 4, \&step_backup ], restore_spoke => [ 2, \&step_restore_spoke ], restore_hub => [ 2, \&step_restore_hub ],
 	standby => [ 2, \&step_standby ], lag => [ 1, \&step_lag ], promote => [ 1, \&step_promote ], promote_lagging => [ 2, \&step_promote_lagging ],
 	old_primary => [ 1, \&step_old_primary ], clone => [ 1, \&step_clone ], template => [ 1, \&step_template ], replace => [ 1, \&step_replace ],
 	upgrade => [ 1, \&step_upgrade ]);
-my @steps = split ' ', $ENV{OPERATIONS_STEPS}
-  || join(' ', grep { ($ENV{DICE} // '') eq 'thrown' || $_ ne 'promote_lagging' } sort keys %step);
+my @steps = split ' ', $ENV{OPERATIONS_STEPS} || join ' ', sort keys %step;
 my @urn = map { ($_) x $step{$_}[0] } @steps;
 
 setup_hub();
 setup_spoke($_) for @spokes;
-for (my $end = time + $seconds; time < $end; )
+# on a machine that has much else to do, for longer
+for (my $end = time + $seconds; time < $end || @edits <= 100; )
 {
 	work(10 + int rand 40);
 	decide_links();
@@ -819,6 +837,7 @@ my @unaccounted = map { "$_ is " . ($records->{$_} // 'none') . ', but its log s
 
 my %standing = map { $_ => 1 } map { values %{ JSON::PP::decode_json($_) } } values %$records;
 my $logged = known_to_hub();
+my $final_log = read_log();
 my %told_at = map { $_ => $tree->told_of($_) } @places;
 
 # What became of a value in logs that are no more: undef, nothing; '' it was lost there;
@@ -835,6 +854,8 @@ sub in_lost_logs
 		{
 			my $says = $change->{fields}{$field};
 
+			# an older state that was sent again, of what had been written over or deleted
+			next if $change->{recovered} && defined $fate && $fate ne $value;
 			if (defined $says && $says eq $value) { $fate = $change->{aside} || $change->{lost}{$field} ? '' : $value }
 			elsif (defined $fate && $fate eq $value && !$change->{aside})
 			{
@@ -900,6 +921,42 @@ sub fine_value
 	return $edit_of_value{$fate} && fine($edit_of_value{$fate}, $field, $seen) ? 'written over there' : '';
 }
 
+# Was there no record, as others had deleted it or the hub never had it, until an edit that
+# came after the delete made it anew?
+sub deleted_by_others
+{
+	my ($edit) = @_;
+	my $deleted = 1;
+
+	for my $change (grep { $_->{key} eq $edit->{key} && !$_->{aside} } @$final_log)
+	{
+		my @written = map { $change->{fields}{$_} // () } grep { !$change->{lost}{$_} } keys %{ $change->{fields} };
+
+		return 1 if $deleted && grep { $edit_of_value{$_} && $edit_of_value{$_}{n} > $edit->{n} } @written;
+		$deleted = $change->{deleted} if $change->{deleted} || @written;
+	}
+	return 0;
+}
+
+# Did a hub that is no more take the delete, and another edit make the record anew there?
+sub made_anew_there
+{
+	my ($edit, $seen) = @_;
+
+	for my $log (@lost_logs)
+	{
+		my $deleted = 0;
+
+		for my $change (grep { $_->{key} eq $edit->{key} && !$_->{aside} } @$log)
+		{
+			$deleted = 1 if $change->{deleted} && $change->{source} eq $source{ $edit->{at} };
+			next if !$deleted || $change->{deleted} || $change->{time} < $edit->{time};
+			return 1 if grep { my $by = $edit_of_value{ $change->{fields}{$_} // '' }; !$change->{lost}{$_} && $by && fine($by, $_, $seen) } keys %{ $change->{fields} };
+		}
+	}
+	return 0;
+}
+
 sub fine_delete
 {
 	my ($edit, $seen) = @_;
@@ -913,6 +970,8 @@ sub fine_delete
 	return 'never sent' if $last && $last->{kind} ne 'delete' && !grep { $logged->{$_} || defined in_lost_logs($edit->{key}, 'a', $_) } values %{ $last->{set} };
 	my ($next) = grep { $_->{at} eq $edit->{at} && $_->{key} eq $edit->{key} } @edits[ $edit->{n} + 1 .. $#edits ];
 	return 'written over' if $next && !grep { !fine($next, $_, $seen) } $next->{kind} eq 'delete' ? '*' : keys %{ $next->{set} };
+	return 'deleted by others' if deleted_by_others($edit);
+	return 'written over there' if made_anew_there($edit, $seen);
 	return 'told of in a log that is no more' if grep { grep { $_->{key} eq $edit->{key} && $_->{source} eq $source{ $edit->{at} } && $_->{deleted} && $_->{aside} } @$_ } @lost_logs;
 	return '';
 }

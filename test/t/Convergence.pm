@@ -145,6 +145,7 @@ sub make_node
 		$self->sql($name, "SELECT sync_add_source('$node->{source}')");
 		$self->sql($name, "SELECT sync_add_entity('$_')") for @entities;
 	}
+	$self->sql($node->{up}, "UPDATE syncext.source SET relay = true WHERE name = '$node->{source}'") if $node->{up} && $node->{own};
 	$self->make_link($name) if $node->{up};
 	$self->sql($name, "SELECT sync_attach('$_', '" . ($node->{own} // $node->{source}) . "', '$_')") for @entities;
 }
@@ -366,7 +367,7 @@ sub storm
 			$self->grow($name) if !$self->{grown}{$name} && chance(0.03);
 			$self->lose($name) if chance(0.04);
 		}
-		# somebody decides some of the conflicts meanwhile
+		# a reviewer decides some of the conflicts meanwhile
 		$self->decide(pick($self->hubs), 1) if chance(0.1);
 	}
 }
@@ -530,7 +531,7 @@ my $undone = q(
 		FROM audit WINDOW row AS (PARTITION BY entity, id ORDER BY seq)) d
 	WHERE by_user AND new IS NULL AND NOT next_by_user AND next IS NOT NULL);
 
-# What the log tells of: values of fields, and records that somebody deleted.
+# What the log tells of: values of fields, and records that were deleted.
 sub told
 {
 	my ($self, $name) = @_;

@@ -15,7 +15,7 @@ use PostgreSQL::Test::RecursiveCopy;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(make_hub make_spoke sql exchange exchange_error settle all_equal lead_to restore_in_place rows turned);
+our @EXPORT = qw(make_hub make_spoke sql exchange exchange_error settle exchange_until all_equal lead_to restore_in_place rows turned);
 
 my $rows = q(SELECT external_id, fields->>'name', fields->>'phone' FROM syncext.canonical
 	WHERE entity = 'customer' AND NOT deleted ORDER BY 1);
@@ -115,6 +115,21 @@ sub settle
 		$quiet = $n == 0 ? $quiet + 1 : 0;
 		return 1 if $quiet == 2;
 		select(undef, undef, undef, 0.15) if $n == 0;
+	}
+	return 0;
+}
+
+# A record that could not be written comes again only when its retry is due: exchange
+# until the query says yes at the spoke.
+sub exchange_until
+{
+	my ($spoke, $query) = @_;
+
+	for my $try (1 .. 600)
+	{
+		return 1 if sql($spoke, $query) eq 't';
+		exchange($spoke);
+		select(undef, undef, undef, 0.1);
 	}
 	return 0;
 }

@@ -11,6 +11,7 @@ use strict;
 use warnings;
 
 use IO::Socket::UNIX;
+use Socket qw(SOL_SOCKET SO_SNDBUF);
 use JSON::PP qw(decode_json);
 use POSIX ();
 
@@ -40,7 +41,9 @@ sub new
 			if (defined $pid && $pid == 0)
 			{
 				$SIG{PIPE} = 'IGNORE';
+				setsockopt($client, SOL_SOCKET, SO_SNDBUF, 64 * 1024);
 				eval { serve($self, $client) };
+				note_sent($self);
 				POSIX::_exit(0);
 			}
 			close($client);
@@ -57,6 +60,32 @@ sub stop
 	waitpid($self->{pid}, 0);
 	delete $self->{pid};
 	unlink "$self->{dir}/.s.PGSQL.$self->{port}";
+}
+
+# How many bytes a connection could send before it ended is left for others to see.
+my $sent = 0;
+sub note_sent
+{
+	my ($self) = @_;
+	open(my $fh, '>', "$self->{dir}/sent.new") or return;
+	print $fh $sent;
+	close($fh);
+	rename("$self->{dir}/sent.new", "$self->{dir}/sent");
+}
+
+# Returns how many the next connection to end could send, which do must make.
+sub sent
+{
+	my ($self, $do) = @_;
+	unlink "$self->{dir}/sent";
+	$do->();
+	for (my $tries = 0; !-e "$self->{dir}/sent"; $tries++)
+	{
+		die "no connection has ended\n" if $tries == 1800;
+		select(undef, undef, undef, 0.1);
+	}
+	open(my $fh, '<', "$self->{dir}/sent") or die;
+	return scalar <$fh>;
 }
 
 # What connections from now on do: bend the answer at a place, as seed says; or
@@ -121,7 +150,7 @@ sub truth
 	return (1, [ map { ['x'] } 1 .. 13 ]) if $query =~ /^SELECT pg_catalog\.set_config\(s\.name/;
 	return (1, [ ['1s'] ]) if $query =~ /set_config/;
 	return (3, [ [ '1.0', 'public', 't' ] ]) if $query =~ /extversion/;
-	return (1, [ [ qq({"protocol": 1, "version": "1.0", "hub": "$MARK", "entities": ["item", "other"], $IDENTITY,
+	return (1, [ [ qq({"protocol": 2, "version": "1.0", "hub": "$MARK", "entities": ["item", "other"], $IDENTITY,
 		"hub_is": "same", "spoke_is": "same", "refused": false, "hub_behind": false, "spoke_behind": false,
 		"answered": 0, "pulled": 0, "now": 800000000000000}) ] ])
 		if $query =~ /hub_hello/;
@@ -130,7 +159,7 @@ sub truth
 	if ($query =~ /hub_pull/)
 	{
 		my $n = $state->{pulls}++ ? 0 : 3;
-		return (10, [ map { [ 7, 'item', "h$_", 1, 1 + int rand 1_000_000, 'f', '{"v": "x"}', 'f', undef, '1700000000000000' ] } 1 .. $n ]);
+		return (11, [ map { [ 7, 'item', "h$_", 1, 1 + int rand 1_000_000, 'f', '{"v": "x"}', 'f', undef, '1700000000000000', undef ] } 1 .. $n ]);
 	}
 	return (1, [ ['0'] ]) if $query =~ /hub_behind/;
 	return (1, [ [''] ]);
@@ -149,8 +178,8 @@ sub odd_value
 {
 	return any(undef, '', 'null', '[]', '{}', '{"a":', '[1]', '"x"', '0', '-1', '9223372036854775807', '4611686018427387904',
 		'99999999999999999999999', '1e400', 'NaN', 't', 'maybe', "a\xff\xfeb", "\xe2\x82", "a\0b", ' 7', '7x', garbage(),
-		'[' x 100_000, '{"protocol": 1}', '{"protocol": 1e300}', '{"protocol": 1, "hub": 7, "entities": {}}',
-		'[{"status": "x"}]', '[{"status": 200, "rowVersion": 1e30}]', '[-1]', '[1.5]', '{"a": "\ud800"}', '{"a": "\u0000"}', $flood);
+		'[' x 100_000, '{"protocol": 2}', '{"protocol": 1e300}', '{"protocol": 2, "hub": 7, "entities": {}}',
+		'[{"status": "x"}]', '[{"status": 500}]', '[{"status": 500, "sqlstate": "\u0001", "reason": 7}]', '[{"status": 200, "rowVersion": 1e30}]', '[-1]', '[1.5]', '{"a": "\ud800"}', '{"a": "\u0000"}', $flood);
 }
 
 my %lie = (
@@ -219,6 +248,7 @@ sub syswrite_all
 		my $n = syswrite($client, $bytes, length($bytes) - $at, $at);
 		die "gone\n" if !defined $n;
 		$at += $n;
+		$sent += $n;
 	}
 }
 

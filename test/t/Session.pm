@@ -1,6 +1,6 @@
 # Session.pm
 #	  psql at the other end of two pipes, for tests with several sessions: what is
-#	  sent is answered when somebody asks, so that many can be at work at once.
+#	  sent is answered when the test asks, so that many can be at work at once.
 
 package Session;
 

@@ -1,0 +1,124 @@
+/*
+ * changed_fields.c
+ *	  Which fields of a delivered record have changed since its target was last
+ *	  told: column changed of sync_pull.
+ *
+ * A field's stamp says in which row version it got its value, and the window's rows
+ * of the record which row version it had before the first of them.  What a stamp can't
+ * tell is told by the rows: fields of the target's own that lost; a record that was
+ * deleted in between, or a conflict that was closed, of which the target
+ * may lack more than was set since.
+ */
+#include "postgres.h"
+
+#include "hub/changed_fields.h"
+#include "model/json_read.h"
+
+static void
+note_lost(ChangedFields *changed, FieldName name)
+{
+	FieldName  *copy = palloc(sizeof(FieldName));
+
+	*copy = name;
+	changed->lost = lappend(changed->lost, copy);
+}
+
+/* The target's own change lost these, or {*}: all that it named. */
+static void
+note_lost_fields(ChangedFields *changed, const LogRow *row, const JsonbValue *lost)
+{
+	JsonbContainer *array = json_read_array(lost);
+	Fields		sent;
+
+	for (int i = 0; array != NULL && i < (int) JsonContainerSize(array); i++)
+	{
+		const JsonbValue *name = getIthJsonbValueFromContainer(array, i);
+
+		if (name->type != jbvString)
+			continue;
+		if (name->val.string.len != 1 || name->val.string.val[0] != '*')
+		{
+			note_lost(changed, (FieldName) {name->val.string.val, name->val.string.len});
+			continue;
+		}
+		fields_from_container(&row->fields->root, &sent);
+		for (int k = 0; k < sent.n; k++)
+			note_lost(changed, sent.field[k].name);
+	}
+}
+
+static bool
+is_key(const Field *member, const char *key)
+{
+	return field_name_cmp(member->name, field_name(key)) == 0;
+}
+
+/* Does a member of the row's detail tell that the target may lack anything? */
+static bool
+hides_changes(const Field *member, bool own)
+{
+	int64		base;
+
+	if (is_key(member, "deleted") || is_key(member, "created") ||
+		is_key(member, "revived") || is_key(member, "closes") || is_key(member, "conflictId"))
+		return true;
+	/* what the target made itself it has not been told of before */
+	return own && is_key(member, "base") && json_read_number(&member->value, 0, 0, &base);
+}
+
+void
+changed_fields_note(ChangedFields *changed, const FeedWindow *window, const FeedRow *row)
+{
+	int64		before;
+	LogRow		said;
+	Fields		detail;
+
+	feed_window_read(window, &said);
+	/* one that tells its own source alone has written nothing */
+	before = said.row_version - (said.audience == AUDIENCE_ORIGIN ? 0 : 1);
+	changed->since = changed->noted ? Min(changed->since, before) : before;
+	changed->noted = true;
+	changed->unknown |= said.problem != NULL;
+	if (changed->unknown || said.detail == NULL)
+		return;
+	fields_from_container(&said.detail->root, &detail);
+	for (int i = 0; i < detail.n; i++)
+	{
+		changed->unknown |= hides_changes(&detail.field[i], row->correction);
+		if (row->correction && is_key(&detail.field[i], "lost"))
+			note_lost_fields(changed, &said, &detail.field[i].value);
+	}
+}
+
+bool
+changed_fields_find(const ChangedFields *changed, const Record *record,
+					const FieldNames *withheld, FieldNames *names)
+{
+	ListCell   *lc;
+	bool		all = true;
+
+	if (!changed->noted || changed->unknown)
+		return false;
+	field_names_init(names, record->nfields + list_length(changed->lost));
+	for (int i = 0; i < record->nfields; i++)
+	{
+		const RecordField *field = &record->fields[i];
+
+		if (field->stamp.row_version <= changed->since)
+			all = false;
+		else if (!field_names_has(withheld, field->field.name))
+			field_names_add(names, field->field.name);
+	}
+	/* one that was made anew has lost what its earlier life had, too */
+	if (all)
+		return false;
+	foreach(lc, changed->lost)
+	{
+		const FieldName *name = lfirst(lc);
+
+		if (!field_names_has(withheld, *name) && !field_names_has(names, *name))
+			field_names_add(names, *name);
+	}
+	field_names_sort(names);
+	return true;
+}

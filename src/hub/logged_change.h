@@ -1,0 +1,47 @@
+/*
+ * logged_change.h
+ *	  What a row of the change log keeps of its change beside the fields: written
+ *	  when it is logged, and read where the log is replayed.
+ */
+#ifndef SYNCEXT_LOGGED_CHANGE_H
+#define SYNCEXT_LOGGED_CHANGE_H
+
+#include "model/ladder.h"
+#include "nodes/pg_list.h"
+
+/*
+ * The detail of a change that was decided upon the record before; NULL where the row's
+ * other columns say all.  overtaken are the Conflicts that it closes, conflict_id is the one
+ * that it is (0: none).
+ */
+extern Jsonb *logged_change_detail(const Change *change, const Record *before, const Decision *d,
+								   List *overtaken, int64 conflict_id);
+
+/* A row of the change log, as it is replayed. */
+typedef struct LoggedRow
+{
+	int64		seq;
+	TimestampTz recorded_at;
+	const char *source;
+	int64		version;		/* the record's, after the change */
+	int64		row_version;
+	Resolution	resolution;
+	Jsonb	   *fields;
+	Jsonb	   *detail;			/* or NULL */
+	Fields		details;		/* its members */
+} LoggedRow;
+
+/*
+ * Make the change of the row, as it counted when it was logged.  Returns why it can't be
+ * made, or NULL.
+ */
+extern const char *logged_change_read(const LoggedRow *row, const char *entity,
+									  const char *external_id, Change *change);
+/* A member of the row's detail; NULL: it has none of this name. */
+extern const JsonbValue *logged_row_member(const LoggedRow *row, const char *name);
+/* A member that is a number; 0: it has none. */
+extern int64 logged_row_number(const LoggedRow *row, const char *name);
+/* Was the field, or all that the change said, lost at that time? */
+extern bool logged_row_lost(const LoggedRow *row, FieldName field);
+
+#endif							/* SYNCEXT_LOGGED_CHANGE_H */

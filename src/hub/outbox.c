@@ -1,0 +1,769 @@
+/*
+ * outbox.c
+ *	  Edits of relations whose entity is decided behind a link: what is to be
+ *	  sent there next, and what came of it.
+ *
+ * The edits are CAPTURED rows of the change log, told to nobody but their own source:
+ * the source that stands here for the hub.  So they come in its windows, batches and
+ * leases like everything else that a target is due.  A record stands once in a window,
+ * and all of its edits there are folded into one change.
+ *
+ * What says nothing that is not agreed on with the hub already isn't sent: an
+ * edit that was taken back, or one that was captured twice.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "errcodes.h"
+#include "hub/captured_edit.h"
+#include "hub/clock_skew.h"
+#include "hub/outbox.h"
+#include "hub/outbox_sums.h"
+#include "hub/incarnation.h"
+#include "hub/pull.h"
+#include "model/field_ladder.h"
+#include "model/fold.h"
+#include "model/field_versions.h"
+#include "process/owner.h"
+#include "settings.h"
+#include "storage/binding.h"
+#include "storage/capture_failure.h"
+#include "storage/change_log.h"
+#include "storage/replica.h"
+
+/* ---------- where a record's edits are ---------- */
+
+typedef struct Place
+{
+	LogPosition at;
+	int			table;
+	int			next;			/* the record's next, from 1; 0: none */
+} Place;
+
+/*
+ * The edits of the window under way, record by record.  They follow from the
+ * log; this backend keeps them, to walk a window of many pages once.
+ */
+typedef struct WindowEdits
+{
+	MemoryContext context;		/* NULL: there are none */
+	bool		complete;		/* false: walking was broken off */
+	char		target[NAMEDATALEN];
+	Oid			ticks;			/* table that lo and hi are of: it can be made anew */
+	int64		lo;
+	int64		hi;
+	RecordSet  *records;		/* number: of the first place */
+	int			nplaces;
+	int			room;
+	Place	   *places;
+} WindowEdits;
+
+static WindowEdits window_edits;
+
+static void
+forget_window_edits(void)
+{
+	if (window_edits.context != NULL)
+		MemoryContextDelete(window_edits.context);
+	MemSet(&window_edits, 0, sizeof(window_edits));
+}
+
+static void
+start_window_edits(const Cursor *cursor)
+{
+	forget_window_edits();
+	window_edits.context = AllocSetContextCreate(CacheMemoryContext, "syncext edits of a window",
+												 ALLOCSET_DEFAULT_SIZES);
+	window_edits.records = record_set_create(window_edits.context, 64);
+	window_edits.room = 256;
+	window_edits.places = MemoryContextAlloc(window_edits.context,
+											 sizeof(Place) * window_edits.room);
+	strlcpy(window_edits.target, cursor->target, sizeof(window_edits.target));
+	window_edits.ticks = registry_relation("tick");
+	window_edits.lo = cursor->from_tick;
+	window_edits.hi = cursor->to_tick;
+}
+
+static void
+add_place(RecordSetKey key, const FeedRow *row)
+{
+	WindowEdits *w = &window_edits;
+	RecordSetEntry *entry = record_set_add(w->records, key);
+	Place	   *place;
+
+	if (w->nplaces == w->room)
+		w->places = repalloc_huge(w->places, sizeof(Place) * (w->room *= 2));
+	place = &w->places[w->nplaces++];
+	place->at = row->at;
+	place->table = row->table;
+	place->next = entry->number;
+	entry->number = w->nplaces;
+}
+
+/* Know where the edits of the cursor's window are. */
+static void
+walk_window(Feed *feed)
+{
+	const Cursor *cursor = &feed->cursor;
+	const LogPosition start = {0, 0};
+	FeedWindow *window;
+	FeedRow		row;
+
+	if (window_edits.complete && window_edits.ticks == registry_relation("tick") &&
+		window_edits.lo == cursor->from_tick && window_edits.hi == cursor->to_tick &&
+		strcmp(window_edits.target, cursor->target) == 0)
+		return;
+	start_window_edits(cursor);
+	window = feed_window_begin(feed->log, feed->target, feed->consumer, &feed->lo.snapshot,
+							   &feed->hi.snapshot, start);
+	while (feed_window_next(window, &row))
+	{
+		/* what others did is not ours to send */
+		if (row.correction)
+			add_place(record_set_key(&feed->key, row.entity, row.external_id), &row);
+	}
+	feed_window_end(window);
+	window_edits.complete = true;
+}
+
+static int
+compare_places(const void *a, const void *b)
+{
+	const Place *pa = a;
+	const Place *pb = b;
+
+	return pa->at.seq < pb->at.seq ? -1 : pa->at.seq > pb->at.seq;
+}
+
+/* The record's places by seq: transactions may have committed in another order. */
+static Place *
+places_of_record(Feed *feed, const BatchRecord *record, int *n)
+{
+	RecordSetKey key = record_set_key(&feed->key, cstring_to_text(record->entity),
+									  cstring_to_text(record->external_id));
+	RecordSetEntry *entry = record_set_find(window_edits.records, key);
+	int			first = entry == NULL ? 0 : entry->number;
+	Place	   *places;
+
+	*n = 0;
+	for (int i = first; i != 0; i = window_edits.places[i - 1].next)
+		(*n)++;
+	places = palloc(sizeof(Place) * Max(*n, 1));
+	*n = 0;
+	for (int i = first; i != 0; i = window_edits.places[i - 1].next)
+		places[(*n)++] = window_edits.places[i - 1];
+	qsort(places, *n, sizeof(Place), compare_places);
+	return places;
+}
+
+/* ---------- where a record is ---------- */
+
+Oid
+outbox_relation(const char *source, const char *entity)
+{
+	const Binding *binding = binding_of_entity(source, entity);
+
+	if (binding != NULL)
+		return binding->relation;
+	return (Oid) owner_number("SELECT d.relation::oid FROM syncext.detached d "
+							  "WHERE d.source = %s AND d.entity = %s ORDER BY d.detached_at DESC LIMIT 1",
+							  quote_literal_cstr(source), quote_literal_cstr(entity));
+}
+
+/* ---------- one record ---------- */
+
+/* What a batch is made of. */
+typedef struct Cutting
+{
+	Feed	   *feed;
+	FeedSeek   *seek;
+	Replica    *replica;
+	CaptureFailures *failures;
+	int			room;
+	Size		bytes;			/* of the edits that were read */
+	OutboxBatch *out;
+} Cutting;
+
+/* False if the row was edited to what it can't be. */
+static bool
+fold_row(Fold *fold, const LogRow *row, int64 seq, int64 base)
+{
+	FoldEdit	edit = {.base = base, .seq = seq};
+
+	if (row->problem != NULL || !captured_edit_read(row, &edit))
+		return false;
+	if (!edit.deleted)
+		fields_from_container(&row->fields->root, &edit.fields);
+	fold_add(fold, &edit);
+	return true;
+}
+
+/* Fields that a hub kept back are based on when they were last delivered. */
+static void
+set_held_bases(Fold *fold, Jsonb *held_jsonb)
+{
+	Fields		held = fields_of(held_jsonb);
+
+	for (int i = 0; i < fold->n; i++)
+		(void) field_versions_find(&held, fold->fields[i].field.name, &fold->fields[i].base);
+}
+
+static OutboxChange *
+add_change(Cutting *cutting, const BatchRecord *record, const ReplicaRow *replica,
+		   const Fold *fold, int64 base)
+{
+	OutboxBatch *out = cutting->out;
+	OutboxChange *change;
+
+	if (out->nchanges == cutting->room)
+	{
+		cutting->room = Max(cutting->room * 2, 64);
+		out->changes = out->changes == NULL ? palloc(sizeof(OutboxChange) * cutting->room) :
+			repalloc_huge(out->changes, sizeof(OutboxChange) * cutting->room);
+	}
+	change = &out->changes[out->nchanges++];
+	MemSet(change, 0, sizeof(OutboxChange));
+	change->entity = record->entity;
+	change->external_id = record->external_id;
+	change->deleted = fold->deleted;
+	change->cascade = fold->cascade;
+	/* whether the record has moved on is told by its row version */
+	change->has_version = fold->has_version && !fold->cascade;
+	change->version = fold->version;
+	change->has_updated_at = true;
+	change->updated_at = fold->updated_at;
+	change->base = base;
+	change->replica_at = replica->at;
+	return change;
+}
+
+static Ladder
+ladder_of(const char *entity_name)
+{
+	const Entity *entity = registry_entity(registry_get(), entity_name);
+
+	return entity == NULL ? 0 : entity->ladder;
+}
+
+/*
+ * In a field ladder, which both ends of the link have then, the edit gets its stamp here:
+ * above what was delivered to the row, and above the edit before it.
+ */
+static void
+stamp_change(OutboxChange *change, const ReplicaRow *replica)
+{
+	Ladder		ladder = ladder_of(change->entity);
+	const LifeStamp known = replica_stamp(replica);
+	const LifeStamp own = {
+		.has_version = change->has_version,
+		.version = change->version,
+		.has_updated_at = true,
+		.updated_at = clock_bounded(change->updated_at)
+	};
+	LifeStamp	stamp;
+
+	if (!(ladder & RUNG_FIELD))
+		return;
+	stamp = field_ladder_stamp(&known, &own);
+	change->stamped = true;
+	change->has_version = (ladder & RUNG_VERSION) != 0;
+	change->version = stamp.version;
+	if (ladder & RUNG_LATEST)
+		change->updated_at = stamp.updated_at;
+	if (!change->deleted && !change->born)
+		return;
+	change->known = known;
+	change->known.has_version = change->has_version;
+	change->known.has_updated_at &= (ladder & RUNG_LATEST) != 0;
+}
+
+/* No row is agreed on: there was none, or it was deleted. */
+static void
+add_birth(Cutting *cutting, const BatchRecord *record, const ReplicaRow *replica, Fold *fold)
+{
+	OutboxChange *change = add_change(cutting, record, replica, fold, 0);
+
+	change->born = true;
+	change->fields.field = palloc(sizeof(Field) * Max(fold->n, 1));
+	for (int i = 0; i < fold->n; i++)
+		change->fields.field[change->fields.n++] = fold->fields[i].field;
+	stamp_change(change, replica);
+}
+
+/* A change that sets no field, of counters. */
+static OutboxChange *
+add_counted(Cutting *cutting, const BatchRecord *record, const ReplicaRow *replica,
+			const Fold *fold, const CountedSums *sums)
+{
+	OutboxChange *change = add_change(cutting, record, replica, fold, replica->row_version);
+
+	change->has_version = false;
+	change->counted = sums->counted;
+	change->counts = sums->counts;
+	change->summed = sums->summed;
+	return change;
+}
+
+/*
+ * Where the hub has gone back in time it is told all that was counted: it may have lost
+ * some of that, or has it with the record.
+ */
+static void
+add_recount(Cutting *cutting, const BatchRecord *record, const ReplicaRow *replica,
+			const Fold *fold)
+{
+	const CountedSums all = {.counted = replica->counted, .counts = replica->counted};
+
+	if ((fold->recount || fold->baseline) && replica->counted != NULL)
+		add_counted(cutting, record, replica, fold, &all)->baseline = fold->baseline;
+}
+
+/* What was added to counters, unless they were set anew with the row. */
+static bool
+take_sums(const BatchRecord *record, const ReplicaRow *replica, const Fields *agreed,
+		  Fold *fold, CountedSums *sums)
+{
+	const Entity *entity = registry_entity(registry_get(), record->entity);
+
+	return entity != NULL && entity->field_rules.nsums > 0 && !fold->whole && fold->n > 0 &&
+		outbox_sums_take(&entity->field_rules, replica, agreed, fold, sums);
+}
+
+/* What is left to be said of the record, after what is agreed on. */
+static void
+add_changes(Cutting *cutting, const BatchRecord *record, const ReplicaRow *replica, Fold *fold)
+{
+	CountedSums sums;
+	FoldPart	part;
+	Fields		agreed;
+	bool		summed;
+
+	if (fold->deleted)
+	{
+		/* it came and went, or they know; a row that was loaded was there before */
+		if (replica->exists ? replica->fields != NULL : !fold->made)
+			stamp_change(add_change(cutting, record, replica, fold, fold->base), replica);
+		return;
+	}
+	if (replica->fields == NULL)
+	{
+		add_birth(cutting, record, replica, fold);
+		return;
+	}
+	agreed = fields_of(replica->fields);
+	fold_drop(fold, &agreed);
+	summed = take_sums(record, replica, &agreed, fold, &sums);
+	add_recount(cutting, record, replica, fold);
+	while (fold_take(fold, &part))
+	{
+		OutboxChange *change = add_change(cutting, record, replica, fold, part.base);
+
+		change->fields = part.fields;
+		change->added = part.added;
+		change->updated_at = part.updated_at;
+		stamp_change(change, replica);
+	}
+	/* after what may bring the record back */
+	if (summed)
+		(void) add_counted(cutting, record, replica, fold, &sums);
+}
+
+/*
+ * Does the hub lack more of the row than the edits at hand say?  It refused some of
+ * it before, or has never heard of it.  Then they aren't sent; the row is noted as one
+ * of which all is to be sent.  A delete says all.
+ */
+static bool
+owes_more(Cutting *cutting, Oid relation, const BatchRecord *record,
+		  const ReplicaRow *replica, const Fold *fold)
+{
+	CaptureFailure failure = {.relation = relation, .external_id = record->external_id};
+	bool		failed;
+
+	if (fold->all || fold->deleted)
+		return false;
+	failed = capture_failures_any(cutting->failures, relation) &&
+		capture_failure_find(cutting->failures, relation, record->external_id, &failure);
+	if (!failed && (replica->fields != NULL || fold->born || fold->whole))
+		return false;
+	if (!failed)
+	{
+		failure.since = GetCurrentTimestamp();
+		failure.attempt.error = "the hub has not heard of the row yet, and is sent all of it";
+	}
+	attempt_recall(&failure.attempt, GetCurrentTimestamp());
+	capture_failure_save(cutting->failures, &failure);
+	cutting->out->nowed++;
+	return true;
+}
+
+/*
+ * Something of the record was edited by hand to what it can't be.  Its edits don't keep
+ * those of others back: all of the row is sent as it stands, or not before an
+ * administrator has mended what is known of it.
+ */
+static void
+set_aside(Cutting *cutting, Oid relation, const char *external_id, bool dead,
+		  const char *error)
+{
+	CaptureFailure failure = {.relation = relation, .external_id = external_id,
+							  .since = GetCurrentTimestamp()};
+
+	(void) capture_failure_find(cutting->failures, relation, external_id, &failure);
+	if (dead)
+		attempt_kill(&failure.attempt, GetCurrentTimestamp());
+	else
+		attempt_recall(&failure.attempt, GetCurrentTimestamp());
+	failure.attempt.error = error;
+	capture_failure_save(cutting->failures, &failure);
+	cutting->out->nowed += !dead;
+}
+
+/*
+ * Fold what the window has of the record.  As long as an edit has not been
+ * answered nothing else is placed in the row: so what it was made on is what is
+ * agreed on now, and with it what the hub has taken of ours since.
+ */
+static void
+cut_record(Cutting *cutting, const BatchRecord *record)
+{
+	Oid			relation = outbox_relation(cutting->feed->target->name, record->entity);
+	ReplicaRow	replica = {0};
+	Fold		fold = {.by_time = (ladder_of(record->entity) & RUNG_FIELD) != 0};
+	bool		readable = true;
+	int			n;
+	Place	   *places = places_of_record(cutting->feed, record, &n);
+	const char *problem = NULL;
+
+	if (OidIsValid(relation))
+		problem = replica_try(cutting->replica, relation, record->external_id, &replica);
+	if (problem != NULL)
+	{
+		set_aside(cutting, relation, record->external_id, true, problem);
+		return;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		LogRow		row;
+
+		if (places[i].at.seq >= replica.settled &&
+			feed_seek(cutting->seek, places[i].table, places[i].at, &row) &&
+			row.resolution == RESOLUTION_CAPTURED)
+		{
+			cutting->bytes += row.fields == NULL ? 0 : VARSIZE(row.fields);
+			readable &= fold_row(&fold, &row, places[i].at.seq, replica.row_version);
+		}
+	}
+	if (!readable && OidIsValid(relation))
+	{
+		set_aside(cutting, relation, record->external_id, false,
+				  "an edit of it cannot be read in syncext.change_log: all of the row is sent");
+		return;
+	}
+	if (replica.withheld != NULL)
+		set_held_bases(&fold, replica.withheld);
+	if (fold.nedits > 0 && OidIsValid(relation) &&
+		owes_more(cutting, relation, record, &replica, &fold))
+		return;
+	if (fold.nedits > 0)
+		add_changes(cutting, record, &replica, &fold);
+}
+
+/* ---------- what is out ---------- */
+
+/* The records of the batch that this backend has cut last. */
+typedef struct LastCut
+{
+	char		target[NAMEDATALEN];	/* empty: not known */
+	int64		batch;
+	RecordSet  *records;
+} LastCut;
+
+static LastCut last_cut;
+
+static void
+forget_last_cut(void)
+{
+	if (last_cut.records != NULL)
+		record_set_free(last_cut.records);
+	MemSet(&last_cut, 0, sizeof(last_cut));
+}
+
+static void
+note_last_cut(const char *source, const OutboxBatch *out)
+{
+	StringInfoData key;
+
+	forget_last_cut();
+	last_cut.records = record_set_create(CacheMemoryContext, out->nchanges);
+	initStringInfo(&key);
+	for (int i = 0; i < out->nchanges; i++)
+		(void) record_set_add(last_cut.records,
+							  record_set_key(&key, cstring_to_text(out->changes[i].entity),
+											 cstring_to_text(out->changes[i].external_id)));
+	last_cut.batch = out->batch;
+	strlcpy(last_cut.target, source, sizeof(last_cut.target));
+}
+
+InFlight
+outbox_in_flight(const char *source)
+{
+	InFlight out = {.source = source};
+	CursorTable *cursors = cursor_open(false);
+	Cursor		cursor;
+
+	out.any = cursor_find(cursors, source, 0, &cursor) && cursor.lease_until != 0;
+	if (out.any)
+		out.batch = cursor.batch;
+	cursor_close(cursors);
+	return out;
+}
+
+/* A table's own code may have cut another batch since it was asked for. */
+static bool
+is_known(const InFlight *out)
+{
+	return last_cut.records != NULL && last_cut.batch == out->batch &&
+		strcmp(last_cut.target, out->source) == 0;
+}
+
+bool
+outbox_is_in_flight(const InFlight *out, const char *entity, const char *external_id)
+{
+	StringInfoData key;
+	bool		is_out;
+
+	if (!out->any || !is_known(out))
+		return out->any;
+	initStringInfo(&key);
+	is_out = record_set_find(last_cut.records,
+							 record_set_key(&key, cstring_to_text(entity),
+											cstring_to_text(external_id))) != NULL;
+	pfree(key.data);
+	return is_out;
+}
+
+/* ---------- batches ---------- */
+
+static Feed *
+open_feed(const char *source, bool write)
+{
+	Feed	   *feed = feed_open(source, ONLY_SLOT, write);
+
+	feed->captured = true;
+	return feed;
+}
+
+static int
+compare_depths(const void *a, const void *b)
+{
+	const BatchRecord *ra = a;
+	const BatchRecord *rb = b;
+	int			cmp = ra->depth - rb->depth;
+
+	if (cmp == 0)
+		cmp = strcmp(ra->entity, rb->entity);
+	return cmp != 0 ? cmp : strcmp(ra->external_id, rb->external_id);
+}
+
+/*
+ * Returns 0, or how many records of the batch make it large enough: then it has to be
+ * cut anew, for what is in front by the order here need not be so in the log.
+ */
+static int
+cut_records(Feed *feed, Size max_bytes, OutboxBatch *out)
+{
+	Cutting		cutting = {.feed = feed, .out = out};
+	int			fit = 0;
+
+	MemSet(out, 0, sizeof(OutboxBatch));
+	out->batch = feed->cursor.batch;
+	if (feed->cursor.to_tick == 0)
+		return 0;
+	walk_window(feed);
+	cutting.seek = feed_seek_begin(feed->log);
+	cutting.replica = replica_open(false);
+	cutting.failures = capture_failures_open(true);
+	/* in this order, the places that members says don't hold any more */
+	qsort(feed->records, feed->nrecords, sizeof(BatchRecord), compare_depths);
+	for (int i = 0; i < feed->nrecords && fit == 0; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		/* of one record, however large, there is always room */
+		if (cutting.bytes > max_bytes)
+			fit = i;
+		else if (!feed->records[i].deferred)
+			cut_record(&cutting, &feed->records[i]);
+	}
+	capture_failures_close(cutting.failures);
+	replica_close(cutting.replica);
+	feed_seek_end(cutting.seek);
+	return fit;
+}
+
+static bool
+nothing_to_cut(const char *source)
+{
+	Feed	   *feed;
+	bool		idle;
+
+	if (feed_known_idle(source, ONLY_SLOT))
+		return true;
+	(void) incarnation_check();
+	feed = open_feed(source, false);
+	idle = feed_idle(feed);
+	feed_close(feed);
+	return idle;
+}
+
+void
+outbox_cut(const char *source, int max, Size max_bytes, OutboxBatch *out)
+{
+	MemoryContext outer = CurrentMemoryContext;
+	MemoryContext cut;			/* of what the caller gets */
+	Feed	   *feed;
+	bool		again;
+	bool		any;
+
+	MemSet(out, 0, sizeof(OutboxBatch));
+	if (nothing_to_cut(source))
+		return;
+	feed = open_feed(source, true);
+	feed_lock(feed);
+	/* however old it is: what they answered to it once, they answer again */
+	any = feed->cursor.lease_until != 0;
+	if (any)
+		batch_collect(feed);
+	else
+		any = batch_cut(feed, max);
+	again = any && feed->cursor.lease_until != 0;
+	cut = AllocSetContextCreate(outer, "syncext captured batch", ALLOCSET_DEFAULT_SIZES);
+	while (any)
+	{
+		int			fit;
+
+		MemoryContextSwitchTo(cut);
+		fit = cut_records(feed, again ? SIZE_MAX : max_bytes, out);
+		MemoryContextSwitchTo(outer);
+		if (fit > 0)
+		{
+			MemoryContextReset(cut);
+			max = Max(Min(fit, max / 2), 1);
+		}
+		else if (out->nchanges > 0)
+		{
+			batch_lease(feed);
+			note_last_cut(source, out);
+			break;
+		}
+		else
+			batch_finish(feed, NULL, 0);
+		any = batch_cut(feed, max);
+		again = false;
+	}
+	feed_save(feed);
+	feed_close(feed);
+}
+
+Jsonb *
+outbox_document(const char *source, const OutboxChange *captured)
+{
+	Change		change = {
+		.entity = captured->entity,
+		.external_id = captured->external_id,
+		.source = source,
+		.has_version = captured->has_version,
+		.version = captured->version,
+		.has_base = !captured->has_version && !captured->stamped && captured->state == NULL,
+		.base = captured->base,
+		.known = captured->known,
+		.state = captured->state,
+		.if_absent = captured->added,
+		.created = captured->born && (captured->has_version || captured->stamped),
+		.not_created = !captured->stamped && captured->state == NULL && !captured->born && !captured->deleted && !captured->has_version &&
+			captured->base == 0,
+		.has_updated_at = captured->has_updated_at,
+		.updated_at = captured->updated_at,
+		.deleted = captured->deleted,
+		.cascade = captured->cascade,
+		.fields = captured->fields,
+		.counted = captured->counted,
+		.baseline = captured->baseline,
+		.totals = captured->summed,
+	};
+
+	return change_document(&change);
+}
+
+/* ---------- what came of it ---------- */
+
+/*
+ * Keep what failed.  It is found again by what differs from what was agreed on,
+ * so that neither the log nor the batch need be kept for it.
+ */
+static void
+keep_failure(CaptureFailures *table, Oid relation, const OutboxChange *change,
+			 const PushedAnswer *answer)
+{
+	CaptureFailure kept = {.relation = relation, .external_id = change->external_id};
+
+	if (!capture_failure_find(table, relation, change->external_id, &kept))
+		kept.since = GetCurrentTimestamp();
+	/* the hub has refused it: that isn't tried again by itself */
+	attempt_failed(&kept.attempt, GetCurrentTimestamp(), answer->refused ? 0 : INT_MAX);
+	kept.attempt.error = answer->error;
+	capture_failure_save(table, &kept);
+}
+
+static void
+keep_failures(const char *source, const OutboxBatch *batch, const PushedAnswer *answers)
+{
+	CaptureFailures *table = capture_failures_open(true);
+
+	for (int i = 0; i < batch->nchanges; i++)
+	{
+		Oid			relation = answers[i].error == NULL ? InvalidOid :
+			outbox_relation(source, batch->changes[i].entity);
+
+		if (OidIsValid(relation))
+			keep_failure(table, relation, &batch->changes[i], &answers[i]);
+	}
+	capture_failures_close(table);
+}
+
+void
+pushed_answer_take(PushedAnswer *answer, int status, bool lost_any, int64 row_version,
+				   const char *reason)
+{
+	answer->refused = status == 400 || status == 412;
+	answer->error = answer->refused || status >= 500 ? reason : NULL;
+	answer->written = status == 200 && !lost_any;
+	answer->row_version = answer->error != NULL ? 0 : row_version;
+}
+
+void
+outbox_ack(const char *source, const OutboxBatch *batch, const PushedAnswer *answers)
+{
+	Feed	   *feed = open_feed(source, true);
+
+	feed_lock(feed);
+	if (feed->cursor.lease_until == 0 || feed->cursor.batch != batch->batch)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNC_STALE_BATCH),
+				 errmsg("batch " INT64_FORMAT " of source \"%s\" is not the one that is out",
+						batch->batch, source),
+				 errhint("Another session exchanges over the link, too; the next exchange goes on from where it is.")));
+	batch_finish(feed, NULL, 0);
+	if (feed->cursor.to_tick == 0)
+		forget_window_edits();
+	feed_save(feed);
+	feed_close(feed);
+	keep_failures(source, batch, answers);
+}

@@ -1,0 +1,624 @@
+/*
+ * pull.c
+ *	  What a target gets.
+ *
+ * sync_pull is the SQL side; local/deliver calls the C side.
+ * hub/batch says which records a batch has, here they are read as they stand.
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type_d.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "errcodes.h"
+#include "hub/batch_retry.h"
+#include "hub/delivery_keys.h"
+#include "hub/hello.h"
+#include "hub/http.h"
+#include "hub/incarnation.h"
+#include "hub/own_keys.h"
+#include "hub/pull.h"
+#include "hub/put_out.h"
+#include "hub/release.h"
+#include "hub/subscription_filter.h"
+#include "hub/visibility.h"
+#include "model/field_state.h"
+#include "settings.h"
+#include "model/json_read.h"
+#include "process/args.h"
+#include "process/durability.h"
+#include "process/stat.h"
+#include "storage/canonical.h"
+#include "storage/conflict_log.h"
+#include "storage/link.h"
+#include "storage/rights.h"
+
+PG_FUNCTION_INFO_V1(sync_pull);
+PG_FUNCTION_INFO_V1(syncext_hub_pull);
+
+/* As many bytes are sent at once, and a record more. */
+#define BATCH_BYTES		(32 * 1024 * 1024)
+/* To a link as many, as text, and a record of so many more: with names that is its answer. */
+#define LINK_BATCH_BYTES	(LINK_ANSWER_BYTES / 4)
+#define LINK_RECORD_BYTES	(LINK_ANSWER_BYTES / 2)
+
+/* What is read for a batch, and how. */
+typedef struct Reading
+{
+	Canonical  *canonical;
+	RowsScan   *records;
+	ConflictLog *conflicts;
+	bool		any_conflict;	/* else none need be looked for */
+	const Source *target;
+	Routing    *routing;		/* NULL: it has no filters */
+	DeliveryKeys *keys;			/* NULL: it has no keys of its own */
+	XLogRecPtr	durable;		/* what was read is safe once WAL is, up to here */
+	Feed	   *feed;
+	bool		to_client;
+	bool		to_link;
+	bool		with_state;
+	Size		bytes;			/* of what was read; to a link, as text */
+} Reading;
+
+static int
+compare_records(const void *a, const void *b)
+{
+	const BatchRecord *ra = a;
+	const BatchRecord *rb = b;
+	int			cmp = ra->depth - rb->depth;
+
+	if (cmp == 0)
+		cmp = strcmp(ra->entity, rb->entity);
+	if (cmp == 0)
+		cmp = strcmp(ra->external_id, rb->external_id);
+	return cmp;
+}
+
+/* The fields but for those that are withheld. */
+static Jsonb *
+visible_fields(Jsonb *jsonb, const FieldNames *withheld)
+{
+	Fields		fields;
+	int			kept = 0;
+
+	fields_from_container(&jsonb->root, &fields);
+	for (int i = 0; i < fields.n; i++)
+		if (!field_names_has(withheld, fields.field[i].name))
+			fields.field[kept++] = fields.field[i];
+	fields.n = kept;
+	return fields_to_jsonb(&fields);
+}
+
+static Jsonb *
+no_fields(void)
+{
+	Fields		none = {0, NULL};
+
+	return fields_to_jsonb(&none);
+}
+
+/*
+ * Whose record is lost if the server crashes now must not have reached the
+ * target: a transaction that committed asynchronously is seen before its WAL
+ * is safe.
+ */
+static void
+note_durability(Reading *reading, TransactionId written_by)
+{
+	XLogRecPtr	commit;
+
+	if (!TransactionIdIsNormal(written_by) || TransactionIdIsCurrentTransactionId(written_by))
+		return;
+	commit = TransactionIdGetCommitLSN(written_by);
+	reading->durable = Max(reading->durable, commit);
+}
+
+/*
+ * Settle whether a record is delivered as gone: it is deleted, or doesn't meet
+ * the target's filter.  Returns false if it isn't delivered at all, as the
+ * filtered target doesn't have it.
+ */
+static bool
+route_record(Reading *reading, const Route *route, const BatchRecord *record, bool had,
+			 const CanonicalState *state, bool *gone)
+{
+	*gone = state->deleted;
+	if (route == NULL || route->filter == NULL)
+		return true;
+	if (!*gone)
+		*gone = !routing_admits(reading->routing, route, record->external_id, state->fields);
+	if (*gone && !had)
+		return false;
+	routing_note(reading->routing, record->entity, record->external_id, state->row_version,
+				 *gone);
+	return true;
+}
+
+/*
+ * Can the record not be put out?  Then it is set aside: or the target's feed would
+ * end here, as the same batch came again and again.
+ */
+static bool
+put_out_fails(Reading *reading, BatchRecord *record, const DeliveryRecord *out)
+{
+	const char *error;
+	Size		bytes;
+
+	if (!reading->to_client)
+		return false;
+	error = put_out_error(record->entity, record->external_id, out->fields,
+						  reading->to_link ? LINK_RECORD_BYTES : PUT_OUT_BYTES, &bytes);
+	if (error != NULL)
+		batch_set_aside(reading->feed, record, error);
+	else if (reading->to_link)
+		reading->bytes += bytes + strlen(record->entity) + strlen(record->external_id);
+	return error != NULL;
+}
+
+/* The names of what is withheld are sent twice. */
+static Size
+withheld_bytes(const FieldNames *withheld)
+{
+	Size		bytes = 0;
+
+	for (int i = 0; i < withheld->n; i++)
+		bytes += 2 * withheld->name[i].len;
+	return bytes;
+}
+
+/* Which fields have changed since the target was last told of the record, if that is known. */
+static void
+find_changed(Reading *reading, const BatchRecord *record, bool may_lack_it, DeliveryRecord *out)
+{
+	Record		standing;
+
+	out->knows_changed = reading->feed->wants_changed && !out->deleted && !record->retry &&
+		!may_lack_it && reading->feed->cursor.backfill_entity == NULL &&
+		canonical_seek_record(reading->canonical, &standing) == NULL &&
+		changed_fields_find(&record->changed, &standing, &out->withheld, &out->changed);
+}
+
+/*
+ * What another hub has to know of the record that was just read, to join it with its own:
+ * of a tombstone its fields, too.  NULL: its entity has no field ladder.
+ */
+static Jsonb *
+record_state(Reading *reading, const char *entity_name, const FieldNames *withheld)
+{
+	const Entity *entity = registry_entity(registry_get(), entity_name);
+	FieldState	state;
+	int			kept = 0;
+
+	if (entity == NULL || !(entity->ladder & RUNG_FIELD) ||
+		canonical_scan_try(reading->canonical, &state.record) != NULL)
+		return NULL;
+	for (int i = 0; i < state.record.nfields; i++)
+		if (!field_names_has(withheld, state.record.fields[i].field.name))
+			state.record.fields[kept++] = state.record.fields[i];
+	state.record.nfields = kept;
+	state.ladder = ladder_field_kind(entity->ladder, entity->deletes);
+	return field_state_jsonb(&state);
+}
+
+/*
+ * Read a record of the batch as it stands now.  Returns false if it isn't
+ * delivered: the target has a conflict over the whole of it, and will be told
+ * when that is closed; it has unsubscribed, or a filter keeps the record from
+ * it; or the record has been erased.
+ */
+static bool
+read_record(Reading *reading, BatchRecord *record, DeliveryRecord *out)
+{
+	const Route *route = source_route(reading->target, record->entity);
+	List	   *conflicts = NIL;
+	bool		had = false;
+	bool		hidden;
+	FieldNames	withheld;
+	CanonicalState state;
+
+	if (!source_gets_entity(reading->target, record->entity))
+		return false;
+	if (reading->any_conflict)
+		conflicts = conflict_log_pending(reading->conflicts, record->entity,
+										 record->external_id, reading->target->name);
+	if (!visibility_withheld(route, conflicts, &withheld))
+		return false;
+	if (route != NULL && route->filter != NULL)
+		had = routing_has(reading->routing, record->entity, record->external_id);
+	if (!canonical_seek(reading->canonical, reading->records, record->entity,
+						record->external_id, &state))
+		return false;
+	if (state.problem != NULL)
+	{
+		/* a target that may not see it hears of it only if it has it */
+		if (route == NULL || route->filter == NULL || had)
+			batch_set_aside(reading->feed, record, state.problem);
+		return false;
+	}
+	if (!route_record(reading, route, record, had, &state, &out->deleted))
+		return false;
+	note_durability(reading, state.written_by);
+	out->entity = record->entity;
+	out->external_id = record->external_id;
+	out->version = state.version;
+	out->row_version = state.row_version;
+	/* whether it was deleted, or doesn't meet the filter any more, isn't told */
+	hidden = out->deleted && route != NULL && route->filter != NULL;
+	out->last_source = hidden ? NULL : state.last_source;
+	out->has_updated_at = state.has_updated_at && !hidden;
+	out->updated_at = state.updated_at;
+	out->last_fields = state.fields;
+	out->fields = out->deleted ? no_fields() :
+		withheld.n > 0 ? visible_fields(state.fields, &withheld) : state.fields;
+	out->state = NULL;
+	if (reading->with_state && !hidden)
+		out->state = record_state(reading, record->entity, &withheld);
+	if (!out->deleted && !delivery_keys_fields(reading->keys, reading->feed, record, &out->fields))
+		return false;
+	if (put_out_fails(reading, record, out))
+		return false;
+	out->source_id = delivery_keys_find(reading->keys, record->entity, record->external_id,
+										out->deleted);
+	out->withheld = out->deleted ? (FieldNames) {0} : withheld;
+	reading->bytes += reading->to_link ? withheld_bytes(&out->withheld) : VARSIZE(out->fields);
+	find_changed(reading, record, route != NULL && route->filter != NULL && !had, out);
+	out->correction = record->correction;
+	out->attempt = record->attempts + 1;
+	return true;
+}
+
+/*
+ * Let what lives come first, parents before children as it is, and then what is
+ * deleted, children before parents: a consumer that writes them in this order meets
+ * no reference to one that isn't there.
+ */
+static void
+put_deletes_last(Delivery *delivery)
+{
+	DeliveryRecord *deleted = palloc_extended(sizeof(DeliveryRecord) *
+											  Max(delivery->nrecords, 1), MCXT_ALLOC_HUGE);
+	int			ndeleted = 0;
+	int			nlive = 0;
+
+	for (int i = 0; i < delivery->nrecords; i++)
+	{
+		if (delivery->records[i].deleted)
+			deleted[ndeleted++] = delivery->records[i];
+		else
+			delivery->records[nlive++] = delivery->records[i];
+	}
+	while (ndeleted > 0)
+		delivery->records[nlive++] = deleted[--ndeleted];
+	pfree(deleted);
+}
+
+/*
+ * Read the batch at hand, which may have been served before; *durable is what must
+ * be in safe WAL.  Returns 0, or how many records are as many as can be sent at once.
+ */
+static int
+read_batch(Feed *feed, bool again, Delivery *delivery, XLogRecPtr *durable)
+{
+	Reading		reading = {
+		.canonical = canonical_open(false),
+		.conflicts = conflict_log_open(false),
+		.target = feed->target,
+		.feed = feed,
+		.to_client = delivery->to_client,
+		.to_link = delivery->to_link,
+		.with_state = delivery->with_state,
+		.routing = routing_begin(feed->target, feed->cursor.batch, again),
+		.keys = delivery_keys_begin(feed->target, feed->cursor.batch, !delivery->to_client)
+	};
+	Size		max_bytes = reading.to_link ? LINK_BATCH_BYTES : BATCH_BYTES;
+	int			fit = 0;
+
+	if (delivery->max_bytes > 0)
+		max_bytes = Min(max_bytes, delivery->max_bytes);
+	reading.records = canonical_seek_begin(reading.canonical);
+	reading.any_conflict = conflict_log_any_pending(reading.conflicts);
+	/* in this order, the places that members says don't hold any more */
+	qsort(feed->records, feed->nrecords, sizeof(BatchRecord), compare_records);
+	delivery->batch = feed->cursor.batch;
+	delivery->nrecords = 0;
+	delivery->records = palloc_extended(sizeof(DeliveryRecord) * Max(feed->nrecords, 1),
+										MCXT_ALLOC_HUGE);
+	for (int i = 0; i < feed->nrecords && fit == 0; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (feed->records[i].deferred)
+			continue;
+		/* of one record, however large, there is always room */
+		if (reading.bytes > max_bytes)
+			fit = Max(delivery->nrecords, 1);
+		else if (read_record(&reading, &feed->records[i], &delivery->records[delivery->nrecords]))
+			delivery->nrecords++;
+	}
+	put_deletes_last(delivery);
+	rows_scan_end(reading.records);
+	delivery_keys_end(reading.keys);
+	routing_end(reading.routing);
+	conflict_log_close(reading.conflicts);
+	canonical_close(reading.canonical);
+	*durable = reading.durable;
+	return fit;
+}
+
+/*
+ * A batch number that was served must not come again after a crash, for something
+ * else: the first one would be acknowledged.  A link does that on the connection
+ * that it pulls on, which doesn't outlive the crash.  But which records a filtered
+ * target has must be known.
+ */
+static void
+make_durable(const Feed *feed, const Delivery *delivery)
+{
+	if (delivery->to_link && !feed->target->filtered)
+		durability_none();
+	else
+		ForceSyncCommit();
+}
+
+/*
+ * Serve the batch that is out or cut one.  One that is too large is cut anew, with a
+ * number of its own.  Where nothing of a batch is to be delivered now it counts as
+ * taken, and the next one is cut.
+ */
+static void
+serve(Feed *feed, int max_records, Delivery *delivery)
+{
+	MemoryContext outer = CurrentMemoryContext;
+	MemoryContext read = AllocSetContextCreate(outer, "syncext batch", ALLOCSET_DEFAULT_SIZES);
+	int64		last_batch = feed->cursor.batch;
+	bool		again = batch_is_leased(feed);
+	bool		any = true;
+
+	if (again)
+		batch_collect(feed);
+	else
+		any = batch_cut(feed, max_records);
+	while (any)
+	{
+		XLogRecPtr	durable;
+		int			fit;
+
+		MemoryContextSwitchTo(read);
+		fit = read_batch(feed, again, delivery, &durable);
+		MemoryContextSwitchTo(outer);
+		if (delivery->nrecords > 0 && fit == 0)
+		{
+			batch_lease(feed);
+			stat_target(feed->target->name, STAT_DELIVERED, again ? 0 : delivery->nrecords);
+			XLogFlush(durable);
+			make_durable(feed, delivery);
+			return;
+		}
+		if (fit > 0)
+		{
+			/* in the order of the log, other records may come first */
+			max_records = Max(Min(fit, max_records / 2), 1);
+			MemoryContextReset(read);
+		}
+		else
+		{
+			batch_finish(feed, NULL, 0);
+			/* or gaps between the numbers would count what is kept from the target */
+			if (!again)
+				feed->cursor.batch = last_batch;
+		}
+		any = batch_cut(feed, max_records);
+		again = false;
+	}
+}
+
+static void
+check_max_records(int max_records)
+{
+	if (max_records < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_records must be at least 1, not %d", max_records)));
+	if (max_records > setting_max_records)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_records is %d, but at most %d are served at once",
+						max_records, setting_max_records),
+				 errhint("Ask for fewer, or raise the setting \"syncext.max_records\".")));
+}
+
+void
+pull_check_primary(void)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("a standby does not serve targets"),
+				 errhint("Pull from the primary; pg_is_in_recovery() tells them apart.")));
+}
+
+/* A snapshot that stands still shows neither the cursor nor the log as they are. */
+static void
+check_isolation(void)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("sync_pull needs transaction isolation level READ COMMITTED"),
+				 errhint("Pull in a transaction of its own, or begin with BEGIN ISOLATION LEVEL READ COMMITTED.")));
+}
+
+/* How many parked changes a pull tries at most. */
+#define SWEEP_AT_A_PULL	100
+
+/* What a pull does for parked changes, where it may write. */
+static void
+sweep_parked(void)
+{
+	if (!XactReadOnly && !IsolationUsesXactSnapshot())
+		(void) release_due(SWEEP_AT_A_PULL);
+}
+
+void
+pull_batch(const char *source, Consumer consumer, int max_records, Delivery *delivery)
+{
+	Feed	   *feed;
+	bool		idle;
+
+	delivery->nrecords = 0;
+	check_max_records(max_records);
+	consumer_check(consumer);
+	pull_check_primary();
+	source_role_check(registry_source_required(registry_get(), source));
+	if (feed_known_idle(source, consumer))
+		return;
+	(void) incarnation_check();
+	route_arm(source);
+	own_keys_arm(source);
+	feed = feed_open(source, consumer, false);
+	idle = feed_idle(feed);
+	feed_close(feed);
+	sweep_parked();
+	if (idle)
+		return;
+
+	check_isolation();
+	feed = feed_open(source, consumer, true);
+	feed->wants_changed = delivery->wants_changed;
+	feed_lock(feed);
+	serve(feed, max_records, delivery);
+	feed_save(feed);
+	feed_close(feed);
+}
+
+/* The columns that clients and links both get; returns how many. */
+static int
+fill_columns(const Delivery *delivery, const DeliveryRecord *record, Datum *values)
+{
+	values[0] = Int64GetDatum(delivery->batch);
+	values[1] = CStringGetTextDatum(record->entity);
+	values[2] = CStringGetTextDatum(record->external_id);
+	values[3] = Int64GetDatum(record->version);
+	values[4] = Int64GetDatum(record->row_version);
+	values[5] = BoolGetDatum(record->deleted);
+	values[6] = JsonbPGetDatum(record->fields);
+	return 7;
+}
+
+static Datum
+names_to_array(const FieldNames *names)
+{
+	Datum	   *elements = palloc(sizeof(Datum) * Max(names->n, 1));
+
+	for (int i = 0; i < names->n; i++)
+		elements[i] = PointerGetDatum(cstring_to_text_with_len(names->name[i].data,
+															   names->name[i].len));
+	return PointerGetDatum(construct_array(elements, names->n, TEXTOID, -1, false,
+										   TYPALIGN_INT));
+}
+
+static void
+put_record(ReturnSetInfo *rsinfo, const Delivery *delivery, const DeliveryRecord *record,
+		   int64 epoch)
+{
+	Datum		values[14];
+	bool		isnull[14] = {false};
+	int			n = fill_columns(delivery, record, values);
+
+	isnull[n] = record->last_source == NULL;
+	values[n++] = record->last_source == NULL ? (Datum) 0 : CStringGetTextDatum(record->last_source);
+	values[n++] = BoolGetDatum(record->correction);
+	values[n++] = Int32GetDatum(record->attempt);
+	values[n++] = Int64GetDatum(epoch);
+	isnull[n] = !record->has_updated_at;
+	values[n++] = TimestampTzGetDatum(record->updated_at);
+	isnull[n] = !record->knows_changed;
+	values[n] = isnull[n] ? (Datum) 0 : names_to_array(&record->changed);
+	n++;
+	isnull[n] = record->source_id == NULL;
+	values[n] = isnull[n] ? (Datum) 0 : CStringGetTextDatum(record->source_id);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
+}
+
+/*
+ * What a client of the hub calls is for sources that it decides itself; who may not
+ * act as the source isn't told which those are.
+ */
+void
+pull_check_client(const char *source)
+{
+	source_role_check(registry_source_required(registry_get(), source));
+	link_refuse_source(source);
+}
+
+Datum
+sync_pull(PG_FUNCTION_ARGS)
+{
+	char	   *source = arg_text(fcinfo, 0, "source");
+	int			max_records = arg_int(fcinfo, 1, "max_records");
+	Consumer	consumer;
+	Delivery	delivery = {.to_client = true, .wants_changed = true};
+	int64		epoch;
+
+	consumer.number = arg_int(fcinfo, 2, "slot");
+	consumer.count = arg_int(fcinfo, 3, "slots");
+	pull_check_client(source);
+	/* working the row type out of the catalogs takes longer than a pull that finds nothing */
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	pull_batch(source, consumer, max_records, &delivery);
+	epoch = registry_get()->epoch;
+	for (int i = 0; i < delivery.nrecords; i++)
+		put_record((ReturnSetInfo *) fcinfo->resultinfo, &delivery, &delivery.records[i], epoch);
+	return (Datum) 0;
+}
+
+static void
+put_record_for_link(ReturnSetInfo *rsinfo, const Delivery *delivery,
+					const DeliveryRecord *record)
+{
+	Datum		values[11];
+	bool		isnull[11] = {false};
+	int			n = fill_columns(delivery, record, values);
+
+	values[n++] = BoolGetDatum(record->correction);
+	isnull[n] = record->withheld.n == 0;
+	values[n] = isnull[n] ? (Datum) 0 : names_to_array(&record->withheld);
+	isnull[++n] = !record->has_updated_at;
+	values[n] = TimestampTzGetDatum(record->updated_at);
+	isnull[++n] = record->state == NULL;
+	values[n] = JsonbPGetDatum(record->state);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
+}
+
+/*
+ * Like sync_pull(), for a link, which has to know of a field that doesn't come whether it
+ * is kept back or the record has none.
+ */
+Datum
+syncext_hub_pull(PG_FUNCTION_ARGS)
+{
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Delivery	delivery = {
+		.to_link = true,
+		.to_client = true,
+		.max_bytes = Max(PG_GETARG_INT32(2), 0)
+	};
+
+	pull_check_client(source);
+	hello_check(source);
+	/* nobody else joins records, and it names what others have said */
+	delivery.with_state = registry_source_required(registry_get(), source)->relay;
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	pull_batch(source, ONLY_SLOT, PG_GETARG_INT32(1), &delivery);
+	for (int i = 0; i < delivery.nrecords; i++)
+		put_record_for_link((ReturnSetInfo *) fcinfo->resultinfo, &delivery,
+							&delivery.records[i]);
+	return (Datum) 0;
+}

@@ -1,0 +1,236 @@
+/*
+ * steward.c
+ *	  What stewards do with conflicts beside deciding one: many at once, reopening,
+ *	  assigning.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type_d.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "errcodes.h"
+#include "hub/resolve.h"
+#include "model/json.h"
+#include "process/args.h"
+#include "process/owner.h"
+#include "storage/canonical.h"
+#include "storage/hints.h"
+#include "storage/rights.h"
+
+PG_FUNCTION_INFO_V1(sync_resolve_where);
+PG_FUNCTION_INFO_V1(sync_reopen);
+PG_FUNCTION_INFO_V1(sync_assign);
+
+/* ---------- many at once ---------- */
+
+static const char *
+decision_of_many(FunctionCallInfo fcinfo)
+{
+	char	   *decision = arg_text(fcinfo, 1, "decision");
+
+	if (verdict_by_name(decision) == VERDICT_MERGE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("conflicts are merged one by one"),
+				 errhint("Decide incoming, canonical, dismiss or ladder here; merge with sync_resolve.")));
+	return decision;
+}
+
+static void
+check_steward(Oid function, const char *entity)
+{
+	if (!resolve_may_decide(function, entity))
+	{
+		registry_check_stranger(registry_get(), NULL);
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to decide conflicts of entity \"%s\"", entity),
+				 errhint_call("Ask the owner of the extension: SELECT sync_grant(%s, 'steward', %s).",
+							  quote_literal_cstr(GetUserNameFromId(GetUserId(), false)),
+							  quote_literal_cstr(entity))));
+	}
+	(void) registry_entity_required(registry_get(), entity);
+}
+
+/* The ids of what is to be decided, in the order of their records; one more than max if there are more. */
+static int
+find_conflicts(FunctionCallInfo fcinfo, int max, int64 **ids)
+{
+	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, INTERVALOID, JSONPATHOID, INT4OID};
+	int			args[] = {0, 2, 3, 4, 5};
+	MemoryContext caller = CurrentMemoryContext;
+	Datum		values[6];
+	char		nulls[7] = "      ";
+	OwnerContext as_owner;
+	int			n;
+
+	for (int i = 0; i < (int) lengthof(args); i++)
+	{
+		nulls[i] = PG_ARGISNULL(args[i]) ? 'n' : ' ';
+		values[i] = PG_GETARG_DATUM(args[i]);
+	}
+	values[5] = Int32GetDatum(max < PG_INT32_MAX ? max + 1 : max);
+	SPI_connect();
+	owner_enter(&as_owner, 0);
+	if (SPI_execute_with_args("SELECT w FROM syncext.conflicts_where($1, $2, $3, $4, $5, $6) w",
+							  6, types, values, nulls, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "conflicts could not be looked for");
+	n = (int) SPI_processed;
+	*ids = MemoryContextAlloc(caller, sizeof(int64) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		bool		isnull;
+
+		(*ids)[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+	}
+	owner_leave(&as_owner);
+	SPI_finish();
+	return n;
+}
+
+/* How many came to which end. */
+typedef struct Tally
+{
+	int			n[RESOLVE_MOVED];
+	bool		more;
+} Tally;
+
+static void
+resolve_many(const char *decision, const char *note, const int64 *ids, int n, Tally *tally)
+{
+	Resolve    *r = resolve_begin(decision, note);
+	MemoryContext outer = CurrentMemoryContext;
+	MemoryContext each = AllocSetContextCreate(outer, "syncext conflict", ALLOCSET_DEFAULT_SIZES);
+
+	MemoryContextSwitchTo(each);
+	for (int i = 0; i < n; i++)
+	{
+		Answer		answer;
+		const char *why = NULL;
+
+		tally->n[resolve_pending(r, ids[i], &answer, &why)]++;
+		MemoryContextReset(each);
+	}
+	MemoryContextSwitchTo(outer);
+	resolve_end(r);
+	MemoryContextDelete(each);
+}
+
+static Jsonb *
+tally_to_jsonb(const Tally *tally)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	json_push_number(&state, "decided", tally->n[RESOLVE_DONE]);
+	json_push_number(&state, "skipped", tally->n[RESOLVE_CLOSED]);
+	json_push_number(&state, "undecided", tally->n[RESOLVE_UNDECIDED]);
+	json_push_number(&state, "refused", tally->n[RESOLVE_REFUSED]);
+	json_push_bool(&state, "more", tally->more);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+Datum
+sync_resolve_where(PG_FUNCTION_ARGS)
+{
+	char	   *entity = arg_text(fcinfo, 0, "entity");
+	const char *decision = decision_of_many(fcinfo);
+	int			max = arg_int(fcinfo, 6, "max_conflicts");
+	Tally		tally = {0};
+	int64	   *ids;
+	int			n;
+
+	if (max < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_conflicts must be at least 1, not %d", max)));
+	check_steward(fcinfo->flinfo->fn_oid, entity);
+	n = find_conflicts(fcinfo, max, &ids);
+	tally.more = n > max;
+	resolve_many(decision, arg_text_or_null(fcinfo, 7), ids, Min(n, max), &tally);
+	PG_RETURN_JSONB_P(tally_to_jsonb(&tally));
+}
+
+/* ---------- reopening, assigning ---------- */
+
+/* Hold the conflict's record, so that its conflicts stay as they are; false: there is none. */
+static bool
+hold_record(Canonical *canonical, const Conflict *conflict)
+{
+	Record		record;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		canonical_find(canonical, conflict->entity, conflict->external_id, &record);
+		if (!record.exists)
+			return false;
+	} while (canonical_lock(canonical) != ROWS_DONE);
+	return true;
+}
+
+static void
+check_reopen(ConflictLog *conflicts, Canonical *canonical, const Conflict *conflict)
+{
+	int64		same;
+
+	if (strcmp(conflict->status, "pending") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("conflict " INT64_FORMAT " is pending", conflict->id),
+				 errhint_call("Decide it with SELECT sync_resolve(" INT64_FORMAT ", …).", conflict->id)));
+	conflict_log_require(conflicts, conflict);
+	if (!hold_record(canonical, conflict))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the record of conflict " INT64_FORMAT " does not exist any more", conflict->id)));
+	same = conflict_log_find_same(conflicts, conflict);
+	if (same != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("conflict " INT64_FORMAT " says the same as conflict " INT64_FORMAT ", which is pending",
+						conflict->id, same),
+				 errhint_call("Decide that one with SELECT sync_resolve(" INT64_FORMAT ", …).", same)));
+}
+
+Datum
+sync_reopen(PG_FUNCTION_ARGS)
+{
+	ConflictLog *conflicts;
+	Canonical  *canonical;
+	Conflict	conflict;
+
+	arg_refuse_null(fcinfo, 0, "conflict_id");
+	conflicts = conflict_log_open(true);
+	canonical = canonical_open(true);
+	resolve_find(conflicts, fcinfo->flinfo->fn_oid, PG_GETARG_INT64(0), &conflict);
+	(void) registry_entity_required(registry_get(), conflict.entity);
+	check_reopen(conflicts, canonical, &conflict);
+	if (!conflict_log_reopen(conflicts, &conflict))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("conflict " INT64_FORMAT " was changed by another session just now", conflict.id)));
+	canonical_close(canonical);
+	conflict_log_close(conflicts);
+	PG_RETURN_VOID();
+}
+
+Datum
+sync_assign(PG_FUNCTION_ARGS)
+{
+	ConflictLog *conflicts;
+	Conflict	conflict;
+
+	arg_refuse_null(fcinfo, 0, "conflict_id");
+	conflicts = conflict_log_open(true);
+	resolve_find(conflicts, fcinfo->flinfo->fn_oid, PG_GETARG_INT64(0), &conflict);
+	if (!conflict_log_assign(conflicts, conflict.id, arg_text_or_null(fcinfo, 1)))
+		resolve_refuse_closed(conflict.id, strcmp(conflict.status, "pending") != 0 ? conflict.status :
+							  "closed by another session just now");
+	conflict_log_close(conflicts);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,160 @@
+/*
+ * wait.c
+ *	  sync_wait: a consumer waits until there is something to pull.
+ *
+ * It registers with the notifier, which sets its latch when something was committed to
+ * the feed, looks, and sleeps.  It looks in transactions of their own, so that
+ * it has neither a snapshot nor a lock while it sleeps.  Where no notifier runs, as the
+ * server has no room for another process, it looks every second.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "hub/feed.h"
+#include "hub/incarnation.h"
+#include "link/notifier.h"
+#include "process/args.h"
+#include "process/launch.h"
+#include "process/steps.h"
+#include "storage/link.h"
+#include "storage/rights.h"
+
+PG_FUNCTION_INFO_V1(sync_wait);
+
+/* It looks by itself so often where the notifier runs, and where none does. */
+#define LOOK_MS		10000
+#define LOOK_ALONE_MS	1000
+
+#define MAX_TIMEOUT	USECS_PER_HOUR
+
+typedef struct Wait
+{
+	char	   *source;
+	MemoryContext look;			/* reset after each */
+	TimestampTz until;			/* it gives up */
+	TimestampTz next_look;
+} Wait;
+
+/* The time from now on at which to give up. */
+static TimestampTz
+timeout_of(const Interval *timeout)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz then = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+															   TimestampTzGetDatum(now),
+															   IntervalPGetDatum(timeout)));
+
+	if (then < now || then - now > MAX_TIMEOUT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("timeout must be from 0 to 1 hour"),
+				 errhint("To wait for longer, call sync_wait again.")));
+	return then;
+}
+
+static void
+check_source(const char *source)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("a standby does not serve targets"),
+				 errhint("Wait on the primary; pg_is_in_recovery() tells them apart.")));
+	source_role_check(registry_source_required(registry_get(), source));
+	link_refuse_source(source);
+}
+
+/* Would a pull find something?  If not, note when to look again. */
+static bool
+look(Wait *w)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz due = DT_NOEND;
+	bool		ready;
+
+	check_source(w->source);
+	notifier_register(w->source, true);
+	ready = incarnation_is_over() || !feed_source_idle(w->source, &due);
+	/* a pull is what brings an edited route into force, if nothing holds that up */
+	if (!ready && !registry_source_required(registry_get(), w->source)->armed)
+		due = Min(due, TimestampTzPlusMilliseconds(now, LOOK_ALONE_MS));
+	w->next_look = TimestampTzPlusMilliseconds(now, launch_process(registry_get()->notifier_pid) != NULL ?
+											   LOOK_MS : LOOK_ALONE_MS);
+	w->next_look = Min(w->next_look, Min(due, w->until));
+	return ready || due <= now;
+}
+
+/* In a transaction that ends with it. */
+static bool
+look_once(Wait *w)
+{
+	MemoryContext old = MemoryContextSwitchTo(w->look);
+	bool		ready;
+
+	/* each look has to see what was committed before it */
+	XactIsoLevel = XACT_READ_COMMITTED;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	ready = look(w);
+	PopActiveSnapshot();
+	SPI_commit();
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(w->look);
+	return ready;
+}
+
+static bool
+wait_until_ready(Wait *w)
+{
+	for (;;)
+	{
+		TimestampTz now;
+
+		/* what is committed from here on sets it again */
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (look_once(w))
+			return true;
+		now = GetCurrentTimestamp();
+		if (now >= w->until)
+			return false;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 TimestampDifferenceMilliseconds(now, w->next_look), PG_WAIT_EXTENSION);
+	}
+}
+
+Datum
+sync_wait(PG_FUNCTION_ARGS)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Wait		w = {0};
+	TupleDesc	desc;
+	Datum		value;
+	bool		isnull = false;
+
+	steps_refuse_atomic(fcinfo, "sync_wait(…)", "It holds no snapshot while it waits.");
+	w.source = arg_text(fcinfo, 0, "source");
+	arg_refuse_null(fcinfo, 1, "timeout");
+	w.until = timeout_of(PG_GETARG_INTERVAL_P(1));
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	w.look = AllocSetContextCreate(caller, "syncext wait", ALLOCSET_SMALL_SIZES);
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	/* drop the caller's snapshot: each look takes one of its own */
+	SPI_commit();
+	value = BoolGetDatum(wait_until_ready(&w));
+	SPI_finish();
+	MemoryContextSwitchTo(caller);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), &value, &isnull)));
+}

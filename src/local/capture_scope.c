@@ -1,0 +1,218 @@
+/*
+ * capture_scope.c
+ *	  What the capture triggers of one statement share.
+ *
+ * Opening the hub's tables costs a sixth of a captured edit, so they stay open from row
+ * to row, unless code of others runs in between: rows of the log wait there to be
+ * inserted together, and such code has to find them.  A statement's triggers fire at its
+ * end: a hook knows which statement that is, and closes the tables when the last trigger
+ * is through.  After an error the server closes them with the statement's other
+ * resources, and the scope's memory goes.
+ */
+#include "postgres.h"
+
+#include "executor/executor.h"
+#include "tcop/utility.h"
+#include "utils/memutils.h"
+
+#include "hub/release.h"
+#include "local/capture_scope.h"
+#include "storage/rows.h"
+
+/* What a call keeps of its changes must not grow with the statement. */
+#define MAX_USES	1000
+
+static CaptureScope *innermost_scope = NULL;
+
+/* The memory of the statement whose triggers fire now, and whose end the hooks see. */
+static MemoryContext ending = NULL;
+
+static ExecutorFinish_hook_type next_finish_hook = NULL;
+static ProcessUtility_hook_type next_utility_hook = NULL;
+
+/* ---------- the scope ---------- */
+
+static void
+scope_gone(void *arg)
+{
+	CaptureScope **link = &innermost_scope;
+
+	while (*link != NULL && *link != arg)
+		link = &(*link)->outer;
+	if (*link != NULL)
+		*link = (*link)->outer;
+}
+
+static CaptureScope *
+find_scope(MemoryContext statement)
+{
+	CaptureScope *scope = innermost_scope;
+
+	while (scope != NULL && scope->statement != statement)
+		scope = scope->outer;
+	return scope;
+}
+
+/* Triggers run in a short-lived context right below the statement's own. */
+CaptureScope *
+capture_scope_get(void)
+{
+	MemoryContext statement = MemoryContextGetParent(CurrentMemoryContext);
+	CaptureScope *scope = find_scope(statement);
+
+	if (scope != NULL)
+		return scope;
+	scope = MemoryContextAllocZero(statement, sizeof(CaptureScope));
+	scope->statement = statement;
+	if (statement == ending)
+		scope->context = AllocSetContextCreate(statement, "syncext capture", ALLOCSET_DEFAULT_SIZES);
+	scope->callback.func = scope_gone;
+	scope->callback.arg = scope;
+	MemoryContextRegisterResetCallback(statement, &scope->callback);
+	scope->outer = innermost_scope;
+	innermost_scope = scope;
+	return scope;
+}
+
+/* ---------- its tables ---------- */
+
+static CaptureTables
+open_tables(const CaptureScope *scope)
+{
+	CaptureTables tables = {apply_begin(scope->registry), replica_open(false)};
+
+	return tables;
+}
+
+static void
+close_tables(CaptureTables tables)
+{
+	replica_close(tables.replica);
+	apply_end(tables.call);
+}
+
+void
+capture_scope_flush(CaptureScope *scope)
+{
+	CaptureTables tables = scope->tables;
+
+	if (tables.call == NULL)
+		return;
+	scope->tables.call = NULL;
+	close_tables(tables);
+	MemoryContextReset(scope->context);
+}
+
+CaptureTables
+capture_scope_open(CaptureScope *scope, bool alone)
+{
+	MemoryContext old;
+
+	if (alone || scope->context == NULL)
+		return open_tables(scope);
+	/* what is decided by, and where it is logged, may have changed since the last row */
+	if (scope->opened_by != scope->registry || scope->nuses >= MAX_USES)
+		capture_scope_flush(scope);
+	if (scope->tables.call != NULL)
+		return scope->tables;
+	scope->brackets = rows_brackets();
+	scope->opened_by = scope->registry;
+	scope->nuses = 0;
+	old = MemoryContextSwitchTo(scope->context);
+	scope->tables = open_tables(scope);
+	MemoryContextSwitchTo(old);
+	return scope->tables;
+}
+
+void
+capture_scope_close(CaptureScope *scope, CaptureTables tables)
+{
+	if (scope->tables.call != tables.call)
+		close_tables(tables);
+	/* triggers that others have put on the hub's tables fire when these are closed */
+	else if (!apply_is_quiet(tables.call) || scope->brackets != rows_brackets())
+		capture_scope_flush(scope);
+	else
+		scope->nuses++;
+}
+
+/* ---------- a statement's end ---------- */
+
+/* All its triggers have fired. */
+static void
+end_statement(MemoryContext statement)
+{
+	CaptureScope *scope = find_scope(statement);
+
+	if (scope != NULL)
+		capture_scope_flush(scope);
+}
+
+static void
+finish_hook(QueryDesc *query)
+{
+	MemoryContext outer = ending;
+
+	ending = query->estate->es_query_cxt;
+	PG_TRY();
+	{
+		if (next_finish_hook != NULL)
+			next_finish_hook(query);
+		else
+			standard_ExecutorFinish(query);
+		end_statement(ending);
+	}
+	PG_FINALLY();
+	{
+		ending = outer;
+	}
+	PG_END_TRY();
+}
+
+static void
+run_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+			ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
+			DestReceiver *dest, QueryCompletion *completion)
+{
+	if (next_utility_hook != NULL)
+		next_utility_hook(pstmt, query, read_only_tree, context, params, environment, dest,
+						  completion);
+	else
+		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest,
+								completion);
+}
+
+/* COPY fires the triggers itself, in the memory that it is called in. */
+static void
+utility_hook(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+			 ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
+			 DestReceiver *dest, QueryCompletion *completion)
+{
+	MemoryContext outer = ending;
+
+	if (!IsA(pstmt->utilityStmt, CopyStmt))
+	{
+		run_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+		return;
+	}
+	ending = CurrentMemoryContext;
+	PG_TRY();
+	{
+		run_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+		end_statement(ending);
+	}
+	PG_FINALLY();
+	{
+		ending = outer;
+	}
+	PG_END_TRY();
+}
+
+void
+capture_scope_init(void)
+{
+	next_finish_hook = ExecutorFinish_hook;
+	ExecutorFinish_hook = finish_hook;
+	next_utility_hook = ProcessUtility_hook;
+	ProcessUtility_hook = utility_hook;
+}

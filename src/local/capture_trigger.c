@@ -1,0 +1,146 @@
+/*
+ * capture_trigger.c
+ *	  The triggers of attached tables, which fire local/capture.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/lsyscache.h"
+
+#include "local/attached_relation.h"
+#include "local/capture_trigger.h"
+#include "storage/names.h"
+#include "storage/relations.h"
+
+/* The names sort before the lower-case names that users give: first come, first captured. */
+#define CAPTURE_TRIGGER_NAME	"_syncext_capture"
+#define TRUNCATE_TRIGGER_NAME	"_syncext_truncate"
+
+static void
+run_utility(const char *sql)
+{
+	int			result = SPI_execute(sql, false, 0);
+
+	if (result != SPI_OK_UTILITY)
+		elog(ERROR, "%s failed: %s", sql, SPI_result_code_string(result));
+}
+
+/*
+ * The relations that need a trigger against TRUNCATE: statement triggers of a
+ * partitioned table see nothing of a TRUNCATE of one of its partitions.
+ */
+static List *
+truncatable(Oid relid, LOCKMODE lockmode)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+		return list_make1_oid(relid);
+	foreach(lc, find_all_inheritors(relid, lockmode, NULL))
+	{
+		if (get_rel_relkind(lfirst_oid(lc)) != RELKIND_FOREIGN_TABLE)
+			result = lappend_oid(result, lfirst_oid(lc));
+	}
+	return result;
+}
+
+static void
+create_truncate_triggers(Oid relid, LOCKMODE lockmode)
+{
+	ListCell   *lc;
+
+	foreach(lc, truncatable(relid, lockmode))
+	{
+		char	   *name = names_of_relation(lfirst_oid(lc));
+		Oid			capture = get_trigger_oid(lfirst_oid(lc), CAPTURE_TRIGGER_NAME, true);
+		Oid			truncate = get_trigger_oid(lfirst_oid(lc), TRUNCATE_TRIGGER_NAME, true);
+
+		if (OidIsValid(truncate) && truncate > capture)
+			continue;
+		/* it is older than the row trigger: the table left, and is back */
+		if (OidIsValid(truncate))
+			run_utility(psprintf("DROP TRIGGER " TRUNCATE_TRIGGER_NAME " ON %s", name));
+		run_utility(psprintf("CREATE TRIGGER " TRUNCATE_TRIGGER_NAME " BEFORE TRUNCATE ON %s"
+							 " FOR EACH STATEMENT EXECUTE FUNCTION syncext.capture()",
+							 name));
+		run_utility(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER " TRUNCATE_TRIGGER_NAME, name));
+	}
+}
+
+/*
+ * Put the triggers on the table.  Nobody may execute their function, so its
+ * owner creates them.  They fire always, as a row that logical replication
+ * writes is a row of the source's copy like any other.
+ */
+static void
+create_triggers(Oid relid)
+{
+	char	   *name = names_of_relation(relid);
+
+	run_utility(psprintf("CREATE TRIGGER " CAPTURE_TRIGGER_NAME
+						 " AFTER INSERT OR UPDATE OR DELETE ON %s"
+						 " FOR EACH ROW EXECUTE FUNCTION syncext.capture()",
+						 name));
+	run_utility(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER " CAPTURE_TRIGGER_NAME, name));
+	create_truncate_triggers(relid, ShareRowExclusiveLock);
+}
+
+/* Act as the tables' owner, whose the trigger function is, too, for a while. */
+static void
+as_owner(void (*act) (Oid relid), Oid relid)
+{
+	Oid			user;
+	int			security;
+
+	GetUserIdAndSecContext(&user, &security);
+	/* by name in the statements: it has to be ours */
+	(void) attached_capture_function();
+	SetUserIdAndSecContext(registry_owner(), security | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
+	SPI_connect();
+	act(relid);
+	SPI_finish();
+	SetUserIdAndSecContext(user, security);
+}
+
+static void
+complete_triggers(Oid relid)
+{
+	create_truncate_triggers(relid, AccessShareLock);
+}
+
+void
+capture_triggers_complete(Oid relid)
+{
+	as_owner(complete_triggers, relid);
+}
+
+void
+capture_triggers_create(Oid relid)
+{
+	as_owner(create_triggers, relid);
+}
+
+static void
+drop_trigger(Oid relid, const char *trigger)
+{
+	if (OidIsValid(get_trigger_oid(relid, trigger, true)))
+		run_utility(psprintf("DROP TRIGGER %s ON %s", trigger, names_of_relation(relid)));
+}
+
+void
+capture_triggers_drop(Oid relid)
+{
+	ListCell   *lc;
+
+	SPI_connect();
+	drop_trigger(relid, CAPTURE_TRIGGER_NAME);
+	foreach(lc, truncatable(relid, AccessExclusiveLock))
+		drop_trigger(lfirst_oid(lc), TRUNCATE_TRIGGER_NAME);
+	SPI_finish();
+}

@@ -1,0 +1,99 @@
+/*
+ * load_failures.c
+ *	  What a load could not do, kept for the administrator who mends the cause.
+ *
+ * The WARNINGs of a load are seen by its caller alone, once.  So what failed is a row of
+ * syncext.pending or syncext.capture_failure, too: it is tried again where something
+ * comes by, sync_check() tells of it, and sync_redrive() or the next load mends it.
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "hub/undelivered.h"
+#include "local/load_failures.h"
+#include "storage/capture_failure.h"
+#include "storage/registry.h"
+
+static void
+note_row(CaptureFailures *failures, const Binding *binding, const char *external_id,
+		 const char *error, bool busy)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	CaptureFailure failure = {
+		.relation = binding->relation,
+		.external_id = external_id,
+		.since = now,
+		.attempt.next_attempt = now,
+	};
+
+	(void) capture_failure_find(failures, binding->relation, external_id, &failure);
+	failure.tried_at = now;
+	failure.attempt.error = error;
+	/* a poll comes back to the row, where it can be found by its key; nobody else does */
+	if (binding->capture != CAPTURE_POLL || external_id[0] == '\0')
+	{
+		failure.attempt.attempts++;
+		attempt_kill(&failure.attempt, now);
+	}
+	else if (!busy && failure.attempt.next_attempt <= now)
+		attempt_failed(&failure.attempt, now,
+					   registry_source_required(registry_get(), binding->source)->retry_cap);
+	capture_failure_save(failures, &failure);
+}
+
+void
+load_failures_of_rows(const Binding *binding, const BatchItem *items, int n)
+{
+	CaptureFailures *failures = capture_failures_open(true);
+	const bool	any = capture_failures_any(failures, binding->relation);
+
+	for (int i = 0; i < n; i++)
+	{
+		const char *error = batch_item_error(&items[i]);
+
+		if (error != NULL)
+			note_row(failures, binding, items[i].external_id, error, items[i].busy);
+		else if (any)
+			(void) capture_failure_remove(failures, binding->relation, items[i].external_id);
+	}
+	capture_failures_close(failures);
+}
+
+void
+load_failures_of_keys(const Binding *binding, int64 n, const char *problem)
+{
+	CaptureFailures *failures = capture_failures_open(true);
+
+	if (n == 0)
+		(void) capture_failure_remove(failures, binding->relation, "");
+	else
+		note_row(failures, binding, "",
+				 psprintf("%s no usable key: %s; the next sync_load looks again",
+						  n == 1 ? "a row has" : psprintf(INT64_FORMAT " rows have", n), problem), false);
+	capture_failures_close(failures);
+}
+
+void
+load_failures_of_records(const char *source, const char *entity, const BatchItem *items, int n)
+{
+	BatchFailure *failures = palloc(sizeof(BatchFailure) * Max(n, 1));
+	int			nfailed = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		const char *error = batch_item_error(&items[i]);
+
+		if (error != NULL)
+			failures[nfailed++] = (BatchFailure)
+		{
+			.entity = entity,
+			.external_id = items[i].external_id,
+			.error = error,
+			.busy = items[i].busy
+		};
+	}
+	if (nfailed > 0)
+		undelivered_note(source, failures, nfailed);
+	pfree(failures);
+}

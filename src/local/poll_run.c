@@ -1,0 +1,177 @@
+/*
+ * poll_run.c
+ *	  A poll under way: its steps, each a transaction, and what fails in them.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "tcop/pquery.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "local/job.h"
+#include "local/poll_run.h"
+#include "local/relation_lock.h"
+#include "process/steps.h"
+#include "process/subxact.h"
+#include "storage/rights.h"
+
+/* ---------- steps ---------- */
+
+/* Say how the poll failed; what it has done so far stays. */
+static void
+fail(Poll *poll, ErrorData *error)
+{
+	const TimestampTz *watermark = poll->has_watermark ? &poll->watermark : NULL;
+	const char *why = batch_item_describe_error(error);
+	int			holder;
+	bool		locked;
+
+	if (poll->scan != NULL)
+		poll_scan_end(poll->scan);
+	poll->scan = NULL;
+	poll->error = error;
+	if (poll->run == 0)
+		return;
+	/*
+	 * A commit that failed has released the lock, and taken the row with it perhaps.  If
+	 * another poll has begun since, that doesn't change how this one has ended.
+	 */
+	locked = job_lock(poll->relation, POLL_JOB, &holder) || holder == MyProcPid;
+	if (!job_end(poll->run, NULL, why, watermark) && locked)
+		(void) job_end(job_begin(poll->relation, POLL_JOB, NULL), NULL, why, watermark);
+	steps_commit();
+}
+
+typedef struct Step
+{
+	Poll	   *poll;
+	void		(*function) (Poll *poll);
+} Step;
+
+static void
+run_step(void *arg)
+{
+	const Step *step = arg;
+
+	step->function(step->poll);
+}
+
+ErrorData *
+poll_try_step(Poll *poll, void (*function) (Poll *poll))
+{
+	Step		step = {poll, function};
+
+	return subxact_try(run_step, &step);
+}
+
+static ErrorData *
+try_commit(Poll *poll)
+{
+	ErrorData  *volatile error = NULL;
+
+	PG_TRY();
+	{
+		steps_commit();
+	}
+	PG_CATCH();
+	{
+		/* another transaction has begun by now */
+		MemoryContextSwitchTo(poll->context);
+		error = CopyErrorData();
+		FlushErrorState();
+		EnsurePortalSnapshotExists();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(poll->context);
+	return error;
+}
+
+bool
+poll_step(Poll *poll, void (*step) (Poll *poll))
+{
+	ErrorData  *error = NULL;
+
+	CHECK_FOR_INTERRUPTS();
+	MemoryContextSwitchTo(poll->context);
+	if (poll->atomic)
+		step(poll);
+	else
+	{
+		error = poll_try_step(poll, step);
+		if (error == NULL)
+			error = try_commit(poll);
+		if (error != NULL)
+			fail(poll, error);
+	}
+	MemoryContextSwitchTo(poll->context);
+	MemoryContextReset(poll->batch);
+	return error == NULL;
+}
+
+Attached *
+poll_lock(const Poll *poll)
+{
+	Attached   *attached;
+
+	(void) relation_lock(poll->relation, -1);
+	attached = attached_required(poll->relation, AccessShareLock);
+	if (attached->binding->capture != CAPTURE_POLL ||
+		strcmp(attached->binding->source, poll->source) != 0 ||
+		strcmp(attached->binding->entity, poll->entity) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("relation %s was attached anew while it was polled", attached->name),
+				 errhint("Poll it again.")));
+	return attached;
+}
+
+/* ---------- failures ---------- */
+
+void
+poll_note_failure(Poll *poll, CaptureFailures *failures, const char *external_id,
+				  const char *error, bool busy)
+{
+	const Binding *binding = attached_required(poll->relation, AccessShareLock)->binding;
+	const Source *source = registry_source_required(registry_get(), binding->source);
+	TimestampTz now = GetCurrentTimestamp();
+	CaptureFailure failure = {
+		.relation = poll->relation,
+		.external_id = external_id,
+		.since = now,
+		.attempt.next_attempt = now,
+	};
+
+	(void) capture_failure_find(failures, poll->relation, external_id, &failure);
+	failure.attempt.error = error;
+	failure.tried_at = now;
+	/* it was read again before its time: that is no attempt */
+	if (!busy && failure.attempt.next_attempt <= now)
+		attempt_failed(&failure.attempt, now, source->retry_cap);
+	capture_failure_save(failures, &failure);
+	poll->nfailed++;
+	poll->has_failures = true;
+}
+
+/* Count what came of the items, and keep those that failed. */
+void
+poll_settle(Poll *poll, BatchItem *items, int n)
+{
+	CaptureFailures *failures = capture_failures_open(true);
+
+	for (int i = 0; i < n; i++)
+	{
+		const char *error = batch_item_error(&items[i]);
+
+		if (error != NULL)
+			poll_note_failure(poll, failures, items[i].external_id, error, items[i].busy);
+		else
+		{
+			poll->count[items[i].outcome]++;
+			if (poll->has_failures)
+				(void) capture_failure_remove(failures, poll->relation, items[i].external_id);
+		}
+	}
+	capture_failures_close(failures);
+}

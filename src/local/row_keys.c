@@ -1,0 +1,255 @@
+/*
+ * row_keys.c
+ *	  Which record a row is, where the relation draws keys of its own.
+ *
+ * A row that is born here is a new record, whose id is a UUID, and its key is bound in the
+ * same transaction.  A record that is delivered gets a key as an insert would that leaves
+ * it out: it is drawn first, so that the row has one name from the beginning, for the
+ * relation's own triggers too.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#include "hub/own_keys.h"
+#include "local/row_keys.h"
+#include "process/subxact.h"
+#include "settings.h"
+#include "storage/canonical.h"
+#include "storage/key_problem.h"
+
+/* ---------- what a key is bound to ---------- */
+
+static SourceKey
+source_key_of(const Binding *binding, const char *key)
+{
+	const SourceKey found = {
+		.source = binding->source,
+		.entity = binding->entity,
+		.source_id = key
+	};
+
+	return found;
+}
+
+static RowRecord
+named_by_key(const char *key)
+{
+	const RowRecord record = {.external_id = key};
+
+	return record;
+}
+
+static RowRecord
+bound_to(const SourceKey *key)
+{
+	const RowRecord record = {.external_id = key->external_id, .ended = key->duplicate};
+
+	return record;
+}
+
+RowRecord
+row_keys_find(const Binding *binding, const char *key)
+{
+	SourceKey	found = source_key_of(binding, key);
+	RowRecord	record = {0};
+	SourceKeys *keys;
+
+	if (!binding->own_keys)
+		return named_by_key(key);
+	keys = source_keys_open(false);
+	if (source_key_find(keys, &found))
+		record = bound_to(&found);
+	source_keys_close(keys);
+	return record;
+}
+
+/* Bind a key that isn't to a new record.  False: it just was. */
+static bool
+add_record(SourceKeys *keys, SourceKey *key, RowRecord *record)
+{
+	key->external_id = own_keys_new_id();
+	key->duplicate = false;
+	record->external_id = key->external_id;
+	record->added = source_key_add(keys, key);
+	return record->added;
+}
+
+RowRecord
+row_keys_take(const Binding *binding, const char *key)
+{
+	SourceKey	found = source_key_of(binding, key);
+	RowRecord	record = {0};
+	SourceKeys *keys;
+
+	if (!binding->own_keys)
+		return named_by_key(key);
+	keys = source_keys_open(true);
+	while (!source_key_find(keys, &found) && !add_record(keys, &found, &record))
+		CHECK_FOR_INTERRUPTS();
+	if (!record.added)
+		record = bound_to(&found);
+	source_keys_close(keys);
+	return record;
+}
+
+/* Does the record live, as far as is known here? */
+static bool
+record_lives(const SourceKey *key)
+{
+	Canonical  *canonical;
+	Record		record;
+
+	canonical = canonical_open(false);
+	canonical_find(canonical, key->entity, key->external_id, &record);
+	canonical_close(canonical);
+	return record.exists && !record.deleted;
+}
+
+/* The key was drawn a second time: what it named so far stays a record, without this key. */
+static void
+note_reused(const SourceKey *key)
+{
+	const KeyProblem problem = {
+		.source = key->source,
+		.entity = key->entity,
+		.kind = KEY_PROBLEM_REUSED,
+		.source_id = key->source_id,
+		.external_id = key->external_id
+	};
+
+	key_problem_note(&problem);
+}
+
+static bool
+bear(SourceKeys *keys, SourceKey *key, RowRecord *record)
+{
+	if (!source_key_find(keys, key))
+		return add_record(keys, key, record);
+	*record = bound_to(key);
+	if (key->duplicate && !record_lives(key))
+		return true;
+	if (!key->duplicate)
+		note_reused(key);
+	(void) source_key_remove(keys, key);
+	return add_record(keys, key, record);
+}
+
+RowRecord
+row_keys_birth(const Binding *binding, const char *key)
+{
+	RowRecord	record = {0};
+	SourceKey	found;
+	SourceKeys *keys;
+
+	if (!binding->own_keys)
+		return named_by_key(key);
+	keys = source_keys_open(true);
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		found = source_key_of(binding, key);
+	} while (!bear(keys, &found, &record));
+	source_keys_close(keys);
+	return record;
+}
+
+/* A key to be taken in a subtransaction. */
+typedef struct Taking
+{
+	const Binding *binding;
+	const char *key;
+	RowRecord	record;
+} Taking;
+
+static void
+take_soon(void *arg)
+{
+	Taking	   *taking = arg;
+	int			nest_level = NewGUCNestLevel();
+	char		timeout[16];
+
+	snprintf(timeout, sizeof(timeout), "%d", Max(setting_lock_timeout, 1));
+	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	taking->record = row_keys_take(taking->binding, taking->key);
+	AtEOXact_GUC(false, nest_level);
+}
+
+bool
+row_keys_try_take(const Binding *binding, const char *key, RowRecord *record)
+{
+	Taking		taking = {.binding = binding, .key = key};
+
+	*record = row_keys_find(binding, key);
+	if (record->external_id != NULL)
+		return true;
+	if (!subxact_try_lock(take_soon, &taking))
+		return false;
+	*record = taking.record;
+	return true;
+}
+
+const char *
+row_keys_of(const Binding *binding, const char *external_id)
+{
+	SourceKeys *keys;
+	SourceKey	key;
+	bool		found;
+
+	if (!binding->own_keys)
+		return external_id;
+	keys = source_keys_open(false);
+	found = source_key_current(keys, binding->source, binding->entity, external_id, &key);
+	source_keys_close(keys);
+	return found ? key.source_id : NULL;
+}
+
+/* ---------- keys that change, or are given ---------- */
+
+void
+row_keys_move(const Binding *binding, const char *external_id, const char *from, const char *to)
+{
+	SourceKeys *keys = source_keys_open(true);
+	SourceKey	old = source_key_of(binding, from);
+	SourceKey	moved = source_key_of(binding, to);
+	SourceKey	taken = moved;
+
+	moved.external_id = external_id;
+	if (source_key_find(keys, &old) && strcmp(old.external_id, external_id) == 0)
+		(void) source_key_remove(keys, &old);
+	if (source_key_find(keys, &taken))
+	{
+		if (!taken.duplicate)
+			note_reused(&taken);
+		(void) source_key_remove(keys, &taken);
+	}
+	(void) source_key_add(keys, &moved);
+	source_keys_close(keys);
+}
+
+void
+row_keys_add(SourceKeys *keys, const Binding *binding, const char *key, const char *external_id)
+{
+	SourceKey	added = source_key_of(binding, key);
+
+	added.external_id = external_id;
+	source_key_add_free(keys, &added);
+}
+
+bool
+row_keys_bind(SourceKeys *keys, const Binding *binding, const char *key, const char *external_id)
+{
+	SourceKey	found = source_key_of(binding, key);
+	SourceKey	bound = found;
+
+	bound.external_id = external_id;
+	if (!source_key_find(keys, &found))
+		return source_key_add(keys, &bound);
+	/* a key that names nothing any more is free to be drawn again */
+	if (!found.duplicate)
+		return strcmp(found.external_id, external_id) == 0;
+	(void) source_key_remove(keys, &found);
+	return source_key_add(keys, &bound);
+}

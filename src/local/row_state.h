@@ -1,0 +1,70 @@
+/*
+ * row_state.h
+ *	  A row of an attached relation beside its record, while it is dealt with.
+ */
+#ifndef SYNCEXT_ROW_STATE_H
+#define SYNCEXT_ROW_STATE_H
+
+#include "hub/apply_change.h"
+#include "local/attached_relation.h"
+#include "local/writer.h"
+#include "storage/canonical.h"
+#include "storage/conflict_log.h"
+#include "storage/registry.h"
+#include "storage/replica.h"
+#include "storage/source_key.h"
+
+/* A row as it was and as it was to be written, when that was tried last. */
+typedef struct RowWriteAttempt
+{
+	Attached   *attached;		/* NULL: nothing was tried */
+	bool		present;
+	AttachedRow before;
+	AttachedRow target;
+	Bitmapset  *columns;		/* that were written */
+} RowWriteAttempt;
+
+/* The tables that are open while records are placed. */
+typedef struct RowWriter
+{
+	const Registry *registry;
+	Writer		as_owner;
+	Canonical  *canonical;
+	Replica    *replica;
+	ConflictLog *conflicts;
+	SourceKeys *keys;			/* NULL until a relation draws keys of its own */
+	bool		draws_free_keys;	/* the last key that was drawn was bound to nothing */
+	ApplyCall  *call;			/* NULL until something is sent to the hub */
+	MemoryContext context;		/* of all these */
+	RowWriteAttempt attempt;
+	int			free_value;		/* the next row gets these instead: free_value_put; 0: none */
+} RowWriter;
+
+/* What a relation's row and the record of the same external id are now. */
+typedef struct RowState
+{
+	RowWriter  *writer;
+	Attached   *attached;
+	const char *external_id;
+	ValueSettings settings;
+	AttachedRow key;
+	bool		refers_by_keys;	/* a field refers to rows of a table that draws its keys */
+	const char *key_text;		/* the row's key, by which the relation tells it; NULL: it has none
+								 * yet */
+	bool		named;			/* it was given that just now */
+	bool		present;		/* the row is there, locked and read */
+	AttachedRow before;			/* that row; once it is written, as it was stored */
+	char	   *taken_by;		/* the record whose row equals this one's key, NULL: none; then
+								 * there is no row of this record */
+	Record		record;
+	ReplicaRow	replica;
+	FieldNames	withheld;		/* a pending conflict, or a mask, keeps them back */
+	bool		withheld_all;
+	const Route *route;			/* the source's, or NULL */
+	bool		filtered;		/* the record is there and doesn't meet its filter */
+	bool		hidden;			/* that, or the source doesn't get the entity: what there is of
+								 * the record, a tombstone too, isn't to be told */
+	bool		taken_back;		/* set by the caller: it is delivered as gone */
+} RowState;
+
+#endif							/* SYNCEXT_ROW_STATE_H */

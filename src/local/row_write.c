@@ -1,0 +1,696 @@
+/*
+ * row_write.c
+ *	  Putting one record into its attached relation.
+ *
+ * Lock the row, then read the record afresh, compare field by field, write what
+ * differs, look at what the relation's own triggers made of it, and remember which row
+ * version the row has now seen.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "hub/apply_call.h"
+#include "hub/own_keys.h"
+#include "hub/visibility.h"
+#include "local/free_value.h"
+#include "local/row_write.h"
+#include "local/row_edit.h"
+#include "local/row_name.h"
+#include "model/json.h"
+#include "model/field_versions.h"
+#include "model/rfc3339.h"
+#include "storage/rights.h"
+
+/* ---------- the key ---------- */
+
+static void
+push_field(JsonbParseState **state, const char *column, const JsonbValue *value)
+{
+	json_push_key(state, column);
+	pushJsonbValue(state, WJB_VALUE, unconstify(JsonbValue *, value));
+}
+
+static void
+push_key(JsonbParseState **state, const Attached *attached, char **parts)
+{
+	for (int i = 0; i < attached->nkeys; i++)
+		json_push_string(state, attached->keys[i].name, parts[i]);
+}
+
+/*
+ * Make the key columns' values of the external id.  They must give that id
+ * again: "007" is no key of an integer column, whose row 7 is record "7".
+ */
+AttachedRow
+row_write_key(Attached *attached, ValueSettings *settings, const char *key_text)
+{
+	JsonbParseState *state = NULL;
+	AttachedRow key;
+	char	   *back;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_key(&state, attached, attached_split_external_id(attached, key_text));
+	key = attached_populate(attached,
+							JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	back = attached_external_id(attached, settings, key);
+	value_settings_end(settings);
+	if (strcmp(back, key_text) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("external id \"%s\" is no key of relation %s: its row would be \"%s\"",
+						key_text, attached->name, back)));
+	return key;
+}
+
+/*
+ * The key's type may take values for equal whose texts differ (1.0 and 1.00, or
+ * a collation without case).  Then the row is another record's, and this one has none.
+ */
+static void
+look_at_found_key(RowState *p)
+{
+	char	   *key_text = attached_external_id(p->attached, &p->settings, p->before);
+
+	value_settings_end(&p->settings);
+	if (strcmp(key_text, p->key_text) == 0)
+		return;
+	p->taken_by = key_text;
+	p->present = false;
+}
+
+/* Nor can it get one. */
+static void
+check_not_taken(const RowState *p)
+{
+	if (p->taken_by != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("the row of relation %s whose key equals \"%s\" is record \"%s\"",
+						p->attached->name, p->key_text, p->taken_by)));
+}
+
+/* ---------- reading both sides ---------- */
+
+static void
+find_route(RowWriter *writer, RowState *p)
+{
+	const Binding *binding = p->attached->binding;
+	const Source *source = registry_source_required(writer->registry, binding->source);
+
+	p->route = source_route(source, binding->entity);
+	p->hidden = p->record.exists && !visibility_unlimited(source) &&
+		!visibility_shows(source, binding->entity, &p->record);
+	p->filtered = p->hidden && source_gets_entity(source, binding->entity);
+}
+
+/* Find the key by which the relation knows the record, if it does. */
+static void
+find_key(RowState *p)
+{
+	p->key_text = p->attached->binding->own_keys ? row_name_find(p) : p->external_id;
+	p->key = p->key_text == NULL ? attached_row_make(p->attached) :
+		row_write_key(p->attached, &p->settings, p->key_text);
+}
+
+bool
+row_write_lock_row(RowWriter *writer, Attached *attached, const char *external_id, RowState *p)
+{
+	WriterLock	lock;
+
+	MemSet(p, 0, sizeof(RowState));
+	p->writer = writer;
+	p->attached = attached;
+	p->external_id = external_id;
+	p->refers_by_keys = row_name_refers(p);
+	value_settings_begin(&p->settings);
+	/* what was never delivered is seldom there */
+	replica_find(writer->replica, attached->binding->relation, external_id, &p->replica);
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		find_key(p);
+		lock = p->key_text == NULL ? WRITER_ABSENT :
+			writer_lock(&writer->as_owner, attached, p->key, p->replica.exists, &p->before);
+		if (lock == WRITER_BUSY)
+			return false;
+		/* who held the row may have given it another key */
+	} while (attached->binding->own_keys && p->key_text != NULL && !row_name_stands(p));
+	p->present = lock == WRITER_LOCKED;
+	if (p->present)
+		look_at_found_key(p);
+	/* from here no other session writes it; where there is neither, the first of two wins */
+	if (p->present || p->replica.exists)
+		replica_look_again(writer->replica, attached->binding->relation, external_id, &p->replica);
+	return true;
+}
+
+bool
+row_write_lock(RowWriter *writer, Attached *attached, const char *external_id, RowState *p)
+{
+	if (!row_write_lock_row(writer, attached, external_id, p))
+		return false;
+	canonical_find(writer->canonical, attached->binding->entity, external_id, &p->record);
+	find_route(writer, p);
+	p->withheld_all = !visibility_withheld(p->route,
+										   conflict_log_pending(writer->conflicts,
+																attached->binding->entity, external_id,
+																attached->binding->source),
+										   &p->withheld);
+	return true;
+}
+
+/* ---------- the row as the record says ---------- */
+
+static bool
+is_mapped(const Attached *attached, AttrNumber attnum)
+{
+	for (int i = 0; i < attached->ncolumns; i++)
+		if (attached->columns[i].attnum == attnum)
+			return true;
+	return false;
+}
+
+static bool
+is_delivered(const RowState *p, const AttachedColumn *column)
+{
+	return record_find(&p->record, column->field) != NULL &&
+		!field_names_has(&p->withheld, column->field);
+}
+
+/* A row that its own column marks as deleted is marked so, or not any more. */
+static void
+push_deleted(JsonbParseState **state, const RowState *p)
+{
+	const AttachedColumn *column = p->attached->deleted;
+	JsonbValue	null = {.type = jbvNull};
+	TimestampTz when = p->record.has_updated_at ? p->record.updated_at : GetCurrentTimestamp();
+
+	if (column->type == BOOLOID)
+		json_push_bool(state, column->name, p->record.deleted);
+	else if (!p->record.deleted)
+		push_field(state, column->name, &null);
+	else
+		json_push_string(state, column->name, rfc3339_format(when));
+}
+
+/*
+ * The relation's own version and time of edit follow the record's, and so does
+ * its mark of deletion.
+ */
+static void
+push_special_columns(JsonbParseState **state, const RowState *p, Bitmapset **columns)
+{
+	const AttachedColumn *version = p->attached->version;
+	const AttachedColumn *updated = p->attached->updated;
+	const AttachedColumn *deleted = p->attached->deleted;
+	const AttachedColumn *external_id = p->attached->external_id;
+
+	if (version != NULL && !is_mapped(p->attached, version->attnum))
+	{
+		json_push_number(state, version->name, p->record.version);
+		*columns = bms_add_member(*columns, version->attnum);
+	}
+	if (updated != NULL && !is_mapped(p->attached, updated->attnum) && p->record.has_updated_at)
+	{
+		json_push_string(state, updated->name, rfc3339_format(p->record.updated_at));
+		*columns = bms_add_member(*columns, updated->attnum);
+	}
+	if (deleted != NULL && !is_mapped(p->attached, deleted->attnum))
+	{
+		push_deleted(state, p);
+		*columns = bms_add_member(*columns, deleted->attnum);
+	}
+	if (external_id != NULL && !is_mapped(p->attached, external_id->attnum))
+	{
+		json_push_string(state, external_id->name, p->external_id);
+		*columns = bms_add_member(*columns, external_id->attnum);
+	}
+}
+
+/* Make the row that the record's fields give, and tell which columns they are. */
+static AttachedRow
+make_target(RowState *p, Bitmapset **columns)
+{
+	const Attached *attached = p->attached;
+	JsonbParseState *state = NULL;
+	AttachedRow target;
+
+	*columns = NULL;
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	if (p->key_text != NULL)
+		push_key(&state, attached, attached_split_external_id(attached, p->key_text));
+	for (int i = 0; i < attached->ncolumns; i++)
+	{
+		const AttachedColumn *column = &attached->columns[i];
+
+		JsonbValue	value;
+
+		if (!is_delivered(p, column))
+			continue;
+		value = row_name_value(p, column);
+		push_field(&state, column->name, &value);
+		*columns = bms_add_member(*columns, column->attnum);
+	}
+	push_special_columns(&state, p, columns);
+	target = attached_populate(p->attached,
+							   JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	return target;
+}
+
+static const AttachedColumn *
+column_of_attnum(const Attached *attached, AttrNumber attnum)
+{
+	for (int i = 0; i < attached->nread; i++)
+		if (attached->read[i]->attnum == attnum)
+			return attached->read[i];
+	elog(ERROR, "column %d of relation %s is none that is read", attnum, attached->name);
+	return NULL;
+}
+
+/* The columns among these in which the row differs from what it should be. */
+static Bitmapset *
+find_different(RowState *p, AttachedRow target, Bitmapset *columns)
+{
+	Bitmapset  *different = NULL;
+	int			attnum = -1;
+
+	while ((attnum = bms_next_member(columns, attnum)) >= 0)
+	{
+		const AttachedColumn *column = column_of_attnum(p->attached, attnum);
+
+		if (!value_equal(column->value, &p->settings,
+						 p->before.values[attnum - 1], p->before.isnull[attnum - 1],
+						 target.values[attnum - 1], target.isnull[attnum - 1]))
+			different = bms_add_member(different, attnum);
+	}
+	value_settings_end(&p->settings);
+	return different;
+}
+
+/* Has the row a value of a field that the record doesn't have? */
+static bool
+is_missing(const RowState *p, const AttachedColumn *column)
+{
+	return record_find(&p->record, column->field) == NULL &&
+		!field_names_has(&p->withheld, column->field) &&
+		!p->before.isnull[column->attnum - 1];
+}
+
+void
+row_write_compare(RowState *p, bool *different, bool *missing)
+{
+	const Attached *attached = p->attached;
+	Bitmapset  *columns;
+	AttachedRow target = make_target(p, &columns);
+
+	columns = find_different(p, target, columns);
+	for (int i = 0; i < attached->ncolumns; i++)
+	{
+		different[i] = bms_is_member(attached->columns[i].attnum, columns);
+		missing[i] = is_missing(p, &attached->columns[i]);
+	}
+}
+
+void
+row_write_compare_json(RowState *p, bool *different, bool *missing)
+{
+	const Attached *attached = p->attached;
+	Fields		fields;
+
+	attached_fields(attached, &p->settings, p->before, NULL, &fields);
+	value_settings_end(&p->settings);
+	for (int i = 0; i < attached->ncolumns; i++)
+	{
+		const AttachedColumn *column = &attached->columns[i];
+		RecordField *known = record_find(&p->record, column->field);
+
+		different[i] = is_delivered(p, column) &&
+			!json_value_equal(&known->field.value, &fields.field[i].value);
+		missing[i] = is_missing(p, column);
+	}
+}
+
+bool
+row_write_is_drifted(RowState *p)
+{
+	int			n = Max(p->attached->ncolumns, 1);
+	bool	   *different = palloc0(n);
+	bool	   *missing = palloc0(n);
+
+	if (!p->record.exists || p->withheld_all)
+		return false;
+	if (p->record.deleted || !p->present)
+		return p->record.deleted == p->present;
+	row_write_compare(p, different, missing);
+	return memchr(different, true, n) != NULL || memchr(missing, true, n) != NULL;
+}
+
+/* ---------- what the relation made of it ---------- */
+
+/* A trigger that gives the row another key makes another record of it. */
+static void
+check_stored_key(RowState *p, AttachedRow stored)
+{
+	char	   *key_text = attached_external_id(p->attached, &p->settings, stored);
+
+	value_settings_end(&p->settings);
+	if (strcmp(key_text, p->key_text) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("a trigger of relation %s changed the key of record \"%s\" to \"%s\"",
+						p->attached->name, p->external_id, key_text)));
+}
+
+/*
+ * The row versions that came of what other relations' triggers changed, as far
+ * as is known: of each the last.
+ */
+static int
+adjusted_elsewhere(RowWriter *writer, const RowState *p, int64 **row_versions)
+{
+	const Binding *binding = p->attached->binding;
+	List	   *bindings = binding_list(NULL, binding->entity);
+	int			n = 0;
+	ListCell   *lc;
+
+	*row_versions = palloc(sizeof(int64) * (list_length(bindings) + 1));
+	foreach(lc, bindings)
+	{
+		const Binding *other = lfirst(lc);
+		ReplicaRow	replica;
+
+		if (other->relation == binding->relation)
+			continue;
+		replica_find(writer->replica, other->relation, p->external_id, &replica);
+		if (replica.adjusted != 0)
+			(*row_versions)[n++] = replica.adjusted;
+	}
+	return n;
+}
+
+static bool
+was_adjusted(const RecordField *field, const int64 *row_versions, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (field->stamp.row_version == row_versions[i])
+			return true;
+	return false;
+}
+
+/*
+ * Triggers of two relations could answer one another for ever.  So what another
+ * relation's triggers made of a field is left as it is, and where nothing but
+ * their work has come from others since the last delivery, none is added, but for
+ * fields that the record doesn't have yet.
+ */
+static bool
+drop_answers(RowWriter *writer, const RowState *p, bool *adjusted)
+{
+	const Attached *attached = p->attached;
+	int64	   *row_versions;
+	int			n = adjusted_elsewhere(writer, p, &row_versions);
+	bool		news = false;
+	bool		any = false;
+
+	for (int i = 0; i < p->record.nfields; i++)
+	{
+		const RecordField *field = &p->record.fields[i];
+
+		if (field->stamp.row_version > p->replica.row_version &&
+			strcmp(field->stamp.set_by, attached->binding->source) != 0)
+			news |= !was_adjusted(field, row_versions, n);
+	}
+	for (int i = 0; i < attached->ncolumns; i++)
+	{
+		const RecordField *field = record_find(&p->record, attached->columns[i].field);
+
+		if (field != NULL && adjusted[i] && (!news || was_adjusted(field, row_versions, n)))
+		{
+			adjusted[i] = false;
+			binding_note_differing(attached->binding, field->field.name);
+		}
+		any |= adjusted[i];
+	}
+	return any;
+}
+
+/*
+ * The fields in which the stored row says something that the hub didn't: it is
+ * another value than was written, or a field that the record doesn't have (a
+ * default, a new column, or what the row had before the record came to be).
+ */
+static bool
+find_adjusted(RowState *p, AttachedRow target, AttachedRow stored, bool *adjusted)
+{
+	const Attached *attached = p->attached;
+	bool		any = false;
+
+	for (int i = 0; i < attached->ncolumns; i++)
+	{
+		const AttachedColumn *column = &attached->columns[i];
+		int			a = column->attnum - 1;
+
+		/* what wasn't delivered is null in the target */
+		adjusted[i] = !field_names_has(&p->withheld, column->field) &&
+			!value_equal(column->value, &p->settings, target.values[a], target.isnull[a],
+						 stored.values[a], stored.isnull[a]);
+		any |= adjusted[i];
+	}
+	return any;
+}
+
+ApplyCall *
+row_write_call(RowWriter *writer)
+{
+	if (writer->call == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(writer->context);
+
+		writer->call = apply_begin(writer->registry);
+		MemoryContextSwitchTo(old);
+	}
+	return writer->call;
+}
+
+void
+row_write_send(RowWriter *writer, RowState *p, AttachedRow row, const bool *wanted,
+			   ChangeOrigin origin, int64 base, Answer *answer)
+{
+	RowEdit		edit = {
+		.attached = p->attached,
+		.external_id = p->external_id,
+		.row = row,
+		.key = p->attached->binding->own_keys && origin == ORIGIN_INSERT ? p->key_text : NULL,
+		.replica = &p->replica
+	};
+
+	attached_fields(p->attached, &p->settings, row, wanted, &edit.fields);
+	value_settings_end(&p->settings);
+	row_send_row(row_write_call(writer), &edit, origin, base, answer);
+}
+
+/* That is an edit like any other, made on what was delivered. */
+static void
+send_adjusted(RowWriter *writer, RowState *p, AttachedRow target, AttachedRow stored)
+{
+	const Attached *attached = p->attached;
+	bool	   *adjusted = palloc(sizeof(bool) * Max(attached->ncolumns, 1));
+	bool		any = find_adjusted(p, target, stored, adjusted);
+	Answer		answer;
+
+	if (!any || !binding_captures(attached->binding))
+		return;
+	if (!drop_answers(writer, p, adjusted))
+		return;
+	row_write_send(writer, p, stored, adjusted, ORIGIN_EDIT, p->record.row_version, &answer);
+	if (answer.decision.write != WRITE_NOTHING)
+		p->replica.adjusted = answer.decision.after.row_version;
+}
+
+/* ---------- writing ---------- */
+
+/*
+ * What no trigger watches is watched by its content: a row that is as it was
+ * delivered has not been edited since, which polls and loads ask.
+ */
+static Jsonb *
+remembered_fields(RowState *p)
+{
+	const Binding *binding = p->attached->binding;
+	Fields		fields;
+
+	if (binding->capture == CAPTURE_TRIGGER || (binding->capture == CAPTURE_NONE && !binding->in) ||
+		!p->present)
+		return NULL;
+	attached_fields(p->attached, &p->settings, p->before, NULL, &fields);
+	value_settings_end(&p->settings);
+	return fields_to_jsonb(&fields);
+}
+
+/* In a field ladder the next edit of the row is above this. */
+static void
+see_record(RowState *p)
+{
+	const Entity *entity = registry_entity_required(p->writer->registry, p->attached->binding->entity);
+	const LifeStamp stamp = {
+		.is_set = (entity->ladder & RUNG_FIELD) != 0,
+		.version = p->record.version,
+		.has_updated_at = p->record.has_updated_at,
+		.updated_at = p->record.updated_at
+	};
+
+	replica_see(&p->replica, &stamp);
+}
+
+/*
+ * Remember what the row has now seen.  A field that is kept back keeps the row
+ * version at which it was delivered last, and an edit of it is judged by that.
+ */
+void
+row_write_remember(RowWriter *writer, RowState *p)
+{
+	p->replica.withheld = field_versions_make(&p->withheld, p->replica.withheld, p->replica.row_version);
+	p->replica.fields = remembered_fields(p);
+	p->replica.row_version = p->record.row_version;
+	see_record(p);
+	replica_set(writer->replica, p->attached->binding->relation, p->external_id, &p->replica);
+}
+
+/* Mark the row as deleted.  Returns whether it wasn't yet. */
+static bool
+write_mark(RowState *p)
+{
+	JsonbParseState *state = NULL;
+	Bitmapset  *columns = NULL;
+	AttachedRow target;
+
+	if (attached_is_deleted(p->attached, p->before))
+		return false;
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_special_columns(&state, p, &columns);
+	target = attached_populate(p->attached,
+							   JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	writer_update(&p->writer->as_owner, p->attached, p->key, target, columns, &p->before);
+	return true;
+}
+
+static bool
+write_tombstone(RowState *p)
+{
+	bool		written = p->present;
+
+	if (written && p->attached->deleted != NULL)
+		written = write_mark(p);
+	else
+	{
+		if (written)
+			writer_delete(&p->writer->as_owner, p->attached, p->key);
+		if (p->attached->binding->own_keys && p->key_text != NULL)
+			own_keys_end(p->attached->binding->source, p->attached->binding->entity, p->external_id);
+	}
+	p->present = false;
+	return written;
+}
+
+/* The row as it is, but for its unique values: others wait for them. */
+static AttachedRow
+put_aside(RowState *p, Bitmapset **columns)
+{
+	AttachedRow row = attached_row_make(p->attached);
+
+	memcpy(row.values, p->before.values, sizeof(Datum) * p->attached->natts);
+	memcpy(row.isnull, p->before.isnull, sizeof(bool) * p->attached->natts);
+	*columns = NULL;
+	free_value_put(p->attached, p->writer->free_value, &row, columns);
+	return row;
+}
+
+/* Keep what is tried, so that the caller can find out why it failed. */
+static void
+note_attempt(RowState *p, AttachedRow target, Bitmapset *columns)
+{
+	RowWriteAttempt *attempt = &p->writer->attempt;
+
+	attempt->attached = p->attached;
+	attempt->present = p->present;
+	attempt->before = p->before;
+	attempt->target = target;
+	attempt->columns = columns;
+}
+
+static void
+insert_row(RowState *p, AttachedRow target, Bitmapset *columns, AttachedRow *stored)
+{
+	if (p->key_text != NULL)
+		for (int i = 0; i < p->attached->nkeys; i++)
+			columns = bms_add_member(columns, p->attached->keys[i].attnum);
+	note_attempt(p, target, columns);
+	if (p->key_text != NULL)
+		writer_insert(&p->writer->as_owner, p->attached, target, columns, stored);
+	else
+	{
+		writer_insert_blind(&p->writer->as_owner, p->attached, target, columns);
+		row_name_read_back(p, stored);
+	}
+}
+
+static bool
+write_live(RowState *p, AttachedRow *target)
+{
+	Bitmapset  *columns;
+	AttachedRow stored;
+	bool		written = true;
+
+	check_not_taken(p);
+	if (p->present && p->writer->free_value > 0)
+		*target = put_aside(p, &columns);
+	else
+		*target = make_target(p, &columns);
+	if (p->present)
+	{
+		columns = find_different(p, *target, columns);
+		note_attempt(p, *target, columns);
+		written = !bms_is_empty(columns);
+		if (written)
+			writer_update(&p->writer->as_owner, p->attached, p->key, *target, columns, &stored);
+		else
+			stored = p->before;
+	}
+	else
+		insert_row(p, *target, columns, &stored);
+	check_stored_key(p, stored);
+	p->present = true;
+	p->before = stored;
+	return written;
+}
+
+bool
+row_write_store(RowState *p, AttachedRow *target)
+{
+	if (p->key_text == NULL && !p->record.deleted && p->attached->key_defaults != NIL)
+		row_name_draw(p);
+	if (p->key_text != NULL)
+		writer_set_inbound(p->attached, p->key_text);
+	return p->record.deleted ? write_tombstone(p) : write_live(p, target);
+}
+
+RowWriteOutcome
+row_write_apply(RowWriter *writer, RowState *p)
+{
+	AttachedRow target;
+	bool		written;
+
+	/* what waits for review as a whole leaves the row as it is */
+	if (!p->record.exists || p->withheld_all)
+		return ROW_EQUAL;
+	/* whether the source may see it isn't left to the callers */
+	if (p->hidden && !p->taken_back)
+		return ROW_EQUAL;
+	written = row_write_store(p, &target);
+	if (!p->record.deleted)
+		send_adjusted(writer, p, target, p->before);
+	row_write_remember(writer, p);
+	return written ? ROW_WRITTEN : ROW_EQUAL;
+}

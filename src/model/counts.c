@@ -1,0 +1,256 @@
+/*
+ * counts.c
+ *	  How much a table behind a link has added to the counters of a record, in all.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+
+#include "model/counts.h"
+#include "model/json.h"
+#include "model/json_read.h"
+
+/* ---------- as JSON ---------- */
+
+static bool
+read_run(FieldName name, Count *count)
+{
+	const char *text = field_name_cstring(name);
+	char	   *slash;
+	char	   *end;
+
+	errno = 0;
+	count->run = strtoi64(text, &slash, 10);
+	if (errno != 0 || slash == text || *slash != '/')
+		return false;
+	count->since = strtoi64(slash + 1, &end, 10);
+	return errno == 0 && end > slash + 1 && *end == '\0';
+}
+
+static bool
+read_count(FieldName field, const Field *member, Count *count)
+{
+	JsonbContainer *pair = json_read_array(&member->value);
+	const JsonbValue *total;
+
+	if (pair == NULL || JsonContainerSize(pair) != 2)
+		return false;
+	total = getIthJsonbValueFromContainer(pair, 1);
+	if (total->type != jbvNumeric)
+		return false;
+	count->field = field;
+	count->total = total->val.numeric;
+	return read_run(member->name, count) &&
+		json_read_number(getIthJsonbValueFromContainer(pair, 0), 0, PG_INT64_MAX, &count->seq);
+}
+
+bool
+counts_read(JsonbContainer *object, Counts *counts)
+{
+	Fields		fields;
+	Fields		runs;
+
+	MemSet(counts, 0, sizeof(Counts));
+	if (object == NULL)
+		return true;
+	fields_from_container(object, &fields);
+	for (int i = 0; i < fields.n; i++)
+	{
+		JsonbContainer *of_field = json_read_object(&fields.field[i].value);
+
+		if (of_field == NULL)
+			return false;
+		fields_from_container(of_field, &runs);
+		if (runs.n > COUNTS_MAX_RUNS)
+			return false;
+		for (int k = 0; k < runs.n; k++)
+		{
+			Count		count;
+
+			if (!read_count(fields.field[i].name, &runs.field[k], &count))
+				return false;
+			counts_set(counts, &count);
+		}
+	}
+	return true;
+}
+
+static void
+push_count(JsonbParseState **state, const Count *count)
+{
+	JsonbValue	value = {.type = jbvNumeric};
+
+	json_push_key(state, psprintf(INT64_FORMAT "/" INT64_FORMAT, count->run, count->since));
+	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	value.val.numeric = int64_to_numeric(count->seq);
+	pushJsonbValue(state, WJB_ELEM, &value);
+	value.val.numeric = count->total;
+	pushJsonbValue(state, WJB_ELEM, &value);
+	pushJsonbValue(state, WJB_END_ARRAY, NULL);
+}
+
+/* Was the field met before the one numbered n? */
+static bool
+is_pushed(const Counts *counts, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (field_name_cmp(counts->count[i].field, counts->count[n].field) == 0)
+			return true;
+	return false;
+}
+
+Jsonb *
+counts_jsonb(const Counts *counts)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < counts->n; i++)
+	{
+		FieldName	field = counts->count[i].field;
+
+		if (is_pushed(counts, i))
+			continue;
+		json_push_key(&state, field_name_cstring(field));
+		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+		for (int k = i; k < counts->n; k++)
+			if (field_name_cmp(counts->count[k].field, field) == 0)
+				push_count(&state, &counts->count[k]);
+		pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/* ---------- counting ---------- */
+
+static Count *
+find_count(const Counts *counts, const Count *like)
+{
+	for (int i = 0; i < counts->n; i++)
+	{
+		Count	   *count = &counts->count[i];
+
+		if (count->run == like->run && count->since == like->since &&
+			field_name_cmp(count->field, like->field) == 0)
+			return count;
+	}
+	return NULL;
+}
+
+static bool
+is_before(const Count *a, const Count *b)
+{
+	return a->run != b->run ? a->run < b->run : a->since < b->since;
+}
+
+/* The field's first count, if it has as many as are kept. */
+static Count *
+find_too_old(const Counts *counts, FieldName field)
+{
+	Count	   *first = NULL;
+	int			n = 0;
+
+	for (int i = 0; i < counts->n; i++)
+	{
+		Count	   *count = &counts->count[i];
+
+		if (field_name_cmp(count->field, field) != 0)
+			continue;
+		n++;
+		if (first == NULL || is_before(count, first))
+			first = count;
+	}
+	return n < COUNTS_MAX_RUNS ? NULL : first;
+}
+
+void
+counts_set(Counts *counts, const Count *count)
+{
+	Count	   *place = find_count(counts, count);
+
+	if (place == NULL)
+		place = find_too_old(counts, count->field);
+	if (place == NULL)
+	{
+		if (counts->n == counts->room)
+		{
+			counts->room = Max(counts->room * 2, 4);
+			counts->count = counts->count == NULL ? palloc(sizeof(Count) * counts->room) :
+				repalloc(counts->count, sizeof(Count) * counts->room);
+		}
+		place = &counts->count[counts->n++];
+	}
+	*place = *count;
+}
+
+static Numeric
+sum_of(Numeric a, Numeric b)
+{
+	return DatumGetNumeric(DirectFunctionCall2(numeric_add, NumericGetDatum(a), NumericGetDatum(b)));
+}
+
+Count
+counts_add(Counts *counts, const Count *difference)
+{
+	Count		count = *difference;
+
+	for (int i = 0; i < counts->n; i++)
+	{
+		const Count *known = &counts->count[i];
+
+		if (known->run != count.run || field_name_cmp(known->field, count.field) != 0)
+			continue;
+		count.since = known->since;
+		count.total = sum_of(known->total, difference->total);
+	}
+	counts_set(counts, &count);
+	return count;
+}
+
+/* Add an increment to those of other runs. */
+static bool
+add_increment(Fields *increments, FieldName name, Numeric difference)
+{
+	Field	   *field = NULL;
+	bool		overflow = false;
+
+	for (int i = 0; i < increments->n && field == NULL; i++)
+		if (field_name_cmp(increments->field[i].name, name) == 0)
+			field = &increments->field[i];
+	if (field != NULL)
+	{
+		field->value.val.numeric = numeric_add_opt_error(field->value.val.numeric, difference,
+														 &overflow);
+		return !overflow;
+	}
+	field = &increments->field[increments->n++];
+	field->name = name;
+	field->value.type = jbvNumeric;
+	field->value.val.numeric = difference;
+	return true;
+}
+
+/* counts of a document come in the order of its fields, and so do the increments. */
+char *
+counts_take(Counts *known, const Counts *sent, Fields *increments)
+{
+	increments->n = 0;
+	increments->field = palloc(sizeof(Field) * Max(sent->n, 1));
+	for (int i = 0; i < sent->n; i++)
+	{
+		const Count *count = &sent->count[i];
+		const Count *before = find_count(known, count);
+		Numeric		difference = count->total;
+		bool		overflow = false;
+
+		if (before != NULL && before->seq >= count->seq)
+			continue;
+		if (before != NULL)
+			difference = numeric_sub_opt_error(count->total, before->total, &overflow);
+		if (overflow || !add_increment(increments, count->field, difference))
+			return psprintf("what was added to field \"%s\" is beyond what a number can be",
+							field_name_cstring(count->field));
+		counts_set(known, count);
+	}
+	return NULL;
+}

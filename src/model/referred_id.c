@@ -1,0 +1,34 @@
+/*
+ * referred_id.c
+ *	  Which record a field refers to.
+ */
+#include "postgres.h"
+
+#include "utils/fmgrprotos.h"
+
+#include "model/referred_id.h"
+
+char *
+referred_id(const JsonbValue *value)
+{
+	char	   *id = NULL;
+
+	if (value->type == jbvString && value->val.string.len > 0)
+		id = pnstrdup(value->val.string.val, value->val.string.len);
+	else if (value->type == jbvNumeric)
+		id = DatumGetCString(DirectFunctionCall1(numeric_out,
+												 NumericGetDatum(value->val.numeric)));
+	return id != NULL && strlen(id) <= CHANGE_MAX_EXTERNAL_ID ? id : NULL;
+}
+
+char *
+referred_id_of_change(const Change *change, const char *field, const char *parent)
+{
+	const Field *found = fields_find(&change->fields, field_name(field));
+	char	   *id = found ? referred_id(&found->value) : NULL;
+
+	/* a record may refer to itself: it arrives with this very change */
+	if (id != NULL && strcmp(parent, change->entity) == 0 && strcmp(id, change->external_id) == 0)
+		return NULL;
+	return id;
+}

@@ -1,0 +1,221 @@
+/*
+ * stat_shared.c
+ *	  Counters of all sessions in shared memory, where there is some.
+ *
+ * The server's, where it has loaded the library when it started; else, since PostgreSQL
+ * 17, a segment of its registry.  Its name says how it is laid out: after an upgrade
+ * of the library sessions that have the old one go on with the old segment.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "process/stat_shared.h"
+
+/* Rises when these structures, or what is counted, mean something else. */
+#define STAT_LAYOUT		1
+
+/* As many keys; what comes when all are taken is counted together, without a name. */
+#define STAT_ENTRIES	8192
+#define STAT_SPARE		256		/* of them, for what comes without a name */
+
+typedef struct StatShared
+{
+	LWLock		lock;			/* of all that follows */
+	TimestampTz since;			/* when the counters began; never changes */
+	int			used;			/* entries that have a key */
+	StatEntry	entry[STAT_ENTRIES];
+} StatShared;
+
+static StatShared *shared = NULL;
+static bool preloaded = false;
+static shmem_request_hook_type next_request_hook = NULL;
+static shmem_startup_hook_type next_startup_hook = NULL;
+
+/* ---------- getting at it ---------- */
+
+static const char *
+segment_name(void)
+{
+	static char name[NAMEDATALEN];
+
+	snprintf(name, sizeof(name), "syncext counters %d, %zu bytes", STAT_LAYOUT, sizeof(StatShared));
+	return name;
+}
+
+static void
+init_shared(void *place)
+{
+	StatShared *s = place;
+
+	MemSet(s, 0, sizeof(StatShared));
+	LWLockInitialize(&s->lock, LWLockNewTrancheId());
+	s->since = GetCurrentTimestamp();
+}
+
+static void
+request_shared(void)
+{
+	if (next_request_hook != NULL)
+		next_request_hook();
+	RequestAddinShmemSpace(sizeof(StatShared));
+}
+
+static void
+start_shared(void)
+{
+	bool		found;
+
+	if (next_startup_hook != NULL)
+		next_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared = ShmemInitStruct(segment_name(), sizeof(StatShared), &found);
+	if (!found)
+		init_shared(shared);
+	LWLockRelease(AddinShmemInitLock);
+	LWLockRegisterTranche(shared->lock.tranche, "syncext");
+}
+
+void
+stat_shared_request(void)
+{
+	preloaded = true;
+	next_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shared;
+	next_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = start_shared;
+}
+
+bool
+stat_shared_attached(void)
+{
+	return shared != NULL;
+}
+
+bool
+stat_shared_preloaded(void)
+{
+	return preloaded;
+}
+
+bool
+stat_shared_possible(void)
+{
+#ifdef HAVE_NAMED_DSM_COMPAT
+	return shared == NULL;
+#else
+	return false;
+#endif
+}
+
+void
+stat_shared_attach(void *unused)
+{
+#ifdef HAVE_NAMED_DSM_COMPAT
+	bool		found;
+	StatShared *s = GetNamedDSMSegment(segment_name(), sizeof(StatShared), init_shared, &found);
+
+	LWLockRegisterTranche(s->lock.tranche, "syncext");
+	shared = s;
+#endif
+}
+
+/* ---------- counting ---------- */
+
+/* The key's entry, new where there is room for it, or NULL; the lock is held. */
+static StatEntry *
+find_entry(const StatKey *key, int room)
+{
+	StatEntry  *entry = stat_search(shared->entry, STAT_ENTRIES, key);
+
+	if (entry != NULL && entry->key.kind == '\0')
+	{
+		if (shared->used >= room)
+			return NULL;
+		entry->key = *key;
+		shared->used++;
+	}
+	return entry;
+}
+
+/* NULL, beyond all reason: there are more databases than spare entries. */
+static StatEntry *
+entry_of(const StatKey *key)
+{
+	StatKey		other = {.database = key->database, .kind = key->kind, .what = key->what};
+	StatEntry  *entry = find_entry(key, STAT_ENTRIES - STAT_SPARE);
+
+	return entry != NULL ? entry : find_entry(&other, STAT_ENTRIES);
+}
+
+void
+stat_shared_add(StatEntries *counted)
+{
+	if (counted->n == 0)
+		return;
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < counted->room; i++)
+	{
+		const StatEntry *from = &counted->entry[i];
+		StatEntry  *to = from->key.kind == '\0' ? NULL : entry_of(&from->key);
+
+		if (to != NULL)
+			stat_add(to, from);
+	}
+	LWLockRelease(&shared->lock);
+	stat_entries_clear(counted);
+}
+
+/*
+ * Entries are found by where they stand among the others, so that the others' are put in
+ * anew.  This database's keys go: of its sources and entities there may be other ones now.
+ */
+void
+stat_shared_reset(void)
+{
+	StatEntry  *copy = palloc(sizeof(shared->entry));
+
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	memcpy(copy, shared->entry, sizeof(shared->entry));
+	MemSet(shared->entry, 0, sizeof(shared->entry));
+	shared->used = 0;
+	for (int i = 0; i < STAT_ENTRIES; i++)
+	{
+		if (copy[i].key.kind != '\0' && copy[i].key.database != MyDatabaseId)
+			*find_entry(&copy[i].key, STAT_ENTRIES) = copy[i];
+	}
+	LWLockRelease(&shared->lock);
+	pfree(copy);
+}
+
+TimestampTz
+stat_shared_since(void)
+{
+	return shared->since;
+}
+
+void
+stat_shared_read(StatEntries *to)
+{
+	StatEntry  *copy = palloc(sizeof(shared->entry));
+
+	LWLockAcquire(&shared->lock, LW_SHARED);
+	memcpy(copy, shared->entry, sizeof(shared->entry));
+	LWLockRelease(&shared->lock);
+	for (int i = 0; i < STAT_ENTRIES; i++)
+	{
+		StatEntry  *sum;
+
+		if (copy[i].key.kind == '\0' || copy[i].key.database != MyDatabaseId)
+			continue;
+		sum = stat_entries_get(to, &copy[i].key);
+		if (sum != NULL)
+			stat_add(sum, &copy[i]);
+	}
+	pfree(copy);
+}

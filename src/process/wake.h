@@ -1,0 +1,19 @@
+/*
+ * wake.h
+ *	  Waking workers when a transaction that concerns them commits.
+ */
+#ifndef SYNCEXT_WAKE_H
+#define SYNCEXT_WAKE_H
+
+/* For _PG_init. */
+extern void wake_init(void);
+
+/* Wake this process when the transaction commits. */
+extern void wake_note_process(int pid);
+/* Start the notifier when the transaction commits. */
+extern void wake_note_launch_notifier(void);
+
+/* Wake it now. */
+extern void wake_process(int pid);
+
+#endif							/* SYNCEXT_WAKE_H */

@@ -1,0 +1,50 @@
+/*
+ * key_problem.c
+ *	  What sync_check tells of sources' own keys: table syncext.key_problem.
+ *
+ * One of each kind, source and entity will do.
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "storage/key_problem.h"
+#include "storage/mapped.h"
+
+static MappedDef key_problem_def = {
+	.relation = "key_problem",
+	.ncolumns = 6,
+	.column = {
+		{"source", MAP_TEXT, offsetof(KeyProblem, source)},
+		{"entity", MAP_TEXT, offsetof(KeyProblem, entity)},
+		{"kind", MAP_TEXT, offsetof(KeyProblem, kind)},
+		{"source_id", MAP_TEXT, offsetof(KeyProblem, source_id)},
+		{"external_id", MAP_TEXT, offsetof(KeyProblem, external_id)},
+		{"noted_at", MAP_TIME, offsetof(KeyProblem, noted_at)},
+	}
+};
+
+void
+key_problem_note(const KeyProblem *problem)
+{
+	MappedTable *table = mapped_open(&key_problem_def, true);
+	KeyProblem	row = *problem;
+
+	row.noted_at = GetCurrentTimestamp();
+	/* one that another backend notes at the same time will do */
+	if (!mapped_seek(table, 3, &row))
+		(void) mapped_insert_new(table, &row);
+	else if (rows_try_lock(table->rows))
+		(void) mapped_update(table, MAP_ALL_COLUMNS, &row);
+	mapped_close(table);
+}
+
+bool
+key_problem_find(KeyProblem *problem)
+{
+	MappedTable *table = mapped_open(&key_problem_def, false);
+	bool		found = mapped_find(table, problem);
+
+	mapped_close(table);
+	return found;
+}

@@ -1,0 +1,162 @@
+/*
+ * source_key.c
+ *	  The keys by which sources with keys of their own know records: table
+ *	  syncext.source_key.
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "storage/source_key.h"
+
+enum
+{
+	COL_DUPLICATE = 5,
+	COL_GONE_BATCH = 7
+};
+
+static MappedDef source_key_def = {
+	.relation = "source_key",
+	.ncolumns = 7,
+	.column = {
+		{"source", MAP_TEXT, offsetof(SourceKey, source)},
+		{"entity", MAP_TEXT, offsetof(SourceKey, entity)},
+		{"source_id", MAP_TEXT, offsetof(SourceKey, source_id)},
+		{"external_id", MAP_TEXT, offsetof(SourceKey, external_id)},
+		{"duplicate", MAP_BOOL, offsetof(SourceKey, duplicate)},
+		{"since", MAP_TIME, offsetof(SourceKey, since)},
+		{"gone_batch", MAP_INT8, offsetof(SourceKey, gone_batch)},
+	}
+};
+
+SourceKeys *
+source_keys_open(bool write)
+{
+	return mapped_open(&source_key_def, write);
+}
+
+void
+source_keys_close(SourceKeys *keys)
+{
+	mapped_close(keys);
+}
+
+/* ---------- finding ---------- */
+
+bool
+source_key_find(SourceKeys *keys, SourceKey *key)
+{
+	return mapped_find(keys, key);
+}
+
+bool
+source_key_is_bound(const SourceKey *key)
+{
+	SourceKeys *keys = source_keys_open(false);
+	bool		found = mapped_seek(keys, 3, key);
+
+	source_keys_close(keys);
+	return found;
+}
+
+/* The newest of a record's keys that an index has, which is of one kind of them. */
+static bool
+find_newest(SourceKeys *keys, const char *index, const char *source, const char *entity,
+			const char *external_id, SourceKey *key)
+{
+	const SourceKey asked = {.source = source, .entity = entity, .external_id = external_id};
+	RowsScan   *scan = mapped_scan(keys, index, 3, 0, &asked);
+	bool		found = false;
+
+	while (rows_scan_next(scan))
+	{
+		SourceKey	next;
+
+		mapped_read(keys, &next);
+		if (!found || next.since >= key->since)
+			*key = next;
+		found = true;
+	}
+	rows_scan_end(scan);
+	return found;
+}
+
+bool
+source_key_current(SourceKeys *keys, const char *source, const char *entity,
+				   const char *external_id, SourceKey *key)
+{
+	return find_newest(keys, "source_key_record", source, entity, external_id, key);
+}
+
+bool
+source_key_last(SourceKeys *keys, const char *source, const char *entity,
+				const char *external_id, SourceKey *key)
+{
+	return source_key_current(keys, source, entity, external_id, key) ||
+		find_newest(keys, "source_key_duplicate", source, entity, external_id, key);
+}
+
+List *
+source_keys_gone_in(SourceKeys *keys, const char *source, int64 batch)
+{
+	const SourceKey asked = {.source = source, .gone_batch = batch};
+	RowsScan   *scan = mapped_scan(keys, "source_key_gone", 2, 0, &asked);
+	List	   *found = NIL;
+
+	while (rows_scan_next(scan))
+		found = lappend(found, mapped_copy(keys, sizeof(SourceKey)));
+	rows_scan_end(scan);
+	return found;
+}
+
+/* ---------- writing ---------- */
+
+bool
+source_key_add(SourceKeys *keys, const SourceKey *key)
+{
+	SourceKey	row = *key;
+
+	row.since = GetCurrentTimestamp();
+	return mapped_insert_new(keys, &row);
+}
+
+void
+source_key_add_free(SourceKeys *keys, const SourceKey *key)
+{
+	SourceKey	row = *key;
+
+	row.since = GetCurrentTimestamp();
+	mapped_insert(keys, &row);
+}
+
+/* Is the row that was found still the binding that is meant? */
+static bool
+is_binding_of(SourceKeys *keys, const SourceKey *key)
+{
+	SourceKey	found;
+
+	mapped_read(keys, &found);
+	return strcmp(found.external_id, key->external_id) == 0;
+}
+
+bool
+source_key_save(SourceKeys *keys, const SourceKey *key)
+{
+	while (mapped_seek(keys, 3, key) && is_binding_of(keys, key))
+		if (mapped_update(keys, MAP_COLUMN(COL_DUPLICATE) | MAP_COLUMN(COL_GONE_BATCH), key) == ROWS_DONE)
+			return true;
+	return false;
+}
+
+void
+source_key_try_save(SourceKeys *keys, const SourceKey *key)
+{
+	if (mapped_seek(keys, 3, key) && is_binding_of(keys, key) && rows_try_lock(keys->rows))
+		(void) mapped_update(keys, MAP_COLUMN(COL_DUPLICATE) | MAP_COLUMN(COL_GONE_BATCH), key);
+}
+
+bool
+source_key_remove(SourceKeys *keys, const SourceKey *key)
+{
+	return mapped_remove(keys, key);
+}

@@ -1,0 +1,59 @@
+/*
+ * source_key.h
+ *	  The keys by which sources with keys of their own know records: table
+ *	  syncext.source_key.
+ */
+#ifndef SYNCEXT_SOURCE_KEY_H
+#define SYNCEXT_SOURCE_KEY_H
+
+#include "nodes/pg_list.h"
+
+#include "storage/mapped.h"
+
+typedef MappedTable SourceKeys;
+
+typedef struct SourceKey
+{
+	const char *source;
+	const char *entity;
+	const char *source_id;
+	const char *external_id;
+	bool		duplicate;		/* deliveries don't go to it */
+	TimestampTz since;
+	int64		gone_batch;		/* in which the source is told that the record is gone; 0: none */
+} SourceKey;
+
+extern SourceKeys *source_keys_open(bool write);
+extern void source_keys_close(SourceKeys *keys);
+
+/* Find the row of key->source, entity and source_id, and read it. */
+extern bool source_key_find(SourceKeys *keys, SourceKey *key);
+/* Is there such a row?  Opens the table. */
+extern bool source_key_is_bound(const SourceKey *key);
+/* The key that deliveries of the record go to. */
+extern bool source_key_current(SourceKeys *keys, const char *source, const char *entity,
+							   const char *external_id, SourceKey *key);
+/* That, or where there is none the newest of those that were. */
+extern bool source_key_last(SourceKeys *keys, const char *source, const char *entity,
+							const char *external_id, SourceKey *key);
+/* Those whose record's end the source is told of in the batch, a list of SourceKey. */
+extern List *source_keys_gone_in(SourceKeys *keys, const char *source, int64 batch);
+
+/*
+ * Add a key as of now.  False: it is there, or has just been added.  Waits for another
+ * transaction that has added it and goes on.  Raises 23505 where the record has
+ * another key of the source's that isn't a duplicate, nor this.
+ */
+extern bool source_key_add(SourceKeys *keys, const SourceKey *key);
+/* Like source_key_add(), but raises 23505 where the key is there. */
+extern void source_key_add_free(SourceKeys *keys, const SourceKey *key);
+/*
+ * Say of a key if it is a duplicate, and its batch.  False: it is bound to that record no
+ * more.  Raises 23505 as source_key_add does.
+ */
+extern bool source_key_save(SourceKeys *keys, const SourceKey *key);
+/* Like source_key_save(), but does nothing where another open transaction has changed the row. */
+extern void source_key_try_save(SourceKeys *keys, const SourceKey *key);
+extern bool source_key_remove(SourceKeys *keys, const SourceKey *key);
+
+#endif							/* SYNCEXT_SOURCE_KEY_H */

@@ -1,0 +1,494 @@
+# 075_own_keys.pl
+#	  Sources that name records by keys of their own: random histories of three of them,
+#	  each with a copy in its own words, judged by a model of doc/keys.md, with the server
+#	  killed now and then.  Whatever was answered is what the model says; in the end each
+#	  source's copy, translated back, is the golden records.
+#
+# OWN_KEYS_SEED repeats a dice, OWN_KEYS_ROUNDS is how long it is thrown.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin, "$FindBin::RealBin/../model";
+use JSON::PP;
+use Keys;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Session;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+my $seed = $ENV{OWN_KEYS_SEED} // int(time * 1000) % 1_000_000_000;
+my $rounds = $ENV{OWN_KEYS_ROUNDS} || 200;
+srand($seed);
+diag("OWN_KEYS_SEED=$seed OWN_KEYS_ROUNDS=$rounds");
+
+my %own = (CRM => { customer => 1, order => 1 }, ERP => { customer => 1, order => 1 }, Web => { order => 1 });
+my @sources = sort keys %own;
+my $model = Keys->new(own => \%own, parents => { order => { client => 'customer' } });
+my $json = JSON::PP->new->canonical;
+my ($db, $node);
+
+# What each source has: {source}{entity}{its key} = fields in its words; rows that it has not
+# sent; keys whose rows it has deleted; what it has made of records that it was sent.
+my (%copy, %unsent, %deleted, %made, %counter);
+my $version = 1;
+my $changes = 0;
+
+sub quote { my ($text) = @_; $text =~ s/'/''/g; return "'$text'" }
+sub pick { return $_[ rand @_ ] }
+
+sub connect_hub { $db = Session->new($node->connstr('postgres')) }
+
+sub kill_server
+{
+	my @pids = split /\n/, $db->query('SELECT pid FROM pg_stat_activity');
+
+	$node->kill9;
+	kill 'KILL', @pids;
+	$db->quit;
+	for (1 .. 200)
+	{
+		if ($node->start(fail_ok => 1))
+		{
+			connect_hub();
+			return;
+		}
+		# the killed server's memory may be in use for another moment
+		$node->stop('fast', fail_ok => 1);
+		usleep(100_000);
+	}
+	die "the server does not start again\n";
+}
+
+# ---------- what a source sends ----------
+
+sub fresh_key { my ($source) = @_; return ++$counter{$source} }
+
+sub document
+{
+	my ($source, $entity, $key, %more) = @_;
+	my %doc = (source => $source, entity => $entity, version => ++$version, %more);
+
+	$doc{ $model->is_own($source, $entity) ? 'sourceId' : 'externalId' } = "$key";
+	return \%doc;
+}
+
+# Send documents in a call that may be lost with the server, before its commit or after it.
+sub call
+{
+	my (@docs) = @_;
+	my $crash = rand() < 0.06;
+	my $text;
+
+	$_->{changeId} = 'c' . ++$changes for @docs;
+	$text = quote($json->encode(\@docs));
+	if ($crash)
+	{
+		$db->query("BEGIN; SELECT sync_apply($text)");
+		$db->query('COMMIT') if rand() < 0.5;
+		kill_server();
+	}
+	return @{ $json->decode($db->query("SELECT sync_apply($text)")) };
+}
+
+# Send documents, and compare what is answered with what the model says.
+sub apply
+{
+	my (@docs) = @_;
+	my @answers = call(@docs);
+
+	# parents come first in a batch
+	for my $i (sort { $docs[$a]{entity} cmp $docs[$b]{entity} || $a <=> $b } 0 .. $#docs)
+	{
+		my ($doc, $answer) = ($docs[$i], $answers[$i]);
+		my $said = $model->apply({%$doc});
+		my $want = join ' ', $said->{status}, $said->{resolution}, defined $said->{id} && $said->{id} !~ /^new / ? $said->{id} : ();
+		my $got = join ' ', $answer->{status}, $answer->{resolution},
+		  $want =~ / .* / || !defined $said->{id} ? $said->{resolution} eq 'KEY_CONFLICT' ? () : $answer->{externalId} // () : ();
+
+		if ($got ne $want)
+		{
+			fail($json->encode($doc) . " is answered as the model says: $want, not " . $json->encode($answer));
+			return;
+		}
+		$model->learn($doc->{entity}, $said->{id}, $answer->{externalId});
+	}
+}
+
+sub fields_of_order
+{
+	my ($source) = @_;
+	my @clients = sort keys %{ $copy{$source}{customer} // {} };
+	my %fields = (v => $version);
+
+	if (rand() < 0.2 && $model->is_own($source, 'customer'))
+	{
+		# a customer that comes later
+		my $key = fresh_key($source);
+		$copy{$source}{customer}{$key} = $unsent{$source}{$key} = { v => $version };
+		$fields{client} = "$key";
+	}
+	elsif (@clients && rand() < 0.9)
+	{
+		$fields{client} = pick(@clients);
+	}
+	return \%fields;
+}
+
+sub birth
+{
+	my ($source) = @_;
+	my @docs;
+
+	for my $n (1 .. (rand() < 0.3 ? 4 : 1))
+	{
+		my $entity = pick('customer', 'order');
+		my $key = ($model->is_own($source, $entity) ? '' : "$source-") . fresh_key($source);
+		my $fields = $entity eq 'order' ? fields_of_order($source) : { v => $version };
+
+		$copy{$source}{$entity}{$key} = $fields;
+		unshift @docs, document($source, $entity, $key, fields => $fields);
+	}
+	apply(@docs);
+}
+
+sub send_late_customers
+{
+	my ($source) = @_;
+	my @keys = sort keys %{ $unsent{$source} // {} };
+
+	apply(map { document($source, 'customer', $_, fields => delete $unsent{$source}{$_}) } @keys) if @keys;
+}
+
+# A row that the source has, and has sent or said the key of: its entity and key.
+sub some_row
+{
+	my ($source) = @_;
+	my $entity = pick('customer', 'order');
+	my @keys = grep { $entity ne 'customer' || !$unsent{$source}{$_} } sort keys %{ $copy{$source}{$entity} // {} };
+
+	# what is sent under a key that was lost with the server before it was said is a record of its own
+	@keys = grep { $model->key_of($source, $entity, $_) } @keys if $model->is_own($source, $entity);
+
+	return @keys ? ($entity, pick(@keys)) : ();
+}
+
+sub edit
+{
+	my ($source) = @_;
+	my ($entity, $key) = some_row($source) or return;
+	my %fields = (pick('v', 'w') => ++$version);
+
+	$copy{$source}{$entity}{$key} = { %{ $copy{$source}{$entity}{$key} }, %fields };
+	apply(document($source, $entity, $key, fields => \%fields));
+}
+
+sub remove
+{
+	my ($source) = @_;
+	my ($entity, $key) = some_row($source) or return;
+
+	delete $copy{$source}{$entity}{$key};
+	$deleted{$source}{$entity}{$key} = 1;
+	apply(document($source, $entity, $key, deleted => JSON::PP::true));
+}
+
+# A key whose row is gone: it is made again, or said once more to be deleted.
+sub former
+{
+	my ($source) = @_;
+	my $entity = pick('customer', 'order');
+	my @keys = sort keys %{ $deleted{$source}{$entity} // {} };
+	return if !@keys || !$model->is_own($source, $entity);
+	my $key = pick(@keys);
+	my $known = $model->key_of($source, $entity, $key);
+
+	# an order of the source's own may still have the key, which nothing would stand for then
+	if (rand() < 0.4 && !grep { ($_->{client} // '') eq $key } values %{ $copy{$source}{order} // {} })
+	{
+		apply(document($source, $entity, $key, deleted => JSON::PP::true));
+	}
+	elsif (!$known || !defined $model->current_key($source, $entity, $known->{record}))
+	{
+		delete $deleted{$source}{$entity}{$key};
+		# what it may have been sent meanwhile is that very row
+		$made{$source}{$entity}{ $known->{record} } = $key if $known;
+		$copy{$source}{$entity}{$key} = { v => ++$version };
+		# what was there in its earlier life is not in the new row
+		apply(document($source, $entity, $key, created => JSON::PP::true, fields => { v => $version }));
+	}
+}
+
+# Documents that say too much, come late, or are of nothing.
+sub odd
+{
+	my ($source) = @_;
+	my ($entity, $key) = some_row($source) or return;
+	return if !$model->is_own($source, $entity);
+	my $known = $model->key_of($source, $entity, $key) or return;
+	my @others = grep { $_ ne $known->{record} } sort keys %{ $model->{record}{$entity} };
+	my $kind = int rand 5;
+
+	return if $known->{record} =~ /^new /;
+	if ($kind == 0)
+	{
+		$copy{$source}{$entity}{$key}{w} = ++$version;
+		apply(document($source, $entity, $key, externalId => $known->{record}, fields => { w => $version }));
+	}
+	elsif ($kind == 1 && @others)
+	{
+		apply(document($source, $entity, $key, externalId => pick(@others), fields => { w => -1 }));
+	}
+	elsif ($kind == 2)
+	{
+		apply(document($source, $entity, 'no-' . fresh_key($source), deleted => JSON::PP::true));
+	}
+	elsif ($kind == 3 && $model->record($entity, $known->{record}))
+	{
+		apply({ %{ document($source, $entity, $key, fields => { v => -1 }) }, version => 0 });
+	}
+	elsif ($kind == 4 && !$known->{former} && $model->record($entity, $known->{record}))
+	{
+		my @args = map { quote($_) } $source, $entity, $key;
+		is($db->query("SELECT sync_unbind(" . join(', ', @args) . ')'), 't', "$source forgets key $key of $entity");
+		$db->query("SELECT sync_bind(" . join(', ', @args, quote($known->{record})) . ')');
+		$model->unbind($source, $entity, $key);
+		$model->bind($source, $entity, $key, $known->{record});
+	}
+}
+
+# ---------- what a source is sent ----------
+
+# Take one record into the copy; returns the key to say, if it is a new row.
+sub take
+{
+	my ($source, $r) = @_;
+	my ($entity, $id) = @$r{qw(entity external_id)};
+	my $own = $model->is_own($source, $entity);
+	my $key = $own ? $r->{source_id} : $id;
+
+	if ($r->{deleted})
+	{
+		# a row that was made before a crash, whose key was never said
+		$key //= $made{$source}{$entity}{$id};
+		if (defined $key && delete $copy{$source}{$entity}{$key})
+		{
+			$deleted{$source}{$entity}{$key} = 1;
+		}
+		delete $made{$source}{$entity}{$id};
+		return undef;
+	}
+	# a batch that comes again after a crash has a row here already
+	my $says = defined $key ? undef : ($made{$source}{$entity}{$id} //= fresh_key($source));
+	$copy{$source}{$entity}{ $key // $says } = $r->{fields};
+	return $says;
+}
+
+sub pull
+{
+	my ($source) = @_;
+	my ($batch, @taken, @keys);
+	my $rows = $json->decode($db->query("SELECT coalesce(json_agg(p), '[]') FROM sync_pull('$source', " . pick(1, 3, 500) . ") p"));
+
+	return 0 if !@$rows;
+	for my $r (@$rows)
+	{
+		my $says = take($source, $r);
+		push @taken, { entity => $r->{entity}, id => $r->{external_id}, gone => $r->{deleted} ? 1 : 0, says => $says };
+		push @keys, { entity => $r->{entity}, externalId => $r->{external_id}, sourceId => "$says" } if defined $says;
+	}
+	if (rand() < 0.06)
+	{
+		kill_server();
+		return 1;
+	}
+	$db->query("SELECT sync_ack('$source', $rows->[0]{batch}, keys => " . quote($json->encode(\@keys)) . ')');
+	$model->taken($source, @taken);
+	return 1;
+}
+
+# ---------- judging ----------
+
+sub drain
+{
+	send_late_customers($_) for @sources;
+	for (1 .. 200)
+	{
+		my $any = 0;
+		$any |= pull($_) for @sources;
+		next if $any;
+		$db->query("UPDATE syncext.pending SET next_attempt = now() - interval '1 s' WHERE next_attempt IS NOT NULL");
+		$any |= pull($_) for @sources;
+		return if !$any;
+	}
+	fail('the feed comes to an end');
+}
+
+sub crosswalk
+{
+	my %key;
+	my $rows = $json->decode($db->query("SELECT coalesce(json_agg(k), '[]') FROM syncext.source_key k"));
+	$key{ $_->{source} }{ $_->{entity} }{ $_->{source_id} } = "$_->{external_id}" . ($_->{duplicate} ? ' former' : '') for @$rows;
+	return \%key;
+}
+
+sub golden
+{
+	my %record;
+	my $rows = $json->decode($db->query("SELECT coalesce(json_agg(c), '[]') FROM syncext.canonical c"));
+	$record{ $_->{entity} }{ $_->{external_id} } = $_ for @$rows;
+	return \%record;
+}
+
+# A source's copy in the hub's words; and what cannot be said in its own.
+sub translated
+{
+	my ($source, $keys, $golden) = @_;
+	my %rows;
+
+	for my $entity (qw(customer order))
+	{
+		for my $key (keys %{ $copy{$source}{$entity} // {} })
+		{
+			my %fields = %{ $copy{$source}{$entity}{$key} };
+			my $id = $model->is_own($source, $entity) ? $keys->{$source}{$entity}{$key} // "nothing: $key" : $key;
+
+			if ($entity eq 'order' && defined $fields{client} && $model->is_own($source, 'customer'))
+			{
+				$fields{client} = ($keys->{$source}{customer}{ $fields{client} } // "nothing: $fields{client}") =~ s/ former$//r;
+			}
+			$rows{"$entity $id"} = $json->encode(\%fields);
+		}
+	}
+	return \%rows;
+}
+
+sub judge
+{
+	drain();
+	my ($keys, $golden) = (crosswalk(), golden());
+	my %want = map {
+		my $source = $_;
+		($source => { map {
+			my $entity = $_;
+			($entity => { map { ($_ => "$model->{key}{$source}{$entity}{$_}{record}" . ($model->{key}{$source}{$entity}{$_}{former} ? ' former' : '')) } keys %{ $model->{key}{$source}{$entity} } }) } keys %{ $model->{key}{$source} } }) } keys %{ $model->{key} };
+	for my $source (@sources)
+	{
+		for my $entity (sort keys %{ $own{$source} })
+		{
+			is_deeply($keys->{$source}{$entity} // {}, $want{$source}{$entity} // {}, "the crosswalk of $source and $entity is the model's");
+		}
+	}
+	for my $entity (qw(customer order))
+	{
+		is_deeply({ map { ($_ => [ $golden->{$entity}{$_}{deleted} ? 1 : 0, $golden->{$entity}{$_}{fields} ]) } keys %{ $golden->{$entity} // {} } },
+			{ map { ($_ => [ @{ $model->{record}{$entity}{$_} }{qw(deleted fields)} ]) } keys %{ $model->{record}{$entity} // {} } },
+			"the golden records of $entity are the model's");
+	}
+	for my $source (@sources)
+	{
+		my $rows = translated($source, $keys, $golden);
+		my %expected;
+		for my $entity (qw(customer order))
+		{
+			for my $id (keys %{ $golden->{$entity} // {} })
+			{
+				my $r = $golden->{$entity}{$id};
+				my $parent = $r->{fields}{client};
+				# a parent that the source has no key of, for it was deleted before it came
+				my $held = defined $parent && $model->is_own($source, 'customer')
+				  && !grep { s/ former$//r eq $parent } values %{ $keys->{$source}{customer} // {} };
+				delete $rows->{"$entity $id"} if $held;
+				$expected{"$entity $id"} = $json->encode($r->{fields}) if !$r->{deleted} && !$held;
+			}
+		}
+		is_deeply($rows, \%expected, "the copy of $source, translated back, is the golden records");
+	}
+}
+
+# ---------- the history ----------
+
+$node = PostgreSQL::Test::Cluster->new('hub');
+$node->init;
+$node->append_conf('postgresql.conf', "restart_after_crash = off\nsyncext.retry_base = 10\nsyncext.retry_max = 20\n");
+$node->start;
+connect_hub();
+$db->query(q(
+	CREATE EXTENSION syncext;
+	SELECT sync_add_source('CRM', 1), sync_add_source('ERP', 2), sync_add_source('Web', 3);
+	SELECT sync_add_entity('customer'), sync_add_entity('order');
+	SELECT sync_add_reference('order', 'client', 'customer')));
+for my $source (@sources)
+{
+	$db->query("SELECT sync_own_keys('$source', '$_')") for sort keys %{ $own{$source} };
+}
+
+my @acts = ((\&birth) x 4, (\&edit) x 4, (\&remove) x 2, (\&former) x 2, (\&odd) x 4, (\&pull) x 5, \&send_late_customers);
+for my $round (1 .. $rounds)
+{
+	pick(@acts)->(pick(@sources));
+	judge() if $round % 50 == 0;
+	last if !Test::More->builder->is_passing;
+}
+judge() if Test::More->builder->is_passing;
+
+# ---------- many at once ----------
+
+# Batches of the same few new keys in several sessions, beside pulls that say keys: each key
+# makes one record, whoever comes first, and nobody waits in a circle.
+{
+	my @sessions = map { Session->new($node->connstr('postgres')) } 1 .. 5;
+	my $taker = shift @sessions;
+	my (%made_by, %odd);
+
+	for my $round (1 .. 40)
+	{
+		for my $session (@sessions)
+		{
+			my $source = pick('CRM', 'ERP');
+			my @docs = map { { source => $source, entity => 'customer', version => 1_000_000 + $round, sourceId => 'storm-' . (int rand(6) + int($round / 4) * 6), fields => { v => $round } } } 1 .. 4;
+			$session->send('SELECT sync_apply(' . quote($json->encode(\@docs)) . ')');
+		}
+		$taker->send(q(SELECT sync_ack('Web', batch) FROM sync_pull('Web') LIMIT 1));
+		for my $session (@sessions)
+		{
+			my ($out, $error) = $session->answer;
+			$odd{$error}++ if $error ne '';
+			for my $answer (@{ $error eq '' ? $json->decode($out) : [] })
+			{
+				$odd{"$answer->{status} $answer->{resolution}"}++ if $answer->{status} != 200;
+				$made_by{"$answer->{lastSource} $answer->{sourceId}"}++ if $answer->{resolution} eq 'NEW_RECORD';
+			}
+		}
+		my ($out, $error) = $taker->answer;
+		$odd{$error}++ if $error ne '';
+	}
+	is_deeply(\%odd, {}, 'nothing fails');
+	is_deeply([ grep { $made_by{$_} > 1 } sort keys %made_by ], [], 'no key makes a record twice');
+	is($db->query(q(SELECT count(*) FROM syncext.source_key k JOIN syncext.canonical c USING (entity, external_id) WHERE k.source_id ~ '^storm')),
+		scalar keys %made_by, 'each key has the record that it made');
+	is($db->query(q(SELECT count(*) FROM (SELECT external_id FROM syncext.source_key WHERE source_id ~ '^storm' GROUP BY 1 HAVING count(*) > 1) t)), 0, 'of its own');
+	$_->quit for @sessions, $taker;
+}
+
+# ---------- a dump ----------
+
+{
+	my $dump = PostgreSQL::Test::Utils::tempdir . '/dump.sql';
+	my $of_crm = q(SELECT count(*) FROM syncext.source_key k, sync_apply(jsonb_build_object('source', 'CRM', 'entity', k.entity, 'sourceId', k.source_id, 'version', 0, 'v', 0)) a
+		WHERE k.source = 'CRM' AND a->>'externalId' = k.external_id);
+	my $keys = q(SELECT count(*) FROM syncext.source_key WHERE source = 'CRM');
+
+	$node->command_ok([ 'pg_dump', '-f', $dump, '-d', $node->connstr('postgres') ], 'the hub is dumped');
+	$db->query('CREATE DATABASE restored');
+	$node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', $dump, '-d', $node->connstr('restored') ], 'and restored');
+	my $restored = Session->new($node->connstr('restored'));
+	is($restored->query($of_crm), $restored->query($keys), 'where all keys of CRM name the same records');
+	is($restored->query($keys), $db->query($keys), 'which are as many');
+	$restored->quit;
+}
+$db->quit;
+$node->stop;
+done_testing();
