@@ -46,7 +46,6 @@ typedef struct Comparison
 	TimestampTz since;			/* when the spoke last heard of us, */
 	int64		epoch;			/* and our epoch then; 0: it doesn't know */
 	Fields		news;			/* id: what was written since then, see news_of in SQL */
-	Canonical  *canonical;
 	ConflictLog *conflicts;
 	RowsScan   *served;			/* which records a filtered source was let see */
 	ReturnSetInfo *out;
@@ -213,11 +212,11 @@ hide_record(const Comparison *c, const char *id, Record *record)
 	return !routed_seek(c->served, c->source->name, c->entity, id);
 }
 
+/* The record is as it was before the news of it was looked for. */
 static void
-compare_record(Comparison *c, const Field *known)
+compare_record(Comparison *c, const Field *known, Record record)
 {
 	char	   *id = field_name_cstring(known->name);
-	Record		record;
 	FieldNames	withheld;
 	int64		told = number_of(known);
 	int64		seen = told < 0 ? -told : told;
@@ -226,7 +225,6 @@ compare_record(Comparison *c, const Field *known)
 	Datum		values[9];
 	bool		isnull[9] = {false};
 
-	canonical_find(c->canonical, c->entity, id, &record);
 	if (!hide_record(c, id, &record))
 		return;
 	base = base_of(c, known->name, &record, seen, &recovered);
@@ -299,26 +297,47 @@ note_loss(const Comparison *c)
 		cursor_start(registry, registry_source_required(registry, c->source->name));
 }
 
+/*
+ * Read what there is of the records, and then what has become of them: each look sees
+ * what others have committed by then.  A record that is written in between has news of
+ * which the row version read here knows nothing, and is told of.  The other way round, one
+ * that another spoke has just sent us again would pass for one that was never lost.
+ */
+static Record *
+read_records(Comparison *c, Jsonb *known)
+{
+	Record	   *records = palloc(sizeof(Record) * Max(c->known.n, 1));
+	Canonical  *canonical = canonical_open(false);
+
+	for (int i = 0; i < c->known.n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		canonical_find(canonical, c->entity, field_name_cstring(c->known.field[i].name), &records[i]);
+	}
+	canonical_close(canonical);
+	find_news(c, known);
+	return records;
+}
+
 static void
 compare(Comparison *c, Jsonb *known, bool hub_behind)
 {
 	RoutedTable *routed;
 	OwnerContext as_owner;
+	Record	   *records;
 
 	SPI_connect();
 	owner_enter(&as_owner, 0);
-	find_news(c, known);
+	records = read_records(c, known);
 	routed = routed_open(false);
 	c->served = routed_seek_begin(routed);
-	c->canonical = canonical_open(false);
 	c->conflicts = conflict_log_open(false);
 	for (int i = 0; i < c->known.n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		compare_record(c, &c->known.field[i]);
+		compare_record(c, &c->known.field[i], records[i]);
 	}
 	conflict_log_close(c->conflicts);
-	canonical_close(c->canonical);
 	rows_scan_end(c->served);
 	routed_close(routed);
 	if (c->any && hub_behind)

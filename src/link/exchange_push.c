@@ -345,6 +345,7 @@ static void
 note_owed(Exchange *x)
 {
 	x->push.owed = false;
+	x->push.noted = true;
 	x->side->retry(x->source);
 }
 
@@ -355,14 +356,19 @@ push_send(Exchange *x)
 	{
 		if (x->push.batch.nchanges > 0)
 		{
+			x->push.noted = false;
 			if (send_batch(x))
 				return;
 			/* the wire can carry none of its changes */
 			exchange_step(x, finish_batch);
 		}
-		else if (x->push.owed)
+		else if (x->push.owed && !x->push.noted)
 		{
-			/* what is noted is in no window before it is committed */
+			/*
+			 * What is noted is in no window before it is committed.  What is owed
+			 * again though nothing has been sent since would be so for ever: it
+			 * waits for its next attempt.
+			 */
 			exchange_step(x, note_owed);
 			exchange_step(x, push_cut);
 		}

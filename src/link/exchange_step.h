@@ -32,6 +32,7 @@ typedef struct Push
 	int			room;			/* for so many changes in the next message */
 	Size		bytes;			/* of those that were sent */
 	bool		owed;			/* there are rows of which all is to be noted first */
+	bool		noted;			/* that was done, and nothing has been sent since */
 	int			max;			/* changes in the next batch */
 } Push;
 

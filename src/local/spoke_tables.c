@@ -98,23 +98,41 @@ capture_gone(RowState *p)
 	return true;
 }
 
+/* Note what the row differs in; returns whether it does.  What was added is left to the caller. */
+static bool
+capture_edited(RowState *p, Fields *added)
+{
+	RowEdit		edit = edit_of(p);
+
+	added->n = 0;
+	if (!p->present)
+		return capture_gone(p);
+	if (!find_edited(p, &edit.fields, added))
+		return false;
+	row_edit_note(&edit, NOTE_ALL);
+	return true;
+}
+
+/* Note what columns hold because they were added; returns whether any does. */
+static bool
+capture_added(RowState *p, const Fields *added)
+{
+	RowEdit		edit = edit_of(p);
+
+	if (added->n == 0)
+		return false;
+	edit.fields = *added;
+	row_edit_note(&edit, NOTE_ADDED);
+	return true;
+}
+
 bool
 spoke_tables_capture(RowState *p, bool with_added)
 {
-	RowEdit		edit = edit_of(p);
 	Fields		added;
-	bool		any;
+	bool		any = capture_edited(p, &added);
 
-	if (!p->present)
-		return capture_gone(p);
-	any = find_edited(p, &edit.fields, &added);
-	if (any)
-		row_edit_note(&edit, NOTE_ALL);
-	if (!with_added || added.n == 0)
-		return any;
-	edit.fields = added;
-	row_edit_note(&edit, NOTE_ADDED);
-	return true;
+	return (with_added && capture_added(p, &added)) || any;
 }
 
 bool
@@ -667,18 +685,23 @@ static int
 recapture(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 {
 	RowState	p;
+	Fields		added;
+	bool		edited;
 
 	if (!row_write_lock_row(writer, attached, item->external_id, &p))
 	{
 		item->busy = true;
 		return false;
 	}
-	return spoke_tables_capture(&p, true);
+	edited = capture_edited(&p, &added);
+	(void) capture_added(&p, &added);
+	return edited;
 }
 
 /*
- * What doesn't differ any more has gone through.  What does is on its way now;
- * should nothing come of that either, it is looked at again.
+ * What doesn't differ any more has gone through; columns that were added since are sent
+ * by themselves, which nothing that has failed may keep back.  What does differ is on
+ * its way now; should nothing come of that either, it is looked at again.
  */
 static void
 settle_failure(CaptureFailures *table, const BatchItem *item)

@@ -205,6 +205,21 @@ is(record('doc', $_), { zero => '{"j": [], "name": "again"}', large => '{"j": []
 	for qw(zero large half fine);
 is(sql('spoke', 'SELECT count(*) FROM syncext.capture_failure'), 0, 'and nothing is told of any more');
 
+# ---------- what is owed of a row, when all that it differs in was added ----------
+
+sql('spoke', "INSERT INTO item VALUES ('owed', 'v', 'w'), ('owed too', 'v', 'w')");
+settle();
+sql('spoke', q(ALTER TABLE item ADD since text DEFAULT 'now';
+	INSERT INTO syncext.capture_failure (relation, external_id, since, tried_at, attempts, next_attempt, error)
+		SELECT 'item', id, now(), now(), 0, now(), 'it had not been sent when its link was ended' FROM item WHERE id LIKE 'owed%';
+	UPDATE item SET w = 'w2' WHERE id = 'owed too'));
+sql('spoke', "SET statement_timeout = '60s'; CALL sync_exchange('up')");
+settle();
+is(record('item', 'owed'), '{"v": "v", "w": "w", "since": "now", "state": "new"}', 'that is sent, once');
+is(record('item', 'owed too'), '{"v": "v", "w": "w2", "since": "now", "state": "new"}', 'beside an edit of the row');
+is(sql('spoke', 'SELECT count(*) FROM syncext.capture_failure'), 0, 'and nothing is owed any more');
+cmp_ok(sql('spoke', "SELECT count(*) FROM syncext.change_log WHERE entity = 'item' AND external_id = 'owed'"), '<', 10, 'nor noted again and again');
+
 # ---------- triggers on both sides ----------
 
 sql('spoke', "INSERT INTO stamped SELECT n, 'v' FROM generate_series(1, 5) n");

@@ -65,6 +65,7 @@ my $old_primary;				# of the last promotion
 my ($clusters, $backups, $copied) = (0, 0, 0);
 my $here = cwd();
 my %done;						# step: how often
+my @steps_done;					# edits until then, when, which
 
 sub chance { return rand() < $_[0] }
 sub pick { return $_[ rand @_ ] }
@@ -798,6 +799,7 @@ for (my $end = time + $seconds; time < $end || @edits <= 100; )
 	decide_links();
 	my $step = pick(@urn);
 	note("edit " . @edits . ": $step");
+	push @steps_done, [ scalar @edits, time, $step ];
 	$step{$step}[1]->();
 	$done{$step}++;
 }
@@ -990,6 +992,32 @@ for my $edit (@edits)
 	}
 }
 push @untold, @unaccounted;
+
+# What is known of a record, for whoever looks for what went wrong.
+sub tell_record
+{
+	my ($key) = @_;
+	my $json = JSON::PP->new->canonical;
+	my $change = sub { my ($c) = @_; sprintf('%.3f %s %s', $c->{time}, $c->{source}, $json->encode({ map { $_ => $c->{$_} } qw(fields deleted lost aside recovered) })) };
+	my $at = 0;
+	my @says;
+
+	for (@steps_done)
+	{
+		my ($n, $time, $step) = @$_;
+
+		push @says, sprintf('%.3f edit %d: %s', $time, $n, $step);
+	}
+	push @says, map { my $edit = $_; sprintf('%.3f edit %d at %s: %s %s', $edit->{time}, $edit->{n}, $edit->{at}, $edit->{kind}, $json->encode({ map { $_ => $edit->{$_} } grep { defined $edit->{$_} } qw(set gone held orphan) })) } grep { $_->{key} eq $key } @edits;
+	@says = sort { ($a =~ /^(\S+)/)[0] <=> ($b =~ /^(\S+)/)[0] } @says;
+	for my $log (@lost_logs, $final_log)
+	{
+		push @says, 'log ' . ++$at . ($log == $final_log ? ', the last' : '') . ':', map { '    ' . $change->($_) } grep { $_->{key} eq $key } @$log;
+	}
+	return join("\n", "$key is " . ($records->{$key} // 'none'), @says);
+}
+
+diag(tell_record($_)) for sort keys %{ { map { /^\w+: (\w+ \w+) / ? ($1 => 1) : () } @lost, @untold } };
 is(join("\n", @lost), '', 'no edit is lost');
 is(join("\n", @untold), '', 'what stands nowhere is told');
 is(join("\n", @differing), '', 'where a node differs, it is told');
