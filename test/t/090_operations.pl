@@ -19,7 +19,8 @@
 #						written over there by another one, which is judged
 #	told				a row of syncext.capture_failure, a dead letter
 #	deleted by others	a delete, of a record that the hub didn't have, or not any more,
-#						before a later edit made it anew: it has nothing to log then
+#						before another edit that came later made it anew: it has nothing
+#						to log then
 #	gone with what an operator threw away: made at a database after the backup that was
 #						restored, or the replica that was promoted, had been taken, and
 #						come to no other that is left
@@ -923,8 +924,8 @@ sub fine_value
 	return $edit_of_value{$fate} && fine($edit_of_value{$fate}, $field, $seen) ? 'written over there' : '';
 }
 
-# Was there no record, as others had deleted it or the hub never had it, until an edit that
-# came after the delete made it anew?
+# Was there no record, as others had deleted it or the hub never had it, until it was made
+# anew, by a later edit or by an earlier one that came to the hub after this delete was made?
 sub deleted_by_others
 {
 	my ($edit) = @_;
@@ -934,7 +935,7 @@ sub deleted_by_others
 	{
 		my @written = map { $change->{fields}{$_} // () } grep { !$change->{lost}{$_} } keys %{ $change->{fields} };
 
-		return 1 if $deleted && grep { $edit_of_value{$_} && $edit_of_value{$_}{n} > $edit->{n} } @written;
+		return 1 if $deleted && grep { $edit_of_value{$_} && ($edit_of_value{$_}{n} > $edit->{n} || $change->{time} > $edit->{time}) } @written;
 		$deleted = $change->{deleted} if $change->{deleted} || @written;
 	}
 	return 0;
