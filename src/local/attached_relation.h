@@ -16,6 +16,7 @@
 #include "access/attnum.h"
 #include "access/tupdesc.h"
 #include "fmgr.h"
+#include "nodes/bitmapset.h"
 #include "storage/itemptr.h"
 #include "storage/lockdefs.h"
 #include "utils/relcache.h"
@@ -53,6 +54,9 @@ typedef struct Attached
 	bool		has_key_index;	/* its primary key is what rows are told by */
 	bool		deferrable;		/* it has constraints that can be deferred, or may have */
 	bool		has_triggers;	/* that may change what is written, or rules */
+	bool		looked_at_inserts;	/* row_together.c has set these: */
+	bool		plain_inserts;	/* what is inserted is stored as it is, and runs no code */
+	Bitmapset  *filled_columns; /* something is put into them where they aren't written */
 	bool		runs_code;		/* after a row's capture, before the statement's next one */
 	Oid			row_type;
 	TupleDesc	desc;			/* of the relation's rows */

@@ -121,7 +121,7 @@ deliver_item(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 		return ROW_WRITTEN;
 	}
 	own = !item->correction && is_own_news(&state);
-	outcome = row_write_apply(writer, &state);
+	outcome = row_write_apply_later(writer, &state);
 	item->named = state.named;
 	return own && outcome == ROW_EQUAL ? ROW_KNOWN : outcome;
 }

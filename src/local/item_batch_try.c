@@ -21,6 +21,7 @@
 #include "local/table_code.h"
 #include "local/handover.h"
 #include "local/item_batch_try.h"
+#include "local/row_together.h"
 #include "process/subxact.h"
 
 /* ---------- one subtransaction ---------- */
@@ -92,6 +93,10 @@ do_run(void *arg)
 	writer->canonical = canonical_open(false);
 	writer->replica = replica_open(true);
 	writer->conflicts = conflict_log_open(false);
+	writer->together = NULL;
+	/* what is alone tells by itself what is wrong with it */
+	if (n > 1 && !batch->deferring)
+		row_together_begin(writer, batch->context);
 	writer->call = NULL;
 	writer->keys = NULL;
 	writer->draws_free_keys = false;
@@ -116,6 +121,7 @@ do_run(void *arg)
 		if (n > 1)
 			MemoryContextDelete(item_context);
 	}
+	row_together_end(writer);
 	if (writer->call != NULL)
 		apply_end(writer->call);
 	writer_leave(&writer->as_owner);

@@ -515,5 +515,5 @@ load_record(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 		return LOAD_GONE;
 	if (state.hidden)
 		return LOAD_GONE;
-	return row_write_apply(writer, &state) == ROW_WRITTEN ? LOAD_DELIVERED : LOAD_GONE;
+	return row_write_apply_later(writer, &state) == ROW_WRITTEN ? LOAD_DELIVERED : LOAD_GONE;
 }

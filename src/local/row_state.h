@@ -24,6 +24,9 @@ typedef struct RowWriteAttempt
 	Bitmapset  *columns;		/* that were written */
 } RowWriteAttempt;
 
+/* Rows that wait to be inserted together: row_together.c. */
+typedef struct RowTogether RowTogether;
+
 /* The tables that are open while records are placed. */
 typedef struct RowWriter
 {
@@ -37,6 +40,7 @@ typedef struct RowWriter
 	ApplyCall  *call;			/* NULL until something is sent to the hub */
 	MemoryContext context;		/* of all these */
 	RowWriteAttempt attempt;
+	RowTogether *together;		/* NULL: no row may wait */
 	int			free_value;		/* the next row gets these instead: free_value_put; 0: none */
 } RowWriter;
 

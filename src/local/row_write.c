@@ -18,6 +18,7 @@
 #include "local/row_write.h"
 #include "local/row_edit.h"
 #include "local/row_name.h"
+#include "local/row_together.h"
 #include "model/json.h"
 #include "model/field_versions.h"
 #include "model/rfc3339.h"
@@ -464,6 +465,7 @@ find_adjusted(RowState *p, AttachedRow target, AttachedRow stored, bool *adjuste
 ApplyCall *
 row_write_call(RowWriter *writer)
 {
+	row_together_end(writer);
 	if (writer->call == NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(writer->context);
@@ -548,13 +550,19 @@ see_record(RowState *p)
  * Remember what the row has now seen.  A field that is kept back keeps the row
  * version at which it was delivered last, and an edit of it is judged by that.
  */
-void
-row_write_remember(RowWriter *writer, RowState *p)
+static void
+make_remembered(RowState *p)
 {
 	p->replica.withheld = field_versions_make(&p->withheld, p->replica.withheld, p->replica.row_version);
 	p->replica.fields = remembered_fields(p);
 	p->replica.row_version = p->record.row_version;
 	see_record(p);
+}
+
+void
+row_write_remember(RowWriter *writer, RowState *p)
+{
+	make_remembered(p);
 	replica_set(writer->replica, p->attached->binding->relation, p->external_id, &p->replica);
 }
 
@@ -620,12 +628,20 @@ note_attempt(RowState *p, AttachedRow target, Bitmapset *columns)
 	attempt->columns = columns;
 }
 
-static void
-insert_row(RowState *p, AttachedRow target, Bitmapset *columns, AttachedRow *stored)
+/* The columns that are written, the key's among them. */
+static Bitmapset *
+inserted_columns(const RowState *p, Bitmapset *columns)
 {
 	if (p->key_text != NULL)
 		for (int i = 0; i < p->attached->nkeys; i++)
 			columns = bms_add_member(columns, p->attached->keys[i].attnum);
+	return columns;
+}
+
+static void
+insert_row(RowState *p, AttachedRow target, Bitmapset *columns, AttachedRow *stored)
+{
+	columns = inserted_columns(p, columns);
 	note_attempt(p, target, columns);
 	if (p->key_text != NULL)
 		writer_insert(&p->writer->as_owner, p->attached, target, columns, stored);
@@ -669,6 +685,7 @@ write_live(RowState *p, AttachedRow *target)
 bool
 row_write_store(RowState *p, AttachedRow *target)
 {
+	row_together_end(p->writer);
 	if (p->key_text == NULL && !p->record.deleted && p->attached->key_defaults != NIL)
 		row_name_draw(p);
 	if (p->key_text != NULL)
@@ -693,4 +710,22 @@ row_write_apply(RowWriter *writer, RowState *p)
 		send_adjusted(writer, p, target, p->before);
 	row_write_remember(writer, p);
 	return written ? ROW_WRITTEN : ROW_EQUAL;
+}
+
+RowWriteOutcome
+row_write_apply_later(RowWriter *writer, RowState *p)
+{
+	AttachedRow target;
+	Bitmapset  *columns;
+
+	if (!row_together_may(p))
+		return row_write_apply(writer, p);
+	target = make_target(p, &columns);
+	if (!row_together_covers(p, inserted_columns(p, columns)))
+		return row_write_apply(writer, p);
+	p->present = true;
+	p->before = target;
+	make_remembered(p);
+	row_together_add(p, target);
+	return ROW_WRITTEN;
 }

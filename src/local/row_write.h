@@ -46,6 +46,11 @@ extern bool row_write_is_drifted(RowState *state);
  */
 extern RowWriteOutcome row_write_apply(RowWriter *writer, RowState *state);
 /*
+ * Like row_write_apply(), but a new row may be inserted later, together with others: at
+ * the latest when the run ends.
+ */
+extern RowWriteOutcome row_write_apply_later(RowWriter *writer, RowState *state);
+/*
  * No more than that: returns whether the row changed.  A record that isn't
  * deleted leaves in before what was stored, and in target what should have been.
  */

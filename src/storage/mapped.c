@@ -332,6 +332,16 @@ mapped_insert(MappedTable *table, const void *row)
 	rows_insert(table->rows, values, isnull);
 }
 
+void
+mapped_insert_later(MappedTable *table, const void *row)
+{
+	Datum		values[MAX_COLUMNS];
+	bool		isnull[MAX_COLUMNS];
+
+	row_datums(table, row, values, isnull);
+	rows_insert_later(table->rows, values, isnull);
+}
+
 bool
 mapped_insert_new(MappedTable *table, const void *row)
 {

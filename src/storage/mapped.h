@@ -91,6 +91,8 @@ extern RowsScan *mapped_scan(MappedTable *table, const char *index, int nkeys, i
 							 const void *row);
 
 extern void mapped_insert(MappedTable *table, const void *row);
+/* Like mapped_insert(), together with others: rows_insert_later. */
+extern void mapped_insert_later(MappedTable *table, const void *row);
 /* False: a row with that primary key exists, or has just been inserted. */
 extern bool mapped_insert_new(MappedTable *table, const void *row);
 /* Change these columns of the found row. */

@@ -190,6 +190,22 @@ replica_set_alone(Replica *replica, Oid relation, const char *external_id, const
 }
 
 void
+replica_insert_later(Replica *replica, Oid relation, const char *external_id, const ReplicaRow *row)
+{
+	ReplicaRow	written = *row;
+
+	written.relation = relation;
+	written.external_id = external_id;
+	mapped_insert_later(replica, &written);
+}
+
+void
+replica_flush(Replica *replica)
+{
+	rows_flush(replica->rows);
+}
+
+void
 replica_note_cascade(Oid relation, const char *external_id, const Fields *fields)
 {
 	Replica    *replica = replica_open(true);

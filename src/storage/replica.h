@@ -78,6 +78,14 @@ extern void replica_set(Replica *replica, Oid relation, const char *external_id,
 extern void replica_set_alone(Replica *replica, Oid relation, const char *external_id,
 							  const ReplicaRow *row);
 /*
+ * Insert a row that was sought and not there, together with others: it may raise that it is
+ * there by now, then or when the table is closed.
+ */
+extern void replica_insert_later(Replica *replica, Oid relation, const char *external_id,
+								 const ReplicaRow *row);
+/* Insert those that wait. */
+extern void replica_flush(Replica *replica);
+/*
  * Note what a foreign key did to a row of a relation behind a link: as long as the
  * row is like that, it has no edit that would keep the record from being placed.
  */

@@ -1,0 +1,296 @@
+/*
+ * row_together.c
+ *	  New rows of an attached table that wait to be inserted together.
+ *
+ * A statement for each row costs several times what the insertion does.  Of a table
+ * that has no code of its own that could see, change or refuse the rows one by one
+ * nobody can tell how they came in: such rows wait until they are many, something else
+ * is written, or the run ends.  Where they can't be inserted the run fails, and its
+ * halves are tried; a row that is alone never waits, and says what is wrong with it.
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/relation.h"
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "optimizer/optimizer.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "local/row_together.h"
+#include "storage/table_insert.h"
+
+/* So many rows are inserted at once, or what has so many bytes. */
+#define MAX_ROWS		250
+#define MAX_BYTES		(128 * 1024)
+
+typedef struct WaitingRow
+{
+	char	   *external_id;
+	int64		record_version; /* the row version that the row is made of */
+	ReplicaRow	replica;
+} WaitingRow;
+
+struct RowTogether
+{
+	MemoryContext context;		/* of all rows that wait */
+	const Binding *binding;		/* of their table */
+	uint64		id;				/* of its description */
+	TupleDesc	desc;
+	int			n;
+	Size		bytes;
+	WaitingRow	rows[MAX_ROWS];
+	TupleTableSlot *slots[MAX_ROWS];
+};
+
+void
+row_together_begin(RowWriter *writer, MemoryContext context)
+{
+	RowTogether *together = MemoryContextAllocZero(context, sizeof(RowTogether));
+
+	together->context = AllocSetContextCreate(context, "syncext rows together",
+											  ALLOCSET_DEFAULT_SIZES);
+	writer->together = together;
+}
+
+/* ---------- which tables ---------- */
+
+/* Are there triggers but those of constraints and our own? */
+static bool
+has_other_triggers(Relation rel)
+{
+	Oid			capture = attached_capture_function();
+	const TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+		if (!triggers->triggers[i].tgisinternal && triggers->triggers[i].tgfoid != capture)
+			return true;
+	return false;
+}
+
+/* Does a check, or a generated column, look at anything but the row? */
+static bool
+has_other_code(Relation rel)
+{
+	const TupleConstr *constr = RelationGetDescr(rel)->constr;
+
+	for (int i = 0; constr != NULL && i < constr->num_check; i++)
+		if (contain_mutable_functions(stringToNode(constr->check[i].ccbin)))
+			return true;
+	return false;
+}
+
+/* The columns that something is put into where a statement doesn't name them. */
+static Bitmapset *
+filled_columns(Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	Bitmapset  *filled = NULL;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped &&
+			(att->atthasdef || att->attidentity != '\0' || get_typtype(att->atttypid) == TYPTYPE_DOMAIN))
+			filled = bms_add_member(filled, i + 1);
+	}
+	return filled;
+}
+
+static bool
+has_generated(Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (int i = 0; i < desc->natts; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped && TupleDescAttr(desc, i)->attgenerated != '\0')
+			return true;
+	return false;
+}
+
+static bool
+is_plain(Relation rel)
+{
+	const Form_pg_class form = rel->rd_rel;
+	const AclMode needed = ACL_INSERT | ACL_SELECT;
+
+	return form->relkind == RELKIND_RELATION && !form->relispartition && !form->relrowsecurity &&
+		form->relpersistence != RELPERSISTENCE_TEMP && rel->rd_rules == NULL &&
+		rel->rd_tableam == GetHeapamTableAmRoutine() &&
+		!has_generated(rel) && !has_other_triggers(rel) && !has_other_code(rel) &&
+		/* owners can take rights from themselves */
+		pg_class_aclmask(RelationGetRelid(rel), form->relowner, needed, ACLMASK_ALL) == needed;
+}
+
+/* Find out once for all what an insertion into the table is. */
+static bool
+is_plain_cached(Attached *attached)
+{
+	if (!attached->looked_at_inserts)
+	{
+		Relation	rel = relation_open(attached->relid, NoLock);
+		MemoryContext old = MemoryContextSwitchTo(attached->context);
+
+		attached->plain_inserts = is_plain(rel);
+		attached->filled_columns = filled_columns(rel);
+		attached->looked_at_inserts = true;
+		MemoryContextSwitchTo(old);
+		relation_close(rel, NoLock);
+	}
+	return attached->plain_inserts;
+}
+
+bool
+row_together_may(const RowState *p)
+{
+	const RowWriter *writer = p->writer;
+
+	return writer->together != NULL && writer->free_value == 0 &&
+		!p->present && p->taken_by == NULL && p->key_text != NULL && !p->refers_by_keys &&
+		!p->attached->binding->own_keys && p->record.exists && !p->record.deleted &&
+		!p->hidden && !p->withheld_all && p->withheld.n == 0 &&
+		p->replica.sought && !p->replica.exists &&
+		p->attached->relid == p->attached->binding->relation &&
+		is_plain_cached(p->attached);
+}
+
+bool
+row_together_covers(const RowState *p, const Bitmapset *columns)
+{
+	return bms_is_subset(p->attached->filled_columns, columns);
+}
+
+/* ---------- rows that wait ---------- */
+
+static void
+start(RowTogether *together, const Attached *attached)
+{
+	MemoryContext old = MemoryContextSwitchTo(together->context);
+
+	together->binding = binding_copy(attached->binding);
+	together->id = attached->id;
+	together->desc = CreateTupleDescCopy(attached->desc);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+insert_rows(RowTogether *together, const Binding *binding)
+{
+	Relation	rel = relation_open(binding->relation, RowExclusiveLock);
+	const Attached *now = attached_of(rel);
+
+	if (now == NULL || now->id != together->id)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("relation with OID %u was altered in the meantime", binding->relation)));
+	table_insert_together(rel, together->slots, together->n, attached_capture_function());
+	relation_close(rel, NoLock);
+}
+
+/*
+ * The records were read before their rows were held.  What others have made of one since
+ * comes with the next delivery; what the source itself has, does not, so that the row
+ * has to be made again.
+ */
+static void
+check_records(RowWriter *writer, const RowTogether *together, const Binding *binding)
+{
+	RowsScan   *scan;
+
+	if (IsolationUsesXactSnapshot())
+		return;
+	scan = canonical_seek_begin(writer->canonical);
+	for (int i = 0; i < together->n; i++)
+	{
+		const WaitingRow *row = &together->rows[i];
+		CanonicalState state;
+
+		if (!canonical_seek(writer->canonical, scan, binding->entity, row->external_id, &state) ||
+			(state.row_version != row->record_version &&
+			 strcmp(state.last_source, binding->source) == 0))
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("record \"%s\" was changed while its row was inserted", row->external_id)));
+	}
+	rows_scan_end(scan);
+}
+
+static void
+flush(RowWriter *writer)
+{
+	RowTogether *together = writer->together;
+	MemoryContext old;
+	const Binding *binding;
+
+	if (together == NULL || together->n == 0)
+		return;
+	old = MemoryContextSwitchTo(together->context);
+	binding = together->binding;
+	insert_rows(together, binding);
+	check_records(writer, together, binding);
+	for (int i = 0; i < together->n; i++)
+		replica_insert_later(writer->replica, binding->relation, together->rows[i].external_id,
+							 &together->rows[i].replica);
+	together->n = 0;
+	together->bytes = 0;
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(together->context);
+}
+
+/* What is remembered of a row that has never been there. */
+static ReplicaRow
+copy_replica(const ReplicaRow *row)
+{
+	ReplicaRow	copy = *row;
+
+	Assert(row->withheld == NULL && row->cascaded == NULL && row->answers == NULL &&
+		   row->counted == NULL);
+	if (row->fields != NULL)
+	{
+		copy.fields = palloc(VARSIZE(row->fields));
+		memcpy(copy.fields, row->fields, VARSIZE(row->fields));
+	}
+	return copy;
+}
+
+void
+row_together_add(RowState *p, AttachedRow row)
+{
+	RowTogether *together = p->writer->together;
+	TupleTableSlot *slot;
+	WaitingRow *waiting;
+	MemoryContext old;
+
+	if (together->n > 0 && together->id != p->attached->id)
+		flush(p->writer);
+	if (together->n == 0)
+		start(together, p->attached);
+	old = MemoryContextSwitchTo(together->context);
+	slot = MakeSingleTupleTableSlot(together->desc, &TTSOpsHeapTuple);
+	memcpy(slot->tts_values, row.values, sizeof(Datum) * together->desc->natts);
+	memcpy(slot->tts_isnull, row.isnull, sizeof(bool) * together->desc->natts);
+	ExecStoreVirtualTuple(slot);
+	together->bytes += ExecFetchSlotHeapTuple(slot, true, NULL)->t_len;
+	together->slots[together->n] = slot;
+	waiting = &together->rows[together->n++];
+	waiting->external_id = pstrdup(p->external_id);
+	waiting->record_version = p->record.row_version;
+	waiting->replica = copy_replica(&p->replica);
+	MemoryContextSwitchTo(old);
+	if (together->n == MAX_ROWS || together->bytes >= MAX_BYTES)
+		flush(p->writer);
+}
+
+void
+row_together_end(RowWriter *writer)
+{
+	if (writer->together == NULL)
+		return;
+	flush(writer);
+	replica_flush(writer->replica);
+}

@@ -1,0 +1,27 @@
+/*
+ * row_together.h
+ *	  New rows of an attached table that wait to be inserted together.
+ */
+#ifndef SYNCEXT_ROW_TOGETHER_H
+#define SYNCEXT_ROW_TOGETHER_H
+
+#include "local/row_state.h"
+
+/* From here on rows of a run may wait; they live in the context. */
+extern void row_together_begin(RowWriter *writer, MemoryContext context);
+/*
+ * May the row, which is to be inserted, wait for others?  It may if nothing but itself
+ * comes of its insertion.
+ */
+extern bool row_together_may(const RowState *p);
+/* May it if these columns are written? */
+extern bool row_together_covers(const RowState *p, const Bitmapset *columns);
+/* Let it wait.  It counts as written, and p->replica is what is remembered then. */
+extern void row_together_add(RowState *p, AttachedRow row);
+/*
+ * Insert those that wait: before anything else is written, of which code may come that
+ * looks at them, and at the end of the run.
+ */
+extern void row_together_end(RowWriter *writer);
+
+#endif							/* SYNCEXT_ROW_TOGETHER_H */

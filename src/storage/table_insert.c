@@ -1,0 +1,106 @@
+/*
+ * table_insert.c
+ *	  Inserting many rows of a table together, without a statement.
+ *
+ * As COPY does: rows that are inserted at once share the pages' locks and WAL records,
+ * and the executor is started for none of them.
+ */
+#include "postgres.h"
+
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "parser/parse_relation.h"
+#include "utils/rel.h"
+
+#include "compat.h"
+#include "storage/table_insert.h"
+
+/* Let the copy of the table's triggers be without those of the function. */
+static void
+drop_triggers(ResultRelInfo *result, Oid function)
+{
+	TriggerDesc *triggers = result->ri_TrigDesc;
+	int			left = 0;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+		if (triggers->triggers[i].tgfoid != function)
+			triggers->triggers[left++] = triggers->triggers[i];
+	if (left == 0)
+		result->ri_TrigDesc = NULL;
+	else
+		triggers->numtriggers = left;
+}
+
+static ResultRelInfo *
+open_result(EState *estate, Relation rel, Oid passed_over)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	ResultRelInfo *result = makeNode(ResultRelInfo);
+	List	   *perminfos = NIL;
+
+	rte->rtekind = RTE_RELATION;
+	rte->relid = RelationGetRelid(rel);
+	rte->relkind = rel->rd_rel->relkind;
+	rte->rellockmode = RowExclusiveLock;
+#ifdef HAVE_RTE_PERMISSION_INFO
+	addRTEPermissionInfo(&perminfos, rte);
+#endif
+	ExecInitRangeTable_compat(estate, list_make1(rte), perminfos);
+	(void) perminfos;
+	estate->es_output_cid = GetCurrentCommandId(true);
+	InitResultRelInfo(result, rel, 1, NULL, 0);
+	drop_triggers(result, passed_over);
+	ExecOpenIndices(result, false);
+	return result;
+}
+
+static void
+insert_slots(EState *estate, ResultRelInfo *result, TupleTableSlot **slots, int n)
+{
+	Relation	rel = result->ri_RelationDesc;
+	const TupleConstr *constr = RelationGetDescr(rel)->constr;
+
+	for (int i = 0; constr != NULL && i < n; i++)
+	{
+		ExecConstraints(result, slots[i], estate);
+		ResetPerTupleExprContext(estate);
+	}
+	table_multi_insert(rel, slots, n, estate->es_output_cid, 0, NULL);
+	for (int i = 0; i < n; i++)
+	{
+		List	   *recheck = NIL;
+
+		if (result->ri_NumIndices > 0)
+			recheck = ExecInsertIndexTuples_compat(result, slots[i], estate, false, false, NULL, NIL,
+												   UPDATE_INDEXES_ALL_COMPAT);
+		ExecARInsertTriggers(estate, result, slots[i], recheck, NULL);
+		list_free(recheck);
+		ResetPerTupleExprContext(estate);
+	}
+}
+
+void
+table_insert_together(Relation rel, TupleTableSlot **slots, int n, Oid passed_over)
+{
+	EState	   *estate = CreateExecutorState();
+	MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
+	ResultRelInfo *result = open_result(estate, rel, passed_over);
+	const bool	fires = result->ri_TrigDesc != NULL;
+
+	PreventCommandIfReadOnly("INSERT");
+	PreventCommandIfParallelMode("INSERT");
+	if (fires)
+		AfterTriggerBeginQuery();
+	insert_slots(estate, result, slots, n);
+	CommandCounterIncrement();
+	if (fires)
+		AfterTriggerEndQuery(estate);
+	ExecCloseIndices(result);
+	ExecResetTupleTable(estate->es_tupleTable, false);
+	ExecCloseResultRelations(estate);
+	MemoryContextSwitchTo(old);
+	FreeExecutorState(estate);
+}
