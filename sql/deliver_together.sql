@@ -6,12 +6,12 @@ SELECT sync_add_entity('item'), sync_add_source('Shop', 1), sync_add_source('Til
 CREATE TABLE till (id int PRIMARY KEY, name text NOT NULL, price numeric(8, 2) CHECK (price >= 0),
 	code text UNIQUE);
 SELECT sync_attach('till', 'Till', 'item');
-CREATE FUNCTION send(ids int[], price text, prefix text DEFAULT 'C') RETURNS bigint LANGUAGE sql AS $$
+CREATE FUNCTION shop_sends(ids int[], price text, prefix text DEFAULT 'C') RETURNS bigint LANGUAGE sql AS $$
 	SELECT count(*) FROM sync_apply((SELECT jsonb_agg(jsonb_build_object('entity', 'item', 'source', 'Shop',
 		'externalId', i::text, 'version', 1, 'fields', jsonb_build_object('name', 'Item ' || i, 'price', price::numeric,
 		'code', prefix || i)) ORDER BY i) FROM unnest(ids) i))
 $$;
-SELECT send(array_agg(i), '1.5') FROM generate_series(1, 700) i;
+SELECT shop_sends(array_agg(i), '1.5') FROM generate_series(1, 700) i;
 
 -- All come in, in several lots, none of them as an edit, and are remembered
 SELECT sync_deliver('Till', 1000);
@@ -24,11 +24,11 @@ SELECT fields->'price', last_source FROM syncext.canonical WHERE external_id = '
 
 -- Those that the table refuses fail alone: a check, a unique value, a null
 INSERT INTO till VALUES (9000, 'Own', 1, 'D1002');
-SELECT send(array_agg(i), CASE WHEN i = 1001 THEN '-1' ELSE '3' END, 'D')
+SELECT shop_sends(array_agg(i), CASE WHEN i = 1001 THEN '-1' ELSE '3' END, 'D')
 FROM generate_series(1001, 1003) i GROUP BY i ORDER BY i;
 SELECT count(*) FROM sync_apply('{"entity": "item", "source": "Shop", "externalId": "1004", "version": 1,
 	"fields": {"price": 4, "code": "D1004"}}');
-SELECT send(array_agg(i), '3', 'D') FROM generate_series(1005, 1009) i;
+SELECT shop_sends(array_agg(i), '3', 'D') FROM generate_series(1005, 1009) i;
 SELECT sync_deliver('Till', 1000);
 SELECT id, price FROM till WHERE id BETWEEN 1001 AND 1009 ORDER BY id;
 SELECT external_id, state, attempts, error FROM syncext.outbound_change WHERE target = 'Till' AND error IS NOT NULL ORDER BY external_id;
@@ -44,13 +44,13 @@ SELECT count(*) FROM syncext.canonical WHERE fields->>'shelf' = 'A';
 -- Triggers of the table's own see every row, and the others' edits of theirs are captured
 CREATE TABLE till3 (id int PRIMARY KEY, name text, price numeric(8, 2), code text);
 CREATE TABLE seen (id int, n int);
-CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION see_till() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	INSERT INTO public.seen SELECT new.id, count(*) FROM public.till3;
 	new.name := upper(new.name);
 	RETURN new;
 END $$;
-CREATE TRIGGER see BEFORE INSERT ON till3 FOR EACH ROW EXECUTE FUNCTION see();
+CREATE TRIGGER see BEFORE INSERT ON till3 FOR EACH ROW EXECUTE FUNCTION see_till();
 SELECT sync_add_source('Board', 4);
 SELECT sync_attach('till3', 'Board', 'item');
 SELECT sync_deliver('Board', 2000) > 700;
@@ -75,4 +75,4 @@ SELECT external_id, state, error FROM syncext.outbound_change WHERE target = 'Pl
 
 DROP EXTENSION syncext CASCADE;
 DROP TABLE till, till2, till3, seen, part, whole;
-DROP FUNCTION send, see;
+DROP FUNCTION shop_sends, see_till;
