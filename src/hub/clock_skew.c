@@ -56,6 +56,7 @@ clamp_updated_at(const ApplyItem *item, Change *bounded)
 		return change;
 	*bounded = *change;
 	bounded->updated_at = clock_bounded(change->updated_at);
+	bounded->ahead = Max((change->updated_at - bounded->updated_at) / USECS_PER_SEC, 1);
 	return bounded;
 }
 

@@ -81,6 +81,8 @@ push_origin(JsonbParseState **state, const Change *change)
 	}
 	if (change->has_updated_at)
 		json_push_string(state, "updatedAt", rfc3339_format(change->updated_at));
+	if (change->ahead > 0)
+		json_push_number(state, "ahead", change->ahead);
 	if (change->known.is_set)
 		json_push_jsonb(state, "known", change_known_document(change));
 	if (change->state != NULL)

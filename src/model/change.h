@@ -49,6 +49,8 @@ typedef struct Change
 	int64		base;
 	bool		has_updated_at;
 	TimestampTz updated_at;
+	int64		ahead;			/* set by the hub, where it has bounded updated_at by its own clock: by
+								 * how many seconds that had been ahead; 0: it hasn't */
 	bool		has_if_match;
 	int64		if_match;
 	bool		deleted;

@@ -496,6 +496,8 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		CROSS JOIN LATERAL (SELECT syncext.rule_function_error(f.args->>'function', f.written_by)) c(error)
 		WHERE f.rule = 'function' AND c.error IS NOT NULL
 		UNION ALL
+		SELECT s.severity, s.source, s.object, s.problem, s.hint FROM syncext.surprise s
+		UNION ALL
 		SELECT 'warning', NULL, 'change log',
 		       pg_catalog.format('is in table change_log_%s since %s, longer than a third of syncext.retention', f.current_log, pg_catalog.date_trunc('second', f.switched_at)),
 		       'CALL sync_maintain() every few minutes; its answer says what it waits for.'
@@ -659,9 +661,10 @@ COMMENT ON VIEW syncext.problem IS
 	'what an administrator should look at, as far as it concerns sources that the reader may act as, or for monitors and members of pg_monitor all of it; sync_check() puts the worst first';
 GRANT SELECT ON syncext.problem TO PUBLIC;
 
--- The names of relations come with their schemas, whatever the caller's search_path.
+-- The names of relations come with their schemas, whatever the caller's search_path; and
+-- to compile so long a view takes longer than to read what it looks at.
 CREATE FUNCTION syncext.problems() RETURNS SETOF syncext.problem
-	LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 10 SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 10 SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 	SELECT p.severity, p.source, p.object, p.problem, p.hint FROM syncext.problem p
 $$;
 COMMENT ON FUNCTION syncext.problems() IS 'view syncext.problem, with the schema before each name';
