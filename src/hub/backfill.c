@@ -18,6 +18,7 @@
 #include "compat.h"
 #include "hub/backfill.h"
 #include "process/args.h"
+#include "process/wake.h"
 #include "storage/canonical.h"
 #include "storage/link.h"
 #include "storage/names.h"
@@ -201,6 +202,7 @@ cursor_start(const Registry *registry, const Source *target)
 			break;
 	}
 	cursor_close(table);
+	wake_note_feeds();
 }
 
 Datum

@@ -24,6 +24,7 @@
 #include "process/args.h"
 #include "process/owner.h"
 #include "process/stat.h"
+#include "process/wake.h"
 #include "storage/binding.h"
 #include "storage/canonical.h"
 #include "storage/capture_failure.h"
@@ -339,8 +340,11 @@ int64
 redrive_failed(FunctionCallInfo fcinfo)
 {
 	const Asked asked = read_arguments(fcinfo);
+	int64		redriven = treat_failed(&asked);
 
-	return treat_failed(&asked);
+	if (redriven > 0)
+		wake_note_feeds();
+	return redriven;
 }
 
 Datum

@@ -79,11 +79,11 @@ send_notify(Notifier *n)
 	durability_none();
 	MemoryContextSwitchTo(n->turn);
 	waiting = owner_texts("SELECT l.pid FROM syncext.listener l WHERE l.waits");
+	foreach(lc, waiting)
+		wake_process((int) strtol(lfirst(lc), NULL, 10));
 	if (owner_true("SELECT EXISTS (SELECT FROM syncext.listener l WHERE l.listens)"))
 		Async_Notify(FEED_CHANNEL, "");
 	worker_commit();
-	foreach(lc, waiting)
-		wake_process((int) strtol(lfirst(lc), NULL, 10));
 	n->notified_at = GetCurrentTimestamp();
 	n->due = false;
 }

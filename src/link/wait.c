@@ -2,10 +2,12 @@
  * wait.c
  *	  sync_wait: a consumer waits until there is something to pull.
  *
- * It registers with the notifier, which sets its latch when something was committed to
- * the feed, looks, and sleeps.  It looks in transactions of their own, so that
- * it has neither a snapshot nor a lock while it sleeps.  Where no notifier runs, as the
- * server has no room for another process, it looks every second.
+ * Who commits something that its source may have to hear of sets its latch
+ * (process/waiters); it looks, and sleeps.  It looks in transactions of their own, so that
+ * it has neither a snapshot nor a lock while it sleeps.  Where the server hasn't loaded the
+ * library for all sessions, it registers with the notifier, too, which finds what those
+ * commit that haven't.  Where no notifier runs, as the server has no room for another process, it
+ * looks every second.
  */
 #include "postgres.h"
 
@@ -28,14 +30,19 @@
 #include "process/args.h"
 #include "process/launch.h"
 #include "process/steps.h"
+#include "process/waiters.h"
 #include "storage/link.h"
 #include "storage/rights.h"
 
 PG_FUNCTION_INFO_V1(sync_wait);
 
-/* It looks by itself so often where the notifier runs, and where none does. */
+/* It looks by itself so often where it is told of each commit, and where it isn't. */
 #define LOOK_MS		10000
 #define LOOK_ALONE_MS	1000
+
+/* It pauses so long, twice as long each time, if it is woken again and again for nothing. */
+#define PAUSE_MIN_MS	2
+#define PAUSE_MAX_MS	64
 
 #define MAX_TIMEOUT	USECS_PER_HOUR
 
@@ -44,7 +51,10 @@ typedef struct Wait
 	char	   *source;
 	MemoryContext look;			/* reset after each */
 	TimestampTz until;			/* it gives up */
+	TimestampTz looked_at;
 	TimestampTz next_look;
+	int			pause;			/* in milliseconds */
+	bool		ready;			/* what it has come to */
 } Wait;
 
 /* The time from now on at which to give up. */
@@ -76,24 +86,36 @@ check_source(const char *source)
 	link_refuse_source(source);
 }
 
+/*
+ * Have this session told of what is committed from here on.  Returns whether it will hear of
+ * all of it.
+ */
+static bool
+register_here(const Wait *w)
+{
+	if (shared_area_try(&waiters_area))
+		waiters_enter(registry_source_required(registry_get(), w->source));
+	if (shared_area_preloaded())
+		return true;
+	notifier_register(w->source, true);
+	return launch_process(registry_get()->notifier_pid) != NULL;
+}
+
 /* Would a pull find something?  If not, note when to look again. */
 static bool
-look(Wait *w)
+look(Wait *w, bool is_told)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	const Source *source = registry_source_required(registry_get(), w->source);
 	TimestampTz due = DT_NOEND;
 	bool		ready;
 
-	check_source(w->source);
-	notifier_register(w->source, true);
 	ready = incarnation_is_over() || !feed_source_idle(w->source, &due);
 	/* a pull is what brings an edited route into force, if nothing holds that up */
-	if (!ready && !registry_source_required(registry_get(), w->source)->armed)
-		due = Min(due, TimestampTzPlusMilliseconds(now, LOOK_ALONE_MS));
-	w->next_look = TimestampTzPlusMilliseconds(now, launch_process(registry_get()->notifier_pid) != NULL ?
-											   LOOK_MS : LOOK_ALONE_MS);
+	if (!ready && !source->armed)
+		due = Min(due, TimestampTzPlusMilliseconds(w->looked_at, LOOK_ALONE_MS));
+	w->next_look = TimestampTzPlusMilliseconds(w->looked_at, is_told ? LOOK_MS : LOOK_ALONE_MS);
 	w->next_look = Min(w->next_look, Min(due, w->until));
-	return ready || due <= now;
+	return ready || due <= w->looked_at;
 }
 
 /* In a transaction that ends with it. */
@@ -101,17 +123,41 @@ static bool
 look_once(Wait *w)
 {
 	MemoryContext old = MemoryContextSwitchTo(w->look);
+	bool		is_told;
 	bool		ready;
 
+	w->looked_at = GetCurrentTimestamp();
 	/* each look has to see what was committed before it */
 	XactIsoLevel = XACT_READ_COMMITTED;
 	PushActiveSnapshot(GetTransactionSnapshot());
-	ready = look(w);
+	check_source(w->source);
+	is_told = register_here(w);
+	PopActiveSnapshot();
+	/* a snapshot that is taken now has all that it will not be told of */
+	PushActiveSnapshot(GetTransactionSnapshot());
+	ready = look(w, is_told);
 	PopActiveSnapshot();
 	SPI_commit();
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(w->look);
 	return ready;
+}
+
+/* It was woken, and the look before was for nothing: how soon was that? */
+static void
+hold_back(Wait *w)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz until = TimestampTzPlusMilliseconds(w->looked_at, w->pause);
+
+	if (now >= until)
+	{
+		w->pause = Max(w->pause / 2, PAUSE_MIN_MS);
+		return;
+	}
+	(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 TimestampDifferenceMilliseconds(now, until), PG_WAIT_EXTENSION);
+	w->pause = Min(w->pause * 2, PAUSE_MAX_MS);
 }
 
 static bool
@@ -127,18 +173,37 @@ wait_until_ready(Wait *w)
 		if (look_once(w))
 			return true;
 		now = GetCurrentTimestamp();
-		if (now >= w->until)
+		if (now < w->until &&
+			(WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					   TimestampDifferenceMilliseconds(now, w->next_look), PG_WAIT_EXTENSION) & WL_LATCH_SET))
+			hold_back(w);
+		else if (GetCurrentTimestamp() >= w->until)
 			return false;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 TimestampDifferenceMilliseconds(now, w->next_look), PG_WAIT_EXTENSION);
 	}
+}
+
+/* Nobody need tell the session any longer, however it ends. */
+static void
+wait_registered(Wait *w)
+{
+	PG_TRY();
+	{
+		w->ready = wait_until_ready(w);
+	}
+	PG_CATCH();
+	{
+		waiters_leave();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	waiters_leave();
 }
 
 Datum
 sync_wait(PG_FUNCTION_ARGS)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	Wait		w = {0};
+	Wait		w = {.pause = PAUSE_MIN_MS};
 	TupleDesc	desc;
 	Datum		value;
 	bool		isnull = false;
@@ -153,7 +218,8 @@ sync_wait(PG_FUNCTION_ARGS)
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	/* drop the caller's snapshot: each look takes one of its own */
 	SPI_commit();
-	value = BoolGetDatum(wait_until_ready(&w));
+	wait_registered(&w);
+	value = BoolGetDatum(w.ready);
 	SPI_finish();
 	MemoryContextSwitchTo(caller);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), &value, &isnull)));

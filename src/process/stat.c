@@ -4,7 +4,7 @@
  *
  * A transaction counts in its own memory, what a subtransaction does apart until that
  * ends, and adds to the counters of all when it has committed.  These are in shared
- * memory (process/stat_shared).  Where there is none, a session keeps what its transactions
+ * memory (process/shared_area).  Where there is none, a session keeps what its transactions
  * have counted, and appends it once a second at most, and when it ends, to an
  * unlogged table (process/stat_table), which maintenance folds.
  *
@@ -202,7 +202,7 @@ tell(ErrorData *error)
 
 /* Call function unless it was called just now. */
 static void
-try_now_and_then(void (*function) (void *arg), TimestampTz *tried)
+try_now_and_then(void (*function) (void *arg), void *arg, TimestampTz *tried)
 {
 	TimestampTz now = GetCurrentTransactionStartTimestamp();
 	MemoryContext old;
@@ -212,17 +212,17 @@ try_now_and_then(void (*function) (void *arg), TimestampTz *tried)
 	*tried = now;
 	/* an error comes in it */
 	old = MemoryContextSwitchTo(TopTransactionContext);
-	tell(subxact_try(function, NULL));
+	tell(subxact_try(function, arg));
 	MemoryContextSwitchTo(old);
 }
 
 static void
 before_commit(void)
 {
-	if (stat_shared_possible())
-		try_now_and_then(stat_shared_attach, &attach_tried);
-	if (!stat_shared_attached() && !written && unwritten.n > 0 && !XactReadOnly)
-		try_now_and_then(write_unwritten, &write_tried);
+	if (shared_area_possible(&stat_shared_area))
+		try_now_and_then(shared_area_attach, &stat_shared_area, &attach_tried);
+	if (!stat_shared_area.at_hand && !written && unwritten.n > 0 && !XactReadOnly)
+		try_now_and_then(write_unwritten, NULL, &write_tried);
 }
 
 /* ---------- the end of the transaction ---------- */
@@ -239,7 +239,7 @@ after_end(bool committed)
 		if (transaction.counted.entry[i].key.kind != '\0')
 			transaction.counted.entry[i].last_at = now;
 	stat_entries_move(&unwritten, &transaction.counted);
-	if (stat_shared_attached())
+	if (stat_shared_area.at_hand)
 		stat_shared_add(&unwritten);
 }
 
@@ -251,7 +251,7 @@ write_at_exit(int code, Datum arg)
 	/* what a link has counted between transactions */
 	forget_aborted(&transaction.counted);
 	stat_entries_move(&unwritten, &transaction.counted);
-	if (stat_shared_attached())
+	if (stat_shared_area.at_hand)
 		stat_shared_add(&unwritten);
 	if (unwritten.n == 0 || RecoveryInProgress())
 		return;
@@ -290,8 +290,7 @@ stat_init(void)
 {
 	RegisterXactCallback(at_end_of_transaction, NULL);
 	RegisterSubXactCallback(at_end_of_subtransaction, NULL);
-	if (process_shared_preload_libraries_in_progress)
-		stat_shared_request();
+	shared_area_request(&stat_shared_area);
 }
 
 /* ---------- for others ---------- */
@@ -299,19 +298,7 @@ stat_init(void)
 bool
 stat_attach(void)
 {
-	MemoryContext context = CurrentMemoryContext;
-	bool		begins = stat_shared_possible() && !IsTransactionState();
-	ErrorData  *error;
-
-	if (begins)
-		StartTransactionCommand();
-	error = stat_shared_possible() ? subxact_try(stat_shared_attach, NULL) : NULL;
-	if (error != NULL)
-		FreeErrorData(error);
-	if (begins)
-		CommitTransactionCommand();
-	MemoryContextSwitchTo(context);
-	return stat_shared_attached();
+	return shared_area_try(&stat_shared_area);
 }
 
 const StatEntries *

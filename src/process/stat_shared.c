@@ -1,20 +1,13 @@
 /*
  * stat_shared.c
  *	  Counters of all sessions in shared memory, where there is some.
- *
- * The server's, where it has loaded the library when it started; else, since PostgreSQL
- * 17, a segment of its registry.  Its name says how it is laid out: after an upgrade
- * of the library sessions that have the old one go on with the old segment.
  */
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "storage/ipc.h"
 #include "storage/lwlock.h"
-#include "storage/shmem.h"
 #include "utils/timestamp.h"
 
-#include "compat.h"
 #include "process/stat_shared.h"
 
 /* Rises when these structures, or what is counted, mean something else. */
@@ -33,19 +26,22 @@ typedef struct StatShared
 } StatShared;
 
 static StatShared *shared = NULL;
-static bool preloaded = false;
-static shmem_request_hook_type next_request_hook = NULL;
-static shmem_startup_hook_type next_startup_hook = NULL;
 
 /* ---------- getting at it ---------- */
 
 static const char *
-segment_name(void)
+area_name(void)
 {
 	static char name[NAMEDATALEN];
 
 	snprintf(name, sizeof(name), "syncext counters %d, %zu bytes", STAT_LAYOUT, sizeof(StatShared));
 	return name;
+}
+
+static Size
+area_size(void)
+{
+	return sizeof(StatShared);
 }
 
 static void
@@ -59,71 +55,18 @@ init_shared(void *place)
 }
 
 static void
-request_shared(void)
+attached(void *place)
 {
-	if (next_request_hook != NULL)
-		next_request_hook();
-	RequestAddinShmemSpace(sizeof(StatShared));
-}
-
-static void
-start_shared(void)
-{
-	bool		found;
-
-	if (next_startup_hook != NULL)
-		next_startup_hook();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	shared = ShmemInitStruct(segment_name(), sizeof(StatShared), &found);
-	if (!found)
-		init_shared(shared);
-	LWLockRelease(AddinShmemInitLock);
+	shared = place;
 	LWLockRegisterTranche(shared->lock.tranche, "syncext");
 }
 
-void
-stat_shared_request(void)
-{
-	preloaded = true;
-	next_request_hook = shmem_request_hook;
-	shmem_request_hook = request_shared;
-	next_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = start_shared;
-}
-
-bool
-stat_shared_attached(void)
-{
-	return shared != NULL;
-}
-
-bool
-stat_shared_preloaded(void)
-{
-	return preloaded;
-}
-
-bool
-stat_shared_possible(void)
-{
-#ifdef HAVE_NAMED_DSM_COMPAT
-	return shared == NULL;
-#else
-	return false;
-#endif
-}
-
-void
-stat_shared_attach(void *unused)
-{
-#ifdef HAVE_NAMED_DSM_COMPAT
-	bool		found;
-	StatShared *s = GetNamedDSMSegment(segment_name(), sizeof(StatShared), init_shared, &found);
-
-	LWLockRegisterTranche(s->lock.tranche, "syncext");
-	shared = s;
-#endif
-}
+SharedArea	stat_shared_area = {
+	.name = area_name,
+	.size = area_size,
+	.init = init_shared,
+	.attached = attached
+};
 
 /* ---------- counting ---------- */
 

@@ -81,7 +81,7 @@ place(bool attached)
 {
 	if (RecoveryInProgress())
 		return "primary";
-	return !attached ? "table" : stat_shared_preloaded() ? "shared memory" : "registry";
+	return !attached ? "table" : shared_area_preloaded() ? "shared memory" : "registry";
 }
 
 /* Where the counters are, since when, and how many rows the table has where they are there. */

@@ -1,16 +1,18 @@
 /*
  * wake.c
- *	  Waking workers when a transaction that concerns them commits.
+ *	  Waking workers, and the sessions that wait in sync_wait, when a transaction that
+ *	  concerns them commits.
  *
- * Works for storage/change_log, for each row that is appended, and for the trigger
- * on syncext.link.  A transaction notes which processes to wake while it can still read the
- * tables; after its commit the latches are set, and nothing else is done: it
- * takes no lock and fails in no way.  A worker that started in between isn't
- * known to the transaction; it looks by itself when it starts, and every second.
+ * Works for storage/change_log, for each row that is appended, for the triggers on the
+ * configuration and for that on syncext.link.  A transaction notes which workers to wake
+ * while it can still read the tables, and what it has for whom (process/waiters); after
+ * its commit the latches are set, and nothing else is done: it takes no lock and fails in
+ * no way.  A worker that started in between isn't known to the transaction; it looks by
+ * itself when it starts, and every second.
  *
- * What COMMIT PREPARED makes visible was noted by a transaction that ended
- * before, so COMMIT PREPARED wakes all workers.  In a session that has not loaded
- * the library it wakes none, and the workers' own look finds what it committed.
+ * What COMMIT PREPARED makes visible was noted by a transaction that ended before, so
+ * COMMIT PREPARED wakes all of them.  In a session that has not loaded the library it wakes
+ * none, and the workers' own look finds what it committed.
  */
 #include "postgres.h"
 
@@ -23,9 +25,11 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "process/launch.h"
+#include "process/waiters.h"
 #include "process/wake.h"
 #include "storage/change_log.h"
 #include "storage/hints.h"
@@ -47,10 +51,17 @@ typedef struct Launch
 
 /* What the transaction has noted.  The lists are in TopTransactionContext. */
 static bool noted = false;
+static bool committed = false;	/* and not told yet */
 static bool log_noted = false;
+static News news = {0};
+static char news_entity[NAMEDATALEN] = "";	/* of the row noted last, */
+static char news_source[NAMEDATALEN] = "";	/* and who need not hear of it */
 static char captured_noted[NAMEDATALEN] = "";	/* the source noted last */
 static List *processes = NIL;	/* of int */
 static List *launches = NIL;	/* of Launch * */
+
+/* How often a session tries to get at where those stand that wait, in milliseconds. */
+#define ATTACH_MS	1000
 
 /* How long a notifier may take to come up, in milliseconds. */
 #define COME_UP_MS	1000
@@ -125,6 +136,32 @@ note_log_written(void)
 }
 
 static void
+note_news(const LogEntry *entry)
+{
+	const char *source = entry->audience == AUDIENCE_OTHERS ? entry->source : "";
+
+	if (strcmp(news_source, source) == 0 && strcmp(news_entity, entry->entity) == 0)
+		return;
+	strlcpy(news_source, source, NAMEDATALEN);
+	strlcpy(news_entity, entry->entity, NAMEDATALEN);
+	news_add(&news, entry->entity, source[0] == '\0' ? NULL : source);
+}
+
+static void
+note_anything(void)
+{
+	news_add_all(&news);
+	noted = true;
+}
+
+void
+wake_note_feeds(void)
+{
+	note_anything();
+	wake_note_process(registry_get()->notifier_pid);
+}
+
+static void
 note_captured(const char *source)
 {
 	const Link *link;
@@ -146,10 +183,27 @@ note_entry(const LogEntry *entry)
 	if (entry->resolution == RESOLUTION_CAPTURED)
 		note_captured(entry->source);
 	else if (entry->audience != AUDIENCE_NONE)
+	{
 		note_log_written();
+		note_news(entry);
+	}
 }
 
 /* ---------- the end of the transaction ---------- */
+
+/* After the commit it would be too late; what fails now is tried again in a while. */
+static void
+attach_waiters(void)
+{
+	static TimestampTz tried = 0;
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+
+	if (news.entities == 0 || !shared_area_possible(&waiters_area) ||
+		!TimestampDifferenceExceeds(tried, now, ATTACH_MS))
+		return;
+	tried = now;
+	(void) shared_area_try(&waiters_area);
+}
 
 void
 wake_process(int pid)
@@ -183,10 +237,22 @@ at_commit(void)
 {
 	ListCell   *lc;
 
+	waiters_tell(&news);
 	foreach(lc, processes)
 		wake_process(lfirst_int(lc));
 	foreach(lc, launches)
 		start_noted(lfirst(lc));
+}
+
+static void
+forget(void)
+{
+	noted = committed = log_noted = false;
+	captured_noted[0] = news_entity[0] = news_source[0] = '\0';
+	MemSet(&news, 0, sizeof(news));
+	/* the memory goes with the transaction */
+	processes = NIL;
+	launches = NIL;
 }
 
 static void
@@ -196,20 +262,32 @@ at_end_of_transaction(XactEvent event, void *arg)
 		return;
 	switch (event)
 	{
+		case XACT_EVENT_PRE_COMMIT:
+			attach_waiters();
+			break;
 		case XACT_EVENT_COMMIT:
-			at_commit();
+			committed = true;
 			break;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
+			forget();
 			break;
 		default:
-			return;
+			break;
 	}
-	noted = log_noted = false;
-	captured_noted[0] = '\0';
-	/* the memory goes with the transaction */
-	processes = NIL;
-	launches = NIL;
+}
+
+/*
+ * What was committed is to be seen before this.  But only now do others know, too, that their
+ * caches of the configuration are outdated, and nobody has to wait for our locks.
+ */
+static void
+at_release(ResourceReleasePhase phase, bool commits, bool top_level, void *arg)
+{
+	if (!committed || !top_level || phase != RESOURCE_RELEASE_AFTER_LOCKS)
+		return;
+	at_commit();
+	forget();
 }
 
 /* ---------- COMMIT PREPARED ---------- */
@@ -235,17 +313,22 @@ utility_hook(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	else
 		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest,
 								completion);
-	if (wakes && extension_is_here())
-		note_log_written();
+	if (!wakes || !extension_is_here())
+		return;
+	note_log_written();
+	note_anything();
 }
 
 void
 wake_init(void)
 {
 	RegisterXactCallback(at_end_of_transaction, NULL);
+	RegisterResourceReleaseCallback(at_release, NULL);
 	next_utility_hook = ProcessUtility_hook;
 	ProcessUtility_hook = utility_hook;
 	change_log_hook = note_entry;
+	registry_changed_hook = note_anything;
+	shared_area_request(&waiters_area);
 }
 
 /* ---------- links that change ---------- */

@@ -1,6 +1,7 @@
 /*
  * wake.h
- *	  Waking workers when a transaction that concerns them commits.
+ *	  Waking workers, and the sessions that wait in sync_wait, when a transaction that
+ *	  concerns them commits.
  */
 #ifndef SYNCEXT_WAKE_H
 #define SYNCEXT_WAKE_H
@@ -10,6 +11,8 @@ extern void wake_init(void);
 
 /* Wake this process when the transaction commits. */
 extern void wake_note_process(int pid);
+/* There is something for targets that is no row of the log: tell them when the transaction commits. */
+extern void wake_note_feeds(void);
 /* Start the notifier when the transaction commits. */
 extern void wake_note_launch_notifier(void);
 

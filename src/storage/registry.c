@@ -28,6 +28,8 @@ PG_FUNCTION_INFO_V1(syncext_ladder_error);
 
 /* ---------- invalidation ---------- */
 
+void		(*registry_changed_hook) (void) = NULL;
+
 /*
  * Trigger on the configuration tables.  All of them invalidate the same one,
  * so that one OID tells a session to read everything again.
@@ -40,6 +42,7 @@ syncext_registry_changed(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("syncext.registry_changed is a trigger function")));
 	CacheInvalidateRelcacheByRelid(registry_relation("source"));
+	registry_changed_hook();
 	return PointerGetDatum(NULL);
 }
 

@@ -109,6 +109,9 @@ typedef struct Registry
 	int			notifier_pid;	/* the process to wake when it was; 0: none */
 } Registry;
 
+/* Called where a transaction has changed what registry_get() returns; process/wake sets it. */
+extern void (*registry_changed_hook) (void);
+
 extern const Registry *registry_get(void);
 /* A number that changes whenever what registry_get() returns has. */
 extern uint64 registry_generation(void);
