@@ -145,6 +145,7 @@ add_backfill_to_all(CursorTable *table, const List *cursors, const List *entitie
 		add_backfill(cursor, entities);
 		(void) cursor_put(table, cursor);
 	}
+	wake_note_feeds();
 }
 
 /* ---------- where it starts ---------- */
