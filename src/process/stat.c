@@ -238,9 +238,10 @@ after_end(bool committed)
 	for (int i = 0; transaction.counted.n > 0 && i < transaction.counted.room; i++)
 		if (transaction.counted.entry[i].key.kind != '\0')
 			transaction.counted.entry[i].last_at = now;
-	stat_entries_move(&unwritten, &transaction.counted);
+	if (unwritten.n > 0 || !stat_shared_area.at_hand)
+		stat_entries_move(&unwritten, &transaction.counted);
 	if (stat_shared_area.at_hand)
-		stat_shared_add(&unwritten);
+		stat_shared_add(unwritten.n > 0 ? &unwritten : &transaction.counted);
 }
 
 /* The session ends, however: write what it has kept, in a transaction of its own. */

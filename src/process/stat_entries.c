@@ -105,6 +105,7 @@ stat_entries_move(StatEntries *to, StatEntries *from)
 	stat_entries_clear(from);
 }
 
+/* At each commit that counts: what has no key is as it should be. */
 void
 stat_entries_clear(StatEntries *list)
 {
@@ -114,7 +115,12 @@ stat_entries_clear(StatEntries *list)
 		list->entry = NULL;
 		list->room = 0;
 	}
-	else if (list->n > 0)
-		MemSet(list->entry, 0, sizeof(StatEntry) * list->room);
+	for (int i = 0; list->n > 0 && i < list->room; i++)
+	{
+		if (list->entry[i].key.kind == '\0')
+			continue;
+		MemSet(&list->entry[i], 0, sizeof(StatEntry));
+		list->n--;
+	}
 	list->n = 0;
 }
