@@ -16,7 +16,8 @@
 #						whole): a later change wrote over it, or it was lost there
 #	written over at its own node before it was sent: that edit is judged
 #	in the log of a hub that was restored or failed over since, as lost there, or as
-#						written over there by another one, which is judged
+#						written over there by another one, which is judged; or it stood
+#						there, and the record was deleted since at the hub that is left
 #	told				a row of syncext.capture_failure, a dead letter
 #	deleted by others	a delete, of a record that the hub didn't have, or not any more,
 #						before another edit that came later made it anew: it has nothing
@@ -908,6 +909,13 @@ sub fine
 		fine_value($edit, $field, $seen) || ($edit->{gone}{$field} ? 'thrown away' : '');
 }
 
+# Was the record deleted at the hub that is left, after the edit was made?
+sub deleted_after
+{
+	my ($edit) = @_;
+	return scalar grep { $_->{key} eq $edit->{key} && $_->{deleted} && !$_->{aside} && $_->{time} > $edit->{time} } @$final_log;
+}
+
 sub fine_value
 {
 	my ($edit, $field, $seen) = @_;
@@ -919,6 +927,7 @@ sub fine_value
 	my $next = next_at_node($edit->{at}, $edit->{n} + 1, $edit->{key}, $field);
 	return 'written over' if $next && fine($next, $field, $seen) || written_over_where_held($edit, $field, $seen);
 	my $fate = in_lost_logs($edit->{key}, $field, $value);
+	return 'deleted since' if defined $fate && $fate eq $value && deleted_after($edit);
 	return '' if !defined $fate || $fate eq $value;
 	return 'told of in a log that is no more' if $fate eq '' || $fate eq $edit->{key};
 	return $edit_of_value{$fate} && fine($edit_of_value{$fate}, $field, $seen) ? 'written over there' : '';
