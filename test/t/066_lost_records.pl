@@ -139,5 +139,47 @@ for my $order ([ $shop, $till ], [ $till, $shop ])
 	is(in_log("external_id = '$id' AND source = 'Shop' AND (detail->>'deleted')::boolean"), '1', "twice, $first first: the delete is told");
 }
 
+# ---------- parents and children ----------
+
+sql($hub, q(SELECT sync_add_entity('purchase'), sync_add_reference('purchase', 'customer', 'customer', 'cascade')));
+for my $spoke ($shop, $till)
+{
+	my $source = $spoke == $shop ? 'Shop' : 'Till';
+	sql($spoke, "SELECT sync_add_entity('purchase');
+		CREATE TABLE purchase (id text PRIMARY KEY, customer text REFERENCES customer ON DELETE CASCADE, what text);
+		SELECT sync_attach('purchase', '$source', 'purchase')");
+}
+
+sub purchases
+{
+	my ($node) = @_;
+	return sql($node, $node == $hub ? q(SELECT concat_ws('|', external_id, fields->>'customer', fields->>'what') FROM syncext.canonical WHERE entity = 'purchase' AND NOT deleted ORDER BY 1) :
+		q(SELECT concat_ws('|', id, customer, what) FROM purchase ORDER BY 1));
+}
+
+for my $order ([ $shop, $till ], [ $till, $shop ])
+{
+	my $first = $order->[0]->name;
+	my $p = "P$first";
+
+	sql($shop, "INSERT INTO customer SELECT '$p' || n, 'Parent', '0' FROM generate_series(1, 2) n; INSERT INTO purchase VALUES ('$p 1', '${p}1', 'old')");
+	settle($shop, $till);
+	$hub->backup("parents$first");
+	# of a parent that is left, of one that is lost, and of one that is deleted with its children
+	sql($shop, "INSERT INTO customer VALUES ('${p}3', 'Parent', '0');
+		INSERT INTO purchase VALUES ('$p 2', '${p}2', 'new'), ('$p 3', '${p}3', 'new'), ('$p 4', '${p}1', 'new')");
+	settle($shop, $till);
+	sql($shop, "DELETE FROM customer WHERE id = '${p}1'");
+	settle($shop);
+	is(sql($hub, "SELECT count(*) FROM syncext.canonical WHERE entity = 'purchase' AND deleted AND fields->>'customer' = '${p}1'"), '2', "parents, $first first: the hub has deleted the children");
+	restore_in_place($hub, "parents$first");
+	exchange($order->[0]);
+	ok(settle(@$order), "parents, $first first: the links come to rest");
+	all_equal("parents, $first first", $hub, $shop, $till);
+	is(join("\n", grep { /^$p/ } split /\n/, purchases($_)), "$p 2|${p}2|new\n$p 3|${p}3|new", "parents, $first first: children are where their parents are, at " . $_->name) for $hub, $shop, $till;
+	is(sql($hub, 'SELECT count(*) FROM syncext.waiting'), '0', "parents, $first first: none waits");
+	is(sql($_, 'SELECT count(*) FROM syncext.dead_letter'), '0', "parents, $first first: nothing was given up at " . $_->name) for $hub, $shop, $till;
+}
+
 $_->stop for $hub, $shop, $till;
 done_testing();
