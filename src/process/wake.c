@@ -51,7 +51,8 @@ typedef struct Launch
 
 /* What the transaction has noted.  The lists are in TopTransactionContext. */
 static bool noted = false;
-static bool committed = false;	/* and not told yet */
+static bool config_noted = false;
+static bool config_committed = false;	/* and not told yet */
 static bool log_noted = false;
 static News news = {0};
 static char news_entity[NAMEDATALEN] = "";	/* of the row noted last, */
@@ -154,6 +155,12 @@ note_anything(void)
 	noted = true;
 }
 
+static void
+note_config_changed(void)
+{
+	config_noted = noted = true;
+}
+
 void
 wake_note_feeds(void)
 {
@@ -198,7 +205,7 @@ attach_waiters(void)
 	static TimestampTz tried = 0;
 	TimestampTz now = GetCurrentTransactionStartTimestamp();
 
-	if (news.entities == 0 || !shared_area_possible(&waiters_area) ||
+	if ((news.entities == 0 && !config_noted) || !shared_area_possible(&waiters_area) ||
 		!TimestampDifferenceExceeds(tried, now, ATTACH_MS))
 		return;
 	tried = now;
@@ -237,7 +244,9 @@ at_commit(void)
 {
 	ListCell   *lc;
 
-	waiters_tell(&news);
+	/* at_release() does that else */
+	if (!config_noted)
+		waiters_tell(&news);
 	foreach(lc, processes)
 		wake_process(lfirst_int(lc));
 	foreach(lc, launches)
@@ -247,7 +256,7 @@ at_commit(void)
 static void
 forget(void)
 {
-	noted = committed = log_noted = false;
+	noted = log_noted = config_noted = false;
 	captured_noted[0] = news_entity[0] = news_source[0] = '\0';
 	MemSet(&news, 0, sizeof(news));
 	/* the memory goes with the transaction */
@@ -266,7 +275,9 @@ at_end_of_transaction(XactEvent event, void *arg)
 			attach_waiters();
 			break;
 		case XACT_EVENT_COMMIT:
-			committed = true;
+			config_committed = config_noted;
+			at_commit();
+			forget();
 			break;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
@@ -278,16 +289,19 @@ at_end_of_transaction(XactEvent event, void *arg)
 }
 
 /*
- * What was committed is to be seen before this.  But only now do others know, too, that their
- * caches of the configuration are outdated, and nobody has to wait for our locks.
+ * Only now do others know that their caches of the configuration are outdated.  Who looked
+ * before would go by what was.
  */
 static void
 at_release(ResourceReleasePhase phase, bool commits, bool top_level, void *arg)
 {
-	if (!committed || !top_level || phase != RESOURCE_RELEASE_AFTER_LOCKS)
+	News		anything = {0};
+
+	if (!config_committed || !top_level || phase != RESOURCE_RELEASE_AFTER_LOCKS)
 		return;
-	at_commit();
-	forget();
+	config_committed = false;
+	news_add_all(&anything);
+	waiters_tell(&anything);
 }
 
 /* ---------- COMMIT PREPARED ---------- */
@@ -327,7 +341,7 @@ wake_init(void)
 	next_utility_hook = ProcessUtility_hook;
 	ProcessUtility_hook = utility_hook;
 	change_log_hook = note_entry;
-	registry_changed_hook = note_anything;
+	registry_changed_hook = note_config_changed;
 	shared_area_request(&waiters_area);
 }
 
