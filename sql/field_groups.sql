@@ -140,6 +140,35 @@ UPDATE shops SET street = 'T' WHERE id = 't';
 SELECT fields FROM syncext.canonical WHERE external_id = 't';
 SELECT sync_detach('shops');
 
+-- A record that has any of a group has all of it: who loses a value that the record hadn't, has its null delivered.
+SELECT * FROM decide('{"entity":"keep","externalId":"u","source":"CRM","base":0,"fields":{"street":"C"}}',
+	'{"entity":"keep","externalId":"v","source":"CRM","base":0,"fields":{"name":"only"}}',
+	'{"entity":"keep","externalId":"v","source":"CRM","base":1,"fields":{"city":"Bonn"}}');
+SELECT external_id, fields FROM syncext.canonical WHERE external_id IN ('u', 'v') AND entity = 'keep' ORDER BY 1;
+TRUNCATE shops;
+INSERT INTO shops VALUES ('u', NULL, 'Cologne', 'lost');
+SELECT sync_attach('shops', 'Shop', 'keep', capture => 'poll');
+CALL sync_poll('shops') \gset
+SELECT * FROM sync_deliver('Shop');
+SELECT * FROM shops ORDER BY id;
+CALL sync_poll('shops') \gset
+SELECT fields FROM syncext.canonical WHERE external_id = 'u' AND entity = 'keep';
+SELECT sync_detach('shops');
+
+-- What a conflict keeps from being delivered is sent by the row version that it was seen at: a group together.
+TRUNCATE shops;
+SELECT sync_subscribe('Shop', '{manual}');
+SELECT sync_attach('shops', 'Shop', 'manual');
+INSERT INTO shops VALUES ('h', 'A', 'Bonn', 'x');
+SELECT * FROM decide('{"entity":"manual","externalId":"h","source":"CRM","base":1,"fields":{"street":"C","city":"Cologne"}}');
+UPDATE shops SET city = 'Essen' WHERE id = 'h';
+SELECT * FROM decide('{"entity":"manual","externalId":"h","source":"CRM","base":2,"fields":{"name":"y"}}');
+SELECT sync_deliver('Shop');
+SELECT * FROM shops WHERE id = 'h';
+UPDATE shops SET street = 'T', city = 'Trier' WHERE id = 'h';
+SELECT status, incoming, contested FROM syncext.conflict_log WHERE entity = 'manual' AND external_id = 'h' ORDER BY id;
+SELECT sync_detach('shops');
+
 DROP FUNCTION decide, conflict_of, public.longer;
 DROP TABLE shops;
 DROP EXTENSION syncext;

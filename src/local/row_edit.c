@@ -250,27 +250,60 @@ send_change(ApplyCall *call, const Registry *registry, const RowEdit *edit, cons
 }
 
 /*
+ * Of the held fields from the i-th on, those that go with it: of its group, and last seen
+ * at the same row version.  What was edited together is decided together.
+ */
+static Fields
+held_together(const FieldRules *rules, const Fields *fields, int i, const Fields *held, int64 base)
+{
+	const FieldRule *rule = field_rule_find(rules, fields->field[i].name);
+	Fields		together = {0, palloc(sizeof(Field) * fields->n)};
+
+	for (int j = i; j < fields->n; j++)
+	{
+		const FieldRule *other = field_rule_find(rules, fields->field[j].name);
+		bool		same = j == i || (rule != NULL && other != NULL && rule->group >= 0 &&
+									  rule->group == other->group);
+		int64		other_base;
+
+		if (same && field_versions_find(held, fields->field[j].name, &other_base) &&
+			other_base == base)
+			together.field[together.n++] = fields->field[j];
+	}
+	return together;
+}
+
+/*
  * Send what a conflict keeps from being delivered here on its own: those fields
  * were last seen at an older row version than the others.  Returns the others.
  */
 static Fields
 send_held(ApplyCall *call, const Registry *registry, const RowEdit *edit)
 {
+	const Entity *entity = registry_entity_required(registry, edit->attached->binding->entity);
 	Fields		others = {0, palloc(sizeof(Field) * Max(edit->fields.n, 1))};
 	Fields		held = fields_of(edit->replica->withheld);
+	Fields		sent = {0};
 	RowEdit		set = *edit;
 
 	set.increments.n = 0;
 	for (int i = 0; i < edit->fields.n; i++)
 	{
+		FieldName	name = edit->fields.field[i].name;
 		int64		base;
-		Fields		one = {1, &edit->fields.field[i]};
+		Fields		together;
 		Answer		answer;
 
-		if (field_versions_find(&held, edit->fields.field[i].name, &base))
-			send_change(call, registry, &set, &one, base, &answer);
-		else
+		if (!field_versions_find(&held, name, &base))
+		{
 			others.field[others.n++] = edit->fields.field[i];
+			continue;
+		}
+		if (fields_find(&sent, name) != NULL)
+			continue;
+		together = held_together(&entity->field_rules, &edit->fields, i, &held, base);
+		send_change(call, registry, &set, &together, base, &answer);
+		sent = fields_union(&sent, &together);
 	}
 	return others;
 }

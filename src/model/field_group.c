@@ -65,6 +65,18 @@ field_group_complete(LadderState *s)
 	s->change = &s->completed;
 }
 
+bool
+field_group_is_implied(const LadderState *s, FieldName name)
+{
+	return s->ngroups > 0 && fields_find(&s->named, name) == NULL;
+}
+
+bool
+field_group_leaves(const PatchField *match)
+{
+	return match->implied && match->current != NULL;
+}
+
 void
 field_group_tie(LadderState *s)
 {
@@ -74,7 +86,7 @@ field_group_tie(LadderState *s)
 		PatchField *match = &s->match[i];
 
 		match->group = group_state(s, field_rule_find(s->rules->field_rules, name));
-		match->implied = fields_find(&s->named, name) == NULL;
+		match->implied = field_group_is_implied(s, name);
 		if (match->implied && match->current == NULL)
 			match->differs = false;
 	}
@@ -383,7 +395,7 @@ emptied(const LadderState *s, const GroupState *group)
 	{
 		const PatchField *match = &s->match[i];
 
-		if (match->group == group && match->implied && match->take && match->differs)
+		if (match->group == group && field_group_leaves(match) && match->take && match->differs)
 			appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "",
 							 field_name_cstring(s->change->fields.field[i].name));
 	}

@@ -291,7 +291,7 @@ rung_merge(LadderState *s)
 		if (s->match[i].contested)
 			return false;
 	for (int i = 0; i < s->change->fields.n; i++)
-		s->match[i].take = !s->match[i].implied;
+		s->match[i].take = !field_group_leaves(&s->match[i]);
 	ladder_write_merge(s, RESOLUTION_FIELD_MERGE,
 					   "no field is contested: the fields of both sides stand");
 	return true;
@@ -392,7 +392,7 @@ rung_rules(LadderState *s)
 
 		if (match->contested && match->group != NULL)
 			continue;
-		match->take = !match->implied;
+		match->take = !field_group_leaves(match);
 		if (!match->contested)
 			continue;
 		rule = field_rule_find(s->rules->field_rules, sent->name);

@@ -90,6 +90,10 @@ extern void ladder_add_increments(LadderState *s);
  * name as implied nulls.  Before it is matched with the record.
  */
 extern void field_group_complete(LadderState *s);
+/* Is it one of these nulls? */
+extern bool field_group_is_implied(const LadderState *s, FieldName name);
+/* Does the patch leave the record's value alone, unless it has won the group? */
+extern bool field_group_leaves(const PatchField *match);
 /* Tie what the patch was matched with to the groups. */
 extern void field_group_tie(LadderState *s);
 /*

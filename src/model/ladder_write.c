@@ -53,7 +53,7 @@ ladder_set_aside(LadderState *s, int status, Resolution resolution, bool lost,
 
 /* Stamp a field whose value the change has just set to another one. */
 static void
-stamp_changed(LadderState *s, RecordField *field, const Record *after)
+stamp_set(const LadderState *s, RecordField *field, const Record *after)
 {
 	field->stamp.version = after->version;
 	field->stamp.source = s->change->source;
@@ -61,6 +61,12 @@ stamp_changed(LadderState *s, RecordField *field, const Record *after)
 	field->stamp.set_by = s->change->source;
 	field->stamp.has_updated_at = s->change->has_updated_at;
 	field->stamp.updated_at = s->change->updated_at;
+}
+
+static void
+stamp_changed(LadderState *s, RecordField *field, const Record *after)
+{
+	stamp_set(s, field, after);
 	field_names_add(&s->decision->changed, field->field.name);
 }
 
@@ -72,6 +78,8 @@ ladder_write_new(LadderState *s)
 	Record	   *after = &d->after;
 	bool		counts = (s->rules->ladder & RUNG_VERSION) && change->has_version;
 
+	field_group_complete(s);
+	change = s->change;
 	start_outcome(s, 200, RESOLUTION_NEW_RECORD, "there was no such record");
 	d->write = WRITE_WHOLE;
 	d->audience = AUDIENCE_OTHERS;
@@ -85,18 +93,24 @@ ladder_write_new(LadderState *s)
 	for (int i = 0; i < change->fields.n; i++)
 	{
 		after->fields[i].field = change->fields.field[i];
-		stamp_changed(s, &after->fields[i], after);
+		if (field_group_is_implied(s, change->fields.field[i].name))
+			stamp_set(s, &after->fields[i], after);
+		else
+			stamp_changed(s, &after->fields[i], after);
 	}
 	after->exists = true;
 	field_names_sort(&d->changed);
 }
 
-/* Is the field of the patch written?  An implied one stands only for what the record has. */
+/*
+ * Is the field of the patch written?  An implied one where the group was won; and where
+ * the record hasn't it: who has lost a value of it later is told of the null.
+ */
 static bool
 is_written(const PatchField *match, bool whole)
 {
-	if (match->implied)
-		return match->take && match->current != NULL;
+	if (match->implied && match->current != NULL)
+		return match->take;
 	return whole || match->take;
 }
 
@@ -105,7 +119,19 @@ static bool
 is_stamped(const PatchField *match, bool whole)
 {
 	return is_written(match, whole) &&
-		(whole || match->differs || (match->group != NULL && match->group->contested));
+		(whole || match->current == NULL || match->differs ||
+		 (match->group != NULL && match->group->contested));
+}
+
+/* Stamp a field that was written, if its value is another one than the record had. */
+static void
+stamp_written(LadderState *s, const PatchField *match, RecordField *field, const Record *after)
+{
+	/* null in the place of nothing is no news */
+	if (match->implied && match->current == NULL)
+		stamp_set(s, field, after);
+	else if (match->differs)
+		stamp_changed(s, field, after);
 }
 
 /*
@@ -139,8 +165,7 @@ merge_fields(LadderState *s, bool whole)
 			after->fields[n].field = *patch;
 			if (!whole && match->combined != NULL)
 				after->fields[n].field.value = *match->combined;
-			if (match->differs)
-				stamp_changed(s, &after->fields[n], after);
+			stamp_written(s, match, &after->fields[n], after);
 			after->fields[n].stamp.version = after->version;
 			after->fields[n].stamp.source = change->source;
 		}
@@ -176,7 +201,7 @@ empties(const LadderState *s)
 	{
 		const PatchField *match = &s->match[i];
 
-		if (match->implied && match->differs && is_written(match, false))
+		if (match->implied && match->current != NULL && match->differs && match->take)
 			return true;
 	}
 	return false;
