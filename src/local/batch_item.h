@@ -19,6 +19,7 @@ typedef struct BatchItem
 	bool		correction;		/* to be written whatever row version was seen */
 	bool		deleted;		/* the record was deleted, as far as the caller knows */
 	Jsonb	   *fields;			/* the record's fields, to order by; or NULL */
+	bool		known;			/* load.c's: the row has seen the record as it is */
 	void	   *data;			/* the caller's */
 	int			free_value;		/* let the row go of its unique values, for others to
 								 * get: free_value_put; 0: don't */

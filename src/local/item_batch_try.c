@@ -20,6 +20,7 @@
 #include "local/search_path.h"
 #include "local/table_code.h"
 #include "local/handover.h"
+#include "local/find_ahead.h"
 #include "local/item_batch_try.h"
 #include "local/row_together.h"
 #include "process/subxact.h"
@@ -94,6 +95,8 @@ do_run(void *arg)
 	writer->replica = replica_open(true);
 	writer->conflicts = conflict_log_open(false);
 	writer->together = NULL;
+	writer->ahead = false;
+	writer->streak = writer->nahead = writer->pause = writer->next_pause = 0;
 	/* what is alone tells by itself what is wrong with it */
 	if (n > 1 && !batch->deferring)
 		row_together_begin(writer, batch->context);
@@ -115,7 +118,10 @@ do_run(void *arg)
 		items[i]->error = NULL;
 		items[i]->handover = NULL;
 		if (batch_item_is_open(items[i]))
+		{
+			find_ahead(writer, &items[i], n - i);
 			do_item(batch, items[i]);
+		}
 		MemoryContextSwitchTo(old);
 		/* a deferred constraint may yet fail for what an only item tried, see handover_of() */
 		if (n > 1)

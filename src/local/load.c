@@ -330,6 +330,19 @@ load_rows(Load *load)
  */
 typedef int (*MakeItems) (const Load *load, const char **after, BatchItem *items);
 
+/* Which of the records are in the row versions that their rows have seen? */
+static void
+find_known(const Load *load, BatchItem *items, const int64 *row_versions, int n)
+{
+	Replica    *replica = replica_open(false);
+	ReplicaSeek *seek = replica_seek_begin(replica, load->relation);
+
+	for (int i = 0; i < n; i++)
+		items[i].known = replica_seek(seek, items[i].external_id) >= row_versions[i];
+	replica_seek_end(seek);
+	replica_close(replica);
+}
+
 /* Of the entity's records, as far as the source may see them: an id tells of one, too. */
 static int
 make_record_items(const Load *load, const char **after, BatchItem *items)
@@ -338,6 +351,7 @@ make_record_items(const Load *load, const char **after, BatchItem *items)
 	const Source *source = registry_source_required(registry_get(), attached->binding->source);
 	Canonical  *canonical = canonical_open(false);
 	RowsScan   *scan = canonical_scan_begin(canonical, load->entity, *after);
+	int64		row_versions[LOAD_BATCH];
 	char	   *external_id;
 	Record		record;
 	int			n = 0;
@@ -349,10 +363,14 @@ make_record_items(const Load *load, const char **after, BatchItem *items)
 		/* a source that may see everything is told of a record that can't be read */
 		if (visibility_unlimited(source) || (canonical_scan_try(canonical, &record) == NULL &&
 											 visibility_shows(source, load->entity, &record)))
+		{
+			row_versions[n] = canonical_scan_row_version(canonical);
 			batch_item_init(&items[n++], attached->binding, false, external_id);
+		}
 	}
 	rows_scan_end(scan);
 	canonical_close(canonical);
+	find_known(load, items, row_versions, n);
 	return n;
 }
 

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "hub/answer.h"
+#include "hub/visibility.h"
 #include "local/fragile.h"
 #include "local/spoke_tables.h"
 #include "local/load_row.h"
@@ -157,6 +158,38 @@ judge_answer(const Answer *answer, LoadOutcome otherwise)
 }
 
 /*
+ * What the row has just told the hub is the record now: take it over as it was decided.
+ * False where it has to be read, as others may have had a word in it.
+ */
+static bool
+take_born(RowState *p, const Answer *answer)
+{
+	const Registry *registry = p->writer->registry;
+	const Binding *binding = p->attached->binding;
+	const Source *source = registry_source_required(registry, binding->source);
+	const Entity *entity = registry_entity_required(registry, binding->entity);
+
+	if (answer->refused || answer->hidden || answer->conflict_id != 0 ||
+		answer->decision.resolution != RESOLUTION_NEW_RECORD || !answer->decision.after.exists ||
+		source->nroutes > 0 || !visibility_unlimited(source) || entity->field_rules.n > 0 ||
+		p->record.exists || p->withheld.n > 0 || p->withheld_all || !p->present || p->taken_by != NULL)
+		return false;
+	p->record = answer->decision.after;
+	p->alone = true;
+	return true;
+}
+
+/* The row is held, and the record known. */
+static void
+conclude(LoadRow *row, RowState *now, bool agreed)
+{
+	if (now->attached->binding->out)
+		(void) row_write_apply(row->writer, now);
+	else if (agreed && now->record.exists && !now->hidden)
+		row_write_remember(row->writer, now);
+}
+
+/*
  * Bring what the hub has now to the row, after the ladder has spoken.  Where
  * nothing is written to the relation, it has just seen what it agrees with.
  */
@@ -167,10 +200,7 @@ settle(LoadRow *row, bool agreed)
 
 	if (!row_write_lock(row->writer, row->p.attached, row->p.external_id, &now))
 		elog(ERROR, "a row of relation %s was locked and is not any more", row->p.attached->name);
-	if (row->p.attached->binding->out)
-		(void) row_write_apply(row->writer, &now);
-	else if (agreed && now.record.exists && !now.hidden)
-		row_write_remember(row->writer, &now);
+	conclude(row, &now, agreed);
 }
 
 /* ---------- what is known of the row ---------- */
@@ -249,7 +279,10 @@ load_new(LoadRow *row)
 	row_write_send(row->writer, &row->p, row->p.before, NULL, ORIGIN_INSERT, row->p.replica.row_version,
 				   &answer);
 	outcome = judge_answer(&answer, LOAD_NEW);
-	settle(row, outcome == LOAD_NEW);
+	if (outcome == LOAD_NEW && take_born(&row->p, &answer))
+		conclude(row, &row->p, true);
+	else
+		settle(row, outcome == LOAD_NEW);
 	return outcome;
 }
 
@@ -501,11 +534,32 @@ load_linked_row(RowWriter *writer, Attached *attached, BatchItem *item, void *ar
 	return state.replica.exists ? LOAD_UPDATED : LOAD_NEW;
 }
 
+/* Is the row there, as far as the index of its key tells?  It isn't held. */
+static bool
+is_there(RowWriter *writer, Attached *attached, const char *external_id)
+{
+	ValueSettings settings;
+	AttachedRow key;
+	AttachedRow row;
+	bool		there;
+
+	if (!attached->has_key_index || attached->binding->own_keys)
+		return false;
+	value_settings_begin(&settings);
+	key = row_write_key(attached, &settings, external_id);
+	there = writer_peek(&writer->as_owner, attached, key, &row) &&
+		strcmp(attached_external_id(attached, &settings, row), external_id) == 0;
+	value_settings_end(&settings);
+	return there;
+}
+
 int
 load_record(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 {
 	RowState	state;
 
+	if (item->known && is_there(writer, attached, item->external_id))
+		return LOAD_GONE;
 	if (!row_write_lock(writer, attached, item->external_id, &state))
 	{
 		item->busy = true;

@@ -41,6 +41,11 @@ typedef struct RowWriter
 	MemoryContext context;		/* of all these */
 	RowWriteAttempt attempt;
 	RowTogether *together;		/* NULL: no row may wait */
+	int			streak;			/* rows that were not there, one after the other */
+	bool		ahead;			/* what is known of the next rows was found ahead: find_ahead.c */
+	int			nahead;			/* of so many */
+	int			pause;			/* so many go without */
+	int			next_pause;		/* and so many when it was in vain again */
 	int			free_value;		/* the next row gets these instead: free_value_put; 0: none */
 } RowWriter;
 
@@ -68,6 +73,8 @@ typedef struct RowState
 	bool		filtered;		/* the record is there and doesn't meet its filter */
 	bool		hidden;			/* that, or the source doesn't get the entity: what there is of
 								 * the record, a tombstone too, isn't to be told */
+	bool		alone;			/* no code can have seen, or written, what is remembered of the row
+								 * since it was held */
 	bool		taken_back;		/* set by the caller: it is delivered as gone */
 } RowState;
 

@@ -145,6 +145,38 @@ is_plain_cached(Attached *attached)
 	return attached->plain_inserts;
 }
 
+static bool
+is_key(const Attached *attached, int attnum)
+{
+	for (int i = 0; i < attached->nkeys; i++)
+		if (attached->keys[i].attnum == attnum)
+			return true;
+	return false;
+}
+
+static bool
+is_field_of(const RowState *p, int attnum)
+{
+	const Attached *attached = p->attached;
+
+	for (int i = 0; i < attached->ncolumns; i++)
+		if (attached->columns[i].attnum == attnum)
+			return record_find(&p->record, attached->columns[i].field) != NULL;
+	return false;
+}
+
+/* Does the record say what is in those columns that would be filled otherwise? */
+static bool
+says_all(const RowState *p)
+{
+	int			attnum = -1;
+
+	while ((attnum = bms_next_member(p->attached->filled_columns, attnum)) >= 0)
+		if (!is_key(p->attached, attnum) && !is_field_of(p, attnum))
+			return false;
+	return true;
+}
+
 bool
 row_together_may(const RowState *p)
 {
@@ -156,13 +188,7 @@ row_together_may(const RowState *p)
 		!p->hidden && !p->withheld_all && p->withheld.n == 0 &&
 		p->replica.sought && !p->replica.exists &&
 		p->attached->relid == p->attached->binding->relation &&
-		is_plain_cached(p->attached);
-}
-
-bool
-row_together_covers(const RowState *p, const Bitmapset *columns)
-{
-	return bms_is_subset(p->attached->filled_columns, columns);
+		is_plain_cached(p->attached) && says_all(p);
 }
 
 /* ---------- rows that wait ---------- */
@@ -287,10 +313,31 @@ row_together_add(RowState *p, AttachedRow row)
 }
 
 void
+row_together_forget(RowWriter *writer)
+{
+	if (!writer->ahead)
+		return;
+	canonical_forget_ahead(writer->canonical);
+	replica_forget_ahead(writer->replica);
+	writer->ahead = false;
+	if (writer->nahead > 1)
+	{
+		writer->next_pause = Max(writer->next_pause, ROWS_AHEAD) * 4;
+		writer->pause = writer->next_pause;
+	}
+	writer->nahead = 0;
+}
+
+void
+row_together_insert(RowWriter *writer)
+{
+	row_together_forget(writer);
+	flush(writer);
+}
+
+void
 row_together_end(RowWriter *writer)
 {
-	if (writer->together == NULL)
-		return;
-	flush(writer);
+	row_together_insert(writer);
 	replica_flush(writer->replica);
 }

@@ -14,14 +14,17 @@ extern void row_together_begin(RowWriter *writer, MemoryContext context);
  * comes of its insertion.
  */
 extern bool row_together_may(const RowState *p);
-/* May it if these columns are written? */
-extern bool row_together_covers(const RowState *p, const Bitmapset *columns);
 /* Let it wait.  It counts as written, and p->replica is what is remembered then. */
 extern void row_together_add(RowState *p, AttachedRow row);
+/* Insert those that wait: before anything else is sent to the hub. */
+extern void row_together_insert(RowWriter *writer);
 /*
- * Insert those that wait: before anything else is written, of which code may come that
+ * Insert those that wait, and what is remembered of rows: before anything else is written, of which code may come that
  * looks at them, and at the end of the run.
  */
 extern void row_together_end(RowWriter *writer);
+
+/* What was found ahead of the rows to come isn't to be gone by any more. */
+extern void row_together_forget(RowWriter *writer);
 
 #endif							/* SYNCEXT_ROW_TOGETHER_H */

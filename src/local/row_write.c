@@ -118,6 +118,8 @@ find_key(RowState *p)
 bool
 row_write_lock_row(RowWriter *writer, Attached *attached, const char *external_id, RowState *p)
 {
+	/* to wait for a row it is good to know if it is likely to be there */
+	const bool	first = !attached->has_key_index;
 	WriterLock	lock;
 
 	MemSet(p, 0, sizeof(RowState));
@@ -126,8 +128,8 @@ row_write_lock_row(RowWriter *writer, Attached *attached, const char *external_i
 	p->external_id = external_id;
 	p->refers_by_keys = row_name_refers(p);
 	value_settings_begin(&p->settings);
-	/* what was never delivered is seldom there */
-	replica_find(writer->replica, attached->binding->relation, external_id, &p->replica);
+	if (first)
+		replica_find(writer->replica, attached->binding->relation, external_id, &p->replica);
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -140,11 +142,30 @@ row_write_lock_row(RowWriter *writer, Attached *attached, const char *external_i
 	} while (attached->binding->own_keys && p->key_text != NULL && !row_name_stands(p));
 	p->present = lock == WRITER_LOCKED;
 	if (p->present)
+	{
+		row_together_forget(writer);
 		look_at_found_key(p);
+	}
+	writer->streak = p->present ? 0 : writer->streak + 1;
 	/* from here no other session writes it; where there is neither, the first of two wins */
-	if (p->present || p->replica.exists)
+	if (!first)
+		replica_find(writer->replica, attached->binding->relation, external_id, &p->replica);
+	else if (p->present || p->replica.exists)
 		replica_look_again(writer->replica, attached->binding->relation, external_id, &p->replica);
 	return true;
+}
+
+static void
+read_record(RowWriter *writer, RowState *p)
+{
+	const Binding *binding = p->attached->binding;
+
+	canonical_find(writer->canonical, binding->entity, p->external_id, &p->record);
+	find_route(writer, p);
+	p->withheld_all = !visibility_withheld(p->route,
+										   conflict_log_pending(writer->conflicts, binding->entity,
+																p->external_id, binding->source),
+										   &p->withheld);
 }
 
 bool
@@ -152,13 +173,13 @@ row_write_lock(RowWriter *writer, Attached *attached, const char *external_id, R
 {
 	if (!row_write_lock_row(writer, attached, external_id, p))
 		return false;
-	canonical_find(writer->canonical, attached->binding->entity, external_id, &p->record);
-	find_route(writer, p);
-	p->withheld_all = !visibility_withheld(p->route,
-										   conflict_log_pending(writer->conflicts,
-																attached->binding->entity, external_id,
-																attached->binding->source),
-										   &p->withheld);
+	read_record(writer, p);
+	if (writer->ahead && !row_together_may(p))
+	{
+		row_together_forget(writer);
+		replica_look_again(writer->replica, attached->binding->relation, external_id, &p->replica);
+		read_record(writer, p);
+	}
 	return true;
 }
 
@@ -465,7 +486,7 @@ find_adjusted(RowState *p, AttachedRow target, AttachedRow stored, bool *adjuste
 ApplyCall *
 row_write_call(RowWriter *writer)
 {
-	row_together_end(writer);
+	row_together_insert(writer);
 	if (writer->call == NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(writer->context);
@@ -563,7 +584,22 @@ void
 row_write_remember(RowWriter *writer, RowState *p)
 {
 	make_remembered(p);
-	replica_set(writer->replica, p->attached->binding->relation, p->external_id, &p->replica);
+	if (p->alone && writer->together != NULL && p->replica.sought && !p->replica.exists)
+	{
+		replica_insert_later(writer->replica, p->attached->binding->relation, p->external_id, &p->replica);
+		p->replica.sought = false;
+	}
+	else
+		replica_set(writer->replica, p->attached->binding->relation, p->external_id, &p->replica);
+}
+
+/* What code of the table does from here on sees all rows, and is no edit of this one. */
+static void
+begin_write(RowState *p)
+{
+	row_together_end(p->writer);
+	if (p->key_text != NULL)
+		writer_set_inbound(p->attached, p->key_text);
 }
 
 /* Mark the row as deleted.  Returns whether it wasn't yet. */
@@ -576,6 +612,7 @@ write_mark(RowState *p)
 
 	if (attached_is_deleted(p->attached, p->before))
 		return false;
+	begin_write(p);
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	push_special_columns(&state, p, &columns);
 	target = attached_populate(p->attached,
@@ -593,6 +630,8 @@ write_tombstone(RowState *p)
 		written = write_mark(p);
 	else
 	{
+		if (written)
+			begin_write(p);
 		if (written)
 			writer_delete(&p->writer->as_owner, p->attached, p->key);
 		if (p->attached->binding->own_keys && p->key_text != NULL)
@@ -628,21 +667,14 @@ note_attempt(RowState *p, AttachedRow target, Bitmapset *columns)
 	attempt->columns = columns;
 }
 
-/* The columns that are written, the key's among them. */
-static Bitmapset *
-inserted_columns(const RowState *p, Bitmapset *columns)
+static void
+insert_row(RowState *p, AttachedRow target, Bitmapset *columns, AttachedRow *stored)
 {
 	if (p->key_text != NULL)
 		for (int i = 0; i < p->attached->nkeys; i++)
 			columns = bms_add_member(columns, p->attached->keys[i].attnum);
-	return columns;
-}
-
-static void
-insert_row(RowState *p, AttachedRow target, Bitmapset *columns, AttachedRow *stored)
-{
-	columns = inserted_columns(p, columns);
 	note_attempt(p, target, columns);
+	begin_write(p);
 	if (p->key_text != NULL)
 		writer_insert(&p->writer->as_owner, p->attached, target, columns, stored);
 	else
@@ -670,6 +702,8 @@ write_live(RowState *p, AttachedRow *target)
 		note_attempt(p, *target, columns);
 		written = !bms_is_empty(columns);
 		if (written)
+			begin_write(p);
+		if (written)
 			writer_update(&p->writer->as_owner, p->attached, p->key, *target, columns, &stored);
 		else
 			stored = p->before;
@@ -685,11 +719,8 @@ write_live(RowState *p, AttachedRow *target)
 bool
 row_write_store(RowState *p, AttachedRow *target)
 {
-	row_together_end(p->writer);
 	if (p->key_text == NULL && !p->record.deleted && p->attached->key_defaults != NIL)
 		row_name_draw(p);
-	if (p->key_text != NULL)
-		writer_set_inbound(p->attached, p->key_text);
 	return p->record.deleted ? write_tombstone(p) : write_live(p, target);
 }
 
@@ -706,6 +737,7 @@ row_write_apply(RowWriter *writer, RowState *p)
 	if (p->hidden && !p->taken_back)
 		return ROW_EQUAL;
 	written = row_write_store(p, &target);
+	p->alone = p->alone && !written;
 	if (!p->record.deleted)
 		send_adjusted(writer, p, target, p->before);
 	row_write_remember(writer, p);
@@ -721,8 +753,6 @@ row_write_apply_later(RowWriter *writer, RowState *p)
 	if (!row_together_may(p))
 		return row_write_apply(writer, p);
 	target = make_target(p, &columns);
-	if (!row_together_covers(p, inserted_columns(p, columns)))
-		return row_write_apply(writer, p);
 	p->present = true;
 	p->before = target;
 	make_remembered(p);

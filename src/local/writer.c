@@ -490,27 +490,10 @@ open_rows(Writer *writer, const Attached *attached)
 	attached_check_desc(attached, rows_desc(writer->rows));
 }
 
-/*
- * What STATEMENT_LOCK does, for a table that has its key in an index: no code of
- * the table's runs in it, and the executor need not be started for each row.
- */
-static WriterLock
-lock_by_index(Writer *writer, const Attached *attached, AttachedRow key, AttachedRow *row)
+/* Copy the found row. */
+static void
+copy_found(const Writer *writer, const Attached *attached, AttachedRow *row)
 {
-	Datum		keys[ROWS_MAX_KEYS];
-	bool		busy;
-
-	open_rows(writer, attached);
-	for (int i = 0; i < attached->nkeys; i++)
-		keys[i] = key.values[attached->keys[i].attnum - 1];
-	do
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (!rows_find(writer->rows, attached->nkeys, keys))
-			return WRITER_ABSENT;
-	} while (rows_lock_free(writer->rows, &busy) != ROWS_DONE && !busy);
-	if (busy)
-		return WRITER_BUSY;
 	*row = attached_row_make(attached);
 	for (int i = 0; i < attached->nread; i++)
 	{
@@ -522,6 +505,47 @@ lock_by_index(Writer *writer, const Attached *attached, AttachedRow key, Attache
 		if (!isnull)
 			row->values[column->attnum - 1] = value_copy(column->value, value);
 	}
+}
+
+static bool
+find_by_index(Writer *writer, const Attached *attached, AttachedRow key)
+{
+	Datum		keys[ROWS_MAX_KEYS];
+
+	for (int i = 0; i < attached->nkeys; i++)
+		keys[i] = key.values[attached->keys[i].attnum - 1];
+	return rows_find(writer->rows, attached->nkeys, keys);
+}
+
+bool
+writer_peek(Writer *writer, const Attached *attached, AttachedRow key, AttachedRow *row)
+{
+	open_rows(writer, attached);
+	if (!find_by_index(writer, attached, key))
+		return false;
+	copy_found(writer, attached, row);
+	return true;
+}
+
+/*
+ * What STATEMENT_LOCK does, for a table that has its key in an index: no code of
+ * the table's runs in it, and the executor need not be started for each row.
+ */
+static WriterLock
+lock_by_index(Writer *writer, const Attached *attached, AttachedRow key, AttachedRow *row)
+{
+	bool		busy;
+
+	open_rows(writer, attached);
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!find_by_index(writer, attached, key))
+			return WRITER_ABSENT;
+	} while (rows_lock_free(writer->rows, &busy) != ROWS_DONE && !busy);
+	if (busy)
+		return WRITER_BUSY;
+	copy_found(writer, attached, row);
 	return WRITER_LOCKED;
 }
 

@@ -44,6 +44,8 @@ extern void writer_set_inbound(const Attached *attached, const char *key_text);
 extern bool writer_read(Attached *attached, AttachedRow key, AttachedRow *row);
 /* Find a row by the column that has its record's id. */
 extern bool writer_read_by_id(Attached *attached, const char *external_id, AttachedRow *row);
+/* Find a row of a table with has_key_index, and let others write it. */
+extern bool writer_peek(Writer *writer, const Attached *attached, AttachedRow key, AttachedRow *row);
 /* likely: the row is expected to be there */
 extern WriterLock writer_lock(Writer *writer, Attached *attached, AttachedRow key, bool likely,
 							  AttachedRow *row);

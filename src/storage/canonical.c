@@ -128,6 +128,12 @@ canonical_look_ahead(Canonical *canonical, int n, const RecordKey *records)
 }
 
 void
+canonical_forget_ahead(Canonical *canonical)
+{
+	rows_forget_ahead(canonical->rows);
+}
+
+void
 canonical_find(Canonical *canonical, const char *entity, const char *external_id,
 			   Record *record)
 {
@@ -323,6 +329,15 @@ canonical_scan_next(Canonical *canonical, RowsScan *scan, char **external_id)
 		return false;
 	*external_id = TextDatumGetCString(rows_value(canonical->rows, COL_EXTERNAL_ID, &isnull));
 	return true;
+}
+
+int64
+canonical_scan_row_version(const Canonical *canonical)
+{
+	int64		row_version;
+
+	return stored_version_problem(canonical->rows, COL_ROW_VERSION, &row_version) == NULL ?
+		row_version : PG_INT64_MAX;
 }
 
 void

@@ -38,6 +38,8 @@ extern void canonical_find(Canonical *canonical, const char *entity,
  * rows_look_ahead().
  */
 extern bool canonical_look_ahead(Canonical *canonical, int n, const RecordKey *records);
+/* What was found ahead doesn't hold any more. */
+extern void canonical_forget_ahead(Canonical *canonical);
 #define CANONICAL_AHEAD		ROWS_AHEAD	/* records at most */
 #define CANONICAL_AHEAD_MIN	32	/* and at least, to be worth it */
 /* Is there one?  Nothing else is looked at. */
@@ -73,6 +75,8 @@ extern RowsScan *canonical_scan_begin(Canonical *canonical, const char *entity,
 									  const char *after_external_id);
 extern bool canonical_scan_next(Canonical *canonical, RowsScan *scan,
 								char **external_id);
+/* The row version of the record that the walk is at; above all where it is none. */
+extern int64 canonical_scan_row_version(const Canonical *canonical);
 /*
  * The record that the walk is at.  Raises XX001 if it was edited to what it can't be;
  * canonical_scan_try returns why instead, NULL if it is good.

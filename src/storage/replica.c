@@ -88,6 +88,25 @@ replica_see(ReplicaRow *row, const LifeStamp *stamp)
 		row->seen_at = row->seen_at == 0 ? stamp->updated_at : Max(row->seen_at, stamp->updated_at);
 }
 
+bool
+replica_look_ahead(Replica *replica, int n, const ReplicaKey *rows)
+{
+	Datum	   *keys = palloc(sizeof(Datum) * 2 * n);
+
+	for (int i = 0; i < n; i++)
+	{
+		keys[2 * i] = ObjectIdGetDatum(rows[i].relation);
+		keys[2 * i + 1] = CStringGetTextDatum(rows[i].external_id);
+	}
+	return rows_look_ahead(replica->rows, n, 2, keys);
+}
+
+void
+replica_forget_ahead(Replica *replica)
+{
+	rows_forget_ahead(replica->rows);
+}
+
 /* Find the row, perhaps where it was before. */
 static bool
 find_row(Replica *replica, const ReplicaRow *row, const ItemPointerData *before)
@@ -218,6 +237,42 @@ replica_note_cascade(Oid relation, const char *external_id, const Fields *fields
 		replica_set(replica, relation, external_id, &row);
 	}
 	replica_close(replica);
+}
+
+struct ReplicaSeek
+{
+	Replica    *replica;
+	Oid			relation;
+	RowsScan   *scan;
+};
+
+ReplicaSeek *
+replica_seek_begin(Replica *replica, Oid relation)
+{
+	ReplicaSeek *seek = palloc(sizeof(ReplicaSeek));
+
+	seek->replica = replica;
+	seek->relation = relation;
+	seek->scan = rows_seek_begin(replica->rows, NULL, 2);
+	return seek;
+}
+
+int64
+replica_seek(ReplicaSeek *seek, const char *external_id)
+{
+	Datum		keys[2] = {ObjectIdGetDatum(seek->relation), CStringGetTextDatum(external_id)};
+	int64		row_version;
+
+	return rows_seek(seek->scan, keys) &&
+		stored_version_problem(seek->replica->rows, COL_ROW_VERSION, &row_version) == NULL ?
+		row_version : -1;
+}
+
+void
+replica_seek_end(ReplicaSeek *seek)
+{
+	rows_scan_end(seek->scan);
+	pfree(seek);
 }
 
 struct ReplicaScan

@@ -71,6 +71,23 @@ extern void replica_look_again(Replica *replica, Oid relation, const char *exter
 /* Like replica_look_again(), for a *row that holds nothing yet. */
 extern void replica_find(Replica *replica, Oid relation, const char *external_id,
 						 ReplicaRow *row);
+typedef struct ReplicaKey
+{
+	Oid			relation;
+	const char *external_id;
+} ReplicaKey;
+
+/* Find n rows ahead by one snapshot, in the order of their keys: see rows_look_ahead(). */
+extern bool replica_look_ahead(Replica *replica, int n, const ReplicaKey *rows);
+extern void replica_forget_ahead(Replica *replica);
+/*
+ * Which row versions have rows of a relation seen, one after the other, best in the order of
+ * their ids?  -1: none.
+ */
+typedef struct ReplicaSeek ReplicaSeek;
+extern ReplicaSeek *replica_seek_begin(Replica *replica, Oid relation);
+extern int64 replica_seek(ReplicaSeek *seek, const char *external_id);
+extern void replica_seek_end(ReplicaSeek *seek);
 /* Write over the row that is there, or insert one. */
 extern void replica_set(Replica *replica, Oid relation, const char *external_id,
 						const ReplicaRow *row);

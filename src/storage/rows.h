@@ -73,6 +73,8 @@ extern bool rows_find_at(Rows *rows, const ItemPointerData *at, int nkeys, const
  * are so far from one another that looking ahead is not worth its while.
  */
 extern bool rows_look_ahead(Rows *rows, int n, int nkeys, const Datum *keys);
+/* What was found ahead and not asked for is searched for again. */
+extern void rows_forget_ahead(Rows *rows);
 #define ROWS_AHEAD		128		/* rows at most */
 /* Where the found row is. */
 extern ItemPointerData rows_place(const Rows *rows);

@@ -199,6 +199,13 @@ rows_look_ahead(Rows *rows, int n, int nkeys, const Datum *keys)
 	return rows->lesson <= MAX_LESSON;
 }
 
+void
+rows_forget_ahead(Rows *rows)
+{
+	if (rows->ahead != NULL)
+		rows->ahead->n = rows->ahead->next = 0;
+}
+
 static bool
 same_keys(const Rows *rows, const Datum *a, const Datum *b)
 {

@@ -51,6 +51,8 @@ struct SeekAhead
 	bool		started;
 	bool		on_entry;		/* the scan stands on one, in xs_itup */
 	bool		taken;			/* and its row has been fetched */
+	bool		ended;			/* it stands behind the last one, and there is none at or after: */
+	Datum		end;			/* this value of the last column */
 	int			served;			/* keys since it was started */
 	int			pause;			/* seeks left that do without */
 	int			next_pause;
@@ -119,31 +121,38 @@ compare_bytes(Datum a, Datum b)
 	return cmp != 0 ? cmp : n - m;
 }
 
-/* Compare the last column of the entry with a key, as the index does. */
+/* Compare values of the last column, as the index does. */
 static int
-compare_last(const SeekAhead *ahead, const Datum *keys)
+compare_values(const SeekAhead *ahead, Datum a, Datum b)
 {
 	const int	column = ahead->nkeys - 1;
-	const Datum key = keys[column];
-	bool		isnull;
-	Datum		value = index_getattr(ahead->scan->xs_itup, column + 1,
-									  ahead->scan->xs_itupdesc, &isnull);
 
 	if (ahead->index->rd_opcintype[column] == TEXTOID &&
 		ahead->index->rd_indcollation[column] == C_COLLATION_OID)
-		return compare_bytes(value, key);
+		return compare_bytes(a, b);
 	return DatumGetInt32(FunctionCall2Coll(index_getprocinfo(ahead->index, column + 1, BTORDER_PROC),
-										   ahead->index->rd_indcollation[column], value, key));
+										   ahead->index->rd_indcollation[column], a, b));
+}
+
+/* Compare the last column of the entry with a key. */
+static int
+compare_last(const SeekAhead *ahead, const Datum *keys)
+{
+	bool		isnull;
+	Datum		value = index_getattr(ahead->scan->xs_itup, ahead->nkeys,
+									  ahead->scan->xs_itupdesc, &isnull);
+
+	return compare_values(ahead, value, keys[ahead->nkeys - 1]);
 }
 
 /*
- * Does the scan stand among the entries of which all columns but the last are these?  It
- * walks those that it was started for, so that they need not be looked at.
+ * Does the scan walk the entries of which all columns but the last are these?  It is those
+ * that it was started for, so that they need not be looked at.
  */
 static bool
 in_same_range(const SeekAhead *ahead, const Datum *keys)
 {
-	if (!ahead->on_entry)
+	if (!ahead->on_entry && !ahead->ended)
 		return false;
 	for (int i = 0; i < ahead->nkeys - 1; i++)
 	{
@@ -153,6 +162,19 @@ in_same_range(const SeekAhead *ahead, const Datum *keys)
 			return false;
 	}
 	return true;
+}
+
+/* No entry of the range is at this key, or behind it. */
+static void
+note_end(SeekAhead *ahead, const Datum *keys)
+{
+	const int	column = ahead->nkeys - 1;
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(ahead->index), column);
+	MemoryContext old = MemoryContextSwitchTo(ahead->bounds);
+
+	ahead->ended = true;
+	ahead->end = datumCopy(keys[column], att->attbyval, att->attlen);
+	MemoryContextSwitchTo(old);
 }
 
 static void
@@ -171,8 +193,11 @@ start(SeekAhead *ahead, const Datum *keys)
 	MemoryContextSwitchTo(old);
 	index_rescan(ahead->scan, ahead->keys, ahead->nkeys, NULL, 0);
 	ahead->started = true;
+	ahead->ended = false;
 	ahead->served = 0;
 	step(ahead);
+	if (!ahead->on_entry)
+		note_end(ahead, keys);
 }
 
 /* Fetch the row; of several versions of the key the one that can be seen. */
@@ -209,6 +234,9 @@ walk(SeekAhead *ahead, const Datum *keys)
 
 	if (!in_same_range(ahead, keys))
 		return REACH_FAR;
+	if (ahead->ended)
+		return compare_values(ahead, keys[ahead->nkeys - 1], ahead->end) >= 0 ? REACH_ABSENT :
+			REACH_FAR;
 	cmp = compare_last(ahead, keys);
 	if (cmp > 0 || (cmp == 0 && ahead->taken))
 		return REACH_UNKNOWN;
@@ -218,7 +246,10 @@ walk(SeekAhead *ahead, const Datum *keys)
 			return REACH_FAR;
 		step(ahead);
 		if (!ahead->on_entry)
+		{
+			note_end(ahead, keys);
 			return REACH_ABSENT;
+		}
 		cmp = compare_last(ahead, keys);
 	}
 	return cmp == 0 ? REACH_HERE : REACH_ABSENT;
@@ -232,7 +263,7 @@ worth_a_start(SeekAhead *ahead)
 	{
 		ahead->pause = ahead->next_pause;
 		ahead->next_pause = Min(ahead->next_pause * 2, MAX_PAUSE);
-		ahead->started = ahead->on_entry = false;
+		ahead->started = ahead->on_entry = ahead->ended = false;
 		return false;
 	}
 	if (ahead->started)
