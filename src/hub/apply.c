@@ -260,7 +260,7 @@ look_ahead(Applying *applying, int first)
 		records[n++].external_id = change->external_id;
 	}
 	/* of few there is nothing to be gained */
-	if (n >= CANONICAL_AHEAD_MIN && canonical_look_ahead(applying->call->canonical, n, records))
+	if (n >= CANONICAL_AHEAD_MIN && canonical_look_ahead(applying->call->canonical, n, records, NULL))
 		applying->ahead = i;
 	else
 		applying->ahead = docs->ngood;

@@ -46,6 +46,12 @@ apply_begin_explaining(const Registry *registry)
 	return open_call(registry, false);
 }
 
+void
+apply_look_ahead(ApplyCall *call, int n, const RecordKey *records, const int *order)
+{
+	(void) canonical_look_ahead(call->canonical, n, records, order);
+}
+
 bool
 apply_is_quiet(const ApplyCall *call)
 {

@@ -12,6 +12,8 @@
 extern ApplyCall *apply_begin(const Registry *registry);
 /* Open them for explaining: nothing is written. */
 extern ApplyCall *apply_begin_explaining(const Registry *registry);
+/* Find records ahead that changes to come are decided upon: canonical_look_ahead(). */
+extern void apply_look_ahead(ApplyCall *call, int n, const RecordKey *records, const int *order);
 /* Have the call's changes set off nothing so far? */
 extern bool apply_is_quiet(const ApplyCall *call);
 /*

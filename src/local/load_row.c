@@ -441,6 +441,7 @@ load_one(RowWriter *writer, Attached *attached, BatchItem *item, LoadRows *rows)
 {
 	LoadRow		row;
 
+	writer->loads = true;
 	if (!row_write_lock(writer, attached, item->external_id, &row.p))
 	{
 		item->busy = true;

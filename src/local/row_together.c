@@ -331,13 +331,16 @@ row_together_forget(RowWriter *writer)
 void
 row_together_insert(RowWriter *writer)
 {
-	row_together_forget(writer);
+	/* what a row of a load says brings its own record about, and no other's */
+	if (!writer->loads)
+		row_together_forget(writer);
 	flush(writer);
 }
 
 void
 row_together_end(RowWriter *writer)
 {
-	row_together_insert(writer);
+	row_together_forget(writer);
+	flush(writer);
 	replica_flush(writer->replica);
 }

@@ -141,12 +141,10 @@ row_write_lock_row(RowWriter *writer, Attached *attached, const char *external_i
 		/* who held the row may have given it another key */
 	} while (attached->binding->own_keys && p->key_text != NULL && !row_name_stands(p));
 	p->present = lock == WRITER_LOCKED;
-	if (p->present)
-	{
+	if (p->present && !writer->loads)
 		row_together_forget(writer);
+	if (p->present)
 		look_at_found_key(p);
-	}
-	writer->streak = p->present ? 0 : writer->streak + 1;
 	/* from here no other session writes it; where there is neither, the first of two wins */
 	if (!first)
 		replica_find(writer->replica, attached->binding->relation, external_id, &p->replica);
@@ -168,13 +166,28 @@ read_record(RowWriter *writer, RowState *p)
 										   &p->withheld);
 }
 
+/*
+ * Is the row there, and has the hub nothing of it?  Where it has by now what was not there
+ * when that was found ahead, another session has just brought it: the hub decides upon that,
+ * and where the row was held by that session, what is remembered is there to refuse ours.
+ */
+static bool
+is_unheard_of(const RowState *p)
+{
+	return p->present && !p->record.exists && !p->replica.exists;
+}
+
 bool
 row_write_lock(RowWriter *writer, Attached *attached, const char *external_id, RowState *p)
 {
+	bool		is_new;
+
 	if (!row_write_lock_row(writer, attached, external_id, p))
 		return false;
 	read_record(writer, p);
-	if (writer->ahead && !row_together_may(p))
+	is_new = writer->loads ? is_unheard_of(p) : !p->present;
+	writer->streak = is_new ? writer->streak + 1 : 0;
+	if (writer->ahead && !(writer->loads ? is_new : row_together_may(p)))
 	{
 		row_together_forget(writer);
 		replica_look_again(writer->replica, attached->binding->relation, external_id, &p->replica);

@@ -115,7 +115,7 @@ find_floor(Canonical *canonical, const char *entity)
 }
 
 bool
-canonical_look_ahead(Canonical *canonical, int n, const RecordKey *records)
+canonical_look_ahead(Canonical *canonical, int n, const RecordKey *records, const int *order)
 {
 	Datum	   *keys = palloc(sizeof(Datum) * 2 * n);
 
@@ -124,7 +124,7 @@ canonical_look_ahead(Canonical *canonical, int n, const RecordKey *records)
 		keys[2 * i] = CStringGetTextDatum(records[i].entity);
 		keys[2 * i + 1] = CStringGetTextDatum(records[i].external_id);
 	}
-	return rows_look_ahead(canonical->rows, n, 2, keys);
+	return rows_look_ahead(canonical->rows, n, 2, keys, order);
 }
 
 void

@@ -34,10 +34,11 @@ extern void canonical_close(Canonical *canonical);
 extern void canonical_find(Canonical *canonical, const char *entity,
 						   const char *external_id, Record *record);
 /*
- * Read n records ahead by one snapshot, in the order of their keys, each once: see
+ * Read n records ahead by one snapshot, each once; order is that of their keys, or NULL: see
  * rows_look_ahead().
  */
-extern bool canonical_look_ahead(Canonical *canonical, int n, const RecordKey *records);
+extern bool canonical_look_ahead(Canonical *canonical, int n, const RecordKey *records,
+								 const int *order);
 /* What was found ahead doesn't hold any more. */
 extern void canonical_forget_ahead(Canonical *canonical);
 #define CANONICAL_AHEAD		ROWS_AHEAD	/* records at most */

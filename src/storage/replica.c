@@ -89,7 +89,7 @@ replica_see(ReplicaRow *row, const LifeStamp *stamp)
 }
 
 bool
-replica_look_ahead(Replica *replica, int n, const ReplicaKey *rows)
+replica_look_ahead(Replica *replica, int n, const ReplicaKey *rows, const int *order)
 {
 	Datum	   *keys = palloc(sizeof(Datum) * 2 * n);
 
@@ -98,7 +98,7 @@ replica_look_ahead(Replica *replica, int n, const ReplicaKey *rows)
 		keys[2 * i] = ObjectIdGetDatum(rows[i].relation);
 		keys[2 * i + 1] = CStringGetTextDatum(rows[i].external_id);
 	}
-	return rows_look_ahead(replica->rows, n, 2, keys);
+	return rows_look_ahead(replica->rows, n, 2, keys, order);
 }
 
 void

@@ -77,8 +77,9 @@ typedef struct ReplicaKey
 	const char *external_id;
 } ReplicaKey;
 
-/* Find n rows ahead by one snapshot, in the order of their keys: see rows_look_ahead(). */
-extern bool replica_look_ahead(Replica *replica, int n, const ReplicaKey *rows);
+/* Find n rows ahead by one snapshot; order is that of their keys, or NULL: see rows_look_ahead(). */
+extern bool replica_look_ahead(Replica *replica, int n, const ReplicaKey *rows,
+								 const int *order);
 extern void replica_forget_ahead(Replica *replica);
 /*
  * Which row versions have rows of a relation seen, one after the other, best in the order of

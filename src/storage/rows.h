@@ -66,13 +66,12 @@ extern bool rows_find(Rows *rows, int nkeys, const Datum *keys);
 extern bool rows_find_at(Rows *rows, const ItemPointerData *at, int nkeys, const Datum *keys);
 /*
  * Find n rows ahead, by one snapshot: the next rows_find of each of these keys has what was
- * found here.  The keys, nkeys values each, come in index order if it is to be cheap; they are
- * copied.  Until
- * then the transaction may write these rows through this Rows alone; what other
+ * found here.  The keys, nkeys values each, are asked for in this order; they are copied.
+ * order is that of the index, numbers from 0, or NULL: they come in it.  Until then the transaction may write these rows through this Rows alone; what other
  * transactions have done to them a write tells, as ever.  Returns false where the keys
  * are so far from one another that looking ahead is not worth its while.
  */
-extern bool rows_look_ahead(Rows *rows, int n, int nkeys, const Datum *keys);
+extern bool rows_look_ahead(Rows *rows, int n, int nkeys, const Datum *keys, const int *order);
 /* What was found ahead and not asked for is searched for again. */
 extern void rows_forget_ahead(Rows *rows);
 #define ROWS_AHEAD		128		/* rows at most */

@@ -149,7 +149,7 @@ start_ahead(Rows *rows, int nkeys)
 }
 
 static void
-copy_keys(const Rows *rows, RowsAhead *ahead, const Datum *keys)
+copy_keys(const Rows *rows, RowsAhead *ahead, int number, const Datum *keys)
 {
 	const KeyShape *key = &rows->layout->shape->primary_key;
 	MemoryContext old = MemoryContextSwitchTo(ahead->context);
@@ -159,7 +159,7 @@ copy_keys(const Rows *rows, RowsAhead *ahead, const Datum *keys)
 		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rows->rel),
 											  rows->layout->attnum[key->column[i] - 1] - 1);
 
-		ahead->keys[ahead->n][i] = datumCopy(keys[i], att->attbyval, att->attlen);
+		ahead->keys[number][i] = datumCopy(keys[i], att->attbyval, att->attlen);
 	}
 	MemoryContextSwitchTo(old);
 }
@@ -175,19 +175,19 @@ swap_slot(Rows *rows, TupleTableSlot **slot)
 }
 
 bool
-rows_look_ahead(Rows *rows, int n, int nkeys, const Datum *keys)
+rows_look_ahead(Rows *rows, int n, int nkeys, const Datum *keys, const int *order)
 {
 	RowsAhead  *ahead = start_ahead(rows, nkeys);
 	RowsScan   *scan = rows_seek_begin(rows, NULL, nkeys);
 
 	Assert(n <= ROWS_AHEAD);
-	for (; ahead->n < n; ahead->n++)
+	while (ahead->nslots < n)
+		ahead->slots[ahead->nslots++] = make_slot(rows);
+	for (int k = 0; k < n; k++)
 	{
-		int			i = ahead->n;
+		int			i = order == NULL ? k : order[k];
 
-		if (i == ahead->nslots)
-			ahead->slots[ahead->nslots++] = make_slot(rows);
-		copy_keys(rows, ahead, &keys[i * nkeys]);
+		copy_keys(rows, ahead, i, &keys[i * nkeys]);
 		swap_slot(rows, &ahead->slots[i]);
 		ahead->found[i] = rows_seek(scan, ahead->keys[i]);
 		/* the scan goes on to other pages */
@@ -196,6 +196,7 @@ rows_look_ahead(Rows *rows, int n, int nkeys, const Datum *keys)
 		swap_slot(rows, &ahead->slots[i]);
 	}
 	rows_scan_end(scan);
+	ahead->n = n;
 	return rows->lesson <= MAX_LESSON;
 }
 

@@ -51,8 +51,8 @@ struct SeekAhead
 	bool		started;
 	bool		on_entry;		/* the scan stands on one, in xs_itup */
 	bool		taken;			/* and its row has been fetched */
-	bool		ended;			/* it stands behind the last one, and there is none at or after: */
-	Datum		end;			/* this value of the last column */
+	bool		has_gap;		/* there is none before where it stands from here on: */
+	Datum		gap;			/* this value of the last column */
 	int			served;			/* keys since it was started */
 	int			pause;			/* seeks left that do without */
 	int			next_pause;
@@ -106,6 +106,7 @@ step(SeekAhead *ahead)
 {
 	ahead->on_entry = index_getnext_tid(ahead->scan, ForwardScanDirection) != NULL;
 	ahead->taken = false;
+	ahead->has_gap = false;
 }
 
 /* By bytes, as external ids are ordered: half of what the operator class takes for it. */
@@ -152,7 +153,7 @@ compare_last(const SeekAhead *ahead, const Datum *keys)
 static bool
 in_same_range(const SeekAhead *ahead, const Datum *keys)
 {
-	if (!ahead->on_entry && !ahead->ended)
+	if (!ahead->on_entry && !ahead->has_gap)
 		return false;
 	for (int i = 0; i < ahead->nkeys - 1; i++)
 	{
@@ -164,17 +165,23 @@ in_same_range(const SeekAhead *ahead, const Datum *keys)
 	return true;
 }
 
-/* No entry of the range is at this key, or behind it. */
+/* What was sought is not there, nor anything between it and where the scan stands. */
 static void
-note_end(SeekAhead *ahead, const Datum *keys)
+note_gap(SeekAhead *ahead, const Datum *keys)
 {
 	const int	column = ahead->nkeys - 1;
 	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(ahead->index), column);
 	MemoryContext old = MemoryContextSwitchTo(ahead->bounds);
 
-	ahead->ended = true;
-	ahead->end = datumCopy(keys[column], att->attbyval, att->attlen);
+	ahead->has_gap = true;
+	ahead->gap = datumCopy(keys[column], att->attbyval, att->attlen);
 	MemoryContextSwitchTo(old);
+}
+
+static bool
+in_gap(const SeekAhead *ahead, const Datum *keys)
+{
+	return ahead->has_gap && compare_values(ahead, keys[ahead->nkeys - 1], ahead->gap) >= 0;
 }
 
 static void
@@ -193,11 +200,10 @@ start(SeekAhead *ahead, const Datum *keys)
 	MemoryContextSwitchTo(old);
 	index_rescan(ahead->scan, ahead->keys, ahead->nkeys, NULL, 0);
 	ahead->started = true;
-	ahead->ended = false;
 	ahead->served = 0;
 	step(ahead);
-	if (!ahead->on_entry)
-		note_end(ahead, keys);
+	if (!ahead->on_entry || compare_last(ahead, keys) > 0)
+		note_gap(ahead, keys);
 }
 
 /* Fetch the row; of several versions of the key the one that can be seen. */
@@ -234,10 +240,11 @@ walk(SeekAhead *ahead, const Datum *keys)
 
 	if (!in_same_range(ahead, keys))
 		return REACH_FAR;
-	if (ahead->ended)
-		return compare_values(ahead, keys[ahead->nkeys - 1], ahead->end) >= 0 ? REACH_ABSENT :
-			REACH_FAR;
+	if (!ahead->on_entry)
+		return in_gap(ahead, keys) ? REACH_ABSENT : REACH_FAR;
 	cmp = compare_last(ahead, keys);
+	if (cmp > 0 && in_gap(ahead, keys))
+		return REACH_ABSENT;
 	if (cmp > 0 || (cmp == 0 && ahead->taken))
 		return REACH_UNKNOWN;
 	for (int steps = 0; cmp < 0; steps++)
@@ -245,14 +252,12 @@ walk(SeekAhead *ahead, const Datum *keys)
 		if (steps == MAX_STEPS)
 			return REACH_FAR;
 		step(ahead);
-		if (!ahead->on_entry)
-		{
-			note_end(ahead, keys);
-			return REACH_ABSENT;
-		}
-		cmp = compare_last(ahead, keys);
+		cmp = ahead->on_entry ? compare_last(ahead, keys) : 1;
 	}
-	return cmp == 0 ? REACH_HERE : REACH_ABSENT;
+	if (cmp == 0)
+		return REACH_HERE;
+	note_gap(ahead, keys);
+	return REACH_ABSENT;
 }
 
 /* After a start that has served few keys the next one is put off, ever longer. */
@@ -263,7 +268,7 @@ worth_a_start(SeekAhead *ahead)
 	{
 		ahead->pause = ahead->next_pause;
 		ahead->next_pause = Min(ahead->next_pause * 2, MAX_PAUSE);
-		ahead->started = ahead->on_entry = ahead->ended = false;
+		ahead->started = ahead->on_entry = ahead->has_gap = false;
 		return false;
 	}
 	if (ahead->started)
