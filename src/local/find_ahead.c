@@ -47,8 +47,9 @@ look_ahead(RowWriter *writer, BatchItem **items, int n)
 		order[i] = i;
 	}
 	qsort_arg(order, n, sizeof(int), compare_items, items);
-	worth = canonical_look_ahead(writer->canonical, n, records, order);
-	worth &= replica_look_ahead(writer->replica, n, rows, order);
+	worth = replica_look_ahead(writer->replica, n, rows, order);
+	if (!writer->polls)
+		worth &= canonical_look_ahead(writer->canonical, n, records, order);
 	/* what this transaction writes it writes through the call's own */
 	if (writer->loads && writer->call != NULL)
 		apply_look_ahead(writer->call, n, records, order);

@@ -95,7 +95,7 @@ do_run(void *arg)
 	writer->replica = replica_open(true);
 	writer->conflicts = conflict_log_open(false);
 	writer->together = NULL;
-	writer->loads = writer->ahead = false;
+	writer->loads = writer->polls = writer->ahead = false;
 	writer->streak = writer->nahead = writer->pause = writer->next_pause = 0;
 	/* what is alone tells by itself what is wrong with it */
 	if (n > 1 && !batch->deferring)

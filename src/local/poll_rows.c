@@ -56,6 +56,8 @@ take_row(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 
 	replica_find(writer->replica, item->relation, item->external_id, &replica);
 	source->is_new = !replica.exists;
+	writer->polls = writer->loads = true;
+	writer->streak = source->is_new ? writer->streak + 1 : 0;
 	if (!read_again)
 	{
 		row = poll_scan_row(batch->poll->scan, attached, source->tuple);

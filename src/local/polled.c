@@ -12,6 +12,7 @@
 #include "hub/own_keys.h"
 #include "hub/visibility.h"
 #include "local/polled.h"
+#include "local/row_together.h"
 #include "local/row_edit.h"
 #include "local/row_keys.h"
 
@@ -174,6 +175,6 @@ polled_send(RowWriter *writer, const Attached *attached, const char *external_id
 	if (edit->gone && !edit->marked && attached->binding->own_keys)
 		own_keys_end(attached->binding->source, attached->binding->entity, external_id);
 	replica->fields = edit->gone ? NULL : fields_to_jsonb(&edit->all);
-	replica_set(writer->replica, attached->binding->relation, external_id, replica);
+	row_together_remember(writer, attached->binding, external_id, replica);
 	return unseen ? POLLED_NOT_SHOWN : outcome;
 }

@@ -41,7 +41,8 @@ typedef struct RowWriter
 	MemoryContext context;		/* of all these */
 	RowWriteAttempt attempt;
 	RowTogether *together;		/* NULL: no row may wait */
-	bool		loads;			/* rows are brought to the hub */
+	bool		loads;			/* rows are brought to the hub, */
+	bool		polls;			/* by a poll: each is decided there, and not read here */
 	int			streak;			/* rows that were new to the other side, one after the other */
 	bool		ahead;			/* what is known of the next rows was found ahead: find_ahead.c */
 	int			nahead;			/* of so many */

@@ -329,6 +329,18 @@ row_together_forget(RowWriter *writer)
 }
 
 void
+row_together_remember(RowWriter *writer, const Binding *binding, const char *external_id,
+					  const ReplicaRow *row)
+{
+	/* a rule's function may look, or write, where it will */
+	if (writer->together != NULL && writer->loads && row->sought && !row->exists &&
+		registry_entity_required(writer->registry, binding->entity)->field_rules.n == 0)
+		replica_insert_later(writer->replica, binding->relation, external_id, row);
+	else
+		replica_set(writer->replica, binding->relation, external_id, row);
+}
+
+void
 row_together_insert(RowWriter *writer)
 {
 	/* what a row of a load says brings its own record about, and no other's */

@@ -16,6 +16,12 @@ extern void row_together_begin(RowWriter *writer, MemoryContext context);
 extern bool row_together_may(const RowState *p);
 /* Let it wait.  It counts as written, and p->replica is what is remembered then. */
 extern void row_together_add(RowState *p, AttachedRow row);
+/*
+ * Remember what a row of a load or a poll has seen, if it is new together with others: no
+ * item of the run, and no code, asks for it before the run's end.
+ */
+extern void row_together_remember(RowWriter *writer, const Binding *binding, const char *external_id,
+								  const ReplicaRow *row);
 /* Insert those that wait: before anything else is sent to the hub. */
 extern void row_together_insert(RowWriter *writer);
 /*

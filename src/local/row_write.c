@@ -597,11 +597,8 @@ void
 row_write_remember(RowWriter *writer, RowState *p)
 {
 	make_remembered(p);
-	if (p->alone && writer->together != NULL && p->replica.sought && !p->replica.exists)
-	{
-		replica_insert_later(writer->replica, p->attached->binding->relation, p->external_id, &p->replica);
-		p->replica.sought = false;
-	}
+	if (p->alone)
+		row_together_remember(writer, p->attached->binding, p->external_id, &p->replica);
 	else
 		replica_set(writer->replica, p->attached->binding->relation, p->external_id, &p->replica);
 }
