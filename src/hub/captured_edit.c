@@ -9,6 +9,7 @@
 #include "model/change.h"
 #include "model/json_read.h"
 #include "model/rfc3339.h"
+#include "model/shifts.h"
 
 bool
 captured_edit_read(const LogRow *row, FoldEdit *edit)
@@ -57,5 +58,21 @@ captured_edit_read(const LogRow *row, FoldEdit *edit)
 				return false;
 		}
 	}
+	return true;
+}
+
+bool
+captured_edit_fold(Fold *fold, const LogRow *row, int64 seq, int64 base, Jsonb *shifts)
+{
+	FoldEdit	edit = {.base = base, .seq = seq};
+
+	if (row->problem != NULL || !captured_edit_read(row, &edit))
+		return false;
+	if (!edit.deleted)
+	{
+		fields_from_container(&row->fields->root, &edit.fields);
+		shifts_apply(shifts, seq, &edit.fields);
+	}
+	fold_add(fold, &edit);
 	return true;
 }

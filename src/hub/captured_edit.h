@@ -11,5 +11,11 @@
 
 /* Read what the row's detail says of the edit.  False: there is something in it that can't be. */
 extern bool captured_edit_read(const LogRow *row, FoldEdit *edit);
+/*
+ * Fold the edit in; what it says of counters is moved by what deliveries have, shifts.
+ * False: the row was edited to what it can't be.
+ */
+extern bool captured_edit_fold(Fold *fold, const LogRow *row, int64 seq, int64 base,
+							   Jsonb *shifts);
 
 #endif							/* SYNCEXT_CAPTURED_EDIT_H */

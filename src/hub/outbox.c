@@ -191,20 +191,6 @@ typedef struct Cutting
 	OutboxBatch *out;
 } Cutting;
 
-/* False if the row was edited to what it can't be. */
-static bool
-fold_row(Fold *fold, const LogRow *row, int64 seq, int64 base)
-{
-	FoldEdit	edit = {.base = base, .seq = seq};
-
-	if (row->problem != NULL || !captured_edit_read(row, &edit))
-		return false;
-	if (!edit.deleted)
-		fields_from_container(&row->fields->root, &edit.fields);
-	fold_add(fold, &edit);
-	return true;
-}
-
 /* Fields that a hub kept back are based on when they were last delivered. */
 static void
 set_held_bases(Fold *fold, Jsonb *held_jsonb)
@@ -308,6 +294,7 @@ add_counted(Cutting *cutting, const BatchRecord *record, const ReplicaRow *repli
 	change->counted = sums->counted;
 	change->counts = sums->counts;
 	change->summed = sums->summed;
+	change->added_sums = sums->added;
 	return change;
 }
 
@@ -358,8 +345,8 @@ add_changes(Cutting *cutting, const BatchRecord *record, const ReplicaRow *repli
 		return;
 	}
 	agreed = fields_of(replica->fields);
-	fold_drop(fold, &agreed);
 	summed = take_sums(record, replica, &agreed, fold, &sums);
+	fold_drop(fold, &agreed);
 	add_recount(cutting, record, replica, fold);
 	while (fold_take(fold, &part))
 	{
@@ -458,7 +445,8 @@ cut_record(Cutting *cutting, const BatchRecord *record)
 			row.resolution == RESOLUTION_CAPTURED)
 		{
 			cutting->bytes += row.fields == NULL ? 0 : VARSIZE(row.fields);
-			readable &= fold_row(&fold, &row, places[i].at.seq, replica.row_version);
+			readable &= captured_edit_fold(&fold, &row, places[i].at.seq, replica.row_version,
+										   replica.shifts);
 		}
 	}
 	if (!readable && OidIsValid(relation))

@@ -32,7 +32,8 @@ typedef struct OutboxChange
 	Fields		fields;			/* none if it is deleted */
 	Jsonb	   *counted;		/* no fields, but what was added to counters, in all; or NULL */
 	bool		baseline;		/* which the record has already */
-	Fields		summed;			/* and these, as they are in the row now */
+	Fields		summed;			/* and these, as they are in the row now, */
+	Fields		added_sums;		/* and what of that was added since it was agreed on */
 	Jsonb	   *counts;			/* and all that was counted ever */
 	ItemPointerData replica_at;	/* where its row of replica was, if it has one */
 } OutboxChange;

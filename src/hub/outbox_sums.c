@@ -17,7 +17,8 @@ typedef struct Taking
 {
 	Counts		counts;			/* all that was counted, with this */
 	Counts		sent;			/* what the hub is told of it */
-	Fields		summed;			/* the fields as they are now */
+	Fields		summed;			/* the fields as they are now, */
+	Fields		added;			/* and what they have more than was agreed on */
 } Taking;
 
 static void
@@ -46,23 +47,32 @@ count_field(Taking *taking, const Field *agreed, const FoldField *f)
 			before = after;
 	}
 	taking->summed.field[taking->summed.n++] = f->field;
+	if (increment_between(agreed, &f->field, &taking->added.field[taking->added.n]))
+		taking->added.n++;
 }
 
-/* Is it a counter that went from a number to a number, captured as one? */
+/*
+ * Is it a counter that went from a number to a number, captured as one?  What a run of the
+ * server has taken back of an edit of the one before is told: the hub may have had that.
+ */
 static bool
 is_counted(const FieldRules *rules, const Fields *agreed, const FoldField *f, const Field **from)
 {
 	*from = f->nruns > 0 && field_rules_sum(rules, f->field.name) ?
 		fields_find(agreed, f->field.name) : NULL;
 	return *from != NULL && (*from)->value.type == jbvNumeric &&
-		f->field.value.type == jbvNumeric;
+		f->field.value.type == jbvNumeric &&
+		(f->nruns > 1 || !fields_hold(agreed, &f->field));
 }
 
 bool
 outbox_sums_take(const FieldRules *rules, const ReplicaRow *replica, const Fields *agreed,
 				 Fold *fold, CountedSums *sums)
 {
-	Taking		taking = {.summed.field = palloc(sizeof(Field) * Max(fold->n, 1))};
+	Taking		taking = {
+		.summed.field = palloc(sizeof(Field) * Max(fold->n, 1)),
+		.added.field = palloc(sizeof(Field) * Max(fold->n, 1))
+	};
 	int			kept = 0;
 
 	if (!counts_read(replica->counted == NULL ? NULL : &replica->counted->root, &taking.counts))
@@ -78,6 +88,7 @@ outbox_sums_take(const FieldRules *rules, const ReplicaRow *replica, const Field
 	}
 	fold->n = kept;
 	sums->summed = taking.summed;
+	sums->added = taking.added;
 	sums->counted = counts_jsonb(&taking.sent);
 	sums->counts = counts_jsonb(&taking.counts);
 	return taking.summed.n > 0;

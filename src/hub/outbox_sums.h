@@ -13,7 +13,8 @@ typedef struct CountedSums
 {
 	Jsonb	   *counted;		/* what is sent: totals */
 	Jsonb	   *counts;			/* all that was counted ever */
-	Fields		summed;			/* the counters, as they are in the row now */
+	Fields		summed;			/* the counters, as they are in the row now, */
+	Fields		added;			/* and what they have more than was agreed on */
 } CountedSums;
 
 /*

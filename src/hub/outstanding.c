@@ -12,11 +12,20 @@
 #include "utils/memutils.h"
 
 #include "hub/backfill.h"
+#include "hub/captured_edit.h"
 #include "hub/outstanding.h"
 #include "hub/pull.h"
 #include "storage/hints.h"
 #include "storage/record_set.h"
 #include "storage/rights.h"
+
+/* Where an edit is in the log. */
+typedef struct Place
+{
+	LogPosition at;
+	int			table;
+	int			next;			/* the record's next, from 1; 0: none */
+} Place;
 
 /* What waits of a source, as of a snapshot. */
 typedef struct Outstanding
@@ -24,11 +33,15 @@ typedef struct Outstanding
 	MemoryContext context;		/* NULL: not known */
 	char		source[NAMEDATALEN];
 	FeedSnapshot upto;
-	RecordSet  *records;		/* number: of its seq; flag: the window under way has
+	bool		walked;			/* to the end, from where the cursor was: */
+	int64		from_tick;
+	int64		to_tick;
+	LogPosition position;
+	RecordSet  *records;		/* number: of its last place; flag: the window under way has
 								 * been answered for it */
 	int			n;
 	int			room;
-	int64	   *seqs;			/* the highest of each record */
+	Place	   *places;
 } Outstanding;
 
 static Outstanding outstanding;
@@ -52,23 +65,22 @@ start(const char *source)
 	strlcpy(o->source, source, sizeof(o->source));
 	o->records = record_set_create(o->context, 64);
 	o->room = 64;
-	o->seqs = MemoryContextAlloc(o->context, sizeof(int64) * o->room);
+	o->places = MemoryContextAlloc(o->context, sizeof(Place) * o->room);
 }
 
 static void
-add_seq(RecordSetEntry *entry, int64 seq)
+add_place(RecordSetEntry *entry, const FeedRow *row)
 {
 	Outstanding *o = &outstanding;
+	Place	   *place;
 
-	if (entry->number == 0)
-	{
-		if (o->n == o->room)
-			o->seqs = repalloc_huge(o->seqs, sizeof(int64) * (o->room *= 2));
-		o->seqs[o->n++] = seq;
-		entry->number = o->n;
-	}
-	else
-		o->seqs[entry->number - 1] = Max(o->seqs[entry->number - 1], seq);
+	if (o->n == o->room)
+		o->places = repalloc_huge(o->places, sizeof(Place) * (o->room *= 2));
+	place = &o->places[o->n++];
+	place->at = row->at;
+	place->table = row->table;
+	place->next = entry->number;
+	entry->number = o->n;
 }
 
 /*
@@ -89,7 +101,7 @@ add_row(StringInfo key, const Cursor *cursor, const Tick *hi, const FeedRow *row
 		if (entry->flag)
 			return;
 	}
-	add_seq(entry, row->at.seq);
+	add_place(entry, row);
 }
 
 static void
@@ -117,43 +129,126 @@ walk(const Source *target, const Cursor *cursor, const FeedSnapshot *now)
 	feed_log_close(log);
 }
 
+static bool
+is_same_cursor(const Cursor *cursor)
+{
+	const Outstanding *o = &outstanding;
+
+	return o->walked && cursor->from_tick == o->from_tick && cursor->to_tick == o->to_tick &&
+		log_position_cmp(cursor->position, o->position) == 0;
+}
+
+/* May be old: edits that were captured since may be missing, none that was answered is there. */
 static void
-look(const char *source)
+look(const char *source, bool may_be_old)
 {
 	const Source *target = registry_source_required(registry_get(), source);
 	CursorTable *cursors = cursor_open(false);
 	Outstanding *o = &outstanding;
 	FeedSnapshot now;
-	Cursor		cursor;
+	Cursor		cursor = {0};
+	bool		found = cursor_find(cursors, source, 0, &cursor);
 
+	cursor_close(cursors);
 	feed_snapshot_now(&now);
 	if (o->context != NULL && strcmp(o->source, source) == 0 &&
-		feed_snapshot_reaches(&o->upto, &now))
-	{
-		cursor_close(cursors);
+		(feed_snapshot_reaches(&o->upto, &now) || (may_be_old && is_same_cursor(&cursor))))
 		return;
-	}
 	start(source);
-	if (cursor_find(cursors, source, 0, &cursor))
+	if (found)
 		walk(target, &cursor, &now);
+	o->walked = true;
+	o->from_tick = cursor.from_tick;
+	o->to_tick = cursor.to_tick;
+	o->position = cursor.position;
 	o->upto = now;
 	o->upto.xip = MemoryContextAlloc(o->context, sizeof(uint64) * Max(now.nxip, 1));
 	memcpy(o->upto.xip, now.xip, sizeof(uint64) * now.nxip);
-	cursor_close(cursors);
 }
 
-bool
-outstanding_has(const char *source, const char *entity, const char *external_id, int64 settled)
+/* The record's last place, from 1; 0: it has none. */
+static int
+find_places(const char *entity, const char *external_id)
 {
 	StringInfoData key;
 	RecordSetEntry *entry;
 
-	look(source);
 	initStringInfo(&key);
 	entry = record_set_find(outstanding.records,
 							record_set_key(&key, cstring_to_text(entity),
 										   cstring_to_text(external_id)));
 	pfree(key.data);
-	return entry != NULL && entry->number != 0 &&
-		outstanding.seqs[entry->number - 1] >= settled;
+	return entry == NULL ? 0 : entry->number;
+}
+
+bool
+outstanding_has(const char *source, const char *entity, const char *external_id, int64 settled)
+{
+	look(source, false);
+	for (int i = find_places(entity, external_id); i != 0; i = outstanding.places[i - 1].next)
+		if (outstanding.places[i - 1].at.seq >= settled)
+			return true;
+	return false;
+}
+
+static int
+compare_seqs(const void *a, const void *b)
+{
+	const Place *pa = a;
+	const Place *pb = b;
+
+	return pa->at.seq < pb->at.seq ? -1 : pa->at.seq > pb->at.seq;
+}
+
+/* The record's places by seq: transactions may have committed in another order. */
+static Place *
+places_of(const char *entity, const char *external_id, int64 settled, int *n)
+{
+	int			room = 4;
+	Place	   *places = palloc(sizeof(Place) * room);
+
+	*n = 0;
+	for (int i = find_places(entity, external_id); i != 0; i = outstanding.places[i - 1].next)
+	{
+		if (outstanding.places[i - 1].at.seq < settled)
+			continue;
+		if (*n == room)
+			places = repalloc(places, sizeof(Place) * (room *= 2));
+		places[(*n)++] = outstanding.places[i - 1];
+	}
+	qsort(places, *n, sizeof(Place), compare_seqs);
+	return places;
+}
+
+bool
+outstanding_fold(const char *source, const char *entity, const ReplicaRow *replica, bool may_be_old,
+				 OutstandingEdits *edits)
+{
+	bool		readable = true;
+	FeedSeek   *seek;
+	FeedLog    *log;
+	Place	   *places;
+	int			n;
+
+	MemSet(edits, 0, sizeof(OutstandingEdits));
+	look(source, may_be_old);
+	places = places_of(entity, replica->external_id, replica->settled, &n);
+	if (n == 0)
+		return true;
+	edits->first = places[0].at.seq;
+	edits->last = places[n - 1].at.seq;
+	log = feed_log_open();
+	seek = feed_seek_begin(log);
+	for (int i = 0; i < n && readable; i++)
+	{
+		LogRow		row;
+
+		if (feed_seek(seek, places[i].table, places[i].at, &row) &&
+			row.resolution == RESOLUTION_CAPTURED)
+			readable = captured_edit_fold(&edits->fold, &row, places[i].at.seq,
+										  replica->row_version, replica->shifts);
+	}
+	feed_seek_end(seek);
+	feed_log_close(log);
+	return readable;
 }

@@ -38,6 +38,7 @@
 #include "process/stat.h"
 #include "storage/canonical.h"
 #include "storage/conflict_log.h"
+#include "storage/counted.h"
 #include "storage/link.h"
 #include "storage/rights.h"
 
@@ -209,6 +210,35 @@ record_state(Reading *reading, const char *entity_name, const FieldNames *withhe
 }
 
 /*
+ * How much of what the link's tables have added is in these fields.  It is looked for after
+ * the record was read: of a total that came between, the next row version tells.
+ */
+static Jsonb *
+find_counted(Reading *reading, const BatchRecord *record, Jsonb *fields_jsonb)
+{
+	const Entity *entity = registry_entity(registry_get(), record->entity);
+	const Fields fields = fields_of(fields_jsonb);
+	Jsonb	   *counted;
+	Fields		all;
+	int			kept = 0;
+
+	if (entity == NULL || entity->field_rules.nsums == 0)
+		return NULL;
+	counted = counted_find(reading->target->name, record->entity, record->external_id);
+	if (counted == NULL)
+		return NULL;
+	all = fields_of(counted);
+	/* names of others may be what the link can't carry */
+	for (int i = 0; i < all.n; i++)
+		if (fields_find(&fields, all.field[i].name) != NULL)
+			all.field[kept++] = all.field[i];
+	all.n = kept;
+	counted = fields_to_jsonb(&all);
+	reading->bytes += VARSIZE(counted);
+	return counted;
+}
+
+/*
  * Read a record of the batch as it stands now.  Returns false if it isn't
  * delivered: the target has a conflict over the whole of it, and will be told
  * when that is closed; it has unsubscribed, or a filter keeps the record from
@@ -261,6 +291,8 @@ read_record(Reading *reading, BatchRecord *record, DeliveryRecord *out)
 	out->state = NULL;
 	if (reading->with_state && !hidden)
 		out->state = record_state(reading, record->entity, &withheld);
+	out->counted = reading->to_link && !out->deleted ?
+		find_counted(reading, record, out->fields) : NULL;
 	if (!out->deleted && !delivery_keys_fields(reading->keys, reading->feed, record, &out->fields))
 		return false;
 	if (put_out_fails(reading, record, out))
@@ -583,8 +615,8 @@ static void
 put_record_for_link(ReturnSetInfo *rsinfo, const Delivery *delivery,
 					const DeliveryRecord *record)
 {
-	Datum		values[11];
-	bool		isnull[11] = {false};
+	Datum		values[12];
+	bool		isnull[12] = {false};
 	int			n = fill_columns(delivery, record, values);
 
 	values[n++] = BoolGetDatum(record->correction);
@@ -594,6 +626,8 @@ put_record_for_link(ReturnSetInfo *rsinfo, const Delivery *delivery,
 	values[n] = TimestampTzGetDatum(record->updated_at);
 	isnull[++n] = record->state == NULL;
 	values[n] = JsonbPGetDatum(record->state);
+	isnull[++n] = record->counted == NULL;
+	values[n] = JsonbPGetDatum(record->counted);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
 }
 

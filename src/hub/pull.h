@@ -27,6 +27,8 @@ typedef struct DeliveryRecord
 	bool		has_updated_at;
 	TimestampTz updated_at;		/* when it was last edited, as its sources say */
 	Jsonb	   *state;			/* of a field ladder, for another hub: model/field_state; or NULL */
+	Jsonb	   *counted;		/* to a link: what its tables have added to the counters of this; or
+								 * NULL */
 	bool		correction;		/* the target's own change lost: it has to take
 								 * this, whatever row version it has */
 	int			attempt;		/* from 1 */

@@ -131,6 +131,7 @@ enum
 	PULL_WITHHELD,
 	PULL_UPDATED_AT,			/* in microseconds since 1970 */
 	PULL_STATE,
+	PULL_COUNTED,
 	PULL_NCOLUMNS
 };
 
@@ -192,6 +193,12 @@ read_record(const Reply *reply, int row, PulledRecord *record)
 	{
 		record->state = read_object(reply, row, PULL_STATE, &why);
 		if (record->state == NULL)
+			return why;
+	}
+	if (!reply_is_null(reply, row, PULL_COUNTED))
+	{
+		record->counted = read_object(reply, row, PULL_COUNTED, &why);
+		if (record->counted == NULL)
 			return why;
 	}
 	if (reply_is_null(reply, row, PULL_WITHHELD))

@@ -138,6 +138,7 @@ strand_row(RowWriter *writer, RowState *p)
 	if (p->replica.fields == NULL || !p->present)
 		return REBASE_KNOWN;
 	p->replica.fields = p->replica.withheld = p->replica.cascaded = p->replica.answers = NULL;
+	p->replica.shifts = NULL;
 	p->replica.row_version = p->replica.answered = p->replica.adjusted = 0;
 	p->replica.contested = false;
 	p->replica.gone_at = GetCurrentTimestamp();

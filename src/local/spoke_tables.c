@@ -15,6 +15,7 @@
 #include "compat.h"
 #include "hub/outstanding.h"
 #include "local/spoke_tables.h"
+#include "local/own_sums.h"
 #include "local/row_edit.h"
 #include "local/item_batch.h"
 #include "model/field_versions.h"
@@ -186,16 +187,19 @@ see_record(RowState *p)
 
 /*
  * Remember what is agreed on now: the row as it stands, but for the fields that
- * the relation's triggers made something else of, which are as target has them.
+ * the relation's triggers made something else of, which are as target has them, and
+ * for what it has added of its own.
  */
 static void
 remember(RowWriter *writer, RowState *p, AttachedRow target, const bool *adjusted,
-		 const Fields *withheld)
+		 const Fields *withheld, const UnansweredSums *own)
 {
+	const int64 seq = change_log_draw_seq(registry_relation("change_seq"));
+
 	if (p->record.deleted)
 	{
 		p->replica.fields = NULL;
-		p->replica.withheld = NULL;
+		p->replica.withheld = p->replica.shifts = NULL;
 		p->replica.gone_at = GetCurrentTimestamp();
 	}
 	else
@@ -212,6 +216,7 @@ remember(RowWriter *writer, RowState *p, AttachedRow target, const bool *adjuste
 		}
 		attached_fields(p->attached, &p->settings, agreed, NULL, &fields);
 		value_settings_end(&p->settings);
+		own_sums_agree(&p->replica, own, seq, &fields);
 		p->replica.withheld = held_fields(p, withheld);
 		p->replica.fields = fields_to_jsonb(&fields);
 		p->replica.gone_at = 0;
@@ -220,8 +225,9 @@ remember(RowWriter *writer, RowState *p, AttachedRow target, const bool *adjuste
 	p->replica.row_version = p->record.row_version;
 	p->replica.cascaded = p->replica.answers = NULL;
 	p->replica.contested = false;
-	/* edits of before are answered, or were taken back */
-	p->replica.settled = change_log_draw_seq(registry_relation("change_seq"));
+	/* other edits of before are answered, or were taken back */
+	if (own->n == 0)
+		p->replica.settled = seq;
 	replica_set_alone(writer->replica, p->attached->binding->relation, p->external_id, &p->replica);
 }
 
@@ -465,6 +471,24 @@ was_edited_detached(RowState *p)
 }
 
 /*
+ * Has the row nothing that the hub has not answered but what it has added to counters?
+ * Then the record is the hub's, with that.
+ */
+static bool
+add_own_sums(RowState *p, const PulledRecord *from, UnansweredSums *own)
+{
+	Fields		edited;
+	Fields		added;
+
+	own->n = 0;
+	if (!p->present || !is_agreed_present(p) || p->record.deleted ||
+		p->record.row_version < p->replica.answered || !binding_captures(p->attached->binding) ||
+		!find_edited(p, &edited, &added) || is_owed(p))
+		return false;
+	return own_sums_add(p, &edited, from->counted, own);
+}
+
+/*
  * The record comes again as it was placed: after a crash, or by sync_resync.  Has the
  * row lost it since, though no edit of the row was captured?
  */
@@ -491,6 +515,7 @@ place_record(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 	bool	   *adjusted;
 	bool		again;
 	bool		any;
+	UnansweredSums own = {0};
 	RowState	p;
 
 	if (!row_write_lock_row(writer, attached, item->external_id, &p))
@@ -503,7 +528,7 @@ place_record(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 		p.record.row_version <= p.replica.row_version;
 	if (again && !has_lost(work, &p))
 		return ROW_KNOWN;
-	if (!again && is_busy(work, &p))
+	if (!again && !add_own_sums(&p, record, &own) && is_busy(work, &p))
 	{
 		item->busy = true;
 		return ROW_BUSY;
@@ -512,7 +537,7 @@ place_record(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 	present = p.present;
 	written = row_write_store(&p, &target);
 	adjusted = find_adjusted(&p, before, present, target, withheld, &any);
-	remember(writer, &p, target, adjusted, withheld);
+	remember(writer, &p, target, adjusted, withheld, &own);
 	if (any)
 		capture_adjusted(&p, adjusted);
 	return written ? ROW_WRITTEN : ROW_EQUAL;
@@ -605,9 +630,10 @@ note_answer(Replica *table, Oid relation, const OutboxChange *change,
 			const PushedAnswer *answer)
 {
 	ReplicaRow	replica = {.at = change->replica_at};
-	const Fields said = fields_union(&change->fields, &change->summed);
+	Fields		said;
 
 	replica_look_again(table, relation, change->external_id, &replica);
+	said = own_sums_answered(change, &replica);
 	if (change->deleted)
 		replica.fields = NULL;
 	else
@@ -623,9 +649,11 @@ note_answer(Replica *table, Oid relation, const OutboxChange *change,
 	/*
 	 * If others have written in between, what they wrote has still to come, and
 	 * an edit must not be taken for one that was made on it.  A record that we have
-	 * made need not begin at row version 1.
+	 * made need not begin at row version 1.  What was counted before has made none, and
+	 * counters are told to all.
 	 */
-	if (answer->written && (answer->row_version == replica.row_version + 1 ||
+	if (answer->written && change->counted == NULL &&
+		(answer->row_version == replica.row_version + 1 ||
 							(answer->unchallenged && replica.row_version == 0)))
 	{
 		replica.row_version = answer->row_version;

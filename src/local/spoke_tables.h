@@ -27,6 +27,7 @@ typedef struct PulledRecord
 								 * keep back, the record doesn't have */
 	Fields		withheld;		/* those that it keeps back: their names */
 	Jsonb	   *state;			/* of a field ladder, what another hub has to know; or NULL */
+	Jsonb	   *counted;		/* how much of what we have added to counters it has; or NULL */
 	bool		correction;		/* our own change lost: this counts whatever row
 								 * version was seen */
 

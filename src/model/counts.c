@@ -254,3 +254,26 @@ counts_take(Counts *known, const Counts *sent, Fields *increments)
 	}
 	return NULL;
 }
+
+bool
+counts_lacking(const Counts *known, const Counts *before, const Counts *made, FieldName field,
+			   Numeric *lacking)
+{
+	*lacking = int64_to_numeric(0);
+	for (int i = 0; i < made->n; i++)
+	{
+		const Count *count = &made->count[i];
+		const Count *there = find_count(known, count);
+
+		if (field_name_cmp(count->field, field) != 0 ||
+			(there != NULL && there->seq >= count->seq))
+			continue;
+		if (there == NULL && find_count(before, count) != NULL)
+			return false;
+		*lacking = sum_of(*lacking, count->total);
+		if (there != NULL)
+			*lacking = DatumGetNumeric(DirectFunctionCall2(numeric_sub, NumericGetDatum(*lacking),
+														   NumericGetDatum(there->total)));
+	}
+	return true;
+}

@@ -49,5 +49,11 @@ extern Count counts_add(Counts *counts, const Count *difference);
  * is with them.  Returns why that can't be, in the words of an error; NULL: it is done.
  */
 extern char *counts_take(Counts *known, const Counts *sent, Fields *increments);
+/*
+ * What those counts of a field that were made since before have more than known.  False:
+ * known lacks what it was told before, so that can't be said.
+ */
+extern bool counts_lacking(const Counts *known, const Counts *before, const Counts *made,
+						   FieldName field, Numeric *lacking);
 
 #endif							/* SYNCEXT_COUNTS_H */

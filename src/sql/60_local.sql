@@ -69,6 +69,7 @@ CREATE TABLE syncext.replica (
 	seen_version   bigint,
 	seen_at        timestamptz,
 	counted        jsonb,
+	shifts         jsonb,
 	PRIMARY KEY (relation, external_id)
 ) WITH (fillfactor = 70);
 CREATE INDEX replica_gone ON syncext.replica (gone_at) WHERE gone_at IS NOT NULL;
@@ -97,6 +98,8 @@ COMMENT ON COLUMN syncext.replica.seen_version IS
 COMMENT ON COLUMN syncext.replica.seen_at IS 'and its time';
 COMMENT ON COLUMN syncext.replica.counted IS
 	'of a relation behind a link: what its edits have added to counters in all, as far as the hub has answered: {field: {run/first seq: [last seq, total]}}; a run is that of the server, by when it was started';
+COMMENT ON COLUMN syncext.replica.shifts IS
+	'of a relation behind a link: by how much deliveries have moved counters since edits that wait for the hub were captured: {field: [[seq, difference]]}, of what was captured with a lower seq';
 SELECT pg_catalog.pg_extension_config_dump('syncext.replica', '');
 
 CREATE FUNCTION syncext.capture() RETURNS trigger

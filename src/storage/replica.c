@@ -35,7 +35,8 @@ enum
 	COL_ANSWERS,
 	COL_SEEN_VERSION,
 	COL_SEEN_AT,
-	COL_COUNTED
+	COL_COUNTED,
+	COL_SHIFTS
 };
 
 /* Those that are no documents. */
@@ -46,7 +47,7 @@ enum
 
 static MappedDef replica_def = {
 	.relation = "replica",
-	.ncolumns = 15,
+	.ncolumns = 16,
 	.column = {
 		{"relation", MAP_OID, offsetof(ReplicaRow, relation)},
 		{"external_id", MAP_TEXT, offsetof(ReplicaRow, external_id)},
@@ -63,6 +64,7 @@ static MappedDef replica_def = {
 		{"seen_version", MAP_INT8, offsetof(ReplicaRow, seen_version)},
 		{"seen_at", MAP_TIME, offsetof(ReplicaRow, seen_at)},
 		{"counted", MAP_OBJECT, offsetof(ReplicaRow, counted)},
+		{"shifts", MAP_OBJECT, offsetof(ReplicaRow, shifts)},
 	}
 };
 

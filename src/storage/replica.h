@@ -51,6 +51,8 @@ typedef struct ReplicaRow
 	TimestampTz seen_at;
 	Jsonb	   *counted;		/* of a relation behind a link: what its edits have added to
 								 * counters in all, as far as the hub has answered; NULL: nothing */
+	Jsonb	   *shifts;			/* of a relation behind a link: by how much deliveries have moved
+								 * its counters since edits that wait were captured; or NULL */
 	TransactionId written_by;	/* the transaction that wrote the row found */
 	bool		sought;			/* replica_find has filled this in, */
 	ItemPointerData at;			/* and found it there, if it exists */
