@@ -481,7 +481,7 @@ add_own_sums(RowState *p, const PulledRecord *from, UnansweredSums *own)
 	Fields		added;
 
 	own->n = 0;
-	if (!p->present || !is_agreed_present(p) || p->record.deleted ||
+	if (!from->whole || !p->present || !is_agreed_present(p) || p->record.deleted ||
 		p->record.row_version < p->replica.answered || !binding_captures(p->attached->binding) ||
 		!find_edited(p, &edited, &added) || is_owed(p))
 		return false;
