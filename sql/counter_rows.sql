@@ -102,7 +102,51 @@ SELECT sync_attach('north', 'North');
 UPDATE north SET stock = stock - 1 WHERE sku IN ('old', 'lid');
 SELECT * FROM standing WHERE sku IN ('old', 'lid') ORDER BY sku;
 
+-- A column with a scale sets what one of whole numbers takes.
+SELECT sync_add_source('Scale', 1);
+CREATE TABLE scale (sku text PRIMARY KEY, name text, stock numeric(10,2));
+SELECT sync_attach('scale', 'Scale');
+INSERT INTO scale VALUES ('tin', 'tin', 4);
+SELECT sync_deliver('North') > 0 AS delivered;
+UPDATE scale SET stock = stock - 0.5 WHERE sku = 'tin';
+UPDATE scale SET stock = stock - 1.5 WHERE sku = 'tin';
+SELECT sync_deliver('North') > 0 AS delivered;
+SELECT c.fields, n.stock AS north, s.stock AS scale FROM syncext.canonical c JOIN north n ON n.sku = external_id JOIN scale s ON s.sku = external_id WHERE external_id = 'tin';
+SELECT sync_detach('scale');
+DROP TABLE scale;
+
+-- Beside fields that a reviewer has to decide they add, and so they do where a poll finds both.
+SELECT sync_rule('record', 'name', 'manual');
+INSERT INTO north VALUES ('nib', 'nib', 10);
+CALL deliver_all();
+UPDATE south SET name = 'Nib' WHERE sku = 'nib';
+UPDATE north SET name = 'NIB', stock = stock - 1 WHERE sku = 'nib';
+UPDATE till SET name = 'nIb', stock = stock - 2 WHERE sku = 'nib';
+CALL sync_poll('till') \gset
+SELECT counts(:'result');
+SELECT source, resolution, fields, detail->'increments' AS increments FROM logged WHERE sku = 'nib';
+SELECT source, status, contested, incoming FROM syncext.conflict_log WHERE external_id = 'nib' ORDER BY id;
+CALL deliver_all();
+SELECT * FROM standing WHERE sku = 'nib';
+-- the poll's increments are not for a tombstone either
+DELETE FROM north WHERE sku = 'nib';
+UPDATE till SET stock = stock - 2 WHERE sku = 'nib';
+CALL sync_poll('till') \gset
+SELECT counts(:'result');
+SELECT source, resolution, detail->'increments' AS increments FROM logged WHERE sku = 'nib' ORDER BY 1, 2;
+CALL deliver_all();
+SELECT * FROM standing WHERE sku = 'nib';
+SELECT sync_rule('record', 'name', NULL);
+
 -- Foreign tables and views are polled or delivered to, but not both.
+SET client_min_messages = warning;
+CREATE EXTENSION postgres_fdw;
+RESET client_min_messages;
+CREATE SERVER nowhere FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host 'nowhere');
+CREATE FOREIGN TABLE far (sku text, name text, stock int) SERVER nowhere;
+SELECT sync_add_source('Far', 4);
+SELECT sync_attach('far', 'Far', key => '{sku}', capture => 'poll');
+DROP EXTENSION postgres_fdw CASCADE;
 CREATE VIEW stand AS SELECT * FROM till;
 SELECT sync_add_source('Stand', 4);
 SELECT sync_attach('stand', 'Stand', key => '{sku}', capture => 'poll');

@@ -69,6 +69,12 @@ SELECT source, status, contested, incoming, decision FROM syncext.conflict_log O
 SELECT p.fields FROM sync_pull('North') p \gset north_
 SELECT :'north_fields' AS told_to_north;
 
+-- A number that is set has no zeros at the end of its fraction, as a sum has none.
+SELECT * FROM told('{"externalId": "S", "source": "Hub", "version": 1, "fields": {"stock": 4.00, "sold": 0.50, "price": 4.00}}');
+SELECT * FROM told('{"externalId": "S", "source": "Hub", "version": 2, "fields": {"stock": 4.0, "price": 4.0}}');
+SELECT * FROM told('{"externalId": "S", "source": "Hub", "version": 3, "fields": {"stock": 1200.00, "sold": "0.50"}}');
+SELECT held('S'), fields AS logged FROM syncext.change_log WHERE external_id = 'S' ORDER BY seq DESC LIMIT 1;
+
 -- No record: from 0.  Null: from 0.
 SELECT * FROM told('{"externalId": "Q", "source": "North", "changeId": "n10", "increments": {"stock": -3, "sold": 3}}');
 SELECT * FROM told('{"externalId": "R", "source": "North", "version": 1, "created": true, "changeId": "n11", "fields": {"name": "ink"}, "increments": {"stock": 4}}');

@@ -309,14 +309,50 @@ field_rule_decide(FieldRuleKind kind, const RecordField *current, const JsonbVal
 	return FIELD_UNDECIDED;
 }
 
-/* ---------- what is empty ---------- */
+/* ---------- what a change says by the rules ---------- */
+
+/* Would a sum of this number have other digits?  4.00 is 4. */
+static bool
+is_padded(const FieldRules *rules, const Field *field)
+{
+	return field->value.type == jbvNumeric && field_rules_sum(rules, field->name) &&
+		DatumGetInt32(DirectFunctionCall1(numeric_scale, NumericGetDatum(field->value.val.numeric))) >
+		DatumGetInt32(DirectFunctionCall1(numeric_min_scale, NumericGetDatum(field->value.val.numeric)));
+}
+
+/* The fields, their counters as sums are: a column of whole numbers may take 4, and not 4.00. */
+static Fields
+trim_counters(const FieldRules *rules, const Fields *fields)
+{
+	Fields		trimmed = *fields;
+
+	for (int i = 0; i < fields->n; i++)
+	{
+		if (!is_padded(rules, &fields->field[i]))
+			continue;
+		if (trimmed.field == fields->field)
+		{
+			trimmed.field = palloc(sizeof(Field) * fields->n);
+			memcpy(trimmed.field, fields->field, sizeof(Field) * fields->n);
+		}
+		trimmed.field[i].value.val.numeric =
+			DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale,
+												NumericGetDatum(fields->field[i].value.val.numeric)));
+	}
+	return trimmed;
+}
 
 const Change *
 field_rules_tell(const FieldRules *rules, const Change *change, Change *told)
 {
-	if (rules->nempty == 0)
+	if (rules->nempty == 0 && rules->nsums == 0)
 		return change;
 	*told = *change;
+	if (rules->nsums > 0)
+	{
+		told->fields = trim_counters(rules, &change->fields);
+		told->totals = trim_counters(rules, &change->totals);
+	}
 	told->nempty = rules->nempty;
 	told->empty = rules->empty;
 	return told;

@@ -108,8 +108,8 @@ extern FieldVerdict field_rule_decide(FieldRuleKind kind, const RecordField *cur
 									  const JsonbValue **result);
 
 /*
- * Let a change know what its entity's rules take for empty.  Returns the change itself or
- * *told, a copy.
+ * Let a change know what its entity's rules take for empty, and have its counters without
+ * zeros at the end of the fraction.  Returns the change itself or *told, a copy.
  */
 extern const Change *field_rules_tell(const FieldRules *rules, const Change *change, Change *told);
 

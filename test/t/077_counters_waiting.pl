@@ -68,7 +68,7 @@ sub all_have
 		select(undef, undef, undef, 0.2);
 		settle($shop, $till);
 	}
-	is(sql($hub, "SELECT external_id, fields->'stock' FROM syncext.canonical WHERE entity = 'customer' ORDER BY 1"), $expected, "$what: the hub has the sum");
+	is(sql($hub, "SELECT external_id, fields->'stock' FROM syncext.canonical WHERE entity = 'customer' AND NOT deleted ORDER BY 1"), $expected, "$what: the hub has the sum");
 	is(sql($_, 'SELECT id, stock FROM customer ORDER BY id COLLATE "C"'), $expected, "$what: so has " . $_->name) for $shop, $till;
 }
 
@@ -103,8 +103,8 @@ sub release
 
 sub standing { return sql($shop, "SELECT stock FROM customer WHERE id = '$_[0]'") . '|' . sql($hub, "SELECT fields->'stock' FROM syncext.canonical WHERE external_id = '$_[0]'") }
 
-sql($shop, "INSERT INTO customer SELECT id, id, '', 100 FROM unnest('{a,b,c,d,x,y,z}'::text[]) id");
-%sum = map { $_ => 100 } qw(a b c d x y z);
+sql($shop, "INSERT INTO customer SELECT id, id, '', 100 FROM unnest('{a,b,c,d,e,f,x,y,z}'::text[]) id");
+%sum = map { $_ => 100 } qw(a b c d e f x y z);
 all_have('at first');
 
 # ---------- an increment that waits to be sent ----------
@@ -194,6 +194,35 @@ restore_in_place($shop, 'again');
 sell($shop, 'd', -5);
 office('d', '{"name": "D2"}', 1);
 all_have('the shop is restored, and takes back');
+
+# ---------- whatever becomes of the fields beside it, and not to what is deleted ----------
+
+my $name = q(SELECT name FROM customer WHERE id = 'e');
+
+office('e', '{"name": "office"}', 1);
+sql($shop, q(UPDATE customer SET name = 'shop', stock = stock - 2 WHERE id = 'e'));
+$sum{e} -= 2;
+all_have('beside a field that loses');
+is(sql($hub, q(SELECT resolution FROM syncext.change_log WHERE external_id = 'e' AND source = 'Shop' ORDER BY seq DESC LIMIT 2)), "FIELD_RULE\nPRIORITY_WIN", 'by its rank');
+is(sql($_, $name), 'office', 'the name is the other one at ' . $_->name) for $shop, $till;
+
+sql($hub, q(SELECT sync_rule('customer', 'name', 'manual')));
+office('e', '{"name": "again"}', 1);
+sql($shop, q(UPDATE customer SET name = 'mine', stock = stock - 3 WHERE id = 'e'));
+$sum{e} -= 3;
+all_have('beside a field that is left to a reviewer');
+is(sql($hub, q(SELECT status, incoming FROM syncext.conflict_log WHERE external_id = 'e')), 'pending|{"name": "mine"}', 'who gets the field alone');
+sql($hub, q(SELECT sync_resolve(id, 'canonical') FROM syncext.conflict_log WHERE status = 'pending'; SELECT sync_rule('customer', 'name', NULL)));
+sell($shop, 'e', 1);
+all_have('and after that');
+is(sql($_, $name), 'again', 'the name is as decided at ' . $_->name) for $shop, $till;
+
+sell($shop, 'f', 4);
+sql($hub, q(SELECT office('f', NULL)));
+delete $sum{f};
+ok(settle($shop, $till), 'nothing is added to what is deleted');
+is(sql($hub, q(SELECT resolution, deleted FROM syncext.change_log JOIN syncext.canonical USING (external_id) WHERE external_id = 'f' AND source = 'Shop' ORDER BY seq DESC LIMIT 1)), 'TOMBSTONE|t', 'which is logged');
+ok(exchange_until($shop, q(SELECT NOT EXISTS (SELECT FROM customer WHERE id = 'f'))), 'and the row goes');
 
 # ---------- everything at once, and crashes ----------
 
