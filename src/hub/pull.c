@@ -61,6 +61,7 @@ typedef struct Reading
 	const Source *target;
 	Routing    *routing;		/* NULL: it has no filters */
 	DeliveryKeys *keys;			/* NULL: it has no keys of its own */
+	CountedTable *counted;		/* NULL until it is asked for */
 	XLogRecPtr	durable;		/* what was read is safe once WAL is, up to here */
 	Feed	   *feed;
 	bool		to_client;
@@ -224,7 +225,10 @@ find_counted(Reading *reading, const BatchRecord *record, Jsonb *fields_jsonb)
 
 	if (entity == NULL || entity->field_rules.nsums == 0)
 		return NULL;
-	counted = counted_find(reading->target->name, record->entity, record->external_id);
+	if (reading->counted == NULL)
+		reading->counted = counted_open();
+	counted = counted_read(reading->counted, reading->target->name, record->entity,
+						   record->external_id);
 	if (counted == NULL)
 		return NULL;
 	all = fields_of(counted);
@@ -376,6 +380,8 @@ read_batch(Feed *feed, bool again, Delivery *delivery, XLogRecPtr *durable)
 	}
 	put_deletes_last(delivery);
 	rows_scan_end(reading.records);
+	if (reading.counted != NULL)
+		counted_close(reading.counted);
 	delivery_keys_end(reading.keys);
 	routing_end(reading.routing);
 	conflict_log_close(reading.conflicts);

@@ -7,7 +7,6 @@
 #include "postgres.h"
 
 #include "storage/counted.h"
-#include "storage/mapped.h"
 
 typedef struct CountedRow
 {
@@ -29,15 +28,34 @@ static MappedDef counted_def = {
 	}
 };
 
+CountedTable *
+counted_open(void)
+{
+	return mapped_open(&counted_def, false);
+}
+
+void
+counted_close(CountedTable *table)
+{
+	mapped_close(table);
+}
+
+Jsonb *
+counted_read(CountedTable *table, const char *source, const char *entity, const char *external_id)
+{
+	CountedRow	row = {source, entity, external_id, NULL};
+
+	return mapped_find(table, &row) ? row.counts : NULL;
+}
+
 Jsonb *
 counted_find(const char *source, const char *entity, const char *external_id)
 {
-	MappedTable *table = mapped_open(&counted_def, false);
-	CountedRow	row = {source, entity, external_id, NULL};
-	bool		found = mapped_find(table, &row);
+	CountedTable *table = counted_open();
+	Jsonb	   *counts = counted_read(table, source, entity, external_id);
 
-	mapped_close(table);
-	return found ? row.counts : NULL;
+	counted_close(table);
+	return counts;
 }
 
 void

@@ -7,7 +7,17 @@
 
 #include "utils/jsonb.h"
 
+#include "storage/mapped.h"
+
+typedef MappedTable CountedTable;
+
+/* To read many rows. */
+extern CountedTable *counted_open(void);
+extern void counted_close(CountedTable *table);
 /* NULL: nothing.  Raises XX001 if the row was edited to what it can't be. */
+extern Jsonb *counted_read(CountedTable *table, const char *source, const char *entity,
+						   const char *external_id);
+/* The same of one. */
 extern Jsonb *counted_find(const char *source, const char *entity, const char *external_id);
 extern void counted_save(const char *source, const char *entity, const char *external_id,
 						 Jsonb *counts);
