@@ -88,11 +88,13 @@ CREATE TABLE named (parameter text, type text, value text);
 INSERT INTO named
 SELECT p, t, v FROM (VALUES
 	('source', 'text', '{Theirs,"Theirs table","Theirs keyed",Mine}'::text[]), ('entity', 'text', '{customer,order}'), ('external_id', 'text', '{zqname1,shared}'), ('source_id', 'text', '{zqnamekey}'),
-	('link', 'text', '{zqname_link}'), ('name', 'text', '{zqname_link}'), ('decision', 'text', '{incoming,dismiss}'), ('assignee', 'text', '{me}'),
+	('link', 'text', '{zqname_link}'), ('name', 'text', '{zqname_link}'), ('decision', 'text', '{incoming,dismiss,distinct}'), ('assignee', 'text', '{me}'),
 	('batch', 'text', '{11111111-1111-1111-1111-111111111111/1/2}'), ('relation', 'regclass', '{theirs.zqname_part,theirs.zqname_free,theirs.zqname_leaf,mine.t}'),
 	('max_records', 'integer', '{10}'), ('hub_behind', 'boolean', '{true,false}'), ('since', 'timestamptz', '{2020-01-01}'), ('epoch', 'bigint', '{1}'),
 	('job', 'text', '{poll,zqname_job}'), ('cron', 'text', '{* * * * *}')) x (p, t, vs), unnest(vs) v;
 INSERT INTO named SELECT p, 'bigint', id::text FROM (SELECT id FROM syncext.conflict_log UNION ALL VALUES (4711)) c, (VALUES ('conflict_id')) x (p);
+INSERT INTO syncext.match_candidate (entity, external_id, other_id, rule) VALUES ('customer', 'shared', 'zqname1', 'r');
+INSERT INTO named SELECT 'candidate', 'bigint', id::text FROM (SELECT id FROM syncext.match_candidate UNION ALL VALUES (4711)) c;
 INSERT INTO named SELECT 'batch', 'bigint', batch::text FROM syncext.cursor WHERE target = 'Theirs';
 CREATE FUNCTION document(more jsonb) RETURNS jsonb LANGUAGE sql AS $$
 	SELECT '{"source": "Theirs", "entity": "customer", "externalId": "zqname1", "version": 9, "fields": {"a": "stolen"}}' || more

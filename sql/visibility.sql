@@ -44,6 +44,13 @@ BEGIN
 	INSERT INTO syncext.keyed_entity (source, entity, armed) VALUES ('EU', $1, true);
 	RETURN true;
 END $$;
+CREATE FUNCTION matched(entity text, guess jsonb) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+	PERFORM keyed($1), sync_add_match($1, 'met', ARRAY(SELECT jsonb_object_keys($2)), action => 'link', link_sources => '{EU}');
+	INSERT INTO syncext.match_key SELECT r.entity, r.external_id, 'met', lower(g.value)
+	FROM syncext.canonical r, jsonb_each_text($2) g WHERE r.entity = $1 AND r.fields->>g.key = g.value;
+	RETURN true;
+END $$;
 CREATE FUNCTION doc(entity text, id text, more jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS
 	$$ SELECT jsonb_build_object('entity', entity, 'externalId', id, 'source', 'EU') || more $$;
 INSERT INTO door SELECT f, format('SELECT %s(doc($1, $2, %L || %s))', f, more, fields)
@@ -70,6 +77,7 @@ INSERT INTO door VALUES
 	('syncext.hub_behind', 'SELECT syncext.hub_behind(''EU'')', 'outside|tombstone|entity|masked'),
 	('sync_resolve', 'SELECT sync_resolve(1, ''dismiss'')', 'outside|tombstone|entity|masked'),
 	('sync_reopen', 'SELECT sync_reopen(1)', 'outside|tombstone|entity|masked'),
+	('sync_match_decide', 'SELECT sync_match_decide(1, ''distinct'')', 'outside|tombstone|entity|masked'),
 	('sync_assign', 'SELECT sync_assign(1, ''me'')', 'outside|tombstone|entity|masked'),
 	('sync_resolve_where', 'SELECT sync_resolve_where($1, ''dismiss'')', 'outside|tombstone|entity|masked'),
 	('sync_report', 'SELECT regexp_replace(regexp_replace(sync_report(), ''<style>.*</style>|<title>.*</title>|<header>.*</header>|<footer>.*</footer>|<[^>]*>'', '' '', ''g''), ''\s+'', '' '', ''g'')', 'outside|tombstone|entity|masked'),
@@ -94,6 +102,10 @@ INSERT INTO door VALUES
 	('sync_apply', 'SELECT (keyed($1), sync_apply(doc($1, $2, ''{"version": 3, "sourceId": "k"}'' || jsonb_build_object(''fields'', $3))), sync_apply(doc($1, $2, ''{"version": 100, "sourceId": "k", "deleted": true}'')), sync_apply(doc($1, $2, ''{"version": 100, "sourceId": "k", "deleted": true}'')))', 'outside|tombstone|entity'),
 	('sync_apply', 'SELECT (keyed($1), sync_apply(doc($1, $2, ''{"version": 100, "sourceId": "k", "deleted": true}'')), sync_apply(doc($1, $2, ''{"version": 3, "sourceId": "j"}'' || jsonb_build_object(''fields'', $3))))', 'outside|tombstone|entity|masked'),
 	('sync_explain', 'SELECT (keyed($1), sync_explain(doc($1, $2, ''{"version": 3, "sourceId": "k"}'' || jsonb_build_object(''fields'', $3))))', 'outside|tombstone|entity|masked'),
+	-- and where a match rule would link it to what it meets
+	('sync_apply', 'SELECT (matched($1, $3), (SELECT a || jsonb_build_object(''externalId'', a->>''externalId'' = $2) FROM sync_apply(doc($1, $2, ''{"version": 3, "sourceId": "k"}'' || jsonb_build_object(''fields'', $3)) - ''externalId'') a))', 'outside|tombstone|entity|masked'),
+	('sync_explain', 'SELECT (matched($1, $3), sync_explain(doc($1, $2, ''{"version": 3, "sourceId": "k"}'' || jsonb_build_object(''fields'', $3)) - ''externalId''))', 'outside|tombstone|entity|masked'),
+	('sync_bind', 'SELECT (matched($1, $3), (SELECT left(a::text, 0) FROM sync_apply(doc($1, $2, ''{"version": 3, "sourceId": "k"}'' || jsonb_build_object(''fields'', $3)) - ''externalId'') a), (SELECT string_agg(c::text, '';'') FROM syncext.candidate c), (SELECT string_agg(c::text, '';'') FROM sync_check() c))', 'outside|tombstone|entity|masked'),
 	-- the feed shows only what is committed
 	('sync_pull', 'SELECT string_agg(p::text, '';'') FROM sync_pull(''EU'') p', 'feed'),
 	('syncext.hub_pull', 'SELECT string_agg(p::text, '';'') FROM syncext.hub_pull(''EU'', 100) p', 'feed'),
@@ -147,7 +159,7 @@ SELECT tables('capture => ''poll''', 'CALL sync_poll(''eu.t''); UPDATE eu.t SET 
 	'outside|tombstone|entity') AS doors;
 UPDATE door SET command = replace(replace(command, 'in_table($1, $2, $3', 'in_table(''order'', ''o1'', jsonb_build_object($1, $2)'), '$3 ? ''salary''', 'false') WHERE kinds = 'parent' AND command ~ 'in_table';
 -- these say nothing of a record, or of relations that are the caller's own
-INSERT INTO door (function) VALUES ('syncext.is_own_column'), ('syncext.ladder_error'), ('syncext.resolution_name'), ('syncext.rule_function'), ('syncext.rule_function_error'), ('syncext.told_name'), ('syncext.record_slot'), ('syncext.identity_case'),
+INSERT INTO door (function) VALUES ('syncext.is_own_column'), ('syncext.ladder_error'), ('syncext.resolution_name'), ('syncext.rule_function'), ('syncext.rule_function_error'), ('syncext.match_function'), ('syncext.match_function_error'), ('syncext.told_name'), ('syncext.record_slot'), ('syncext.identity_case'),
 	('syncext.filter_error'), ('syncext.callable'), ('syncext.may_act_as'), ('syncext.cron_error'),
 	('syncext.cron_last_due'), ('syncext.duration'), ('sync_schedule'), ('sync_unschedule'), ('syncext.run_job'), ('syncext.catch_up'),
 	('syncext.is_told'), ('sync_exchange'), ('syncext.hub_listen'), ('syncext.link_activity'), ('syncext.cron_job_active'),

@@ -202,6 +202,9 @@ apply_decide_fully(ApplyCall *call, const ApplyItem *sent, const Record *record,
 			answer->refused = !within_limits(call, item->change, record, answer);
 	}
 	explain_clamped(sent->change, bounded, d);
+	if (sent->change->matched_by != NULL)
+		d->reason = psprintf("%s; it is this record by match rule \"%s\"", d->reason,
+							 sent->change->matched_by);
 }
 
 /* ---------- logging ---------- */
@@ -272,6 +275,20 @@ apply_note_key(ApplyCall *call, const Change *change)
 		note_arrival(call, entity, change->source_id);
 }
 
+/* Keep the keys by which match rules find the record. */
+static void
+match_record(ApplyCall *call, const ApplyItem *item, const Record *before, const Record *after)
+{
+	if (call->matching == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(call->context);
+
+		call->matching = matching_open();
+		MemoryContextSwitchTo(old);
+	}
+	matching_track(call->matching, item, before, after);
+}
+
 /* Note what the write sets off, for the end of the call. */
 void
 apply_note(ApplyCall *call, const ApplyItem *item, const Record *before, const Decision *d)
@@ -279,6 +296,8 @@ apply_note(ApplyCall *call, const ApplyItem *item, const Record *before, const D
 	const Entity *entity = item->entity;
 	MemoryContext old;
 
+	if (entity->nmatches > 0)
+		match_record(call, item, before, &d->after);
 	if (!entity->is_parent && !entity->tracks_parents)
 		return;
 	references_track(call->references, item, before, &d->after);

@@ -8,6 +8,7 @@
 #define SYNCEXT_APPLY_STATE_H
 
 #include "hub/apply_item.h"
+#include "hub/matching.h"
 #include "hub/references.h"
 #include "hub/subscription_filter.h"
 #include "storage/canonical.h"
@@ -26,6 +27,7 @@ struct ApplyCall
 	References *references;
 	ParkedChanges *waiting;		/* NULL until something may have to wait */
 	RoutedTable *routed;		/* NULL until a filtered source sends something */
+	Matching   *matching;		/* NULL until a record of an entity with match rules is written */
 	Consequences consequences;
 };
 

@@ -89,6 +89,8 @@ push_origin(JsonbParseState **state, const Change *change)
 		json_push_jsonb(state, "state", field_state_jsonb(change->state));
 	if (change->source_id != NULL)
 		json_push_string(state, "sourceId", change->source_id);
+	if (change->matched_by != NULL)
+		json_push_string(state, "matchedBy", change->matched_by);
 }
 
 static bool

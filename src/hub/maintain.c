@@ -22,6 +22,7 @@
 #include "hub/listing.h"
 #include "hub/maintenance.h"
 #include "hub/release.h"
+#include "hub/rematch.h"
 #include "hub/retention.h"
 #include "hub/rotate.h"
 #include "model/json.h"
@@ -264,6 +265,8 @@ run_steps(Maintenance *m)
 	SPI_commit();
 	list_children(m);
 	sweep(m);
+	rematch_go_on(m);
+	rematch_sweep(m);
 	mend_cursors(m);
 	note_old_ticks(m, &ticks);
 	rotate_truncate(m);
@@ -318,6 +321,8 @@ maintenance_jsonb(const Maintenance *m)
 	json_push_number(&state, "conflicts", m->conflicts);
 	json_push_number(&state, "tombstones", m->tombstones);
 	json_push_number(&state, "ticks", m->ticks);
+	if (m->candidates > 0)
+		json_push_number(&state, "candidates", m->candidates);
 	if (m->gone > 0)
 		json_push_number(&state, "gone", m->gone);
 	if (m->change_ids > 0)

@@ -20,6 +20,7 @@
 
 #include "errcodes.h"
 #include "hub/key_references.h"
+#include "hub/match_link.h"
 #include "hub/own_keys.h"
 #include "hub/visibility.h"
 #include "model/clip.h"
@@ -286,6 +287,36 @@ take_supposed(const Resolving *r, KeyedChange *keyed, const KeyedChange *before)
 	return true;
 }
 
+/*
+ * It is one that is there, by a match rule: then what it says is said by a birth, that
+ * knows nothing of what the record has.  False: it isn't.
+ */
+static bool
+link_record(Resolving *r, KeyedChange *keyed)
+{
+	Change	   *change = keyed->change;
+	const ApplyItem item = apply_item(registry_get(), change);
+	const MatchRule *rule;
+	SourceKey	key = key_of(change);
+
+	if (item.entity->nmatches == 0 || change->has_if_match)
+		return false;
+	key.external_id = match_link(&item, r->keys, records_table(r), &rule);
+	if (key.external_id == NULL || !bind_key(r->keys, &key, r->write))
+		return false;
+	keyed->linked = true;
+	keyed->added = r->write;
+	change->external_id = key.external_id;
+	change->matched_by = rule->name;
+	if ((item.entity->ladder & RUNG_FIELD) == 0 && !change->has_base)
+	{
+		change->has_version = false;
+		change->has_base = true;
+		change->base = 0;
+	}
+	return true;
+}
+
 /* The document names its record by the source's key alone. */
 static void
 resolve_key(Resolving *r, KeyedChange *keyed, const KeyedChange *before)
@@ -309,6 +340,8 @@ resolve_key(Resolving *r, KeyedChange *keyed, const KeyedChange *before)
 							 "the source has no record of this key");
 			return;
 		}
+		if (link_record(r, keyed))
+			return;
 		change->external_id = key.external_id = own_keys_new_id();
 		keyed->supposed = !r->write;
 		keyed->added = r->write && source_key_add(r->keys, &key);
@@ -495,6 +528,21 @@ own_keys_end(const char *source, const char *entity, const char *external_id)
 	source_keys_close(keys);
 }
 
+/* Or what the hub refuses would claim a record for its source. */
+static void
+unlink_record(const Change *change)
+{
+	const SourceKey key = {
+		.source = change->source,
+		.entity = change->entity,
+		.source_id = change->source_id
+	};
+	SourceKeys *keys = source_keys_open(true);
+
+	(void) source_key_remove(keys, &key);
+	source_keys_close(keys);
+}
+
 bool
 own_keys_settle(const KeyedChange *keyed, const Answer *answer)
 {
@@ -502,6 +550,11 @@ own_keys_settle(const KeyedChange *keyed, const Answer *answer)
 	const Record *after = &answer->decision.after;
 	bool		lost = answer->born && !keyed->added;
 
+	if (answer->refused && keyed->linked)
+	{
+		unlink_record(change);
+		return false;
+	}
 	if (answer->refused || !after->exists)
 		return keyed->added;
 	if (change->deleted && after->deleted)

@@ -24,6 +24,7 @@ typedef struct KeyedChange
 	KeyOutcome	outcome;
 	bool		added;			/* its key was bound just now */
 	bool		duplicate;		/* deliveries don't go to its key */
+	bool		linked;			/* to a record that was there, by a match rule */
 	bool		supposed;		/* explained: its externalId would be another */
 	Answer		answer;
 	ChangeError error;

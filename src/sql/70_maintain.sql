@@ -146,8 +146,8 @@ CREATE FUNCTION @extschema@.sync_forget(entity text, external_id text) RETURNS j
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	restricted record;
-	names      text[] := '{canonical,changeLog,conflictLog,waiting,pending,replica,child,routed,captureFailure,agreed,changeId,sourceKey,unsent}';
-	counts     bigint[] := '{0,0,0,0,0,0,0,0,0,0,0,0,0}';
+	names      text[] := '{canonical,changeLog,conflictLog,waiting,pending,replica,child,routed,captureFailure,agreed,changeId,sourceKey,unsent,matchKey,matchCandidate}';
+	counts     bigint[] := '{0,0,0,0,0,0,0,0,0,0,0,0,0,0,0}';
 	n          bigint;
 	was        bigint;
 BEGIN
@@ -232,6 +232,15 @@ BEGIN
 	DELETE FROM syncext.unsent u WHERE u.entity = $1 AND u.external_id = $2;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	counts[13] := n;
+	DELETE FROM syncext.match_key k WHERE k.entity = $1 AND k.external_id = $2;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	counts[14] := n;
+	DELETE FROM syncext.match_candidate c WHERE c.entity = $1 AND $2 IN (c.external_id, c.other_id);
+	GET DIAGNOSTICS n = ROW_COUNT;
+	counts[15] := n;
+	DELETE FROM syncext.match_due d WHERE d.entity = $1 AND d.external_id = $2;
+	DELETE FROM syncext.match_problem p WHERE p.entity = $1 AND p.external_id = $2;
+	UPDATE syncext.match_build b SET after_id = '' WHERE b.entity = $1 AND b.after_id = $2;
 
 	-- an entity that was dropped may have left records behind
 	IF 0 = ALL (counts) AND NOT EXISTS (SELECT FROM syncext.entity e WHERE e.name = $1) THEN

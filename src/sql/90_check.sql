@@ -498,6 +498,39 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		UNION ALL
 		SELECT s.severity, s.source, s.object, s.problem, s.hint FROM syncext.surprise s
 		UNION ALL
+		-- match rules: for administrators
+		SELECT 'error', NULL, pg_catalog.format('match rule %s of entity %s', m.name, m.entity),
+		       c.error || ': the rule finds nothing',
+		       CASE WHEN syncext.match_function(m."normalize") IS NULL
+		            THEN pg_catalog.format('Make the function, or SELECT sync_drop_match(%L, %L).', m.entity, m.name)
+		            ELSE pg_catalog.format('SELECT sync_drop_match(%L, %L), and sync_add_match it with an immutable function as a role that may call it and act as its owner, or that is SECURITY DEFINER.', m.entity, m.name) END
+		FROM syncext.match_rule m
+		CROSS JOIN LATERAL (SELECT syncext.match_function_error(m."normalize", m.written_by)) c(error)
+		WHERE m."normalize" IS NOT NULL AND c.error IS NOT NULL
+		UNION ALL
+		SELECT 'warning', NULL, pg_catalog.format('match rule %s of entity %s', p.rule, p.entity),
+		       CASE p.kind WHEN 'common' THEN pg_catalog.format('more than 100 records share a key with record %s, and are no candidates by it', p.external_id)
+		                   ELSE pg_catalog.format('its function made no key of record %s, which is not found by it: %s', p.external_id, p.error) END,
+		       CASE p.kind WHEN 'common' THEN 'Name more fields, or let a function return null for what says nothing.'
+		                   ELSE pg_catalog.format('Mend the function, then CALL sync_rematch(%L).', p.entity) END
+		FROM syncext.match_problem p
+		UNION ALL
+		SELECT 'info', NULL, pg_catalog.format('entity %s', b.entity),
+		       CASE WHEN b.after_id IS NULL THEN 'its match keys are to be built'
+		            ELSE pg_catalog.format('its match keys are being built, %s records so far', b.records) END || ': what has none is not found',
+		       pg_catalog.format('CALL sync_rematch(%L) builds them; so does CALL sync_maintain(), in portions.', b.entity)
+		FROM syncext.match_build b
+		WHERE EXISTS (SELECT FROM syncext.match_rule m WHERE m.entity = b.entity)
+		  AND EXISTS (SELECT FROM syncext.canonical r WHERE r.entity = b.entity)
+		UNION ALL
+		SELECT 'info', NULL, pg_catalog.format('entity %s', c.entity),
+		       CASE pg_catalog.count(*) WHEN 1 THEN '1 pair of records that may be one waits' ELSE pg_catalog.format('%s pairs of records that may be one wait', pg_catalog.count(*)) END
+		       || pg_catalog.format(' for a steward, since %s', pg_catalog.date_trunc('second', pg_catalog.min(c.since))),
+		       'SELECT * FROM syncext.candidate, and sync_match_decide.'
+		FROM syncext.match_candidate c
+		WHERE c.status = 'pending'
+		GROUP BY c.entity
+		UNION ALL
 		SELECT 'warning', NULL, 'change log',
 		       pg_catalog.format('is in table change_log_%s since %s, longer than a third of syncext.retention', f.current_log, pg_catalog.date_trunc('second', f.switched_at)),
 		       'CALL sync_maintain() every few minutes; its answer says what it waits for.'

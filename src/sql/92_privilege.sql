@@ -14,7 +14,7 @@ CREATE FUNCTION syncext.privilege_statements(privilege text) RETURNS SETOF text
 	                                           'metric', 'outbound_change', 'schedule', 'source', 'stat', 'stat_info', 'stat_link', 'stat_target'))
 	UNION ALL
 	SELECT format('INSERT, UPDATE, DELETE ON syncext.%I', t.name)
-	FROM unnest('{entity,field_rule,reference,route,source,source_priority}'::text[]) t(name)
+	FROM unnest('{entity,field_rule,match_rule,reference,route,source,source_priority}'::text[]) t(name)
 	WHERE $1 = 'admin'
 	UNION ALL
 	SELECT format('EXECUTE ON %s %s', CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END, p.oid::regprocedure)
@@ -96,12 +96,13 @@ COMMENT ON FUNCTION @extschema@.sync_revoke(text, text, text) IS
 	'take back what sync_grant gave a role; of a steward all entities, or the one named';
 REVOKE ALL ON FUNCTION @extschema@.sync_revoke(text, text, text) FROM PUBLIC;
 
--- Another entity of the name is another one: what was granted on this, and sources' keys of its records, go.
+-- Another entity of the name is another one: what was granted on this, sources' keys of its records and what was found to be distinct go.
 CREATE FUNCTION syncext.entity_dropped() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	DELETE FROM syncext.privilege p WHERE p.entity = OLD.name;
 	DELETE FROM syncext.source_key k WHERE k.entity = OLD.name;
+	DELETE FROM syncext.match_candidate c WHERE c.entity = OLD.name;
 	RETURN NULL;
 END $$;
 COMMENT ON FUNCTION syncext.entity_dropped() IS 'trigger: removes what was granted on an entity, and the keys of its records';

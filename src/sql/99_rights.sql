@@ -33,7 +33,7 @@ END $$;
 GRANT USAGE ON SCHEMA syncext TO PUBLIC;
 
 -- Each row or answer is shown only to roles that may see it.
-GRANT SELECT ON syncext.conflict, syncext.history, syncext.hourly, syncext.link_status, syncext.problem TO PUBLIC;
+GRANT SELECT ON syncext.candidate, syncext.conflict, syncext.history, syncext.hourly, syncext.link_status, syncext.problem TO PUBLIC;
 GRANT EXECUTE ON FUNCTION
 	@extschema@.sync_check(),
 	@extschema@.sync_report(),
@@ -56,6 +56,7 @@ TO PUBLIC;
 -- What a steward calls; they ask for that, or for EXECUTE that was granted by name.
 GRANT EXECUTE ON FUNCTION
 	@extschema@.sync_assign(bigint, text),
+	@extschema@.sync_match_decide(bigint, text, text),
 	@extschema@.sync_rehearse(text, jsonb, jsonb, text[], timestamptz),
 	@extschema@.sync_reopen(bigint),
 	@extschema@.sync_resolve(bigint, text, jsonb, text),
@@ -117,6 +118,8 @@ GRANT EXECUTE ON FUNCTION
 	syncext.ladder_error(text[]),
 	syncext.record_slot(text, text, integer),
 	syncext.is_own_column(text, text),
+	syncext.match_function(text),
+	syncext.match_function_error(text, text),
 	syncext.resolution_name("char"),
 	syncext.rule_function(text),
 	syncext.rule_function_error(text, text),

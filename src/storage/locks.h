@@ -33,7 +33,9 @@ typedef enum LockKind
 	/* key: 0.  The session's, of the hub's notifier */
 	LOCK_NOTIFIER,
 	/* key: 0.  The session's, for sync_maintain */
-	LOCK_MAINTENANCE
+	LOCK_MAINTENANCE,
+	/* key: lock_key() of an entity.  The session's, for one sync_rematch of it at a time */
+	LOCK_REMATCH
 } LockKind;
 
 typedef enum LockOutcome

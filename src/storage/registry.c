@@ -17,6 +17,7 @@
 #include "errcodes.h"
 #include "storage/config_cache.h"
 #include "storage/config_scan.h"
+#include "storage/match_rule.h"
 #include "storage/names.h"
 #include "storage/registry.h"
 #include "storage/registry_load.h"
@@ -457,6 +458,36 @@ load_keyed_entities(Registry *r)
 	config_end(&scan);
 }
 
+static int
+compare_matches(const void *a, const void *b)
+{
+	return strcmp(((const MatchRule *) a)->name, ((const MatchRule *) b)->name);
+}
+
+static void
+load_matches(Registry *r)
+{
+	ConfigScan	scan;
+
+	config_begin(&scan, "match_rule");
+	while (config_next(&scan))
+	{
+		MatchRule	match;
+		Entity	   *entity = (Entity *) registry_entity(r, match_rule_read(&scan, &match));
+
+		if (entity == NULL)
+			continue;
+		/* as few as field rules: room for each as it comes */
+		entity->matches = entity->matches == NULL ? palloc(sizeof(MatchRule)) :
+			repalloc(entity->matches, sizeof(MatchRule) * (entity->nmatches + 1));
+		entity->matches[entity->nmatches++] = match;
+	}
+	config_end(&scan);
+	for (int i = 0; i < r->nentities; i++)
+		if (r->entities[i].nmatches > 1)
+			qsort(r->entities[i].matches, r->entities[i].nmatches, sizeof(MatchRule), compare_matches);
+}
+
 static OnDelete
 on_delete_by_name(const char *name)
 {
@@ -612,6 +643,7 @@ registry_load(void)
 	load_field_rules(r);
 	load_routes(r);
 	load_keyed_entities(r);
+	load_matches(r);
 	load_references(r);
 	load_depths(r);
 	load_privileges(r);

@@ -13,6 +13,7 @@
 #include "utils/jsonpath.h"
 
 #include "model/ladder.h"
+#include "storage/match_rule.h"
 #include "storage/relations.h"
 
 typedef struct Rank
@@ -78,6 +79,8 @@ typedef struct Entity
 	bool		holds_children; /* one of them with restrict or cascade */
 	bool		unlisted;		/* whose children have not been listed yet */
 	bool		tracks_parents; /* it refers with restrict or cascade */
+	int			nmatches;
+	MatchRule  *matches;		/* sorted by name */
 } Entity;
 
 /* What sync_grant gave a role. */

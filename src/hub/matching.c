@@ -1,0 +1,251 @@
+/*
+ * matching.c
+ *	  Records that may be one: their keys are kept, and pairs that share one found.
+ *
+ * What writes a record's keys holds the record.  Looking for others holds nothing: of two
+ * records that are written at once each may miss the other, so what is new is looked at
+ * again by maintenance, which sees both.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "hub/match_normalize.h"
+#include "hub/matching.h"
+#include "storage/match_candidate.h"
+#include "storage/match_problem.h"
+
+struct Matching
+{
+	MatchKeys  *keys;
+	MatchCandidates *candidates;	/* NULL until one may have to be added or removed */
+	int64		made;
+};
+
+Matching *
+matching_open(void)
+{
+	Matching   *matching = palloc0(sizeof(Matching));
+
+	matching->keys = match_keys_open(true);
+	return matching;
+}
+
+void
+matching_close(Matching *matching)
+{
+	if (matching->candidates != NULL)
+		match_candidates_close(matching->candidates);
+	match_keys_close(matching->keys);
+	pfree(matching);
+}
+
+int64
+matching_made(const Matching *matching)
+{
+	return matching->made;
+}
+
+static MatchCandidates *
+candidates_table(Matching *matching)
+{
+	if (matching->candidates == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(matching));
+
+		matching->candidates = match_candidates_open(true);
+		MemoryContextSwitchTo(old);
+	}
+	return matching->candidates;
+}
+
+/* ---------- looking for others ---------- */
+
+static void
+look_by(Matching *matching, const MatchKey *key)
+{
+	List	   *others = match_keys_sharing(matching->keys, key, MATCH_MAX_SHARED);
+	MatchCandidates *candidates;
+	int			room;
+	ListCell   *lc;
+
+	if (others == NIL)
+		return;
+	if (list_length(others) >= MATCH_MAX_SHARED)
+	{
+		match_problem_note(key->entity, key->rule, MATCH_PROBLEM_COMMON, key->external_id, NULL);
+		return;
+	}
+	candidates = candidates_table(matching);
+	room = MATCH_MAX_CANDIDATES -
+		match_candidates_waiting(candidates, key->entity, key->external_id, MATCH_MAX_CANDIDATES);
+	foreach(lc, others)
+	{
+		if (room <= 0)
+			break;
+		if (!match_candidate_add(candidates, key->entity, key->rule, key->external_id, lfirst(lc)))
+			continue;
+		matching->made++;
+		room--;
+	}
+}
+
+void
+matching_look(Matching *matching, const Entity *entity, const char *external_id)
+{
+	ListCell   *lc;
+
+	foreach(lc, match_keys_of(matching->keys, entity->name, external_id))
+		look_by(matching, lfirst(lc));
+}
+
+/* ---------- keeping keys ---------- */
+
+typedef enum KeyChange
+{
+	KEY_SAME,
+	KEY_NEW,
+	KEY_LOST					/* the one that was there is another, or gone */
+} KeyChange;
+
+/* Let the record have the key that the rule makes of its fields. */
+static KeyChange
+keep_key(Matching *matching, const MatchRule *rule, const MatchKey *of, const Fields *fields)
+{
+	MatchKey	kept = *of;
+	MatchKey	found = *of;
+	bool		had;
+	char	   *failed = NULL;
+
+	kept.rule = found.rule = rule->name;
+	kept.key = match_normalize(rule, fields, &failed);
+	if (failed != NULL)
+		match_problem_note(of->entity, rule->name, MATCH_PROBLEM_ERROR, of->external_id, failed);
+	had = match_key_find(matching->keys, &found);
+	if (had ? kept.key != NULL && strcmp(found.key, kept.key) == 0 : kept.key == NULL)
+		return KEY_SAME;
+	if (kept.key != NULL)
+		match_key_save(matching->keys, &kept);
+	else
+		(void) match_key_remove(matching->keys, &found);
+	return had ? KEY_LOST : KEY_NEW;
+}
+
+/* Are the rule's fields what they were? */
+static bool
+stays(const MatchRule *rule, const Record *before, const Record *after)
+{
+	for (int i = 0; i < rule->fields.n; i++)
+	{
+		const RecordField *was = record_find(before, rule->fields.name[i]);
+		const RecordField *is = record_find(after, rule->fields.name[i]);
+
+		if ((was == NULL) != (is == NULL) ||
+			(was != NULL && !json_value_equal(&was->field.value, &is->field.value)))
+			return false;
+	}
+	return true;
+}
+
+static Fields
+fields_of_record(const Record *record)
+{
+	Fields		fields = {.n = record->nfields};
+
+	fields.field = palloc(sizeof(Field) * Max(fields.n, 1));
+	for (int i = 0; i < fields.n; i++)
+		fields.field[i] = record->fields[i].field;
+	return fields;
+}
+
+/* The record is gone: so are its keys and what waits for a decision. */
+static void
+end_record(Matching *matching, const MatchKey *of)
+{
+	ListCell   *lc;
+
+	foreach(lc, match_keys_of(matching->keys, of->entity, of->external_id))
+		(void) match_key_remove(matching->keys, lfirst(lc));
+	match_candidates_end(candidates_table(matching), of->entity, of->external_id);
+}
+
+/* Keep the keys by those rules whose fields are others than before, which may be NULL: by all. */
+static KeyChange
+keep_keys(Matching *matching, const Entity *entity, const MatchKey *of, const Record *before,
+		  const Record *after)
+{
+	const Fields fields = fields_of_record(after);
+	KeyChange	all = KEY_SAME;
+
+	for (int i = 0; i < entity->nmatches; i++)
+	{
+		const MatchRule *rule = &entity->matches[i];
+		KeyChange	one;
+
+		if (before != NULL && stays(rule, before, after))
+			continue;
+		one = keep_key(matching, rule, of, &fields);
+		all = Max(all, one);
+	}
+	return all;
+}
+
+void
+matching_track(Matching *matching, const ApplyItem *item, const Record *before,
+			   const Record *after)
+{
+	const MatchKey of = {.entity = item->entity->name, .external_id = item->change->external_id};
+	bool		lived = before->exists && !before->deleted;
+	KeyChange	change;
+
+	if (after->deleted)
+	{
+		if (lived)
+			end_record(matching, &of);
+		return;
+	}
+	change = keep_keys(matching, item->entity, &of, lived ? before : NULL, after);
+	if (change == KEY_SAME)
+		return;
+	/* those that have met by the old key need not any more */
+	if (change == KEY_LOST)
+		match_candidates_end(candidates_table(matching), of.entity, of.external_id);
+	matching_look(matching, item->entity, of.external_id);
+	match_due_add(matching->keys, of.entity, of.external_id);
+}
+
+/* ---------- building ---------- */
+
+static bool
+hold_record(Canonical *canonical, const MatchKey *of, Record *record)
+{
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		canonical_find(canonical, of->entity, of->external_id, record);
+		if (!record->exists)
+			return false;
+	} while (canonical_lock(canonical) != ROWS_DONE);
+	return true;
+}
+
+bool
+matching_rebuild(Matching *matching, Canonical *canonical, const Entity *entity,
+				 const char *external_id)
+{
+	const MatchKey of = {.entity = entity->name, .external_id = external_id};
+	Record		record;
+
+	if (!hold_record(canonical, &of, &record))
+		return false;
+	if (record.deleted)
+	{
+		end_record(matching, &of);
+		return false;
+	}
+	if (keep_keys(matching, entity, &of, NULL, &record) == KEY_LOST)
+		match_candidates_end(candidates_table(matching), of.entity, of.external_id);
+	matching_look(matching, entity, external_id);
+	return true;
+}

@@ -1,0 +1,33 @@
+/*
+ * match_build.h
+ *	  How far the match keys of an entity are built: table syncext.match_build.
+ */
+#ifndef SYNCEXT_MATCH_BUILD_H
+#define SYNCEXT_MATCH_BUILD_H
+
+#include "datatype/timestamp.h"
+#include "storage/mapped.h"
+
+typedef MappedTable MatchBuilds;
+
+typedef struct MatchBuild
+{
+	const char *entity;
+	const char *after_id;		/* NULL: it has not begun */
+	int64		records;
+	int64		candidates;
+	TimestampTz since;
+} MatchBuild;
+
+extern MatchBuilds *match_builds_open(void);
+extern void match_builds_close(MatchBuilds *builds);
+
+/* Find the entity's, and hold it.  False: none is due. */
+extern bool match_build_hold(MatchBuilds *builds, const char *entity, MatchBuild *build);
+/* Have one from the beginning, unless one is due. */
+extern void match_build_add(MatchBuilds *builds, const char *entity);
+/* Say how far it has come; or that it is done. */
+extern void match_build_save(MatchBuilds *builds, const MatchBuild *build);
+extern void match_build_remove(MatchBuilds *builds, const MatchBuild *build);
+
+#endif							/* SYNCEXT_MATCH_BUILD_H */
