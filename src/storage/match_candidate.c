@@ -26,8 +26,10 @@ enum
 	(MAP_COLUMN(COL_STATUS) | MAP_COLUMN(COL_DECIDED_BY) | MAP_COLUMN(COL_DECIDED_AT) | \
 	 MAP_COLUMN(COL_NOTE))
 
+/* A pair that a REPEATABLE READ transaction can't see is there nevertheless. */
 static MappedDef match_candidate_def = {
 	.relation = "match_candidate",
+	.latest = true,
 	.ncolumns = 10,
 	.column = {
 		{"entity", MAP_TEXT, offsetof(MatchCandidate, entity)},

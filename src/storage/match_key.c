@@ -12,8 +12,10 @@
 
 #define SHARED_INDEX	"match_key_shared"
 
+/* What was committed since a REPEATABLE READ transaction began shares keys, too. */
 static MappedDef match_key_def = {
 	.relation = "match_key",
+	.latest = true,
 	.ncolumns = 4,
 	.column = {
 		{"entity", MAP_TEXT, offsetof(MatchKey, entity)},

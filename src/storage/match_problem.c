@@ -23,6 +23,7 @@ typedef struct MatchProblem
 
 static MappedDef match_problem_def = {
 	.relation = "match_problem",
+	.latest = true,
 	.ncolumns = 6,
 	.column = {
 		{"entity", MAP_TEXT, offsetof(MatchProblem, entity)},
