@@ -109,20 +109,28 @@ typedef enum KeyChange
 	KEY_LOST					/* the one that was there is another, or gone */
 } KeyChange;
 
-/* Let the record have the key that the rule makes of its fields. */
+/* The key that the rule makes of a record's fields. */
+static MatchKey
+make_key(const MatchRule *rule, const MatchKey *of, const Fields *fields)
+{
+	MatchKey	made = *of;
+	char	   *failed = NULL;
+
+	made.rule = rule->name;
+	made.key = match_normalize(rule, fields, &failed);
+	if (failed != NULL)
+		match_problem_note(of->entity, rule->name, MATCH_PROBLEM_ERROR, of->external_id, failed);
+	return made;
+}
+
+/* Let the record have that key. */
 static KeyChange
 keep_key(Matching *matching, const MatchRule *rule, const MatchKey *of, const Fields *fields)
 {
-	MatchKey	kept = *of;
-	MatchKey	found = *of;
-	bool		had;
-	char	   *failed = NULL;
+	MatchKey	kept = make_key(rule, of, fields);
+	MatchKey	found = kept;
+	bool		had = match_key_find(matching->keys, &found);
 
-	kept.rule = found.rule = rule->name;
-	kept.key = match_normalize(rule, fields, &failed);
-	if (failed != NULL)
-		match_problem_note(of->entity, rule->name, MATCH_PROBLEM_ERROR, of->external_id, failed);
-	had = match_key_find(matching->keys, &found);
 	if (had ? kept.key != NULL && strcmp(found.key, kept.key) == 0 : kept.key == NULL)
 		return KEY_SAME;
 	if (kept.key != NULL)
@@ -191,6 +199,30 @@ keep_keys(Matching *matching, const Entity *entity, const MatchKey *of, const Re
 	return all;
 }
 
+/*
+ * A record that is new has no keys yet: what it gets it looks for others by, without
+ * being searched for itself.
+ */
+static void
+bear_record(Matching *matching, const Entity *entity, const MatchKey *of, const Record *after)
+{
+	const Fields fields = fields_of_record(after);
+	bool		any = false;
+
+	for (int i = 0; i < entity->nmatches; i++)
+	{
+		const MatchKey key = make_key(&entity->matches[i], of, &fields);
+
+		if (key.key == NULL)
+			continue;
+		match_key_add(matching->keys, &key);
+		look_by(matching, &key);
+		any = true;
+	}
+	if (any)
+		match_due_add(matching->keys, of->entity, of->external_id);
+}
+
 void
 matching_track(Matching *matching, const ApplyItem *item, const Record *before,
 			   const Record *after)
@@ -203,6 +235,11 @@ matching_track(Matching *matching, const ApplyItem *item, const Record *before,
 	{
 		if (lived)
 			end_record(matching, &of);
+		return;
+	}
+	if (!before->exists)
+	{
+		bear_record(matching, item->entity, &of, after);
 		return;
 	}
 	change = keep_keys(matching, item->entity, &of, lived ? before : NULL, after);

@@ -28,12 +28,13 @@ CREATE TABLE syncext.match_key (
 	external_id text COLLATE "C" NOT NULL,
 	rule        text COLLATE "C" NOT NULL,
 	key         text COLLATE "C" NOT NULL,
-	PRIMARY KEY (entity, external_id, rule)
+	PRIMARY KEY (external_id, entity, rule)
 );
 COMMENT ON TABLE syncext.match_key IS 'the keys by which match rules find records, kept as records change; it is not dumped: CALL sync_rematch builds it';
 COMMENT ON COLUMN syncext.match_key.rule IS 'the match rule';
 COMMENT ON COLUMN syncext.match_key.key IS 'what records of one key share; one of more than 1024 bytes is kept as its SHA-256';
-CREATE INDEX match_key_shared ON syncext.match_key (entity, rule, key);
+-- what differs most comes first
+CREATE INDEX match_key_shared ON syncext.match_key (key, rule, entity);
 
 -- Of two records that are born at once neither sees the other: maintenance looks again.
 CREATE TABLE syncext.match_due (

@@ -98,6 +98,13 @@ match_key_save(MatchKeys *keys, const MatchKey *key)
 	mapped_save(keys->table, key);
 }
 
+void
+match_key_add(MatchKeys *keys, const MatchKey *key)
+{
+	if (!mapped_insert_new(keys->table, key))
+		mapped_save(keys->table, key);
+}
+
 bool
 match_key_remove(MatchKeys *keys, const MatchKey *key)
 {

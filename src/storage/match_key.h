@@ -30,6 +30,8 @@ extern List *match_keys_sharing(MatchKeys *keys, const MatchKey *key, int max);
 
 /* Who writes a record's keys holds the record. */
 extern void match_key_save(MatchKeys *keys, const MatchKey *key);
+/* Like match_key_save(), for a record that most likely has none. */
+extern void match_key_add(MatchKeys *keys, const MatchKey *key);
 extern bool match_key_remove(MatchKeys *keys, const MatchKey *key);
 /* The record's keys are to be looked at again when this transaction has ended. */
 extern void match_due_add(MatchKeys *keys, const char *entity, const char *external_id);
