@@ -41,6 +41,7 @@ CREATE TABLE syncext.match_due (
 	entity      text COLLATE "C" NOT NULL,
 	external_id text COLLATE "C" NOT NULL
 );
+ALTER TABLE syncext.match_due REPLICA IDENTITY FULL;
 COMMENT ON TABLE syncext.match_due IS 'records whose match keys are new, for CALL sync_maintain() to look for others of the same key that were written at the same time';
 
 CREATE TABLE syncext.match_build (
