@@ -241,7 +241,7 @@ is($new->safe_psql('rules', $told),
 	"field rule of closed of entity person: role bringer, which wrote the rule, may not call function rules.closed: the rule decides nothing\n"
 	. 'field rule of late of entity person: there is no function rules.late(jsonb, jsonb, jsonb) that returns jsonb: the rule decides nothing',
 	'which of them decide nothing is told');
-my $decide = q(SELECT sync_apply('{"entity":"person","externalId":"P","source":"CRM","version":1,"fields":{"closed":1,"late":1}}');
+my $decide = q(SELECT sync_apply('{"entity":"person","externalId":"P","source":"CRM","version":1,"fields":{"closed":1,"late":1,"tags":["a"]}}');
 	SELECT a->>'resolution', a->>'reason' FROM sync_explain('{"entity":"person","externalId":"P","source":"ERP","version":1,"fields":{"closed":2,"late":2}}') a);
 like($new->safe_psql('rules', $decide), qr/MANUAL.*the rule of late failed: there is no function.*the rule of closed failed: role bringer.*may not call/,
 	'nothing is called that the role may not call');
