@@ -155,6 +155,26 @@ CALL sync_poll('shops') \gset
 SELECT fields FROM syncext.canonical WHERE external_id = 'u' AND entity = 'keep';
 SELECT sync_detach('shops');
 
+-- A row that is made anew has nothing of what another has brought back, but what it says.
+TRUNCATE shops;
+SELECT sync_attach('shops', 'Shop', 'keep');
+SELECT resolution FROM decide('{"entity":"keep","externalId":"w","source":"ERP","base":0,"fields":{"street":"A","zip":"1"}}');
+SELECT count(*) > 0 AS delivered FROM sync_deliver('Shop');
+SELECT resolution FROM decide('{"entity":"keep","externalId":"w","source":"ERP","base":1,"deleted":true}');
+SELECT count(*) > 0 AS delivered FROM sync_deliver('Shop');
+SELECT resolution FROM decide('{"entity":"keep","externalId":"w","source":"ERP","base":2,"fields":{"name":"x"}}');
+INSERT INTO shops (id, city) VALUES ('w', 'Cologne');
+SELECT fields FROM syncext.canonical WHERE external_id = 'w';
+SELECT sync_detach('shops');
+
+-- Who wins a group has won its nulls, too: what it says next adds to that.
+SELECT sync_add_entity('trio');
+SELECT resolution, changed, lost FROM decide(
+	'{"entity":"trio","externalId":"n","source":"ERP","base":0,"fields":{"city":"Bonn"}}',
+	'{"entity":"trio","externalId":"n","source":"CRM","base":0,"fields":{"street":"C"}}',
+	'{"entity":"trio","externalId":"n","source":"CRM","base":0,"created":false,"fields":{"zip":"7"}}');
+SELECT fields FROM syncext.canonical WHERE entity = 'trio';
+
 -- What a conflict keeps from being delivered is sent by the row version that it was seen at: a group together.
 TRUNCATE shops;
 SELECT sync_subscribe('Shop', '{manual}');

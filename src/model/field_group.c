@@ -111,7 +111,10 @@ knew_delete(const LadderState *s)
 		(s->rules->ladder & RUNG_VERSION) && s->change->version > s->record->version;
 }
 
-/* Does another source vouch for it, as far as the change can't know? */
+/*
+ * Does another source vouch for it, as far as the change can't know?  A birth knows nothing
+ * of a record that somebody else has brought back since.
+ */
 static bool
 is_opposed(const LadderState *s, const PatchField *match)
 {
@@ -123,7 +126,7 @@ is_opposed(const LadderState *s, const PatchField *match)
 	if (knew_delete(s))
 		return true;
 	if (s->change->has_base)
-		return stamp->row_version > s->change->base &&
+		return (stamp->row_version > s->change->base || change_is_birth(s->change)) &&
 			strcmp(stamp->set_by, s->change->source) != 0;
 	return strcmp(stamp->source, s->change->source) != 0 &&
 		(!(s->rules->ladder & RUNG_VERSION) || stamp->version == s->record->version);

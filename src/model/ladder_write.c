@@ -127,11 +127,11 @@ is_stamped(const PatchField *match, bool whole)
 static void
 stamp_written(LadderState *s, const PatchField *match, RecordField *field, const Record *after)
 {
-	/* null in the place of nothing is no news */
-	if (match->implied && match->current == NULL)
-		stamp_set(s, field, after);
-	else if (match->differs)
+	if (match->differs && !(match->implied && match->current == NULL))
 		stamp_changed(s, field, after);
+	/* null in the place of nothing, or of null, is no news; but it is the winner's */
+	else if (match->implied)
+		stamp_set(s, field, after);
 }
 
 /*

@@ -5,6 +5,9 @@
 #
 # What a source held is noted where its rows are edited, by whoever edits them, and not
 # where they are delivered; what the golden records were is noted by a trigger on them.
+# A change that brings a deleted record back without having known of the delete is written
+# upon what the record had: there what counts is what the source was delivered last, with
+# what it has said since.
 # GROUPS_SEED repeats the dice; GROUPS_ROUNDS is how long they are thrown.
 
 use strict;
@@ -93,18 +96,31 @@ for my $database (@databases)
 	sql($database, "SELECT sync_rule('$_->[0]', '$_->[1]', '$entity{$_->[0]}[1]', '{\"group\": \"g\"}')")
 		for map { my $e = $_; map { [ $e, $_ ] } qw(a bb c) } @entities;
 	sql($database, q(CREATE TABLE held (entity text, id text, state jsonb)));
-	sql($database, q(CREATE TABLE golden (n serial, entity text, id text, state jsonb, record jsonb)));
+	sql($database, q(CREATE TABLE delivered (source text, entity text, id text, state jsonb, PRIMARY KEY (source, entity, id))));
+	sql($database, q(CREATE TABLE claimed (LIKE held)));
+	sql($database, q(CREATE TABLE golden (n serial, entity text, id text, state jsonb, revived boolean, record jsonb)));
+	sql($database, q(CREATE FUNCTION of_group(record jsonb) RETURNS jsonb LANGUAGE sql AS
+		$$ SELECT jsonb_strip_nulls(jsonb_build_object('a', $1->'a', 'bb', $1->'bb', 'c', $1->'c')) $$));
 	sql($database, q(CREATE FUNCTION note_held() RETURNS trigger LANGUAGE plpgsql AS $$
+		DECLARE
+			was jsonb := coalesce((SELECT d.state FROM delivered d WHERE d.source = TG_TABLE_NAME AND d.entity = TG_ARGV[0] AND d.id = NEW.id), '{}');
 		BEGIN
 			IF coalesce(current_setting('syncext.inbound', true), '') = '' THEN
-				INSERT INTO held VALUES (TG_ARGV[0], NEW.id, jsonb_strip_nulls(jsonb_build_object('a', NEW.a, 'bb', NEW.bb, 'c', NEW.c)));
+				INSERT INTO held VALUES (TG_ARGV[0], NEW.id, of_group(to_jsonb(NEW)));
+				-- what this edit alters
+				was := was || (SELECT coalesce(jsonb_object_agg(n.key, n.value), '{}') FROM jsonb_each(to_jsonb(NEW)) n
+				               WHERE TG_OP = 'INSERT' AND n.value <> 'null' OR TG_OP = 'UPDATE' AND n.value <> to_jsonb(OLD)->n.key);
+				INSERT INTO claimed VALUES (TG_ARGV[0], NEW.id, of_group(was));
+			ELSE
+				INSERT INTO delivered VALUES (TG_TABLE_NAME, TG_ARGV[0], NEW.id, to_jsonb(NEW))
+				ON CONFLICT (source, entity, id) DO UPDATE SET state = excluded.state;
 			END IF;
 			RETURN NULL;
 		END $$));
 	sql($database, q(CREATE FUNCTION note_golden() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN
-			INSERT INTO golden (entity, id, state, record) SELECT NEW.entity, NEW.external_id,
-				jsonb_strip_nulls(jsonb_build_object('a', NEW.fields->'a', 'bb', NEW.fields->'bb', 'c', NEW.fields->'c')), to_jsonb(NEW) WHERE NOT NEW.deleted;
+			INSERT INTO golden (entity, id, state, revived, record)
+				SELECT NEW.entity, NEW.external_id, of_group(NEW.fields), TG_OP = 'UPDATE' AND OLD.deleted, to_jsonb(NEW) WHERE NOT NEW.deleted;
 			RETURN NULL;
 		END $$));
 	sql($database, 'CREATE TRIGGER note_golden AFTER INSERT OR UPDATE ON syncext.canonical FOR EACH ROW EXECUTE FUNCTION note_golden()');
@@ -163,9 +179,13 @@ sql('hub', q(CREATE FUNCTION office(entity text, id text, fields jsonb) RETURNS 
 
 my %count;
 
+# Fields of the group, or another one: of a change that waits for a reviewer as another
+# field is contested nothing is written, and what its source says next of the group is
+# decided without it.
 sub fields
 {
-	my %fields = map { $_ => chance(0.1) ? 'NULL' : "'v" . ++$value . "'" } grep { chance(0.4) } qw(a bb c x);
+	return (x => "'v" . ++$value . "'") if chance(0.25);
+	my %fields = map { $_ => chance(0.1) ? 'NULL' : "'v" . ++$value . "'" } grep { chance(0.4) } qw(a bb c);
 	$fields{ pick(qw(a bb c)) } = "'v" . ++$value . "'" unless %fields;
 	return %fields;
 }
@@ -270,14 +290,18 @@ for (1 .. 3)
 
 # What anybody held, in one place
 my $held = PostgreSQL::Test::Utils::tempdir() . '/held';
-sql($_, "COPY (SELECT entity, id, state FROM held) TO '$held.$_'") for @databases;
+for my $database (@databases)
+{
+	sql($database, "COPY (SELECT entity, id, state, false FROM held UNION ALL SELECT entity, id, state, true FROM claimed) TO '$held.$database'");
+}
 for my $database (qw(hub region))
 {
-	sql($database, 'CREATE TABLE all_held (LIKE held)');
+	sql($database, 'CREATE TABLE all_held (LIKE held, claimed boolean)');
 	sql($database, "COPY all_held FROM '$held.$_'") for @databases;
 	sql($database, 'CREATE INDEX ON all_held (entity, id)');
 	my $torn = sql($database, q(SELECT g.entity, g.id, g.record->>'row_version' FROM golden g
-		WHERE NOT EXISTS (SELECT FROM all_held h WHERE h.entity = g.entity AND h.id = g.id AND h.state @> g.state)
+		WHERE NOT EXISTS (SELECT FROM all_held h WHERE h.entity = g.entity AND h.id = g.id AND h.state @> g.state
+		                  AND (NOT h.claimed OR EXISTS (SELECT FROM golden r WHERE r.revived AND r.entity = g.entity AND r.id = g.id AND r.state = g.state)))
 		ORDER BY n LIMIT 1));
 	is($torn, '', "no golden record of $database ever was torn");
 	# how it came to that
