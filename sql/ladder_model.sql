@@ -1,5 +1,5 @@
--- Histories made by chance, against a model of the ladder that was made from its
--- rules and not from the code: answers, records, stamps and conflicts must be the
+-- Histories made by chance, fields in groups among them, against a model of the ladder that was made
+-- from its rules and not from the code: answers, records, stamps and conflicts must be the
 -- model's.  test/model has it; SYNCEXT_MODEL_HISTORIES and SYNCEXT_MODEL_SEED in the
 -- environment ask for other histories.
 CREATE EXTENSION syncext;
@@ -50,7 +50,7 @@ BEGIN
 		INSERT INTO syncext.source_priority
 			SELECT p->>0, p->>1, p->>2, (p->>3)::int FROM jsonb_array_elements(m.h->'priority') p;
 		INSERT INTO syncext.field_rule
-			SELECT r->>0, r->>1, r->>2 FROM jsonb_array_elements(m.h->'fieldRules') r;
+			SELECT r->>0, r->>1, r->>2, CASE WHEN r->>3 IS NOT NULL THEN jsonb_build_object('group', r->>3) END FROM jsonb_array_elements(m.h->'fieldRules') r;
 		COMMIT;
 		FOR step IN SELECT s->'changes' AS changes, s->'answers' AS answers, nr FROM jsonb_array_elements(m.h->'steps') WITH ORDINALITY s (s, nr) LOOP
 			explained := sync_explain(step.changes);
@@ -99,6 +99,10 @@ FROM (SELECT 'a value that is neither side''s, told to all' AS what, a->>'told' 
       UNION ALL SELECT 'rules and ranks side by side', a->>'reason' LIKE 'by priority, %: % before %' AND a->>'reason' ~ '(max|min|longest|latest|union|keep) of ' FROM answer
       UNION ALL SELECT 'contested at any version', ladder ? 'merge' AND NOT ladder ? 'version' AND a->>'resolution' IN ('FIELD_RULE', 'PRIORITY_WIN') FROM answer
       UNION ALL SELECT 'a time compared with the contested fields'' own', a->>'reason' LIKE '%contested fields' FROM answer
+      UNION ALL SELECT 'a group decided by rank', a->>'reason' ~ 'by priority,.* group [gh]: ' FROM answer
+      UNION ALL SELECT 'a group decided by its rule', a->>'reason' ~ 'by rule,.* group [gh]: ' FROM answer
+      UNION ALL SELECT 'a group decided beside a field', a->>'reason' ~ 'by (priority|rule),.* group [gh]: ' AND a->>'reason' ~ '(max|min|longest|latest|union|keep) of ' FROM answer
+      UNION ALL SELECT 'a group emptied by ' || (a->>'resolution'), a->>'reason' LIKE '%which the change does not name, becomes null' FROM answer WHERE a->>'reason' LIKE '%becomes null'
       UNION ALL SELECT 'a birth without fields', change->'fields' = '{}' AND a->>'status' = '200' FROM answer
       UNION ALL SELECT 'the same conflict again', lag(a->'conflictId') OVER (ORDER BY a->'conflictId') = a->'conflictId' AND a->>'conflictId' IS NOT NULL FROM answer) w
 GROUP BY 1 ORDER BY 1;

@@ -3,7 +3,7 @@
 #	  are written down and not from the code, to compare the code with.
 #
 # It is slow and plain on purpose.  A hub knows a configuration (ladder, priority,
-# singleWriters, fieldRules) and holds records and conflicts; apply() takes a change
+# singleWriters, fieldRules: rows entity, field, rule and perhaps a group) and holds records and conflicts; apply() takes a change
 # document, as Json.pm reads it, and returns the answer.  Field values are texts.
 
 package Ladder;
@@ -57,7 +57,7 @@ sub rank
 	return $nobody;
 }
 
-sub rule
+sub rule_row
 {
 	my ($hub, $field) = @_;
 
@@ -65,10 +65,29 @@ sub rule
 	{
 		for my $row (@{ $hub->{fieldRules} })
 		{
-			return $row->[2] if $row->[0] eq $place && $row->[1] eq $field;
+			return $row if $row->[0] eq $place && $row->[1] eq $field;
 		}
 	}
-	return undef;
+	return [];
+}
+
+sub rule { return $_[0]->rule_row($_[1])->[2] }
+
+# The group that a field belongs to, and the fields of one.
+sub group { return $_[0]->has('merge') ? $_[0]->rule_row($_[1])->[3] : undef }
+
+sub members
+{
+	my ($hub, $group) = @_;
+	my %field = map { $_->[1] => 1 } @{ $hub->{fieldRules} };
+	return grep { ($hub->group($_) // '') eq $group } sort keys %field;
+}
+
+# The best rank that a source has for any field of a group.
+sub group_rank
+{
+	my ($hub, $source, $group) = @_;
+	return min(map { $hub->rank($source, $_) } $hub->members($group));
 }
 
 # ---------- times ----------
@@ -129,6 +148,17 @@ sub read_change
 	return \%change;
 }
 
+# What the change leaves out of the groups that it names a field of.
+sub complete
+{
+	my ($hub, $change) = @_;
+	my %group = map { $_ => 1 } grep { defined } map { $hub->group($_) } keys %{ $change->{fields} };
+
+	$change->{groups} = [ sort keys %group ];
+	$change->{implied} = [ grep { !exists $change->{fields}{$_} } map { $hub->members($_) } @{ $change->{groups} } ];
+	$change->{won} = {};
+}
+
 # ---------- looking at a record beside a change ----------
 
 sub differs
@@ -150,6 +180,13 @@ sub touches_delete
 	return $record->{deleted} || $change->{deleted};
 }
 
+# A null of a group that the change's own source has left when it won.
+sub left_null
+{
+	my ($hub, $record, $change, $field) = @_;
+	return defined $hub->group($field) && $record->{fields}{$field} eq 'null' && $record->{stamps}{$field}{setBy} eq $change->{source};
+}
+
 # What others set after the base: the fields, and whether it is the tombstone.
 sub foreign
 {
@@ -161,8 +198,74 @@ sub foreign
 		return ([], $change->{base} > 0 && $change->{base} < $record->{rowVersion} && $of_another->($record->{lastSource}));
 	}
 	my @named = $change->{deleted} ? keys %{ $record->{fields} }
-		: grep { defined $record->{fields}{$_} && differs($record, $change, $_) } keys %{ $change->{fields} };
+		: grep { defined $record->{fields}{$_} && differs($record, $change, $_) && !$hub->left_null($record, $change, $_) } keys %{ $change->{fields} };
 	return ([ grep { $record->{stamps}{$_}{rowVersion} > $change->{base} && $of_another->($record->{stamps}{$_}{setBy}) } @named ], 0);
+}
+
+# ---------- groups ----------
+
+# Was the change made on the tombstone?
+sub knew_delete
+{
+	my ($hub, $record, $change, $tombstone) = @_;
+
+	return 0 unless $record->{deleted};
+	return !$tombstone if defined $change->{base};
+	return $hub->has('version') && $change->{version} > $record->{version};
+}
+
+# Does another source vouch for a field of the record, as far as the change can't know?
+sub is_opposed
+{
+	my ($hub, $record, $change, $field, $tombstone) = @_;
+	my $stamp = $record->{stamps}{$field};
+
+	return 0 unless defined $record->{fields}{$field};
+	return 1 if $hub->knew_delete($record, $change, $tombstone);
+	return ($change->{birth} || $stamp->{rowVersion} > $change->{base}) && $stamp->{setBy} ne $change->{source} if defined $change->{base};
+	return $stamp->{source} ne $change->{source} && (!$hub->has('version') || $stamp->{version} == $record->{version});
+}
+
+# Note which groups are contested, given the fields that are by themselves, and what of
+# them is opposed.
+sub contest_groups
+{
+	my ($hub, $record, $change, $contested, $tombstone) = @_;
+	my %is_contested = map { $_ => 1 } @$contested;
+
+	$change->{contested} = {};
+	for my $group (@{ $change->{groups} })
+	{
+		my @members = $hub->members($group);
+		my @opposed = grep { $is_contested{$_} || $hub->is_opposed($record, $change, $_, $tombstone) } @members;
+
+		$change->{contested}{$group} = \@opposed
+			if @opposed && any { exists $change->{fields}{$_} && differs($record, $change, $_) } @members;
+	}
+}
+
+# All that is contested: the fields by themselves, and all of the groups.
+sub with_groups
+{
+	my ($hub, $change, $contested) = @_;
+	my %all = map { $_ => 1 } @$contested, map { $hub->members($_) } keys %{ $change->{contested} };
+	return [ sort keys %all ];
+}
+
+# Of what the change leaves out of its groups: null in the place of nothing, and of what
+# the record has where the group was won.  Returns what lost a value by that.
+sub write_implied
+{
+	my ($hub, $record, $change) = @_;
+	my @emptied;
+
+	for my $field (@{ $change->{implied} })
+	{
+		next if defined $record->{fields}{$field} && !$change->{won}{ $hub->group($field) };
+		push @emptied, $field if defined $record->{fields}{$field} && $record->{fields}{$field} ne 'null';
+		set_field($record, $change, $field, 'null');
+	}
+	return @emptied;
 }
 
 # ---------- writing ----------
@@ -198,6 +301,7 @@ sub new_record
 		deleted => $change->{deleted}, updatedAt => $change->{at}, fields => {}, stamps => {} };
 
 	set_field($record, $change, $_, $change->{fields}{$_}) for keys %{ $change->{fields} };
+	$hub->write_implied($record, $change);
 	return { record => $record, status => 200, resolution => 'NEW_RECORD', changed => [ keys %{ $change->{fields} } ],
 		told => 'others', whole => 1 };
 }
@@ -205,7 +309,7 @@ sub new_record
 # A whole write at a version; $by_version: a VERSION_WIN by the rung version.
 sub whole_write
 {
-	my ($before, $change, $resolution, $version, $by_version) = @_;
+	my ($hub, $before, $change, $resolution, $version, $by_version) = @_;
 	my $record = copy($before);
 	my $flips = $before->{deleted} != $change->{deleted};
 	my @changed;
@@ -233,8 +337,10 @@ sub whole_write
 			$record->{stamps}{$field}{source} = $change->{source};
 		}
 	}
-	return { record => $record, status => 200, resolution => $resolution, changed => \@changed,
-		told => $flips || @changed ? 'others' : 'none', whole => 1 };
+	$change->{won} = { map { $_ => 1 } keys %{ $change->{contested} // {} } };
+	my @emptied = $hub->write_implied($record, $change);
+	return { record => $record, status => 200, resolution => $resolution, changed => [ @changed, @emptied ],
+		told => @emptied ? 'all' : $flips || @changed ? 'others' : 'none', whole => 1 };
 }
 
 # The version after a whole write that decided a contest.
@@ -285,17 +391,34 @@ sub merge
 	my $record = copy($before);
 	my @equal = grep { !differs($before, $change, $_) } keys %{ $change->{fields} };
 	my @changed = grep { !defined $before->{fields}{$_} || $before->{fields}{$_} ne $value->{$_} } keys %$value;
+	my @emptied = grep { defined $before->{fields}{$_} && $before->{fields}{$_} ne 'null' && $change->{won}{ $hub->group($_) } } @{ $change->{implied} };
 
-	if (@changed)
+	if (@changed || @emptied)
 	{
 		$record->{rowVersion}++;
 		$record->{lastSource} = $change->{source} unless @$lost;
 		$record->{updatedAt} = later($before->{updatedAt}, $change->{at});
 		set_field($record, $change, $_, $value->{$_}) for @changed;
+		$hub->write_lost_and_won($record, $change);
+		push @changed, @emptied;
 	}
 	$hub->vouch($record, $change, @equal);
 	return { record => $record, status => 200, resolution => $resolution, changed => \@changed, lost => $lost,
-		told => @changed ? (@$lost || $combined ? 'all' : 'others') : @$lost ? 'origin' : 'none', merged => 1, newer_word => 1 };
+		told => @changed ? (@$lost || $combined || @emptied ? 'all' : 'others') : @$lost ? 'origin' : 'none', merged => 1, newer_word => 1 };
+}
+
+# In a merge: all of a group that was won is the change's; of one that was lost nothing is.
+sub write_lost_and_won
+{
+	my ($hub, $record, $change) = @_;
+	my %lost = map { $_ => 1 } grep { !$change->{won}{$_} } keys %{ $change->{contested} };
+
+	$hub->write_implied($record, { %$change, implied => [ grep { !$lost{ $hub->group($_) } } @{ $change->{implied} } ] });
+	for my $field (grep { my $g = $hub->group($_); defined $g && $change->{won}{$g} } keys %{ $change->{fields} })
+	{
+		$record->{stamps}{$field}{version} = $record->{version};
+		$record->{stamps}{$field}{source} = $change->{source};
+	}
 }
 
 # ---------- field rules ----------
@@ -345,8 +468,21 @@ sub decide
 		return $pick->(greater($change->{at} <=> $stamp->{at}));
 	}
 	return $both->('array') ? unite($ours, $theirs) : undef if $rule eq 'union';
+	return undef if $rule eq 'priority';
 	return $ours if $rule eq 'keep';
 	die "no rule: $rule\n";
+}
+
+# Whose a group becomes by its rule, ours or theirs; undef: it can't decide.
+sub decide_group
+{
+	my ($hub, $record, $change, $group) = @_;
+	my $rule = $hub->rule(($hub->members($group))[0]);
+
+	return 'ours' if $rule eq 'keep';
+	return undef if $rule ne 'latest' || !defined $change->{at};
+	my @known = grep { defined } map { $record->{stamps}{$_}{at} } @{ $change->{contested}{$group} };
+	return @known ? greater($change->{at} <=> max(@known)) : undef;
 }
 
 # Decide field by field: rules, then ranks.  Returns the outcome, or undef where the
@@ -359,7 +495,31 @@ sub by_field
 	my ($ranked, $combined, @lost) = (0, 0);
 
 	return undef if any { ($hub->rule($_) // '') eq 'manual' } @$contested;
-	for my $field (@$contested)
+	for my $group (sort keys %{ $change->{contested} })
+	{
+		my $side = $hub->decide_group($record, $change, $group);
+
+		if (!defined $side)
+		{
+			return undef unless $hub->has('priority');
+			my ($mine, $best) = ($hub->group_rank($change->{source}, $group),
+				min(map { $hub->group_rank($record->{stamps}{$_}{source}, $group) } @{ $change->{contested}{$group} }));
+			return undef if $mine == $best;
+			$side = $mine < $best ? 'theirs' : 'ours';
+			$ranked = 1;
+		}
+		my @named = grep { exists $change->{fields}{$_} } $hub->members($group);
+		if ($side eq 'theirs')
+		{
+			$change->{won}{$group} = 1;
+			$value{$_} = $change->{fields}{$_} for @named;
+		}
+		else
+		{
+			push @lost, grep { differs($record, $change, $_) } @named;
+		}
+	}
+	for my $field (grep { my $g = $hub->group($_); !defined $g || !$change->{contested}{$g} } @$contested)
 	{
 		my $rule = $hub->rule($field);
 		my ($ours, $theirs) = ($record->{fields}{$field}, $change->{fields}{$field});
@@ -404,7 +564,7 @@ sub by_rank
 
 	return undef if $mine == $best;
 	return set_aside($record, 'PRIORITY_WIN') if $mine > $best;
-	return whole_write($record, $change, 'PRIORITY_WIN', $hub->contest_version($record));
+	return $hub->whole_write($record, $change, 'PRIORITY_WIN', $hub->contest_version($record));
 }
 
 # ---------- the rungs ----------
@@ -426,7 +586,7 @@ sub rung_latest
 
 	return undef if defined $time && $change->{at} == $time;
 	return set_aside($record, 'LATEST_SKIP') if defined $time && $change->{at} < $time;
-	return whole_write($record, $change, 'LATEST_WIN', $hub->contest_version($record));
+	return $hub->whole_write($record, $change, 'LATEST_WIN', $hub->contest_version($record));
 }
 
 # By version, or by what the edit was made on.  Returns the outcome or undef, and the
@@ -439,12 +599,19 @@ sub rung_version
 	{
 		return ($hub->no_change($record, $change), []) unless says_new($record, $change);
 		my ($foreign, $tombstone) = $hub->foreign($record, $change);
+		$hub->contest_groups($record, $change, $foreign, $tombstone);
+		if (!$record->{deleted})
+		{
+			my %named = map { $_ => 1 } @$foreign, map { @$_ } values %{ $change->{contested} };
+			$foreign = [ sort keys %named ];
+		}
 		return (undef, $foreign) if @$foreign || $tombstone;
-		return (whole_write($record, $change, 'VERSION_WIN', $record->{version} + 1), []);
+		return ($hub->whole_write($record, $change, 'VERSION_WIN', $record->{version} + 1), []);
 	}
 	return (undef, []) if !$hub->has('version') || $change->{version} == $record->{version};
+	$hub->contest_groups($record, $change, []) if $record->{deleted};
 	return (set_aside($record, 'STALE_SKIP'), []) if $change->{version} < $record->{version};
-	return (whole_write($record, $change, 'VERSION_WIN', $change->{version}, 1), []);
+	return ($hub->whole_write($record, $change, 'VERSION_WIN', $change->{version}, 1), []);
 }
 
 sub contested
@@ -452,7 +619,8 @@ sub contested
 	my ($hub, $record, $change, $foreign) = @_;
 
 	return $foreign if defined $change->{base};
-	return [ grep { defined $record->{fields}{$_} && differs($record, $change, $_) &&
+	return [] if touches_delete($record, $change);
+	return [ grep { defined $record->{fields}{$_} && differs($record, $change, $_) && !$hub->left_null($record, $change, $_) &&
 			(!$hub->has('version') || $record->{stamps}{$_}{version} == $record->{version}) } keys %{ $change->{fields} } ];
 }
 
@@ -461,7 +629,7 @@ sub rung_last
 	my ($hub, $record, $change, $contested) = @_;
 
 	return set_aside($record, 'KEEP') if $hub->last_rung eq 'keep';
-	return whole_write($record, $change, 'OVERWRITE', $hub->contest_version($record)) if $hub->last_rung eq 'overwrite';
+	return $hub->whole_write($record, $change, 'OVERWRITE', $hub->contest_version($record)) if $hub->last_rung eq 'overwrite';
 	return { record => $record, status => 409, resolution => 'MANUAL', changed => [], told => 'none',
 		newer_word => 1, contested => $contested };
 }
@@ -473,6 +641,9 @@ sub climb
 	my $contested;
 
 	return $outcome if $outcome;
+	$contested = $hub->contested($record, $change, $foreign);
+	$hub->contest_groups($record, $change, $contested) unless defined $change->{base};
+	$contested = $hub->with_groups($change, $contested);
 	if ($hub->has('latest'))
 	{
 		$outcome = $hub->rung_latest($record, $change, $foreign);
@@ -481,7 +652,6 @@ sub climb
 	return $hub->no_change($record, $change) unless says_new($record, $change);
 	if ($hub->has('merge') && !touches_delete($record, $change))
 	{
-		$contested = $hub->contested($record, $change, $foreign);
 		return $hub->merge($record, $change, 'FIELD_MERGE', { %{ $change->{fields} } }, [], 0) unless @$contested;
 		$outcome = $hub->by_field($record, $change, $contested);
 	}
@@ -489,7 +659,7 @@ sub climb
 	{
 		$outcome = $hub->by_rank($record, $change, $foreign);
 	}
-	return $outcome // $hub->rung_last($record, $change, $contested);
+	return $outcome // $hub->rung_last($record, $change, $hub->has('merge') && !touches_delete($record, $change) ? $contested : undef);
 }
 
 # ---------- conflicts ----------
@@ -509,7 +679,7 @@ sub closes
 	my $whole_record = !$conflict->{fields};
 
 	return 1 if $written && $before->{deleted} != $outcome->{record}{deleted};
-	return 1 if $outcome->{whole} && ($whole_record || over($conflict, keys %{ $change->{fields} }));
+	return 1 if $outcome->{whole} && ($whole_record || over($conflict, keys %{ $change->{fields} }, @{ $outcome->{changed} }));
 	return 1 if $written && !$outcome->{whole} && ($whole_record || over($conflict, @{ $outcome->{changed} }));
 	return 0 unless $outcome->{newer_word} && $conflict->{source} eq $change->{source};
 	return 1 if $outcome->{resolution} eq 'MANUAL' && !$outcome->{contested};
@@ -557,6 +727,8 @@ sub apply
 	my $change = read_change($document);
 	my $record = $hub->{records}{ $change->{id} };
 	my $outcome;
+
+	$hub->complete($change);
 
 	if (defined $change->{ifMatch} && $change->{ifMatch} != ($record ? $record->{rowVersion} : 0))
 	{
