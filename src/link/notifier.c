@@ -24,6 +24,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "link/notifier.h"
 #include "process/launch.h"
 #include "process/owner.h"
@@ -31,6 +32,7 @@
 #include "settings.h"
 #include "process/durability.h"
 #include "process/wake.h"
+#include "storage/listener.h"
 #include "storage/registry.h"
 #include "storage/rights.h"
 
@@ -71,17 +73,19 @@ publish_pid(int pid)
 static void
 send_notify(Notifier *n)
 {
-	List	   *waiting;
-	ListCell   *lc;
+	bool		listens = false;
 
 	worker_report_busy("NOTIFY " FEED_CHANNEL);
 	worker_begin_transaction();
 	durability_none();
 	MemoryContextSwitchTo(n->turn);
-	waiting = owner_texts("SELECT l.pid FROM syncext.listener l WHERE l.waits");
-	foreach(lc, waiting)
-		wake_process((int) strtol(lfirst(lc), NULL, 10));
-	if (owner_true("SELECT EXISTS (SELECT FROM syncext.listener l WHERE l.listens)"))
+	foreach_ptr(const Listener, listener, listener_list())
+	{
+		listens |= listener->listens;
+		if (listener->waits)
+			wake_process(listener->pid);
+	}
+	if (listens)
 		Async_Notify(FEED_CHANNEL, "");
 	worker_commit();
 	n->notified_at = GetCurrentTimestamp();
@@ -238,8 +242,8 @@ void
 notifier_register(const char *source, bool waits)
 {
 	const char *how = waits ? "waits" : "listens";
-	bool		first = !owner_true("SELECT EXISTS (SELECT FROM syncext.listener l WHERE l.pid = %d AND l.%s)",
-									MyProcPid, how);
+	Listener	own;
+	bool		first = !listener_find(MyProcPid, &own) || !(waits ? own.waits : own.listens);
 
 	if (first)
 	{

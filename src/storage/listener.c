@@ -1,0 +1,58 @@
+/*
+ * listener.c
+ *	  The sessions that want to be told of what is committed: table syncext.listener.
+ *
+ * Read at each notification, and whenever a session that waits looks: hence not by a query.
+ */
+#include "postgres.h"
+
+#include "storage/listener.h"
+#include "storage/mapped.h"
+
+static MappedDef listener_def = {
+	.relation = "listener",
+	.ncolumns = 5,
+	.column = {
+		{"pid", MAP_INT4, offsetof(Listener, pid)},
+		{"source", MAP_TEXT, offsetof(Listener, source)},
+		{"since", MAP_TIME, offsetof(Listener, since)},
+		{"listens", MAP_BOOL, offsetof(Listener, listens)},
+		{"waits", MAP_BOOL, offsetof(Listener, waits)},
+	}
+};
+
+typedef struct Reading
+{
+	MappedTable *table;
+	List	   *listeners;
+} Reading;
+
+static void
+read_row(Rows *rows, void *arg)
+{
+	Reading    *r = arg;
+
+	r->listeners = lappend(r->listeners, mapped_copy(r->table, sizeof(Listener)));
+}
+
+List *
+listener_list(void)
+{
+	Reading		r = {.table = mapped_open(&listener_def, false)};
+
+	rows_walk(r.table->rows, read_row, &r);
+	mapped_close(r.table);
+	return r.listeners;
+}
+
+bool
+listener_find(int pid, Listener *listener)
+{
+	MappedTable *table = mapped_open(&listener_def, false);
+	bool		found;
+
+	listener->pid = pid;
+	found = mapped_find(table, listener);
+	mapped_close(table);
+	return found;
+}
