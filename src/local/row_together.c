@@ -17,7 +17,6 @@
 #include "access/heapam.h"
 #include "access/relation.h"
 #include "access/xact.h"
-#include "executor/executor.h"
 #include "miscadmin.h"
 #include "optimizer/optimizer.h"
 #include "utils/acl.h"
@@ -26,7 +25,7 @@
 #include "utils/rel.h"
 
 #include "local/row_together.h"
-#include "storage/table_insert.h"
+#include "storage/rows_together.h"
 
 /* So many rows are inserted at once, or what has so many bytes. */
 #define MAX_ROWS		250
@@ -220,7 +219,7 @@ insert_rows(RowTogether *together, const Binding *binding)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("relation with OID %u was altered in the meantime", binding->relation)));
-	table_insert_together(rel, together->slots, together->n, attached_capture_function());
+	rows_insert_together(rel, together->slots, together->n, attached_capture_function());
 	relation_close(rel, NoLock);
 }
 

@@ -1,9 +1,9 @@
 /*
- * table_insert.h
+ * rows_together.h
  *	  Inserting many rows of a table together, without a statement.
  */
-#ifndef SYNCEXT_TABLE_INSERT_H
-#define SYNCEXT_TABLE_INSERT_H
+#ifndef SYNCEXT_ROWS_TOGETHER_H
+#define SYNCEXT_ROWS_TOGETHER_H
 
 #include "executor/tuptable.h"
 #include "utils/rel.h"
@@ -14,6 +14,6 @@
  * returns; no row trigger of the function is fired, and there are no others but those of
  * constraints.  Raises what an INSERT would.
  */
-extern void table_insert_together(Relation rel, TupleTableSlot **slots, int n, Oid passed_over);
+extern void rows_insert_together(Relation rel, TupleTableSlot **slots, int n, Oid passed_over);
 
-#endif							/* SYNCEXT_TABLE_INSERT_H */
+#endif							/* SYNCEXT_ROWS_TOGETHER_H */

@@ -1,5 +1,5 @@
 /*
- * table_insert.c
+ * rows_together.c
  *	  Inserting many rows of a table together, without a statement.
  *
  * As COPY does: rows that are inserted at once share the pages' locks and WAL records,
@@ -16,7 +16,7 @@
 #include "utils/rel.h"
 
 #include "compat.h"
-#include "storage/table_insert.h"
+#include "storage/rows_together.h"
 
 /* Let the copy of the table's triggers be without those of the function. */
 static void
@@ -83,7 +83,7 @@ insert_slots(EState *estate, ResultRelInfo *result, TupleTableSlot **slots, int 
 }
 
 void
-table_insert_together(Relation rel, TupleTableSlot **slots, int n, Oid passed_over)
+rows_insert_together(Relation rel, TupleTableSlot **slots, int n, Oid passed_over)
 {
 	EState	   *estate = CreateExecutorState();
 	MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
