@@ -236,8 +236,11 @@ find_counted(Reading *reading, const BatchRecord *record, Jsonb *fields_jsonb)
 	for (int i = 0; i < all.n; i++)
 		if (fields_find(&fields, all.field[i].name) != NULL)
 			all.field[kept++] = all.field[i];
-	all.n = kept;
-	counted = fields_to_jsonb(&all);
+	if (kept < all.n)
+	{
+		all.n = kept;
+		counted = fields_to_jsonb(&all);
+	}
 	reading->bytes += VARSIZE(counted);
 	return counted;
 }
