@@ -139,11 +139,13 @@ $old->safe_psql('hub', q(
 	CREATE FUNCTION rules.closed(jsonb, jsonb, jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT $1';
 	REVOKE EXECUTE ON FUNCTION rules.closed FROM PUBLIC;
 	CREATE FUNCTION rules.late(jsonb, jsonb, jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT $1';
+	CREATE FUNCTION rules.key(jsonb) RETURNS text IMMUTABLE LANGUAGE sql RETURN $1->>'phone';
 	SELECT sync_rule('person', 'closed', 'function', '{"function": "rules.closed"}'), sync_rule('person', 'late', 'function', '{"function": "rules.late"}'),
-	       sync_rule('person', 'tags', 'union');
+	       sync_rule('person', 'tags', 'union'), sync_add_match('person', 'phone', '{phone}', 'rules.key(jsonb)');
+	INSERT INTO syncext.match_candidate (entity, external_id, other_id, rule, status) VALUES ('person', 'E1', 'E2', 'phone', 'distinct');
 ));
 $old->command_ok([ 'pg_dump', '-Fc', '-f', "$dumps/rules", $old->connstr('hub') ], 'pg_dump of the rules');
-$old->safe_psql('hub', q(DELETE FROM syncext.field_rule; DROP SCHEMA rules CASCADE));
+$old->safe_psql('hub', q(DELETE FROM syncext.field_rule; DELETE FROM syncext.match_rule; DELETE FROM syncext.match_candidate; DROP SCHEMA rules CASCADE));
 
 # every table of the extension is in the dump, but those that begin anew
 my $dump = slurp_file("$dumps/plain.sql");
@@ -233,7 +235,7 @@ $new->safe_psql('rules', q(
 	REVOKE EXECUTE ON FUNCTION rules.closed FROM PUBLIC;
 	GRANT USAGE ON SCHEMA syncext TO bringer;
 ));
-my @bring = ('pg_restore', '-e', '--data-only', '-n', 'syncext', '-t', 'field_rule', '-U', 'bringer', '-d', $new->connstr('rules'), "$dumps/rules");
+my @bring = ('pg_restore', '-e', '--data-only', '-n', 'syncext', '-t', 'field_rule', '-t', 'match_rule', '-U', 'bringer', '-d', $new->connstr('rules'), "$dumps/rules");
 $new->command_ok(\@bring, 'the rules are restored by a role that may not call their functions');
 is($new->safe_psql('rules', 'SELECT field, written_by FROM syncext.field_rule ORDER BY 1'), "closed|bringer\nlate|bringer\ntags|bringer", 'all of them');
 my $told = q(SELECT object || ': ' || problem FROM sync_check() WHERE object LIKE 'field rule%' ORDER BY 1);
@@ -241,6 +243,9 @@ is($new->safe_psql('rules', $told),
 	"field rule of closed of entity person: role bringer, which wrote the rule, may not call function rules.closed: the rule decides nothing\n"
 	. 'field rule of late of entity person: there is no function rules.late(jsonb, jsonb, jsonb) that returns jsonb: the rule decides nothing',
 	'which of them decide nothing is told');
+is($new->safe_psql('rules', q(SELECT name, "normalize", written_by FROM syncext.match_rule)), 'phone|rules.key|bringer', 'a match rule comes, too');
+$new->command_ok([ 'pg_restore', '-e', '--data-only', '-n', 'syncext', '-t', 'match_candidate', '-d', $new->connstr('rules'), "$dumps/rules" ], 'candidates are restored');
+is($new->safe_psql('rules', q(SELECT external_id, other_id, status FROM syncext.match_candidate)), 'E1|E2|distinct', 'and what was found to be distinct');
 my $decide = q(SELECT sync_apply('{"entity":"person","externalId":"P","source":"CRM","version":1,"fields":{"closed":1,"late":1,"tags":["a"]}}');
 	SELECT a->>'resolution', a->>'reason' FROM sync_explain('{"entity":"person","externalId":"P","source":"ERP","version":1,"fields":{"closed":2,"late":2}}') a);
 like($new->safe_psql('rules', $decide), qr/MANUAL.*the rule of late failed: there is no function.*the rule of closed failed: role bringer.*may not call/,
@@ -252,6 +257,12 @@ like($new->safe_psql('rules', $told), qr/^field rule of closed of entity person:
 $new->safe_psql('rules', 'ALTER FUNCTION rules.closed SECURITY DEFINER');
 is($new->safe_psql('rules', $told), '', 'with the right, and the function, nothing is amiss');
 like($new->safe_psql('rules', $decide), qr/FIELD_RULE\|by rule, late: rules.late.*closed: rules.closed/, 'and they decide');
+is($new->safe_psql('rules', q(SELECT object || ': ' || problem FROM sync_check() WHERE object ~ 'match|^entity person' ORDER BY 1)),
+	"entity person: its match keys are to be built: what has none is not found\n"
+	. 'match rule phone of entity person: there is no function rules.key(jsonb) that returns text: the rule finds nothing', 'that its keys are to be built is told, and that its function is missing');
+$new->safe_psql('rules', q(DELETE FROM syncext.match_problem; CREATE FUNCTION rules.key(jsonb) RETURNS text IMMUTABLE SECURITY DEFINER LANGUAGE sql RETURN $1->>'late'));
+$new->safe_psql('rules', q(CALL sync_rematch('person')));
+is($new->safe_psql('rules', q(SELECT count(*) FROM sync_check() WHERE object ~ 'match|^entity person')), '0', 'built, nothing is amiss');
 $new->safe_psql('postgres', 'DROP DATABASE rules');
 
 # ---------- the same cluster ----------
