@@ -45,6 +45,9 @@ SELECT * FROM keys;
 -- it is Ann: what it has beside her is taken over, what it contests is for the ladder
 SELECT resolution, is_record, changed, reason FROM sends('ERP', 'K-1', '{"email": "ann@x.ORG ", "limit": 5}');
 SELECT source, source_id, named(external_id), duplicate FROM syncext.source_key ORDER BY 1, 2;
+-- and is told what she has
+SELECT source_id, named(external_id), fields FROM sync_pull('ERP');
+SELECT count(sync_ack('ERP', batch)) FROM syncext.cursor WHERE target = 'ERP' AND batch > 0;
 -- the key is the record's from here on
 SELECT resolution, is_record FROM sends('ERP', 'K-1', '{"limit": 6}');
 SELECT detail->>'sourceId' AS source_id, detail->>'matchedBy' AS matched_by, detail->>'base' AS base FROM syncext.change_log WHERE source = 'ERP' ORDER BY seq LIMIT 1;
@@ -61,6 +64,11 @@ SELECT * FROM pairs;
 SELECT resolution, is_record FROM sends('ERP', 'K-4', '{"is": "nul", "email": null}'), sends('ERP', 'K-5', '{"is": "empty", "email": "  "}') x (r, i), sends('ERP', 'K-6', '{"is": "none"}') y (r, i);
 SELECT resolution, is_record FROM sends('CRM', '4', '{"is": "num", "email": 1.0}');
 SELECT resolution, is_record FROM sends('ERP', 'K-7', '{"email": 1}');
+SELECT source_id, named(external_id), fields FROM sync_pull('ERP') WHERE source_id = 'K-7';
+SELECT resolution, told FROM syncext.change_log WHERE detail->>'matchedBy' IS NOT NULL ORDER BY seq;
+-- what it adds is for the others, what the record has for itself
+SELECT resolution, is_record FROM sends('CRM', '7', '{"is": "zoe", "email": "zoe@x.org"}');
+SELECT a->>'resolution' AS resolution, a->'changed' AS changed, a->>'told' AS told FROM answered('{"source": "ERP", "entity": "customer", "sourceId": "K-10", "version": 1, "fields": {"email": "zoe@x.org", "limit": 1}}') a;
 -- explained as it is applied, and nothing is bound
 SELECT resolution, is_record FROM sends('CRM', '5', '{"is": "eve", "email": "eve@x.org"}');
 SELECT a->>'resolution' AS resolution, named(a->>'externalId') AS is_record FROM sync_explain('{"source": "ERP", "entity": "customer", "sourceId": "K-8", "version": 1, "fields": {"email": "eve@x.org"}}') a;

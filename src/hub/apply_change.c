@@ -172,6 +172,20 @@ within_limits(ApplyCall *call, const Change *change, const Record *record, Answe
 		!violates_guard(call, change, answer);
 }
 
+/* A source whose new record is one that was there has to hear what that has. */
+static void
+tell_linked(const Change *change, Decision *d)
+{
+	d->reason = psprintf("%s; it is this record by match rule \"%s\"", d->reason,
+						 change->matched_by);
+	if (d->resolution == RESOLUTION_DEPENDENCY_WAIT)
+		return;
+	if (d->audience == AUDIENCE_OTHERS)
+		d->audience = AUDIENCE_ALL;
+	else if (d->audience == AUDIENCE_NONE)
+		d->audience = AUDIENCE_ORIGIN;
+}
+
 void
 apply_decide_fully(ApplyCall *call, const ApplyItem *sent, const Record *record, bool released,
 				   Counted *counted, Answer *answer)
@@ -203,8 +217,7 @@ apply_decide_fully(ApplyCall *call, const ApplyItem *sent, const Record *record,
 	}
 	explain_clamped(sent->change, bounded, d);
 	if (sent->change->matched_by != NULL)
-		d->reason = psprintf("%s; it is this record by match rule \"%s\"", d->reason,
-							 sent->change->matched_by);
+		tell_linked(sent->change, d);
 }
 
 /* ---------- logging ---------- */
@@ -223,12 +236,15 @@ audience_with_filter(ApplyCall *call, const ApplyItem *item, const Decision *d)
 	return d->audience;
 }
 
-/* What changes nothing is logged where it moves a stamp: later contests may go by that. */
+/*
+ * What changes nothing is logged where it moves a stamp, as later contests may go by that;
+ * and where a record was linked, which its source is to be told.
+ */
 static bool
-is_logged(const Decision *d)
+is_logged(const Change *change, const Decision *d)
 {
-	return d->resolution != RESOLUTION_PRECONDITION_FAILED &&
-		(d->resolution != RESOLUTION_NO_CHANGE || d->write != WRITE_NOTHING);
+	return change->matched_by != NULL || (d->resolution != RESOLUTION_PRECONDITION_FAILED &&
+		(d->resolution != RESOLUTION_NO_CHANGE || d->write != WRITE_NOTHING));
 }
 
 /* Append the change to the log, if it is of the kind that is logged. */
@@ -247,7 +263,7 @@ log_change(ApplyCall *call, const ApplyItem *item, const Record *before, List *o
 		.audience = audience_with_filter(call, item, d)
 	};
 
-	if (!is_logged(d))
+	if (!is_logged(change, d))
 		return 0;
 	entry.fields = change_fields_jsonb(change);
 	entry.detail = logged_change_detail(change, before, d, overtaken, conflict_id);
