@@ -235,6 +235,20 @@ REVOKE ALL ON FUNCTION syncext.field_rule_check() FROM PUBLIC;
 CREATE TRIGGER field_rule_check AFTER INSERT OR UPDATE ON syncext.field_rule
 	FOR EACH ROW EXECUTE FUNCTION syncext.field_rule_check();
 
+-- Rules of one group are looked at together, so they are written one after another: two
+-- sessions that don't see each other's could let a group go by two.  The row is written,
+-- and not only locked, for REPEATABLE READ to notice.  Who may write rules may not write it.
+CREATE FUNCTION syncext.field_rule_turn() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	UPDATE syncext.feed_state SET current_log = current_log;
+	RETURN NULL;
+END $$;
+COMMENT ON FUNCTION syncext.field_rule_turn() IS 'trigger: lets those who write field rules do it one after another';
+REVOKE ALL ON FUNCTION syncext.field_rule_turn() FROM PUBLIC;
+CREATE TRIGGER field_rule_turn BEFORE INSERT OR UPDATE OR DELETE ON syncext.field_rule
+	FOR EACH STATEMENT EXECUTE FUNCTION syncext.field_rule_turn();
+
 -- A group goes by one rule.  A deleted row may uncover one of every entity's.
 CREATE FUNCTION syncext.field_rule_group() RETURNS trigger
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
