@@ -47,7 +47,7 @@ static bool
 make_sum(const Fields *agreed, const FoldField *f, UnansweredSum *sum)
 {
 	sum->field = f->field.name;
-	sum->held = f->field.value.val.numeric;
+	sum->held = increment_numeric(&f->field);
 	return increment_number(fields_find(agreed, sum->field), &f->field, &sum->added);
 }
 

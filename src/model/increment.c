@@ -85,15 +85,22 @@ increments_read(const JsonbValue *value, Fields *increments)
 
 /* ---------- adding ---------- */
 
+Numeric
+increment_numeric(const Field *field)
+{
+	return field->value.type == jbvNumeric ? field->value.val.numeric : NULL;
+}
+
 bool
 increment_number(const Field *before, const Field *after, Numeric *difference)
 {
+	Numeric		from = increment_numeric(before);
+	Numeric		to = increment_numeric(after);
 	bool		overflow = false;
 
-	if (before->value.type != jbvNumeric || after->value.type != jbvNumeric)
+	if (from == NULL || to == NULL)
 		return false;
-	*difference = numeric_sub_opt_error(after->value.val.numeric, before->value.val.numeric,
-										&overflow);
+	*difference = numeric_sub_opt_error(to, from, &overflow);
 	return !overflow;
 }
 

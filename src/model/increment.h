@@ -15,6 +15,9 @@
  */
 extern char *increments_read(const JsonbValue *value, Fields *increments);
 
+/* The number that a field holds; NULL: it is none. */
+extern Numeric increment_numeric(const Field *field);
+
 /* What the second of two numbers has more than the first; false: they are not both numbers. */
 extern bool increment_number(const Field *before, const Field *after, Numeric *difference);
 /* The same as an increment. */

@@ -19,7 +19,7 @@ CREATE UNLOGGED TABLE syncext.listener (
 	waits   boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE syncext.listener IS
-	'sessions that listen on channel syncext_feed, or have called sync_wait where the server hasn''t loaded the library when it started; as long as there is one the notifier runs';
+	'sessions that listen on channel syncext_feed, or have called sync_wait where the server had not loaded the library when it started; as long as there is one the notifier runs';
 COMMENT ON COLUMN syncext.listener.listens IS 'it is told by NOTIFY';
 COMMENT ON COLUMN syncext.listener.waits IS 'it has called sync_wait, and is woken by its latch';
 
