@@ -73,6 +73,20 @@ SELECT count(*) FROM whole;
 SELECT count(*), count(*) FILTER (WHERE id = 13) FROM part;
 SELECT external_id, state, error FROM syncext.outbound_change WHERE target = 'Plan' AND error IS NOT NULL;
 
+-- A load leaves alone what is placed, but tells of a record that can't be read
+CREATE TABLE shown (id int PRIMARY KEY, name text);
+SELECT sync_add_source('Screen', 6);
+SELECT sync_attach('shown', 'Screen', 'item', columns => '{"name": "name"}', direction => 'out');
+CREATE FUNCTION load_shown() RETURNS text LANGUAGE plpgsql AS
+	$$ DECLARE r jsonb; BEGIN CALL sync_load('shown', 'ladder', false, r); RETURN (r - 'seconds' - 'details')::text; END $$;
+SELECT load_shown();
+SELECT count(*) FROM shown;
+SELECT load_shown();
+DELETE FROM shown WHERE id = 3;
+UPDATE syncext.canonical SET stamps = '[]' WHERE entity = 'item' AND external_id = '2';
+SELECT load_shown();
+SELECT count(*) FROM shown;
+
 DROP EXTENSION syncext CASCADE;
-DROP TABLE till, till2, till3, seen, part, whole;
-DROP FUNCTION shop_sends, see_till;
+DROP TABLE shown, till, till2, till3, seen, part, whole;
+DROP FUNCTION shop_sends, see_till, load_shown;

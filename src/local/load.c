@@ -364,7 +364,9 @@ make_record_items(const Load *load, const char **after, BatchItem *items)
 		if (visibility_unlimited(source) || (canonical_scan_try(canonical, &record) == NULL &&
 											 visibility_shows(source, load->entity, &record)))
 		{
-			row_versions[n] = canonical_scan_row_version(canonical);
+			/* of a record that can't be read its row was told, if there was a look at that */
+			row_versions[n] = attached->binding->in || canonical_scan_try(canonical, &record) == NULL ?
+				canonical_scan_row_version(canonical) : PG_INT64_MAX;
 			batch_item_init(&items[n++], attached->binding, false, external_id);
 		}
 	}
