@@ -218,12 +218,35 @@ keep_counters(const RowState *p, Jsonb *before, Jsonb *agreed)
 	return fields_to_jsonb(&both);
 }
 
+/*
+ * A field that the hub has, and that the row came without: the table had no such column.
+ * It isn't agreed on, so that what a column holds that is added later is no edit.  Who
+ * knew nothing of the row, or was not told of the field, may have written it.
+ */
+static Jsonb *
+without_unseen(Jsonb *agreed, Jsonb *before, Jsonb *withheld)
+{
+	Fields		hub = fields_of(agreed);
+	Fields		known = fields_of(before);
+	Fields		held = fields_of(withheld);
+	Fields		seen = {0, palloc(sizeof(Field) * Max(hub.n, 1))};
+
+	if (agreed == NULL || before == NULL)
+		return agreed;
+	for (int i = 0; i < hub.n; i++)
+		if (fields_find(&known, hub.field[i].name) != NULL ||
+			fields_find(&held, hub.field[i].name) != NULL)
+			seen.field[seen.n++] = hub.field[i];
+	return fields_to_jsonb(&seen);
+}
+
 static int
 rebase_row(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 {
 	const LostRecord *lost = item->data;
 	ReplicaRow *replica;
 	Jsonb	   *before;
+	Jsonb	   *withheld;
 	int64		answered;
 	RowState	p;
 
@@ -238,6 +261,7 @@ rebase_row(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 	if (!replica->exists || is_rebased(replica, lost) || is_after_us(&p, lost))
 		return REBASE_KNOWN;
 	before = replica->fields;
+	withheld = replica->withheld;
 	answered = Max(replica->answered, replica->row_version);
 	replica->answered = Min(replica->answered, lost->base);
 	replica->adjusted = 0;
@@ -247,6 +271,7 @@ rebase_row(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 	if (!attached->binding->in)
 		return yield_row(writer, &p, lost);
 	replica->fields = rebase_fields(lost, before, replica->row_version, replica->answers);
+	replica->fields = without_unseen(replica->fields, before, withheld);
 	replica->fields = keep_counters(&p, before, replica->fields);
 	note_counted(&p, lost, answered);
 	replica->answers = field_versions_limit(replica->answers, lost->base);

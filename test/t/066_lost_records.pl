@@ -115,6 +115,20 @@ is(sql($hub, q(SELECT string_agg(fields::text, ' ' ORDER BY external_id) FROM sy
 is(sql($till, "SELECT string_agg(concat_ws('|', id, name, phone, mail), ' ' ORDER BY id) FROM customer WHERE id LIKE 'F%'"), 'F1|Fields|1|f@x F2|Fields|0|f@x', 'fields: and stay there');
 is(in_log("external_id LIKE 'F%' AND detail->'lost' IS NOT NULL"), '0', 'fields: none is contested');
 
+# the other one knows nothing of the field, whichever way the hub has it again
+$hub->backup('columns');
+sql($till, "UPDATE customer SET phone = '2' WHERE id = 'F1'");
+settle($shop, $till);
+restore_in_place($hub, 'columns');
+exchange($till);
+ok(settle($shop, $till), 'columns: the links come to rest');
+sql($shop, "ALTER TABLE customer ADD mail text DEFAULT 'new'; UPDATE customer SET name = 'Named' WHERE id = 'F1'");
+ok(settle($shop, $till), 'columns: and when one is added');
+is(sql($hub, q(SELECT fields FROM syncext.canonical WHERE external_id = 'F1')), '{"mail": "f@x", "name": "Named", "phone": "2"}', 'columns: what one holds because it was added is no edit');
+sql($shop, "CALL sync_load('customer')");
+ok(settle($shop, $till), 'columns: and when it is loaded');
+is(sql($shop, "SELECT mail FROM customer WHERE id = 'F1'"), 'f@x', 'columns: which brings what the hub has');
+
 # ---------- back twice: times that a spoke each has met ----------
 
 for my $order ([ $shop, $till ], [ $till, $shop ])
