@@ -270,9 +270,18 @@ sub note_edit
 
 	push @edits, $edit;
 	$edit_of_value{$_} = $edit for values %set;
+	return $edit;
 }
 
-# A value that may or may not have been written, as its server went away, is no edit.
+# One that may or may not have been made, as its server went away: it isn't judged, but may
+# have written over others.
+sub note_unsure
+{
+	my ($name, $key, $kind, %set) = @_;
+	note_edit($name, $key, $kind, %set)->{unsure} = 1;
+	$edit_of_value{$_} = undef for values %set;
+}
+
 sub edit
 {
 	my ($name) = @_;
@@ -291,8 +300,10 @@ sub edit
 	elsif (!%set) { return }
 	else { $sql = "UPDATE $entity SET " . join(', ', map { "$_ = '$set{$_}'" } sort keys %set) . " WHERE id = '$id'" }
 	my ($out, $error) = ask($name, "SET lock_timeout = '2s'; $sql RETURNING 'done'");
+	my @what = ($name, "$entity $id", $dice < 0.3 ? 'insert' : $dice < 0.4 ? 'delete' : 'update', %set);
+	return note_unsure(@what) if !defined $out && %set;
 	return if !defined $out || $error ne '' || $out !~ /done/;
-	note_edit($name, "$entity $id", $dice < 0.3 ? 'insert' : $dice < 0.4 ? 'delete' : 'update', %set);
+	note_edit(@what);
 }
 
 sub work
@@ -843,6 +854,12 @@ my %standing = map { $_ => 1 } map { values %{ JSON::PP::decode_json($_) } } val
 my $logged = known_to_hub();
 my $final_log = read_log();
 my %told_at = map { $_ => $tree->told_of($_) } @places;
+# an unsure edit was made if anybody has heard of it
+my %heard = (%standing, %$logged, map { $_ => 1 } grep { defined } map { values %{ $_->{fields} } } map { @$_ } @lost_logs);
+for my $edit (grep { $_->{unsure} && !grep { $heard{$_} } values %{ $_->{set} } } @edits)
+{
+	$edit->{key} = '';
+}
 
 # What became of a value in logs that are no more: undef, nothing; '' it was lost there;
 # else what wrote over it (a value, or the key of a record that was deleted), or the
@@ -989,7 +1006,7 @@ sub fine_delete
 }
 
 my (@lost, @untold, %why);
-for my $edit (@edits)
+for my $edit (grep { !$_->{unsure} } @edits)
 {
 	for my $field ($edit->{kind} eq 'delete' ? '*' : sort keys %{ $edit->{set} })
 	{
