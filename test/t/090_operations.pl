@@ -861,6 +861,14 @@ for my $edit (grep { $_->{unsure} && !grep { $heard{$_} } values %{ $_->{set} } 
 	$edit->{key} = '';
 }
 
+# A column's default that came with an insertion stands for a value that was inserted.
+sub written_with
+{
+	my ($change, $value) = @_;
+	my ($inserted) = grep { my $by = $edit_of_value{ $_ // '' }; $by && $by->{kind} eq 'insert' } values %{ $change->{fields} };
+	return !$edit_of_value{$value} && defined $inserted ? $inserted : $value;
+}
+
 # What became of a value in logs that are no more: undef, nothing; '' it was lost there;
 # else what wrote over it (a value, or the key of a record that was deleted), or the
 # value itself, which stood.
@@ -880,7 +888,7 @@ sub in_lost_logs
 			if (defined $says && $says eq $value) { $fate = $change->{aside} || $change->{lost}{$field} ? '' : $value }
 			elsif (defined $fate && $fate eq $value && !$change->{aside})
 			{
-				$fate = $change->{deleted} ? $key : defined $says && !$change->{lost}{$field} ? $says : $fate;
+				$fate = $change->{deleted} ? $key : defined $says && !$change->{lost}{$field} ? written_with($change, $says) : $fate;
 			}
 		}
 	}
@@ -947,7 +955,8 @@ sub fine_value
 	return 'deleted since' if defined $fate && $fate eq $value && deleted_after($edit);
 	return '' if !defined $fate || $fate eq $value;
 	return 'told of in a log that is no more' if $fate eq '' || $fate eq $edit->{key};
-	return $edit_of_value{$fate} && fine($edit_of_value{$fate}, $field, $seen) ? 'written over there' : '';
+	my $by = $edit_of_value{$fate} or return '';
+	return fine($by, exists $by->{set}{$field} ? $field : (sort keys %{ $by->{set} })[0], $seen) ? 'written over there' : '';
 }
 
 # Was there no record, as others had deleted it or the hub never had it, until it was made
@@ -967,7 +976,8 @@ sub deleted_by_others
 	return 0;
 }
 
-# Did a hub that is no more take the delete, and another edit make the record anew there?
+# Did a hub that is no more take the delete, or have another one already, and another edit
+# make the record anew there?
 sub made_anew_there
 {
 	my ($edit, $seen) = @_;
@@ -978,7 +988,7 @@ sub made_anew_there
 
 		for my $change (grep { $_->{key} eq $edit->{key} && !$_->{aside} } @$log)
 		{
-			$deleted = 1 if $change->{deleted} && $change->{source} eq $source{ $edit->{at} };
+			$deleted = 1 if $change->{deleted};
 			next if !$deleted || $change->{deleted} || $change->{time} < $edit->{time};
 			return 1 if grep { my $by = $edit_of_value{ $change->{fields}{$_} // '' }; !$change->{lost}{$_} && $by && fine($by, $_, $seen) } keys %{ $change->{fields} };
 		}
