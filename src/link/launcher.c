@@ -36,7 +36,7 @@ launcher_register(void)
 	WorkerArgs nowhere = {0};
 	BackgroundWorker worker;
 
-	if (!process_shared_preload_libraries_in_progress)
+	if (!process_shared_preload_libraries_in_progress || !launch_allowed())
 		return;
 	launch_describe(&worker, "syncext launcher", "syncext_launcher_main", &nowhere);
 	worker.bgw_restart_time = COME_BACK_TIME;

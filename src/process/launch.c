@@ -51,11 +51,24 @@ launch_describe(BackgroundWorker *worker, const char *type, const char *function
 	memcpy(worker->bgw_extra, args, sizeof(WorkerArgs));
 }
 
+/*
+ * What pg_upgrade starts is the old cluster, of which it knows the next transaction id
+ * already, and the new one: what a worker writes there, with a later id, is corrupt
+ * afterwards.
+ */
+bool
+launch_allowed(void)
+{
+	return !IsBinaryUpgrade;
+}
+
 static bool
 launch(const char *type, const char *function, const WorkerArgs *args)
 {
 	BackgroundWorker worker;
 
+	if (!launch_allowed())
+		return false;
 	launch_describe(&worker, type, function, args);
 	return RegisterDynamicBackgroundWorker(&worker, NULL);
 }
@@ -141,7 +154,7 @@ launch_missing(void)
 	List	   *links = link_list();
 	TimestampTz now;
 
-	if (seen == generation || links == NIL || RecoveryInProgress())
+	if (seen == generation || links == NIL || RecoveryInProgress() || !launch_allowed())
 		return;
 	seen = generation;
 	now = GetCurrentTimestamp();
@@ -177,6 +190,10 @@ syncext_start_workers(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 				 errmsg("a standby has no workers"),
 				 errhint("Run SELECT syncext.start_workers() on the primary.")));
+	if (!launch_allowed())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no workers run while the server is being upgraded")));
 	SPI_connect();
 	started = start_missing(link_list(), WARNING) + start_missing_notifier();
 	SPI_finish();

@@ -22,6 +22,9 @@ typedef struct WorkerArgs
 	char		link[NAMEDATALEN];	/* the link worker's link */
 } WorkerArgs;
 
+/* May workers be started in this server at all? */
+extern bool launch_allowed(void);
+
 /* Fill in a worker, to be registered with the postmaster. */
 extern void launch_describe(BackgroundWorker *worker, const char *type, const char *function,
 							const WorkerArgs *args);

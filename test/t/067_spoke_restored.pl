@@ -202,7 +202,7 @@ sub upgrade
 
 	$new->init;
 	$new->append_conf('postgresql.conf', "syncext.retry_base = 100\nsyncext.retry_max = 1s\n");
-	$old->stop;
+	$old->stop if defined $old->{_pid};
 	chdir(PostgreSQL::Test::Utils::tempdir) or die;
 	command_ok(
 		[   'pg_upgrade', '--no-sync', '-d', $old->data_dir, '-D', $new->data_dir,
@@ -230,5 +230,28 @@ is("$result->{pulled} $result->{pushed}", '1 1', 'and so does a spoke of an upgr
 settle($shop, $till);
 like(all_equal('upgraded hub', $new_hub, $shop, $till), qr/S3\|Name 3\|again\nS5\|Edited again/, 'with all that was under way');
 
-$_->stop for $new_hub, $shop, $till;
+# ---------- nothing goes over a link while its server is being upgraded ----------
+
+$shop->append_conf('postgresql.conf', "shared_preload_libraries = 'syncext'\n");
+$shop->restart;
+sql($shop, 'UPDATE syncext.link SET enabled = true; SELECT syncext.start_workers()');
+sql($new_hub, q(SELECT office('S3', '{"phone": "by the worker"}')));
+ok($shop->poll_query_until('shop', q(SELECT phone = 'by the worker' FROM customer WHERE id = 'S3')), 'a worker exchanges');
+# it will have something to do, and find that out when its server starts
+$new_hub->stop;
+$shop->stop;
+$new_hub->start;
+sql($new_hub, q(SELECT office('S3', '{"phone": "meanwhile"}')));
+$upgraded = upgrade($shop, 'newer_shop');
+is($upgraded->safe_psql('shop', q(SELECT phone FROM customer WHERE id = 'S3')), 'by the worker', 'pg_upgrade starts no workers: what they write would be lost, or worse');
+sql($upgraded, 'UPDATE syncext.link SET enabled = false');
+settle($upgraded, $till);
+like(all_equal('upgraded with its workers', $new_hub, $upgraded, $till), qr/S3\|Name 3\|meanwhile/, 'it goes on afterwards');
+$upgraded->stop;
+command_ok([ 'pg_ctl', '-w', '-D', $upgraded->data_dir, '-l', $upgraded->logfile, '-o', '-b', 'start' ], 'a server as pg_upgrade starts it');
+$upgraded->_update_pid(1);
+my (undef, undef, $refused) = $upgraded->psql('shop', 'SELECT syncext.start_workers()');
+like($refused, qr/no workers run while the server is being upgraded/, 'nor can they be started there');
+
+$_->stop for $new_hub, $upgraded, $till;
 done_testing();
