@@ -264,11 +264,12 @@ prepare_statement(const Attached *attached, StatementKind kind, Bitmapset *colum
 	return plan;
 }
 
+/* The caller's memory context stays current: SPI_prepare leaves its own, which goes with it. */
 static SPIPlanPtr
 get_plan(Attached *attached, StatementKind kind, Bitmapset *columns)
 {
 	Statement  *statement;
-	MemoryContext old;
+	MemoryContext caller = CurrentMemoryContext;
 	SPIPlanPtr	plan;
 	ListCell   *lc;
 
@@ -279,11 +280,12 @@ get_plan(Attached *attached, StatementKind kind, Bitmapset *columns)
 			return statement->plan;
 	}
 	plan = prepare_statement(attached, kind, columns);
+	MemoryContextSwitchTo(caller);
 	if (list_length(attached->statements) >= MAX_STATEMENTS)
 		return plan;			/* gone with the SPI connection */
 	if (SPI_keepplan(plan) != 0)
 		elog(ERROR, "SPI_keepplan failed");
-	old = MemoryContextSwitchTo(attached->context);
+	MemoryContextSwitchTo(attached->context);
 	statement = palloc0(sizeof(Statement));
 	statement->kind = kind;
 	statement->columns = bms_copy(columns);
@@ -292,7 +294,7 @@ get_plan(Attached *attached, StatementKind kind, Bitmapset *columns)
 	statement->callback.arg = statement;
 	MemoryContextRegisterResetCallback(attached->context, &statement->callback);
 	attached->statements = lappend(attached->statements, statement);
-	MemoryContextSwitchTo(old);
+	MemoryContextSwitchTo(caller);
 	return plan;
 }
 
