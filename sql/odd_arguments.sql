@@ -40,7 +40,7 @@ FROM (VALUES
 	                '[{"entity": "record", "external_id": "1", "row_version": 1, "version": 1, "deleted": null, "fields": {"id": {}}}]']),
 	('regclass', ARRAY['odd', '0', '4711', '4294967295', 'odd_view', 'pg_catalog.pg_class', 'syncext.canonical', 'odd_pkey', 'syncext.change_seq']),
 	('regrole', ARRAY['regress_odd', '0', '4711']),
-	('regprocedure', ARRAY['pg_catalog.lower(text)', '0', '4711', 'pg_catalog.jsonb_typeof(jsonb)', 'syncext.rule_function(text)']),
+	('regprocedure', ARRAY['pg_catalog.lower(text)', '0', '4711', 'pg_catalog.jsonb_typeof(jsonb)', 'syncext.rule_function(text, text)']),
 	('interval', ARRAY['1 day', '0', '-1 day', '178000000 years', '-178000000 years']),
 	('timestamptz', ARRAY['2020-01-01', 'infinity', '-infinity', '4714-11-24 BC UTC', '294276-12-31 UTC']),
 	('"char"', ARRAY['a', '', 'Z']),

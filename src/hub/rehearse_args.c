@@ -179,10 +179,10 @@ read_priorities(Jsonb *jsonb, const Registry *registry, Supposed *supposed)
 static void
 check_function(const ArgumentRow *row, const char *function)
 {
-	if (owner_number("SELECT syncext.rule_function(%s)::bigint", quote_literal_cstr(function)) == 0)
+	if (owner_number("SELECT syncext.rule_function('field', %s)::bigint", quote_literal_cstr(function)) == 0)
 		raise_row(row, psprintf("names %s: there is no such function(jsonb, jsonb, jsonb) that returns jsonb, with its schema",
 								clip_string(function, CLIP_QUOTE)));
-	if (owner_text("SELECT syncext.rule_function_error(%s, %s)", quote_literal_cstr(function),
+	if (owner_text("SELECT syncext.rule_function_error('field', %s, %s)", quote_literal_cstr(function),
 				   quote_literal_cstr(GetUserNameFromId(GetUserId(), false))) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

@@ -108,32 +108,37 @@ CREATE TRIGGER "Keep_name" AFTER UPDATE ON syncext.source
 CREATE TRIGGER "Keep_name" AFTER UPDATE ON syncext.entity
 	FOR EACH ROW WHEN (OLD.name <> NEW.name) EXECUTE FUNCTION syncext.refuse_rename();
 
-CREATE FUNCTION syncext.rule_function(name text) RETURNS oid
+-- What rules have called: a field rule its function, a match rule its normalize.
+CREATE FUNCTION syncext.rule_function(rule text, name text) RETURNS oid
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	RETURN (SELECT p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-	        WHERE ARRAY[n.nspname, p.proname]::text[] = parse_ident(name) AND oidvectortypes(p.proargtypes) = 'jsonb, jsonb, jsonb'
-	          AND p.prokind = 'f' AND NOT p.proretset AND p.prorettype = 'jsonb'::regtype);
+	        WHERE ARRAY[n.nspname, p.proname]::text[] = parse_ident(name) AND p.prokind = 'f' AND NOT p.proretset
+	          AND (rule, oidvectortypes(p.proargtypes), p.prorettype) IN
+	              (('field', 'jsonb, jsonb, jsonb', 'jsonb'::regtype::oid), ('match', 'jsonb', 'text'::regtype::oid)));
 EXCEPTION WHEN invalid_parameter_value THEN
 	RETURN NULL;
 END $$;
-COMMENT ON FUNCTION syncext.rule_function(text) IS 'the function that a field rule names; null: there is none that fits';
+COMMENT ON FUNCTION syncext.rule_function(text, text) IS
+	'the function that a rule names, of a field rule (''field'') or a match rule (''match''); null: there is none that fits';
 
-CREATE FUNCTION syncext.rule_function_error(name text, role text) RETURNS text
+CREATE FUNCTION syncext.rule_function_error(rule text, name text, role text) RETURNS text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE WHEN f.oid IS NULL THEN format('there is no function %s(jsonb, jsonb, jsonb) that returns jsonb', $1)
-	            WHEN r.oid IS NULL THEN format('role %s, which wrote the rule, does not exist', quote_ident($2))
+	SELECT CASE WHEN f.oid IS NULL AND $1 = 'match' THEN format('there is no function %s(jsonb) that returns text', $2)
+	            WHEN f.oid IS NULL THEN format('there is no function %s(jsonb, jsonb, jsonb) that returns jsonb', $2)
+	            WHEN r.oid IS NULL THEN format('role %s, which wrote the rule, does not exist', quote_ident($3))
 	            WHEN NOT has_function_privilege(r.oid, f.oid, 'EXECUTE')
-	              OR NOT has_schema_privilege(r.oid, (SELECT p.pronamespace FROM pg_proc p WHERE p.oid = f.oid), 'USAGE')
-	            THEN format('role %s, which wrote the rule, may not call function %s', quote_ident($2), $1)
+	              OR NOT has_schema_privilege(r.oid, p.pronamespace, 'USAGE')
+	            THEN format('role %s, which wrote the rule, may not call function %s', quote_ident($3), $2)
 	            WHEN NOT p.prosecdef AND NOT pg_has_role(r.oid, p.proowner, 'USAGE')
-	            THEN format('role %s, which wrote the rule, may not act as the owner of function %s, which is not SECURITY DEFINER', quote_ident($2), $1) END
-	FROM (SELECT syncext.rule_function($1)) f(oid)
+	            THEN format('role %s, which wrote the rule, may not act as the owner of function %s, which is not SECURITY DEFINER', quote_ident($3), $2)
+	            WHEN $1 = 'match' AND p.provolatile <> 'i' THEN format('function %s is not IMMUTABLE', $2) END
+	FROM (SELECT syncext.rule_function($1, $2)) f(oid)
 	LEFT JOIN pg_proc p ON p.oid = f.oid
-	LEFT JOIN pg_roles r ON r.rolname = $2
+	LEFT JOIN pg_roles r ON r.rolname = $3
 	$$;
-COMMENT ON FUNCTION syncext.rule_function_error(text, text) IS
-	'why the function of a field rule that the role wrote is not called; null: it is';
+COMMENT ON FUNCTION syncext.rule_function_error(text, text, text) IS
+	'why the function of a rule that the role wrote, a field rule (''field'') or a match rule (''match''), is not called; null: it is';
 
 -- What a rule's function does it does as its owner; whoever writes the rule must be allowed
 -- to call it himself, and to act as the owner, unless the function does that for every
@@ -168,8 +173,8 @@ BEGIN
 		END;
 		IF cardinality(parts) <> 2 THEN
 			wrong := format('%s is not the name of a function with its schema', function);
-		ELSIF syncext.rule_function_error(function, current_user) IS NOT NULL THEN
-			RAISE WARNING '%: the rule of field "%" decides nothing', syncext.rule_function_error(function, current_user), NEW.field
+		ELSIF syncext.rule_function_error('field', function, current_user) IS NOT NULL THEN
+			RAISE WARNING '%: the rule of field "%" decides nothing', syncext.rule_function_error('field', function, current_user), NEW.field
 				USING HINT = 'Make the function, grant EXECUTE on it and USAGE on its schema, make it SECURITY DEFINER or write the rule as its owner; or write another rule.';
 		END IF;
 	END IF;

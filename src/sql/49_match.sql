@@ -110,34 +110,6 @@ SELECT pg_catalog.pg_extension_config_dump('syncext.match_rule', '');
 SELECT pg_catalog.pg_extension_config_dump('syncext.match_candidate', '');
 SELECT pg_catalog.pg_extension_config_dump('syncext.match_candidate_id_seq', '');
 
-CREATE FUNCTION syncext.match_function(name text) RETURNS oid
-	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-	RETURN (SELECT p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-	        WHERE ARRAY[n.nspname, p.proname]::text[] = parse_ident(name) AND oidvectortypes(p.proargtypes) = 'jsonb'
-	          AND p.prokind = 'f' AND NOT p.proretset AND p.prorettype = 'text'::regtype);
-EXCEPTION WHEN invalid_parameter_value THEN
-	RETURN NULL;
-END $$;
-COMMENT ON FUNCTION syncext.match_function(text) IS 'the function that a match rule names; null: there is none that fits';
-
-CREATE FUNCTION syncext.match_function_error(name text, role text) RETURNS text
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE WHEN f.oid IS NULL THEN format('there is no function %s(jsonb) that returns text', $1)
-	            WHEN r.oid IS NULL THEN format('role %s, which wrote the rule, does not exist', quote_ident($2))
-	            WHEN NOT has_function_privilege(r.oid, f.oid, 'EXECUTE')
-	              OR NOT has_schema_privilege(r.oid, p.pronamespace, 'USAGE')
-	            THEN format('role %s, which wrote the rule, may not call function %s', quote_ident($2), $1)
-	            WHEN NOT p.prosecdef AND NOT pg_has_role(r.oid, p.proowner, 'USAGE')
-	            THEN format('role %s, which wrote the rule, may not act as the owner of function %s, which is not SECURITY DEFINER', quote_ident($2), $1)
-	            WHEN p.provolatile <> 'i' THEN format('function %s is not IMMUTABLE', $1) END
-	FROM (SELECT syncext.match_function($1)) f(oid)
-	LEFT JOIN pg_proc p ON p.oid = f.oid
-	LEFT JOIN pg_roles r ON r.rolname = $2
-	$$;
-COMMENT ON FUNCTION syncext.match_function_error(text, text) IS
-	'why the function of a match rule that the role wrote is not called; null: it is';
-
 -- Who may have the function called is whoever named it: an edit of the rest of a rule, or of
 -- its sources, leaves that as it is.
 CREATE FUNCTION syncext.match_rule_written() RETURNS trigger
@@ -235,8 +207,8 @@ BEGIN
 			HINT = 'A source that is not named could claim anybody''s record by what it says of it: name those that may.';
 	END IF;
 	IF $4 IS NOT NULL THEN
-		wrong := syncext.match_function_error(function, current_user);
-		IF function IS NULL OR syncext.match_function(function) IS DISTINCT FROM $4::oid THEN
+		wrong := syncext.rule_function_error('match', function, current_user);
+		IF function IS NULL OR syncext.rule_function('match', function) IS DISTINCT FROM $4::oid THEN
 			RAISE EXCEPTION 'function % is not function(jsonb) that returns text', $4 USING ERRCODE = 'invalid_parameter_value',
 				HINT = 'It gets an object of the named fields, and returns the key, or null for none.';
 		ELSIF wrong LIKE '%IMMUTABLE' THEN

@@ -116,10 +116,10 @@ BEGIN
 		RETURN;
 	END IF;
 	-- by hand, or in a restore, that is a warning
-	IF rule = 'function' AND jsonb_typeof(args->'function') = 'string' AND args->>'function' LIKE '%.%' AND syncext.rule_function(args->>'function') IS NULL THEN
+	IF rule = 'function' AND jsonb_typeof(args->'function') = 'string' AND args->>'function' LIKE '%.%' AND syncext.rule_function('field', args->>'function') IS NULL THEN
 		RAISE EXCEPTION 'there is no function %(jsonb, jsonb, jsonb) that returns jsonb', args->>'function' USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'Rule "function" has args {"function": "schema.name"}; any rule may have {"empty": ["", "N/A"]}; latest, keep, manual, priority and function {"group": "address"}.';
-	ELSIF rule = 'function' AND syncext.rule_function_error(args->>'function', current_user) IS NOT NULL AND syncext.rule_function(args->>'function') IS NOT NULL THEN
+	ELSIF rule = 'function' AND syncext.rule_function_error('field', args->>'function', current_user) IS NOT NULL AND syncext.rule_function('field', args->>'function') IS NOT NULL THEN
 		RAISE EXCEPTION 'permission denied for function %', args->>'function' USING ERRCODE = 'insufficient_privilege',
 			HINT = 'Whoever writes a rule has to be allowed to call its function, and to act as its owner, for it runs as that; or it is SECURITY DEFINER.';
 	END IF;

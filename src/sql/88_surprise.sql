@@ -100,7 +100,7 @@ CREATE VIEW syncext.surprise WITH (security_barrier) AS
 		                          OR f.entity = '*' AND NOT EXISTS (SELECT FROM syncext.field_rule o WHERE o.entity = e.name AND o.field = f.field)
 		WHERE 'merge' = ANY (e.ladder) AND (SELECT r.sees_all FROM reader r)
 		  -- one whose function is not called is told of as that
-		  AND (f.rule <> 'function' OR syncext.rule_function_error(f.args->>'function', f.written_by) IS NULL)
+		  AND (f.rule <> 'function' OR syncext.rule_function_error('field', f.args->>'function', f.written_by) IS NULL)
 	), rule AS MATERIALIZED (
 		SELECT a.of_entity, a.field, a.rule, a.entity, l.n, l.is_all, s.field IS NOT NULL AS is_seen
 		FROM applied a

@@ -489,11 +489,11 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		UNION ALL
 		SELECT 'error', NULL, pg_catalog.format('field rule of %s of entity %s', f.field, f.entity),
 		       c.error || ': the rule decides nothing',
-		       CASE WHEN syncext.rule_function(f.args->>'function') IS NULL
+		       CASE WHEN syncext.rule_function('field', f.args->>'function') IS NULL
 		            THEN pg_catalog.format('Make the function, or SELECT sync_rule(%L, %L, …) with another rule.', f.entity, f.field)
 		            ELSE pg_catalog.format('SELECT sync_rule(%L, %L, %L, %L) as a role that may call it and act as its owner, or GRANT EXECUTE ON FUNCTION %s(jsonb, jsonb, jsonb) and USAGE on its schema, and make it SECURITY DEFINER.', f.entity, f.field, f.rule, f.args, f.args->>'function') END
 		FROM syncext.field_rule f
-		CROSS JOIN LATERAL (SELECT syncext.rule_function_error(f.args->>'function', f.written_by)) c(error)
+		CROSS JOIN LATERAL (SELECT syncext.rule_function_error('field', f.args->>'function', f.written_by)) c(error)
 		WHERE f.rule = 'function' AND c.error IS NOT NULL
 		UNION ALL
 		SELECT s.severity, s.source, s.object, s.problem, s.hint FROM syncext.surprise s
@@ -501,11 +501,11 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		-- match rules: for administrators
 		SELECT 'error', NULL, pg_catalog.format('match rule %s of entity %s', m.name, m.entity),
 		       c.error || ': the rule finds nothing',
-		       CASE WHEN syncext.match_function(m."normalize") IS NULL
+		       CASE WHEN syncext.rule_function('match', m."normalize") IS NULL
 		            THEN pg_catalog.format('Make the function, or SELECT sync_drop_match(%L, %L).', m.entity, m.name)
 		            ELSE pg_catalog.format('SELECT sync_drop_match(%L, %L), and sync_add_match it with an immutable function as a role that may call it and act as its owner, or that is SECURITY DEFINER.', m.entity, m.name) END
 		FROM syncext.match_rule m
-		CROSS JOIN LATERAL (SELECT syncext.match_function_error(m."normalize", m.written_by)) c(error)
+		CROSS JOIN LATERAL (SELECT syncext.rule_function_error('match', m."normalize", m.written_by)) c(error)
 		WHERE m."normalize" IS NOT NULL AND c.error IS NOT NULL
 		UNION ALL
 		SELECT 'warning', NULL, pg_catalog.format('match rule %s of entity %s', p.rule, p.entity),

@@ -118,10 +118,8 @@ GRANT EXECUTE ON FUNCTION
 	syncext.ladder_error(text[]),
 	syncext.record_slot(text, text, integer),
 	syncext.is_own_column(text, text),
-	syncext.match_function(text),
-	syncext.match_function_error(text, text),
 	syncext.resolution_name("char"),
-	syncext.rule_function(text),
-	syncext.rule_function_error(text, text),
+	syncext.rule_function(text, text),
+	syncext.rule_function_error(text, text, text),
 	syncext.told_name("char")
 TO PUBLIC;
