@@ -64,7 +64,7 @@ CREATE TABLE syncext.match_candidate (
 	other_id    text COLLATE "C" NOT NULL CHECK (external_id < other_id),
 	id          bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
 	rule        text COLLATE "C" NOT NULL,
-	status      text COLLATE "C" NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'distinct')),
+	status      text COLLATE "C" NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'distinct', 'merged')),
 	since       timestamptz NOT NULL DEFAULT now(),
 	decided_by  text COLLATE "C",
 	decided_at  timestamptz,
@@ -77,7 +77,7 @@ COMMENT ON COLUMN syncext.match_candidate.external_id IS 'the external id of one
 COMMENT ON COLUMN syncext.match_candidate.other_id IS 'the external id of the other';
 COMMENT ON COLUMN syncext.match_candidate.id IS 'what sync_match_decide takes';
 COMMENT ON COLUMN syncext.match_candidate.rule IS 'the match rule by which they have met first';
-COMMENT ON COLUMN syncext.match_candidate.status IS 'pending: it waits; distinct: they are two, and are not asked about again';
+COMMENT ON COLUMN syncext.match_candidate.status IS 'pending: it waits; distinct: they are two, and are not asked about again; merged: they were one, and are';
 COMMENT ON COLUMN syncext.match_candidate.since IS 'when they met';
 COMMENT ON COLUMN syncext.match_candidate.decided_by IS 'the role that decided it';
 COMMENT ON COLUMN syncext.match_candidate.decided_at IS 'when it was decided';

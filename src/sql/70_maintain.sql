@@ -146,8 +146,8 @@ CREATE FUNCTION @extschema@.sync_forget(entity text, external_id text) RETURNS j
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	restricted record;
-	names      text[] := '{canonical,changeLog,conflictLog,waiting,pending,replica,child,routed,captureFailure,agreed,changeId,sourceKey,unsent,matchKey,matchCandidate}';
-	counts     bigint[] := '{0,0,0,0,0,0,0,0,0,0,0,0,0,0,0}';
+	names      text[] := '{canonical,changeLog,conflictLog,waiting,pending,replica,child,routed,captureFailure,agreed,changeId,sourceKey,unsent,matchKey,matchCandidate,merge,alias}';
+	counts     bigint[] := '{0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0}';
 	n          bigint;
 	was        bigint;
 BEGIN
@@ -238,6 +238,14 @@ BEGIN
 	DELETE FROM syncext.match_candidate c WHERE c.entity = $1 AND $2 IN (c.external_id, c.other_id);
 	GET DIAGNOSTICS n = ROW_COUNT;
 	counts[15] := n;
+	DELETE FROM syncext.merge m WHERE m.entity = $1 AND $2 IN (m.keep_id, m.drop_id);
+	GET DIAGNOSTICS n = ROW_COUNT;
+	counts[16] := n;
+	DELETE FROM syncext.alias a WHERE a.entity = $1 AND $2 IN (a.external_id, a.kept_id);
+	GET DIAGNOSTICS n = ROW_COUNT;
+	counts[17] := n;
+	DELETE FROM syncext.merge_child c WHERE c.entity = $1 AND c.external_id = $2;
+	UPDATE syncext.repoint p SET after_id = '' WHERE p.child_entity = $1 AND p.after_id = $2;
 	DELETE FROM syncext.match_due d WHERE d.entity = $1 AND d.external_id = $2;
 	DELETE FROM syncext.match_problem p WHERE p.entity = $1 AND p.external_id = $2;
 	UPDATE syncext.match_build b SET after_id = '' WHERE b.entity = $1 AND b.after_id = $2;

@@ -103,9 +103,14 @@ BEGIN
 	DELETE FROM syncext.privilege p WHERE p.entity = OLD.name;
 	DELETE FROM syncext.source_key k WHERE k.entity = OLD.name;
 	DELETE FROM syncext.match_candidate c WHERE c.entity = OLD.name;
+	DELETE FROM syncext.merge m WHERE m.entity = OLD.name;
+	DELETE FROM syncext.merge_child m WHERE m.entity = OLD.name;
+	DELETE FROM syncext.alias a WHERE a.entity = OLD.name;
+	DELETE FROM syncext.repoint p WHERE p.entity = OLD.name;
+	UPDATE syncext.repoint p SET child_entity = NULL, after_id = NULL, upto = NULL WHERE p.child_entity = OLD.name;
 	RETURN NULL;
 END $$;
-COMMENT ON FUNCTION syncext.entity_dropped() IS 'trigger: removes what was granted on an entity, and the keys of its records';
+COMMENT ON FUNCTION syncext.entity_dropped() IS 'trigger: removes what was granted on an entity, the keys of its records and what was merged';
 REVOKE ALL ON FUNCTION syncext.entity_dropped() FROM PUBLIC;
 CREATE TRIGGER entity_dropped AFTER DELETE ON syncext.entity
 	FOR EACH ROW EXECUTE FUNCTION syncext.entity_dropped();
