@@ -385,7 +385,7 @@ upstream_note_tables(Upstream *upstream, const Link *link)
 	appendStringInfoChar(&tables, '{');
 	foreach_ptr(const Binding, binding, binding_list(link->source, NULL))
 	{
-		if (!binding->out || !binding_stands(binding))
+		if (!binding->out || !binding_stands(binding) || binding_awaits_load(binding))
 			continue;
 		if (tables.len > 1)
 			appendStringInfoString(&tables, ", ");

@@ -23,6 +23,7 @@
 #include "local/fragile.h"
 #include "local/row_edit.h"
 #include "local/row_keys.h"
+#include "local/spoke_keys.h"
 #include "local/writer.h"
 #include "process/subxact.h"
 #include "settings.h"
@@ -270,9 +271,11 @@ note_for_hub(Edit *edit, RowEdit *sent, const bool *wanted)
 	if (!sent->deleted)
 		attached_fields(attached, &edit->settings, sent->row, wanted, &sent->fields);
 	value_settings_end(&edit->settings);
+	spoke_keys_translate(attached, &sent->fields);
 	if (sent->cascade)
 		replica_note_cascade(attached->binding->relation, edit->external_id, &sent->fields);
 	row_edit_note(sent, sent->inserted ? NOTE_INSERT : NOTE_EDIT);
+	settle_key(edit, sent->deleted, sent->deleted);
 }
 
 /* Bring an edit to the hub; wanted tells which fields, NULL: all of them. */

@@ -94,12 +94,16 @@ row_keys_take(const Binding *binding, const char *key)
 	return record;
 }
 
-/* Does the record live, as far as is known here? */
+/* Does the record live, as far as is known here?  It has a row, or is the hub's here. */
 static bool
-record_lives(const SourceKey *key)
+record_lives(SourceKeys *keys, const SourceKey *key)
 {
 	Canonical  *canonical;
 	Record		record;
+	SourceKey	current;
+
+	if (source_key_current(keys, key->source, key->entity, key->external_id, &current))
+		return true;
 
 	canonical = canonical_open(false);
 	canonical_find(canonical, key->entity, key->external_id, &record);
@@ -128,7 +132,7 @@ bear(SourceKeys *keys, SourceKey *key, RowRecord *record)
 	if (!source_key_find(keys, key))
 		return add_record(keys, key, record);
 	*record = bound_to(key);
-	if (key->duplicate && !record_lives(key))
+	if (key->duplicate && !record_lives(keys, key))
 		return true;
 	if (!key->duplicate)
 		note_reused(key);

@@ -11,6 +11,7 @@
 
 #include "compat.h"
 #include "hub/backfill.h"
+#include "local/loaded.h"
 #include "local/spoke_tables.h"
 #include "process/owner.h"
 #include "storage/binding.h"
@@ -93,13 +94,6 @@ spoke_check_binding(const Binding *binding)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a relation of source \"%s\" cannot be polled, as it is linked", binding->source),
 				 errhint("Use capture => 'trigger'.")));
-	if (binding->own_keys)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a relation of source \"%s\" cannot have keys of its own, as it is linked",
-						binding->source),
-				 errdetail("A link speaks of records by their external ids."),
-				 errhint("Attach it without own_keys, with a key that is the same everywhere, as a UUID.")));
 	other = other_source(binding);
 	if (other != NULL)
 		raise_decided_here(binding, link,
@@ -184,6 +178,8 @@ spoke_start(const char *source)
 		replica_remove_all(binding->relation);
 		binding_set_loaded(binding->relation, NULL);
 		owner_execute("SELECT syncext.recall_agreed(%u::regclass)", binding->relation);
+		if (binding->own_keys)
+			loaded_at_attach(binding->relation);
 	}
 	spoke_forget_detached(source);
 	source_set_single_writer(source, true);

@@ -13,7 +13,9 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "errcodes.h"
 #include "hub/outstanding.h"
+#include "local/spoke_keys.h"
 #include "local/spoke_tables.h"
 #include "local/own_sums.h"
 #include "local/row_edit.h"
@@ -41,6 +43,7 @@ find_edited(RowState *p, Fields *edited, Fields *added)
 
 	attached_fields(p->attached, &p->settings, p->before, NULL, &now);
 	value_settings_end(&p->settings);
+	spoke_keys_translate(p->attached, &now);
 	added->n = 0;
 	*edited = now;
 	if (!is_agreed_present(p))
@@ -216,6 +219,7 @@ remember(RowWriter *writer, RowState *p, AttachedRow target, const bool *adjuste
 		}
 		attached_fields(p->attached, &p->settings, agreed, NULL, &fields);
 		value_settings_end(&p->settings);
+		spoke_keys_translate(p->attached, &fields);
 		own_sums_agree(&p->replica, own, seq, &fields);
 		p->replica.withheld = held_fields(p, withheld);
 		p->replica.fields = fields_to_jsonb(&fields);
@@ -340,6 +344,7 @@ capture_adjusted(RowState *p, const bool *adjusted)
 
 	attached_fields(p->attached, &p->settings, p->before, adjusted, &edit.fields);
 	value_settings_end(&p->settings);
+	spoke_keys_translate(p->attached, &edit.fields);
 	row_edit_note(&edit, NOTE_EDIT);
 }
 
@@ -558,7 +563,9 @@ spoke_tables_place(const char *source, PulledRecord *records, int n)
 		records[i].error = NULL;
 		records[i].written = false;
 		records[i].known = false;
-		if (binding == NULL || !binding->out || !binding_stands(binding))
+		/* one that is to be loaded gets all records then */
+		if (binding == NULL || !binding->out || !binding_stands(binding) ||
+			binding_awaits_load(binding))
 			continue;
 		batch_item_init(&items[nitems], binding, true, records[i].external_id);
 		items[nitems].data = &records[i];
@@ -574,7 +581,7 @@ spoke_tables_place(const char *source, PulledRecord *records, int n)
 		const char *error = batch_item_error(&items[i]);
 		PulledRecord *record = items[i].data;
 
-		record->busy = items[i].busy;
+		record->busy = items[i].busy || items[i].sqlerrcode == ERRCODE_SYNC_NO_PARENT_KEY;
 		record->written = error == NULL && items[i].outcome == ROW_WRITTEN;
 		record->known = error == NULL && items[i].outcome == ROW_KNOWN;
 		if (error == NULL)

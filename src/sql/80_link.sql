@@ -110,7 +110,8 @@ CREATE TABLE syncext.detached (
 	row_type regtype NOT NULL,
 	loaded   jsonb,
 	linked_at timestamptz NOT NULL,
-	detached_at timestamptz NOT NULL DEFAULT clock_timestamp()
+	detached_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	own_keys boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE syncext.detached IS
 	'relations that were detached from a source that is linked: their rows of syncext.replica, what was agreed on with the hub, are kept for when they are attached again';
@@ -119,14 +120,15 @@ COMMENT ON COLUMN syncext.detached.columns IS 'the fields that it had, as in syn
 COMMENT ON COLUMN syncext.detached.row_type IS 'tells it from another relation that was given its OID';
 COMMENT ON COLUMN syncext.detached.loaded IS '{column: its number} of the fields, as in syncext.binding';
 COMMENT ON COLUMN syncext.detached.detached_at IS 'when it was detached';
+COMMENT ON COLUMN syncext.detached.own_keys IS 'its rows had keys of its own, as in syncext.binding';
 COMMENT ON COLUMN syncext.detached.linked_at IS 'the added_at of the link: with another one nothing was agreed on';
 SELECT pg_catalog.pg_extension_config_dump('syncext.detached', '');
 
 CREATE FUNCTION syncext.keep_detached(relation regclass) RETURNS boolean
 	LANGUAGE sql SET search_path = pg_catalog, pg_temp
 	AS $$
-	INSERT INTO syncext.detached (relation, source, entity, key, columns, row_type, loaded, linked_at)
-	SELECT b.relation, b.source, b.entity, b.key, b.columns, b.row_type, b.loaded, l.added_at
+	INSERT INTO syncext.detached (relation, source, entity, key, columns, row_type, loaded, linked_at, own_keys)
+	SELECT b.relation, b.source, b.entity, b.key, b.columns, b.row_type, b.loaded, l.added_at, b.own_keys
 	FROM syncext.binding b
 	JOIN syncext.link l ON l.source = b.source AND NOT l.relay
 	WHERE b.relation = $1 AND b.row_type IS NOT NULL
@@ -143,7 +145,7 @@ CREATE FUNCTION syncext.resume_detached(relation regclass) RETURNS boolean
 	FROM syncext.detached d
 	JOIN syncext.link l ON l.source = d.source AND l.added_at = d.linked_at
 	WHERE b.relation = $1 AND d.relation = b.relation AND d.source = b.source AND d.entity = b.entity
-	  AND d.row_type = b.row_type AND d.key = b.key AND d.columns IS NOT DISTINCT FROM b.columns
+	  AND d.row_type = b.row_type AND d.key = b.key AND d.own_keys = b.own_keys AND d.columns IS NOT DISTINCT FROM b.columns
 	RETURNING true
 	$$;
 COMMENT ON FUNCTION syncext.resume_detached(regclass) IS

@@ -439,9 +439,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		UNION ALL
 		SELECT 'warning', b.source, pg_catalog.format('relation %s', b.relation),
 		       pg_catalog.format('draws its key %s itself, and takes records from elsewhere under their own: one that others draw, too, makes one record of two', a.attname),
-		       CASE WHEN EXISTS (SELECT FROM syncext.link l WHERE l.source = b.source)
-		            THEN 'Give the key a default that nobody else draws: gen_random_uuid().'
-		            ELSE pg_catalog.format('SELECT sync_detach(%L), sync_attach it with own_keys => true, and CALL sync_load(%L).', b.relation, b.relation) END
+		       pg_catalog.format('SELECT sync_detach(%L), sync_attach it with own_keys => true, and CALL sync_load(%L).', b.relation, b.relation)
 		FROM syncext.binding b
 		JOIN pg_catalog.pg_attribute a ON a.attrelid = b.relation AND a.attname = ANY (b.key) AND NOT a.attisdropped
 		LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum

@@ -132,9 +132,6 @@ is(sql('shop', "SELECT severity, problem, hint FROM sync_check() WHERE object = 
 	'... and sync_check, with what to call');
 sql('shop', "SELECT sync_attach('customer', 'Shop', 'customer')");
 arrives('shop', 'SELECT count(*) = 40 FROM customer', 'with a table all there is comes, soon');
-sql('shop', 'CREATE TABLE drawn (id serial PRIMARY KEY, name text)');
-like(said('shop', "SELECT sync_attach('drawn', 'Shop', 'part', own_keys => true)"),
-	qr/cannot have keys of its own, as it is linked/, 'a link goes by external ids');
 sql('shop', "SELECT sync_attach('part', 'Shop', 'part')");
 arrives('shop', "SELECT name = 'bolt' FROM part", 'a second table gets what the link passed over while it was not there');
 sql('shop', "UPDATE syncext.link SET enabled = false");
