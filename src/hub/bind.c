@@ -115,6 +115,7 @@ sync_unbind(PG_FUNCTION_ARGS)
 	bool		removed;
 
 	(void) check_rights(&key);
+	source_keys_hold(key.source);
 	keys = source_keys_open(true);
 	removed = source_key_remove(keys, &key);
 	source_keys_close(keys);

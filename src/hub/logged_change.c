@@ -91,6 +91,8 @@ push_origin(JsonbParseState **state, const Change *change)
 		json_push_string(state, "sourceId", change->source_id);
 	if (change->matched_by != NULL)
 		json_push_string(state, "matchedBy", change->matched_by);
+	if (change->split)
+		json_push_bool(state, "split", true);
 }
 
 static bool

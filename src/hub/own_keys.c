@@ -203,9 +203,12 @@ own_keys_bind(const char *source, const char *entity, const char *source_id,
 		.source_id = source_id,
 		.external_id = external_id
 	};
-	SourceKeys *keys = source_keys_open(false);
-	bool		bound = bind_key(keys, &wanted, true);
+	SourceKeys *keys;
+	bool		bound;
 
+	source_keys_hold(source);
+	keys = source_keys_open(false);
+	bound = bind_key(keys, &wanted, true);
 	source_keys_close(keys);
 	return bound;
 }
@@ -481,7 +484,14 @@ own_keys_resolve(KeyedChange *changes, int n, bool write)
 
 	qsort(changes, n, sizeof(KeyedChange), compare_keyed);
 	for (int i = 0; i < n && write; i++)
-		own_keys_arm(changes[i].change->source);
+	{
+		const char *source = changes[i].change->source;
+
+		if (i > 0 && strcmp(source, changes[i - 1].change->source) == 0)
+			continue;
+		source_keys_hold(source);
+		own_keys_arm(source);
+	}
 	r.keys = source_keys_open(write);
 	for (int i = 0; i < n; i++)
 		resolve_record(&r, &changes[i], i > 0 ? &changes[i - 1] : NULL);

@@ -521,6 +521,8 @@ replay_resolved(Replay *r, const LoggedRow *row)
 		if (r->record.exists)
 			record_set_version(&r->record, row->version);
 	}
+	else if (logged_row_member(row, "split") != NULL)
+		break_off(r, "a part of it was split off");
 	else if (kept != NULL)
 		replay_verdict(r, row, kept);
 	else if (r->forgot_conflicts)

@@ -161,6 +161,7 @@ polled_send(RowWriter *writer, const Attached *attached, const char *external_id
 	PolledOutcome outcome = POLLED_CONFLICT;
 	Answer		answer;
 
+	sent.key_is_new = sent.key != NULL;
 	if (!edit->gone)
 		row_edit_find_increments(&sent, row_edit_counters(writer->registry, attached), &seen,
 								 &edit->all);

@@ -164,7 +164,7 @@ set_own_stamp(const RowEdit *edit, Change *change)
  * records.  What has waited for a key that is new is released when the call ends.
  */
 static void
-apply_edit(ApplyCall *call, Change *change, Answer *answer)
+apply_edit(ApplyCall *call, Change *change, bool key_is_new, Answer *answer)
 {
 	const Registry *registry = registry_get();
 
@@ -175,7 +175,7 @@ apply_edit(ApplyCall *call, Change *change, Answer *answer)
 		key_references_reread(&item, change);
 	}
 	apply_change(call, change, answer);
-	if (change->source_id != NULL)
+	if (key_is_new)
 		apply_note_key(call, change);
 	answer->change = NULL;		/* it was ours */
 }
@@ -198,7 +198,7 @@ row_send_row(ApplyCall *call, const RowEdit *edit, ChangeOrigin origin, int64 ba
 	};
 
 	set_own_stamp(edit, &change);
-	apply_edit(call, &change, answer);
+	apply_edit(call, &change, edit->key_is_new, answer);
 }
 
 void
@@ -217,7 +217,7 @@ row_send_fields(ApplyCall *call, const Attached *attached, const char *external_
 		.fields = *fields,
 	};
 
-	apply_edit(call, &change, answer);
+	apply_edit(call, &change, false, answer);
 }
 
 /* The same for an edit that a user made, with the row's own version and time. */
@@ -246,7 +246,7 @@ send_change(ApplyCall *call, const Registry *registry, const RowEdit *edit, cons
 		change.has_base = true;
 		change.base = base;
 	}
-	apply_edit(call, &change, answer);
+	apply_edit(call, &change, edit->key_is_new, answer);
 }
 
 /*

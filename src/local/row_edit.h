@@ -15,8 +15,8 @@ typedef struct RowEdit
 	const Attached *attached;
 	const char *external_id;
 	AttachedRow row;			/* as it is now; as it was, where it is deleted */
-	const char *key;			/* its key, where that is the relation's own and the row was
-								 * just born or got it; or NULL */
+	const char *key;			/* its key, where that is the relation's own; or NULL */
+	bool		key_is_new;		/* the row was just born, or got it */
 	bool		inserted;		/* the first word of the row */
 	bool		deleted;
 	bool		cascade;		/* by a foreign key, while another row was delivered */

@@ -58,6 +58,7 @@ row_keys_find(const Binding *binding, const char *key)
 
 	if (!binding->own_keys)
 		return named_by_key(key);
+	source_keys_hold(binding->source);
 	keys = source_keys_open(false);
 	if (source_key_find(keys, &found))
 		record = bound_to(&found);
@@ -85,6 +86,7 @@ row_keys_take(const Binding *binding, const char *key)
 
 	if (!binding->own_keys)
 		return named_by_key(key);
+	source_keys_hold(binding->source);
 	keys = source_keys_open(true);
 	while (!source_key_find(keys, &found) && !add_record(keys, &found, &record))
 		CHECK_FOR_INTERRUPTS();
@@ -149,6 +151,7 @@ row_keys_birth(const Binding *binding, const char *key)
 
 	if (!binding->own_keys)
 		return named_by_key(key);
+	source_keys_hold(binding->source);
 	keys = source_keys_open(true);
 	do
 	{
@@ -204,6 +207,7 @@ row_keys_of(const Binding *binding, const char *external_id)
 
 	if (!binding->own_keys)
 		return external_id;
+	source_keys_hold(binding->source);
 	keys = source_keys_open(false);
 	found = source_key_current(keys, binding->source, binding->entity, external_id, &key);
 	source_keys_close(keys);

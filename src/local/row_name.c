@@ -55,6 +55,7 @@ row_name_find(RowState *p)
 	SourceKey	key;
 	AttachedRow row;
 
+	source_keys_hold(binding->source);
 	if (source_key_current(open_keys(p->writer), binding->source, binding->entity, p->external_id, &key))
 		return key.source_id;
 	if (attached->external_id != NULL && writer_read_by_id(attached, p->external_id, &row))

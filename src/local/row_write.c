@@ -17,14 +17,28 @@
 #include "local/free_value.h"
 #include "local/row_write.h"
 #include "local/row_edit.h"
-#include "local/row_maker.h"
 #include "local/row_name.h"
 #include "local/row_together.h"
+#include "model/json.h"
 #include "model/field_versions.h"
 #include "model/rfc3339.h"
 #include "storage/rights.h"
 
 /* ---------- the key ---------- */
+
+static void
+push_field(JsonbParseState **state, const char *column, const JsonbValue *value)
+{
+	json_push_key(state, column);
+	pushJsonbValue(state, WJB_VALUE, unconstify(JsonbValue *, value));
+}
+
+static void
+push_key(JsonbParseState **state, const Attached *attached, char **parts)
+{
+	for (int i = 0; i < attached->nkeys; i++)
+		json_push_string(state, attached->keys[i].name, parts[i]);
+}
 
 /*
  * Make the key columns' values of the external id.  They must give that id
@@ -33,15 +47,14 @@
 AttachedRow
 row_write_key(Attached *attached, ValueSettings *settings, const char *key_text)
 {
-	char	  **parts = attached_split_external_id(attached, key_text);
-	RowMaker	maker;
+	JsonbParseState *state = NULL;
 	AttachedRow key;
 	char	   *back;
 
-	row_maker_begin(&maker, attached);
-	for (int i = 0; i < attached->nkeys; i++)
-		row_maker_set_text(&maker, &attached->keys[i], parts[i]);
-	key = row_maker_end(&maker);
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_key(&state, attached, attached_split_external_id(attached, key_text));
+	key = attached_populate(attached,
+							JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
 	back = attached_external_id(attached, settings, key);
 	value_settings_end(settings);
 	if (strcmp(back, key_text) != 0)
@@ -203,24 +216,18 @@ is_delivered(const RowState *p, const AttachedColumn *column)
 
 /* A row that its own column marks as deleted is marked so, or not any more. */
 static void
-set_deleted(RowMaker *maker, const RowState *p)
+push_deleted(JsonbParseState **state, const RowState *p)
 {
 	const AttachedColumn *column = p->attached->deleted;
-	JsonbValue	value = {.type = jbvNull};
+	JsonbValue	null = {.type = jbvNull};
+	TimestampTz when = p->record.has_updated_at ? p->record.updated_at : GetCurrentTimestamp();
 
 	if (column->type == BOOLOID)
-	{
-		value.type = jbvBool;
-		value.val.boolean = p->record.deleted;
-	}
-	else if (p->record.deleted)
-	{
-		row_maker_set_text(maker, column,
-						   rfc3339_format(p->record.has_updated_at ? p->record.updated_at :
-										  GetCurrentTimestamp()));
-		return;
-	}
-	row_maker_set(maker, column, &value);
+		json_push_bool(state, column->name, p->record.deleted);
+	else if (!p->record.deleted)
+		push_field(state, column->name, &null);
+	else
+		json_push_string(state, column->name, rfc3339_format(when));
 }
 
 /*
@@ -228,7 +235,7 @@ set_deleted(RowMaker *maker, const RowState *p)
  * its mark of deletion.
  */
 static void
-set_special_columns(RowMaker *maker, const RowState *p, Bitmapset **columns)
+push_special_columns(JsonbParseState **state, const RowState *p, Bitmapset **columns)
 {
 	const AttachedColumn *version = p->attached->version;
 	const AttachedColumn *updated = p->attached->updated;
@@ -237,22 +244,22 @@ set_special_columns(RowMaker *maker, const RowState *p, Bitmapset **columns)
 
 	if (version != NULL && !is_mapped(p->attached, version->attnum))
 	{
-		row_maker_set_number(maker, version, p->record.version);
+		json_push_number(state, version->name, p->record.version);
 		*columns = bms_add_member(*columns, version->attnum);
 	}
 	if (updated != NULL && !is_mapped(p->attached, updated->attnum) && p->record.has_updated_at)
 	{
-		row_maker_set_text(maker, updated, rfc3339_format(p->record.updated_at));
+		json_push_string(state, updated->name, rfc3339_format(p->record.updated_at));
 		*columns = bms_add_member(*columns, updated->attnum);
 	}
 	if (deleted != NULL && !is_mapped(p->attached, deleted->attnum))
 	{
-		set_deleted(maker, p);
+		push_deleted(state, p);
 		*columns = bms_add_member(*columns, deleted->attnum);
 	}
 	if (external_id != NULL && !is_mapped(p->attached, external_id->attnum))
 	{
-		row_maker_set_text(maker, external_id, p->external_id);
+		json_push_string(state, external_id->name, p->external_id);
 		*columns = bms_add_member(*columns, external_id->attnum);
 	}
 }
@@ -262,28 +269,29 @@ static AttachedRow
 make_target(RowState *p, Bitmapset **columns)
 {
 	const Attached *attached = p->attached;
-	char	  **parts = NULL;
-	RowMaker	maker;
+	JsonbParseState *state = NULL;
+	AttachedRow target;
 
 	*columns = NULL;
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	if (p->key_text != NULL)
-		parts = attached_split_external_id(attached, p->key_text);
-	row_maker_begin(&maker, p->attached);
-	for (int i = 0; parts != NULL && i < attached->nkeys; i++)
-		row_maker_set_text(&maker, &attached->keys[i], parts[i]);
+		push_key(&state, attached, attached_split_external_id(attached, p->key_text));
 	for (int i = 0; i < attached->ncolumns; i++)
 	{
-		const AttachedColumn *column = attached->in_table_order[i];
+		const AttachedColumn *column = &attached->columns[i];
+
 		JsonbValue	value;
 
 		if (!is_delivered(p, column))
 			continue;
 		value = row_name_value(p, column);
-		row_maker_set(&maker, column, &value);
+		push_field(&state, column->name, &value);
 		*columns = bms_add_member(*columns, column->attnum);
 	}
-	set_special_columns(&maker, p, columns);
-	return row_maker_end(&maker);
+	push_special_columns(&state, p, columns);
+	target = attached_populate(p->attached,
+							   JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	return target;
 }
 
 static const AttachedColumn *
@@ -510,7 +518,8 @@ row_write_send(RowWriter *writer, RowState *p, AttachedRow row, const bool *want
 		.attached = p->attached,
 		.external_id = p->external_id,
 		.row = row,
-		.key = p->attached->binding->own_keys && origin == ORIGIN_INSERT ? p->key_text : NULL,
+		.key = p->attached->binding->own_keys ? p->key_text : NULL,
+		.key_is_new = p->attached->binding->own_keys && origin == ORIGIN_INSERT,
 		.replica = &p->replica
 	};
 
@@ -608,16 +617,17 @@ begin_write(RowState *p)
 static bool
 write_mark(RowState *p)
 {
+	JsonbParseState *state = NULL;
 	Bitmapset  *columns = NULL;
-	RowMaker	maker;
 	AttachedRow target;
 
 	if (attached_is_deleted(p->attached, p->before))
 		return false;
 	begin_write(p);
-	row_maker_begin(&maker, p->attached);
-	set_special_columns(&maker, p, &columns);
-	target = row_maker_end(&maker);
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_special_columns(&state, p, &columns);
+	target = attached_populate(p->attached,
+							   JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
 	writer_update(&p->writer->as_owner, p->attached, p->key, target, columns, &p->before);
 	return true;
 }

@@ -125,6 +125,15 @@ lock_transaction(LockKind kind, uint32 key, bool wait)
 	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
+void
+lock_transaction_shared(LockKind kind, uint32 key)
+{
+	LOCKTAG		tag;
+
+	set_tag(&tag, kind, key);
+	(void) LockAcquire(&tag, ShareLock, false, false);
+}
+
 bool
 lock_database_wanted(void)
 {

@@ -35,7 +35,12 @@ typedef enum LockKind
 	/* key: 0.  The session's, for sync_maintain */
 	LOCK_MAINTENANCE,
 	/* key: lock_key() of an entity.  The session's, for one sync_rematch of it at a time */
-	LOCK_REMATCH
+	LOCK_REMATCH,
+	/*
+	 * key: lock_key() of a source.  The transaction's: shared by those that go by keys of
+	 * the source's own, alone for what gives some of them to other records
+	 */
+	LOCK_KEYS
 } LockKind;
 
 typedef enum LockOutcome
@@ -59,6 +64,8 @@ extern bool lock_held(LockKind kind, uint32 key);
 
 /* A lock of the transaction's.  False: another session has it. */
 extern bool lock_transaction(LockKind kind, uint32 key, bool wait);
+/* The same, shared with others that take it so. */
+extern void lock_transaction_shared(LockKind kind, uint32 key);
 
 /* Does another session hold the database, to drop, rename, move or copy it? */
 extern bool lock_database_wanted(void);

@@ -118,12 +118,11 @@ match_candidate_find(MatchCandidates *candidates, int64 id, MatchCandidate *cand
 
 /* ---------- writing ---------- */
 
-bool
-match_candidate_add(MatchCandidates *candidates, const char *entity, const char *rule,
-					const char *one, const char *two)
+static MatchCandidate
+make_pair(const char *entity, const char *rule, const char *one, const char *two)
 {
-	bool		in_order = strcmp(one, two) < 0;
-	MatchCandidate row = {
+	const bool	in_order = strcmp(one, two) < 0;
+	const MatchCandidate pair = {
 		.entity = entity,
 		.external_id = in_order ? one : two,
 		.other_id = in_order ? two : one,
@@ -131,6 +130,15 @@ match_candidate_add(MatchCandidates *candidates, const char *entity, const char 
 		.status = CANDIDATE_PENDING,
 		.since = GetCurrentTimestamp()
 	};
+
+	return pair;
+}
+
+bool
+match_candidate_add(MatchCandidates *candidates, const char *entity, const char *rule,
+					const char *one, const char *two)
+{
+	MatchCandidate row = make_pair(entity, rule, one, two);
 
 	if (mapped_seek(candidates, 3, &row))
 		return false;
@@ -153,6 +161,15 @@ match_candidates_end(MatchCandidates *candidates, const char *entity, const char
 	}
 }
 
+static void
+note_decision(MatchCandidate *candidate, const char *status, const char *note)
+{
+	candidate->status = status;
+	candidate->decided_by = GetUserNameFromId(GetUserId(), false);
+	candidate->decided_at = GetCurrentTimestamp();
+	candidate->note = note;
+}
+
 bool
 match_candidate_decide(MatchCandidates *candidates, const MatchCandidate *candidate,
 					   const char *status, const char *note)
@@ -161,12 +178,31 @@ match_candidate_decide(MatchCandidates *candidates, const MatchCandidate *candid
 
 	while (mapped_find(candidates, &found) && is_pending(&found) && found.id == candidate->id)
 	{
-		found.status = status;
-		found.decided_by = GetUserNameFromId(GetUserId(), false);
-		found.decided_at = GetCurrentTimestamp();
-		found.note = note;
+		note_decision(&found, status, note);
 		if (mapped_update(candidates, DECIDED, &found) == ROWS_DONE)
 			return true;
 	}
 	return false;
+}
+
+void
+match_candidate_part(MatchCandidates *candidates, const char *entity, const char *rule,
+					 const char *one, const char *two, const char *note)
+{
+	MatchCandidate row = make_pair(entity, rule, one, two);
+
+	for (;;)
+	{
+		MatchCandidate found = row;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!mapped_find(candidates, &found))
+			(void) match_candidate_add(candidates, entity, rule, one, two);
+		else
+		{
+			note_decision(&found, CANDIDATE_DISTINCT, note);
+			if (mapped_update(candidates, DECIDED, &found) == ROWS_DONE)
+				return;
+		}
+	}
 }

@@ -36,6 +36,13 @@ extern int	match_candidates_waiting(MatchCandidates *candidates, const char *ent
 /* Add the pair, in either order, unless it is there, decided or not. */
 extern bool match_candidate_add(MatchCandidates *candidates, const char *entity, const char *rule,
 								const char *one, const char *two);
+/*
+ * Say of two records, in either order, that they are two, whether or not they were found to
+ * be like one another; rule says why they are named together, where they weren't.
+ */
+extern void match_candidate_part(MatchCandidates *candidates, const char *entity,
+								 const char *rule, const char *one, const char *two,
+								 const char *note);
 /* Remove those that wait and name the record. */
 extern void match_candidates_end(MatchCandidates *candidates, const char *entity,
 								 const char *external_id);

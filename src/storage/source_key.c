@@ -7,12 +7,15 @@
 
 #include "utils/timestamp.h"
 
+#include "storage/locks.h"
 #include "storage/source_key.h"
 
 enum
 {
-	COL_DUPLICATE = 5,
-	COL_GONE_BATCH = 7
+	COL_EXTERNAL_ID = 4,
+	COL_DUPLICATE,
+	COL_SINCE,
+	COL_GONE_BATCH
 };
 
 static MappedDef source_key_def = {
@@ -39,6 +42,18 @@ void
 source_keys_close(SourceKeys *keys)
 {
 	mapped_close(keys);
+}
+
+void
+source_keys_hold(const char *source)
+{
+	lock_transaction_shared(LOCK_KEYS, lock_key(source));
+}
+
+void
+source_keys_hold_alone(const char *source)
+{
+	(void) lock_transaction(LOCK_KEYS, lock_key(source), true);
 }
 
 /* ---------- finding ---------- */
@@ -159,4 +174,18 @@ bool
 source_key_remove(SourceKeys *keys, const SourceKey *key)
 {
 	return mapped_remove(keys, key);
+}
+
+bool
+source_key_give(SourceKeys *keys, const SourceKey *key)
+{
+	SourceKey	row = *key;
+
+	row.since = GetCurrentTimestamp();
+	row.gone_batch = 0;
+	while (mapped_seek(keys, 3, &row))
+		if (mapped_update(keys, MAP_COLUMN(COL_EXTERNAL_ID) | MAP_COLUMN(COL_DUPLICATE) |
+						  MAP_COLUMN(COL_SINCE) | MAP_COLUMN(COL_GONE_BATCH), &row) == ROWS_DONE)
+			return true;
+	return false;
 }

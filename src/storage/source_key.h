@@ -26,6 +26,14 @@ typedef struct SourceKey
 extern SourceKeys *source_keys_open(bool write);
 extern void source_keys_close(SourceKeys *keys);
 
+/*
+ * Keep the source's keys where they are until the transaction ends: which record a key is of
+ * is looked up after this, and stays so until that record is written.
+ */
+extern void source_keys_hold(const char *source);
+/* Wait until nobody holds them, and keep everybody out.  The caller bounds the wait. */
+extern void source_keys_hold_alone(const char *source);
+
 /* Find the row of key->source, entity and source_id, and read it. */
 extern bool source_key_find(SourceKeys *keys, SourceKey *key);
 /* Is there such a row?  Opens the table. */
@@ -55,5 +63,11 @@ extern bool source_key_save(SourceKeys *keys, const SourceKey *key);
 /* Like source_key_save(), but does nothing where another open transaction has changed the row. */
 extern void source_key_try_save(SourceKeys *keys, const SourceKey *key);
 extern bool source_key_remove(SourceKeys *keys, const SourceKey *key);
+/*
+ * Give a key to the record that key->external_id names, as a duplicate or not, from now on.
+ * The caller holds the source's keys alone.  False: it isn't bound.  Raises 23505 as
+ * source_key_add does.
+ */
+extern bool source_key_give(SourceKeys *keys, const SourceKey *key);
 
 #endif							/* SYNCEXT_SOURCE_KEY_H */
