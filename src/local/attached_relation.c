@@ -22,9 +22,7 @@
 #include "storage/lmgr.h"
 #include "storage/registry.h"
 #include "storage/rights.h"
-#include "storage/role.h"
 #include "storage/rows.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
@@ -88,6 +86,7 @@ init_column(Attached *attached, AttachedColumn *column, Relation rel, const char
 	column->type = att->atttypid;
 	column->not_null = att->attnotnull;
 	column->value = value_type(att->atttypid, att->atttypmod);
+	column->input = value_input(att->atttypid, att->atttypmod);
 	return true;
 }
 
@@ -188,6 +187,22 @@ compare_columns(const void *a, const void *b)
 						  ((const AttachedColumn *) b)->field);
 }
 
+static int
+compare_places(const void *a, const void *b)
+{
+	return (*(const AttachedColumn *const *) a)->attnum - (*(const AttachedColumn *const *) b)->attnum;
+}
+
+static void
+put_in_order(Attached *attached)
+{
+	qsort(attached->columns, attached->ncolumns, sizeof(AttachedColumn), compare_columns);
+	attached->in_table_order = palloc(sizeof(AttachedColumn *) * Max(attached->ncolumns, 1));
+	for (int i = 0; i < attached->ncolumns; i++)
+		attached->in_table_order[i] = &attached->columns[i];
+	qsort(attached->in_table_order, attached->ncolumns, sizeof(AttachedColumn *), compare_places);
+}
+
 /*
  * Tell which columns are fields.  A partition has the columns of the relation that
  * is bound, in another order perhaps.
@@ -235,7 +250,7 @@ init_columns(Attached *attached, Relation rel)
 				attached->ncolumns++;
 		}
 	}
-	qsort(attached->columns, attached->ncolumns, sizeof(AttachedColumn), compare_columns);
+	put_in_order(attached);
 }
 
 /*
@@ -416,27 +431,6 @@ init_watched(Attached *attached)
 		watch_type(attached, attached->read[i]->type);
 }
 
-/*
- * May the role that attached the relation still act as the source?  All edits of the
- * relation are sent by that right.  A role that was dropped can't lose it.
- */
-static bool
-attacher_has_right(const Binding *binding)
-{
-	const Source *source = registry_source(registry_get(), binding->source);
-	Oid			role = role_of_name(binding->attached_by);
-	Oid			by_right_of = role_of_name(binding->attached_as);
-
-	if (source == NULL || !OidIsValid(role))
-		return true;
-	if ((OidIsValid(source->role) && has_privs_of_role(role, source->role)) ||
-		role_has_admin_privilege(role))
-		return true;
-	/* when an administrator gave the source to another role, the relation stayed its own */
-	return OidIsValid(by_right_of) && by_right_of != source->role &&
-		has_privs_of_role(role, by_right_of);
-}
-
 static void
 init_keys(Attached *attached, Relation rel)
 {
@@ -524,7 +518,7 @@ attached_build(Relation rel, const Binding *binding)
 	init_read(attached);
 	init_watched(attached);
 	init_populate(attached);
-	attached->may_send = attacher_has_right(attached->binding);
+	attached->may_send = rights_of_attacher(attached->binding);
 	MemoryContextSwitchTo(old);
 	return attached;
 }

@@ -23,6 +23,7 @@
 
 #include "compat.h"
 #include "local/value.h"
+#include "local/value_input.h"
 #include "model/fields.h"
 #include "storage/binding.h"
 
@@ -36,6 +37,7 @@ typedef struct AttachedColumn
 	bool		is_new;			/* a field that came when the relation had been loaded */
 	bool		is_again;		/* as another column of its name, which was dropped */
 	ValueType  *value;
+	ValueInput *input;			/* NULL: its values are made by jsonb_populate_record */
 } AttachedColumn;
 
 typedef struct Attached
@@ -66,6 +68,7 @@ typedef struct Attached
 	AttachedColumn *keys;		/* in the order of the external id */
 	int			ncolumns;
 	AttachedColumn *columns;	/* the fields, in jsonb's key order */
+	const AttachedColumn **in_table_order;	/* the same */
 	AttachedColumn *version;	/* or NULL */
 	AttachedColumn *updated;	/* or NULL */
 	AttachedColumn *deleted;	/* marks rows as deleted, or NULL */
@@ -149,8 +152,5 @@ extern char **attached_split_external_id(const Attached *attached, const char *e
 /* The fields of a row; those for which wanted is true, all if it is NULL. */
 extern void attached_fields(const Attached *attached, ValueSettings *settings,
 							AttachedRow row, const bool *wanted, Fields *out);
-
-/* Make a row of an object {column: value}; what it doesn't name is null. */
-extern AttachedRow attached_populate(Attached *attached, Jsonb *object);
 
 #endif							/* SYNCEXT_ATTACHED_RELATION_H */

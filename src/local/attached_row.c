@@ -5,8 +5,6 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-
 #include "local/attached_relation.h"
 #include "model/change.h"
 
@@ -248,56 +246,4 @@ attached_fields(const Attached *attached, ValueSettings *settings, AttachedRow r
 		value_to_json(column->value, settings, value, isnull, &out->field[out->n].value);
 		out->n++;
 	}
-}
-
-static void
-check_attributes(const Attached *attached, Jsonb *object)
-{
-	for (int i = 0; i < attached->ncolumns; i++)
-	{
-		const AttachedColumn *column = &attached->columns[i];
-		JsonbValue	buffer;
-		JsonbValue *json;
-
-		if (!value_has_parts(column->value))
-			continue;
-		json = getKeyJsonValueFromContainer(&object->root, column->name, strlen(column->name),
-											&buffer);
-		if (json != NULL)
-			value_check_attributes(column->value, json);
-	}
-}
-
-AttachedRow
-attached_populate(Attached *attached, Jsonb *object)
-{
-	AttachedRow row = attached_row_make(attached);
-	ValueSettings input;
-	HeapTupleHeader header;
-	HeapTupleData tuple;
-
-	check_attributes(attached, object);
-	/* what the text of a value means may depend on settings, too */
-	value_settings_begin(&input);
-	if (attached->depends_on_gucs)
-		value_pin_input_gucs(&input);
-	header = DatumGetHeapTupleHeader(FunctionCall2(&attached->populate, attached->empty_row,
-												   JsonbPGetDatum(object)));
-	value_settings_end(&input);
-	/* a domain's constraint may have done anything */
-	attached_recheck(attached);
-	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
-	ItemPointerSetInvalid(&tuple.t_self);
-	tuple.t_tableOid = InvalidOid;
-	tuple.t_data = header;
-	heap_deform_tuple(&tuple, attached->desc, row.values, row.isnull);
-	for (int i = 0; i < attached->ncolumns; i++)
-	{
-		const AttachedColumn *column = &attached->columns[i];
-		int			a = column->attnum - 1;
-
-		if (row.isnull[a] && column->not_null)
-			row.isnull[a] = !value_json_null(column->value, &row.values[a]);
-	}
-	return row;
 }

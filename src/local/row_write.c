@@ -17,28 +17,14 @@
 #include "local/free_value.h"
 #include "local/row_write.h"
 #include "local/row_edit.h"
+#include "local/row_maker.h"
 #include "local/row_name.h"
 #include "local/row_together.h"
-#include "model/json.h"
 #include "model/field_versions.h"
 #include "model/rfc3339.h"
 #include "storage/rights.h"
 
 /* ---------- the key ---------- */
-
-static void
-push_field(JsonbParseState **state, const char *column, const JsonbValue *value)
-{
-	json_push_key(state, column);
-	pushJsonbValue(state, WJB_VALUE, unconstify(JsonbValue *, value));
-}
-
-static void
-push_key(JsonbParseState **state, const Attached *attached, char **parts)
-{
-	for (int i = 0; i < attached->nkeys; i++)
-		json_push_string(state, attached->keys[i].name, parts[i]);
-}
 
 /*
  * Make the key columns' values of the external id.  They must give that id
@@ -47,14 +33,15 @@ push_key(JsonbParseState **state, const Attached *attached, char **parts)
 AttachedRow
 row_write_key(Attached *attached, ValueSettings *settings, const char *key_text)
 {
-	JsonbParseState *state = NULL;
+	char	  **parts = attached_split_external_id(attached, key_text);
+	RowMaker	maker;
 	AttachedRow key;
 	char	   *back;
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_key(&state, attached, attached_split_external_id(attached, key_text));
-	key = attached_populate(attached,
-							JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	row_maker_begin(&maker, attached);
+	for (int i = 0; i < attached->nkeys; i++)
+		row_maker_set_text(&maker, &attached->keys[i], parts[i]);
+	key = row_maker_end(&maker);
 	back = attached_external_id(attached, settings, key);
 	value_settings_end(settings);
 	if (strcmp(back, key_text) != 0)
@@ -216,18 +203,24 @@ is_delivered(const RowState *p, const AttachedColumn *column)
 
 /* A row that its own column marks as deleted is marked so, or not any more. */
 static void
-push_deleted(JsonbParseState **state, const RowState *p)
+set_deleted(RowMaker *maker, const RowState *p)
 {
 	const AttachedColumn *column = p->attached->deleted;
-	JsonbValue	null = {.type = jbvNull};
-	TimestampTz when = p->record.has_updated_at ? p->record.updated_at : GetCurrentTimestamp();
+	JsonbValue	value = {.type = jbvNull};
 
 	if (column->type == BOOLOID)
-		json_push_bool(state, column->name, p->record.deleted);
-	else if (!p->record.deleted)
-		push_field(state, column->name, &null);
-	else
-		json_push_string(state, column->name, rfc3339_format(when));
+	{
+		value.type = jbvBool;
+		value.val.boolean = p->record.deleted;
+	}
+	else if (p->record.deleted)
+	{
+		row_maker_set_text(maker, column,
+						   rfc3339_format(p->record.has_updated_at ? p->record.updated_at :
+										  GetCurrentTimestamp()));
+		return;
+	}
+	row_maker_set(maker, column, &value);
 }
 
 /*
@@ -235,7 +228,7 @@ push_deleted(JsonbParseState **state, const RowState *p)
  * its mark of deletion.
  */
 static void
-push_special_columns(JsonbParseState **state, const RowState *p, Bitmapset **columns)
+set_special_columns(RowMaker *maker, const RowState *p, Bitmapset **columns)
 {
 	const AttachedColumn *version = p->attached->version;
 	const AttachedColumn *updated = p->attached->updated;
@@ -244,22 +237,22 @@ push_special_columns(JsonbParseState **state, const RowState *p, Bitmapset **col
 
 	if (version != NULL && !is_mapped(p->attached, version->attnum))
 	{
-		json_push_number(state, version->name, p->record.version);
+		row_maker_set_number(maker, version, p->record.version);
 		*columns = bms_add_member(*columns, version->attnum);
 	}
 	if (updated != NULL && !is_mapped(p->attached, updated->attnum) && p->record.has_updated_at)
 	{
-		json_push_string(state, updated->name, rfc3339_format(p->record.updated_at));
+		row_maker_set_text(maker, updated, rfc3339_format(p->record.updated_at));
 		*columns = bms_add_member(*columns, updated->attnum);
 	}
 	if (deleted != NULL && !is_mapped(p->attached, deleted->attnum))
 	{
-		push_deleted(state, p);
+		set_deleted(maker, p);
 		*columns = bms_add_member(*columns, deleted->attnum);
 	}
 	if (external_id != NULL && !is_mapped(p->attached, external_id->attnum))
 	{
-		json_push_string(state, external_id->name, p->external_id);
+		row_maker_set_text(maker, external_id, p->external_id);
 		*columns = bms_add_member(*columns, external_id->attnum);
 	}
 }
@@ -269,29 +262,28 @@ static AttachedRow
 make_target(RowState *p, Bitmapset **columns)
 {
 	const Attached *attached = p->attached;
-	JsonbParseState *state = NULL;
-	AttachedRow target;
+	char	  **parts = NULL;
+	RowMaker	maker;
 
 	*columns = NULL;
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	if (p->key_text != NULL)
-		push_key(&state, attached, attached_split_external_id(attached, p->key_text));
+		parts = attached_split_external_id(attached, p->key_text);
+	row_maker_begin(&maker, p->attached);
+	for (int i = 0; parts != NULL && i < attached->nkeys; i++)
+		row_maker_set_text(&maker, &attached->keys[i], parts[i]);
 	for (int i = 0; i < attached->ncolumns; i++)
 	{
-		const AttachedColumn *column = &attached->columns[i];
-
+		const AttachedColumn *column = attached->in_table_order[i];
 		JsonbValue	value;
 
 		if (!is_delivered(p, column))
 			continue;
 		value = row_name_value(p, column);
-		push_field(&state, column->name, &value);
+		row_maker_set(&maker, column, &value);
 		*columns = bms_add_member(*columns, column->attnum);
 	}
-	push_special_columns(&state, p, columns);
-	target = attached_populate(p->attached,
-							   JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
-	return target;
+	set_special_columns(&maker, p, columns);
+	return row_maker_end(&maker);
 }
 
 static const AttachedColumn *
@@ -617,17 +609,16 @@ begin_write(RowState *p)
 static bool
 write_mark(RowState *p)
 {
-	JsonbParseState *state = NULL;
 	Bitmapset  *columns = NULL;
+	RowMaker	maker;
 	AttachedRow target;
 
 	if (attached_is_deleted(p->attached, p->before))
 		return false;
 	begin_write(p);
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_special_columns(&state, p, &columns);
-	target = attached_populate(p->attached,
-							   JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	row_maker_begin(&maker, p->attached);
+	set_special_columns(&maker, p, &columns);
+	target = row_maker_end(&maker);
 	writer_update(&p->writer->as_owner, p->attached, p->key, target, columns, &p->before);
 	return true;
 }

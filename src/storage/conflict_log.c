@@ -195,9 +195,12 @@ conflict_log_pending(ConflictLog *log, const char *entity, const char *external_
 					 const char *source)
 {
 	const Conflict asked = {.entity = entity, .external_id = external_id};
-	RowsScan   *scan = mapped_scan(log, PENDING_INDEX, 2, 0, &asked);
+	RowsScan   *scan;
 	List	   *conflicts = NIL;
 
+	if (rows_empty(log->rows))
+		return NIL;
+	scan = mapped_scan(log, PENDING_INDEX, 2, 0, &asked);
 	while (rows_scan_next(scan))
 	{
 		Conflict   *conflict;

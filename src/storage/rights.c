@@ -16,6 +16,7 @@
 #include "model/clip.h"
 #include "storage/hints.h"
 #include "storage/rights.h"
+#include "storage/role.h"
 
 /* Does a role hold a privilege that sync_grant gave, for the entity (NULL: for any)? */
 static bool
@@ -182,4 +183,21 @@ registry_entity_required(const Registry *r, const char *name)
 				 errhint_call("Add it with SELECT sync_add_entity(%s).", quote_literal_cstr(name))));
 	}
 	return entity;
+}
+
+bool
+rights_of_attacher(const Binding *binding)
+{
+	const Source *source = registry_source(registry_get(), binding->source);
+	Oid			role = role_of_name(binding->attached_by);
+	Oid			by_right_of = role_of_name(binding->attached_as);
+
+	if (source == NULL || !OidIsValid(role))
+		return true;
+	if ((OidIsValid(source->role) && has_privs_of_role(role, source->role)) ||
+		role_has_admin_privilege(role))
+		return true;
+	/* when an administrator gave the source to another role, the relation stayed its own */
+	return OidIsValid(by_right_of) && by_right_of != source->role &&
+		has_privs_of_role(role, by_right_of);
 }

@@ -5,6 +5,7 @@
 #ifndef SYNCEXT_RIGHTS_H
 #define SYNCEXT_RIGHTS_H
 
+#include "storage/binding.h"
 #include "storage/registry.h"
 
 extern bool role_is_owner(void);
@@ -22,6 +23,11 @@ extern bool role_reads_records(const char *entity);
 /* May the current user act as this source?  The second raises 42501 if not. */
 extern bool source_role_held(const Source *source);
 extern void source_role_check(const Source *source);
+/*
+ * May the role that attached the relation still act as the source?  All edits of the
+ * relation are sent by that right.  A role that was dropped can't lose it.
+ */
+extern bool rights_of_attacher(const Binding *binding);
 
 /*
  * Raise 42501 unless an administrator has marked the source as a relay, that may say what
