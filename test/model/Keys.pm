@@ -1,20 +1,23 @@
 # Keys.pm
 #	  What doc/keys.md says of sources with keys of their own, once more, from the
-#	  text alone: the crosswalk, and what is answered to a document.
+#	  text alone: the crosswalk, what is answered to a document, and which records
+#	  may be one.
 #
 # Every document comes with a version above all before it, unless it is meant to be
-# late; so the ladder has nothing to decide but what is stale.
+# late; so the ladder has nothing to decide but what is stale, and what a new record
+# that is one that is there says of that.
 
 package Keys;
 
 use strict;
 use warnings;
 
-# own: {source => {entity => 1}}; parents: {entity => {field => parent entity}}
+# own: {source => {entity => 1}}; parents: {entity => {field => parent entity}};
+# rank: {source => rank}; match: {entity => {field, links => [source]}}
 sub new
 {
 	my ($class, %of) = @_;
-	return bless { own => $of{own}, parents => $of{parents}, key => {}, record => {}, waiting => [], made => 0 }, $class;
+	return bless { %of, key => {}, record => {}, waiting => [], made => 0, distinct => {} }, $class;
 }
 
 sub is_own { my ($self, $source, $entity) = @_; return $self->{own}{$source}{$entity} }
@@ -60,6 +63,15 @@ sub end_key
 
 sub record { my ($self, $entity, $id) = @_; return $self->{record}{$entity}{$id} }
 
+# All records, in the order in which they were made: who throws dice with them repeats it,
+# whatever ids the hub draws.
+sub ids
+{
+	my ($self, $entity) = @_;
+	my $records = $self->{record}{$entity} // {};
+	return sort { $records->{$a}{n} <=> $records->{$b}{n} } keys %$records;
+}
+
 # What a field refers to by a key, as an external id; undef and the key where it isn't bound.
 sub translate
 {
@@ -87,12 +99,86 @@ sub write_record
 	return 'STALE_SKIP' if $record && $doc->{version} < $record->{version};
 	# a birth brings nothing of an earlier life back
 	my %before = $record && ($lived || !$doc->{created}) ? %{ $record->{fields} } : ();
+	my %said = $doc->{deleted} ? () : %$fields;
 	$self->{record}{ $doc->{entity} }{$id} = {
+		n => $record ? $record->{n} : ++$self->{records},
 		version => $doc->{version},
 		deleted => $doc->{deleted} ? 1 : 0,
-		fields => { %before, $doc->{deleted} ? () : %$fields }
+		fields => { %before, %said },
+		# who vouches for each
+		by => { $record ? %{ $record->{by} } : (), map { $_ => $doc->{source} } keys %said }
 	};
 	return $record ? 'VERSION_WIN' : 'NEW_RECORD';
+}
+
+# A new record is this one: it says what it says as a birth with base 0 does.
+sub join_record
+{
+	my ($self, $doc, $id) = @_;
+	my $record = $self->record($doc->{entity}, $id);
+	my %said = %{ $doc->{fields} };
+	my @news = grep { !defined $record->{fields}{$_} || $record->{fields}{$_} ne $said{$_} } keys %said;
+	my @contested = grep { defined $record->{fields}{$_} } @news;
+	my %lost;
+
+	return 'NO_CHANGE' if !@news;
+	for my $field (@contested)
+	{
+		my ($own, $other) = map { $self->{rank}{$_} } $doc->{source}, $record->{by}{$field};
+		return 'MANUAL' if $own == $other;
+		$lost{$field} = 1 if $own > $other;
+	}
+	# a whole write vouches for what is equal, too
+	for my $field (@contested ? grep { !$lost{$_} } @news : keys %said)
+	{
+		$record->{fields}{$field} = $said{$field};
+		$record->{by}{$field} = $doc->{source};
+	}
+	return @contested ? 'PRIORITY_WIN' : 'VERSION_WIN';
+}
+
+# ---------- match ----------
+
+sub match_key
+{
+	my ($self, $entity, $fields) = @_;
+	my $rule = $self->{match}{$entity} or return undef;
+	my $value = lc($fields->{ $rule->{field} } // '') =~ s/^\s+|\s+$//gr;
+	return $value eq '' ? undef : $value;
+}
+
+# The records that live and share what these fields say
+sub sharing
+{
+	my ($self, $entity, $fields) = @_;
+	my $key = $self->match_key($entity, $fields) // return;
+	my $records = $self->{record}{$entity} // {};
+
+	return grep { !$records->{$_}{deleted} && ($self->match_key($entity, $records->{$_}{fields}) // '') eq $key } sort keys %$records;
+}
+
+# The record that a new one of a source whose word is enough is
+sub meets
+{
+	my ($self, $doc) = @_;
+	return undef if !grep { $_ eq $doc->{source} } @{ ($self->{match}{ $doc->{entity} } // {})->{links} // [] };
+	my @met = $self->sharing($doc->{entity}, $doc->{fields} // {});
+	return @met == 1 && !defined $self->current_key($doc->{source}, $doc->{entity}, $met[0]) ? $met[0] : undef;
+}
+
+# The pairs that a steward has to look at, "one other"
+sub candidates
+{
+	my ($self, $entity) = @_;
+	my %pair;
+
+	for my $one (sort keys %{ $self->{record}{$entity} // {} })
+	{
+		my $record = $self->{record}{$entity}{$one};
+		next if $record->{deleted};
+		$pair{ join ' ', sort $one, $_ } = 1 for grep { $_ ne $one } $self->sharing($entity, $record->{fields});
+	}
+	return grep { !$self->{distinct}{$_} } sort keys %pair;
 }
 
 # The document is of the record; its key's standing follows.
@@ -172,6 +258,13 @@ sub apply
 	{
 		return { status => 200, resolution => 'NO_CHANGE' } if !$known && $doc->{deleted};
 		$new = !$known;
+		if ($new && defined($id = $self->meets($doc)))
+		{
+			$self->{key}{$source}{$entity}{$key} = { record => $id, former => 0 };
+			my $resolution = $self->join_record($doc, $id);
+			$self->release($source, $entity, $key);
+			return { status => $resolution eq 'MANUAL' ? 409 : 200, resolution => $resolution, id => $id };
+		}
 		$known //= $self->{key}{$source}{$entity}{$key} = { record => 'new ' . ++$self->{made}, former => 0 };
 		$id = $known->{record};
 	}

@@ -1,8 +1,9 @@
 # 075_own_keys.pl
-#	  Sources that name records by keys of their own: random histories of three of them,
-#	  each with a copy in its own words, judged by a model of doc/keys.md, with the server
-#	  killed now and then.  Whatever was answered is what the model says; in the end each
-#	  source's copy, translated back, is the golden records.
+#	  Sources that name records by keys of their own: random histories of three that send
+#	  documents and pull, each with a copy in its own words, and of a table that draws its
+#	  keys, judged by a model of doc/keys.md, with the server killed now and then.
+#	  Whatever was answered is what the model says; in the end each source's copy,
+#	  translated back, is the golden records.
 #
 # OWN_KEYS_SEED repeats a dice, OWN_KEYS_ROUNDS is how long it is thrown.
 
@@ -24,9 +25,13 @@ my $rounds = $ENV{OWN_KEYS_ROUNDS} || 200;
 srand($seed);
 diag("OWN_KEYS_SEED=$seed OWN_KEYS_ROUNDS=$rounds");
 
-my %own = (CRM => { customer => 1, order => 1 }, ERP => { customer => 1, order => 1 }, Web => { order => 1 });
-my @sources = sort keys %own;
-my $model = Keys->new(own => \%own, parents => { order => { client => 'customer' } });
+my %own = (Web => { order => 1 }, map { $_ => { customer => 1, order => 1 } } qw(CRM ERP Shop));
+my %rank = (CRM => 1, ERP => 2, Web => 3, Shop => 4);
+my @entities = qw(customer order);
+my @sources = qw(CRM ERP Web);			# send documents, and pull
+my @tables = qw(Shop);					# have tables attached
+my $model = Keys->new(own => \%own, rank => \%rank, parents => { order => { client => 'customer' } },
+	match => { customer => { field => 'email', links => ['ERP'] } });
 my $json = JSON::PP->new->canonical;
 my ($db, $node);
 
@@ -151,7 +156,36 @@ sub birth
 		$copy{$source}{$entity}{$key} = $fields;
 		unshift @docs, document($source, $entity, $key, fields => $fields);
 	}
+	add_email($docs[0]) if @docs == 1 && $docs[0]{entity} eq 'customer';
 	apply(@docs);
+}
+
+my @emails = map { "e$_\@example.org" } 1 .. 12;
+sub email { my $email = pick(@emails); return pick($email, uc $email, " $email ") }
+
+# Where the customer turns out to be one that is there, it isn't one that the source has been
+# sent, and made, and has not said the key of; nor is it undecided which of two says what.
+sub add_email
+{
+	my ($doc) = @_;
+	my @free = grep { !defined $model->current_key($doc->{source}, 'customer', $_) } live_customers();
+	my @known = grep { defined } map { $model->record('customer', $_)->{fields}{email} } @free;
+	my %fields = (%{ $doc->{fields} }, email => @known && rand() < 0.5 ? pick(@known) : email());
+	my $met = $model->meets({ %$doc, fields => \%fields });
+
+	return if rand() < 0.3;
+	if (defined $met)
+	{
+		return if $made{ $doc->{source} }{customer}{$met};
+		return if grep { $_ eq $doc->{source} } values %{ $model->record('customer', $met)->{by} };
+	}
+	# the same hash is the source's row
+	%{ $doc->{fields} } = %fields;
+}
+
+sub live_customers
+{
+	return grep { !$model->record('customer', $_)->{deleted} } $model->ids('customer');
 }
 
 sub send_late_customers
@@ -179,7 +213,7 @@ sub edit
 {
 	my ($source) = @_;
 	my ($entity, $key) = some_row($source) or return;
-	my %fields = (pick('v', 'w') => ++$version);
+	my %fields = $entity eq 'customer' && rand() < 0.2 ? (email => email()) : (pick('v', 'w') => ++$version);
 
 	$copy{$source}{$entity}{$key} = { %{ $copy{$source}{$entity}{$key} }, %fields };
 	apply(document($source, $entity, $key, fields => \%fields));
@@ -228,7 +262,7 @@ sub odd
 	my ($entity, $key) = some_row($source) or return;
 	return if !$model->is_own($source, $entity);
 	my $known = $model->key_of($source, $entity, $key) or return;
-	my @others = grep { $_ ne $known->{record} } sort keys %{ $model->{record}{$entity} };
+	my @others = grep { $_ ne $known->{record} } $model->ids($entity);
 	my $kind = int rand 5;
 
 	return if $known->{record} =~ /^new /;
@@ -309,6 +343,144 @@ sub pull
 	return 1;
 }
 
+# ---------- tables ----------
+
+my %columns = (customer => [qw(v w email)], order => [qw(v w client)]);
+
+sub relation { my ($source, $entity) = @_; return lc "${source}_$entity" }
+
+# What the source's tables hold is its copy.
+sub read_tables
+{
+	my ($source) = @_;
+
+	for my $entity (@entities)
+	{
+		my $rows = $json->decode($db->query("SELECT coalesce(json_object_agg(t.id, json_strip_nulls(to_json(t))), '{}') FROM " . relation($source, $entity) . ' t'));
+		delete $_->{id} for values %$rows;
+		$copy{$source}{$entity} = $rows;
+	}
+}
+
+# A statement that returns a key, and that may be lost with the server before its commit, or
+# have been committed.
+sub in_table
+{
+	my ($sql) = @_;
+
+	if (rand() < 0.06)
+	{
+		my $key = $db->query("BEGIN; $sql");
+		my $commits = rand() < 0.5;
+		$db->query('COMMIT') if $commits;
+		kill_server();
+		return $key if $commits;
+	}
+	return $db->query($sql);
+}
+
+# The table has said something, which the hub takes as what it is made on is not older than
+# the record; the model is told of it as of a document.
+sub said_in_table
+{
+	my ($source, $entity, $key, %more) = @_;
+	my $said = $model->apply(document($source, $entity, $key, %more));
+	my @args = map { quote($_) } $source, $entity, $key;
+	my $id = $db->query('SELECT external_id FROM syncext.source_key WHERE (source, entity, source_id) = (' . join(', ', @args) . ')');
+
+	isnt($id, '', "$source: row $key of $entity is a record") or return;
+	is($id, $said->{id}, "$source: row $key of $entity is the record that it was") if $said->{id} !~ /^new /;
+	$model->learn($entity, $said->{id}, $id);
+}
+
+sub values_of_row
+{
+	my ($source, $entity) = @_;
+	my %row = (v => ++$version);
+
+	if ($entity eq 'order')
+	{
+		my @clients = sort keys %{ $copy{$source}{customer} };
+		$row{client} = pick(@clients) if @clients && rand() < 0.9;
+	}
+	elsif (rand() < 0.7)
+	{
+		$row{email} = email();
+	}
+	return %row;
+}
+
+sub table_birth
+{
+	my ($source) = @_;
+	my $entity = pick(@entities);
+	read_tables($source);
+	my %row = values_of_row($source, $entity);
+	my @columns = sort keys %row;
+	my $key = in_table('INSERT INTO ' . relation($source, $entity) . ' (' . join(', ', @columns) . ') VALUES (' . join(', ', map { quote($row{$_}) } @columns) . ') RETURNING id');
+
+	said_in_table($source, $entity, $key, fields => \%row);
+}
+
+sub table_row
+{
+	my ($source) = @_;
+	my $entity = pick(@entities);
+
+	deliver($source);
+	read_tables($source);
+	my @keys = sort keys %{ $copy{$source}{$entity} };
+	return @keys ? ($entity, pick(@keys)) : ();
+}
+
+sub table_edit
+{
+	my ($source) = @_;
+	my ($entity, $key) = table_row($source) or return;
+	my %row = values_of_row($source, $entity);
+	my $column = pick(sort keys %row);
+	my $before = $copy{$source}{$entity}{$key}{$column};
+
+	return if defined $before && $before eq $row{$column};
+	in_table('UPDATE ' . relation($source, $entity) . " SET $column = " . quote($row{$column}) . " WHERE id = $key RETURNING id");
+	said_in_table($source, $entity, $key, fields => { $column => $row{$column} });
+}
+
+sub table_remove
+{
+	my ($source) = @_;
+	my ($entity, $key) = table_row($source) or return;
+
+	in_table('DELETE FROM ' . relation($source, $entity) . " WHERE id = $key RETURNING id");
+	said_in_table($source, $entity, $key, deleted => JSON::PP::true);
+}
+
+# All that the hub has for the source's tables; returns whether there was anything.
+sub deliver
+{
+	my ($source) = @_;
+	my $any = 0;
+
+	$any = 1 while $db->query("SELECT sync_deliver('$source')") > 0;
+	for my $entity (@entities)
+	{
+		for my $id ($model->ids($entity))
+		{
+			$model->end_key($source, $entity, $id) if $model->record($entity, $id)->{deleted};
+		}
+	}
+	# the keys that were drawn
+	my $keys = crosswalk()->{$source};
+	for my $entity (@entities)
+	{
+		for my $key (grep { $keys->{$entity}{$_} !~ / former$/ } sort keys %{ $keys->{$entity} // {} })
+		{
+			$model->bind($source, $entity, $key, $keys->{$entity}{$key}) or fail("$source draws key $key of $entity for a record that has none");
+		}
+	}
+	return $any;
+}
+
 # ---------- judging ----------
 
 sub drain
@@ -317,10 +489,10 @@ sub drain
 	for (1 .. 200)
 	{
 		my $any = 0;
-		$any |= pull($_) for @sources;
+		$any |= $_ for map({ pull($_) } @sources), map({ deliver($_) } @tables);
 		next if $any;
 		$db->query("UPDATE syncext.pending SET next_attempt = now() - interval '1 s' WHERE next_attempt IS NOT NULL");
-		$any |= pull($_) for @sources;
+		$any |= $_ for map({ pull($_) } @sources), map({ deliver($_) } @tables);
 		return if !$any;
 	}
 	fail('the feed comes to an end');
@@ -348,7 +520,7 @@ sub translated
 	my ($source, $keys, $golden) = @_;
 	my %rows;
 
-	for my $entity (qw(customer order))
+	for my $entity (@entities)
 	{
 		for my $key (keys %{ $copy{$source}{$entity} // {} })
 		{
@@ -365,33 +537,49 @@ sub translated
 	return \%rows;
 }
 
+# What the log says of records that differ
+sub tell_history
+{
+	my ($entity, $got, $want) = @_;
+
+	for my $id (grep { $json->encode($got->{$_} // []) ne $json->encode($want->{$_} // []) } sort keys %{ { %$got, %$want } })
+	{
+		diag("$id is ", $json->encode($got->{$id} // []), ', is to be ', $json->encode($want->{$id} // []), "\n",
+			$db->query('SELECT source, resolution, fields, detail FROM syncext.change_log WHERE external_id = ' . quote($id) . ' ORDER BY seq'));
+	}
+}
+
 sub judge
 {
 	drain();
+	read_tables($_) for @tables;
 	my ($keys, $golden) = (crosswalk(), golden());
 	my %want = map {
 		my $source = $_;
 		($source => { map {
 			my $entity = $_;
 			($entity => { map { ($_ => "$model->{key}{$source}{$entity}{$_}{record}" . ($model->{key}{$source}{$entity}{$_}{former} ? ' former' : '')) } keys %{ $model->{key}{$source}{$entity} } }) } keys %{ $model->{key}{$source} } }) } keys %{ $model->{key} };
-	for my $source (@sources)
+	for my $source (@sources, @tables)
 	{
 		for my $entity (sort keys %{ $own{$source} })
 		{
 			is_deeply($keys->{$source}{$entity} // {}, $want{$source}{$entity} // {}, "the crosswalk of $source and $entity is the model's");
 		}
 	}
-	for my $entity (qw(customer order))
+	for my $entity (@entities)
 	{
-		is_deeply({ map { ($_ => [ $golden->{$entity}{$_}{deleted} ? 1 : 0, $golden->{$entity}{$_}{fields} ]) } keys %{ $golden->{$entity} // {} } },
-			{ map { ($_ => [ @{ $model->{record}{$entity}{$_} }{qw(deleted fields)} ]) } keys %{ $model->{record}{$entity} // {} } },
-			"the golden records of $entity are the model's");
+		my %got = map { ($_ => [ $golden->{$entity}{$_}{deleted} ? 1 : 0, $golden->{$entity}{$_}{fields} ]) } keys %{ $golden->{$entity} // {} };
+		my %want = map { ($_ => [ @{ $model->{record}{$entity}{$_} }{qw(deleted fields)} ]) } keys %{ $model->{record}{$entity} // {} };
+		is_deeply(\%got, \%want, "the golden records of $entity are the model's") or tell_history($entity, \%got, \%want);
 	}
-	for my $source (@sources)
+	$db->query('CALL sync_maintain()');
+	is_deeply([ sort split /\n/, $db->query(q(SELECT least(external_id, other_id) || ' ' || greatest(external_id, other_id) FROM syncext.candidate)) ],
+		[ $model->candidates('customer') ], 'the candidates are the model\'s');
+	for my $source (@sources, @tables)
 	{
 		my $rows = translated($source, $keys, $golden);
 		my %expected;
-		for my $entity (qw(customer order))
+		for my $entity (@entities)
 		{
 			for my $id (keys %{ $golden->{$entity} // {} })
 			{
@@ -417,18 +605,30 @@ $node->start;
 connect_hub();
 $db->query(q(
 	CREATE EXTENSION syncext;
-	SELECT sync_add_source('CRM', 1), sync_add_source('ERP', 2), sync_add_source('Web', 3);
 	SELECT sync_add_entity('customer'), sync_add_entity('order');
 	SELECT sync_add_reference('order', 'client', 'customer')));
+$db->query("SELECT sync_add_source('$_', $rank{$_})") for sort keys %rank;
+$db->query(q(SELECT sync_add_match('customer', 'email', '{email}', action => 'link', link_sources => '{ERP}')));
 for my $source (@sources)
 {
 	$db->query("SELECT sync_own_keys('$source', '$_')") for sort keys %{ $own{$source} };
 }
+for my $source (@tables)
+{
+	for my $entity (@entities)
+	{
+		my $table = relation($source, $entity);
+		$db->query("CREATE TABLE $table (id int GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY, v bigint, w bigint, " . ($entity eq 'order' ? 'client int' : 'email text') . ')');
+		$db->query("SELECT sync_attach('$table', '$source', '$entity', own_keys => true)");
+	}
+}
 
 my @acts = ((\&birth) x 4, (\&edit) x 4, (\&remove) x 2, (\&former) x 2, (\&odd) x 4, (\&pull) x 5, \&send_late_customers);
+my @acts_in_tables = (\&table_birth, \&table_edit, \&table_birth, \&table_edit, \&table_remove, \&deliver);
 for my $round (1 .. $rounds)
 {
 	pick(@acts)->(pick(@sources));
+	pick(@acts_in_tables)->(pick(@tables)) if rand() < 0.4;
 	judge() if $round % 50 == 0;
 	last if !Test::More->builder->is_passing;
 }
