@@ -120,6 +120,21 @@ install_pooler()
 	[ -z "$made" ] || as_root rm -f "$POLICY"
 }
 
+# Installs what the clients of doc/keys.md need, which one test runs, and without which it
+# skips them.
+install_clients()
+{
+	local package
+
+	command -v apt-get >/dev/null || return 0
+	for package in $(missing_packages python3-psycopg node-pg); do
+		say "installing $package"
+		as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 \
+			install --no-install-recommends "$package" >/dev/null 2>&1 ||
+			say "it could not be installed: a part of a test is skipped"
+	done
+}
+
 # Installs a package of Debian's that only a benchmark needs, %s in its name being
 # the server's major version, unless the server has extension $2 already, or the
 # program is there.  False if that can't be done.
