@@ -74,6 +74,9 @@ typedef struct Attached
 	AttachedColumn *deleted;	/* marks rows as deleted, or NULL */
 	AttachedColumn *external_id;	/* holds the record's id, where the key is the relation's own; or NULL */
 	List	   *key_defaults;	/* what fills the key's columns, of Node *; NIL: not all are filled */
+	bool		looked_at_defaults; /* draw_key.c has set these: */
+	struct ExprContext *key_context;	/* NULL: they may run code of the owner's */
+	List	   *key_states;		/* of ExprState *, else */
 	int			nread;
 	const AttachedColumn **read;	/* all of these, as statements return them */
 	bool		fragile;		/* one of them: value_is_fragile */

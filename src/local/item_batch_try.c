@@ -221,6 +221,7 @@ item_batch_try(ItemBatch *batch, BatchItem **items, int n)
 		batch->any_done = true;
 		return true;
 	}
+	batch->writer.careful = true;
 	if (n == 1)
 		items[0]->handover = handover_of(&batch->writer.attempt, error);
 	MemoryContextReset(batch->context);

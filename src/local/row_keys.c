@@ -238,12 +238,16 @@ row_keys_move(const Binding *binding, const char *external_id, const char *from,
 }
 
 void
-row_keys_add(SourceKeys *keys, const Binding *binding, const char *key, const char *external_id)
+row_keys_add(SourceKeys *keys, const Binding *binding, const char *key, const char *external_id,
+			 bool later)
 {
 	SourceKey	added = source_key_of(binding, key);
 
 	added.external_id = external_id;
-	source_key_add_free(keys, &added);
+	if (later)
+		source_key_add_later(keys, &added);
+	else
+		source_key_add_free(keys, &added);
 }
 
 bool

@@ -42,9 +42,12 @@ extern const char *row_keys_of(const Binding *binding, const char *external_id);
 extern void row_keys_move(const Binding *binding, const char *external_id, const char *from,
 						  const char *to);
 
-/* Bind a key that is expected to be free.  Raises 23505 if it isn't. */
+/*
+ * Bind a key that is expected to be free.  Raises 23505 if it isn't; later: when the keys are
+ * flushed, before which they are not there.
+ */
 extern void row_keys_add(SourceKeys *keys, const Binding *binding, const char *key,
-						 const char *external_id);
+						 const char *external_id, bool later);
 /* Bind a key that was drawn for a record.  False: it is another's, and lives. */
 extern bool row_keys_bind(SourceKeys *keys, const Binding *binding, const char *key,
 						  const char *external_id);

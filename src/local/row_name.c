@@ -82,12 +82,12 @@ row_name_stands(const RowState *p)
  * alone.
  */
 static bool
-bind_drawn(RowState *p, const char *text)
+bind_drawn(RowState *p, const char *text, bool later)
 {
 	RowWriter  *writer = p->writer;
 
 	if (writer->draws_free_keys)
-		row_keys_add(open_keys(writer), p->attached->binding, text, p->external_id);
+		row_keys_add(open_keys(writer), p->attached->binding, text, p->external_id, later);
 	else if (!row_keys_bind(open_keys(writer), p->attached->binding, text, p->external_id))
 		return false;
 	writer->draws_free_keys = true;
@@ -95,7 +95,7 @@ bind_drawn(RowState *p, const char *text)
 }
 
 void
-row_name_draw(RowState *p)
+row_name_draw(RowState *p, bool later)
 {
 	for (int i = 0; i < MAX_DRAWS; i++)
 	{
@@ -104,7 +104,7 @@ row_name_draw(RowState *p)
 
 		value_settings_end(&p->settings);
 		CHECK_FOR_INTERRUPTS();
-		if (!bind_drawn(p, text))
+		if (!bind_drawn(p, text, later))
 			continue;
 		p->key = key;
 		p->key_text = text;
@@ -116,6 +116,13 @@ row_name_draw(RowState *p)
 			 errmsg("the defaults of relation %s's key have given %d keys that it has already",
 					p->attached->name, MAX_DRAWS),
 			 errhint("Set its sequence past the greatest key: SELECT setval(…).")));
+}
+
+void
+row_name_flush(RowWriter *writer)
+{
+	if (writer->keys != NULL)
+		source_keys_flush(writer->keys);
 }
 
 bool
@@ -138,6 +145,9 @@ row_name_value(const RowState *p, const AttachedColumn *column)
 	JsonbValue	value = record_find(&p->record, column->field)->field.value;
 	RecordKey	parent;
 
+	/* the parent's row may be one that waits */
+	if (p->refers_by_keys)
+		row_name_flush(p->writer);
 	if (p->refers_by_keys &&
 		!key_references_write_field(open_keys(p->writer),
 									registry_source_required(p->writer->registry, binding->source),

@@ -11,8 +11,12 @@
 extern const char *row_name_find(RowState *state);
 /* Is the key still the record's, now that its row is locked? */
 extern bool row_name_stands(const RowState *state);
-/* Give the record a key, as an insert does that leaves it out. */
-extern void row_name_draw(RowState *state);
+/*
+ * Give the record a key, as an insert does that leaves it out.  later: nobody asks for it
+ * before row_name_flush().
+ */
+extern void row_name_draw(RowState *state, bool later);
+extern void row_name_flush(RowWriter *writer);
 /*
  * Read the row of the record that was just inserted without a key, by the record's id that
  * it has in a column.

@@ -37,6 +37,7 @@ typedef struct RowWriter
 	ConflictLog *conflicts;
 	SourceKeys *keys;			/* NULL until a relation draws keys of its own */
 	bool		draws_free_keys;	/* the last key that was drawn was bound to nothing */
+	bool		careful;		/* something has failed: no more guesses */
 	ApplyCall  *call;			/* NULL until something is sent to the hub */
 	MemoryContext context;		/* of all these */
 	RowWriteAttempt attempt;
@@ -62,6 +63,7 @@ typedef struct RowState
 	bool		refers_by_keys;	/* a field refers to rows of a table that draws its keys */
 	const char *key_text;		/* the row's key, by which the relation tells it; NULL: it has none
 								 * yet */
+	bool		guessed;		/* that it has none */
 	bool		named;			/* it was given that just now */
 	bool		present;		/* the row is there, locked and read */
 	AttachedRow before;			/* that row; once it is written, as it was stored */

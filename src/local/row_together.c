@@ -24,6 +24,8 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "local/draw_key.h"
+#include "local/row_name.h"
 #include "local/row_together.h"
 #include "storage/rows_together.h"
 
@@ -180,14 +182,21 @@ says_all(const RowState *p)
 	return true;
 }
 
+/* Has the row a key, or is it given one without a look at the table? */
+static bool
+has_key(const RowState *p)
+{
+	return p->attached->binding->own_keys ?
+		p->key_text == NULL && draw_key_is_blind(p->attached) : p->key_text != NULL;
+}
+
 bool
 row_together_may(const RowState *p)
 {
 	const RowWriter *writer = p->writer;
 
 	return writer->together != NULL && writer->free_value == 0 &&
-		!p->present && p->taken_by == NULL && p->key_text != NULL && !p->refers_by_keys &&
-		!p->attached->binding->own_keys && p->record.exists && !p->record.deleted &&
+		!p->present && p->taken_by == NULL && !p->refers_by_keys && has_key(p) && p->record.exists && !p->record.deleted &&
 		!p->hidden && !p->withheld_all && p->withheld.n == 0 &&
 		p->replica.sought && !p->replica.exists &&
 		p->attached->relid == p->attached->binding->relation &&
@@ -262,6 +271,7 @@ flush(RowWriter *writer)
 		return;
 	old = MemoryContextSwitchTo(together->context);
 	binding = together->binding;
+	row_name_flush(writer);
 	insert_rows(together, binding);
 	check_records(writer, together, binding);
 	for (int i = 0; i < together->n; i++)

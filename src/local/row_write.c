@@ -14,6 +14,7 @@
 #include "hub/apply_call.h"
 #include "hub/own_keys.h"
 #include "hub/visibility.h"
+#include "local/draw_key.h"
 #include "local/free_value.h"
 #include "local/row_write.h"
 #include "local/row_edit.h"
@@ -93,11 +94,34 @@ find_route(RowWriter *writer, RowState *p)
 	p->filtered = p->hidden && source_gets_entity(source, binding->entity);
 }
 
+/*
+ * Where the rows before were all new, and nothing is remembered of this one, it has no key
+ * either, as a rule, so that none is looked for.  Where it has one after all, it can't get
+ * another: the run fails, and is tried again without guesses.
+ */
+static bool
+guess_no_key(RowState *p)
+{
+	RowWriter  *writer = p->writer;
+
+	if (!writer->ahead || writer->careful || writer->loads || writer->polls ||
+		p->attached->external_id != NULL || !draw_key_is_blind(p->attached))
+		return false;
+	replica_find(writer->replica, p->attached->binding->relation, p->external_id, &p->replica);
+	return !p->replica.exists;
+}
+
 /* Find the key by which the relation knows the record, if it does. */
 static void
 find_key(RowState *p)
 {
-	p->key_text = p->attached->binding->own_keys ? row_name_find(p) : p->external_id;
+	if (!p->attached->binding->own_keys)
+		p->key_text = p->external_id;
+	else
+	{
+		p->guessed = guess_no_key(p);
+		p->key_text = p->guessed ? NULL : row_name_find(p);
+	}
 	p->key = p->key_text == NULL ? attached_row_make(p->attached) :
 		row_write_key(p->attached, &p->settings, p->key_text);
 }
@@ -133,9 +157,9 @@ row_write_lock_row(RowWriter *writer, Attached *attached, const char *external_i
 	if (p->present)
 		look_at_found_key(p);
 	/* from here no other session writes it; where there is neither, the first of two wins */
-	if (!first)
+	if (!first && !p->guessed)
 		replica_find(writer->replica, attached->binding->relation, external_id, &p->replica);
-	else if (p->present || p->replica.exists)
+	else if (!p->guessed && (p->present || p->replica.exists))
 		replica_look_again(writer->replica, attached->binding->relation, external_id, &p->replica);
 	return true;
 }
@@ -172,6 +196,11 @@ row_write_lock(RowWriter *writer, Attached *attached, const char *external_id, R
 	if (!row_write_lock_row(writer, attached, external_id, p))
 		return false;
 	read_record(writer, p);
+	if (p->guessed && !row_together_may(p))
+	{
+		row_together_forget(writer);
+		return row_write_lock(writer, attached, external_id, p);
+	}
 	is_new = writer->loads ? is_unheard_of(p) : !p->present;
 	writer->streak = is_new ? writer->streak + 1 : 0;
 	if (writer->ahead && !(writer->loads ? is_new : row_together_may(p)))
@@ -722,7 +751,7 @@ bool
 row_write_store(RowState *p, AttachedRow *target)
 {
 	if (p->key_text == NULL && !p->record.deleted && p->attached->key_defaults != NIL)
-		row_name_draw(p);
+		row_name_draw(p, false);
 	return p->record.deleted ? write_tombstone(p) : write_live(p, target);
 }
 
@@ -754,6 +783,8 @@ row_write_apply_later(RowWriter *writer, RowState *p)
 
 	if (!row_together_may(p))
 		return row_write_apply(writer, p);
+	if (p->key_text == NULL)
+		row_name_draw(p, true);
 	target = make_target(p, &columns);
 	p->present = true;
 	p->before = target;

@@ -144,6 +144,21 @@ source_key_add_free(SourceKeys *keys, const SourceKey *key)
 	mapped_insert(keys, &row);
 }
 
+void
+source_key_add_later(SourceKeys *keys, const SourceKey *key)
+{
+	SourceKey	row = *key;
+
+	row.since = GetCurrentTimestamp();
+	mapped_insert_later(keys, &row);
+}
+
+void
+source_keys_flush(SourceKeys *keys)
+{
+	rows_flush(keys->rows);
+}
+
 /* Is the row that was found still the binding that is meant? */
 static bool
 is_binding_of(SourceKeys *keys, const SourceKey *key)

@@ -56,6 +56,12 @@ extern bool source_key_add(SourceKeys *keys, const SourceKey *key);
 /* Like source_key_add(), but raises 23505 where the key is there. */
 extern void source_key_add_free(SourceKeys *keys, const SourceKey *key);
 /*
+ * Like source_key_add_free(), but the key is there, or raises, when it is flushed, at the latest
+ * when the table is closed.
+ */
+extern void source_key_add_later(SourceKeys *keys, const SourceKey *key);
+extern void source_keys_flush(SourceKeys *keys);
+/*
  * Say of a key if it is a duplicate, and its batch.  False: it is bound to that record no
  * more.  Raises 23505 as source_key_add does.
  */
