@@ -60,6 +60,30 @@ SELECT external_id, resolution FROM syncext.change_log WHERE entity = 'child' AN
 SELECT external_id FROM syncext.canonical WHERE entity = 'child' ORDER BY 1;
 SELECT external_id, error FROM syncext.waiting WHERE next_attempt IS NULL;
 
+-- A record is found by its key, and none by one that is not there, however long the keys are,
+-- how often the records have moved, and how many have gone.
+SELECT sync_add_entity('keyed');
+CREATE FUNCTION keyed(n int, version int) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT jsonb_build_object('entity', 'keyed', 'externalId', CASE n % 5 WHEN 0 THEN repeat(chr(97 + n % 7), n % 1000) || n WHEN 1 THEN repeat(md5(n::text), n % 30) || n ELSE n::text END,
+		'source', 'CRM', 'version', version, 'fields', jsonb_build_object('a', repeat(md5((n * version)::text), 30)))
+$$;
+SELECT version, a->>'status' AS status, a->>'resolution' AS resolution, count(*)
+FROM generate_series(1, 4) version, LATERAL (SELECT jsonb_agg(keyed(n, version)) AS docs FROM generate_series(1, 3000) n) d, jsonb_array_elements(sync_apply(docs)) a
+GROUP BY 1, 2, 3 ORDER BY 1;
+SELECT count(*), count(*) FILTER (WHERE (sync_record(entity, external_id)->>'version')::int IS DISTINCT FROM 4) AS missed,
+       count(*) FILTER (WHERE sync_record(entity, external_id || '!') IS NOT NULL) AS invented
+FROM syncext.canonical WHERE entity = 'keyed';
+DELETE FROM syncext.canonical WHERE entity = 'keyed' AND md5(external_id) < 'c';
+VACUUM syncext.canonical;
+SELECT count(*) > 500 AS some, count(*) FILTER (WHERE sync_record(entity, external_id) IS NULL) AS missed
+FROM syncext.canonical WHERE entity = 'keyed';
+-- those that are there say nothing new, those that have gone are made
+SELECT r.there, a->>'resolution' AS resolution, count(*) = (SELECT count(*) FROM generate_series(1, 3000) n WHERE (md5(keyed(n, 4)->>'externalId') >= 'c') = r.there) AS all_of_them
+FROM (SELECT n, keyed(n, 4) AS doc FROM generate_series(1, 3000) n) d
+CROSS JOIN LATERAL (SELECT md5(doc->>'externalId') >= 'c' AS there) r
+JOIN (SELECT e.a, e.i FROM jsonb_array_elements(sync_apply((SELECT jsonb_agg(keyed(n, 4) ORDER BY n) FROM generate_series(1, 3000) n))) WITH ORDINALITY e(a, i)) s ON s.i = d.n
+GROUP BY 1, 2 ORDER BY 1;
+
 DROP EXTENSION syncext CASCADE;
-DROP FUNCTION doc, see;
+DROP FUNCTION doc, see, keyed;
 DROP TABLE seen;
