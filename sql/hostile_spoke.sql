@@ -161,6 +161,39 @@ SET ROLE syncext_spoke;
 SELECT cry(1);
 RESET ROLE;
 SELECT behind FROM syncext.spoke;
+
+--
+-- The keys that its tables draw are its own: of others' it learns and changes nothing
+--
+SELECT sync_apply('{"entity": "customer", "externalId": "T", "source": "Spoke", "version": 1, "fields": {"name": "its own"}}')->>'resolution' AS resolution;
+CREATE FUNCTION said(source_id text, external_id text, more jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
+	SELECT jsonb_build_array(jsonb_build_object('entity', 'customer', 'sourceId', source_id, 'externalId', external_id) || more)
+$$;
+SET ROLE syncext_spoke;
+SELECT * FROM attempt($$SELECT syncext.hub_keys('CRM', said('1', 'K'))$$);
+SELECT * FROM attempt($$SELECT syncext.hub_greatest_keys('CRM')$$);
+SELECT left(s, 60) AS keys, a.* FROM unnest(ARRAY['{}', '"x"', '[1]', '[{}]', said('', 'K')::text, said('1', 'K', '{"externalId": 7}')::text, said('1', 'K', '{"entity": "none"}')::text, said(repeat('x', 1025), 'K')::text]) s,
+	attempt(format('SELECT syncext.hub_keys(%L, %L)', 'Spoke', s)) a;
+SELECT syncext.hub_keys('Spoke', said('1', 'T')), syncext.hub_keys('Spoke', said('1', 'T')), syncext.hub_keys('Spoke', said('999999999999999999999', 'nowhere')), syncext.hub_keys('Spoke', said('17', 'K'));
+SELECT syncext.hub_greatest_keys('Spoke');
+-- another key for it, and one that is drawn twice
+SELECT syncext.hub_keys('Spoke', said('2', 'T')), syncext.hub_keys('Spoke', said('17', 'P'));
+RESET ROLE;
+SELECT source, source_id, external_id, duplicate FROM syncext.source_key ORDER BY source_id;
+SELECT rule, external_id, other_id FROM syncext.match_candidate;
+SELECT external_id, row_version, last_source FROM syncext.canonical WHERE entity = 'customer' AND external_id IN ('K', 'P') ORDER BY 1;
+-- they aren't the source's when it sends documents
+SET ROLE syncext_spoke;
+SELECT * FROM attempt($$SELECT sync_apply('{"entity": "customer", "sourceId": "17", "source": "Spoke", "version": 9, "fields": {"name": "by key"}}')$$);
+SELECT syncext.hub_keys('Spoke', said('2', 'T', '{"ended": true}'));
+RESET ROLE;
+SELECT source_id, external_id, duplicate FROM syncext.source_key WHERE external_id = 'T';
+-- nor may who isn't the database that is linked say them
+\c -
+SET ROLE syncext_spoke;
+SELECT * FROM attempt($$SELECT syncext.hub_keys('Spoke', said('1', 'K'))$$);
+RESET ROLE;
+DROP FUNCTION said;
 DROP EXTENSION syncext;
 DROP OWNED BY syncext_spoke;
 DROP ROLE syncext_spoke;

@@ -377,7 +377,7 @@ hello_require(const char *source)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this session was not opened by the database that is linked as source \"%s\"",
 						source),
-				 errhint("Only links call syncext.hub_compare.")));
+				 errhint("Only links call this.")));
 }
 
 /* ---------- noting ---------- */

@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "link/exchange.h"
+#include "link/exchange_keys.h"
 #include "link/exchange_pull.h"
 #include "link/exchange_push.h"
 #include "link/link_state.h"
@@ -71,6 +72,7 @@ take_kind(Exchange *x, const Link *link)
 
 	x->side = link->relay ? &spoke_hub_side : &spoke_tables_side;
 	x->pulls = x->side->takes_records(x->source);
+	keys_begin(x, link->relay);
 	if (link->relay && bindings != NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -168,6 +170,7 @@ connect_hub(Exchange *x)
 		if (x->greet_again || !x->compare)
 			continue;
 		resync_run(x);
+		x->asks_keys = x->says_keys;
 		exchange_step(x, greet);
 		x->greet_again = true;
 	} while (x->greet_again);
@@ -179,6 +182,7 @@ run(Exchange *x)
 	exchange_step(x, begin);
 	if (x->upstream->remote.conn == NULL || x->ask_again)
 		connect_hub(x);
+	keys_pass_over(x);
 	push_send(x);
 	pull_ask(x);
 	while (x->calls != NIL)
@@ -197,6 +201,7 @@ run(Exchange *x)
 		else
 			pull_answered(x, kind);
 	}
+	keys_say(x);
 	x->result->more = !exchange_may_go_on(x);
 	/*
 	 * The last pull found nothing.  But records that failed come again later, or are

@@ -68,6 +68,12 @@ typedef struct Exchange
 	bool		locked;			/* no other session exchanges over the link */
 	bool		ask_again;		/* the hub may have more entities by now */
 	bool		greet_again;	/* we have gone back in time, and begun anew */
+	bool		says_keys;		/* tables of its draw keys, which the hub is told */
+	bool		asks_keys;		/* and which keys were drawn before is to be asked */
+	List	   *unsaid;			/* keys that are being told, of SourceKey * */
+	const char *unsaid_text;	/* and as they go over the wire */
+	MemoryContext unsaid_context;	/* of these */
+	Jsonb	   *greatest;		/* the greatest keys that the hub knows */
 	bool		compare;		/* something that was agreed on may be of another time of the hub */
 	const char *refused;		/* why the link is stopped, if it is */
 	struct Resync *resync;		/* under way, or NULL */

@@ -370,6 +370,11 @@ greeting_note(Greeting *greeting, const char *link)
 		begin_counting(greeting, peer);
 	if (greeting->hub_behind || greeting->spoke_behind)
 		begin_resync(greeting, peer, &met, greeting->hub_behind ? "hub" : "spoke");
+	/* of the keys that its tables have drawn one side has lost some */
+	if (greeting->hub_behind || greeting->spoke_behind)
+		owner_execute("UPDATE syncext.source_key SET unsaid = true WHERE NOT unsaid "
+					  "AND source = (SELECT l.source FROM syncext.link l WHERE l.name = %s AND NOT l.relay)",
+					  quote_literal_cstr(link));
 	if (greeting->spoke_behind)
 		incarnation_begin_epoch("behind");
 	peer_save(link, peer);

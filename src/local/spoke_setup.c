@@ -181,6 +181,8 @@ spoke_start(const char *source)
 		if (binding->own_keys)
 			loaded_at_attach(binding->relation);
 	}
+	owner_execute("UPDATE syncext.source_key SET unsaid = true WHERE source = %s AND NOT unsaid",
+				  quote_literal_cstr(source));
 	spoke_forget_detached(source);
 	source_set_single_writer(source, true);
 	cursor_start(registry, registry_source_required(registry, source));

@@ -7,6 +7,7 @@ CREATE TABLE syncext.keyed_entity (
 	armed  boolean NOT NULL DEFAULT false,
 	bound_from xid8 NOT NULL DEFAULT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()),
 	made_by xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
+	linked  boolean NOT NULL DEFAULT false,
 	PRIMARY KEY (source, entity)
 );
 COMMENT ON TABLE syncext.keyed_entity IS
@@ -16,6 +17,8 @@ COMMENT ON COLUMN syncext.keyed_entity.armed IS
 	'all that the source sent before it had keys of its own is bound; its first document or pull sees to that';
 COMMENT ON COLUMN syncext.keyed_entity.bound_from IS 'the oldest transaction whose changes may not be bound yet, until it is armed';
 COMMENT ON COLUMN syncext.keyed_entity.made_by IS 'the transaction that gave the source keys of its own';
+COMMENT ON COLUMN syncext.keyed_entity.linked IS
+	'the keys are those of tables behind a link, which goes by external ids and tells this hub of them';
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON syncext.keyed_entity
 	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
 ALTER TABLE syncext.keyed_entity ENABLE ALWAYS TRIGGER registry_changed;
@@ -31,6 +34,7 @@ CREATE TABLE syncext.source_key (
 	duplicate   boolean NOT NULL DEFAULT false,
 	since       timestamptz NOT NULL DEFAULT now(),
 	gone_batch  bigint,
+	unsaid      boolean NOT NULL DEFAULT false,
 	PRIMARY KEY (source, entity, source_id)
 );
 COMMENT ON TABLE syncext.source_key IS
@@ -43,8 +47,11 @@ COMMENT ON COLUMN syncext.source_key.duplicate IS
 COMMENT ON COLUMN syncext.source_key.since IS 'when it was bound';
 COMMENT ON COLUMN syncext.source_key.gone_batch IS
 	'the batch in which the source is told that the record is gone; when it is acknowledged, deliveries go to the key no more';
+COMMENT ON COLUMN syncext.source_key.unsaid IS
+	'of a source that is linked: its hub has still to be told';
 CREATE UNIQUE INDEX source_key_record ON syncext.source_key (entity, external_id, source) WHERE NOT duplicate;
 CREATE INDEX source_key_duplicate ON syncext.source_key (entity, external_id, source) WHERE duplicate;
+CREATE INDEX source_key_unsaid ON syncext.source_key (source, since) WHERE unsaid;
 CREATE INDEX source_key_gone ON syncext.source_key (source, gone_batch) WHERE gone_batch IS NOT NULL;
 SELECT pg_catalog.pg_extension_config_dump('syncext.source_key', '');
 
@@ -190,6 +197,23 @@ END $$;
 COMMENT ON FUNCTION syncext.own_keys_of_table(text, text) IS
 	'let a source whose table draws its keys name the records of an entity by these; sync_attach calls it';
 REVOKE ALL ON FUNCTION syncext.own_keys_of_table(text, text) FROM PUBLIC;
+
+CREATE FUNCTION syncext.sequence_of_key(relation regclass, key text) RETURNS oid
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+	AS $$
+	SELECT q.oid
+	FROM pg_attribute a
+	LEFT JOIN pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
+	JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+	                    AND d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum
+	                 OR d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid AND d.refclassid = 'pg_class'::regclass
+	JOIN pg_class q ON q.relkind = 'S'
+	               AND q.oid = CASE WHEN d.classid = 'pg_class'::regclass THEN d.objid ELSE d.refobjid END
+	WHERE a.attrelid = $1 AND a.attname = $2 AND NOT a.attisdropped
+	LIMIT 1
+	$$;
+COMMENT ON FUNCTION syncext.sequence_of_key(regclass, text) IS 'the sequence that a column''s default draws from; null: none';
+REVOKE ALL ON FUNCTION syncext.sequence_of_key(regclass, text) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.sync_bind(source text, entity text, source_id text, external_id text) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_bind';

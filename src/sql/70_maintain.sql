@@ -473,11 +473,20 @@ CREATE FUNCTION syncext.remove_gone(retention interval, max_rows integer) RETURN
 	DECLARE
 		removed bigint;
 	BEGIN
-		DELETE FROM syncext.replica d
-		WHERE d.ctid = ANY (ARRAY(SELECT r.ctid FROM syncext.replica r
-		                          WHERE r.gone_at < clock_timestamp() - retention
-		                          LIMIT max_rows FOR UPDATE SKIP LOCKED));
-		GET DIAGNOSTICS removed = ROW_COUNT;
+		WITH gone AS (
+			DELETE FROM syncext.replica d
+			WHERE d.ctid = ANY (ARRAY(SELECT r.ctid FROM syncext.replica r
+			                          WHERE r.gone_at < clock_timestamp() - retention
+			                          LIMIT max_rows FOR UPDATE SKIP LOCKED))
+			RETURNING d.relation, d.external_id
+		), unbound AS (
+			-- of a table behind a link, which has no records here
+			DELETE FROM syncext.source_key k USING gone g
+			JOIN syncext.binding b ON b.relation = g.relation AND b.own_keys
+			JOIN syncext.link l ON l.source = b.source
+			WHERE k.source = b.source AND k.entity = b.entity AND k.external_id = g.external_id AND k.duplicate
+		)
+		SELECT count(*) INTO removed FROM gone;
 		RETURN removed;
 	END $$;
 COMMENT ON FUNCTION syncext.remove_gone(interval, integer) IS

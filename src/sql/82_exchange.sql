@@ -188,6 +188,28 @@ CREATE FUNCTION syncext.hub_behind(source text) RETURNS bigint
 COMMENT ON FUNCTION syncext.hub_behind(text) IS
 	'what a link calls at the hub: how many records there are for us still, those that failed and come again and dead letters among them; 100000 stands for more';
 
+-- What its tables draw a spoke tells, so that its records are found by that here.
+CREATE FUNCTION syncext.hub_keys(source text, keys jsonb) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_hub_keys';
+COMMENT ON FUNCTION syncext.hub_keys(text, jsonb) IS
+	'what a link calls at the hub: the keys that its tables have drawn, as they are now: an array of {"entity", "sourceId", "externalId", "ended"}';
+
+CREATE FUNCTION syncext.greatest_keys(source text) RETURNS jsonb
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+	AS $$
+	SELECT coalesce(jsonb_object_agg(g.entity, g.key), '{}')
+	FROM (SELECT k.entity, max(CASE WHEN k.source_id ~ '^[0-9]{1,18}$' THEN k.source_id::bigint END) AS key
+	      FROM syncext.source_key k WHERE k.source = $1 GROUP BY k.entity) g
+	WHERE g.key IS NOT NULL
+	$$;
+COMMENT ON FUNCTION syncext.greatest_keys(text) IS 'the greatest of a source''s own keys that are numbers, by entity';
+REVOKE ALL ON FUNCTION syncext.greatest_keys(text) FROM PUBLIC;
+
+CREATE FUNCTION syncext.hub_greatest_keys(source text) RETURNS jsonb
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_hub_greatest_keys';
+COMMENT ON FUNCTION syncext.hub_greatest_keys(text) IS
+	'what a link calls at the hub: the greatest keys that its tables have drawn, by entity, for their sequences to go on from there';
+
 -- A spoke that has met this hub in an epoch compares what it knows of records.  What was
 -- written here since is unknown to it, but for what other spokes that have met the same
 -- epoch have sent again: that has the row versions of then.  So of each record

@@ -78,7 +78,9 @@ GRANT EXECUTE ON FUNCTION
 	syncext.hub_ack(text, bigint, jsonb),
 	syncext.hub_behind(text),
 	syncext.hub_compare(text, text, jsonb, timestamptz, boolean, bigint, jsonb),
+	syncext.hub_greatest_keys(text),
 	syncext.hub_hello(text, jsonb),
+	syncext.hub_keys(text, jsonb),
 	syncext.hub_listen(text),
 	syncext.hub_pull(text, integer, integer),
 	syncext.record_of_key(text, text, text)

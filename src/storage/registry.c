@@ -96,7 +96,8 @@ enum KeyedEntityColumn
 {
 	KEYED_ENTITY_SOURCE,
 	KEYED_ENTITY_ENTITY,
-	KEYED_ENTITY_ARMED = 3
+	KEYED_ENTITY_ARMED = 3,
+	KEYED_ENTITY_LINKED = 6
 };
 
 enum ReferenceColumn
@@ -446,7 +447,8 @@ load_keyed_entities(Registry *r)
 	{
 		Source	   *source = (Source *) registry_source(r, TextDatumGetCString(scan.values[KEYED_ENTITY_SOURCE]));
 
-		if (source == NULL)
+		/* a link speaks of records by their external ids */
+		if (source == NULL || DatumGetBool(scan.values[KEYED_ENTITY_LINKED]))
 			continue;
 		/* as few as entities: room for each as it comes */
 		source->keyed = source->keyed == NULL ? palloc(sizeof(char *)) :

@@ -7,6 +7,7 @@
 
 #include "utils/timestamp.h"
 
+#include "storage/link.h"
 #include "storage/locks.h"
 #include "storage/source_key.h"
 
@@ -15,12 +16,13 @@ enum
 	COL_EXTERNAL_ID = 4,
 	COL_DUPLICATE,
 	COL_SINCE,
-	COL_GONE_BATCH
+	COL_GONE_BATCH,
+	COL_UNSAID
 };
 
 static MappedDef source_key_def = {
 	.relation = "source_key",
-	.ncolumns = 7,
+	.ncolumns = 8,
 	.column = {
 		{"source", MAP_TEXT, offsetof(SourceKey, source)},
 		{"entity", MAP_TEXT, offsetof(SourceKey, entity)},
@@ -29,6 +31,7 @@ static MappedDef source_key_def = {
 		{"duplicate", MAP_BOOL, offsetof(SourceKey, duplicate)},
 		{"since", MAP_TIME, offsetof(SourceKey, since)},
 		{"gone_batch", MAP_INT8, offsetof(SourceKey, gone_batch)},
+		{"unsaid", MAP_BOOL, offsetof(SourceKey, unsaid)},
 	}
 };
 
@@ -124,12 +127,38 @@ source_keys_gone_in(SourceKeys *keys, const char *source, int64 batch)
 	return found;
 }
 
+List *
+source_keys_unsaid(SourceKeys *keys, const char *source, int max)
+{
+	const SourceKey asked = {.source = source};
+	RowsScan   *scan = mapped_scan(keys, "source_key_unsaid", 1, 0, &asked);
+	List	   *found = NIL;
+
+	while (list_length(found) < max && rows_scan_next(scan))
+		found = lappend(found, mapped_copy(keys, sizeof(SourceKey)));
+	rows_scan_end(scan);
+	return found;
+}
+
 /* ---------- writing ---------- */
+
+#define SAVED \
+	(MAP_COLUMN(COL_DUPLICATE) | MAP_COLUMN(COL_GONE_BATCH) | MAP_COLUMN(COL_UNSAID))
+
+/* A key as it is written: the hub behind a link hears of all that becomes of it. */
+static SourceKey
+row_of(const SourceKey *key)
+{
+	SourceKey	row = *key;
+
+	row.unsaid = link_of_source(key->source) != NULL;
+	return row;
+}
 
 bool
 source_key_add(SourceKeys *keys, const SourceKey *key)
 {
-	SourceKey	row = *key;
+	SourceKey	row = row_of(key);
 
 	row.since = GetCurrentTimestamp();
 	return mapped_insert_new(keys, &row);
@@ -138,7 +167,7 @@ source_key_add(SourceKeys *keys, const SourceKey *key)
 void
 source_key_add_free(SourceKeys *keys, const SourceKey *key)
 {
-	SourceKey	row = *key;
+	SourceKey	row = row_of(key);
 
 	row.since = GetCurrentTimestamp();
 	mapped_insert(keys, &row);
@@ -172,8 +201,10 @@ is_binding_of(SourceKeys *keys, const SourceKey *key)
 bool
 source_key_save(SourceKeys *keys, const SourceKey *key)
 {
+	const SourceKey row = row_of(key);
+
 	while (mapped_seek(keys, 3, key) && is_binding_of(keys, key))
-		if (mapped_update(keys, MAP_COLUMN(COL_DUPLICATE) | MAP_COLUMN(COL_GONE_BATCH), key) == ROWS_DONE)
+		if (mapped_update(keys, SAVED, &row) == ROWS_DONE)
 			return true;
 	return false;
 }
@@ -181,8 +212,24 @@ source_key_save(SourceKeys *keys, const SourceKey *key)
 void
 source_key_try_save(SourceKeys *keys, const SourceKey *key)
 {
+	const SourceKey row = row_of(key);
+
 	if (mapped_seek(keys, 3, key) && is_binding_of(keys, key) && rows_try_lock(keys->rows))
-		(void) mapped_update(keys, MAP_COLUMN(COL_DUPLICATE) | MAP_COLUMN(COL_GONE_BATCH), key);
+		(void) mapped_update(keys, SAVED, &row);
+}
+
+void
+source_key_note_said(SourceKeys *keys, const SourceKey *key)
+{
+	SourceKey	found;
+
+	if (!mapped_seek(keys, 3, key) || !rows_try_lock(keys->rows))
+		return;
+	mapped_read(keys, &found);
+	if (strcmp(found.external_id, key->external_id) != 0 || found.duplicate != key->duplicate)
+		return;
+	found.unsaid = false;
+	(void) mapped_update(keys, MAP_COLUMN(COL_UNSAID), &found);
 }
 
 bool
@@ -194,13 +241,14 @@ source_key_remove(SourceKeys *keys, const SourceKey *key)
 bool
 source_key_give(SourceKeys *keys, const SourceKey *key)
 {
-	SourceKey	row = *key;
+	SourceKey	row = row_of(key);
 
 	row.since = GetCurrentTimestamp();
 	row.gone_batch = 0;
 	while (mapped_seek(keys, 3, &row))
 		if (mapped_update(keys, MAP_COLUMN(COL_EXTERNAL_ID) | MAP_COLUMN(COL_DUPLICATE) |
-						  MAP_COLUMN(COL_SINCE) | MAP_COLUMN(COL_GONE_BATCH), &row) == ROWS_DONE)
+						  MAP_COLUMN(COL_SINCE) | MAP_COLUMN(COL_GONE_BATCH) | MAP_COLUMN(COL_UNSAID),
+						  &row) == ROWS_DONE)
 			return true;
 	return false;
 }

@@ -21,6 +21,7 @@ typedef struct SourceKey
 	bool		duplicate;		/* deliveries don't go to it */
 	TimestampTz since;
 	int64		gone_batch;		/* in which the source is told that the record is gone; 0: none */
+	bool		unsaid;			/* the hub behind the source's link has still to be told; set here */
 } SourceKey;
 
 extern SourceKeys *source_keys_open(bool write);
@@ -47,6 +48,9 @@ extern bool source_key_last(SourceKeys *keys, const char *source, const char *en
 /* Those whose record's end the source is told of in the batch, a list of SourceKey. */
 extern List *source_keys_gone_in(SourceKeys *keys, const char *source, int64 batch);
 
+/* Those that the hub behind the source's link has still to be told, in the order they were made. */
+extern List *source_keys_unsaid(SourceKeys *keys, const char *source, int max);
+
 /*
  * Add a key as of now.  False: it is there, or has just been added.  Waits for another
  * transaction that has added it and goes on.  Raises 23505 where the record has
@@ -68,6 +72,8 @@ extern void source_keys_flush(SourceKeys *keys);
 extern bool source_key_save(SourceKeys *keys, const SourceKey *key);
 /* Like source_key_save(), but does nothing where another open transaction has changed the row. */
 extern void source_key_try_save(SourceKeys *keys, const SourceKey *key);
+/* The hub was told.  Does nothing where the key is another by now, or is being changed. */
+extern void source_key_note_said(SourceKeys *keys, const SourceKey *key);
 extern bool source_key_remove(SourceKeys *keys, const SourceKey *key);
 /*
  * Give a key to the record that key->external_id names, as a duplicate or not, from now on.
