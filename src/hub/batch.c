@@ -529,6 +529,42 @@ batch_cut(Feed *feed, int max)
 	return false;
 }
 
+/*
+ * Pages of one window have no record in common, but for corrections.  A backfill, and what
+ * is tried again, would have to be written into the cursor and syncext.pending: then the
+ * batch is cut when it is its turn.
+ */
+bool
+batch_cut_ahead(Feed *feed, int max)
+{
+	Cursor	   *cursor = &feed->cursor;
+
+	if (cursor->to_tick == 0 || cursor->batch_end.xid >= feed->hi.snapshot.xmax ||
+		cursor->backfill_entity != NULL || cursor->batch_retries > 0 || pending_any(feed->pending))
+		return false;
+	pass_batch(feed);
+	cursor->batch = next_batch(feed);
+	start_records(feed, max);
+	cursor->batch_end = take_page(feed, max, NULL);
+	return batch_size(feed) > 0;
+}
+
+bool
+batch_take_up(Feed *feed, const Cursor *ahead)
+{
+	Cursor	   *cursor = &feed->cursor;
+
+	if (cursor->from_tick != ahead->from_tick || cursor->to_tick != ahead->to_tick ||
+		log_position_cmp(cursor->position, ahead->position) != 0 ||
+		cursor->backfill_entity != NULL || pending_any(feed->pending) ||
+		next_batch(feed) != ahead->batch)
+		return false;
+	cursor->batch = ahead->batch;
+	cursor->batch_end = ahead->batch_end;
+	batch_lease(feed);
+	return true;
+}
+
 void
 batch_lease(Feed *feed)
 {

@@ -11,6 +11,17 @@
 
 /* Fill in the records of a new batch; returns false if there is nothing. */
 extern bool batch_cut(Feed *feed, int max);
+/*
+ * Fill in the records of the batch that comes after the one that is out, of the same window,
+ * as if that were finished: the cursor then stands as it will then.  It is not to be saved
+ * so.  Returns false if there is nothing.
+ */
+extern bool batch_cut_ahead(Feed *feed, int max);
+/*
+ * Where the batch has just been finished, let the one that was cut ahead be the next: false
+ * if the cursor doesn't stand where it stood behind batch_cut_ahead().
+ */
+extern bool batch_take_up(Feed *feed, const Cursor *ahead);
 /* Fill in those of the batch that is out. */
 extern void batch_collect(Feed *feed);
 /* Does the batch have the record?  After batch_collect. */

@@ -25,6 +25,7 @@
 #include "hub/captured_edit.h"
 #include "hub/clock_skew.h"
 #include "hub/outbox.h"
+#include "hub/outbox_flight.h"
 #include "hub/outbox_sums.h"
 #include "hub/incarnation.h"
 #include "hub/pull.h"
@@ -464,81 +465,22 @@ cut_record(Cutting *cutting, const BatchRecord *record)
 		add_changes(cutting, record, &replica, &fold);
 }
 
-/* ---------- what is out ---------- */
+/* ---------- batches ---------- */
 
-/* The records of the batch that this backend has cut last. */
-typedef struct LastCut
+/* They live as long as the backend does. */
+static RecordSet *
+records_of(const OutboxBatch *out)
 {
-	char		target[NAMEDATALEN];	/* empty: not known */
-	int64		batch;
-	RecordSet  *records;
-} LastCut;
-
-static LastCut last_cut;
-
-static void
-forget_last_cut(void)
-{
-	if (last_cut.records != NULL)
-		record_set_free(last_cut.records);
-	MemSet(&last_cut, 0, sizeof(last_cut));
-}
-
-static void
-note_last_cut(const char *source, const OutboxBatch *out)
-{
+	RecordSet  *records = record_set_create(CacheMemoryContext, out->nchanges);
 	StringInfoData key;
 
-	forget_last_cut();
-	last_cut.records = record_set_create(CacheMemoryContext, out->nchanges);
 	initStringInfo(&key);
 	for (int i = 0; i < out->nchanges; i++)
-		(void) record_set_add(last_cut.records,
-							  record_set_key(&key, cstring_to_text(out->changes[i].entity),
-											 cstring_to_text(out->changes[i].external_id)));
-	last_cut.batch = out->batch;
-	strlcpy(last_cut.target, source, sizeof(last_cut.target));
-}
-
-InFlight
-outbox_in_flight(const char *source)
-{
-	InFlight out = {.source = source};
-	CursorTable *cursors = cursor_open(false);
-	Cursor		cursor;
-
-	out.any = cursor_find(cursors, source, 0, &cursor) && cursor.lease_until != 0;
-	if (out.any)
-		out.batch = cursor.batch;
-	cursor_close(cursors);
-	return out;
-}
-
-/* A table's own code may have cut another batch since it was asked for. */
-static bool
-is_known(const InFlight *out)
-{
-	return last_cut.records != NULL && last_cut.batch == out->batch &&
-		strcmp(last_cut.target, out->source) == 0;
-}
-
-bool
-outbox_is_in_flight(const InFlight *out, const char *entity, const char *external_id)
-{
-	StringInfoData key;
-	bool		is_out;
-
-	if (!out->any || !is_known(out))
-		return out->any;
-	initStringInfo(&key);
-	is_out = record_set_find(last_cut.records,
-							 record_set_key(&key, cstring_to_text(entity),
-											cstring_to_text(external_id))) != NULL;
+		(void) record_set_add(records, record_set_key(&key, cstring_to_text(out->changes[i].entity),
+													  cstring_to_text(out->changes[i].external_id)));
 	pfree(key.data);
-	return is_out;
+	return records;
 }
-
-/* ---------- batches ---------- */
 
 static Feed *
 open_feed(const char *source, bool write)
@@ -611,6 +553,12 @@ nothing_to_cut(const char *source)
 	return idle;
 }
 
+static bool
+has_more(const Feed *feed)
+{
+	return feed->cursor.to_tick != 0 && feed->cursor.batch_end.xid < feed->hi.snapshot.xmax;
+}
+
 void
 outbox_cut(const char *source, int max, Size max_bytes, OutboxBatch *out)
 {
@@ -648,7 +596,8 @@ outbox_cut(const char *source, int max, Size max_bytes, OutboxBatch *out)
 		else if (out->nchanges > 0)
 		{
 			batch_lease(feed);
-			note_last_cut(source, out);
+			outbox_flight_note(source, out->batch, records_of(out));
+			out->more = has_more(feed);
 			break;
 		}
 		else
@@ -658,6 +607,62 @@ outbox_cut(const char *source, int max, Size max_bytes, OutboxBatch *out)
 	}
 	feed_save(feed);
 	feed_close(feed);
+}
+
+static bool
+any_is_out(const OutboxBatch *out)
+{
+	for (int i = 0; i < out->nchanges; i++)
+		if (outbox_flight_has(out->changes[i].entity, out->changes[i].external_id))
+			return true;
+	return false;
+}
+
+/* Of what is too large at once the batch has the first half. */
+static bool
+cut_in_size(Feed *feed, int max, Size max_bytes, OutboxBatch *out)
+{
+	const Cursor before = feed->cursor;
+	MemoryContext outer = CurrentMemoryContext;
+	MemoryContext cut = AllocSetContextCreate(outer, "syncext captured batch", ALLOCSET_DEFAULT_SIZES);
+	int			fit = max;
+
+	while (fit > 0)
+	{
+		if (!batch_cut_ahead(feed, max))
+			return false;
+		MemoryContextSwitchTo(cut);
+		fit = cut_records(feed, max_bytes, out);
+		MemoryContextSwitchTo(outer);
+		if (fit == 0)
+			break;
+		MemoryContextReset(cut);
+		feed->cursor = before;
+		max = Max(Min(fit, max / 2), 1);
+	}
+	out->more = has_more(feed);
+	return out->nchanges > 0 && !any_is_out(out);
+}
+
+bool
+outbox_cut_ahead(const char *source, int max, Size max_bytes, OutboxBatch *out)
+{
+	Feed	   *feed = open_feed(source, true);
+	bool		any;
+
+	MemSet(out, 0, sizeof(OutboxBatch));
+	feed_lock(feed);
+	any = feed->cursor.lease_until != 0 && outbox_flight_is_of(source, feed->cursor.batch) &&
+		cut_in_size(feed, max, max_bytes, out);
+	if (any)
+	{
+		out->at = feed->cursor;
+		outbox_flight_note_ahead(records_of(out));
+	}
+	else
+		out->nchanges = 0;
+	feed_close(feed);
+	return any;
 }
 
 Jsonb *
@@ -736,10 +741,12 @@ pushed_answer_take(PushedAnswer *answer, int status, bool lost_any, int64 row_ve
 	answer->row_version = answer->error != NULL ? 0 : row_version;
 }
 
-void
-outbox_ack(const char *source, const OutboxBatch *batch, const PushedAnswer *answers)
+bool
+outbox_ack(const char *source, const OutboxBatch *batch, const PushedAnswer *answers,
+		   const OutboxBatch *next)
 {
 	Feed	   *feed = open_feed(source, true);
+	bool		goes_on;
 
 	feed_lock(feed);
 	if (feed->cursor.lease_until == 0 || feed->cursor.batch != batch->batch)
@@ -751,7 +758,11 @@ outbox_ack(const char *source, const OutboxBatch *batch, const PushedAnswer *ans
 	batch_finish(feed, NULL, 0);
 	if (feed->cursor.to_tick == 0)
 		forget_window_edits();
+	goes_on = next != NULL && batch_take_up(feed, &next->at);
+	if (goes_on)
+		outbox_flight_take_up(next->batch);
 	feed_save(feed);
 	feed_close(feed);
 	keep_failures(source, batch, answers);
+	return goes_on;
 }

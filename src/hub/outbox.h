@@ -45,6 +45,8 @@ typedef struct OutboxBatch
 	OutboxChange *changes;	/* parents before children; a record may come
 								 * several times, then in their order */
 	int			nowed;			/* records left out, of which spoke_tables_retry() notes all */
+	bool		more;			/* its window has more behind it */
+	Cursor		at;				/* of one that was cut ahead: where the feed will stand */
 } OutboxBatch;
 
 /*
@@ -53,6 +55,14 @@ typedef struct OutboxBatch
  * committed.  All of it is allocated in the current memory context.
  */
 extern void outbox_cut(const char *source, int max, Size max_bytes, OutboxBatch *out);
+
+/*
+ * Cut the batch that comes after the one that is out, whose answers aren't there yet.  It
+ * isn't leased: outbox_ack() does that.  Returns false if there is none that could be cut
+ * before its turn: it has none of the records of the one that is out, so that what is said
+ * of them doesn't matter to it, and none is placed while it waits.
+ */
+extern bool outbox_cut_ahead(const char *source, int max, Size max_bytes, OutboxBatch *out);
 
 /* The change as a document for the hub's sync_apply. */
 extern Jsonb *outbox_document(const char *source, const OutboxChange *change);
@@ -74,29 +84,15 @@ extern void pushed_answer_take(PushedAnswer *answer, int status, bool lost_any,
 /*
  * The batch was answered, change by change.  Those that have an error are kept in
  * syncext.capture_failure, and brought up again later if they weren't refused for good.
+ * The next one, if it was cut ahead, is leased: returns whether it is out now.
  */
-extern void outbox_ack(const char *source, const OutboxBatch *batch, const PushedAnswer *answers);
+extern bool outbox_ack(const char *source, const OutboxBatch *batch, const PushedAnswer *answers,
+					   const OutboxBatch *next);
 
 /*
  * The relation that the source's edits of the entity were captured from, which may have
  * been detached since; InvalidOid: it isn't known.
  */
 extern Oid	outbox_relation(const char *source, const char *entity);
-
-/* A source's batch that is out, and wasn't answered yet. */
-typedef struct InFlight
-{
-	const char *source;
-	bool		any;
-	int64		batch;
-} InFlight;
-
-extern InFlight outbox_in_flight(const char *source);
-/*
- * Is an edit of the record in it?  Another session's batch, one of before a crash, and
- * one that this session knows no more may be of any record.
- */
-extern bool outbox_is_in_flight(const InFlight *out, const char *entity,
-								const char *external_id);
 
 #endif							/* SYNCEXT_OUTBOX_H */

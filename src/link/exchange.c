@@ -190,6 +190,7 @@ run(Exchange *x)
 		CallKind	kind = linitial_int(x->calls);
 
 		CHECK_FOR_INTERRUPTS();
+		push_follow(x);
 		x->calls = list_delete_first(x->calls);
 		if (kind == CALL_PUSH)
 		{
@@ -261,6 +262,7 @@ clean_up(Exchange *x, const ErrorData *error)
 			x->refused = MemoryContextStrdup(x->context, x->refused);
 		upstream_cached_drop(x->link);
 		MemoryContextReset(x->push.context);
+		MemoryContextReset(x->ahead.context);
 		MemoryContextReset(x->pull.context);
 		x->result->smaller = was_too_large(x, error);
 		/* a caller without the right to exchange has failed before the lock: don't note that */
@@ -292,6 +294,7 @@ exchange(const char *link, bool procedure, ExchangeResult *result)
 	x.link = pstrdup(link);
 	x.step = AllocSetContextCreate(x.context, "syncext exchange step", ALLOCSET_DEFAULT_SIZES);
 	x.push.context = AllocSetContextCreate(x.context, "syncext push", ALLOCSET_DEFAULT_SIZES);
+	x.ahead.context = AllocSetContextCreate(x.context, "syncext push ahead", ALLOCSET_DEFAULT_SIZES);
 	x.pull.context = AllocSetContextCreate(x.context, "syncext pull", ALLOCSET_DEFAULT_SIZES);
 	x.push.max = x.pull.max = setting_link_batch;
 	PG_TRY();

@@ -52,9 +52,8 @@ document_text(Jsonb *document, const char **why)
  * that the wire can't carry is noted as refused, as if the hub had refused it.
  */
 static bool
-add_change(Exchange *x, Size max_bytes)
+add_change(Exchange *x, Push *push, Size max_bytes)
 {
-	Push	   *push = &x->push;
 	PushMessage *message = &push->message;
 	PushedAnswer *taken = &push->answers[push->to];
 	Jsonb	   *document;
@@ -73,7 +72,7 @@ add_change(Exchange *x, Size max_bytes)
 	if (told == NULL)
 	{
 		taken->refused = true;
-		x->result->rejected++;
+		push->unsent++;
 	}
 	else if (fits)
 	{
@@ -92,10 +91,8 @@ add_change(Exchange *x, Size max_bytes)
  * text.
  */
 static void
-make_message(Exchange *x)
+make_message(Exchange *x, Push *push)
 {
-	Push	   *push = &x->push;
-
 	push->from = push->to;
 	push->message.n = 0;
 	push->message.bytes = 0;
@@ -103,13 +100,26 @@ make_message(Exchange *x)
 		return;
 	initStringInfo(&push->message.changes);
 	while (push->to < push->batch.nchanges && push->message.n < push->room &&
-		   add_change(x, (Size) x->batch_bytes * 2))
+		   add_change(x, push, (Size) x->batch_bytes * 2))
 		push->to++;
 	appendStringInfoChar(&push->message.changes, ']');
 	push->bytes += push->message.bytes;
 }
 
 /* ---------- cutting ---------- */
+
+static void
+clear_batch(Push *push)
+{
+	MemoryContextReset(push->context);
+	MemSet(&push->batch, 0, sizeof(push->batch));
+	push->message.n = 0;
+	push->from = push->to = 0;
+	push->unsent = 0;
+	push->bytes = 0;
+	push->room = INT_MAX;
+	push->followed = false;
+}
 
 void
 push_cut(Exchange *x)
@@ -119,11 +129,8 @@ push_cut(Exchange *x)
 
 	/* a session that commits from here on, too late for this batch, sets it again */
 	ResetLatch(MyLatch);
-	MemoryContextReset(push->context);
-	MemSet(&push->batch, 0, sizeof(push->batch));
-	push->from = push->to = 0;
-	push->bytes = 0;
-	push->room = INT_MAX;
+	clear_batch(push);
+	clear_batch(&x->ahead);
 	if (!exchange_may_go_on(x))
 		return;
 	old = MemoryContextSwitchTo(push->context);
@@ -131,8 +138,57 @@ push_cut(Exchange *x)
 	push->owed |= push->batch.nowed > 0;
 	push->answers = palloc0(sizeof(PushedAnswer) * Max(push->batch.nchanges, 1));
 	/* with too little memory for the message the batch isn't out, and the next one is smaller */
-	make_message(x);
+	make_message(x, push);
 	MemoryContextSwitchTo(old);
+}
+
+/* In a step. */
+static void
+cut_ahead(Exchange *x)
+{
+	Push	   *ahead = &x->ahead;
+	MemoryContext old;
+
+	clear_batch(ahead);
+	old = MemoryContextSwitchTo(ahead->context);
+	if (x->side->cut_ahead(x->source, x->push.max, x->batch_bytes / 2, &ahead->batch))
+	{
+		ahead->answers = palloc0(sizeof(PushedAnswer) * ahead->batch.nchanges);
+		make_message(x, ahead);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Two batches have the room of one: where the one that is out is large, the next is cut
+ * when that is done.  So it is while a part of it has yet to be sent, or to reach the hub,
+ * which would wait for us.
+ */
+void
+push_follow(Exchange *x)
+{
+	const Push *push = &x->push;
+
+	if (push->followed || !push->batch.more || x->side->cut_ahead == NULL ||
+		push->to < push->batch.nchanges || push->bytes > (Size) x->batch_bytes / 2 ||
+		!exchange_may_go_on(x) || !remote_flush(&x->upstream->remote, upstream_deadline()))
+		return;
+	x->push.followed = true;
+	exchange_step(x, cut_ahead);
+}
+
+/* The batch that was cut ahead is out. */
+static void
+take_up(Exchange *x)
+{
+	const Push	done = x->push;
+
+	x->push = x->ahead;
+	x->push.max = done.max;
+	x->push.noted = done.noted;
+	x->push.owed = done.owed || x->push.batch.nowed > 0;
+	x->ahead = done;
+	clear_batch(&x->ahead);
 }
 
 /* ---------- sending ---------- */
@@ -335,10 +391,16 @@ push_failed(Exchange *x, const Reply *reply)
 static void
 finish_batch(Exchange *x)
 {
-	x->side->answered(x->source, &x->push.batch, x->push.answers);
+	const OutboxBatch *next = x->ahead.batch.nchanges > 0 ? &x->ahead.batch : NULL;
+	bool		goes_on = x->side->answered(x->source, &x->push.batch, x->push.answers, next);
+
+	x->result->rejected += x->push.unsent;
 	x->push.max = exchange_next_max(x, x->push.batch.nchanges, x->push.bytes);
 	peer_note(x->link, 0, x->push.batch.batch, exchange_hub_time(x));
-	push_cut(x);
+	if (goes_on)
+		take_up(x);
+	else
+		push_cut(x);
 }
 
 static void
@@ -383,7 +445,7 @@ make_rest(Exchange *x)
 {
 	MemoryContext old = MemoryContextSwitchTo(x->push.context);
 
-	make_message(x);
+	make_message(x, &x->push);
 	MemoryContextSwitchTo(old);
 }
 

@@ -20,17 +20,19 @@ typedef struct PushMessage
 	int			n;				/* of them; 0: there is no message */
 } PushMessage;
 
-/* The batch of captured changes that is out. */
+/* The batch of captured changes that is out, or the one to come after it. */
 typedef struct Push
 {
 	MemoryContext context;		/* of the batch */
-	OutboxBatch batch;			/* no changes: none is out */
+	OutboxBatch batch;			/* no changes: there is none */
 	PushedAnswer *answers;		/* to its changes, as they come */
 	PushMessage message;		/* of changes from .. to - 1, but for those that the wire */
 	int			from;			/* can't carry, which have their answer */
 	int			to;
 	int			room;			/* for so many changes in the next message */
 	Size		bytes;			/* of those that were sent */
+	int			unsent;			/* changes that the wire can't carry */
+	bool		followed;		/* the one after it was cut, or looked for */
 	bool		owed;			/* there are rows of which all is to be noted first */
 	bool		noted;			/* that was done, and nothing has been sent since */
 	int			max;			/* changes in the next batch */
@@ -85,6 +87,7 @@ typedef struct Exchange
 								 * for which there was not enough memory */
 	int			batches;		/* so far, both ways */
 	Push		push;
+	Push		ahead;			/* made up while the hub works on that one */
 	Pull		pull;
 	ExchangeResult *result;
 	const char *error;			/* that it failed with, to be noted */

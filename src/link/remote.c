@@ -418,6 +418,24 @@ remote_sync(Remote *remote)
 	remote->broken = false;
 }
 
+bool
+remote_flush(Remote *remote, TimestampTz deadline)
+{
+	int			flushed;
+	int			happened = 0;
+
+	while ((flushed = PQflush(remote->conn)) > 0)
+	{
+		/* what comes is read where it is known how much it may be */
+		if ((happened & WL_SOCKET_READABLE) ||
+			!wait_for_socket(remote->conn, WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE, deadline, &happened))
+			return false;
+	}
+	if (flushed < 0)
+		raise_lost(remote);
+	return true;
+}
+
 /* ---------- answers ---------- */
 
 static void

@@ -72,6 +72,12 @@ extern void remote_send_prepared(Remote *remote, const char *name, int nparams,
 extern void remote_prepare(Remote *remote, const char *name, const char *command);
 extern void remote_sync(Remote *remote);
 /*
+ * Wait until the other side has read all that was sent, but for what the system keeps for it.
+ * Returns false if it has said something first, or hasn't read on until the deadline: the
+ * rest is sent while an answer is waited for.
+ */
+extern bool remote_flush(Remote *remote, TimestampTz deadline);
+/*
  * Take the answers to the n calls of the next transaction in order, and its end,
  * waiting until the deadline at most.  Where one of them is an error those behind
  * it are errors, too; where the commit failed the last one is that error.  They

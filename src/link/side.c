@@ -80,6 +80,7 @@ const SpokeSide spoke_tables_side = {
 	.takes_records = tables_take_records,
 	.retry = tables_retry,
 	.cut = outbox_cut,
+	.cut_ahead = outbox_cut_ahead,
 	.answered = spoke_tables_answered,
 	.place = spoke_tables_place,
 	.entities = tables_entities,

@@ -31,9 +31,14 @@ typedef struct SpokeSide
 	void		(*retry) (const char *source);
 	/* Cut the next batch, or the one that is out again: see outbox_cut(). */
 	void		(*cut) (const char *source, int max, Size max_bytes, OutboxBatch *batch);
-	/* Note what the hub said to each change of the batch, and that it is done. */
-	void		(*answered) (const char *source, const OutboxBatch *batch,
-							 const PushedAnswer *answers);
+	/* Cut the one behind that: see outbox_cut_ahead(); NULL: that can't be. */
+	bool		(*cut_ahead) (const char *source, int max, Size max_bytes, OutboxBatch *batch);
+	/*
+	 * Note what the hub said to each change of the batch, and that it is done; returns
+	 * whether the next one, that was cut ahead or is NULL, is out now.
+	 */
+	bool		(*answered) (const char *source, const OutboxBatch *batch,
+							 const PushedAnswer *answers, const OutboxBatch *next);
 	/* Write records that were pulled; what became of each is noted in it. */
 	void		(*place) (const char *source, PulledRecord *records, int n);
 

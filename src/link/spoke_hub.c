@@ -251,8 +251,9 @@ acknowledge(const char *source, const OutboxBatch *batch, const PushedAnswer *an
 	acknowledge_batch(source, 0, batch->batch, failures, n, false);
 }
 
-static void
-spoke_hub_answered(const char *source, const OutboxBatch *batch, const PushedAnswer *answers)
+static bool
+spoke_hub_answered(const char *source, const OutboxBatch *batch, const PushedAnswer *answers,
+				   const OutboxBatch *next)
 {
 	AgreedTable *table = agreed_open(true);
 
@@ -269,6 +270,7 @@ spoke_hub_answered(const char *source, const OutboxBatch *batch, const PushedAns
 	}
 	agreed_close(table);
 	acknowledge(source, batch, answers);
+	return false;
 }
 
 /* ---------- what comes from there ---------- */

@@ -237,7 +237,7 @@ syncext_captured_answered(PG_FUNCTION_ARGS)
 		read_element(array, i, &element);
 		read_answer(&element, &answers[i]);
 	}
-	spoke_tables_answered(source, &batch, answers);
+	(void) spoke_tables_answered(source, &batch, answers, NULL);
 	PG_RETURN_VOID();
 }
 

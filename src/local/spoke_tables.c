@@ -14,6 +14,7 @@
 
 #include "compat.h"
 #include "errcodes.h"
+#include "hub/outbox_flight.h"
 #include "hub/outstanding.h"
 #include "local/spoke_keys.h"
 #include "local/spoke_tables.h"
@@ -690,8 +691,9 @@ recall_failure(CaptureFailures *failures, Oid relation, const char *external_id)
 	capture_failure_save(failures, &failure);
 }
 
-void
-spoke_tables_answered(const char *source, const OutboxBatch *batch, const PushedAnswer *answers)
+bool
+spoke_tables_answered(const char *source, const OutboxBatch *batch, const PushedAnswer *answers,
+					  const OutboxBatch *next)
 {
 	Replica    *table = replica_open(true);
 	CaptureFailures *failures = capture_failures_open(true);
@@ -709,7 +711,7 @@ spoke_tables_answered(const char *source, const OutboxBatch *batch, const Pushed
 	}
 	capture_failures_close(failures);
 	replica_close(table);
-	outbox_ack(source, batch, answers);
+	return outbox_ack(source, batch, answers, next);
 }
 
 /* ---------- edits that failed ---------- */

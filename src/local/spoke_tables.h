@@ -50,9 +50,12 @@ extern Fields pulled_fields(const PulledRecord *record, Jsonb *agreed);
  */
 extern void spoke_tables_place(const char *source, PulledRecord *records, int n);
 
-/* Note what the hub said to the batch, and that it is done. */
-extern void spoke_tables_answered(const char *source, const OutboxBatch *batch,
-								  const PushedAnswer *answers);
+/*
+ * Note what the hub said to the batch, and that it is done; returns whether the next one,
+ * that was cut ahead or is NULL, is out now.
+ */
+extern bool spoke_tables_answered(const char *source, const OutboxBatch *batch,
+								  const PushedAnswer *answers, const OutboxBatch *next);
 
 /*
  * Capture what differs between a row that is locked (row_write_lock_row) and what
