@@ -175,6 +175,9 @@ push_follow(Exchange *x)
 		return;
 	x->push.followed = true;
 	exchange_step(x, cut_ahead);
+	if (x->ahead.batch.nchanges > 0)
+		elog(DEBUG1, "link \"%s\": a batch of %d changes is ready, to follow batch " INT64_FORMAT, x->link,
+			 x->ahead.batch.nchanges, x->push.batch.batch);
 }
 
 /* The batch that was cut ahead is out. */
