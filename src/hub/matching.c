@@ -11,6 +11,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "compat.h"
 #include "hub/match_normalize.h"
 #include "hub/matching.h"
 #include "storage/match_candidate.h"
@@ -285,4 +286,146 @@ matching_rebuild(Matching *matching, Canonical *canonical, const Entity *entity,
 		match_candidates_end(candidates_table(matching), of.entity, of.external_id);
 	matching_look(matching, entity, external_id);
 	return true;
+}
+
+/* ---------- many records ---------- */
+
+struct MatchPortion
+{
+	Matching   *matching;
+	Canonical  *canonical;
+	const Entity *entity;
+	MatchKeyWalk *walk;
+	MemoryContext context;		/* of the next */
+	List	   *looking;		/* MatchKeys that others are to be looked for by */
+};
+
+MatchPortion *
+matching_portion_begin(Matching *matching, Canonical *canonical, const Entity *entity,
+					   const char *after)
+{
+	MatchPortion *portion = palloc0(sizeof(MatchPortion));
+
+	portion->matching = matching;
+	portion->canonical = canonical;
+	portion->entity = entity;
+	portion->context = CurrentMemoryContext;
+	portion->walk = match_key_walk_begin(matching->keys, entity->name, after);
+	return portion;
+}
+
+static void
+look_later(MatchPortion *portion, const MatchKey *key)
+{
+	MemoryContext old = MemoryContextSwitchTo(portion->context);
+	MatchKey   *copy = palloc(sizeof(MatchKey));
+
+	*copy = *key;
+	copy->external_id = pstrdup(key->external_id);
+	copy->key = pstrdup(key->key);
+	portion->looking = lappend(portion->looking, copy);
+	MemoryContextSwitchTo(old);
+}
+
+static const MatchKey *
+key_by_rule(List *keys, const char *rule)
+{
+	foreach_ptr(const MatchKey, key, keys)
+		if (strcmp(key->rule, rule) == 0)
+			return key;
+	return NULL;
+}
+
+/* Let the record, which had these keys, have the rule's.  Returns whether it has lost one. */
+static bool
+portion_keep(MatchPortion *portion, const MatchKey *kept, List *had)
+{
+	MatchKeys  *keys = portion->matching->keys;
+	const MatchKey *old = key_by_rule(had, kept->rule);
+	const bool	lost = old != NULL && (kept->key == NULL || strcmp(old->key, kept->key) != 0);
+
+	if (kept->key != NULL && old == NULL)
+		match_key_add_later(keys, kept);
+	else if (lost && kept->key != NULL)
+		match_key_save(keys, kept);
+	else if (lost)
+		(void) match_key_remove(keys, kept);
+	if (kept->key != NULL)
+		look_later(portion, kept);
+	return lost;
+}
+
+/* Keys by rules that there are no more. */
+static void
+remove_unruled(MatchPortion *portion, List *had)
+{
+	foreach_ptr(const MatchKey, key, had)
+	{
+		bool		ruled = false;
+
+		for (int i = 0; i < portion->entity->nmatches; i++)
+			ruled |= strcmp(portion->entity->matches[i].name, key->rule) == 0;
+		if (!ruled)
+			(void) match_key_remove(portion->matching->keys, key);
+	}
+}
+
+/* Keys of records that were removed by hand, unless the record has come since. */
+static void
+remove_strays(MatchPortion *portion, List *keys)
+{
+	Record		record;
+
+	foreach_ptr(const MatchKey, key, keys)
+	{
+		canonical_find(portion->canonical, key->entity, key->external_id, &record);
+		if (!record.exists)
+			(void) match_key_remove(portion->matching->keys, key);
+	}
+}
+
+bool
+matching_portion_add(MatchPortion *portion, const char *external_id)
+{
+	Matching   *matching = portion->matching;
+	const Entity *entity = portion->entity;
+	const MatchKey of = {.entity = entity->name, .external_id = external_id};
+	bool		lost = false;
+	List	   *had;
+	Record		record;
+	Fields		fields;
+
+	if (canonical_scan_lock(portion->canonical) != ROWS_DONE)
+		return matching_rebuild(matching, portion->canonical, entity, external_id);
+	canonical_scan_record(portion->canonical, &record);
+	had = match_key_walk(portion->walk, external_id);
+	if (record.deleted)
+	{
+		end_record(matching, &of);
+		return false;
+	}
+	remove_unruled(portion, had);
+	fields = fields_of_record(&record);
+	for (int i = 0; i < entity->nmatches; i++)
+	{
+		const MatchKey kept = make_key(&entity->matches[i], &of, &fields);
+
+		lost |= portion_keep(portion, &kept, had);
+	}
+	if (lost)
+		match_candidates_end(candidates_table(matching), of.entity, of.external_id);
+	return true;
+}
+
+void
+matching_portion_end(MatchPortion *portion, bool last)
+{
+	List	   *passed = match_key_walk_end(portion->walk, last);
+
+	remove_strays(portion, passed);
+	match_keys_flush(portion->matching->keys);
+	foreach_ptr(const MatchKey, key, portion->looking)
+		look_by(portion->matching, key);
+	list_free_deep(portion->looking);
+	pfree(portion);
 }

@@ -31,4 +31,20 @@ extern void matching_look(Matching *matching, const Entity *entity, const char *
 extern bool matching_rebuild(Matching *matching, Canonical *canonical, const Entity *entity,
 							 const char *external_id);
 
+/*
+ * The same for many records in the order of their external ids, all that are behind one:
+ * their keys are found by a walk, and those that are new added together, before others are
+ * looked for.  Keys that no record and no rule has any more are removed.
+ * Begin when the scan has begun that comes to the records; matching_portion_add is for the
+ * one that it has just come to.  Raises 23505 where a key was added by another transaction
+ * that holds a record only for that.
+ */
+typedef struct MatchPortion MatchPortion;
+
+extern MatchPortion *matching_portion_begin(Matching *matching, Canonical *canonical,
+											const Entity *entity, const char *after);
+extern bool matching_portion_add(MatchPortion *portion, const char *external_id);
+/* last: no record is behind them. */
+extern void matching_portion_end(MatchPortion *portion, bool last);
+
 #endif							/* SYNCEXT_MATCHING_H */

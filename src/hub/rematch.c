@@ -83,54 +83,68 @@ typedef enum Built
 	BUILT_BUSY					/* a transaction has to end first */
 } Built;
 
-/* The external ids of the next records, a list of char *. */
-static List *
-next_records(Canonical *canonical, const MatchBuild *build)
-{
-	RowsScan   *scan = canonical_scan_begin(canonical, build->entity, build->after_id);
-	List	   *ids = NIL;
-	char	   *id;
-
-	while (list_length(ids) < PORTION && canonical_scan_next(canonical, scan, &id))
-		ids = lappend(ids, pstrdup(id));
-	rows_scan_end(scan);
-	return ids;
-}
-
-/* Keys that no record and no rule has any more: of rows that were removed by hand. */
+/* Keys that no record and no rule has any more, which records one by one don't tell of. */
 static void
 remove_strays(const char *entity)
 {
 	(void) owner_execute("DELETE FROM syncext.match_key k WHERE k.entity = %s "
-						 "AND (NOT EXISTS (SELECT FROM syncext.canonical r WHERE r.entity = k.entity AND r.external_id = k.external_id) "
-						 "OR NOT EXISTS (SELECT FROM syncext.match_rule m WHERE m.entity = k.entity AND m.name = k.rule))",
+						 "AND NOT EXISTS (SELECT FROM syncext.canonical r WHERE r.entity = k.entity AND r.external_id = k.external_id)",
+						 quote_literal_cstr(entity));
+	(void) owner_execute("DELETE FROM syncext.match_key k WHERE k.entity = %s "
+						 "AND NOT EXISTS (SELECT FROM syncext.match_rule m WHERE m.entity = k.entity AND m.name = k.rule)",
 						 quote_literal_cstr(entity));
 }
 
 typedef struct Portion
 {
 	const char *entity;
+	bool		one_by_one;		/* together it has failed */
 	Built		built;
 } Portion;
+
+/* Build the keys of the next records, together or one by one; returns how many there are. */
+static int
+build_next_records(Looking *looking, const Portion *portion, const Entity *entity,
+				   MatchBuild *build)
+{
+	RowsScan   *scan = canonical_scan_begin(looking->canonical, build->entity, build->after_id);
+	MatchPortion *together = portion->one_by_one ? NULL :
+		matching_portion_begin(looking->matching, looking->canonical, entity, build->after_id);
+	int			n = 0;
+	char	   *id;
+
+	while (n < PORTION && canonical_scan_next(looking->canonical, scan, &id))
+	{
+		MemoryContext outer = MemoryContextSwitchTo(looking->each);
+
+		CHECK_FOR_INTERRUPTS();
+		build->records += together != NULL ? matching_portion_add(together, id) :
+			matching_rebuild(looking->matching, looking->canonical, entity, id);
+		MemoryContextSwitchTo(outer);
+		MemoryContextReset(looking->each);
+		build->after_id = id;
+		n++;
+	}
+	rows_scan_end(scan);
+	if (together != NULL)
+		matching_portion_end(together, n < PORTION);
+	else
+		remove_strays(portion->entity);
+	return n;
+}
 
 static void
 build_records(Portion *portion, const Entity *entity, MatchBuilds *builds, MatchBuild *build)
 {
 	Looking		looking;
-	List	   *ids;
-	ListCell   *lc;
+	int			n;
 
 	look_begin(&looking);
-	ids = next_records(looking.canonical, build);
-	foreach(lc, ids)
-	{
-		build->records += rebuild(&looking, entity, lfirst(lc));
-		build->after_id = lfirst(lc);
-	}
+	n = build_next_records(&looking, portion, entity, build);
 	build->candidates += matching_made(looking.matching);
 	look_end(&looking);
 	match_build_save(builds, build);
-	portion->built = list_length(ids) < PORTION ? BUILT_ALL : BUILT_PORTION;
+	portion->built = n < PORTION ? BUILT_ALL : BUILT_PORTION;
 }
 
 static void
@@ -155,7 +169,6 @@ build_portion(void *arg)
 			build_records(portion, entity, builds, &build);
 		if (portion->built == BUILT_ALL)
 		{
-			remove_strays(portion->entity);
 			match_build_remove(builds, &build);
 		}
 	}
@@ -171,6 +184,25 @@ may_build(const char *entity)
 		writers_wait(setting_maintain_lock_timeout);
 }
 
+/*
+ * Build it together, and where another transaction has just added a key of a record, once
+ * more one by one.  False: one holds a record for too long.
+ */
+static bool
+try_portion(Portion *portion)
+{
+	ErrorData  *error = subxact_try(build_portion, portion);
+
+	if (error == NULL)
+		return true;
+	portion->one_by_one = error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION;
+	if (!portion->one_by_one && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
+		error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
+		ReThrowError(error);
+	FreeErrorData(error);
+	return portion->one_by_one && subxact_try_lock(build_portion, portion);
+}
+
 /* Build the next portion, in a transaction of its own. */
 static Built
 build_next(Maintenance *m, const char *entity)
@@ -178,7 +210,7 @@ build_next(Maintenance *m, const char *entity)
 	Portion		portion = {.entity = entity, .built = BUILT_BUSY};
 
 	maintenance_begin(m);
-	if (may_build(entity) && !subxact_try_lock(build_portion, &portion))
+	if (may_build(entity) && !try_portion(&portion))
 		portion.built = BUILT_BUSY;
 	maintenance_commit(m);
 	return portion.built;

@@ -355,3 +355,9 @@ canonical_scan_try(Canonical *canonical, Record *record)
 	MemSet(record, 0, sizeof(Record));
 	return try_record(canonical->rows, record);
 }
+
+RowsOutcome
+canonical_scan_lock(Canonical *canonical)
+{
+	return rows_lock(canonical->rows);
+}

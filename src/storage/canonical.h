@@ -84,5 +84,7 @@ extern int64 canonical_scan_row_version(const Canonical *canonical);
  */
 extern void canonical_scan_record(Canonical *canonical, Record *record);
 extern const char *canonical_scan_try(Canonical *canonical, Record *record);
+/* Lock the record that the scan has just come to, as canonical_lock does. */
+extern RowsOutcome canonical_scan_lock(Canonical *canonical);
 
 #endif							/* SYNCEXT_CANONICAL_H */

@@ -6,6 +6,7 @@
 #include "postgres.h"
 
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 #include "storage/match_key.h"
 #include "storage/relations.h"
@@ -90,6 +91,96 @@ match_keys_sharing(MatchKeys *keys, const MatchKey *key, int max)
 	return others;
 }
 
+struct MatchKeyWalk
+{
+	MatchKeys  *keys;
+	RowsScan   *scan;
+	const char *entity;
+	MemoryContext context;		/* of the key at hand */
+	MatchKey   *at;				/* NULL: there are no more */
+	MemoryContext outer;		/* of those that were passed */
+	List	   *passed;
+};
+
+static void
+walk_on(MatchKeyWalk *walk)
+{
+	MemoryContext old = MemoryContextSwitchTo(walk->context);
+
+	MemoryContextReset(walk->context);
+	walk->at = rows_scan_next(walk->scan) ? mapped_copy(walk->keys->table, sizeof(MatchKey)) : NULL;
+	MemoryContextSwitchTo(old);
+}
+
+MatchKeyWalk *
+match_key_walk_begin(MatchKeys *keys, const char *entity, const char *after)
+{
+	const MatchKey asked = {.external_id = after};
+	MatchKeyWalk *walk = palloc(sizeof(MatchKeyWalk));
+
+	walk->keys = keys;
+	walk->entity = entity;
+	walk->outer = CurrentMemoryContext;
+	walk->passed = NIL;
+	walk->context = AllocSetContextCreate(CurrentMemoryContext, "syncext match keys",
+										  ALLOCSET_SMALL_SIZES);
+	walk->scan = mapped_scan(keys->table, NULL, 0, 1, &asked);
+	walk_on(walk);
+	return walk;
+}
+
+/* Add a copy of the key at hand to a list, if it is the entity's. */
+static List *
+take_at(const MatchKeyWalk *walk, List *keys)
+{
+	MatchKey   *key;
+
+	if (strcmp(walk->at->entity, walk->entity) != 0)
+		return keys;
+	key = palloc(sizeof(MatchKey));
+	key->entity = walk->entity;
+	key->external_id = pstrdup(walk->at->external_id);
+	key->rule = pstrdup(walk->at->rule);
+	key->key = pstrdup(walk->at->key);
+	return lappend(keys, key);
+}
+
+static void
+pass_at(MatchKeyWalk *walk)
+{
+	MemoryContext old = MemoryContextSwitchTo(walk->outer);
+
+	walk->passed = take_at(walk, walk->passed);
+	MemoryContextSwitchTo(old);
+	walk_on(walk);
+}
+
+List *
+match_key_walk(MatchKeyWalk *walk, const char *external_id)
+{
+	List	   *found = NIL;
+
+	while (walk->at != NULL && strcmp(walk->at->external_id, external_id) < 0)
+		pass_at(walk);
+	for (; walk->at != NULL && strcmp(walk->at->external_id, external_id) == 0; walk_on(walk))
+		found = take_at(walk, found);
+	return found;
+}
+
+List *
+match_key_walk_end(MatchKeyWalk *walk, bool all)
+{
+	List	   *passed;
+
+	while (all && walk->at != NULL)
+		pass_at(walk);
+	passed = walk->passed;
+	rows_scan_end(walk->scan);
+	MemoryContextDelete(walk->context);
+	pfree(walk);
+	return passed;
+}
+
 /* ---------- writing ---------- */
 
 void
@@ -103,6 +194,18 @@ match_key_add(MatchKeys *keys, const MatchKey *key)
 {
 	if (!mapped_insert_new(keys->table, key))
 		mapped_save(keys->table, key);
+}
+
+void
+match_key_add_later(MatchKeys *keys, const MatchKey *key)
+{
+	mapped_insert_later(keys->table, key);
+}
+
+void
+match_keys_flush(MatchKeys *keys)
+{
+	rows_flush(keys->table->rows);
 }
 
 bool
