@@ -5,15 +5,23 @@
  * Most stamps say what the record's own columns say: (version, last_source,
  * row_version, last_source, updated_at).  Only the others are stored, as an
  * object of arrays [version, source, rowVersion, setBy, updatedAt], the last in
- * microseconds as the server counts them, and left out where it isn't known.
- * Where the time alone differs it stands alone, as a number, or null.
+ * microseconds as the server counts them, and left out where it isn't known; of the
+ * others null is what the record's column says.
+ * Where the time alone differs it stands alone, as a number, or null.  Where besides it
+ * only the row version does, they are a string, "rowVersion@updatedAt" or "rowVersion":
+ * a field that its record's last source says again and again costs a few bytes, and the
+ * record stays on its page.
  */
 #include "postgres.h"
 
+#include "utils/builtins.h"
 #include "utils/numeric.h"
 
 #include "model/json_read.h"
 #include "model/record.h"
+
+/* Two numbers of 64 bits, a sign and what parts them. */
+#define MAX_SHORT_STAMP	48
 
 /* ---------- reading ---------- */
 
@@ -51,6 +59,46 @@ implied_stamp(const Record *record)
 	return stamp;
 }
 
+/* The decimal number that text begins with, *end being what comes after it. */
+static bool
+read_digits(const char *text, char **end, int64 min, int64 max, int64 *number)
+{
+	if (!isdigit((unsigned char) text[*text == '-']))
+		return false;
+	errno = 0;
+	*number = strtoll(text, end, 10);
+	return errno == 0 && *number >= min && *number <= max;
+}
+
+/* "rowVersion" or "rowVersion@updatedAt". */
+static bool
+read_short(const JsonbValue *stored, Stamp *stamp)
+{
+	char		text[MAX_SHORT_STAMP];
+	char	   *end;
+	int64		time;
+
+	if (stored->val.string.len >= MAX_SHORT_STAMP)
+		return false;
+	memcpy(text, stored->val.string.val, stored->val.string.len);
+	text[stored->val.string.len] = '\0';
+	if (!read_digits(text, &end, 0, CHANGE_MAX_VERSION, &stamp->row_version))
+		return false;
+	stamp->has_updated_at = *end == '@';
+	if (!stamp->has_updated_at)
+		return *end == '\0';
+	if (!read_digits(end + 1, &end, MIN_TIMESTAMP, END_TIMESTAMP - 1, &time))
+		return false;
+	stamp->updated_at = time;
+	return *end == '\0';
+}
+
+static bool
+read_number(const JsonbValue *part, int64 *number)
+{
+	return part->type == jbvNull || json_read_rounded(part, 0, CHANGE_MAX_VERSION, number);
+}
+
 /* False if what is stored is no stamp. */
 static bool
 read_stamp(const JsonbValue *stored, const Record *record, Stamp *stamp)
@@ -60,17 +108,18 @@ read_stamp(const JsonbValue *stored, const Record *record, Stamp *stamp)
 
 	*stamp = implied_stamp(record);
 	if (array == NULL)
-		return read_time(stored, stamp);
+		return stored->type == jbvString ? read_short(stored, stamp) : read_time(stored, stamp);
 	for (int i = 0; i < Min((int) JsonContainerSize(array), 5); i++)
 		part[i] = getIthJsonbValueFromContainer(array, i);
 	stamp->has_updated_at = false;
 	if (part[3] == NULL ||
-		!json_read_rounded(part[0], 0, CHANGE_MAX_VERSION, &stamp->version) ||
-		!json_read_rounded(part[2], 0, CHANGE_MAX_VERSION, &stamp->row_version) ||
+		!read_number(part[0], &stamp->version) || !read_number(part[2], &stamp->row_version) ||
 		(part[4] != NULL && !read_time(part[4], stamp)))
 		return false;
-	stamp->source = read_source(part[1], record->last_source);
-	stamp->set_by = read_source(part[3], record->last_source);
+	if (part[1]->type != jbvNull)
+		stamp->source = read_source(part[1], record->last_source);
+	if (part[3]->type != jbvNull)
+		stamp->set_by = read_source(part[3], record->last_source);
 	return stamp->source != NULL && stamp->set_by != NULL;
 }
 
@@ -235,14 +284,48 @@ set_likely_number(JsonbValue *value, int64 number, LastNumber *last)
 }
 
 static void
-set_stamp(JsonbValue *value, const Stamp *stamp, LastNumber *version, LastNumber *row_version)
+set_source(JsonbValue *value, const char *source, bool implied)
 {
-	JsonbValue *elements = palloc(sizeof(JsonbValue) * 5);
+	value->type = jbvNull;
+	if (!implied)
+		set_string(value, source, strlen(source));
+}
 
-	set_likely_number(&elements[0], stamp->version, version);
-	set_string(&elements[1], stamp->source, strlen(stamp->source));
+static void
+set_short(JsonbValue *value, const Stamp *stamp)
+{
+	char	   *text = palloc(MAX_SHORT_STAMP);
+	int			len = pg_lltoa(stamp->row_version, text);
+
+	if (stamp->has_updated_at)
+	{
+		text[len++] = '@';
+		len += pg_lltoa(stamp->updated_at, text + len);
+	}
+	set_string(value, text, len);
+}
+
+static void
+set_stamp(JsonbValue *value, const Stamp *stamp, const Stamp *implied, LastNumber *version,
+		  LastNumber *row_version)
+{
+	const bool	same_version = stamp->version == implied->version;
+	const bool	same_source = strcmp(stamp->source, implied->source) == 0;
+	const bool	same_set_by = strcmp(stamp->set_by, implied->set_by) == 0;
+	JsonbValue *elements;
+
+	if (same_version && same_source && same_set_by)
+	{
+		set_short(value, stamp);
+		return;
+	}
+	elements = palloc(sizeof(JsonbValue) * 5);
+	elements[0].type = jbvNull;
+	if (!same_version)
+		set_likely_number(&elements[0], stamp->version, version);
+	set_source(&elements[1], stamp->source, same_source);
 	set_likely_number(&elements[2], stamp->row_version, row_version);
-	set_string(&elements[3], stamp->set_by, strlen(stamp->set_by));
+	set_source(&elements[3], stamp->set_by, same_set_by);
 	if (stamp->has_updated_at)
 		set_number(&elements[4], stamp->updated_at);
 	value->type = jbvArray;
@@ -275,7 +358,7 @@ record_stamps_jsonb(const Record *record)
 		if (time_alone)
 			set_time(&pair->value, &field->stamp);
 		else
-			set_stamp(&pair->value, &field->stamp, &version, &row_version);
+			set_stamp(&pair->value, &field->stamp, &implied, &version, &row_version);
 		pair->order = n++;
 	}
 	object.val.object.nPairs = n;

@@ -17,7 +17,7 @@ COMMENT ON TABLE syncext.canonical IS 'the golden records';
 COMMENT ON COLUMN syncext.canonical.version IS 'the version that sources count';
 COMMENT ON COLUMN syncext.canonical.row_version IS 'the ETag: 1 (above syncext.entity_floor, if that has the entity), then one more at every write that counts';
 COMMENT ON COLUMN syncext.canonical.stamps IS
-	'field: [version, source, rowVersion, setBy, updatedAt], where they differ from (version, last_source, row_version, last_source, updated_at); updatedAt, in microseconds since 2000-01-01 UTC, is left out where it is not known, and stands alone (or null) where nothing else differs';
+	'field: [version, source, rowVersion, setBy, updatedAt], where they differ from (version, last_source, row_version, last_source, updated_at); null: as that column; updatedAt, in microseconds since 2000-01-01 UTC, is left out where it is not known, and stands alone (or null) where nothing else differs; "rowVersion@updatedAt" or "rowVersion" where besides it rowVersion alone does';
 COMMENT ON COLUMN syncext.canonical.life IS
 	'of a field ladder: name: [version, updatedAt, source] of the greatest stamps: lived, died (a source with these two), cut, born or seen; null where there was no delete and no birth counts: it lived by (version, updated_at, last_source)';
 SELECT pg_catalog.pg_extension_config_dump('syncext.canonical', '');

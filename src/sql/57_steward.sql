@@ -4,7 +4,9 @@
 CREATE FUNCTION syncext.stamp_part(stamps jsonb, field text, part integer) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	RETURN CASE WHEN jsonb_typeof(stamps->field) = 'array' THEN stamps->field->>part
-	            WHEN part = 4 AND jsonb_typeof(stamps->field) = 'number' THEN stamps->>field END;
+	            WHEN part = 4 AND jsonb_typeof(stamps->field) = 'number' THEN stamps->>field
+	            WHEN part = 2 AND jsonb_typeof(stamps->field) = 'string' THEN substring(stamps->>field FROM '^[0-9]+')
+	            WHEN part = 4 AND jsonb_typeof(stamps->field) = 'string' THEN substring(stamps->>field FROM '^[0-9]+@(-?[0-9]+)$') END;
 COMMENT ON FUNCTION syncext.stamp_part(jsonb, text, integer) IS
 	'a part of a stored stamp: 0 version, 1 source, 2 row version, 3 by whom it was set, 4 the time; null: it is as the record''s own columns say';
 
