@@ -87,8 +87,8 @@ END $$;
 CREATE TABLE named (parameter text, type text, value text);
 INSERT INTO named
 SELECT p, t, v FROM (VALUES
-	('source', 'text', '{Theirs,"Theirs table","Theirs keyed",Mine}'::text[]), ('entity', 'text', '{customer,order}'), ('external_id', 'text', '{zqname1,shared}'), ('source_id', 'text', '{zqnamekey}'),
-	('link', 'text', '{zqname_link}'), ('name', 'text', '{zqname_link}'), ('decision', 'text', '{incoming,dismiss,distinct}'), ('assignee', 'text', '{me}'),
+	('source', 'text', '{Theirs,"Theirs table","Theirs keyed",Mine}'::text[]), ('entity', 'text', '{customer,order}'), ('external_id', 'text', '{zqname1,shared}'), ('keep', 'text', '{zqname1}'), ('drop', 'text', '{shared}'), ('source_id', 'text', '{zqnamekey}'),
+	('link', 'text', '{zqname_link}'), ('name', 'text', '{zqname_link}'), ('decision', 'text', '{incoming,dismiss,distinct,merge}'), ('assignee', 'text', '{me}'),
 	('batch', 'text', '{11111111-1111-1111-1111-111111111111/1/2}'), ('relation', 'regclass', '{theirs.zqname_part,theirs.zqname_free,theirs.zqname_leaf,mine.t}'),
 	('max_records', 'integer', '{10}'), ('hub_behind', 'boolean', '{true,false}'), ('since', 'timestamptz', '{2020-01-01}'), ('epoch', 'bigint', '{1}'),
 	('job', 'text', '{poll,zqname_job}'), ('cron', 'text', '{* * * * *}')) x (p, t, vs), unnest(vs) v;

@@ -114,7 +114,7 @@ RESET ROLE;
 SET ROLE regress_steward;
 SELECT entity, external_id, other_id, rule, fields, other_fields, keys, other_keys FROM syncext.candidate WHERE other_id = 'P2';
 SELECT count(*) FROM syncext.candidate;
-SELECT attempt(format('SELECT sync_match_decide(%s, ''merge'')', :pair)), attempt(format('SELECT sync_match_decide(%s, ''perhaps'')', :pair)), attempt('SELECT sync_match_decide(999, ''distinct'')');
+SELECT attempt(format('SELECT sync_match_decide(%s, ''perhaps'')', :pair)), attempt('SELECT sync_match_decide(999, ''distinct'')');
 SELECT sync_match_decide(:pair, 'distinct', 'father and son');
 SELECT attempt(format('SELECT sync_match_decide(%s, ''distinct'')', :pair));
 RESET ROLE;

@@ -19,6 +19,7 @@
 #include "hub/apply.h"
 #include "hub/apply_call.h"
 #include "hub/apply_state.h"
+#include "hub/by_alias.h"
 #include "hub/conflict.h"
 #include "hub/counting.h"
 #include "hub/document_order.h"
@@ -597,6 +598,7 @@ explain_some(void *arg, int first, int n)
 	Documents  *docs = ((Applying *) arg)->docs;
 	ApplyCall  *call = ((Applying *) arg)->call;
 	Record		record = {0};
+	Change		renamed = {0};
 
 	for (int i = first; i < first + n; i++)
 	{
@@ -608,6 +610,13 @@ explain_some(void *arg, int first, int n)
 		CHECK_FOR_INTERRUPTS();
 		if (i == first)
 			canonical_find(call->canonical, sent.change->entity, sent.change->external_id, &record);
+		if ((!record.exists || record.deleted || renamed.alias != NULL) &&
+			by_alias_follow(call, sent.change, &renamed))
+		{
+			sent.change = answer.change = &renamed;
+			if (i == first)
+				canonical_find(call->canonical, renamed.entity, renamed.external_id, &record);
+		}
 		answer.hidden = !visibility_answers(&sent, &record, call->canonical);
 		apply_decide_fully(call, &sent, &record, false, &counted, &answer);
 		explain_review(call, &counted, &record, &answer);

@@ -67,6 +67,8 @@ apply_close(ApplyCall *call)
 		parked_changes_close(call->waiting);
 	if (call->routed != NULL)
 		routed_close(call->routed);
+	if (call->aliases != NULL)
+		aliases_close(call->aliases);
 	if (call->matching != NULL)
 		matching_close(call->matching);
 	conflict_log_close(call->conflicts);

@@ -12,6 +12,7 @@
 #include "errcodes.h"
 #include "hub/apply_change.h"
 #include "hub/apply_state.h"
+#include "hub/by_alias.h"
 #include "hub/clock_skew.h"
 #include "hub/conflict.h"
 #include "hub/limits.h"
@@ -207,6 +208,8 @@ apply_decide_fully(ApplyCall *call, const ApplyItem *sent, const Record *record,
 		field_ladder_let_stand(record, true, answer->error.message, d);
 		return;
 	}
+	if (by_alias_decide(item->change, record, d))
+		return;
 	/* ifMatch comes before references: what it refuses isn't parked */
 	if (released || ladder_precondition_fails(item->change, record) != NULL ||
 		!parked_must_wait(call, item, record, answer))
@@ -218,6 +221,7 @@ apply_decide_fully(ApplyCall *call, const ApplyItem *sent, const Record *record,
 	explain_clamped(sent->change, bounded, d);
 	if (sent->change->matched_by != NULL)
 		tell_linked(sent->change, d);
+	by_alias_tell(sent->change, d);
 }
 
 /* ---------- logging ---------- */
@@ -329,6 +333,15 @@ apply_note(ApplyCall *call, const ApplyItem *item, const Record *before, const D
 	MemoryContextSwitchTo(old);
 }
 
+void
+apply_note_merged(ApplyCall *call, const ApplyItem *item, const Record *before,
+				  const Record *after)
+{
+	if (item->entity->nmatches > 0)
+		match_record(call, item, before, after);
+	references_track(call->references, item, before, after);
+}
+
 /* Log the change, and settle the conflicts that it adds or overtakes. */
 static void
 log_and_close(ApplyCall *call, const ApplyItem *item, const Record *before,
@@ -389,12 +402,23 @@ write_record(ApplyCall *call, const Change *change, const Record *record,
 	return outcome;
 }
 
+static bool
+follow_alias(ApplyCall *call, ApplyItem *sent)
+{
+	Change	   *renamed = palloc(sizeof(Change));
+
+	if (!by_alias_follow(call, sent->change, renamed))
+		return false;
+	sent->change = renamed;
+	return true;
+}
+
 /*
  * Decide and write until no other transaction came between.  Returns the record as it
- * was before.
+ * was before; where the change's own was merged into another one, sent is of that then.
  */
 static Record
-decide_and_write(ApplyCall *call, const ApplyItem *sent, bool released, Counted *counted,
+decide_and_write(ApplyCall *call, ApplyItem *sent, bool released, Counted *counted,
 				 ConflictReview *review, Answer *answer)
 {
 	Record		record;
@@ -403,6 +427,8 @@ decide_and_write(ApplyCall *call, const ApplyItem *sent, bool released, Counted 
 	{
 		CHECK_FOR_INTERRUPTS();
 		find_record(call, sent->change, tries, &record);
+		if ((!record.exists || record.deleted) && follow_alias(call, sent))
+			continue;
 		apply_decide_fully(call, sent, &record, released, counted, answer);
 		if (answer->refused ||
 			write_record(call, counted->item.change, &record, review, answer) == ROWS_DONE)
@@ -447,6 +473,7 @@ apply_one(ApplyCall *call, const Change *change, Origin origin, Answer *answer)
 	/* what had been decided before this hub went back in time waits for no parent */
 	released = origin != ORIGIN_SENT || change->recovered > 0;
 	before = decide_and_write(call, &sent, released, &counted, &review, answer);
+	answer->change = change = sent.change;
 	answer->born = !before.exists || before.deleted;
 	answer->hidden = !visibility_answers(&sent, &before, call->canonical);
 	if (answer->refused)

@@ -53,6 +53,10 @@ extern void apply_decide_by_rules(ApplyCall *call, const ApplyItem *item, const 
 extern void apply_note(ApplyCall *call, const ApplyItem *item, const Record *before,
 					   const Decision *d);
 
+/* The same of a record that was merged into another one: nothing goes with it. */
+extern void apply_note_merged(ApplyCall *call, const ApplyItem *item, const Record *before,
+							  const Record *after);
+
 /* A key of the change's source is bound: what waits for it is released at the call's end. */
 extern void apply_note_key(ApplyCall *call, const Change *change);
 

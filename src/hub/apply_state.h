@@ -11,6 +11,7 @@
 #include "hub/matching.h"
 #include "hub/references.h"
 #include "hub/subscription_filter.h"
+#include "storage/alias.h"
 #include "storage/canonical.h"
 #include "storage/change_log.h"
 #include "storage/conflict_log.h"
@@ -27,6 +28,7 @@ struct ApplyCall
 	References *references;
 	ParkedChanges *waiting;		/* NULL until something may have to wait */
 	RoutedTable *routed;		/* NULL until a filtered source sends something */
+	Aliases    *aliases;		/* NULL until a record is found to be gone */
 	Matching   *matching;		/* NULL until a record of an entity with match rules is written */
 	Consequences consequences;
 };

@@ -120,6 +120,15 @@ delivery_keys_find(DeliveryKeys *keys, const char *entity, const char *external_
 }
 
 bool
+delivery_keys_has(DeliveryKeys *keys, const char *entity, const char *external_id)
+{
+	SourceKey	key;
+
+	return keys != NULL && source_has_own_keys(keys->target, entity) &&
+		source_key_current(keys->keys, keys->target->name, entity, external_id, &key);
+}
+
+bool
 delivery_keys_fields(DeliveryKeys *keys, Feed *feed, BatchRecord *record, Jsonb **fields)
 {
 	const RecordKey key = {record->entity, record->external_id};

@@ -15,6 +15,7 @@
 #include "model/json.h"
 #include "model/rfc3339.h"
 #include "process/args.h"
+#include "storage/alias.h"
 #include "storage/canonical.h"
 #include "storage/registry.h"
 #include "storage/rights.h"
@@ -92,6 +93,23 @@ record_to_jsonb(const char *entity, const char *external_id, const Record *recor
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
+/* The record of that id, or the one that it was merged into: *external_id is that then. */
+static void
+find_record(const char *entity, char **external_id, Record *record)
+{
+	Canonical  *canonical = canonical_open(false);
+	const char *kept;
+
+	canonical_find(canonical, entity, *external_id, record);
+	kept = record->exists && !record->deleted ? NULL : alias_kept(entity, *external_id);
+	if (kept != NULL)
+	{
+		*external_id = pstrdup(kept);
+		canonical_find(canonical, entity, kept, record);
+	}
+	canonical_close(canonical);
+}
+
 /* The record that is asked for, by its external id or a source's own key; NULL: none. */
 static char *
 record_argument(FunctionCallInfo fcinfo)
@@ -112,7 +130,6 @@ sync_record(PG_FUNCTION_ARGS)
 	char	   *entity = arg_text_or_null(fcinfo, 0);
 	char	   *external_id = entity == NULL ? NULL : record_argument(fcinfo);
 	const Registry *registry = registry_get();
-	Canonical  *canonical;
 	List	   *sources;
 	Record		record;
 
@@ -122,9 +139,7 @@ sync_record(PG_FUNCTION_ARGS)
 	sources = visibility_sources(registry, entity);
 	if (external_id == NULL)
 		PG_RETURN_NULL();
-	canonical = canonical_open(false);
-	canonical_find(canonical, entity, external_id, &record);
-	canonical_close(canonical);
+	find_record(entity, &external_id, &record);
 	if (!record.exists || (sources != NIL && !visibility_cut(sources, entity, &record)))
 		PG_RETURN_NULL();
 	PG_RETURN_JSONB_P(record_to_jsonb(entity, external_id, &record));

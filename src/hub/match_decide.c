@@ -9,8 +9,10 @@
 #include "utils/builtins.h"
 
 #include "errcodes.h"
+#include "hub/merge.h"
 #include "hub/resolve.h"
 #include "process/args.h"
+#include "process/owner.h"
 #include "storage/hints.h"
 #include "storage/match_candidate.h"
 #include "storage/rights.h"
@@ -37,15 +39,19 @@ find_candidate(MatchCandidates *candidates, Oid function, int64 id, MatchCandida
 				 errhint("See SELECT * FROM syncext.candidate.")));
 }
 
-pg_noreturn static void
-refuse_merge(const MatchCandidate *candidate)
+/*
+ * Which of the two stays: one that no source knows by a key of its own, as all know it by
+ * its id; else the one that a source has known for longer.
+ */
+static bool
+other_stays(const MatchCandidate *candidate)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("records \"%s\" and \"%s\" of entity \"%s\" cannot be merged by a call",
-					candidate->external_id, candidate->other_id, candidate->entity),
-			 errhint_call("Give the keys of the one that goes to the other, and delete it: for each of its sources SELECT sync_unbind(source, %s, source_id), sync_bind(source, %s, source_id, external_id); then a document of its externalId with \"deleted\": true. That ends the candidate.",
-						  quote_literal_cstr(candidate->entity), quote_literal_cstr(candidate->entity))));
+	const char *first_bound = "SELECT min(k.since) FROM syncext.source_key k WHERE k.entity = %s AND k.external_id = %s";
+	const char *entity = quote_literal_cstr(candidate->entity);
+
+	return owner_true("SELECT coalesce((%s), '-infinity') < coalesce((%s), '-infinity')",
+					  psprintf(first_bound, entity, quote_literal_cstr(candidate->other_id)),
+					  psprintf(first_bound, entity, quote_literal_cstr(candidate->external_id)));
 }
 
 pg_noreturn static void
@@ -54,6 +60,17 @@ refuse_decided(const MatchCandidate *candidate)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("candidate " INT64_FORMAT " does not wait for a decision any more", candidate->id)));
+}
+
+static void
+merge_candidate(const MatchCandidate *candidate, const char *note)
+{
+	bool		other = other_stays(candidate);
+
+	if (strcmp(candidate->status, CANDIDATE_PENDING) != 0)
+		refuse_decided(candidate);
+	(void) merge_records(candidate->entity, other ? candidate->other_id : candidate->external_id,
+						 other ? candidate->external_id : candidate->other_id, note);
 }
 
 Datum
@@ -67,7 +84,11 @@ sync_match_decide(PG_FUNCTION_ARGS)
 	candidates = match_candidates_open(true);
 	find_candidate(candidates, fcinfo->flinfo->fn_oid, PG_GETARG_INT64(0), &candidate);
 	if (strcmp(decision, "merge") == 0)
-		refuse_merge(&candidate);
+	{
+		match_candidates_close(candidates);
+		merge_candidate(&candidate, arg_text_or_null(fcinfo, 2));
+		PG_RETURN_VOID();
+	}
 	if (strcmp(decision, CANDIDATE_DISTINCT) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

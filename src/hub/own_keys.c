@@ -19,6 +19,7 @@
 #include "utils/uuid.h"
 
 #include "errcodes.h"
+#include "hub/by_alias.h"
 #include "hub/key_references.h"
 #include "hub/match_link.h"
 #include "hub/own_keys.h"
@@ -26,6 +27,7 @@
 #include "model/clip.h"
 #include "process/owner.h"
 #include "process/subxact.h"
+#include "storage/alias.h"
 #include "storage/canonical.h"
 #include "storage/hints.h"
 #include "storage/key_problem.h"
@@ -183,14 +185,66 @@ bind_once(SourceKeys *keys, const SourceKey *wanted, bool write)
 	return BIND_AGAIN;
 }
 
-static bool
-bind_key(SourceKeys *keys, const SourceKey *wanted, bool write)
+/*
+ * Who gives a record a key holds it from then on: who merges it into another one meanwhile
+ * sees the key, or has merged it before.  Returns the id of the other one then, or NULL.
+ */
+static const char *
+hold_bound(const SourceKey *key)
+{
+	Canonical  *canonical = canonical_open(true);
+	Record		record;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		canonical_find(canonical, key->entity, key->external_id, &record);
+	} while (record.exists && canonical_lock(canonical) != ROWS_DONE);
+	canonical_close(canonical);
+	return record.exists && !record.deleted ? NULL : alias_kept(key->entity, key->external_id);
+}
+
+static BindOutcome
+bind_until_done(SourceKeys *keys, const SourceKey *wanted, bool write)
 {
 	BindOutcome outcome;
 
 	while ((outcome = bind_once(keys, wanted, write)) == BIND_AGAIN)
 		CHECK_FOR_INTERRUPTS();
-	return outcome == BIND_DONE;
+	return outcome;
+}
+
+static void
+unbind(const SourceKey *key)
+{
+	SourceKeys *keys = source_keys_open(true);
+
+	(void) source_key_remove(keys, key);
+	source_keys_close(keys);
+}
+
+/* Bind a key to a record, or to the one that it was merged into. */
+static bool
+bind_key(SourceKeys *keys, const SourceKey *wanted, bool write)
+{
+	SourceKey	key = *wanted;
+
+	for (;;)
+	{
+		SourceKey	found = key;
+		bool		was_bound = source_key_find(keys, &found) && !found.duplicate;
+		const char *kept;
+
+		if (bind_until_done(keys, &key, write) != BIND_DONE)
+			return false;
+		if (was_bound || !write)
+			return true;
+		kept = hold_bound(&key);
+		if (kept == NULL)
+			return true;
+		unbind(&key);
+		key.external_id = kept;
+	}
 }
 
 bool
@@ -264,12 +318,38 @@ delete_duplicate(Resolving *r, KeyedChange *keyed, const SourceKey *key)
 	keyed->answer.hidden = !visibility_answers(&item, &record, records_table(r));
 }
 
+/*
+ * A merge has brought the key to its record.  What was made on the other one has seen
+ * nothing of this; and where deliveries go to another key of the source's, what the source has
+ * under this one is what it had then.
+ */
+static void
+take_merged(Resolving *r, KeyedChange *keyed, const SourceKey *key)
+{
+	Change	   *change = keyed->change;
+	SourceKey	current;
+	Fields		image;
+	int64		row_version;
+
+	if (!merge_image(key->merge, &image, &row_version))
+		return;
+	if (change->has_base && change->base < row_version)
+		change->base = 0;
+	if (!key->duplicate || change->deleted ||
+		!source_key_current(r->keys, key->source, key->entity, key->external_id, &current))
+		return;
+	keyed->merge = key->merge;
+	change->alias = key->source_id;
+}
+
 static void
 take_found(Resolving *r, KeyedChange *keyed, const SourceKey *key)
 {
 	Change	   *change = keyed->change;
 
 	change->external_id = key->external_id;
+	if (key->merge != 0)
+		take_merged(r, keyed, key);
 	keyed->duplicate = key->duplicate;
 	if (key->duplicate && change->deleted)
 		delete_duplicate(r, keyed, key);
@@ -457,6 +537,8 @@ read_references(Resolving *r, KeyedChange *changes, int n)
 		if (changes[i].outcome == KEY_RESOLVED && !changes[i].change->deleted)
 			key_references_read(r->keys, &item, changes[i].change,
 								r->write ? NULL : find_supposed, &supposed);
+		if (changes[i].merge != 0)
+			by_alias_leave_out(changes[i].merge, changes[i].change);
 	}
 }
 
@@ -547,10 +629,8 @@ unlink_record(const Change *change)
 		.entity = change->entity,
 		.source_id = change->source_id
 	};
-	SourceKeys *keys = source_keys_open(true);
 
-	(void) source_key_remove(keys, &key);
-	source_keys_close(keys);
+	unbind(&key);
 }
 
 bool

@@ -24,6 +24,7 @@ typedef struct KeyedChange
 	KeyOutcome	outcome;
 	bool		added;			/* its key was bound just now */
 	bool		duplicate;		/* deliveries don't go to its key */
+	int64		merge;			/* that has brought the key here, where deliveries go to another; 0: none */
 	bool		linked;			/* to a record that was there, by a match rule */
 	bool		supposed;		/* explained: its externalId would be another */
 	Answer		answer;

@@ -36,6 +36,7 @@
 #include "process/args.h"
 #include "process/durability.h"
 #include "process/stat.h"
+#include "storage/alias.h"
 #include "storage/canonical.h"
 #include "storage/conflict_log.h"
 #include "storage/counted.h"
@@ -62,6 +63,7 @@ typedef struct Reading
 	Routing    *routing;		/* NULL: it has no filters */
 	DeliveryKeys *keys;			/* NULL: it has no keys of its own */
 	CountedTable *counted;		/* NULL until it is asked for */
+	Aliases    *aliases;		/* NULL until a record is gone */
 	XLogRecPtr	durable;		/* what was read is safe once WAL is, up to here */
 	Feed	   *feed;
 	bool		to_client;
@@ -245,6 +247,18 @@ find_counted(Reading *reading, const BatchRecord *record, Jsonb *fields_jsonb)
 	return counted;
 }
 
+/* The record that a tombstone has become a part of; NULL: none. */
+static const char *
+find_merged_into(Reading *reading, const BatchRecord *record)
+{
+	RecordAlias alias;
+
+	if (reading->aliases == NULL)
+		reading->aliases = aliases_open();
+	return alias_find(reading->aliases, record->entity, record->external_id, &alias) ?
+		alias.kept_id : NULL;
+}
+
 /*
  * Read a record of the batch as it stands now.  Returns false if it isn't
  * delivered: the target has a conflict over the whole of it, and will be told
@@ -292,6 +306,11 @@ read_record(Reading *reading, BatchRecord *record, DeliveryRecord *out)
 	out->last_source = hidden ? NULL : state.last_source;
 	out->has_updated_at = state.has_updated_at && !hidden;
 	out->updated_at = state.updated_at;
+	out->merged_into = state.deleted && !hidden ? find_merged_into(reading, record) : NULL;
+	/* it has the other one under its key of this; a link's other end keeps its keys itself */
+	if (out->merged_into != NULL && !reading->to_link &&
+		delivery_keys_has(reading->keys, record->entity, out->merged_into))
+		return false;
 	out->last_fields = state.fields;
 	out->fields = out->deleted ? no_fields() :
 		withheld.n > 0 ? visible_fields(state.fields, &withheld) : state.fields;
@@ -385,6 +404,8 @@ read_batch(Feed *feed, bool again, Delivery *delivery, XLogRecPtr *durable)
 	rows_scan_end(reading.records);
 	if (reading.counted != NULL)
 		counted_close(reading.counted);
+	if (reading.aliases != NULL)
+		aliases_close(reading.aliases);
 	delivery_keys_end(reading.keys);
 	routing_end(reading.routing);
 	conflict_log_close(reading.conflicts);
@@ -569,8 +590,8 @@ static void
 put_record(ReturnSetInfo *rsinfo, const Delivery *delivery, const DeliveryRecord *record,
 		   int64 epoch)
 {
-	Datum		values[14];
-	bool		isnull[14] = {false};
+	Datum		values[15];
+	bool		isnull[15] = {false};
 	int			n = fill_columns(delivery, record, values);
 
 	isnull[n] = record->last_source == NULL;
@@ -585,6 +606,9 @@ put_record(ReturnSetInfo *rsinfo, const Delivery *delivery, const DeliveryRecord
 	n++;
 	isnull[n] = record->source_id == NULL;
 	values[n] = isnull[n] ? (Datum) 0 : CStringGetTextDatum(record->source_id);
+	n++;
+	isnull[n] = record->merged_into == NULL;
+	values[n] = isnull[n] ? (Datum) 0 : CStringGetTextDatum(record->merged_into);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
 }
 

@@ -18,6 +18,7 @@ typedef struct DeliveryRecord
 	int64		version;
 	int64		row_version;
 	bool		deleted;		/* or the target's filter keeps it back now */
+	const char *merged_into;	/* the record that it is a part of now, or NULL */
 	Jsonb	   *fields;			/* without those in a conflict of the target's, and
 								 * those that are masked */
 	FieldNames	withheld;		/* these, whether it has them or not; of a live record */

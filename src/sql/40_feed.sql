@@ -95,10 +95,10 @@ COMMENT ON FUNCTION syncext.record_slot(text, text, integer) IS
 CREATE FUNCTION @extschema@.sync_pull(source text, max_records integer DEFAULT 500, slot integer DEFAULT 0, slots integer DEFAULT 1)
 	RETURNS TABLE (batch bigint, entity text, external_id text, version bigint, row_version bigint,
 	               deleted boolean, fields jsonb, last_source text, correction boolean, attempt integer,
-	               epoch bigint, updated_at timestamptz, changed text[], source_id text)
+	               epoch bigint, updated_at timestamptz, changed text[], source_id text, merged_into text)
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 500 AS 'MODULE_PATHNAME', 'sync_pull';
 COMMENT ON FUNCTION @extschema@.sync_pull(text, integer, integer, integer) IS
-	'the next batch of changed records for a source, parents first; the same one again until it is acknowledged or its lease ends. A row version is compared with others of its epoch alone. updated_at is the record''s own, as its sources said; in a field ladder it goes back, with version, as "known". changed names the fields that have changed since the source was last told, its own that lost included; null: that is not known, take all of them. source_id is the source''s own key of the record, where it has keys of its own; null: it is to say its key. Consumers side by side say which of how many slots they are: each has its own records';
+	'the next batch of changed records for a source, parents first; the same one again until it is acknowledged or its lease ends. A row version is compared with others of its epoch alone. updated_at is the record''s own, as its sources said; in a field ladder it goes back, with version, as "known". changed names the fields that have changed since the source was last told, its own that lost included; null: that is not known, take all of them. source_id is the source''s own key of the record, where it has keys of its own; null: it is to say its key. merged_into, of a record that is gone: the record that it is a part of now. Consumers side by side say which of how many slots they are: each has its own records';
 
 CREATE FUNCTION @extschema@.sync_ack(source text, batch bigint, failed jsonb DEFAULT '[]', slot integer DEFAULT 0, keys jsonb DEFAULT '[]') RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_ack';

@@ -35,6 +35,7 @@ CREATE TABLE syncext.source_key (
 	since       timestamptz NOT NULL DEFAULT now(),
 	gone_batch  bigint,
 	unsaid      boolean NOT NULL DEFAULT false,
+	merge       bigint,
 	PRIMARY KEY (source, entity, source_id)
 );
 COMMENT ON TABLE syncext.source_key IS
@@ -43,12 +44,13 @@ COMMENT ON COLUMN syncext.source_key.source IS 'the source whose key it is';
 COMMENT ON COLUMN syncext.source_key.source_id IS 'the source''s own key of the record';
 COMMENT ON COLUMN syncext.source_key.external_id IS 'the record''s id at the hub';
 COMMENT ON COLUMN syncext.source_key.duplicate IS
-	'deliveries do not go to it, as the source has deleted what it named or has taken a delete of it; documents that come under it still find the record';
+	'deliveries do not go to it, as the source has deleted what it named or has taken a delete of it, or as two records were merged of which it had a key each; documents that come under it still find the record';
 COMMENT ON COLUMN syncext.source_key.since IS 'when it was bound';
 COMMENT ON COLUMN syncext.source_key.gone_batch IS
 	'the batch in which the source is told that the record is gone; when it is acknowledged, deliveries go to the key no more';
 COMMENT ON COLUMN syncext.source_key.unsaid IS
 	'of a source that is linked: its hub has still to be told';
+COMMENT ON COLUMN syncext.source_key.merge IS 'the merge that has brought it to its record; null: none';
 CREATE UNIQUE INDEX source_key_record ON syncext.source_key (entity, external_id, source) WHERE NOT duplicate;
 CREATE INDEX source_key_duplicate ON syncext.source_key (entity, external_id, source) WHERE duplicate;
 CREATE INDEX source_key_unsaid ON syncext.source_key (source, since) WHERE unsaid;

@@ -28,7 +28,7 @@ COMMENT ON COLUMN syncext.candidate.since IS 'when they met';
 CREATE FUNCTION @extschema@.sync_match_decide(candidate bigint, decision text, note text DEFAULT NULL) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_match_decide';
 COMMENT ON FUNCTION @extschema@.sync_match_decide(bigint, text, text) IS
-	'decide a candidate of view syncext.candidate: distinct, the two are not asked about again';
+	'decide a candidate of view syncext.candidate: distinct, the two are not asked about again; merge, they become one';
 
 CREATE PROCEDURE @extschema@.sync_rematch(entity text, INOUT result jsonb DEFAULT NULL)
 	LANGUAGE c AS 'MODULE_PATHNAME', 'sync_rematch';

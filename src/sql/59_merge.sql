@@ -98,3 +98,80 @@ SELECT pg_catalog.pg_extension_config_dump('syncext.merge_key', '');
 SELECT pg_catalog.pg_extension_config_dump('syncext.merge_child', '');
 SELECT pg_catalog.pg_extension_config_dump('syncext.alias', '');
 SELECT pg_catalog.pg_extension_config_dump('syncext.repoint', '');
+
+-- Both records are held, and are as they were.
+CREATE FUNCTION syncext.note_merge(entity text, keep text, "drop" text, merged_by text, note text, row_version bigint,
+                                   taken jsonb, undecided jsonb, settled boolean) RETURNS bigint
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	merge bigint;
+BEGIN
+	INSERT INTO syncext.merge (entity, keep_id, drop_id, merged_by, note, row_version, taken, undecided, keep_before, drop_before, settled_at)
+	SELECT $1, $2, $3, $4, $5, $6, ARRAY(SELECT jsonb_array_elements_text($7->'names')), ARRAY(SELECT jsonb_array_elements_text($8->'names')),
+	       to_jsonb(k), to_jsonb(d), CASE WHEN settled THEN now() END
+	FROM syncext.canonical k, syncext.canonical d
+	WHERE k.entity = $1 AND k.external_id = $2 AND d.entity = $1 AND d.external_id = $3
+	RETURNING id INTO STRICT merge;
+	RETURN merge;
+END $$;
+COMMENT ON FUNCTION syncext.note_merge(text, text, text, text, text, bigint, jsonb, jsonb, boolean) IS
+	'keep what two records are before they are merged; the merge''s number';
+REVOKE ALL ON FUNCTION syncext.note_merge(text, text, text, text, text, bigint, jsonb, jsonb, boolean) FROM PUBLIC;
+
+-- What named the one record names the other.
+CREATE FUNCTION syncext.merge_names(merge bigint) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	m     syncext.merge;
+	c     syncext.match_candidate;
+	other text;
+BEGIN
+	SELECT * INTO STRICT m FROM syncext.merge o WHERE o.id = $1;
+	INSERT INTO syncext.merge_key (merge, source, source_id, duplicate)
+	SELECT $1, k.source, k.source_id, k.duplicate FROM syncext.source_key k
+	WHERE k.entity = m.entity AND k.external_id = m.drop_id;
+	UPDATE syncext.source_key k SET external_id = m.keep_id, gone_batch = NULL, merge = $1,
+		duplicate = k.duplicate OR EXISTS (SELECT FROM syncext.source_key o WHERE o.entity = m.entity AND o.external_id = m.keep_id
+		                                                                      AND o.source = k.source AND NOT o.duplicate)
+	WHERE k.entity = m.entity AND k.external_id = m.drop_id;
+
+	UPDATE syncext.alias a SET kept_id = m.keep_id WHERE a.entity = m.entity AND a.kept_id = m.drop_id;
+	INSERT INTO syncext.alias (entity, external_id, kept_id, merge) VALUES (m.entity, m.drop_id, m.keep_id, $1);
+	IF m.settled_at IS NULL THEN
+		INSERT INTO syncext.repoint (entity) VALUES (m.entity) ON CONFLICT DO NOTHING;
+	END IF;
+
+	UPDATE syncext.match_candidate o
+	SET status = 'merged', decided_by = m.merged_by, decided_at = m.merged_at, note = coalesce(m.note, o.note)
+	WHERE o.entity = m.entity AND o.external_id = least(m.keep_id, m.drop_id) AND o.other_id = greatest(m.keep_id, m.drop_id);
+	-- what was said of the one is said of the other
+	FOR c IN SELECT * FROM syncext.match_candidate o
+	         WHERE o.entity = m.entity AND m.drop_id IN (o.external_id, o.other_id) AND o.status <> 'merged' ORDER BY o.id LOOP
+		other := CASE WHEN c.external_id = m.drop_id THEN c.other_id ELSE c.external_id END;
+		IF c.status = 'distinct' THEN
+			DELETE FROM syncext.match_candidate o WHERE o.entity = m.entity AND o.status = 'pending'
+			  AND o.external_id = least(m.keep_id, other) AND o.other_id = greatest(m.keep_id, other);
+		END IF;
+		IF EXISTS (SELECT FROM syncext.match_candidate o WHERE o.entity = m.entity
+		           AND o.external_id = least(m.keep_id, other) AND o.other_id = greatest(m.keep_id, other)) THEN
+			DELETE FROM syncext.match_candidate o WHERE o.id = c.id;
+		ELSE
+			UPDATE syncext.match_candidate o SET external_id = least(m.keep_id, other), other_id = greatest(m.keep_id, other) WHERE o.id = c.id;
+		END IF;
+	END LOOP;
+
+	-- that the record be deleted is settled; all else is about the one that stays
+	UPDATE syncext.conflict_log l
+	SET status = 'superseded', decided_by = m.merged_by, decided_at = m.merged_at, note = format('merge %s', $1)
+	WHERE l.status = 'pending' AND l.entity = m.entity AND l.external_id = m.drop_id AND l.incoming_deleted;
+	UPDATE syncext.conflict_log l SET external_id = m.keep_id, row_version = m.row_version
+	WHERE l.status = 'pending' AND l.entity = m.entity AND l.external_id = m.drop_id;
+END $$;
+COMMENT ON FUNCTION syncext.merge_names(bigint) IS
+	'let keys, aliases, candidates and conflicts of the record that a merge has dropped be of the one that stays';
+REVOKE ALL ON FUNCTION syncext.merge_names(bigint) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.sync_merge(entity text, keep text, "drop" text, note text DEFAULT NULL) RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_merge';
+COMMENT ON FUNCTION @extschema@.sync_merge(text, text, text, text) IS
+	'make two records of an entity one: the keys of the second become keys of the first, fields that it lacks are taken over, and the second stays its alias; returns the merge''s number';

@@ -57,6 +57,7 @@ TO PUBLIC;
 GRANT EXECUTE ON FUNCTION
 	@extschema@.sync_assign(bigint, text),
 	@extschema@.sync_match_decide(bigint, text, text),
+	@extschema@.sync_merge(text, text, text, text),
 	@extschema@.sync_rehearse(text, jsonb, jsonb, text[], timestamptz),
 	@extschema@.sync_reopen(bigint),
 	@extschema@.sync_resolve(bigint, text, jsonb, text),

@@ -22,7 +22,7 @@ enum
 
 static MappedDef source_key_def = {
 	.relation = "source_key",
-	.ncolumns = 8,
+	.ncolumns = 9,
 	.column = {
 		{"source", MAP_TEXT, offsetof(SourceKey, source)},
 		{"entity", MAP_TEXT, offsetof(SourceKey, entity)},
@@ -32,6 +32,7 @@ static MappedDef source_key_def = {
 		{"since", MAP_TIME, offsetof(SourceKey, since)},
 		{"gone_batch", MAP_INT8, offsetof(SourceKey, gone_batch)},
 		{"unsaid", MAP_BOOL, offsetof(SourceKey, unsaid)},
+		{"merge", MAP_INT8, offsetof(SourceKey, merge)},
 	}
 };
 

@@ -22,6 +22,7 @@ typedef struct SourceKey
 	TimestampTz since;
 	int64		gone_batch;		/* in which the source is told that the record is gone; 0: none */
 	bool		unsaid;			/* the hub behind the source's link has still to be told; set here */
+	int64		merge;			/* that has brought it to its record; 0: none */
 } SourceKey;
 
 extern SourceKeys *source_keys_open(bool write);

@@ -1,0 +1,93 @@
+/*
+ * by_alias.c
+ *	  Changes that come under the name of a record that was merged into another one.
+ *
+ * The alias is looked for only where the record that was found is a tombstone, or where
+ * there is none.  Who goes by the old name knows the record as it was then: what the
+ * change repeats of that is no news, and its base tells nothing of the other record.
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+
+#include "hub/apply_state.h"
+#include "hub/by_alias.h"
+#include "model/clip.h"
+#include "model/field_ladder.h"
+#include "storage/alias.h"
+
+static Aliases *
+aliases_table(ApplyCall *call)
+{
+	if (call->aliases == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(call->context);
+
+		call->aliases = aliases_open();
+		MemoryContextSwitchTo(old);
+	}
+	return call->aliases;
+}
+
+void
+by_alias_leave_out(int64 merge, Change *change)
+{
+	Fields		kept = {0};
+	Fields		image;
+	int64		row_version;
+
+	if (change->deleted || !merge_image(merge, &image, &row_version))
+		return;
+	kept.field = palloc(sizeof(Field) * Max(change->fields.n, 1));
+	for (int i = 0; i < change->fields.n; i++)
+		if (!fields_hold(&image, &change->fields.field[i]))
+			kept.field[kept.n++] = change->fields.field[i];
+	if (kept.n < change->fields.n)
+		change->sent = NULL;
+	change->fields = kept;
+}
+
+bool
+by_alias_follow(ApplyCall *call, const Change *change, Change *renamed)
+{
+	RecordAlias alias;
+
+	if (!alias_find(aliases_table(call), change->entity, change->external_id, &alias))
+		return false;
+	*renamed = *change;
+	renamed->external_id = alias.kept_id;
+	renamed->alias = change->external_id;
+	if (renamed->has_base)
+		renamed->base = 0;
+	by_alias_leave_out(alias.merge, renamed);
+	return true;
+}
+
+bool
+by_alias_decide(const Change *change, const Record *record, Decision *d)
+{
+	if (change->alias == NULL)
+		return false;
+	if (change->deleted)
+		field_ladder_let_stand(record, false,
+							   psprintf("%s was merged into this record, which stays",
+										clip_string(change->alias, CLIP_QUOTE)), d);
+	else if (change->fields.n == 0 && change->increments.n == 0 && change->counted == NULL)
+		field_ladder_let_stand(record, false,
+							   psprintf("%s was merged into this record: it had all that already",
+										clip_string(change->alias, CLIP_QUOTE)), d);
+	else
+		return false;
+	return true;
+}
+
+void
+by_alias_tell(const Change *change, Decision *d)
+{
+	if (change->alias == NULL || d->resolution == RESOLUTION_DEPENDENCY_WAIT)
+		return;
+	if (d->audience == AUDIENCE_OTHERS)
+		d->audience = AUDIENCE_ALL;
+	d->reason = psprintf("%s; %s was merged into this record", d->reason,
+						 clip_string(change->alias, CLIP_QUOTE));
+}

@@ -1,0 +1,460 @@
+/*
+ * merge.c
+ *	  Two records become one: sync_merge.
+ *
+ * Both records are held, in the order of their ids, before anything of them is read: a
+ * source's change, a key that is being bound and another merge come before it or after
+ * it, and find the one record then.  What names the one that went is found by its alias
+ * from there on; what refers to it is changed by maintenance (hub/repoint), and sources
+ * hear that it is gone when that is done.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "errcodes.h"
+#include "hub/apply_call.h"
+#include "hub/apply_change.h"
+#include "hub/apply_state.h"
+#include "hub/limits.h"
+#include "hub/merge.h"
+#include "hub/release.h"
+#include "hub/resolve.h"
+#include "hub/rule_function.h"
+#include "model/clip.h"
+#include "model/json.h"
+#include "model/record_merge.h"
+#include "process/args.h"
+#include "process/owner.h"
+#include "storage/alias.h"
+#include "storage/hints.h"
+#include "storage/link.h"
+#include "storage/rights.h"
+
+PG_FUNCTION_INFO_V1(sync_merge);
+
+typedef struct Merging
+{
+	const Entity *entity;
+	ApplyCall  *call;
+	const char *keep_id;
+	const char *drop_id;
+	const char *note;
+	Record		keep;			/* as they were */
+	Record		drop;
+	RecordMerge merge;
+	int64		id;
+} Merging;
+
+/* ---------- what can be merged ---------- */
+
+/* Does a hub behind a link decide for the entity? */
+static void
+refuse_decided_elsewhere(const Entity *entity)
+{
+	ListCell   *lc;
+
+	link_refuse_entity(entity->name);
+	foreach(lc, link_list())
+	{
+		const Link *link = lfirst(lc);
+		const Source *source = registry_source(registry_get(), link->source);
+
+		if (link->relay && source != NULL && source_gets_entity(source, entity->name))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg(LINK_ENTITY_MESSAGE, entity->name, link->name),
+					 errhint("Merge the records at that hub: this one hears of it.")));
+	}
+}
+
+/* There each field has its own version, and late changes would make the record what it was. */
+static void
+refuse_field_ladder(const Entity *entity)
+{
+	if (entity->ladder & RUNG_FIELD)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("records of entity \"%s\", which has a field ladder, cannot be merged",
+						entity->name),
+				 errhint("Send what the one shall have, and delete the other.")));
+}
+
+static void
+check_call(const Entity *entity, const char *keep, const char *drop)
+{
+	refuse_decided_elsewhere(entity);
+	refuse_field_ladder(entity);
+	if (strcmp(keep, drop) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a record cannot be merged into itself")));
+	/* a key that was bound since such a transaction began would not be seen */
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("records are merged in transaction isolation level READ COMMITTED"),
+				 errhint("Begin with BEGIN ISOLATION LEVEL READ COMMITTED.")));
+}
+
+static void
+refuse_absent(const Merging *m, const char *id, const Record *record)
+{
+	const char *kept = alias_kept(m->entity->name, id);
+
+	if (kept != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("record \"%s\" of entity \"%s\" was merged into another one",
+						clip_string(id, CLIP_QUOTE), m->entity->name),
+				 errhint("It is record \"%s\" now.", clip_string(kept, CLIP_QUOTE))));
+	if (record->exists)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("record \"%s\" of entity \"%s\" is deleted", clip_string(id, CLIP_QUOTE),
+						m->entity->name)));
+	ereport(ERROR,
+			(errcode(ERRCODE_SYNC_UNKNOWN_NAME),
+			 errmsg("record \"%s\" of entity \"%s\" does not exist", clip_string(id, CLIP_QUOTE),
+					m->entity->name)));
+}
+
+static void
+hold(const Merging *m, const char *id, Record *record)
+{
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		canonical_find(m->call->canonical, m->entity->name, id, record);
+		if (!record->exists || record->deleted)
+			refuse_absent(m, id, record);
+	} while (canonical_lock(m->call->canonical) != ROWS_DONE);
+}
+
+static void
+hold_both(Merging *m)
+{
+	if (strcmp(m->keep_id, m->drop_id) < 0)
+		hold(m, m->keep_id, &m->keep);
+	hold(m, m->drop_id, &m->drop);
+	if (strcmp(m->keep_id, m->drop_id) > 0)
+		hold(m, m->keep_id, &m->keep);
+}
+
+/* ---------- the record that stays ---------- */
+
+static int64
+merge_rank(void *arg, const char *source, FieldName field)
+{
+	const Merging *m = arg;
+
+	return registry_rank(registry_source(m->call->registry, source), m->entity->name, field);
+}
+
+static void
+decide(Merging *m)
+{
+	RuleScope	rule_scope = {m->entity, merge_rank, m};
+	const LadderRules rules = {
+		.ladder = m->entity->ladder,
+		.field_rules = &m->entity->field_rules,
+		.rank = merge_rank,
+		.rank_arg = m,
+		.function = rule_function_decide,
+		.function_arg = &rule_scope
+	};
+
+	m->merge.entity = m->entity->name;
+	m->merge.keep_id = m->keep_id;
+	m->merge.keep = &m->keep;
+	m->merge.drop = &m->drop;
+	m->merge.rules = &rules;
+	record_merge(&m->merge);
+	m->merge.rules = NULL;
+}
+
+static Change
+change_of(const Merging *m, const char *id, const Record *record)
+{
+	const Change change = {
+		.entity = m->entity->name,
+		.external_id = id,
+		.source = record->last_source
+	};
+
+	return change;
+}
+
+/* The row is held: it is as it was. */
+static void
+write_record(const Merging *m, const char *id, const Record *after)
+{
+	Record		record;
+
+	canonical_find(m->call->canonical, m->entity->name, id, &record);
+	if (canonical_write(m->call->canonical, m->entity->name, id, after) != ROWS_DONE)
+		elog(ERROR, "record \"%s\" of entity \"%s\" has moved while it was held", id, m->entity->name);
+}
+
+/* First the one that goes: then the one that stays doesn't meet it. */
+static Record
+write_tombstone(const Merging *m)
+{
+	const Change change = change_of(m, m->drop_id, &m->drop);
+	const ApplyItem item = {.change = &change, .entity = m->entity};
+	Record		after = m->drop;
+
+	after.deleted = true;
+	after.version = m->merge.after.version;
+	after.row_version = m->drop.row_version + 1;
+	write_record(m, m->drop_id, &after);
+	apply_note_merged(m->call, &item, &m->drop, &after);
+	return after;
+}
+
+static void
+write_kept(const Merging *m)
+{
+	Change		change = change_of(m, m->keep_id, &m->keep);
+	const ApplyItem item = {.change = &change, .entity = m->entity};
+	Decision	d = {
+		.write = WRITE_WHOLE,
+		.after = m->merge.after,
+		.changed = m->merge.taken
+	};
+	ChangeError error;
+
+	if (!limits_record(&change, &m->keep, &d, &error))
+		change_raise(&error);
+	write_record(m, m->keep_id, &m->merge.after);
+	apply_note(m->call, &item, &m->keep, &d);
+}
+
+/* ---------- what is noted ---------- */
+
+/* An object whose only member they are, as a literal. */
+static char *
+names_literal(const FieldNames *names)
+{
+	JsonbParseState *state = NULL;
+	Jsonb	   *object;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	json_push_key(&state, "names");
+	field_names_push(&state, names);
+	object = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return quote_literal_cstr(JsonbToCString(NULL, &object->root, VARSIZE(object)));
+}
+
+/* Before anything is written: the rows are kept as they are. */
+static void
+note_merge(Merging *m)
+{
+	m->id = owner_number("SELECT syncext.note_merge(%s, %s, %s, %s, %s, " INT64_FORMAT ", %s, %s, %s)",
+						 quote_literal_cstr(m->entity->name), quote_literal_cstr(m->keep_id),
+						 quote_literal_cstr(m->drop_id),
+						 quote_literal_cstr(GetUserNameFromId(GetUserId(), false)),
+						 m->note == NULL ? "NULL" : quote_literal_cstr(m->note),
+						 m->merge.after.row_version, names_literal(&m->merge.taken),
+						 names_literal(&m->merge.undecided),
+						 m->entity->is_parent ? "false" : "true");
+}
+
+static Jsonb *
+taken_fields(const Merging *m)
+{
+	Fields		fields = {0, palloc(sizeof(Field) * Max(m->merge.taken.n, 1))};
+
+	for (int i = 0; i < m->merge.after.nfields; i++)
+		if (field_names_has(&m->merge.taken, m->merge.after.fields[i].field.name))
+			fields.field[fields.n++] = m->merge.after.fields[i].field;
+	return fields_to_jsonb(&fields);
+}
+
+static int64
+log_kept(const Merging *m)
+{
+	JsonbParseState *state = NULL;
+	LogEntry	entry = {
+		.entity = m->entity->name,
+		.external_id = m->keep_id,
+		.source = m->merge.after.last_source,
+		.version = m->merge.after.version,
+		.row_version = m->merge.after.row_version,
+		.resolution = RESOLUTION_RESOLVED,
+		.audience = AUDIENCE_ALL,
+		.fields = taken_fields(m)
+	};
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	json_push_number(&state, "mergeId", m->id);
+	json_push_string(&state, "merged", m->drop_id);
+	json_push_string(&state, "decidedBy", GetUserNameFromId(GetUserId(), false));
+	if (m->merge.undecided.n > 0)
+	{
+		json_push_key(&state, "undecided");
+		field_names_push(&state, &m->merge.undecided);
+	}
+	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return change_log_append(m->call->log, &entry);
+}
+
+void
+merge_log_gone(ChangeLog *log, const char *entity, const char *external_id, const Record *record,
+			   const char *kept_id, int64 merge, Audience audience)
+{
+	JsonbParseState *state = NULL;
+	Fields		none = {0, NULL};
+	LogEntry	entry = {
+		.entity = entity,
+		.external_id = external_id,
+		.source = record->last_source,
+		.version = record->version,
+		.row_version = record->row_version,
+		.resolution = RESOLUTION_RESOLVED,
+		.audience = audience,
+		.fields = fields_to_jsonb(&none)
+	};
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	json_push_bool(&state, "deleted", true);
+	json_push_number(&state, "mergeId", merge);
+	json_push_string(&state, "mergedInto", kept_id);
+	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	(void) change_log_append(log, &entry);
+}
+
+/* ---------- what is left undecided ---------- */
+
+/* The undecided fields whose values of the record that goes a source vouches for. */
+static FieldNames
+undecided_of(const Merging *m, const char *source)
+{
+	FieldNames	names;
+
+	field_names_init(&names, m->merge.undecided.n);
+	for (int i = 0; i < m->merge.undecided.n; i++)
+	{
+		const RecordField *dropped = record_find(&m->drop, m->merge.undecided.name[i]);
+
+		if (dropped != NULL && strcmp(dropped->stamp.source, source) == 0)
+			field_names_add(&names, m->merge.undecided.name[i]);
+	}
+	return names;
+}
+
+static Jsonb *
+values_of(const Record *record, const FieldNames *names)
+{
+	Fields		fields = {0, palloc(sizeof(Field) * Max(record->nfields, 1))};
+
+	for (int i = 0; i < record->nfields; i++)
+		if (names == NULL || field_names_has(names, record->fields[i].field.name))
+			fields.field[fields.n++] = record->fields[i].field;
+	return fields_to_jsonb(&fields);
+}
+
+static Jsonb *
+base_detail(const Merging *m)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	json_push_number(&state, "base", 0);
+	json_push_string(&state, "merged", m->drop_id);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/*
+ * A conflict that is decided for the record that stays, and keeps the other value: a
+ * steward can open it again.
+ */
+static void
+note_undecided(const Merging *m, const char *source, int64 seq)
+{
+	const FieldNames names = undecided_of(m, source);
+	const Conflict conflict = {
+		.entity = m->entity->name,
+		.external_id = m->keep_id,
+		.source = source,
+		.version = m->merge.after.version,
+		.row_version = m->merge.after.row_version,
+		.incoming = values_of(&m->drop, &names),
+		.incoming_detail = base_detail(m),
+		.canonical = values_of(&m->merge.after, NULL),
+		.canonical_source = m->merge.after.last_source,
+		.reason = psprintf("merge " INT64_FORMAT ": neither a rule nor a rank decides between the two records",
+						   m->id),
+		.fields = names
+	};
+	int64		id = conflict_log_add(m->call->conflicts, &conflict);
+
+	(void) conflict_log_close_one(m->call->conflicts, id, "resolved", "canonical", NULL, m->note, seq);
+}
+
+static void
+note_all_undecided(const Merging *m, int64 seq)
+{
+	List	   *sources = NIL;
+
+	for (int i = 0; i < m->merge.undecided.n; i++)
+	{
+		const RecordField *dropped = record_find(&m->drop, m->merge.undecided.name[i]);
+		bool		noted = dropped == NULL;
+		ListCell   *lc;
+
+		foreach(lc, sources)
+			noted |= dropped != NULL && strcmp(lfirst(lc), dropped->stamp.source) == 0;
+		if (noted)
+			continue;
+		sources = lappend(sources, unconstify(char *, dropped->stamp.source));
+		note_undecided(m, dropped->stamp.source, seq);
+	}
+}
+
+/* ---------- merging ---------- */
+
+int64
+merge_records(const char *entity, const char *keep, const char *drop, const char *note)
+{
+	Merging		m = {.keep_id = keep, .drop_id = drop, .note = note};
+	Record		gone;
+
+	m.entity = registry_entity_required(registry_get(), entity);
+	check_call(m.entity, keep, drop);
+	m.call = apply_begin(registry_get());
+	m.entity = registry_entity_required(m.call->registry, entity);
+	hold_both(&m);
+	decide(&m);
+	note_merge(&m);
+	(void) owner_execute("SELECT syncext.merge_names(" INT64_FORMAT ")", m.id);
+	gone = write_tombstone(&m);
+	write_kept(&m);
+	note_all_undecided(&m, log_kept(&m));
+	/* where others may refer to it, sources are told when these do no more */
+	merge_log_gone(m.call->log, entity, drop, &gone, keep, m.id,
+				   m.entity->is_parent ? AUDIENCE_NONE : AUDIENCE_ALL);
+	apply_end(m.call);
+	return m.id;
+}
+
+Datum
+sync_merge(PG_FUNCTION_ARGS)
+{
+	char	   *entity = arg_text(fcinfo, 0, "entity");
+	char	   *keep = arg_text(fcinfo, 1, "keep");
+	char	   *drop = arg_text(fcinfo, 2, "drop");
+
+	if (!resolve_may_decide(fcinfo->flinfo->fn_oid, entity))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to merge records of entity \"%s\"",
+						clip_string(entity, CLIP_QUOTE)),
+				 errdetail("Or there is no such entity."),
+				 errhint_call("Ask the owner of the extension: SELECT sync_grant(%s, 'steward', …).",
+							  quote_literal_cstr(GetUserNameFromId(GetUserId(), false)))));
+	PG_RETURN_INT64(merge_records(entity, keep, drop, arg_text_or_null(fcinfo, 3)));
+}

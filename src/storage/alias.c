@@ -1,0 +1,112 @@
+/*
+ * alias.c
+ *	  External ids of records that were merged into others: tables syncext.alias and
+ *	  syncext.merge.
+ */
+#include "postgres.h"
+
+#include "model/json_read.h"
+#include "storage/alias.h"
+
+/* A merge that was committed since a REPEATABLE READ transaction began counts, too. */
+static MappedDef alias_def = {
+	.relation = "alias",
+	.latest = true,
+	.ncolumns = 4,
+	.column = {
+		{"entity", MAP_TEXT, offsetof(RecordAlias, entity)},
+		{"external_id", MAP_TEXT, offsetof(RecordAlias, external_id)},
+		{"kept_id", MAP_TEXT, offsetof(RecordAlias, kept_id)},
+		{"merge", MAP_INT8, offsetof(RecordAlias, merge)},
+	}
+};
+
+Aliases *
+aliases_open(void)
+{
+	return mapped_open(&alias_def, false);
+}
+
+void
+aliases_close(Aliases *aliases)
+{
+	mapped_close(aliases);
+}
+
+bool
+alias_find(Aliases *aliases, const char *entity, const char *external_id, RecordAlias *alias)
+{
+	const RecordAlias asked = {.entity = entity, .external_id = external_id};
+
+	if (rows_empty(aliases->rows))
+		return false;
+	*alias = asked;
+	return mapped_find(aliases, alias);
+}
+
+const char *
+alias_kept(const char *entity, const char *external_id)
+{
+	Aliases    *aliases = aliases_open();
+	RecordAlias		alias;
+	bool		found = alias_find(aliases, entity, external_id, &alias);
+
+	aliases_close(aliases);
+	return found ? alias.kept_id : NULL;
+}
+
+/* ---------- what was merged ---------- */
+
+typedef struct MergeImage
+{
+	int64		id;
+	int64		row_version;
+	Jsonb	   *drop_before;
+} MergeImage;
+
+static MappedDef merge_def = {
+	.relation = "merge",
+	.latest = true,
+	.ncolumns = 16,
+	.column = {
+		{"id", MAP_INT8, offsetof(MergeImage, id)},
+		{"entity", MAP_OTHER},
+		{"keep_id", MAP_OTHER},
+		{"drop_id", MAP_OTHER},
+		{"merged_at", MAP_OTHER},
+		{"merged_by", MAP_OTHER},
+		{"note", MAP_OTHER},
+		{"row_version", MAP_INT8, offsetof(MergeImage, row_version)},
+		{"taken", MAP_OTHER},
+		{"undecided", MAP_OTHER},
+		{"keep_before", MAP_OTHER},
+		{"drop_before", MAP_OBJECT, offsetof(MergeImage, drop_before)},
+		{"settled_at", MAP_OTHER},
+		{"undone_at", MAP_OTHER},
+		{"undone_by", MAP_OTHER},
+		{"undo_note", MAP_OTHER},
+	}
+};
+
+bool
+merge_image(int64 merge, Fields *fields, int64 *row_version)
+{
+	MappedTable *merges = mapped_open(&merge_def, false);
+	MergeImage	image = {.id = merge};
+	bool		found = mapped_find(merges, &image);
+	Fields		members;
+	const Field *member;
+	JsonbContainer *object;
+
+	mapped_close(merges);
+	if (!found)
+		return false;
+	members = fields_of(image.drop_before);
+	member = fields_find(&members, field_name("fields"));
+	object = member == NULL ? NULL : json_read_object(&member->value);
+	*fields = (Fields) {0};
+	if (object != NULL)
+		fields_from_container(object, fields);
+	*row_version = image.row_version;
+	return true;
+}

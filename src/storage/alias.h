@@ -1,0 +1,37 @@
+/*
+ * alias.h
+ *	  External ids of records that were merged into others: tables syncext.alias and
+ *	  syncext.merge.
+ */
+#ifndef SYNCEXT_ALIAS_H
+#define SYNCEXT_ALIAS_H
+
+#include "model/fields.h"
+#include "storage/mapped.h"
+
+typedef MappedTable Aliases;
+
+typedef struct RecordAlias
+{
+	const char *entity;
+	const char *external_id;
+	const char *kept_id;		/* of the record that it is a part of by now */
+	int64		merge;			/* by which it went */
+} RecordAlias;
+
+extern Aliases *aliases_open(void);
+extern void aliases_close(Aliases *aliases);
+
+/* Was the record merged into another?  Costs nothing where no record ever was. */
+extern bool alias_find(Aliases *aliases, const char *entity, const char *external_id,
+					   RecordAlias *alias);
+/* The same with a table of its own; the id of the record that it is a part of, or NULL. */
+extern const char *alias_kept(const char *entity, const char *external_id);
+
+/*
+ * What the record that went by a merge held then, and the row version that the other got
+ * by it.  False: it was erased.
+ */
+extern bool merge_image(int64 merge, Fields *fields, int64 *row_version);
+
+#endif							/* SYNCEXT_ALIAS_H */
