@@ -70,15 +70,6 @@ typedef bool UpdateIndexes_compat;
 	ExecCheckIndexConstraints(rri, slot, estate, conflict, arbiters)
 #endif
 
-/* 16: the table says how pages that are reused are told of to standbys (61b313e47eb9). */
-#if PG_VERSION_NUM >= 160000
-#define bt_getroot_compat(index, heap) \
-	_bt_getroot(index, heap, BT_READ)
-#else
-#define bt_getroot_compat(index, heap) \
-	_bt_getroot(index, BT_READ)
-#endif
-
 /* 18: index scans can be instrumented (0fbceae841cb). */
 #if PG_VERSION_NUM >= 180000
 #define index_beginscan_compat(heap, index, snapshot, nkeys) \

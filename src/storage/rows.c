@@ -39,8 +39,6 @@ struct RowsScan
 	ScanKeyData keys[ROWS_MAX_KEYS + 1];	/* the last bound comes on top */
 	ScanKeyData members[ROWS_MAX_KEYS]; /* of a row comparison */
 	SeekAhead  *ahead;			/* of seeks for whole keys of a unique index, or NULL */
-	int			number;			/* of its index */
-	bool		empty;			/* the index has nothing of what is asked for */
 	bool		kept;			/* begun for as long as the table is open */
 	bool		busy;			/* it is kept, and in use */
 };
@@ -110,7 +108,6 @@ index_number(Rows *rows, const char *name)
 			 RelationGetRelationName(rows->rel));
 	index = open_index(rows, name);
 	rows->index_names[rows->nindexes] = name;
-	key_search_init(&rows->search[rows->nindexes], rows->rel, index);
 	rows->indexes[rows->nindexes++] = index;
 	if (rows->layout != NULL)
 		layout_check_index(rows->layout, index);
@@ -182,71 +179,6 @@ init_row_comparison(Relation index, int first, int n, const Datum *values,
 	key->sk_argument = PointerGetDatum(members);
 }
 
-/* ---------- searches without a scan ---------- */
-
-/*
- * May the index be searched without a scan?  Not where that has to leave a predicate lock, or
- * dead entries still count; nor in a subtransaction that the table outlives, which an
- * error may end with a page held.
- */
-static bool
-may_search(const Rows *rows)
-{
-	return !IsolationIsSerializable() && !TransactionStartedDuringRecovery() &&
-		GetCurrentTransactionNestLevel() == rows->nest_level;
-}
-
-static IndexFetchTableData *
-fetch_of(Rows *rows)
-{
-	if (rows->fetch == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(rows));
-
-		rows->fetch = table_index_fetch_begin(rows->rel);
-		MemoryContextSwitchTo(old);
-	}
-	return rows->fetch;
-}
-
-/*
- * Find the row with this key of a unique index.  False: a scan has to do it, which also
- * marks the entries of rows that are dead to all.
- */
-static bool
-search_unique(Rows *rows, int number, int nkeys, const Datum *keys, Snapshot snapshot, bool *found)
-{
-	ItemPointerData places[KEY_SEARCH_MAX_PLACES];
-	int			n = may_search(rows) ? key_search(&rows->search[number], nkeys, keys, places) :
-		KEY_SEARCH_UNKNOWN;
-	bool		all_dead = false;
-
-	if (n == KEY_SEARCH_UNKNOWN)
-		return false;
-	*found = false;
-	for (int i = 0; i < n && !*found && !all_dead; i++)
-	{
-		bool		again = false;
-
-		*found = table_index_fetch_tuple(fetch_of(rows), &places[i], snapshot, rows->found, &again,
-										 &all_dead);
-	}
-	if (n > 0)
-		table_index_fetch_reset(rows->fetch);
-	if (!*found)
-		ExecClearTuple(rows->found);
-	return !all_dead;
-}
-
-/* Is there surely no row with these leading columns of the index? */
-static bool
-has_none(Rows *rows, int number, int nkeys, const Datum *keys)
-{
-	ItemPointerData places[KEY_SEARCH_MAX_PLACES];
-
-	return may_search(rows) && key_search(&rows->search[number], nkeys, keys, places) == 0;
-}
-
 /* ---------- searches ---------- */
 
 /* Begin a scan that all searches for so many leading columns of the index share. */
@@ -262,7 +194,6 @@ make_kept_scan(Rows *rows, int number, int nkeys)
 	Assert(nkeys <= ROWS_MAX_KEYS);
 	CurrentResourceOwner = rows->owner;
 	scan->rows = rows;
-	scan->number = number;
 	scan->direction = ForwardScanDirection;
 	scan->kept = true;
 	init_equal_keys(index, nkeys, none, scan->keys);
@@ -288,9 +219,6 @@ kept_scan_begin(Rows *rows, int number, int nkeys, const Datum *keys)
 	else if (scan->busy || scan->scan->numberOfKeys != nkeys)
 		return NULL;
 	scan->busy = true;
-	scan->empty = has_none(rows, number, nkeys, keys);
-	if (scan->empty)
-		return scan;
 	scan->snapshot = rows_snapshot(rows);
 	scan->scan->xs_snapshot = scan->snapshot;
 	for (int i = 0; i < nkeys; i++)
@@ -303,13 +231,11 @@ kept_scan_begin(Rows *rows, int number, int nkeys, const Datum *keys)
 static void
 kept_scan_end(RowsScan *scan)
 {
-	scan->busy = false;
-	if (scan->empty)
-		return;
 	index_rescan(scan->scan, NULL, scan->scan->numberOfKeys, NULL, 0);
 	scan->scan->xs_snapshot = SnapshotAny;
 	UnregisterSnapshot(scan->snapshot);
 	scan->snapshot = NULL;
+	scan->busy = false;
 }
 
 static void
@@ -333,55 +259,24 @@ rows_end_kept(Rows *rows)
 	for (int i = 0; i < rows->nindexes; i++)
 		if (rows->kept[i] != NULL)
 			index_endscan(rows->kept[i]->scan);
-	if (rows->fetch != NULL)
-		table_index_fetch_end(rows->fetch);
 }
 
 /* What the index makes for the scan lives as long as that. */
 static bool
 scan_next(RowsScan *scan)
 {
-	MemoryContext old;
-	bool		found;
+	MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(scan));
+	bool		found = index_getnext_slot(scan->scan, scan->direction, scan->rows->found);
 
-	if (scan->empty)
-		return false;
-	old = MemoryContextSwitchTo(GetMemoryChunkContext(scan));
-	found = index_getnext_slot(scan->scan, scan->direction, scan->rows->found);
 	MemoryContextSwitchTo(old);
 	return found;
-}
-
-/* Find the row by the whole of its primary key, if that can be done without a scan. */
-static bool
-search_whole_key(Rows *rows, int nkeys, const Datum *values, bool *found)
-{
-	const int	number = index_number(rows, NULL);
-	Snapshot	snapshot;
-	bool		searched;
-
-	if (nkeys != IndexRelationGetNumberOfAttributes(rows->indexes[number]))
-		return false;
-	snapshot = rows_snapshot(rows);
-	searched = search_unique(rows, number, nkeys, values, snapshot, found);
-	if (searched && *found)
-		ExecMaterializeSlot(rows->found);
-	UnregisterSnapshot(snapshot);
-	if (searched && *found)
-		slot_getallattrs(rows->found);
-	return searched;
 }
 
 bool
 rows_search(Rows *rows, int nkeys, const Datum *values)
 {
-	RowsScan   *scan;
-	bool		found;
-
-	if (search_whole_key(rows, nkeys, values, &found))
-		return found;
-	scan = rows_scan_begin(rows, NULL, nkeys, values, 0, NULL);
-	found = scan_next(scan);
+	RowsScan   *scan = rows_scan_begin(rows, NULL, nkeys, values, 0, NULL);
+	bool		found = scan_next(scan);
 
 	/* the scan's buffer pin goes with the scan: keep a copy of our own */
 	if (found)
@@ -547,14 +442,11 @@ rows_seek_begin(Rows *rows, const char *index_name, int nkeys)
 {
 	const Datum none[ROWS_MAX_KEYS] = {0};
 	RowsScan   *scan = palloc0(sizeof(RowsScan));
-	int			number = index_number(rows, index_name);
-	Relation	index = rows->indexes[number];
+	Relation	index = rows_index(rows, index_name);
 
-	StaticAssertStmt(KEY_SEARCH_MAX_COLUMNS >= ROWS_MAX_KEYS, "a key has more columns than key_search knows");
 	StaticAssertStmt(SEEK_AHEAD_MAX_KEYS >= ROWS_MAX_KEYS, "a key has more columns than seek_ahead knows");
 	Assert(nkeys > 0 && nkeys <= ROWS_MAX_KEYS);
 	scan->rows = rows;
-	scan->number = number;
 	scan->direction = ForwardScanDirection;
 	scan->snapshot = rows_snapshot(rows);
 	init_equal_keys(index, nkeys, none, scan->keys);
@@ -571,13 +463,6 @@ rows_seek(RowsScan *scan, const Datum *keys)
 	bool		found;
 
 	if (scan->ahead != NULL && seek_ahead(scan->ahead, keys, scan->rows->found, &found))
-	{
-		if (found)
-			slot_getallattrs(scan->rows->found);
-		return found;
-	}
-	if (scan->ahead != NULL &&
-		search_unique(scan->rows, scan->number, scan->scan->numberOfKeys, keys, scan->snapshot, &found))
 	{
 		if (found)
 			slot_getallattrs(scan->rows->found);

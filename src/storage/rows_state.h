@@ -6,11 +6,9 @@
 #ifndef SYNCEXT_ROWS_STATE_H
 #define SYNCEXT_ROWS_STATE_H
 
-#include "access/tableam.h"
 #include "nodes/execnodes.h"
 #include "utils/resowner.h"
 
-#include "storage/key_search.h"
 #include "storage/layout.h"
 #include "storage/rows.h"
 
@@ -45,9 +43,7 @@ struct Rows
 	int			nindexes;
 	const char *index_names[ROWS_MAX_INDEXES];	/* NULL: the primary key */
 	Relation	indexes[ROWS_MAX_INDEXES];
-	KeySearch	search[ROWS_MAX_INDEXES];
 	RowsScan   *kept[ROWS_MAX_INDEXES]; /* begun once for all searches by it, or NULL */
-	IndexFetchTableData *fetch; /* rows whose places key_search has told, or NULL */
 };
 
 /* The snapshot to decide on; registered, the caller unregisters it. */
@@ -69,7 +65,7 @@ extern void rows_finish_write(Rows *rows);
 extern bool rows_search(Rows *rows, int nkeys, const Datum *keys);
 extern void rows_release(Rows *rows);
 
-/* End what searches have begun. */
+/* End the scans that are kept. */
 extern void rows_end_kept(Rows *rows);
 
 #endif							/* SYNCEXT_ROWS_STATE_H */
