@@ -187,6 +187,7 @@ typedef struct Cutting
 	FeedSeek   *seek;
 	Replica    *replica;
 	CaptureFailures *failures;
+	bool		any_failure;	/* there may be some */
 	int			room;
 	Size		bytes;			/* of the edits that were read */
 	OutboxBatch *out;
@@ -377,7 +378,7 @@ owes_more(Cutting *cutting, Oid relation, const BatchRecord *record,
 
 	if (fold->all || fold->deleted)
 		return false;
-	failed = capture_failures_any(cutting->failures, relation) &&
+	failed = cutting->any_failure && capture_failures_any(cutting->failures, relation) &&
 		capture_failure_find(cutting->failures, relation, record->external_id, &failure);
 	if (!failed && (replica->fields != NULL || fold->born || fold->whole))
 		return false;
@@ -388,6 +389,7 @@ owes_more(Cutting *cutting, Oid relation, const BatchRecord *record,
 	}
 	attempt_recall(&failure.attempt, GetCurrentTimestamp());
 	capture_failure_save(cutting->failures, &failure);
+	cutting->any_failure = true;
 	cutting->out->nowed++;
 	return true;
 }
@@ -411,6 +413,7 @@ set_aside(Cutting *cutting, Oid relation, const char *external_id, bool dead,
 		attempt_recall(&failure.attempt, GetCurrentTimestamp());
 	failure.attempt.error = error;
 	capture_failure_save(cutting->failures, &failure);
+	cutting->any_failure = true;
 	cutting->out->nowed += !dead;
 }
 
@@ -521,6 +524,7 @@ cut_records(Feed *feed, Size max_bytes, OutboxBatch *out)
 	cutting.seek = feed_seek_begin(feed->log);
 	cutting.replica = replica_open(false);
 	cutting.failures = capture_failures_open(true);
+	cutting.any_failure = !capture_failures_none(cutting.failures);
 	/* in this order, the places that members says don't hold any more */
 	qsort(feed->records, feed->nrecords, sizeof(BatchRecord), compare_depths);
 	for (int i = 0; i < feed->nrecords && fit == 0; i++)
@@ -665,8 +669,8 @@ outbox_cut_ahead(const char *source, int max, Size max_bytes, OutboxBatch *out)
 	return any;
 }
 
-Jsonb *
-outbox_document(const char *source, const OutboxChange *captured)
+static Change
+change_of(const char *source, const OutboxChange *captured)
 {
 	Change		change = {
 		.entity = captured->entity,
@@ -692,7 +696,23 @@ outbox_document(const char *source, const OutboxChange *captured)
 		.totals = captured->summed,
 	};
 
+	return change;
+}
+
+Jsonb *
+outbox_document(const char *source, const OutboxChange *captured)
+{
+	const Change change = change_of(source, captured);
+
 	return change_document(&change);
+}
+
+void
+outbox_text(const char *source, const OutboxChange *captured, StringInfo text)
+{
+	const Change change = change_of(source, captured);
+
+	change_text(&change, text);
 }
 
 /* ---------- what came of it ---------- */

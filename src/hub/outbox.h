@@ -66,6 +66,8 @@ extern bool outbox_cut_ahead(const char *source, int max, Size max_bytes, Outbox
 
 /* The change as a document for the hub's sync_apply. */
 extern Jsonb *outbox_document(const char *source, const OutboxChange *change);
+/* The same as text, which is appended. */
+extern void outbox_text(const char *source, const OutboxChange *change, StringInfo text);
 
 /* What the hub has said to a change of a batch. */
 typedef struct PushedAnswer

@@ -27,24 +27,65 @@
 /* No hub reads a document of more than this, whatever its syncext.max_document is. */
 #define DOCUMENT_BYTES	((Size) 256 * 1024 * 1024)
 
-static const char *
-document_text(Jsonb *document, const char **why)
+/* How many bytes the change's fields have, as that measure has it. */
+static Size
+fields_bytes(const OutboxChange *change, JsonMeasure measure)
 {
-	Size		bytes = json_container_bytes(&document->root, JSON_ESCAPED);
-	char	   *text;
+	Size		bytes = 0;
+
+	for (int i = 0; i < change->fields.n; i++)
+	{
+		const JsonbValue name = {.type = jbvString, .val.string = {
+			.val = unconstify(char *, change->fields.field[i].name.data),
+			.len = change->fields.field[i].name.len
+		}};
+
+		bytes += json_value_bytes(&name, measure) +
+			json_value_bytes(&change->fields.field[i].value, measure);
+	}
+	return bytes;
+}
+
+/* A hub's record comes with what is known of each of its fields: only jsonb tells how much that is. */
+static void
+append_state(const Exchange *x, const OutboxChange *change, StringInfo text, Size *bytes)
+{
+	Jsonb	   *document = outbox_document(x->source, change);
+
+	*bytes = json_container_bytes(&document->root, JSON_ESCAPED);
+	if (*bytes <= DOCUMENT_BYTES)
+		(void) JsonbToCString(text, &document->root, VARSIZE(document));
+	pfree(document);
+}
+
+/*
+ * The change as a document, and how many bytes it has, here or at the hub; NULL, and why,
+ * if it can't be sent.
+ */
+static char *
+document_text(const Exchange *x, const OutboxChange *change, Size *bytes, const char **why)
+{
+	StringInfoData text;
 	const char *told;
 
-	if (bytes > DOCUMENT_BYTES)
+	initStringInfo(&text);
+	*bytes = fields_bytes(change, JSON_ESCAPED);
+	if (change->state != NULL)
+		append_state(x, change, &text, bytes);
+	else if (*bytes <= DOCUMENT_BYTES)
+		outbox_text(x->source, change, &text);
+	if (*bytes > DOCUMENT_BYTES)
 	{
 		*why = psprintf("54000: the change has %zu bytes as text, more than the %zu that can be sent",
-						bytes, DOCUMENT_BYTES);
+						*bytes, DOCUMENT_BYTES);
 		return NULL;
 	}
-	text = JsonbToCString(NULL, &document->root, VARSIZE(document));
-	told = wire_out(text, why);
-	if (told != text)
-		pfree(text);
-	return told;
+	told = wire_out(text.data, why);
+	if (told != text.data)
+		pfree(text.data);
+	if (told != NULL)
+		*bytes = Max(*bytes, strlen(told));
+	return unconstify(char *, told);
 }
 
 /*
@@ -56,19 +97,15 @@ add_change(Exchange *x, Push *push, Size max_bytes)
 {
 	PushMessage *message = &push->message;
 	PushedAnswer *taken = &push->answers[push->to];
-	Jsonb	   *document;
-	const char *told;
+	char	   *told;
 	Size		bytes;
 	bool		fits;
 
 	/* it was left out before */
 	if (taken->error != NULL)
 		return true;
-	document = outbox_document(x->source, &push->batch.changes[push->to]);
-	told = document_text(document, &taken->error);
-	bytes = told == NULL ? 0 : Max(VARSIZE(document), strlen(told));
-	fits = message->n == 0 || message->bytes + bytes <= max_bytes;
-	pfree(document);
+	told = document_text(x, &push->batch.changes[push->to], &bytes, &taken->error);
+	fits = told == NULL || message->n == 0 || message->bytes + bytes <= max_bytes;
 	if (told == NULL)
 	{
 		taken->refused = true;
@@ -81,7 +118,7 @@ add_change(Exchange *x, Push *push, Size max_bytes)
 		message->bytes += bytes;
 	}
 	if (told != NULL)
-		pfree(unconstify(char *, told));
+		pfree(told);
 	return fits;
 }
 

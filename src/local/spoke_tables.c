@@ -678,25 +678,13 @@ note_answer(Replica *table, Oid relation, const OutboxChange *change,
 	replica_set_alone(table, relation, change->external_id, &replica);
 }
 
-/* Have an edit of the row that had failed looked at again. */
-static void
-recall_failure(CaptureFailures *failures, Oid relation, const char *external_id)
-{
-	CaptureFailure failure;
-
-	if (!capture_failures_any(failures, relation) ||
-		!capture_failure_find(failures, relation, external_id, &failure))
-		return;
-	attempt_recall(&failure.attempt, GetCurrentTimestamp());
-	capture_failure_save(failures, &failure);
-}
-
 bool
 spoke_tables_answered(const char *source, const OutboxBatch *batch, const PushedAnswer *answers,
 					  const OutboxBatch *next)
 {
 	Replica    *table = replica_open(true);
 	CaptureFailures *failures = capture_failures_open(true);
+	const bool	any_failure = !capture_failures_none(failures);
 
 	for (int i = 0; i < batch->nchanges; i++)
 	{
@@ -707,7 +695,8 @@ spoke_tables_answered(const char *source, const OutboxBatch *batch, const Pushed
 		if (!OidIsValid(relation))
 			continue;
 		note_answer(table, relation, change, &answers[i]);
-		recall_failure(failures, relation, change->external_id);
+		if (any_failure)
+			capture_failure_recall(failures, relation, change->external_id);
 	}
 	capture_failures_close(failures);
 	replica_close(table);

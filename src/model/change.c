@@ -20,6 +20,7 @@
 #include "model/format.h"
 #include "model/increment.h"
 #include "model/json.h"
+#include "model/json_member.h"
 #include "model/rfc3339.h"
 
 /*
@@ -595,60 +596,81 @@ change_fields_jsonb(const Change *change)
 }
 
 static void
-push_increments(JsonbParseState **state, const Change *change)
+put_increments(JsonObject *object, const Change *change)
 {
 	if (change->totals.n > 0)
-		json_push_jsonb(state, "totals", fields_to_jsonb(&change->totals));
+		json_member_fields(object, "totals", &change->totals);
 	if (change->increments.n > 0)
-		json_push_jsonb(state, "increments", fields_to_jsonb(&change->increments));
+		json_member_fields(object, "increments", &change->increments);
 	else if (change->counted != NULL)
-		json_push_jsonb(state, "counted", change->counted);
+		json_member_jsonb(object, "counted", change->counted);
 	if (change->baseline)
-		json_push_bool(state, "baseline", true);
+		json_member_bool(object, "baseline", true);
+}
+
+static void
+put_fields(JsonObject *object, const Change *change)
+{
+	if (change->sent_fields.field != NULL)
+		json_member_fields(object, "fields", &change->sent_fields);
+	else if (object->text != NULL)
+		json_member_fields(object, "fields", &change->fields);
+	else
+		json_member_jsonb(object, "fields", change_fields_jsonb(change));
+}
+
+static Jsonb *
+make_document(const Change *change, StringInfo text)
+{
+	JsonObject	object = json_object_begin(text);
+
+	json_member_string(&object, "entity", change->entity);
+	if (change->external_id[0] != '\0')
+		json_member_string(&object, "externalId", change->external_id);
+	if (change->source_id != NULL)
+		json_member_string(&object, "sourceId", change->source_id);
+	json_member_string(&object, "source", change->source);
+	if (change->has_version)
+		json_member_number(&object, "version", change->version);
+	if (change->has_base)
+		json_member_number(&object, "base", change->base);
+	if (change->has_if_match)
+		json_member_number(&object, "ifMatch", change->if_match);
+	if (change->has_updated_at)
+		json_member_string(&object, "updatedAt", rfc3339_format(change->updated_at));
+	if (change->created || change->not_created)
+		json_member_bool(&object, "created", change->created);
+	if (change->if_absent)
+		json_member_bool(&object, "ifAbsent", true);
+	if (change->change_id != NULL)
+		json_member_string(&object, "changeId", change->change_id);
+	if (change->cascade)
+		json_member_bool(&object, "cascade", true);
+	if (change->recovered > 0)
+	{
+		json_member_number(&object, "recovered", change->recovered);
+		json_member_number(&object, "recoveredEpoch", change->recovered_epoch);
+	}
+	if (change->known.is_set)
+		json_member_jsonb(&object, "known", change_known_document(change));
+	if (change->state != NULL)
+		json_member_jsonb(&object, "state", field_state_jsonb(change->state));
+	put_increments(&object, change);
+	if (change->deleted)
+		json_member_bool(&object, "deleted", true);
+	else
+		put_fields(&object, change);
+	return json_object_end(&object);
 }
 
 Jsonb *
 change_document(const Change *change)
 {
-	JsonbParseState *state = NULL;
+	return make_document(change, NULL);
+}
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	json_push_string(&state, "entity", change->entity);
-	if (change->external_id[0] != '\0')
-		json_push_string(&state, "externalId", change->external_id);
-	if (change->source_id != NULL)
-		json_push_string(&state, "sourceId", change->source_id);
-	json_push_string(&state, "source", change->source);
-	if (change->has_version)
-		json_push_number(&state, "version", change->version);
-	if (change->has_base)
-		json_push_number(&state, "base", change->base);
-	if (change->has_if_match)
-		json_push_number(&state, "ifMatch", change->if_match);
-	if (change->has_updated_at)
-		json_push_string(&state, "updatedAt", rfc3339_format(change->updated_at));
-	if (change->created || change->not_created)
-		json_push_bool(&state, "created", change->created);
-	if (change->if_absent)
-		json_push_bool(&state, "ifAbsent", true);
-	if (change->change_id != NULL)
-		json_push_string(&state, "changeId", change->change_id);
-	if (change->cascade)
-		json_push_bool(&state, "cascade", true);
-	if (change->recovered > 0)
-	{
-		json_push_number(&state, "recovered", change->recovered);
-		json_push_number(&state, "recoveredEpoch", change->recovered_epoch);
-	}
-	if (change->known.is_set)
-		json_push_jsonb(&state, "known", change_known_document(change));
-	if (change->state != NULL)
-		json_push_jsonb(&state, "state", field_state_jsonb(change->state));
-	push_increments(&state, change);
-	if (change->deleted)
-		json_push_bool(&state, "deleted", true);
-	else
-		json_push_jsonb(&state, "fields", change->sent_fields.field != NULL ?
-						fields_to_jsonb(&change->sent_fields) : change_fields_jsonb(change));
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+void
+change_text(const Change *change, StringInfo text)
+{
+	(void) make_document(change, text);
 }

@@ -123,6 +123,8 @@ extern bool change_only_adds(const Change *change);
 extern Jsonb *change_fields_jsonb(const Change *change);
 /* The document that says the same, in structured form. */
 extern Jsonb *change_document(const Change *change);
+/* The same as text, which is appended. */
+extern void change_text(const Change *change, StringInfo text);
 /* What it says of what was known, for a log or another document. */
 extern Jsonb *change_known_document(const Change *change);
 /* What a document that isn't an object is told. */

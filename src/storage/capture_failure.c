@@ -37,6 +37,12 @@ capture_failures_close(CaptureFailures *failures)
 }
 
 bool
+capture_failures_none(CaptureFailures *failures)
+{
+	return rows_empty(failures->rows);
+}
+
+bool
 capture_failures_any(CaptureFailures *failures, Oid relation)
 {
 	const CaptureFailure any = {.relation = relation};
@@ -61,6 +67,18 @@ capture_failure_save(CaptureFailures *failures, const CaptureFailure *failure)
 	if (row.tried_at == 0)
 		row.tried_at = GetCurrentTimestamp();
 	mapped_save(failures, &row);
+}
+
+void
+capture_failure_recall(CaptureFailures *failures, Oid relation, const char *external_id)
+{
+	CaptureFailure failure;
+
+	if (!capture_failures_any(failures, relation) ||
+		!capture_failure_find(failures, relation, external_id, &failure))
+		return;
+	attempt_recall(&failure.attempt, GetCurrentTimestamp());
+	capture_failure_save(failures, &failure);
 }
 
 bool

@@ -25,11 +25,16 @@ typedef struct CaptureFailure
 extern CaptureFailures *capture_failures_open(bool write);
 extern void capture_failures_close(CaptureFailures *failures);
 
+/* Has the table never had a row?  That is cheaper to know, and once for many rows of a relation. */
+extern bool capture_failures_none(CaptureFailures *failures);
 /* Is there one of the relation? */
 extern bool capture_failures_any(CaptureFailures *failures, Oid relation);
 extern bool capture_failure_find(CaptureFailures *failures, Oid relation,
 								 const char *external_id, CaptureFailure *failure);
 extern void capture_failure_save(CaptureFailures *failures, const CaptureFailure *failure);
+/* Have an edit of the row that had failed, if one has, looked at again. */
+extern void capture_failure_recall(CaptureFailures *failures, Oid relation,
+								   const char *external_id);
 /* Returns whether it was there. */
 extern bool capture_failure_remove(CaptureFailures *failures, Oid relation,
 								   const char *external_id);
