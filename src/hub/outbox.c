@@ -715,6 +715,15 @@ outbox_text(const char *source, const OutboxChange *captured, StringInfo text)
 	change_text(&change, text);
 }
 
+bool
+outbox_change_follows(const OutboxBatch *batch, int i)
+{
+	const OutboxChange *change = &batch->changes[i];
+
+	return i > 0 && strcmp(change->external_id, change[-1].external_id) == 0 &&
+		strcmp(change->entity, change[-1].entity) == 0;
+}
+
 /* ---------- what came of it ---------- */
 
 /*

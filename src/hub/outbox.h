@@ -69,6 +69,9 @@ extern Jsonb *outbox_document(const char *source, const OutboxChange *change);
 /* The same as text, which is appended. */
 extern void outbox_text(const char *source, const OutboxChange *change, StringInfo text);
 
+/* Is this change of the batch of the same record as the one before it? */
+extern bool outbox_change_follows(const OutboxBatch *batch, int i);
+
 /* What the hub has said to a change of a batch. */
 typedef struct PushedAnswer
 {

@@ -675,7 +675,10 @@ note_answer(Replica *table, Oid relation, const OutboxChange *change,
 		replica.counted = change->counts;
 	replica.cascaded = NULL;
 	replica.contested = !answer->written;
-	replica_set_alone(table, relation, change->external_id, &replica);
+	if (replica.exists)
+		replica_set_alone(table, relation, change->external_id, &replica);
+	else
+		replica_insert_later(table, relation, change->external_id, &replica);
 }
 
 bool
@@ -694,6 +697,9 @@ spoke_tables_answered(const char *source, const OutboxBatch *batch, const Pushed
 
 		if (!OidIsValid(relation))
 			continue;
+		/* what is to be inserted with others isn't found before */
+		if (outbox_change_follows(batch, i))
+			replica_flush(table);
 		note_answer(table, relation, change, &answers[i]);
 		if (any_failure)
 			capture_failure_recall(failures, relation, change->external_id);
