@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include "lib/stringinfo.h"
 #include "utils/numeric.h"
 
 #include "hub/answer.h"
@@ -211,6 +212,43 @@ answer_failed(const ErrorData *error)
 	return object;
 }
 
+/* ---------- many of them ---------- */
+
+/*
+ * A batch has thousands of answers, which are kept until all are given: as trees they
+ * would take four times as much memory.
+ */
+JsonbValue *
+answer_pack(const JsonbValue *answer, MemoryContext context)
+{
+	Jsonb	   *jsonb = JsonbValueToJsonb(unconstify(JsonbValue *, answer));
+	const int	len = VARSIZE(jsonb) - VARHDRSZ;
+	JsonbValue *packed = MemoryContextAlloc(context, MAXALIGN(sizeof(JsonbValue)) + len);
+
+	packed->type = jbvBinary;
+	packed->val.binary.len = len;
+	packed->val.binary.data = (JsonbContainer *) ((char *) packed + MAXALIGN(sizeof(JsonbValue)));
+	memcpy(packed->val.binary.data, &jsonb->root, len);
+	return packed;
+}
+
+/* Append an element's data to those of an array.  Returns its entry, without a length. */
+static JEntry
+append_element(StringInfo data, const JsonbValue *element)
+{
+	const bool	scalar = IsAJsonbScalar(element);
+	Jsonb	   *jsonb = element->type == jbvBinary ? NULL : JsonbValueToJsonb(unconstify(JsonbValue *, element));
+	const JsonbContainer *container = jsonb == NULL ? element->val.binary.data : &jsonb->root;
+	const int	len = jsonb == NULL ? element->val.binary.len : (int) (VARSIZE(jsonb) - VARHDRSZ);
+	/* a scalar alone is an array of one element */
+	const int	header = scalar ? offsetof(JsonbContainer, children) + sizeof(JEntry) : 0;
+
+	if (!scalar || element->type == jbvNumeric)
+		appendBinaryStringInfo(data, "\0\0\0", INTALIGN(data->len) - data->len);
+	appendBinaryStringInfo(data, (const char *) container + header, len - header);
+	return scalar ? container->children[0] & JENTRY_TYPEMASK : JENTRY_ISCONTAINER;
+}
+
 /*
  * The answers of a batch.  The array is put together by hand: pushing each
  * answer into it would take it apart and build it again.
@@ -218,13 +256,29 @@ answer_failed(const ErrorData *error)
 Jsonb *
 answer_array(JsonbValue **answers, int n)
 {
-	JsonbValue	array;
+	const int	header = offsetof(Jsonb, root) + offsetof(JsonbContainer, children) + sizeof(JEntry) * n;
+	StringInfoData data;
+	Jsonb	   *array;
+	JEntry	   *entries = palloc(sizeof(JEntry) * Max(n, 1));
 
-	array.type = jbvArray;
-	array.val.array.rawScalar = false;
-	array.val.array.nElems = n;
-	array.val.array.elems = palloc(sizeof(JsonbValue) * Max(n, 1));
-	for (int i = 0; i < n; i++)
-		array.val.array.elems[i] = *answers[i];
-	return JsonbValueToJsonb(&array);
+	initStringInfo(&data);
+	for (int i = 0, before = 0; i < n; before = data.len, i++)
+	{
+		JEntry		entry = append_element(&data, answers[i]);
+
+		if (data.len > JENTRY_OFFLENMASK)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("the answers take more than %u bytes", JENTRY_OFFLENMASK),
+					 errhint("Send smaller batches.")));
+		entries[i] = entry | (uint32) (i % JB_OFFSET_STRIDE == 0 ? data.len : data.len - before);
+		if (i % JB_OFFSET_STRIDE == 0)
+			entries[i] |= JENTRY_HAS_OFF;
+	}
+	array = palloc(header + data.len);
+	SET_VARSIZE(array, header + data.len);
+	array->root.header = n | JB_FARRAY;
+	memcpy(array->root.children, entries, sizeof(JEntry) * n);
+	memcpy((char *) array + header, data.data, data.len);
+	return array;
 }

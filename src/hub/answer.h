@@ -28,7 +28,9 @@ extern JsonbValue *answer_refused(const ChangeError *error);
 extern JsonbValue *answer_failed(const ErrorData *error);
 /* Leave of an answer what was decided, for who may not see the record. */
 extern void answer_cut(Answer *answer);
-/* An array of answers, in the order given. */
+/* The same answer, or another object, in one piece. */
+extern JsonbValue *answer_pack(const JsonbValue *answer, MemoryContext context);
+/* An array of answers, packed or not, in the order given. */
 extern Jsonb *answer_array(JsonbValue **answers, int n);
 
 #endif							/* SYNCEXT_ANSWER_H */

@@ -285,6 +285,24 @@ apply_counted(Applying *applying, Change *change, Answer *answer)
 		counting_keep(change, &known);
 }
 
+/* The answer to a document, which may be one of many: packed then, in that memory context. */
+static JsonbValue *
+make_answer_of(const Documents *docs, const Document *document, Answer *answer, MemoryContext context)
+{
+	/* an answer that is kept is given to every sender of the same change id */
+	const bool	kept = document->change.change_id != NULL;
+	MemoryContext old;
+	JsonbValue *made;
+
+	if (docs->batch && !document->refused && !kept && docs->make_answer == answer_make)
+		return answer_pack(answer_make(answer), context);
+	old = MemoryContextSwitchTo(context);
+	made = document->refused ? refuse(docs, answer) : kept ? answer_make(answer) :
+		docs->make_answer(answer);
+	MemoryContextSwitchTo(old);
+	return made;
+}
+
 static void
 apply_some(void *arg, int first, int n)
 {
@@ -306,12 +324,9 @@ apply_some(void *arg, int first, int n)
 			apply_document(applying->call, &document->change, &answer);
 		if (document->keyed != NULL && own_keys_settle(document->keyed, &answer))
 			apply_note_key(applying->call, &document->change);
-		MemoryContextSwitchTo(outer);
 		document->refused = answer.refused && !answer.hidden;
-		/* an answer that is kept is given to every sender of the same change id */
-		document->answer = document->refused ? refuse(docs, &answer) :
-			document->change.change_id != NULL ? answer_make(&answer) :
-			docs->make_answer(&answer);
+		document->answer = make_answer_of(docs, document, &answer, outer);
+		MemoryContextSwitchTo(outer);
 		MemoryContextReset(applying->item);
 	}
 }
