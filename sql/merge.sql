@@ -30,7 +30,7 @@ SELECT resolution FROM sends('Plain', 'A', 1, '{"name": "Ann", "city": "Bonn", "
 SELECT resolution FROM sends('CRM', 'B', 4, '{"name": "Anna", "mail": "ann@x.org", "same": 1, "tags": ["b"], "visits": 3, "vip": true, "street": "New Road"}', '1001');
 SELECT resolution FROM sends('ERP', 'B', 5, '{"phone": "42"}', 'K-1');
 SELECT resolution FROM sends('Plain', 'B', 6, '{"city": "Berlin"}');
-SELECT count(sync_pull(s)) > 0 AS pulled FROM unnest('{CRM,ERP,Plain,Tie}'::text[]) s;
+SELECT count(*) > 0 AS pulled FROM unnest('{CRM,ERP,Plain,Tie}'::text[]) s, sync_pull(s);
 SELECT count(sync_ack(target, batch)) FROM syncext.cursor WHERE batch > 0;
 SELECT sync_merge('customer', 'A', 'B', 'same person') AS merge \gset
 SELECT * FROM stands('A');
@@ -145,6 +145,44 @@ SELECT count(*) FROM syncext.merge WHERE 'Q' IN (keep_id, drop_id) OR drop_befor
 SELECT count(*) FROM syncext.alias WHERE external_id = 'Q';
 SELECT sync_forget('customer', 'N1') @> '{"merge": 1, "alias": 2, "canonical": 1, "sourceKey": 2}' AS erased;
 SELECT count(*) FROM syncext.alias WHERE kept_id = 'N1';
+
+--
+-- What refers to the one that went
+--
+SELECT sync_add_entity('order'), sync_add_entity('note'), sync_add_reference('order', 'client', 'customer', 'restrict'), sync_add_reference('note', 'about', 'customer'), sync_own_keys('CRM', 'order', false);
+CREATE FUNCTION child(entity text, id text, version bigint, fields jsonb, source text DEFAULT 'Plain') RETURNS TABLE (resolution text, told text, fields jsonb) LANGUAGE sql AS $$
+	SELECT a->>'resolution', a->>'told', sync_record($1, $2)->'fields'
+	FROM sync_apply(jsonb_build_object('source', $5, 'entity', $1, 'externalId', $2, 'version', $3, 'fields', $4)) a
+$$;
+SELECT resolution FROM sends('Plain', 'T1', 1, '{"name": "Tim"}');
+SELECT resolution FROM sends('Plain', 'T2', 1, '{"name": "Tom"}');
+SELECT resolution FROM sends('ERP', 'T2', 2, '{"name": "Tom"}', 'K-8');
+SELECT (child('order', 'o' || n, 1, jsonb_build_object('client', 'T2', 'n', n))).resolution FROM generate_series(1, 3) n;
+SELECT (child('note', 'n1', 1, '{"about": "T2"}')).resolution, (child('note', 'n2', 1, '{"about": "T1"}')).resolution, (child('note', 'n3', 1, '{"about": "late"}')).resolution;
+SELECT sync_merge('customer', 'T1', 'T2') > 0 AS merged;
+SELECT settled_at, (SELECT entity FROM syncext.repoint) AS entity FROM syncext.merge WHERE drop_id = 'T2';
+-- the old id is told in nobody's feed yet, and children that name it are the other one's
+SELECT count(*) > 0 AS pulled FROM unnest('{Plain,ERP}'::text[]) s, sync_pull(s);
+SELECT count(sync_ack(target, batch)) FROM syncext.cursor WHERE batch > 0 AND target IN ('Plain', 'ERP');
+SELECT * FROM child('order', 'o1', 2, '{"client": "T2", "n": 10}');
+SELECT * FROM child('note', 'n4', 1, '{"about": "T2"}');
+SELECT a->>'resolution' AS resolution FROM sync_explain('{"source": "Plain", "entity": "note", "externalId": "n5", "version": 1, "fields": {"about": "T2"}}') a;
+SELECT parent_id, external_id FROM syncext.child WHERE parent_id IN ('T1', 'T2') ORDER BY 1, 2;
+SELECT a->>'resolution' AS resolution, a->>'reason' AS reason FROM sync_apply('{"source": "Plain", "entity": "customer", "externalId": "T1", "version": 100, "deleted": true}') a;
+SELECT external_id, deleted, fields->>'client' AS client FROM sync_pull('ERP') WHERE entity IN ('customer', 'order', 'note');
+SELECT count(sync_ack('ERP', batch)) FROM syncext.cursor WHERE target = 'ERP' AND batch > 0;
+CALL sync_maintain();
+SELECT entity, external_id, version, row_version, fields FROM syncext.canonical WHERE entity IN ('order', 'note') ORDER BY 1, 2;
+SELECT parent_id, external_id FROM syncext.child WHERE parent_id IN ('T1', 'T2') ORDER BY 1, 2;
+SELECT entity, external_id, field FROM syncext.merge_child ORDER BY 1, 2;
+SELECT settled_at IS NOT NULL AS settled, (SELECT count(*) FROM syncext.repoint) AS walks FROM syncext.merge WHERE drop_id = 'T2';
+-- parents first, then what refers to them, and last what is gone
+SELECT entity, external_id, deleted, fields, merged_into FROM sync_pull('Plain') WHERE entity IN ('customer', 'order', 'note');
+SELECT entity, external_id, source_id, fields FROM sync_pull('ERP');
+-- what is gone for good is found by its alias still
+DELETE FROM syncext.canonical WHERE entity = 'customer' AND external_id = 'T2';
+SELECT resolution, is_record, reason FROM sends('Plain', 'T2', 200, '{"name": "Timothy"}');
+SELECT * FROM child('note', 'n6', 1, '{"about": "T2"}');
 
 --
 -- Rights

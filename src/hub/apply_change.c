@@ -193,7 +193,9 @@ apply_decide_fully(ApplyCall *call, const ApplyItem *sent, const Record *record,
 {
 	Decision   *d = &answer->decision;
 	const Change *bounded = clamp_updated_at(sent, &counted->clamped);
-	const Change *taken = field_rules_tell(&sent->entity->field_rules, bounded, &counted->told);
+	bool		refers_anew;
+	const Change *referring = by_alias_refer(call, sent->entity, bounded, &counted->referred, &refers_anew);
+	const Change *taken = field_rules_tell(&sent->entity->field_rules, referring, &counted->told);
 	ApplyItem  *item = &counted->item;
 
 	*item = *sent;
@@ -222,6 +224,8 @@ apply_decide_fully(ApplyCall *call, const ApplyItem *sent, const Record *record,
 	if (sent->change->matched_by != NULL)
 		tell_linked(sent->change, d);
 	by_alias_tell(sent->change, d);
+	if (refers_anew && d->audience == AUDIENCE_OTHERS)
+		d->audience = AUDIENCE_ALL;
 }
 
 /* ---------- logging ---------- */

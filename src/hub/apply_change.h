@@ -15,6 +15,7 @@ typedef struct Counted
 {
 	ApplyItem		item;
 	Change		clamped;
+	Change		referred;		/* to the record that the one it names was merged into */
 	Change		told;			/* by its entity's rules what counts as empty */
 	Change		said;
 	Change		upon;

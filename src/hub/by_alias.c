@@ -14,6 +14,7 @@
 #include "hub/by_alias.h"
 #include "model/clip.h"
 #include "model/field_ladder.h"
+#include "model/referred_id.h"
 #include "storage/alias.h"
 
 static Aliases *
@@ -61,6 +62,36 @@ by_alias_follow(ApplyCall *call, const Change *change, Change *renamed)
 		renamed->base = 0;
 	by_alias_leave_out(alias.merge, renamed);
 	return true;
+}
+
+const Change *
+by_alias_refer(ApplyCall *call, const Entity *entity, const Change *change, Change *renamed,
+			   bool *told)
+{
+	*told = false;
+	for (int i = 0; i < entity->nreferences && !change->deleted; i++)
+	{
+		const Reference *reference = &entity->references[i];
+		const Field *field = fields_find(&change->fields, field_name(reference->field));
+		const char *id = field == NULL ? NULL : referred_id(&field->value);
+		RecordAlias alias;
+		JsonbValue *value;
+
+		if (id == NULL || !alias_find(aliases_table(call), reference->parent, id, &alias))
+			continue;
+		if (!*told)
+		{
+			*renamed = *change;
+			renamed->fields.field = palloc(sizeof(Field) * change->fields.n);
+			memcpy(renamed->fields.field, change->fields.field, sizeof(Field) * change->fields.n);
+		}
+		*told = true;
+		value = &renamed->fields.field[field - change->fields.field].value;
+		value->type = jbvString;
+		value->val.string.val = unconstify(char *, alias.kept_id);
+		value->val.string.len = strlen(alias.kept_id);
+	}
+	return *told ? renamed : change;
 }
 
 bool

@@ -12,6 +12,12 @@
  * change as it is of that.
  */
 extern bool by_alias_follow(ApplyCall *call, const Change *change, Change *renamed);
+/*
+ * A change that refers to a record which was merged into another one refers to that:
+ * returns the change itself or *renamed, and *told: its source doesn't know yet.
+ */
+extern const Change *by_alias_refer(ApplyCall *call, const Entity *entity, const Change *change,
+									Change *renamed, bool *told);
 /* Leave out of the change what the record that went by the merge held already. */
 extern void by_alias_leave_out(int64 merge, Change *change);
 /*

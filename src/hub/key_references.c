@@ -11,6 +11,7 @@
 #include "hub/key_references.h"
 #include "hub/references.h"
 #include "model/referred_id.h"
+#include "storage/alias.h"
 #include "storage/canonical.h"
 #include "storage/rights.h"
 
@@ -100,6 +101,15 @@ key_references_reread(const ApplyItem *item, Change *change)
 
 /* ---------- what a target is sent ---------- */
 
+/* The target's key of the record that another one was merged into. */
+static bool
+find_key_of_kept(SourceKeys *keys, const Source *target, const RecordKey *parent, SourceKey *key)
+{
+	const char *kept = alias_kept(parent->entity, parent->external_id);
+
+	return kept != NULL && source_key_current(keys, target->name, parent->entity, kept, key);
+}
+
 /*
  * The key of a record that another refers to.  One that deliveries don't go to will do
  * where the record is gone: where it lives, the target is to make it anew.
@@ -110,7 +120,8 @@ find_key(SourceKeys *keys, const Source *target, const RecordKey *parent, Source
 	Canonical  *canonical;
 	Record		record;
 
-	if (source_key_current(keys, target->name, parent->entity, parent->external_id, key))
+	if (source_key_current(keys, target->name, parent->entity, parent->external_id, key) ||
+		find_key_of_kept(keys, target, parent, key))
 		return true;
 	if (!source_key_last(keys, target->name, parent->entity, parent->external_id, key))
 		return false;

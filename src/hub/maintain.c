@@ -23,6 +23,7 @@
 #include "hub/maintenance.h"
 #include "hub/release.h"
 #include "hub/rematch.h"
+#include "hub/repoint.h"
 #include "hub/retention.h"
 #include "hub/rotate.h"
 #include "model/json.h"
@@ -265,6 +266,7 @@ run_steps(Maintenance *m)
 	SPI_commit();
 	list_children(m);
 	sweep(m);
+	repoint_go_on(m);
 	rematch_go_on(m);
 	rematch_sweep(m);
 	mend_cursors(m);
@@ -321,6 +323,8 @@ maintenance_jsonb(const Maintenance *m)
 	json_push_number(&state, "conflicts", m->conflicts);
 	json_push_number(&state, "tombstones", m->tombstones);
 	json_push_number(&state, "ticks", m->ticks);
+	if (m->repointed > 0)
+		json_push_number(&state, "repointed", m->repointed);
 	if (m->candidates > 0)
 		json_push_number(&state, "candidates", m->candidates);
 	if (m->gone > 0)

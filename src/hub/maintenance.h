@@ -27,6 +27,7 @@ typedef struct Maintenance
 	int64		tombstones;		/* removed */
 	int64		gone;			/* keys that the hub behind a link doesn't have, removed */
 	int64		ticks;			/* removed */
+	int64		repointed;		/* records that referred to one that was merged into another */
 	int64		candidates;		/* of records that may be one, found by the sweep */
 } Maintenance;
 

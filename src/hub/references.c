@@ -18,6 +18,7 @@
 #include "hub/references.h"
 #include "hub/visibility.h"
 #include "model/referred_id.h"
+#include "storage/alias.h"
 #include "storage/canonical.h"
 #include "storage/child.h"
 #include "storage/rights.h"
@@ -218,6 +219,8 @@ add_if_child(const Entity *entity, const char *external_id, const Record *record
 			children_have(children, entity->name, external_id, reference->field))
 			continue;
 		child = palloc(sizeof(Child));
+		child->parent_entity = parent->entity;
+		child->parent_id = parent->external_id;
 		child->entity = entity->name;
 		child->external_id = pstrdup(external_id);
 		child->field = reference->field;
@@ -302,8 +305,9 @@ look_for_children(References *references, const RecordKey *parent, List *childre
 	return children;
 }
 
-List *
-references_children(References *references, const char *parent_entity, const char *parent_id)
+/* The children that refer to the record by this id. */
+static List *
+children_by(References *references, const char *parent_entity, const char *parent_id)
 {
 	const RecordKey parent = {parent_entity, parent_id};
 	bool		listed = listing_ready(parent_entity, references->write);
@@ -314,6 +318,20 @@ references_children(References *references, const char *parent_entity, const cha
 	children = leave_out_former(references, parent_id, children);
 	return references->supposed == NIL ? children :
 		suppose_children(references, &parent, children);
+}
+
+List *
+references_children(References *references, const char *parent_entity, const char *parent_id)
+{
+	List	   *children = children_by(references, parent_entity, parent_id);
+	Aliases    *aliases = aliases_open();
+	ListCell   *lc;
+
+	/* what was merged into it may be referred to still */
+	foreach(lc, alias_names(aliases, parent_entity, parent_id))
+		children = list_concat(children, children_by(references, parent_entity, lfirst(lc)));
+	aliases_close(aliases);
+	return children;
 }
 
 static List *
@@ -385,7 +403,7 @@ references_cascade(References *references, const ApplyItem *item)
 		cascade->key.entity = child->entity;
 		cascade->key.external_id = child->external_id;
 		cascade->field = child->field;
-		cascade->parent_id = pstrdup(item->change->external_id);
+		cascade->parent_id = pstrdup(child->parent_id);
 		cascade->source = pstrdup(item->change->source);
 		cascades = lappend(cascades, cascade);
 	}

@@ -77,7 +77,6 @@ COMMENT ON COLUMN syncext.alias.kept_id IS 'that of the record which it is a par
 COMMENT ON COLUMN syncext.alias.merge IS 'the merge by which it went';
 CREATE INDEX alias_kept ON syncext.alias (entity, kept_id);
 
--- In a restored database the walk begins anew.
 CREATE TABLE syncext.repoint (
 	entity       text COLLATE "C" PRIMARY KEY,
 	upto         bigint,
@@ -170,6 +169,22 @@ END $$;
 COMMENT ON FUNCTION syncext.merge_names(bigint) IS
 	'let keys, aliases, candidates and conflicts of the record that a merge has dropped be of the one that stays';
 REVOKE ALL ON FUNCTION syncext.merge_names(bigint) FROM PUBLIC;
+
+-- Others may have been merged since the walk began: for these it begins again.
+CREATE FUNCTION syncext.repoint_end(entity text) RETURNS SETOF text
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN QUERY
+	UPDATE syncext.merge m SET settled_at = now() FROM syncext.repoint p
+	WHERE p.entity = $1 AND m.entity = p.entity AND m.id <= p.upto AND m.settled_at IS NULL AND m.undone_at IS NULL
+	RETURNING m.drop_id;
+	DELETE FROM syncext.repoint p
+	WHERE p.entity = $1 AND NOT EXISTS (SELECT FROM syncext.merge m WHERE m.entity = $1 AND m.settled_at IS NULL AND m.undone_at IS NULL);
+	UPDATE syncext.repoint p SET upto = NULL, child_entity = NULL, after_id = NULL WHERE p.entity = $1;
+END $$;
+COMMENT ON FUNCTION syncext.repoint_end(text) IS
+	'nothing refers to records of the entity that were merged when the walk began: their external ids, of which sources are to be told that they are gone';
+REVOKE ALL ON FUNCTION syncext.repoint_end(text) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.sync_merge(entity text, keep text, "drop" text, note text DEFAULT NULL) RETURNS bigint
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_merge';

@@ -44,6 +44,27 @@ alias_find(Aliases *aliases, const char *entity, const char *external_id, Record
 	return mapped_find(aliases, alias);
 }
 
+List *
+alias_names(Aliases *aliases, const char *entity, const char *kept_id)
+{
+	const RecordAlias asked = {.entity = entity, .kept_id = kept_id};
+	RowsScan   *scan;
+	List	   *names = NIL;
+
+	if (rows_empty(aliases->rows))
+		return NIL;
+	scan = mapped_scan(aliases, "alias_kept", 2, 0, &asked);
+	while (rows_scan_next(scan))
+	{
+		RecordAlias alias;
+
+		mapped_read(aliases, &alias);
+		names = lappend(names, unconstify(char *, alias.external_id));
+	}
+	rows_scan_end(scan);
+	return names;
+}
+
 const char *
 alias_kept(const char *entity, const char *external_id)
 {

@@ -25,7 +25,9 @@ extern void aliases_close(Aliases *aliases);
 /* Was the record merged into another?  Costs nothing where no record ever was. */
 extern bool alias_find(Aliases *aliases, const char *entity, const char *external_id,
 					   RecordAlias *alias);
-/* The same with a table of its own; the id of the record that it is a part of, or NULL. */
+/* The ids of all that were merged into the record, a list of char *. */
+extern List *alias_names(Aliases *aliases, const char *entity, const char *kept_id);
+/* With a table of its own: the id of the record that it is a part of, or NULL. */
 extern const char *alias_kept(const char *entity, const char *external_id);
 
 /*
