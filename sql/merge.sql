@@ -161,6 +161,7 @@ SELECT (child('order', 'o' || n, 1, jsonb_build_object('client', 'T2', 'n', n)))
 SELECT (child('note', 'n1', 1, '{"about": "T2"}')).resolution, (child('note', 'n2', 1, '{"about": "T1"}')).resolution, (child('note', 'n3', 1, '{"about": "late"}')).resolution;
 SELECT sync_merge('customer', 'T1', 'T2') > 0 AS merged;
 SELECT settled_at, (SELECT entity FROM syncext.repoint) AS entity FROM syncext.merge WHERE drop_id = 'T2';
+SELECT severity, problem ~ 'not heard yet' AS told, hint FROM sync_check() WHERE object = 'entity customer' AND problem ~ 'merged';
 -- the old id is told in nobody's feed yet, and children that name it are the other one's
 SELECT count(*) > 0 AS pulled FROM unnest('{Plain,ERP}'::text[]) s, sync_pull(s);
 SELECT count(sync_ack(target, batch)) FROM syncext.cursor WHERE batch > 0 AND target IN ('Plain', 'ERP');
@@ -171,7 +172,8 @@ SELECT parent_id, external_id FROM syncext.child WHERE parent_id IN ('T1', 'T2')
 SELECT a->>'resolution' AS resolution, a->>'reason' AS reason FROM sync_apply('{"source": "Plain", "entity": "customer", "externalId": "T1", "version": 100, "deleted": true}') a;
 SELECT external_id, deleted, fields->>'client' AS client FROM sync_pull('ERP') WHERE entity IN ('customer', 'order', 'note');
 SELECT count(sync_ack('ERP', batch)) FROM syncext.cursor WHERE target = 'ERP' AND batch > 0;
-CALL sync_maintain();
+CALL sync_maintain() \gset
+SELECT :'result'::jsonb->'repointed' AS repointed, :'result'::jsonb->'waits' AS waits;
 SELECT entity, external_id, version, row_version, fields FROM syncext.canonical WHERE entity IN ('order', 'note') ORDER BY 1, 2;
 SELECT parent_id, external_id FROM syncext.child WHERE parent_id IN ('T1', 'T2') ORDER BY 1, 2;
 SELECT entity, external_id, field FROM syncext.merge_child ORDER BY 1, 2;

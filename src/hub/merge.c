@@ -2,9 +2,9 @@
  * merge.c
  *	  Two records become one: sync_merge.
  *
- * Both records are held, in the order of their ids, before anything of them is read: a
- * source's change, a key that is being bound and another merge come before it or after
- * it, and find the one record then.  What names the one that went is found by its alias
+ * Who goes by keys of the entity ends first, and both records are held, in the order of
+ * their ids, before anything of them is read: a source's change, a key that is being bound
+ * and another merge come before it or after it, and find the one record then.  What names the one that went is found by its alias
  * from there on; what refers to it is changed by maintenance (hub/repoint), and sources
  * hear that it is gone when that is done.
  */
@@ -29,10 +29,13 @@
 #include "model/record_merge.h"
 #include "process/args.h"
 #include "process/owner.h"
+#include "process/subxact.h"
 #include "storage/alias.h"
 #include "storage/hints.h"
 #include "storage/link.h"
 #include "storage/rights.h"
+#include "storage/source_key.h"
+#include "settings.h"
 
 PG_FUNCTION_INFO_V1(sync_merge);
 
@@ -120,6 +123,35 @@ refuse_absent(const Merging *m, const char *id, const Record *record)
 			(errcode(ERRCODE_SYNC_UNKNOWN_NAME),
 			 errmsg("record \"%s\" of entity \"%s\" does not exist", clip_string(id, CLIP_QUOTE),
 					m->entity->name)));
+}
+
+/*
+ * What goes by keys of sources' own has looked them up, and is about to write: it has
+ * to end first.  Sources wait for us meanwhile: so we don't wait for long.
+ */
+static void
+hold_keys(void *arg)
+{
+	const Registry *registry = registry_get();
+	const char *entity = arg;
+	OwnerContext as_owner;
+
+	owner_enter(&as_owner, Max(setting_maintain_lock_timeout, 1));
+	for (int i = 0; i < registry->nsources; i++)
+		if (source_has_own_keys(&registry->sources[i], entity))
+			source_keys_hold_alone(registry->sources[i].name);
+	owner_leave(&as_owner);
+}
+
+static void
+hold_keys_soon(const char *entity)
+{
+	if (!subxact_try_lock(hold_keys, unconstify(char *, entity)))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("records of entity \"%s\" can be merged when the transactions have ended that go by their sources' keys",
+						entity),
+				 errhint("Try again.")));
 }
 
 static void
@@ -425,6 +457,7 @@ merge_records(const char *entity, const char *keep, const char *drop, const char
 
 	m.entity = registry_entity_required(registry_get(), entity);
 	check_call(m.entity, keep, drop);
+	hold_keys_soon(entity);
 	m.call = apply_begin(registry_get());
 	m.entity = registry_entity_required(m.call->registry, entity);
 	hold_both(&m);

@@ -185,21 +185,14 @@ bind_once(SourceKeys *keys, const SourceKey *wanted, bool write)
 	return BIND_AGAIN;
 }
 
-/*
- * Who gives a record a key holds it from then on: who merges it into another one meanwhile
- * sees the key, or has merged it before.  Returns the id of the other one then, or NULL.
- */
+/* The record that the key's was merged into; NULL: none. */
 static const char *
-hold_bound(const SourceKey *key)
+merged_into(const SourceKey *key)
 {
-	Canonical  *canonical = canonical_open(true);
+	Canonical  *canonical = canonical_open(false);
 	Record		record;
 
-	do
-	{
-		CHECK_FOR_INTERRUPTS();
-		canonical_find(canonical, key->entity, key->external_id, &record);
-	} while (record.exists && canonical_lock(canonical) != ROWS_DONE);
+	canonical_find(canonical, key->entity, key->external_id, &record);
 	canonical_close(canonical);
 	return record.exists && !record.deleted ? NULL : alias_kept(key->entity, key->external_id);
 }
@@ -228,23 +221,11 @@ static bool
 bind_key(SourceKeys *keys, const SourceKey *wanted, bool write)
 {
 	SourceKey	key = *wanted;
+	const char *kept = merged_into(&key);
 
-	for (;;)
-	{
-		SourceKey	found = key;
-		bool		was_bound = source_key_find(keys, &found) && !found.duplicate;
-		const char *kept;
-
-		if (bind_until_done(keys, &key, write) != BIND_DONE)
-			return false;
-		if (was_bound || !write)
-			return true;
-		kept = hold_bound(&key);
-		if (kept == NULL)
-			return true;
-		unbind(&key);
+	if (kept != NULL)
 		key.external_id = kept;
-	}
+	return bind_until_done(keys, &key, write) == BIND_DONE;
 }
 
 bool

@@ -291,6 +291,7 @@ send_edit(Edit *edit, AttachedRow row, const bool *wanted, bool deleted)
 		.row = row,
 		.key = edit->attached->binding->own_keys ? edit->key : NULL,
 		.key_is_new = edit->record.added,
+		.duplicate = edit->record.duplicate,
 		.inserted = !deleted && wanted == NULL,
 		.deleted = deleted,
 		.cascade = is_cascade(edit),
@@ -376,6 +377,8 @@ capture_insert(Edit *edit, AttachedRow row, bool superseded)
 static void
 capture_delete(Edit *edit, AttachedRow row)
 {
+	if (edit->record.duplicate)
+		row_keys_unbind(edit->attached->binding, edit->key);
 	if (edit->external_id != NULL && !edit->record.ended)
 		send_edit(edit, row, NULL, true);
 }

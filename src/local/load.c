@@ -201,7 +201,10 @@ record_by_column(const Attached *attached, AttachedRow row, const char *key)
 	return external_id;
 }
 
-/* Which record a row is.  NULL: another transaction is just deciding that. */
+/*
+ * Which record a row is.  NULL: another transaction is just deciding that, or it is a
+ * second row of one.
+ */
 static const char *
 record_of_row(Load *load, const Attached *attached, AttachedRow row, const char *key)
 {
@@ -216,6 +219,8 @@ record_of_row(Load *load, const Attached *attached, AttachedRow row, const char 
 					  "another transaction has it");
 		return NULL;
 	}
+	if (record.duplicate)
+		return NULL;
 	/* the row is there, whatever became of it before */
 	if (record.ended)
 		(void) own_keys_bind(binding->source, binding->entity, key, record.external_id);

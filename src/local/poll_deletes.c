@@ -85,13 +85,14 @@ sort_keys(Poll *poll)
 		char	   *key = attached_find_external_id(attached, &settings,
 													poll_scan_row(poll->scan, attached, tuple),
 													&problem);
-		const char *id;
+		RowRecord	record = {0};
 
 		CHECK_FOR_INTERRUPTS();
-		/* a row that is no record yet can't be one that has vanished */
-		id = key == NULL ? NULL : row_keys_find(attached->binding, key).external_id;
-		if (id != NULL)
-			tuplesort_putdatum(sort, CStringGetTextDatum(id), false);
+		if (key != NULL)
+			record = row_keys_find(attached->binding, key);
+		/* a row that is no record yet can't be one that has vanished, nor a second one of one */
+		if (record.external_id != NULL && !record.duplicate)
+			tuplesort_putdatum(sort, CStringGetTextDatum(record.external_id), false);
 		MemoryContextReset(row_context);
 	}
 	MemoryContextSwitchTo(old);

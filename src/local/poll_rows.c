@@ -167,13 +167,18 @@ note_updated(PollBatch *batch, const Attached *attached, AttachedRow row)
 	batch->has_updated = true;
 }
 
-/* Which record a row is: no other session polls the relation or delivers to it meanwhile. */
+/*
+ * Which record a row is: no other session polls the relation or delivers to it meanwhile.
+ * NULL: it is a second row of one.
+ */
 static const char *
 polled_record(const Attached *attached, const char *key)
 {
 	const Binding *binding = attached->binding;
 	RowRecord	record = row_keys_take(binding, key);
 
+	if (record.duplicate)
+		return NULL;
 	/* the row is back */
 	if (record.ended)
 		(void) own_keys_bind(binding->source, binding->entity, key, record.external_id);
@@ -193,8 +198,13 @@ add_row(Poll *poll, PollBatch *batch, ValueSettings *settings, MinimalTuple tupl
 	note_updated(batch, attached, row);
 	if (key != NULL)
 	{
+		const char *external_id;
+
 		value_settings_end(settings);
-		batch->rows[batch->n].external_id = polled_record(attached, key);
+		external_id = polled_record(attached, key);
+		if (external_id == NULL)
+			return;
+		batch->rows[batch->n].external_id = external_id;
 		batch->rows[batch->n++].tuple = poll->window.keys_only ? NULL : tuple;
 	}
 	else if (poll->nunusable++ == 0)

@@ -246,6 +246,12 @@ send_change(ApplyCall *call, const Registry *registry, const RowEdit *edit, cons
 		change.has_base = true;
 		change.base = base;
 	}
+	/* what was delivered to the other row this one has not seen, nor what is to come of it */
+	if (edit->duplicate)
+	{
+		change.alias = edit->key;
+		change.base = 0;
+	}
 	apply_edit(call, &change, edit->key_is_new, answer);
 }
 

@@ -17,6 +17,7 @@ typedef struct RowEdit
 	AttachedRow row;			/* as it is now; as it was, where it is deleted */
 	const char *key;			/* its key, where that is the relation's own; or NULL */
 	bool		key_is_new;		/* the row was just born, or got it */
+	bool		duplicate;		/* deliveries go to another row of the record's */
 	bool		inserted;		/* the first word of the row */
 	bool		deleted;
 	bool		cascade;		/* by a foreign key, while another row was delivered */

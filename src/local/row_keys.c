@@ -42,10 +42,13 @@ named_by_key(const char *key)
 }
 
 static RowRecord
-bound_to(const SourceKey *key)
+bound_to(SourceKeys *keys, const SourceKey *key)
 {
-	const RowRecord record = {.external_id = key->external_id, .ended = key->duplicate};
+	RowRecord	record = {.external_id = key->external_id, .ended = key->duplicate};
+	SourceKey	current;
 
+	record.duplicate = key->duplicate && key->merge != 0 &&
+		source_key_current(keys, key->source, key->entity, key->external_id, &current);
 	return record;
 }
 
@@ -61,7 +64,7 @@ row_keys_find(const Binding *binding, const char *key)
 	source_keys_hold(binding->source);
 	keys = source_keys_open(false);
 	if (source_key_find(keys, &found))
-		record = bound_to(&found);
+		record = bound_to(keys, &found);
 	source_keys_close(keys);
 	return record;
 }
@@ -91,7 +94,7 @@ row_keys_take(const Binding *binding, const char *key)
 	while (!source_key_find(keys, &found) && !add_record(keys, &found, &record))
 		CHECK_FOR_INTERRUPTS();
 	if (!record.added)
-		record = bound_to(&found);
+		record = bound_to(keys, &found);
 	source_keys_close(keys);
 	return record;
 }
@@ -133,7 +136,7 @@ bear(SourceKeys *keys, SourceKey *key, RowRecord *record)
 {
 	if (!source_key_find(keys, key))
 		return add_record(keys, key, record);
-	*record = bound_to(key);
+	*record = bound_to(keys, key);
 	if (key->duplicate && !record_lives(keys, key))
 		return true;
 	if (!key->duplicate)
@@ -215,6 +218,16 @@ row_keys_of(const Binding *binding, const char *external_id)
 }
 
 /* ---------- keys that change, or are given ---------- */
+
+void
+row_keys_unbind(const Binding *binding, const char *key)
+{
+	const SourceKey unbound = source_key_of(binding, key);
+	SourceKeys *keys = source_keys_open(true);
+
+	(void) source_key_remove(keys, &unbound);
+	source_keys_close(keys);
+}
 
 void
 row_keys_move(const Binding *binding, const char *external_id, const char *from, const char *to)

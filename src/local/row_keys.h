@@ -18,6 +18,7 @@ typedef struct RowRecord
 	const char *external_id;	/* NULL: nothing */
 	bool		added;			/* just now, as the row was born */
 	bool		ended;			/* its record was deleted here: bind it when that lives */
+	bool		duplicate;		/* of two records that were merged: the other one's row is delivered to */
 } RowRecord;
 
 /* The record whose row has this key. */
@@ -48,6 +49,8 @@ extern void row_keys_move(const Binding *binding, const char *external_id, const
  */
 extern void row_keys_add(SourceKeys *keys, const Binding *binding, const char *key,
 						 const char *external_id, bool later);
+/* The row of a duplicate key is gone. */
+extern void row_keys_unbind(const Binding *binding, const char *key);
 /* Bind a key that was drawn for a record.  False: it is another's, and lives. */
 extern bool row_keys_bind(SourceKeys *keys, const Binding *binding, const char *key,
 						  const char *external_id);

@@ -134,6 +134,13 @@ BEGIN
 		                                                                      AND o.source = k.source AND NOT o.duplicate)
 	WHERE k.entity = m.entity AND k.external_id = m.drop_id;
 
+	-- a row of a table that draws its keys is the other record's by now, of which it has seen nothing yet
+	DELETE FROM syncext.replica r USING syncext.binding b
+	WHERE b.own_keys AND b.entity = m.entity AND r.relation = b.relation AND r.external_id = m.drop_id
+	  AND EXISTS (SELECT FROM syncext.replica o WHERE o.relation = r.relation AND o.external_id = m.keep_id);
+	UPDATE syncext.replica r SET external_id = m.keep_id, row_version = 0 FROM syncext.binding b
+	WHERE b.own_keys AND b.entity = m.entity AND r.relation = b.relation AND r.external_id = m.drop_id;
+
 	UPDATE syncext.alias a SET kept_id = m.keep_id WHERE a.entity = m.entity AND a.kept_id = m.drop_id;
 	INSERT INTO syncext.alias (entity, external_id, kept_id, merge) VALUES (m.entity, m.drop_id, m.keep_id, $1);
 	IF m.settled_at IS NULL THEN

@@ -529,6 +529,11 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		WHERE c.status = 'pending'
 		GROUP BY c.entity
 		UNION ALL
+		SELECT 'info', NULL, pg_catalog.format('entity %s', p.entity),
+		       pg_catalog.format('what refers to records that were merged is being changed, since %s; sources have not heard yet that these are gone', pg_catalog.date_trunc('second', p.since)),
+		       'CALL sync_maintain() does that, in portions.'
+		FROM syncext.repoint p
+		UNION ALL
 		SELECT 'warning', NULL, 'change log',
 		       pg_catalog.format('is in table change_log_%s since %s, longer than a third of syncext.retention', f.current_log, pg_catalog.date_trunc('second', f.switched_at)),
 		       'CALL sync_maintain() every few minutes; its answer says what it waits for.'
