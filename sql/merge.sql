@@ -208,6 +208,10 @@ SELECT attempt($$SELECT sync_merge('customer', 'Z', 'G')$$);
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT attempt($$SELECT sync_merge('customer', 'Z', 'P')$$);
 COMMIT;
+BEGIN;
+INSERT INTO syncext.link (name, server, source, owner, hub, relay) VALUES ('up', 'x', 'Tie', 'x', gen_random_uuid(), true);
+SELECT attempt($$SELECT sync_merge('customer', 'Z', 'P')$$);
+ROLLBACK;
 SELECT sync_add_entity('stamped', '{field,latest}');
 SELECT attempt($$SELECT sync_merge('stamped', 'A', 'B')$$);
 

@@ -497,6 +497,7 @@ apply_one(ApplyCall *call, const Change *change, Origin origin, Answer *answer)
 	if (d->write != WRITE_NOTHING && change->recovered > 0)
 		parked_remind(call, &sent, &d->after);
 	log_and_close(call, &counted.item, &before, &review, answer);
+	by_alias_remind(call, &sent, d);
 }
 
 void

@@ -8,10 +8,12 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "hub/apply_state.h"
 #include "hub/by_alias.h"
+#include "hub/merge_log.h"
 #include "model/clip.h"
 #include "model/field_ladder.h"
 #include "model/referred_id.h"
@@ -56,8 +58,10 @@ by_alias_follow(ApplyCall *call, const Change *change, Change *renamed)
 	if (!alias_find(aliases_table(call), change->entity, change->external_id, &alias))
 		return false;
 	*renamed = *change;
-	renamed->external_id = alias.kept_id;
+	/* the answer names it when the change's own memory is gone */
+	renamed->external_id = MemoryContextStrdup(call->context, alias.kept_id);
 	renamed->alias = change->external_id;
+	renamed->alias_merge = alias.merge;
 	if (renamed->has_base)
 		renamed->base = 0;
 	by_alias_leave_out(alias.merge, renamed);
@@ -121,4 +125,26 @@ by_alias_tell(const Change *change, Decision *d)
 		d->audience = AUDIENCE_ALL;
 	d->reason = psprintf("%s; %s was merged into this record", d->reason,
 						 clip_string(change->alias, CLIP_QUOTE));
+}
+
+void
+by_alias_remind(ApplyCall *call, const ApplyItem *item, const Decision *d)
+{
+	const Change *change = item->change;
+	Record		gone;
+
+	if (change->alias_merge == 0 || d->resolution == RESOLUTION_DEPENDENCY_WAIT ||
+		source_has_own_keys(item->source, change->entity))
+		return;
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		canonical_find(call->canonical, change->entity, change->alias, &gone);
+		if (!gone.exists || !gone.deleted)
+			return;
+		gone.row_version = Max(gone.row_version, d->after.row_version) + 1;
+	} while (canonical_write(call->canonical, change->entity, change->alias, &gone) != ROWS_DONE);
+	/* else it is told with all others, when nothing refers to it any more */
+	if (!change->deleted && merge_is_settled(change->alias_merge))
+		merge_log_gone(call->log, change, &gone, AUDIENCE_ORIGIN);
 }

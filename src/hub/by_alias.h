@@ -28,4 +28,10 @@ extern bool by_alias_decide(const Change *change, const Record *record, Decision
 /* Its source is told what it has not written under the record's own name. */
 extern void by_alias_tell(const Change *change, Decision *d);
 
+/*
+ * The source goes by the id of a record that is gone, and has a row of it: it is told that it
+ * is gone, again if it was told before, at a row version above all that it knows.
+ */
+extern void by_alias_remind(ApplyCall *call, const ApplyItem *item, const Decision *d);
+
 #endif							/* SYNCEXT_BY_ALIAS_H */

@@ -21,6 +21,7 @@
 #include "hub/apply_state.h"
 #include "hub/limits.h"
 #include "hub/merge.h"
+#include "hub/merge_log.h"
 #include "hub/release.h"
 #include "hub/resolve.h"
 #include "hub/rule_function.h"
@@ -28,6 +29,7 @@
 #include "model/json.h"
 #include "model/record_merge.h"
 #include "process/args.h"
+#include "process/bounded_wait.h"
 #include "process/owner.h"
 #include "process/subxact.h"
 #include "storage/alias.h"
@@ -127,20 +129,17 @@ refuse_absent(const Merging *m, const char *id, const Record *record)
 
 /*
  * What goes by keys of sources' own has looked them up, and is about to write: it has
- * to end first.  Sources wait for us meanwhile: so we don't wait for long.
+ * to end first.
  */
 static void
 hold_keys(void *arg)
 {
 	const Registry *registry = registry_get();
 	const char *entity = arg;
-	OwnerContext as_owner;
 
-	owner_enter(&as_owner, Max(setting_maintain_lock_timeout, 1));
 	for (int i = 0; i < registry->nsources; i++)
 		if (source_has_own_keys(&registry->sources[i], entity))
 			source_keys_hold_alone(registry->sources[i].name);
-	owner_leave(&as_owner);
 }
 
 static void
@@ -334,29 +333,19 @@ log_kept(const Merging *m)
 	return change_log_append(m->call->log, &entry);
 }
 
-void
-merge_log_gone(ChangeLog *log, const char *entity, const char *external_id, const Record *record,
-			   const char *kept_id, int64 merge, Audience audience)
+static void
+log_gone(const Merging *m, const Record *gone)
 {
-	JsonbParseState *state = NULL;
-	Fields		none = {0, NULL};
-	LogEntry	entry = {
-		.entity = entity,
-		.external_id = external_id,
-		.source = record->last_source,
-		.version = record->version,
-		.row_version = record->row_version,
-		.resolution = RESOLUTION_RESOLVED,
-		.audience = audience,
-		.fields = fields_to_jsonb(&none)
+	const Change change = {
+		.entity = m->entity->name,
+		.external_id = m->keep_id,
+		.source = gone->last_source,
+		.alias = m->drop_id,
+		.alias_merge = m->id
 	};
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	json_push_bool(&state, "deleted", true);
-	json_push_number(&state, "mergeId", merge);
-	json_push_string(&state, "mergedInto", kept_id);
-	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-	(void) change_log_append(log, &entry);
+	/* where others may refer to it, sources are told when these do no more */
+	merge_log_gone(m->call->log, &change, gone, m->entity->is_parent ? AUDIENCE_NONE : AUDIENCE_ALL);
 }
 
 /* ---------- what is left undecided ---------- */
@@ -454,9 +443,12 @@ merge_records(const char *entity, const char *keep, const char *drop, const char
 {
 	Merging		m = {.keep_id = keep, .drop_id = drop, .note = note};
 	Record		gone;
+	int			nest_level;
 
 	m.entity = registry_entity_required(registry_get(), entity);
 	check_call(m.entity, keep, drop);
+	/* sources wait for us: so we don't wait for long */
+	nest_level = bounded_wait_begin(setting_maintain_lock_timeout);
 	hold_keys_soon(entity);
 	m.call = apply_begin(registry_get());
 	m.entity = registry_entity_required(m.call->registry, entity);
@@ -467,10 +459,9 @@ merge_records(const char *entity, const char *keep, const char *drop, const char
 	gone = write_tombstone(&m);
 	write_kept(&m);
 	note_all_undecided(&m, log_kept(&m));
-	/* where others may refer to it, sources are told when these do no more */
-	merge_log_gone(m.call->log, entity, drop, &gone, keep, m.id,
-				   m.entity->is_parent ? AUDIENCE_NONE : AUDIENCE_ALL);
+	log_gone(&m, &gone);
 	apply_end(m.call);
+	bounded_wait_end(nest_level);
 	return m.id;
 }
 

@@ -18,7 +18,7 @@
 #include "hub/apply_call.h"
 #include "hub/apply_change.h"
 #include "hub/apply_state.h"
-#include "hub/merge.h"
+#include "hub/merge_log.h"
 #include "hub/release.h"
 #include "hub/repoint.h"
 #include "model/json.h"
@@ -234,13 +234,17 @@ settle(const Walk *walk)
 
 	foreach_ptr(const char, id, gone)
 	{
+		Change		change = {.entity = walk->parent, .alias = id};
 		Record		record;
 		RecordAlias alias;
 
 		canonical_find(call->canonical, walk->parent, id, &record);
-		if (record.exists && record.deleted && alias_find(aliases, walk->parent, id, &alias))
-			merge_log_gone(call->log, walk->parent, id, &record, alias.kept_id, alias.merge,
-						   AUDIENCE_ALL);
+		if (!record.exists || !record.deleted || !alias_find(aliases, walk->parent, id, &alias))
+			continue;
+		change.external_id = alias.kept_id;
+		change.source = record.last_source;
+		change.alias_merge = alias.merge;
+		merge_log_gone(call->log, &change, &record, AUDIENCE_ALL);
 	}
 	aliases_close(aliases);
 	apply_end(call);

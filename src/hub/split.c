@@ -14,7 +14,6 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "errcodes.h"
@@ -28,6 +27,7 @@
 #include "model/json.h"
 #include "model/json_read.h"
 #include "process/args.h"
+#include "process/bounded_wait.h"
 #include "process/owner.h"
 #include "process/subxact.h"
 #include "settings.h"
@@ -89,19 +89,6 @@ check_rights(Oid function, const SourceKey *key)
 	(void) registry_entity_required(registry_get(), key->entity);
 	(void) registry_source_required(registry_get(), key->source);
 	link_refuse_entity(key->entity);
-}
-
-/* The source waits for us: so we don't wait for long. */
-static int
-bound_waits(void)
-{
-	int			nest_level = NewGUCNestLevel();
-	char		timeout[16];
-
-	snprintf(timeout, sizeof(timeout), "%d", Max(setting_maintain_lock_timeout, 1));
-	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	return nest_level;
 }
 
 static void
@@ -647,7 +634,7 @@ sync_split(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 				 errmsg("sync_split needs transaction isolation level READ COMMITTED"),
 				 errhint("What others commit meanwhile counts, too: begin with BEGIN ISOLATION LEVEL READ COMMITTED.")));
-	nest_level = bound_waits();
+	nest_level = bounded_wait_begin(setting_maintain_lock_timeout);
 	if (!subxact_try_lock(hold_keys, &split.key))
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
@@ -665,6 +652,6 @@ sync_split(PG_FUNCTION_ARGS)
 	write_new(&split);
 	move_all_children(&split);
 	apply_end(split.call);
-	AtEOXact_GUC(false, nest_level);
+	bounded_wait_end(nest_level);
 	PG_RETURN_JSONB_P(make_answer(&split));
 }

@@ -64,6 +64,7 @@ typedef struct Change
 	bool		split;			/* its record was a part of another, that a steward has split */
 	const char *alias;			/* of its record, that it came under: one that was merged into the
 								 * record, or a key that deliveries don't go to; NULL: none */
+	int64		alias_merge;	/* by which it was; 0: it is a key */
 	const char *awaited_entity;	/* the change refers to a record of this by a key of its source's */
 	const char *awaited_key;	/* that isn't bound yet; NULL: none such */
 	Fields		sent_fields;	/* before keys in them were translated, if they were */

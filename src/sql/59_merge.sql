@@ -126,13 +126,15 @@ DECLARE
 	other text;
 BEGIN
 	SELECT * INTO STRICT m FROM syncext.merge o WHERE o.id = $1;
+	-- of a link's other end its keys are known here, but it says itself what they are of
 	INSERT INTO syncext.merge_key (merge, source, source_id, duplicate)
 	SELECT $1, k.source, k.source_id, k.duplicate FROM syncext.source_key k
-	WHERE k.entity = m.entity AND k.external_id = m.drop_id;
+	WHERE k.entity = m.entity AND k.external_id = m.drop_id AND NOT EXISTS (SELECT FROM syncext.spoke p WHERE p.source = k.source);
 	UPDATE syncext.source_key k SET external_id = m.keep_id, gone_batch = NULL, merge = $1,
 		duplicate = k.duplicate OR EXISTS (SELECT FROM syncext.source_key o WHERE o.entity = m.entity AND o.external_id = m.keep_id
 		                                                                      AND o.source = k.source AND NOT o.duplicate)
-	WHERE k.entity = m.entity AND k.external_id = m.drop_id;
+	FROM syncext.merge_key n
+	WHERE n.merge = $1 AND k.source = n.source AND k.entity = m.entity AND k.source_id = n.source_id;
 
 	-- a row of a table that draws its keys is the other record's by now, of which it has seen nothing yet
 	DELETE FROM syncext.replica r USING syncext.binding b

@@ -83,6 +83,7 @@ typedef struct MergeImage
 	int64		id;
 	int64		row_version;
 	Jsonb	   *drop_before;
+	TimestampTz settled_at;		/* 0: null */
 } MergeImage;
 
 static MappedDef merge_def = {
@@ -102,25 +103,42 @@ static MappedDef merge_def = {
 		{"undecided", MAP_OTHER},
 		{"keep_before", MAP_OTHER},
 		{"drop_before", MAP_OBJECT, offsetof(MergeImage, drop_before)},
-		{"settled_at", MAP_OTHER},
+		{"settled_at", MAP_TIME, offsetof(MergeImage, settled_at)},
 		{"undone_at", MAP_OTHER},
 		{"undone_by", MAP_OTHER},
 		{"undo_note", MAP_OTHER},
 	}
 };
 
+static bool
+find_merge(int64 merge, MergeImage *image)
+{
+	MappedTable *merges = mapped_open(&merge_def, false);
+	bool		found;
+
+	image->id = merge;
+	found = mapped_find(merges, image);
+	mapped_close(merges);
+	return found;
+}
+
+bool
+merge_is_settled(int64 merge)
+{
+	MergeImage	image;
+
+	return find_merge(merge, &image) && image.settled_at != 0;
+}
+
 bool
 merge_image(int64 merge, Fields *fields, int64 *row_version)
 {
-	MappedTable *merges = mapped_open(&merge_def, false);
-	MergeImage	image = {.id = merge};
-	bool		found = mapped_find(merges, &image);
+	MergeImage	image;
 	Fields		members;
 	const Field *member;
 	JsonbContainer *object;
 
-	mapped_close(merges);
-	if (!found)
+	if (!find_merge(merge, &image))
 		return false;
 	members = fields_of(image.drop_before);
 	member = fields_find(&members, field_name("fields"));

@@ -35,5 +35,7 @@ extern const char *alias_kept(const char *entity, const char *external_id);
  * by it.  False: it was erased.
  */
 extern bool merge_image(int64 merge, Fields *fields, int64 *row_version);
+/* Have sources been told that the record is gone which went by the merge? */
+extern bool merge_is_settled(int64 merge);
 
 #endif							/* SYNCEXT_ALIAS_H */
