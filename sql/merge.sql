@@ -143,7 +143,8 @@ SELECT sync_record('customer', 'Q')->>'externalId' AS id, (SELECT count(*) FROM 
 SELECT sync_forget('customer', 'Q') @> '{"merge": 1, "alias": 1, "canonical": 1}' AS erased;
 SELECT count(*) FROM syncext.merge WHERE 'Q' IN (keep_id, drop_id) OR drop_before::text ~ '"Eva"';
 SELECT count(*) FROM syncext.alias WHERE external_id = 'Q';
-SELECT sync_forget('customer', 'N1') @> '{"merge": 1, "alias": 2, "canonical": 1, "sourceKey": 2}' AS erased;
+SELECT sync_forget('customer', 'N1') @> '{"merge": 2, "alias": 2, "canonical": 3, "sourceKey": 2}' AS erased;
+SELECT count(*) FROM syncext.canonical WHERE external_id IN ('N1', 'M1', 'L1');
 SELECT count(*) FROM syncext.alias WHERE kept_id = 'N1';
 
 --

@@ -150,6 +150,8 @@ DECLARE
 	counts     bigint[] := '{0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0}';
 	n          bigint;
 	was        bigint;
+	parts      jsonb[] := '{}';
+	part       text;
 BEGIN
 	IF entity IS NULL OR external_id IS NULL THEN
 		RAISE EXCEPTION 'entity and external_id must not be null' USING ERRCODE = 'null_value_not_allowed';
@@ -162,6 +164,10 @@ BEGIN
 	PERFORM FROM syncext.cursor ORDER BY target, slot FOR NO KEY UPDATE;
 	-- what this transaction has captured is to go, too
 	PERFORM syncext.captured_flush();
+	-- and what was merged into it
+	FOR part IN SELECT a.external_id FROM syncext.alias a WHERE a.entity = $1 AND a.kept_id = $2 ORDER BY 1 LOOP
+		parts := parts || @extschema@.sync_forget($1, part);
+	END LOOP;
 
 	DELETE FROM syncext.canonical r WHERE r.entity = $1 AND r.external_id = $2 RETURNING r.row_version INTO was;
 	GET DIAGNOSTICS n = ROW_COUNT;
@@ -251,10 +257,11 @@ BEGIN
 	UPDATE syncext.match_build b SET after_id = '' WHERE b.entity = $1 AND b.after_id = $2;
 
 	-- an entity that was dropped may have left records behind
-	IF 0 = ALL (counts) AND NOT EXISTS (SELECT FROM syncext.entity e WHERE e.name = $1) THEN
+	IF 0 = ALL (counts) AND parts = '{}' AND NOT EXISTS (SELECT FROM syncext.entity e WHERE e.name = $1) THEN
 		RAISE EXCEPTION 'entity "%" does not exist', entity USING ERRCODE = 'undefined_object';
 	END IF;
-	RETURN (SELECT jsonb_object_agg(u.name, u.n) FROM unnest(names, counts) AS u(name, n));
+	RETURN (SELECT jsonb_object_agg(u.name, u.n + coalesce((SELECT sum((p->>u.name)::bigint) FROM unnest(parts) p), 0))
+	        FROM unnest(names, counts) AS u(name, n));
 END $$;
 COMMENT ON FUNCTION @extschema@.sync_forget(text, text) IS
 	'erase a record everywhere the hub keeps it, log and conflicts included, and say how many rows where; no source is told';
