@@ -11,6 +11,7 @@ use LinkPair;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(time usleep);
 
 my $hub = make_hub('hub', [ 'Lyon', 'Bari' ]);
 sql($hub, q(SELECT sync_add_entity('item'), sync_add_reference('item', 'client', 'customer'), sync_add_reference('customer', 'boss', 'customer')));
@@ -142,5 +143,150 @@ unlike(sql($hub, $records), qr/Lost 5/, 'deletes, too');
 knows_keys('a restored hub', $lyon, 'Lyon');
 knows_keys('a restored hub', $bari, 'Bari');
 is(sql($lyon, q(SELECT min(id) FROM customer WHERE name = 'Since')), '2000', 'no row has got another key');
+
+# ---------- whoever is killed, each record is once everywhere ----------
+
+my %node = (lyon => $lyon, bari => $bari, hub => $hub);
+my %expected;
+my $births = 0;
+my %made = (lyon => [], bari => [], hub => []);
+
+# What psql says where there is a server, of which nobody knows; undef: there is none now.
+sub ask
+{
+	my ($node, $sql) = @_;
+	my ($rc, $out) = eval { $node->psql('shop', $sql) };
+
+	return defined $rc && $rc == 0 ? $out : undef;
+}
+
+# A statement that may die with its server is tried until it is known to have been done.
+sub until_done
+{
+	my ($node, $sql, $done) = @_;
+
+	for (1 .. 600)
+	{
+		ask($node, $sql);
+		return if (ask($node, $done) // '') eq 't';
+		usleep(50_000);
+	}
+	die "it is never done: $sql\n";
+}
+
+# A birth, of which a boss is known there by name; a later edit; a row under another key.
+sub act
+{
+	my ($who) = @_;
+	my $old = @{ $made{$who} } ? $made{$who}[ rand @{ $made{$who} } ] : undef;
+	my $dice = defined $old ? rand : 0;
+
+	if ($dice < 0.6)
+	{
+		my $name = sprintf('%s %03d', $who, ++$births);
+		my $boss = defined $old && rand() < 0.5 ? $old : undef;
+		my $is = defined $boss ? "= '$boss'" : 'IS NULL';
+
+		if ($who eq 'hub')
+		{
+			until_done($hub, qq(SELECT office('$name', jsonb_build_object('name', '$name', 'boss', (SELECT external_id FROM syncext.canonical WHERE entity = 'customer' AND fields->>'name' $is)))),
+				"SELECT EXISTS (SELECT FROM syncext.canonical WHERE external_id = '$name')");
+		}
+		else
+		{
+			until_done($node{$who}, qq(INSERT INTO customer (name, boss) SELECT '$name', (SELECT id FROM customer WHERE name $is) WHERE NOT EXISTS (SELECT FROM customer WHERE name = '$name')),
+				"SELECT EXISTS (SELECT FROM customer WHERE name = '$name')");
+		}
+		push @{ $made{$who} }, $name;
+		$expected{$name} = [ '', $boss // '' ];
+	}
+	elsif ($dice < 0.85 || $who eq 'hub')
+	{
+		my $phone = int(rand(1_000_000));
+
+		$who eq 'hub' ?
+			until_done($hub, qq(SELECT office('$old', '{"phone": "$phone"}')), "SELECT fields->>'phone' = '$phone' FROM syncext.canonical WHERE external_id = '$old'") :
+			until_done($node{$who}, "UPDATE customer SET phone = '$phone' WHERE name = '$old'", "SELECT phone = '$phone' FROM customer WHERE name = '$old'");
+		$expected{$old}[0] = $phone;
+	}
+	else
+	{
+		my $id = 100_000 + $births++;
+
+		until_done($node{$who}, "UPDATE customer SET id = $id WHERE name = '$old'", "SELECT id = $id FROM customer WHERE name = '$old'");
+	}
+}
+
+# A server and all its processes, or the worker of its link alone: then the server begins anew.
+sub kill_one
+{
+	my ($node, $server) = @_;
+	my @pids = split /\n/, ask($node, $server ? 'SELECT pid FROM pg_stat_activity' :
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'syncext link'") // '';
+
+	return 0 if !@pids;
+	if (!$server)
+	{
+		my $killed = kill(KILL => @pids);
+
+		until_done($node, 'SELECT true', 'SELECT true');
+		return $killed;
+	}
+	$node->kill9;
+	kill 'KILL', @pids;
+	for (1 .. 200)
+	{
+		return 1 if $node->start(fail_ok => 1);
+		$node->stop('fast', fail_ok => 1);
+		usleep(100_000);
+	}
+	die "the server does not start again\n";
+}
+
+my $seed = $ENV{LINK_KEYS_SEED} // int(time * 1000) % 1_000_000_000;
+my $rounds = $ENV{LINK_KEYS_ROUNDS} || 12;
+srand($seed);
+diag("LINK_KEYS_SEED=$seed LINK_KEYS_ROUNDS=$rounds");
+
+for ($lyon, $bari)
+{
+	$_->append_conf('postgresql.conf', 'restart_after_crash = on');
+	$_->reload;
+}
+sql($lyon, q(DELETE FROM item; DELETE FROM customer));
+ok(settle($lyon, $bari), 'the links come to rest');
+sql($_, q(UPDATE syncext.link SET enabled = true; SELECT syncext.start_workers())) for $lyon, $bari;
+my %killed;
+for my $round (1 .. $rounds)
+{
+	act((qw(lyon bari hub))[ rand 3 ]) for 1 .. 2 + rand 6;
+	usleep(rand(30_000));
+	my $who = (qw(lyon bari hub))[ $round % 3 ];
+	my $server = $who eq 'hub' || rand() < 0.5;
+	$killed{ $server ? "server of $who" : "worker of $who" } += kill_one($node{$who}, $server);
+	until_done($_, 'SELECT syncext.start_workers()', 'SELECT true') for $lyon, $bari;
+}
+note('killed: ' . join(', ', map { "$_ $killed{$_}" } sort keys %killed));
+my $want = join("\n", map { "$_|$expected{$_}[0]|$expected{$_}[1]" } sort keys %expected);
+my %is;
+for (1 .. 600)
+{
+	$is{$_} = sql($node{$_}, q(SELECT c.name, c.phone, b.name FROM customer c LEFT JOIN customer b ON b.id = c.boss ORDER BY c.name COLLATE "C")) for qw(lyon bari);
+	last if $is{lyon} eq $want && $is{bari} eq $want;
+	usleep(200_000);
+}
+is($is{$_}, $want, "$_ has each record once, and what they refer to") for qw(lyon bari);
+is(sql($hub, q(SELECT c.fields->>'name', c.fields->>'phone', b.fields->>'name' FROM syncext.canonical c LEFT JOIN syncext.canonical b ON b.entity = 'customer' AND b.external_id = c.fields->>'boss'
+	WHERE c.entity = 'customer' AND NOT c.deleted ORDER BY c.fields->>'name' COLLATE "C")), $want, 'so has the hub');
+for ([ $lyon, 'Lyon' ], [ $bari, 'Bari' ])
+{
+	my ($spoke, $source) = @$_;
+
+	$spoke->poll_query_until('shop', 'SELECT NOT EXISTS (SELECT FROM syncext.source_key WHERE unsaid)') or die;
+	knows_keys('after kills', $spoke, $source);
+	is(sql($spoke, q(SELECT count(*) FROM customer c FULL JOIN (SELECT * FROM syncext.source_key WHERE entity = 'customer' AND NOT duplicate) k ON k.source_id = c.id::text
+		WHERE c.id IS NULL OR k.source_id IS NULL)), '0',
+		"$source: each row has its key, and each key its row");
+}
 
 done_testing();
