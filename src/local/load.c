@@ -182,25 +182,6 @@ take_fetched(const Attached *attached, uint64 i, AttachedRow *row)
 	}
 }
 
-/* The id of a record that the row's own column has; NULL: none, or that record has a row. */
-static const char *
-record_by_column(const Attached *attached, AttachedRow row, const char *key)
-{
-	const Binding *binding = attached->binding;
-	const char *external_id;
-	bool		isnull;
-	Datum		value;
-
-	if (attached->external_id == NULL)
-		return NULL;
-	value = attached_value(attached->external_id, row, &isnull);
-	external_id = isnull ? "" : TextDatumGetCString(value);
-	if (external_id[0] == '\0' || strlen(external_id) > CHANGE_MAX_EXTERNAL_ID ||
-		!own_keys_bind(binding->source, binding->entity, key, external_id))
-		return NULL;
-	return external_id;
-}
-
 /*
  * Which record a row is.  NULL: another transaction is just deciding that, or it is a
  * second row of one.
@@ -212,7 +193,7 @@ record_of_row(Load *load, const Attached *attached, AttachedRow row, const char 
 	RowRecord	record = row_keys_find(binding, key);
 
 	if (record.external_id == NULL)
-		record.external_id = record_by_column(attached, row, key);
+		record.external_id = row_keys_by_column(attached, row, key);
 	if (record.external_id == NULL && !row_keys_try_take(binding, key, &record))
 	{
 		count_failure(load, psprintf("the row with key \"%s\"", key),

@@ -169,14 +169,19 @@ note_updated(PollBatch *batch, const Attached *attached, AttachedRow row)
 
 /*
  * Which record a row is: no other session polls the relation or delivers to it meanwhile.
- * NULL: it is a second row of one.
+ * NULL: it is a second row of one.  One that isn't known may have been delivered by a
+ * transaction that the far server has committed, and we have not.
  */
 static const char *
-polled_record(const Attached *attached, const char *key)
+polled_record(const Attached *attached, AttachedRow row, const char *key)
 {
 	const Binding *binding = attached->binding;
-	RowRecord	record = row_keys_take(binding, key);
+	RowRecord	record = row_keys_find(binding, key);
 
+	if (record.external_id == NULL)
+		record.external_id = row_keys_by_column(attached, row, key);
+	if (record.external_id == NULL)
+		record = row_keys_take(binding, key);
 	if (record.duplicate)
 		return NULL;
 	/* the row is back */
@@ -201,7 +206,7 @@ add_row(Poll *poll, PollBatch *batch, ValueSettings *settings, MinimalTuple tupl
 		const char *external_id;
 
 		value_settings_end(settings);
-		external_id = polled_record(attached, key);
+		external_id = polled_record(attached, row, key);
 		if (external_id == NULL)
 			return;
 		batch->rows[batch->n].external_id = external_id;

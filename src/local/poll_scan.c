@@ -38,12 +38,12 @@ struct PollScan
 
 /* ---------- the columns ---------- */
 
-/* Is the column read: the key, and the time of edit, at least? */
+/* Is the column read: what says which record a row is, and the time of edit, at least? */
 static bool
 is_read(const Attached *attached, int column, const PollWindow *window)
 {
 	return !window->keys_only || column < attached->nkeys ||
-		attached->read[column] == attached->updated;
+		attached->read[column] == attached->updated || attached->read[column] == attached->external_id;
 }
 
 static void

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 
 #include "hub/own_keys.h"
@@ -199,6 +200,24 @@ row_keys_try_take(const Binding *binding, const char *key, RowRecord *record)
 		return false;
 	*record = taking.record;
 	return true;
+}
+
+const char *
+row_keys_by_column(const Attached *attached, AttachedRow row, const char *key)
+{
+	const Binding *binding = attached->binding;
+	const char *external_id;
+	bool		isnull;
+	Datum		value;
+
+	if (attached->external_id == NULL)
+		return NULL;
+	value = attached_value(attached->external_id, row, &isnull);
+	external_id = isnull ? "" : TextDatumGetCString(value);
+	if (external_id[0] == '\0' || strlen(external_id) > CHANGE_MAX_EXTERNAL_ID ||
+		!own_keys_bind(binding->source, binding->entity, key, external_id))
+		return NULL;
+	return external_id;
 }
 
 const char *

@@ -33,6 +33,12 @@ extern RowRecord row_keys_birth(const Binding *binding, const char *key);
 /* Like row_keys_take(), but waits for no other transaction.  False: one is binding the key. */
 extern bool row_keys_try_take(const Binding *binding, const char *key, RowRecord *record);
 
+/*
+ * The record whose id the row has in its external_id_column, to which its key, that isn't
+ * bound, is now.  NULL: there is none, or that record has a row.
+ */
+extern const char *row_keys_by_column(const Attached *attached, AttachedRow row, const char *key);
+
 /* The key of the record's row; NULL: it has none. */
 extern const char *row_keys_of(const Binding *binding, const char *external_id);
 
