@@ -25,6 +25,7 @@
 #include "process/durability.h"
 #include "process/owner.h"
 #include "settings.h"
+#include "storage/alias.h"
 #include "storage/canonical.h"
 #include "storage/key_problem.h"
 #include "storage/link.h"
@@ -235,9 +236,31 @@ take_key(const Saying *s, const SourceKey *key)
 		raise_changing(key);
 }
 
+/*
+ * The record was merged into another one here: the key is one of that, too, where that has one
+ * already.
+ */
 static void
-take_keys(const Saying *s, const SourceKey *keys, int n)
+follow_merge(const Saying *s, SourceKey *key)
 {
+	SourceKey	current;
+	Record		record;
+	const char *kept;
+
+	canonical_find(s->records, key->entity, key->external_id, &record);
+	kept = record.exists && !record.deleted ? NULL : alias_kept(key->entity, key->external_id);
+	if (kept == NULL)
+		return;
+	key->external_id = kept;
+	key->duplicate |= source_key_current(s->keys, key->source, key->entity, kept, &current) &&
+		strcmp(current.source_id, key->source_id) != 0;
+}
+
+static void
+take_keys(const Saying *s, SourceKey *keys, int n)
+{
+	for (int i = 0; i < n; i++)
+		follow_merge(s, &keys[i]);
 	for (int i = 0; i < n; i++)
 		if (!keys[i].duplicate)
 			look_for_lost(s, &keys[i]);

@@ -124,7 +124,7 @@ sub die_between
 	$dies->query(q(SELECT sync_deliver('Far')));
 	$dies->query('NOTIFY other');
 	$dies->send('COMMIT');
-	$hub->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query = 'COMMIT' AND wait_event_type = 'Lock'") or die;
+	$hub->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ '^COMMIT' AND wait_event_type = 'Lock'") or die;
 	my @pids = split /\n/, hub_sql('SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()');
 	$hub->kill9;
 	kill 'KILL', @pids;
