@@ -13,7 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-my $hub = make_hub('hub', [ 'Lyon', 'Bari' ]);
+my $hub = make_hub('hub', [ 'Lyon', 'Bari', 'Oslo' ]);
 sql($hub, q(SELECT sync_add_entity('item'), sync_add_reference('item', 'client', 'customer'), sync_add_reference('customer', 'boss', 'customer')));
 
 # A spoke with tables whose keys are drawn from sequences; its exchanges are made by hand.
@@ -144,6 +144,66 @@ knows_keys('a restored hub', $lyon, 'Lyon');
 knows_keys('a restored hub', $bari, 'Bari');
 is(sql($lyon, q(SELECT min(id) FROM customer WHERE name = 'Since')), '2000', 'no row has got another key');
 
+# ---------- a table that has rows ----------
+
+my $oslo = make_spoke('oslo', $hub, 'Oslo');
+sql($oslo, q(SELECT sync_detach('customer'); DROP TABLE customer;
+	CREATE TABLE customer (id serial PRIMARY KEY, name text, phone text, boss integer REFERENCES customer, hub_id text);
+	CREATE TABLE item (id serial PRIMARY KEY, client integer REFERENCES customer, what text);
+	INSERT INTO customer (name, boss) VALUES ('Odd', NULL), ('Ole', 1);
+	INSERT INTO item (client, what) VALUES (2, 'oil')));
+sql($oslo, sprintf(q(INSERT INTO customer (name, hub_id) VALUES ('Ann', '%s')), sql($hub, q(SELECT external_id FROM syncext.canonical WHERE fields->>'name' = 'Ann'))));
+sql($oslo, q(SELECT sync_add_entity('item'), sync_add_reference('item', 'client', 'customer'), sync_add_reference('customer', 'boss', 'customer');
+	SELECT sync_attach('customer', 'Oslo', 'customer', own_keys => true, external_id_column => 'hub_id'), sync_attach('item', 'Oslo', 'item', own_keys => true)));
+ok(settle($oslo), 'the link comes to rest');
+is(sql($oslo, 'SELECT count(*) FROM customer'), '3', 'nothing is delivered to it');
+like(sql($oslo, q(SELECT problem FROM sync_check() WHERE object ~ 'customer' AND problem ~ 'loaded')), qr/nothing is delivered to source Oslo until they are loaded/, 'which sync_check tells');
+sql($oslo, q(UPDATE item SET what = 'olive oil'));
+sql($oslo, q(CALL sync_load('customer')));
+sql($oslo, q(CALL sync_load('item')));
+ok(settle($oslo, $lyon, $bari), 'the links come to rest');
+like(same_everywhere('a load', $oslo, $lyon, $bari), qr/^Ann\|11\|.*^Odd\|\|\|\nOle\|\|Odd\|olive oil/ms, 'its rows are there, the one that has an id is that record');
+is(sql($oslo, q(SELECT id FROM customer WHERE name = 'Ann')), '3', 'and keeps its row');
+knows_keys('a load', $oslo, 'Oslo');
+
+# ---------- detached, attached again ----------
+
+sql($oslo, q(SELECT sync_detach('item'), sync_detach('customer');
+	UPDATE customer SET phone = 'o' WHERE name = 'Ole'));
+sql($lyon, q(UPDATE customer SET phone = 'l' WHERE name = 'Odd'; INSERT INTO customer (name) VALUES ('Meanwhile')));
+ok(settle($lyon, $oslo), 'the links come to rest');
+sql($oslo, q(SELECT sync_attach('customer', 'Oslo', 'customer', own_keys => true, external_id_column => 'hub_id'), sync_attach('item', 'Oslo', 'item', own_keys => true)));
+ok(settle($oslo, $lyon, $bari), 'the links come to rest');
+like(same_everywhere('attached again', $oslo, $lyon, $bari), qr/^Meanwhile.*^Odd\|l\|.*^Ole\|o\|Odd\|olive oil/ms, 'what was edited on either side meanwhile');
+is(sql($oslo, q(SELECT string_agg(id || ' ' || name, ', ' ORDER BY id) FROM customer WHERE name ~ '^O')), '1 Odd, 2 Ole' . sql($oslo, q(SELECT string_agg(', ' || id || ' ' || name, '' ORDER BY id) FROM customer WHERE name = 'Own')), 'under the keys that they had');
+
+# ---------- unlinked, linked again ----------
+
+sql($oslo, q(SELECT sync_unlink('up')));
+sql($oslo, q(INSERT INTO customer (name, boss) VALUES ('Olga', 1); UPDATE customer SET phone = 'u' WHERE name = 'Odd'));
+sql($lyon, q(UPDATE customer SET phone = 'm' WHERE name = 'Meanwhile'));
+ok(settle($lyon), 'the link comes to rest');
+sql($oslo, q(BEGIN; SELECT sync_link('up', 'hub', 'Oslo'); UPDATE syncext.link SET enabled = false; COMMIT));
+sql($oslo, qq(CALL sync_load('$_'))) for qw(customer item);
+ok(settle($oslo, $lyon, $bari), 'the links come to rest');
+like(same_everywhere('linked again', $oslo, $lyon, $bari), qr/^Meanwhile\|m\|.*^Odd\|u\|.*^Olga\|\|Odd\|/ms, 'what was made on either side meanwhile');
+knows_keys('linked again', $oslo, 'Oslo');
+
+# ---------- two records become one at the hub ----------
+
+sql($lyon, q(INSERT INTO item (client, what) SELECT id, 'tea' FROM customer WHERE name = 'Ann'));
+sql($bari, q(INSERT INTO item (client, what) SELECT id, 'toast' FROM customer WHERE name = 'Ann'));
+ok(settle($lyon, $bari, $oslo), 'the links come to rest');
+# it is edited where nobody has heard of that yet
+sql($hub, q(SELECT sync_merge('item', max(external_id) FILTER (WHERE fields->>'what' = 'tea'), max(external_id) FILTER (WHERE fields->>'what' = 'toast')) FROM syncext.canonical WHERE entity = 'item'));
+sql($bari, q(UPDATE item SET what = 'toasted' WHERE what = 'toast'));
+ok(settle($lyon, $bari, $oslo), 'the links come to rest');
+like(same_everywhere('a merge', $lyon, $bari, $oslo), qr/^Ann\|11\|\|apple\nAnn\|11\|\|(tea|toasted)$/m, 'one row is left');
+is(sql($hub, q(SELECT string_agg(k.source || ' ' || k.source_id, ', ' ORDER BY k.source) FROM syncext.source_key k JOIN syncext.canonical c USING (entity, external_id)
+	WHERE k.entity = 'item' AND NOT k.duplicate AND c.fields->>'what' IN ('tea', 'toasted'))),
+	join(', ', map { $_->[0] . ' ' . sql($_->[1], q(SELECT id FROM item WHERE what IN ('tea', 'toasted'))) } [ 'Bari', $bari ], [ 'Lyon', $lyon ], [ 'Oslo', $oslo ]),
+	'the hub knows it by the keys of the rows');
+
 # ---------- whoever is killed, each record is once everywhere ----------
 
 my %node = (lyon => $lyon, bari => $bari, hub => $hub);
@@ -253,6 +313,7 @@ for ($lyon, $bari)
 	$_->append_conf('postgresql.conf', 'restart_after_crash = on');
 	$_->reload;
 }
+$oslo->stop;
 sql($lyon, q(DELETE FROM item; DELETE FROM customer));
 ok(settle($lyon, $bari), 'the links come to rest');
 sql($_, q(UPDATE syncext.link SET enabled = true; SELECT syncext.start_workers())) for $lyon, $bari;
