@@ -12,6 +12,7 @@
 
 #include "hub/apply_call.h"
 #include "local/find_ahead.h"
+#include "local/row_together.h"
 
 /* Rows that have to be new before the next ones are expected to be. */
 #define MIN_STREAK		4
@@ -39,6 +40,7 @@ look_ahead(RowWriter *writer, BatchItem **items, int n)
 	int		   *order = palloc(sizeof(int) * n);
 	bool		worth;
 
+	row_together_note_reading(writer);
 	for (int i = 0; i < n; i++)
 	{
 		records[i].entity = items[i]->entity;

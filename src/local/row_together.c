@@ -28,6 +28,7 @@
 #include "local/row_name.h"
 #include "local/row_together.h"
 #include "storage/rows_together.h"
+#include "storage/writers.h"
 
 /* So many rows are inserted at once, or what has so many bytes. */
 #define MAX_ROWS		250
@@ -46,6 +47,7 @@ struct RowTogether
 	const Binding *binding;		/* of their table */
 	uint64		id;				/* of its description */
 	TupleDesc	desc;
+	uint64		ended;			/* writers_ended() when no record had been read, or later */
 	int			n;
 	Size		bytes;
 	WaitingRow *rows;
@@ -59,7 +61,15 @@ row_together_begin(RowWriter *writer, MemoryContext context)
 
 	together->context = AllocSetContextCreate(context, "syncext rows together",
 											  ALLOCSET_DEFAULT_SIZES);
+	together->ended = writers_ended();
 	writer->together = together;
+}
+
+void
+row_together_note_reading(RowWriter *writer)
+{
+	if (writer->together->n == 0)
+		writer->together->ended = writers_ended();
 }
 
 /* ---------- which tables ---------- */
@@ -242,7 +252,8 @@ check_records(RowWriter *writer, const RowTogether *together, const Binding *bin
 {
 	RowsScan   *scan;
 
-	if (IsolationUsesXactSnapshot())
+	/* where nobody has committed since, there is nothing to see */
+	if (IsolationUsesXactSnapshot() || writers_ended() == together->ended)
 		return;
 	scan = canonical_seek_begin(writer->canonical);
 	for (int i = 0; i < together->n; i++)

@@ -14,6 +14,8 @@ extern void row_together_begin(RowWriter *writer, MemoryContext context);
  * comes of its insertion.
  */
 extern bool row_together_may(const RowState *p);
+/* Records of rows that may come to wait are about to be read ahead. */
+extern void row_together_note_reading(RowWriter *writer);
 /* Let it wait.  It counts as written, and p->replica is what is remembered then. */
 extern void row_together_add(RowState *p, AttachedRow row);
 /*

@@ -20,17 +20,19 @@
 
 /* ---------- slots ---------- */
 
-/* A slot that lives as long as the table is open. */
+/*
+ * A slot that lives as long as the table is open.  There are many of them: they share a
+ * description of the rows that is ours, so that none has to be known to the resource owner.
+ */
 static TupleTableSlot *
 make_slot(Rows *rows)
 {
-	ResourceOwner owner = CurrentResourceOwner;
 	MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(rows));
 	TupleTableSlot *slot;
 
-	CurrentResourceOwner = rows->owner;
-	slot = table_slot_create(rows->rel, NULL);
-	CurrentResourceOwner = owner;
+	if (rows->slot_desc == NULL)
+		rows->slot_desc = CreateTupleDescCopyConstr(RelationGetDescr(rows->rel));
+	slot = MakeSingleTupleTableSlot(rows->slot_desc, table_slot_callbacks(rows->rel));
 	MemoryContextSwitchTo(old);
 	return slot;
 }
@@ -262,7 +264,10 @@ rows_find(Rows *rows, int nkeys, const Datum *keys)
 void
 rows_close(Rows *rows)
 {
+	TupleDesc	desc;
+
 	rows_flush(rows);
+	desc = rows->slot_desc;
 	if (rows->waiting != NULL)
 		drop_slots(rows->waiting->slots, rows->waiting->nslots);
 	if (rows->ahead != NULL)
@@ -272,4 +277,7 @@ rows_close(Rows *rows)
 	}
 	rows_end_kept(rows);
 	rows_release(rows);
+	/* the found row's slot may have been one of these */
+	if (desc != NULL)
+		FreeTupleDesc(desc);
 }

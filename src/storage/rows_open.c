@@ -209,6 +209,8 @@ rows_release(Rows *rows)
 	for (int i = 0; i < rows->nindexes; i++)
 		index_close(rows->indexes[i], NoLock);
 	ExecDropSingleTupleTableSlot(rows->found);
+	if (rows->locked != NULL)
+		ExecDropSingleTupleTableSlot(rows->locked);
 	if (rows->estate != NULL)
 	{
 		ExecDropSingleTupleTableSlot(rows->fresh);

@@ -465,19 +465,34 @@ rows_delete(Rows *rows)
 
 /* ---------- lock ---------- */
 
+static TupleTableSlot *
+lock_slot(Rows *rows)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+	MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(rows));
+	TupleTableSlot *slot;
+
+	CurrentResourceOwner = rows->owner;
+	slot = table_slot_create(rows->rel, NULL);
+	CurrentResourceOwner = owner;
+	MemoryContextSwitchTo(old);
+	return slot;
+}
+
 static TM_Result
 lock_found(Rows *rows, LockWaitPolicy wait, uint8 flags)
 {
 	ItemPointerData tid = rows->found->tts_tid;
-	TupleTableSlot *slot = table_slot_create(rows->rel, NULL);
 	Snapshot	snapshot = rows_snapshot(rows);
 	TM_FailureData failure;
 	TM_Result	result;
 
-	result = table_tuple_lock(rows->rel, &tid, snapshot, slot, GetCurrentCommandId(true),
+	if (rows->locked == NULL)
+		rows->locked = lock_slot(rows);
+	result = table_tuple_lock(rows->rel, &tid, snapshot, rows->locked, GetCurrentCommandId(true),
 							  LockTupleNoKeyExclusive, wait, flags, &failure);
 	UnregisterSnapshot(snapshot);
-	ExecDropSingleTupleTableSlot(slot);
+	ExecClearTuple(rows->locked);
 	return result;
 }
 

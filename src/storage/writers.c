@@ -15,6 +15,7 @@
 #include "storage/latch.h"
 #include "storage/lock.h"
 #include "utils/inval.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "settings.h"
@@ -79,6 +80,12 @@ writers_wait(int timeout)
 		}
 	}
 	return true;
+}
+
+uint64
+writers_ended(void)
+{
+	return GetLatestSnapshot()->snapXactCompletionCount;
 }
 
 Datum

@@ -19,4 +19,10 @@ extern bool writers_wait(int timeout);
  */
 extern bool writers_wait_out(void);
 
+/*
+ * How many transactions have ended that had written something.  Where it is the same twice,
+ * nothing has come to be seen between.
+ */
+extern uint64 writers_ended(void);
+
 #endif							/* SYNCEXT_WRITERS_H */
