@@ -4,9 +4,9 @@
  *
  * Who goes by keys of the entity ends first, and both records are held, in the order of
  * their ids, before anything of them is read: a source's change, a key that is being bound
- * and another merge come before it or after it, and find the one record then.  What names the one that went is found by its alias
- * from there on; what refers to it is changed by maintenance (hub/repoint), and sources
- * hear that it is gone when that is done.
+ * and another merge come before it or after it, and find the one record then.  What names
+ * the one that went is found by its alias from there on; maintenance changes what refers to
+ * it (hub/repoint), and sources hear that it is gone when that is done.
  */
 #include "postgres.h"
 
