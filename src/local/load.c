@@ -36,7 +36,7 @@
 
 PG_FUNCTION_INFO_V1(sync_load);
 
-#define LOAD_BATCH	2000
+#define LOAD_BATCH	500
 /* Of more failures than these a load doesn't warn one by one. */
 #define MAX_WARNINGS	100
 
