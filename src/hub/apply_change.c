@@ -431,7 +431,7 @@ decide_and_write(ApplyCall *call, ApplyItem *sent, bool released, Counted *count
 	{
 		CHECK_FOR_INTERRUPTS();
 		find_record(call, sent->change, tries, &record);
-		if ((!record.exists || record.deleted) && follow_alias(call, sent))
+		if ((record.exists ? record.deleted : sent->entity->merged) && follow_alias(call, sent))
 			continue;
 		apply_decide_fully(call, sent, &record, released, counted, answer);
 		if (answer->refused ||

@@ -68,6 +68,15 @@ by_alias_follow(ApplyCall *call, const Change *change, Change *renamed)
 	return true;
 }
 
+/* What a transaction writes that doesn't know of the entity's first merge the walk finds. */
+static bool
+was_merged(const ApplyCall *call, const char *entity_name)
+{
+	const Entity *entity = registry_entity(call->registry, entity_name);
+
+	return entity != NULL && entity->merged;
+}
+
 const Change *
 by_alias_refer(ApplyCall *call, const Entity *entity, const Change *change, Change *renamed,
 			   bool *told)
@@ -81,7 +90,8 @@ by_alias_refer(ApplyCall *call, const Entity *entity, const Change *change, Chan
 		RecordAlias alias;
 		JsonbValue *value;
 
-		if (id == NULL || !alias_find(aliases_table(call), reference->parent, id, &alias))
+		if (id == NULL || !was_merged(call, reference->parent) ||
+			!alias_find(aliases_table(call), reference->parent, id, &alias))
 			continue;
 		if (!*told)
 		{

@@ -105,7 +105,9 @@ key_references_reread(const ApplyItem *item, Change *change)
 static bool
 find_key_of_kept(SourceKeys *keys, const Source *target, const RecordKey *parent, SourceKey *key)
 {
-	const char *kept = alias_kept(parent->entity, parent->external_id);
+	const Entity *entity = registry_entity(registry_get(), parent->entity);
+	const char *kept = entity == NULL || !entity->merged ? NULL :
+		alias_kept(parent->entity, parent->external_id);
 
 	return kept != NULL && source_key_current(keys, target->name, parent->entity, kept, key);
 }

@@ -323,11 +323,15 @@ children_by(References *references, const char *parent_entity, const char *paren
 List *
 references_children(References *references, const char *parent_entity, const char *parent_id)
 {
+	const Entity *entity = registry_entity(references->registry, parent_entity);
 	List	   *children = children_by(references, parent_entity, parent_id);
-	Aliases    *aliases = aliases_open();
+	Aliases    *aliases;
 	ListCell   *lc;
 
+	if (entity == NULL || !entity->merged)
+		return children;
 	/* what was merged into it may be referred to still */
+	aliases = aliases_open();
 	foreach(lc, alias_names(aliases, parent_entity, parent_id))
 		children = list_concat(children, children_by(references, parent_entity, lfirst(lc)));
 	aliases_close(aliases);

@@ -36,13 +36,15 @@ CREATE TABLE syncext.entity (
 	ladder   text[] NOT NULL DEFAULT '{version,merge,priority,manual}'
 	         CHECK (syncext.ladder_error(ladder) IS NULL),
 	added_at timestamptz NOT NULL DEFAULT now(),
-	deletes  text NOT NULL DEFAULT 'latest' CHECK (deletes IN ('latest', 'delete_wins', 'edit_wins'))
+	deletes  text NOT NULL DEFAULT 'latest' CHECK (deletes IN ('latest', 'delete_wins', 'edit_wins')),
+	merged   boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE syncext.entity IS 'the kinds of record, each with its conflict ladder';
 COMMENT ON COLUMN syncext.entity.ladder IS
 	'the rungs. Another ladder decides from the next statement on, upon records as they stand; a field ladder can only be given to an entity without records, and keeps what its stamps are made of';
 COMMENT ON COLUMN syncext.entity.deletes IS
 	'in a field ladder, how deletes and edits meet: latest: the later stamp counts; delete_wins: only a birth after the delete brings a record back; edit_wins: a delete counts if it knew of the last edit';
+COMMENT ON COLUMN syncext.entity.merged IS 'records of it were merged: an id that is not found, or is referred to, may be an alias; sync_merge sets it';
 
 CREATE TABLE syncext.field_rule (
 	entity text COLLATE "C" NOT NULL DEFAULT '*' CHECK (entity <> ''),
@@ -377,7 +379,7 @@ ALTER TABLE syncext.feed_state ENABLE ALWAYS TRIGGER registry_changed;
 CREATE FUNCTION syncext.entity_restored() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	UPDATE syncext.entity SET ladder = NEW.ladder, added_at = NEW.added_at, deletes = NEW.deletes WHERE name = NEW.name;
+	UPDATE syncext.entity SET ladder = NEW.ladder, added_at = NEW.added_at, deletes = NEW.deletes, merged = NEW.merged WHERE name = NEW.name;
 	IF FOUND THEN
 		RETURN NULL;
 	END IF;

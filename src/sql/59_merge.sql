@@ -143,6 +143,9 @@ BEGIN
 	UPDATE syncext.replica r SET external_id = m.keep_id, row_version = 0 FROM syncext.binding b
 	WHERE b.own_keys AND b.entity = m.entity AND r.relation = b.relation AND r.external_id = m.drop_id;
 
+	IF EXISTS (SELECT FROM syncext.entity e WHERE e.name = m.entity AND NOT e.merged) THEN
+		UPDATE syncext.entity e SET merged = true WHERE e.name = m.entity;
+	END IF;
 	UPDATE syncext.alias a SET kept_id = m.keep_id WHERE a.entity = m.entity AND a.kept_id = m.drop_id;
 	INSERT INTO syncext.alias (entity, external_id, kept_id, merge) VALUES (m.entity, m.drop_id, m.keep_id, $1);
 	IF m.settled_at IS NULL THEN

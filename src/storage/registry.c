@@ -63,7 +63,8 @@ enum EntityColumn
 {
 	ENTITY_NAME,
 	ENTITY_LADDER,
-	ENTITY_DELETES = 3
+	ENTITY_DELETES = 3,
+	ENTITY_MERGED
 };
 
 enum PriorityColumn
@@ -242,6 +243,7 @@ load_entities(Registry *r)
 					 errmsg("the ladder of entity \"%s\" is not valid: %s", entity->name, why),
 					 errhint("Mend it with UPDATE syncext.entity SET ladder = …; the default is {version,merge,priority,manual}.")));
 		read_deletes(entity, TextDatumGetCString(scan.values[ENTITY_DELETES]));
+		entity->merged = DatumGetBool(scan.values[ENTITY_MERGED]);
 	}
 	config_end(&scan);
 	qsort(r->entities, r->nentities, sizeof(Entity), compare_entities);

@@ -76,6 +76,7 @@ typedef struct Entity
 	int			nreferences;
 	Reference  *references;
 	bool		is_parent;		/* others refer to it */
+	bool		merged;			/* records of it were merged: ids may be aliases */
 	bool		holds_children; /* one of them with restrict or cascade */
 	bool		unlisted;		/* whose children have not been listed yet */
 	bool		tracks_parents; /* it refers with restrict or cascade */
