@@ -27,6 +27,9 @@
 /* No hub reads a document of more than this, whatever its syncext.max_document is. */
 #define DOCUMENT_BYTES	((Size) 256 * 1024 * 1024)
 
+/* What a document has beside its fields, mostly. */
+#define TEXT_AROUND		500
+
 /* How many bytes the change's fields have, as that measure has it. */
 static Size
 fields_bytes(const OutboxChange *change, JsonMeasure measure)
@@ -73,7 +76,11 @@ document_text(const Exchange *x, const OutboxChange *change, Size *bytes, const 
 	if (change->state != NULL)
 		append_state(x, change, &text, bytes);
 	else if (*bytes <= DOCUMENT_BYTES)
+	{
+		/* where memory is short, a large one must not grow by and by and leave holes */
+		enlargeStringInfo(&text, (int) *bytes + TEXT_AROUND);
 		outbox_text(x->source, change, &text);
+	}
 	if (*bytes > DOCUMENT_BYTES)
 	{
 		*why = psprintf("54000: the change has %zu bytes as text, more than the %zu that can be sent",
