@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
@@ -687,6 +688,8 @@ spoke_tables_answered(const char *source, const OutboxBatch *batch, const Pushed
 {
 	Replica    *table = replica_open(true);
 	CaptureFailures *failures = capture_failures_open(true);
+	MemoryContext each = AllocSetContextCreate(CurrentMemoryContext, "syncext answer", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(each);
 	const bool	any_failure = !capture_failures_none(failures);
 
 	for (int i = 0; i < batch->nchanges; i++)
@@ -703,7 +706,9 @@ spoke_tables_answered(const char *source, const OutboxBatch *batch, const Pushed
 		note_answer(table, relation, change, &answers[i]);
 		if (any_failure)
 			capture_failure_recall(failures, relation, change->external_id);
+		MemoryContextReset(each);	/* records may be large */
 	}
+	MemoryContextSwitchTo(old);
 	capture_failures_close(failures);
 	replica_close(table);
 	return outbox_ack(source, batch, answers, next);
