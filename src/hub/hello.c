@@ -311,6 +311,31 @@ counters_for(const char *source)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
+/* {entity: {field: parent}}: what the records that the source gets refer to, of what it gets. */
+static Jsonb *
+references_for(const char *source)
+{
+	const Registry *registry = registry_get();
+	const Source *target = registry_source_required(registry, source);
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < registry->nentities; i++)
+	{
+		const Entity *entity = &registry->entities[i];
+
+		if (entity->nreferences == 0 || !source_gets_entity(target, entity->name))
+			continue;
+		json_push_key(&state, entity->name);
+		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+		for (int j = 0; j < entity->nreferences; j++)
+			if (source_gets_entity(target, entity->references[j].parent))
+				json_push_string(&state, entity->references[j].field, entity->references[j].parent);
+		pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
 static uint64
 hash_counters(const char *source)
 {
@@ -509,6 +534,7 @@ hello_answer(const Hello *hello)
 	json_push_string(&state, "hub", self.mark);
 	push_entities(&state, hello->source);
 	json_push_jsonb(&state, "counters", counters_for(hello->source));
+	json_push_jsonb(&state, "references", references_for(hello->source));
 	if (hello->said.known)
 	{
 		read_known(hello->source, hello, &known);

@@ -192,6 +192,64 @@ check_counters(const char *link_name, Jsonb *counters)
 	}
 }
 
+static bool
+has_reference(const Entity *entity, const char *field, const char *parent)
+{
+	for (int i = 0; i < entity->nreferences; i++)
+		if (strcmp(entity->references[i].field, field) == 0 &&
+			strcmp(entity->references[i].parent, parent) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * What rows refer to by keys of a table's own is put into external ids here, so we have to
+ * know what does: else others would take our keys for theirs.
+ */
+static void
+check_references_of(const char *link, const Source *source, const Entity *entity,
+					const Fields *references)
+{
+	for (int i = 0; i < references->n; i++)
+	{
+		const char *field = field_name_cstring(references->field[i].name);
+		const char *parent = json_read_string(&references->field[i].value);
+
+		if (parent != NULL && source_has_own_keys(source, parent) &&
+			!has_reference(entity, field, parent))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("field \"%s\" of entity \"%s\" refers to entity \"%s\" at the hub of link \"%s\", and not here",
+							field, entity->name, parent, link),
+					 errdetail("The table of \"%s\" draws its keys here, which nobody else knows.", parent),
+					 errhint_call("SELECT sync_add_reference(%s, %s, %s).", quote_literal_cstr(entity->name),
+								  quote_literal_cstr(field), quote_literal_cstr(parent))));
+	}
+}
+
+static void
+check_references(const char *link_name, Jsonb *references)
+{
+	const Link *link = link_of_name(link_name);
+	Fields		hub = fields_of(references);
+	const Source *source = link == NULL ? NULL : registry_source(registry_get(), link->source);
+
+	if (source == NULL || source->nkeyed == 0)
+		return;
+	foreach_ptr(const Binding, binding, binding_list(link->source, NULL))
+	{
+		const Field *theirs = fields_find(&hub, field_name(binding->entity));
+		JsonbContainer *object = theirs == NULL ? NULL : json_read_object(&theirs->value);
+		const Entity *entity = registry_entity(registry_get(), binding->entity);
+		Fields		of_entity;
+
+		if (object == NULL || entity == NULL)
+			continue;
+		fields_from_container(object, &of_entity);
+		check_references_of(link_name, source, entity, &of_entity);
+	}
+}
+
 /* Raise if the hub is this database.  Its mark alone says little: a copy of us has it, too. */
 static void
 refuse_self(const Identity *self, const Identity *hub, const char *link)
@@ -216,6 +274,7 @@ greeting_hear(Greeting *greeting, const char *link, const Jsonb *answer)
 	heard_identity(link, &said, &hub, &greeting->hub);
 	refuse_self(&greeting->self, &hub, link);
 	greeting->counters = heard_object(&said, "counters");
+	greeting->references = heard_object(&said, "references");
 	greeting->spoke_is = heard_word(link, &said, "spoke_is");
 	greeting->refused = heard_bool(link, &said, "refused");
 	greeting->hub_behind = heard_bool(link, &said, "hub_behind");
@@ -358,6 +417,7 @@ greeting_note(Greeting *greeting, const char *link)
 	Identity	hub;
 
 	check_counters(link, greeting->counters);
+	check_references(link, greeting->references);
 	if (peer->identity != NULL)
 		(void) identity_from_jsonb(peer->identity, &met);
 	(void) identity_from_jsonb(greeting->hub, &hub);

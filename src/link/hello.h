@@ -21,6 +21,7 @@ typedef struct Greeting
 	/* as the hub said */
 	Jsonb	   *hub;			/* its identity */
 	Jsonb	   *counters;		/* {entity: [field, …]}: what are counters there; NULL: not said */
+	Jsonb	   *references;		/* {entity: {field: parent}}: what refers to what; NULL: not said */
 	IdentityCase hub_is;		/* for us */
 	bool		refused;		/* the hub refuses us: our identity is not the one that it knows */
 	const char *spoke_is;		/* what we are for the hub */

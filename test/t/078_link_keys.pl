@@ -153,8 +153,11 @@ sql($oslo, q(SELECT sync_detach('customer'); DROP TABLE customer;
 	INSERT INTO customer (name, boss) VALUES ('Odd', NULL), ('Ole', 1);
 	INSERT INTO item (client, what) VALUES (2, 'oil')));
 sql($oslo, sprintf(q(INSERT INTO customer (name, hub_id) VALUES ('Ann', '%s')), sql($hub, q(SELECT external_id FROM syncext.canonical WHERE fields->>'name' = 'Ann'))));
-sql($oslo, q(SELECT sync_add_entity('item'), sync_add_reference('item', 'client', 'customer'), sync_add_reference('customer', 'boss', 'customer');
+sql($oslo, q(SELECT sync_add_entity('item');
 	SELECT sync_attach('customer', 'Oslo', 'customer', own_keys => true, external_id_column => 'hub_id'), sync_attach('item', 'Oslo', 'item', own_keys => true)));
+like(exchange_error($oslo), qr/field "boss" of entity "customer" refers to entity "customer" at the hub of link "up", and not here.*sync_add_reference\('customer', 'boss', 'customer'\)/s,
+	'keys that nobody would translate are refused');
+sql($oslo, q(SELECT sync_add_reference('item', 'client', 'customer'), sync_add_reference('customer', 'boss', 'customer')));
 ok(settle($oslo), 'the link comes to rest');
 is(sql($oslo, 'SELECT count(*) FROM customer'), '3', 'nothing is delivered to it');
 like(sql($oslo, q(SELECT problem FROM sync_check() WHERE object ~ 'customer' AND problem ~ 'loaded')), qr/nothing is delivered to source Oslo until they are loaded/, 'which sync_check tells');
