@@ -138,7 +138,7 @@ parse_failure(const JsonbValue *element, BatchFailure *failure)
 	failure->entity = "record";
 	failure->external_id = NULL;
 	failure->error = "no reason given";
-	failure->busy = false;
+	failure->busy = failure->waits = false;
 	for (int i = 0; i < keys.n; i++)
 	{
 		const Field *key = &keys.field[i];
@@ -152,8 +152,10 @@ parse_failure(const JsonbValue *element, BatchFailure *failure)
 			failure->error = failed_string(key);
 		else if (strcmp(name, "busy") == 0 && key->value.type == jbvBool)
 			failure->busy = json_read_true(&key->value);
-		else if (strcmp(name, "busy") == 0)
-			raise_bad_failed("\"busy\" in \"failed\" must be true or false");
+		else if (strcmp(name, "waits") == 0 && key->value.type == jbvBool)
+			failure->waits = json_read_true(&key->value);
+		else if (strcmp(name, "busy") == 0 || strcmp(name, "waits") == 0)
+			raise_bad_failed(psprintf("\"%s\" in \"failed\" must be true or false", name));
 		else if (strcmp(name, "error") != 0)
 			raise_bad_failed(psprintf("unknown key \"%s\" in \"failed\"", name));
 	}

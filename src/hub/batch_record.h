@@ -16,6 +16,7 @@ typedef struct BatchFailure
 	const char *external_id;
 	const char *error;
 	bool		busy;			/* just not now: doesn't count */
+	bool		waits;			/* busy, for a record that it refers to has no row there */
 } BatchFailure;
 
 typedef struct BatchRecord

@@ -178,5 +178,7 @@ batch_store_failure(Feed *feed, const BatchRecord *record)
 	}
 	else if (!attempt_is_dead(&p.attempt))
 		p.attempt.next_attempt = TimestampTzPlusMilliseconds(feed->now, BUSY_DELAY);
+	/* sync_check tells of what waits for long */
+	p.put_off = failure->busy && failure->waits;
 	pending_save(feed->pending, &p);
 }

@@ -59,7 +59,7 @@ typedef struct UnreadRecord
 
 static void
 add_failed(StringInfo failed, const char *entity, const char *external_id, const char *error,
-		   bool busy)
+		   bool busy, bool waits)
 {
 	const char *why;
 	const char *told = wire_out(error, &why);
@@ -70,7 +70,8 @@ add_failed(StringInfo failed, const char *entity, const char *external_id, const
 	escape_json(failed, external_id);
 	appendStringInfoString(failed, ", \"error\": ");
 	escape_json(failed, told != NULL ? told : "it failed");
-	appendStringInfo(failed, ", \"busy\": %s}", busy ? "true" : "false");
+	appendStringInfo(failed, ", \"busy\": %s%s}", busy ? "true" : "false",
+					 waits ? ", \"waits\": true" : "");
 }
 
 /* The records that could not be placed, as sync_ack takes them, in the wire's encoding. */
@@ -88,11 +89,12 @@ make_failed(const Pull *pull)
 		if (record->error != NULL || record->busy)
 			add_failed(&failed, wire_out_required(record->entity),
 					   wire_out_required(record->external_id),
-					   record->error != NULL ? record->error : "it is busy", record->busy);
+					   record->error != NULL ? record->error : "it is busy", record->busy,
+					   record->waits);
 	}
 	for (int i = 0; i < pull->nunread; i++)
 		add_failed(&failed, pull->unread[i].entity, pull->unread[i].external_id,
-				   pull->unread[i].error, false);
+				   pull->unread[i].error, false, false);
 	appendStringInfoChar(&failed, ']');
 	return failed.data;
 }

@@ -166,8 +166,8 @@ make_failures(const Delivery *delivery, const BatchItem *items, const int *of_re
 			continue;
 		failure->entity = delivery->records[of_record[i]].entity;
 		failure->external_id = items[i].external_id;
-		failure->busy = items[i].busy || coming_parent(&items[i]) ||
-			items[i].sqlerrcode == ERRCODE_SYNC_NO_PARENT_KEY;
+		failure->waits = items[i].sqlerrcode == ERRCODE_SYNC_NO_PARENT_KEY;
+		failure->busy = items[i].busy || coming_parent(&items[i]) || failure->waits;
 		failure->error = batch_item_error(&items[i]);
 		nfailures++;
 	}

@@ -293,6 +293,8 @@ push_failure(JsonbParseState **state, const PulledRecord *record)
 	json_push_string(state, "externalId", record->external_id);
 	json_push_string(state, "error", record->error);
 	json_push_bool(state, "busy", record->busy);
+	if (record->waits)
+		json_push_bool(state, "waits", true);
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 

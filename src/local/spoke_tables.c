@@ -583,13 +583,13 @@ spoke_tables_place(const char *source, PulledRecord *records, int n)
 		const char *error = batch_item_error(&items[i]);
 		PulledRecord *record = items[i].data;
 
-		record->busy = items[i].busy || items[i].sqlerrcode == ERRCODE_SYNC_NO_PARENT_KEY;
+		record->waits = items[i].sqlerrcode == ERRCODE_SYNC_NO_PARENT_KEY;
+		record->busy = items[i].busy || record->waits;
 		record->written = error == NULL && items[i].outcome == ROW_WRITTEN;
 		record->known = error == NULL && items[i].outcome == ROW_KNOWN;
-		if (error == NULL)
-			continue;
-		record->error = pstrdup(items[i].error != NULL ? error :
-										 "the row is locked, or has an edit that the hub has not answered");
+		if (error != NULL)
+			record->error = pstrdup(items[i].error != NULL ? error :
+									"the row is locked, or has an edit that the hub has not answered");
 	}
 }
 

@@ -33,6 +33,7 @@ typedef struct PulledRecord
 
 	bool		busy;			/* another transaction holds the row, or it has an edit that
 								 * the hub has not answered */
+	bool		waits;			/* busy, as it refers to a record that has no row here */
 	char	   *error;			/* why it failed, or was busy; NULL: it is placed */
 	bool		written;		/* the row changed */
 	bool		known;			/* it was placed before, and the row is still so */

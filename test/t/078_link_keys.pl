@@ -192,6 +192,19 @@ ok(settle($oslo, $lyon, $bari), 'the links come to rest');
 like(same_everywhere('linked again', $oslo, $lyon, $bari), qr/^Meanwhile\|m\|.*^Odd\|u\|.*^Olga\|\|Odd\|/ms, 'what was made on either side meanwhile');
 knows_keys('linked again', $oslo, 'Oslo');
 
+# ---------- a parent that never comes ----------
+
+sql($hub, q(SELECT sync_route('Oslo', 'customer', filter => '$.name != "Hidden"')));
+sql($lyon, q(INSERT INTO customer (name) VALUES ('Hidden'); INSERT INTO item (client, what) SELECT id, 'herb' FROM customer WHERE name = 'Hidden'));
+exchange($lyon);
+exchange($oslo);
+is(sql($oslo, q(SELECT count(*) FROM item WHERE what = 'herb')), '0', 'a record whose parent has no row waits');
+is(sql($hub, q(SELECT attempts FROM syncext.pending WHERE target = 'Oslo')), '0', 'which is no failure');
+sql($hub, q(UPDATE syncext.pending SET since = since - interval '2 days' WHERE target = 'Oslo'));
+like(sql($hub, q(SELECT problem FROM sync_check() WHERE problem ~ 'waits for source Oslo')), qr/1 record of it waits for source Oslo, .*has no row/, 'after waiting_max sync_check tells');
+sql($hub, q(SELECT sync_route('Oslo', 'customer')));
+ok(exchange_until($oslo, q(SELECT EXISTS (SELECT FROM item i JOIN customer c ON c.id = i.client WHERE i.what = 'herb' AND c.name = 'Hidden'))), 'it comes when that has come');
+
 # ---------- two records become one at the hub ----------
 
 sql($lyon, q(INSERT INTO item (client, what) SELECT id, 'tea' FROM customer WHERE name = 'Ann'));
