@@ -220,6 +220,19 @@ is(sql($hub, q(SELECT string_agg(k.source || ' ' || k.source_id, ', ' ORDER BY k
 	join(', ', map { $_->[0] . ' ' . sql($_->[1], q(SELECT id FROM item WHERE what IN ('tea', 'toasted'))) } [ 'Bari', $bari ], [ 'Lyon', $lyon ], [ 'Oslo', $oslo ]),
 	'the hub knows it by the keys of the rows');
 
+# ---------- a new database in the place of another ----------
+
+my $candidates = sql($hub, 'SELECT count(*) FROM syncext.match_candidate');
+my $greatest = sql($hub, q(SELECT syncext.greatest_keys('Oslo')->>'customer'));
+$oslo->stop;
+sql($hub, q(SELECT syncext.release_spoke('Oslo')));
+$oslo = make_branch('new', 'Oslo');
+ok(settle($oslo, $lyon, $bari), 'the links come to rest');
+same_everywhere('a new database', $lyon, $bari, $oslo);
+is(sql($oslo, "SELECT min(id) > $greatest FROM customer"), 't', 'it draws no key that the other one had drawn');
+knows_keys('a new database', $oslo, 'Oslo');
+is(sql($hub, 'SELECT count(*) FROM syncext.match_candidate'), $candidates, 'and nothing passes for one that was drawn twice');
+
 # ---------- whoever is killed, each record is once everywhere ----------
 
 my %node = (lyon => $lyon, bari => $bari, hub => $hub);
