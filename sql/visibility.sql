@@ -82,6 +82,7 @@ INSERT INTO door VALUES
 	('sync_reopen', 'SELECT sync_reopen(1)', 'outside|tombstone|entity|masked'),
 	('sync_match_decide', 'SELECT sync_match_decide(1, ''distinct'')', 'outside|tombstone|entity|masked'),
 	('sync_split', 'SELECT (keyed($1), sync_apply(doc($1, $2, ''{"version": 3, "sourceId": "k"}'' || jsonb_build_object(''fields'', $3))), sync_split($1, ''EU'', ''k''))', 'outside|tombstone|entity|masked'),
+	('sync_unmerge', 'SELECT sync_unmerge(1)', 'outside|tombstone|entity|masked'),
 	('sync_split', 'SELECT sync_split($1, ''EU'', $2)', 'outside|tombstone|entity|masked'),
 	('sync_merge', 'SELECT sync_merge($1, $2, $2)', 'outside|tombstone|entity|masked'),
 	('sync_assign', 'SELECT sync_assign(1, ''me'')', 'outside|tombstone|entity|masked'),

@@ -406,15 +406,29 @@ write_record(ApplyCall *call, const Change *change, const Record *record,
 	return outcome;
 }
 
-static bool
-follow_alias(ApplyCall *call, ApplyItem *sent)
+/*
+ * Where the record isn't there any more: is the change of the one that it was merged into?
+ * Then sent is of that, which is found; as it is found after its alias, and that once more
+ * after it, the two are of one time, whoever undoes the merge meanwhile.
+ */
+static void
+follow_alias(ApplyCall *call, ApplyItem *sent, const Change *change, int tries, Record *record)
 {
 	Change	   *renamed = palloc(sizeof(Change));
 
-	if (!by_alias_follow(call, sent->change, renamed))
-		return false;
-	sent->change = renamed;
-	return true;
+	sent->change = change;
+	find_record(call, change, tries, record);
+	while ((record->exists ? record->deleted : sent->entity->merged) &&
+		   by_alias_follow(call, change, renamed))
+	{
+		CHECK_FOR_INTERRUPTS();
+		find_record(call, renamed, tries, record);
+		sent->change = renamed;
+		if (by_alias_stands(call, renamed))
+			return;
+		sent->change = change;
+		find_record(call, change, tries, record);
+	}
 }
 
 /*
@@ -425,14 +439,13 @@ static Record
 decide_and_write(ApplyCall *call, ApplyItem *sent, bool released, Counted *counted,
 				 ConflictReview *review, Answer *answer)
 {
+	const Change *change = sent->change;
 	Record		record;
 
 	for (int tries = 0;; tries++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		find_record(call, sent->change, tries, &record);
-		if ((record.exists ? record.deleted : sent->entity->merged) && follow_alias(call, sent))
-			continue;
+		follow_alias(call, sent, change, tries, &record);
 		apply_decide_fully(call, sent, &record, released, counted, answer);
 		if (answer->refused ||
 			write_record(call, counted->item.change, &record, review, answer) == ROWS_DONE)

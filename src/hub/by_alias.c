@@ -109,6 +109,15 @@ by_alias_refer(ApplyCall *call, const Entity *entity, const Change *change, Chan
 }
 
 bool
+by_alias_stands(ApplyCall *call, const Change *renamed)
+{
+	RecordAlias alias;
+
+	return alias_find(aliases_table(call), renamed->entity, renamed->alias, &alias) &&
+		strcmp(alias.kept_id, renamed->external_id) == 0;
+}
+
+bool
 by_alias_decide(const Change *change, const Record *record, Decision *d)
 {
 	if (change->alias == NULL)

@@ -18,6 +18,8 @@ extern bool by_alias_follow(ApplyCall *call, const Change *change, Change *renam
  */
 extern const Change *by_alias_refer(ApplyCall *call, const Entity *entity, const Change *change,
 									Change *renamed, bool *told);
+/* Is it of that still? */
+extern bool by_alias_stands(ApplyCall *call, const Change *renamed);
 /* Leave out of the change what the record that went by the merge held already. */
 extern void by_alias_leave_out(int64 merge, Change *change);
 /*

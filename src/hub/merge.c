@@ -266,9 +266,8 @@ write_kept(const Merging *m)
 
 /* ---------- what is noted ---------- */
 
-/* An object whose only member they are, as a literal. */
-static char *
-names_literal(const FieldNames *names)
+char *
+merge_names_literal(const FieldNames *names)
 {
 	JsonbParseState *state = NULL;
 	Jsonb	   *object;
@@ -289,8 +288,8 @@ note_merge(Merging *m)
 						 quote_literal_cstr(m->drop_id),
 						 quote_literal_cstr(GetUserNameFromId(GetUserId(), false)),
 						 m->note == NULL ? "NULL" : quote_literal_cstr(m->note),
-						 m->merge.after.row_version, names_literal(&m->merge.taken),
-						 names_literal(&m->merge.undecided),
+						 m->merge.after.row_version, merge_names_literal(&m->merge.taken),
+						 merge_names_literal(&m->merge.undecided),
 						 m->entity->is_parent ? "false" : "true");
 }
 

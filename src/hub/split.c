@@ -5,21 +5,21 @@
  * Called from SQL, by stewards.  The new record has what the source last said by the key;
  * of the old one's values those go that nobody else has said, where that is sure.
  *
- * The source's cursor is held first, so that nothing is delivered to it meanwhile, then its
- * keys alone: whoever has looked one up has written its record, and ended.
+ * The source's keys are held alone (hub/keys_alone): whoever has looked one up has written its
+ * record, and ended.
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/timestamp.h"
 
 #include "errcodes.h"
 #include "hub/apply_call.h"
 #include "hub/apply_change.h"
 #include "hub/apply_state.h"
+#include "hub/key_children.h"
+#include "hub/keys_alone.h"
 #include "hub/own_keys.h"
 #include "hub/release.h"
 #include "hub/resolve.h"
@@ -27,10 +27,7 @@
 #include "model/json.h"
 #include "model/json_read.h"
 #include "process/args.h"
-#include "process/bounded_wait.h"
 #include "process/owner.h"
-#include "process/subxact.h"
-#include "settings.h"
 #include "storage/hints.h"
 #include "storage/link.h"
 #include "storage/match_candidate.h"
@@ -89,16 +86,6 @@ check_rights(Oid function, const SourceKey *key)
 	(void) registry_entity_required(registry_get(), key->entity);
 	(void) registry_source_required(registry_get(), key->source);
 	link_refuse_entity(key->entity);
-}
-
-static void
-hold_keys(void *arg)
-{
-	const SourceKey *key = arg;
-
-	owner_execute("SELECT FROM syncext.cursor c WHERE c.target = %s ORDER BY c.slot FOR NO KEY UPDATE",
-				  quote_literal_cstr(key->source));
-	source_keys_hold_alone(key->source);
 }
 
 static void
@@ -532,71 +519,6 @@ write_new(Split *split)
 	age_stamps(split);
 }
 
-/* ---------- children ---------- */
-
-/* Let a record that the source itself has said to be of the key be of the new record. */
-static void
-move_child(Split *split, const Reference *reference, const char *entity, const char *external_id)
-{
-	Record		record;
-	RecordField *field;
-	Field		value = {.name = field_name(reference->field)};
-	Change		change = {
-		.entity = entity,
-		.external_id = external_id,
-		.source = split->key.source,
-		.has_base = true,
-		.fields = {1, &value}
-	};
-	Answer		answer;
-
-	canonical_find(split->call->canonical, entity, external_id, &record);
-	if (!references_refers(&record, reference->field, split->key.external_id))
-		return;
-	field = record_find(&record, value.name);
-	if (!is_set_by(field, split->key.source))
-		return;
-	value.value.type = jbvString;
-	value.value.val.string.val = unconstify(char *, split->new_id);
-	value.value.val.string.len = strlen(split->new_id);
-	change.base = record.row_version;
-	change.origin = ORIGIN_EDIT;
-	apply_own(split->call, &change, &answer);
-	split->nchildren++;
-}
-
-static void
-move_children(Split *split, const Entity *entity)
-{
-	for (int i = 0; i < entity->nreferences; i++)
-	{
-		const Reference *reference = &entity->references[i];
-		List	   *ids;
-
-		if (strcmp(reference->parent, split->key.entity) != 0)
-			continue;
-		ids = owner_texts("SELECT c.external_id FROM syncext.canonical c WHERE c.entity = %s AND NOT c.deleted "
-						  "AND c.fields->>%s = %s ORDER BY c.external_id",
-						  quote_literal_cstr(entity->name), quote_literal_cstr(reference->field),
-						  quote_literal_cstr(split->key.external_id));
-		foreach_ptr(char, id, ids)
-		{
-			CHECK_FOR_INTERRUPTS();
-			move_child(split, reference, entity->name, id);
-		}
-	}
-}
-
-static void
-move_all_children(Split *split)
-{
-	const Registry *registry = split->call->registry;
-
-	/* the key by which another record was named isn't known where there are several */
-	for (int i = 0; i < registry->nentities && split->only_key; i++)
-		move_children(split, &registry->entities[i]);
-}
-
 /* ---------- the call ---------- */
 
 static Jsonb *
@@ -629,17 +551,7 @@ sync_split(PG_FUNCTION_ARGS)
 	split.key.source = arg_text(fcinfo, 1, "source");
 	split.key.source_id = arg_text(fcinfo, 2, "source_id");
 	check_rights(fcinfo->flinfo->fn_oid, &split.key);
-	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
-				 errmsg("sync_split needs transaction isolation level READ COMMITTED"),
-				 errhint("What others commit meanwhile counts, too: begin with BEGIN ISOLATION LEVEL READ COMMITTED.")));
-	nest_level = bounded_wait_begin(setting_maintain_lock_timeout);
-	if (!subxact_try_lock(hold_keys, &split.key))
-		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("keys of source \"%s\" are in use by a transaction that goes on", split.key.source),
-				 errhint("Try again when it has ended.")));
+	nest_level = keys_alone_begin(list_make1(unconstify(char *, split.key.source)));
 	split.call = apply_begin(registry_get());
 	split.entity = registry_entity_required(split.call->registry, split.key.entity);
 	hold_record(&split);
@@ -650,8 +562,11 @@ sync_split(PG_FUNCTION_ARGS)
 	move_key(&split);
 	write_old(&split);
 	write_new(&split);
-	move_all_children(&split);
+	/* the key by which another record was named isn't known where there are several */
+	if (split.only_key)
+		split.nchildren = key_children_move(split.call, split.key.source, split.key.entity,
+											split.key.external_id, split.new_id);
 	apply_end(split.call);
-	bounded_wait_end(nest_level);
+	keys_alone_end(nest_level);
 	PG_RETURN_JSONB_P(make_answer(&split));
 }

@@ -16,7 +16,8 @@ CREATE TABLE syncext.merge (
 	settled_at   timestamptz,
 	undone_at    timestamptz,
 	undone_by    text COLLATE "C",
-	undo_note    text
+	undo_note    text,
+	stands       jsonb NOT NULL DEFAULT '{}'
 );
 COMMENT ON TABLE syncext.merge IS
 	'records that were merged, with what both were before; sync_merge writes it, sync_forget of either record erases it';
@@ -34,6 +35,7 @@ COMMENT ON COLUMN syncext.merge.settled_at IS 'when all that referred to the rec
 COMMENT ON COLUMN syncext.merge.undone_at IS 'when it was undone; null: it stands';
 COMMENT ON COLUMN syncext.merge.undone_by IS 'the role that undid it';
 COMMENT ON COLUMN syncext.merge.undo_note IS 'what was noted then';
+COMMENT ON COLUMN syncext.merge.stands IS 'of the fields that got another value by it, those that a later merge had changed, and that stand as they did since this was undone: field: row version';
 CREATE INDEX merge_keep ON syncext.merge (entity, keep_id);
 CREATE INDEX merge_drop ON syncext.merge (entity, drop_id);
 

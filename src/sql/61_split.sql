@@ -64,3 +64,106 @@ CREATE FUNCTION @extschema@.sync_split(entity text, source text, source_id text,
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_split';
 COMMENT ON FUNCTION @extschema@.sync_split(text, text, text, text) IS
 	'make one key of a source a record of its own, with what the source last said by it; says which, and what became of the record''s values';
+
+--
+-- Unmerging: what a merge has made one is two again.
+--
+
+CREATE FUNCTION syncext.merge_to_undo(merge bigint, hold boolean) RETURNS jsonb
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	m syncext.merge;
+BEGIN
+	IF hold THEN
+		SELECT * INTO m FROM syncext.merge o WHERE o.id = $1 FOR UPDATE;
+	ELSE
+		SELECT * INTO m FROM syncext.merge o WHERE o.id = $1;
+	END IF;
+	IF m.id IS NULL THEN
+		RETURN NULL;
+	END IF;
+	RETURN jsonb_build_object('entity', m.entity, 'keepId', m.keep_id, 'dropId', m.drop_id, 'rowVersion', m.row_version,
+		'taken', m.taken, 'stands', m.stands, 'keepBefore', m.keep_before, 'dropBefore', m.drop_before, 'undone', m.undone_at IS NOT NULL,
+		'later', (SELECT max(o.id) FROM syncext.merge o WHERE o.entity = m.entity AND o.id > m.id AND o.undone_at IS NULL
+		          AND (o.keep_id IN (m.keep_id, m.drop_id) OR o.drop_id IN (m.keep_id, m.drop_id))));
+END $$;
+COMMENT ON FUNCTION syncext.merge_to_undo(bigint, boolean) IS
+	'what is known of a merge that is to be undone, and the last one after it that one of its records was part of; null: there is none. hold: until the transaction ends';
+REVOKE ALL ON FUNCTION syncext.merge_to_undo(bigint, boolean) FROM PUBLIC;
+
+CREATE FUNCTION syncext.said_since(merge bigint) RETURNS jsonb
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT jsonb_build_object('values', coalesce(jsonb_object_agg(n.field, n.value), '{}'), 'sources', coalesce(jsonb_object_agg(n.field, n.source), '{}'))
+	FROM (SELECT DISTINCT ON (e.key) e.key AS field, e.value, l.source
+	      FROM syncext.merge m
+	      JOIN syncext.merge_key b ON b.merge = m.id
+	      JOIN syncext.log_row l ON l.entity = m.entity AND l.external_id = m.keep_id AND l.source = b.source
+	           AND l.recorded_at >= m.merged_at AND l.detail->>'sourceId' = b.source_id
+	      CROSS JOIN LATERAL jsonb_each(CASE WHEN jsonb_typeof(l.fields) = 'object' THEN l.fields ELSE '{}' END) e
+	      WHERE m.id = $1 AND l.resolution NOT IN ('w', 'x', 'y', '!', 'c', 'd', 'u', 'r', 's', 'k', 'S')
+	      ORDER BY e.key, l.seq DESC) n
+	$$;
+COMMENT ON FUNCTION syncext.said_since(bigint) IS
+	'what was said since a merge by the keys that it has moved, the last of each field, and by which sources';
+REVOKE ALL ON FUNCTION syncext.said_since(bigint) FROM PUBLIC;
+
+-- Both records and the sources' keys are held.
+CREATE FUNCTION syncext.unmerge_names(merge bigint, undone_by text, note text, returned jsonb, row_version bigint) RETURNS bigint
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	m    syncext.merge;
+	keys bigint;
+BEGIN
+	SELECT * INTO STRICT m FROM syncext.merge o WHERE o.id = $1;
+	-- what was bound otherwise since, or split off, stays where it is
+	UPDATE syncext.source_key k SET external_id = m.drop_id, duplicate = b.duplicate, gone_batch = NULL, merge = NULL
+	FROM syncext.merge_key b
+	WHERE b.merge = $1 AND k.source = b.source AND k.source_id = b.source_id AND k.entity = m.entity AND k.external_id = m.keep_id;
+	GET DIAGNOSTICS keys = ROW_COUNT;
+	-- a source's row of the record that stayed is the other's again
+	DELETE FROM syncext.replica p
+	USING syncext.binding b
+	WHERE b.relation = p.relation AND b.own_keys AND b.entity = m.entity AND p.external_id = m.keep_id
+	  AND b.source IN (SELECT o.source FROM syncext.merge_key o WHERE o.merge = $1)
+	  AND NOT EXISTS (SELECT FROM syncext.source_key k WHERE k.source = b.source AND k.entity = m.entity AND k.external_id = m.keep_id AND NOT k.duplicate);
+
+	DELETE FROM syncext.alias a WHERE a.entity = m.entity AND a.external_id = m.drop_id;
+	-- of what had been merged into it before it is the record again
+	WITH RECURSIVE part AS (
+		SELECT m.drop_id AS id
+		UNION
+		SELECT a.external_id FROM part p
+		JOIN syncext.merge o ON o.entity = m.entity AND o.keep_id = p.id
+		JOIN syncext.alias a ON a.entity = m.entity AND a.external_id = o.drop_id AND a.merge = o.id
+	)
+	UPDATE syncext.alias a SET kept_id = m.drop_id FROM part p
+	WHERE a.entity = m.entity AND a.external_id = p.id;
+
+	UPDATE syncext.waiting w SET external_id = m.drop_id, change = jsonb_set(w.change, '{externalId}', to_jsonb(m.drop_id))
+	FROM syncext.merge_key b
+	WHERE b.merge = $1 AND w.entity = m.entity AND w.external_id = m.keep_id AND w.source = b.source
+	  AND jsonb_typeof(w.change) = 'object' AND w.change->>'sourceId' = b.source_id;
+	-- those that the merge has brought
+	UPDATE syncext.conflict_log l SET external_id = m.drop_id, row_version = syncext.log_number(m.drop_before->'row_version')
+	WHERE l.status = 'pending' AND l.entity = m.entity AND l.external_id = m.keep_id AND l.row_version = m.row_version
+	  AND l.recorded_at < m.merged_at;
+	-- what it returns of an earlier merge is that one's, though it has a new row version
+	UPDATE syncext.merge o SET stands = o.stands || s.fields
+	FROM (SELECT p.id, jsonb_object_agg(f, $5) AS fields
+	      FROM syncext.merge p, jsonb_array_elements_text($4->'names') f
+	      WHERE p.entity = m.entity AND p.keep_id = m.keep_id AND p.id < m.id AND p.undone_at IS NULL AND f = ANY (p.taken)
+	        AND coalesce(syncext.stamp_part(m.keep_before->'stamps', f, 2)::bigint, syncext.log_number(m.keep_before->'row_version'))
+	            IN (p.row_version, syncext.log_number(p.stands->f))
+	      GROUP BY p.id) s
+	WHERE o.id = s.id;
+	UPDATE syncext.merge o SET undone_at = now(), undone_by = $2, undo_note = $3, settled_at = coalesce(o.settled_at, now()) WHERE o.id = $1;
+	RETURN keys;
+END $$;
+COMMENT ON FUNCTION syncext.unmerge_names(bigint, text, text, jsonb, bigint) IS
+	'let keys, aliases, conflicts and what waits, which a merge has brought to the record that stayed, be of the other again; how many keys';
+REVOKE ALL ON FUNCTION syncext.unmerge_names(bigint, text, text, jsonb, bigint) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.sync_unmerge(merge_id bigint, note text DEFAULT NULL) RETURNS jsonb
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_unmerge';
+COMMENT ON FUNCTION @extschema@.sync_unmerge(bigint, text) IS
+	'undo a merge: the record that went lives again as it was, with its keys and children, and the one that stayed gives back what nobody has said since; says what became of both';

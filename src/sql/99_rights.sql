@@ -62,7 +62,8 @@ GRANT EXECUTE ON FUNCTION
 	@extschema@.sync_reopen(bigint),
 	@extschema@.sync_resolve(bigint, text, jsonb, text),
 	@extschema@.sync_resolve_where(text, text, text, text, interval, jsonpath, integer, text),
-	@extschema@.sync_split(text, text, text, text)
+	@extschema@.sync_split(text, text, text, text),
+	@extschema@.sync_unmerge(bigint, text)
 TO PUBLIC;
 
 -- What a source calls; they ask for its role.

@@ -89,7 +89,7 @@ typedef struct MergeImage
 static MappedDef merge_def = {
 	.relation = "merge",
 	.latest = true,
-	.ncolumns = 16,
+	.ncolumns = 17,
 	.column = {
 		{"id", MAP_INT8, offsetof(MergeImage, id)},
 		{"entity", MAP_OTHER},
@@ -107,6 +107,7 @@ static MappedDef merge_def = {
 		{"undone_at", MAP_OTHER},
 		{"undone_by", MAP_OTHER},
 		{"undo_note", MAP_OTHER},
+		{"stands", MAP_OTHER},
 	}
 };
 

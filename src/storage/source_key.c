@@ -17,7 +17,8 @@ enum
 	COL_DUPLICATE,
 	COL_SINCE,
 	COL_GONE_BATCH,
-	COL_UNSAID
+	COL_UNSAID,
+	COL_MERGE
 };
 
 static MappedDef source_key_def = {
@@ -245,10 +246,11 @@ source_key_give(SourceKeys *keys, const SourceKey *key)
 	SourceKey	row = row_of(key);
 
 	row.since = GetCurrentTimestamp();
-	row.gone_batch = 0;
+	row.gone_batch = row.merge = 0;
 	while (mapped_seek(keys, 3, &row))
 		if (mapped_update(keys, MAP_COLUMN(COL_EXTERNAL_ID) | MAP_COLUMN(COL_DUPLICATE) |
-						  MAP_COLUMN(COL_SINCE) | MAP_COLUMN(COL_GONE_BATCH) | MAP_COLUMN(COL_UNSAID),
+						  MAP_COLUMN(COL_SINCE) | MAP_COLUMN(COL_GONE_BATCH) | MAP_COLUMN(COL_UNSAID) |
+						  MAP_COLUMN(COL_MERGE),
 						  &row) == ROWS_DONE)
 			return true;
 	return false;

@@ -1,0 +1,256 @@
+-- sync_unmerge: two records that were merged are two again.
+\set SHOW_CONTEXT never
+CREATE EXTENSION syncext;
+\ir test/helpers.sql
+SET timezone = 'UTC';
+CREATE ROLE regress_steward;
+CREATE ROLE regress_other;
+SELECT sync_add_source('Plain', 3), sync_add_source('CRM', 1), sync_add_source('ERP', 2), sync_add_entity('customer'), sync_add_entity('order'), sync_add_entity('item');
+SELECT sync_own_keys(s, 'customer') FROM unnest('{CRM,ERP}'::text[]) s;
+SELECT sync_grant('regress_steward', 'steward', 'customer'), sync_grant('regress_other', 'steward', 'item');
+SELECT sync_add_reference('order', 'client', 'customer');
+CREATE FUNCTION claims(source text, id text, version bigint, fields jsonb, key text DEFAULT NULL) RETURNS text LANGUAGE sql AS $$
+	SELECT (a->>'resolution') || CASE WHEN a->>'externalId' IS NOT DISTINCT FROM $2 THEN '' ELSE ' of ' || (a->>'externalId') END
+	FROM sync_apply(jsonb_strip_nulls(jsonb_build_object('source', $1, 'entity', 'customer', 'externalId', $2, 'sourceId', $5, 'version', $3)) || jsonb_build_object('fields', $4)) a
+$$;
+CREATE VIEW stands AS SELECT external_id, version, row_version, deleted, fields FROM syncext.canonical WHERE entity = 'customer' ORDER BY 1;
+CREATE VIEW keys AS SELECT source, source_id, external_id, duplicate, merge FROM syncext.source_key ORDER BY 1, 2;
+CREATE FUNCTION pulled(source text) RETURNS TABLE (external_id text, source_id text, deleted boolean, fields jsonb, merged_into text) LANGUAGE plpgsql AS $$
+DECLARE
+	p record;
+	number bigint;
+BEGIN
+	FOR p IN SELECT * FROM sync_pull($1) ORDER BY external_id LOOP
+		number := p.batch;
+		RETURN QUERY SELECT p.external_id, p.source_id, p.deleted, p.fields, p.merged_into;
+	END LOOP;
+	IF number IS NOT NULL THEN
+		PERFORM sync_ack($1, number);
+	END IF;
+END $$;
+
+--
+-- A round trip
+--
+SELECT sync_rule('customer', 'visits', 'sum'), sync_rule('customer', 'tags', 'union');
+SELECT claims('Plain', 'A', 1, '{"name": "Ann", "city": "Bonn", "visits": 2, "tags": ["a"], "same": 1}');
+SELECT claims('CRM', 'A', 2, '{"mail": "a@x.org"}', '1001');
+SELECT claims('CRM', 'B', 4, '{"name": "Zoe", "phone": "7", "visits": 3, "tags": ["b"], "same": 1}', '1002');
+SELECT claims('ERP', 'B', 5, '{"vat": "9", "fax": "1"}', 'K-1');
+SELECT sync_apply('[{"source": "ERP", "entity": "order", "externalId": "O1", "version": 1, "client": "K-1"}, {"source": "Plain", "entity": "order", "externalId": "O2", "version": 1, "client": "B"}, {"source": "Plain", "entity": "order", "externalId": "O3", "version": 1, "client": "A"}]') IS NOT NULL AS ordered;
+CREATE TABLE before AS SELECT external_id, jsonb_strip_nulls(fields) AS fields FROM syncext.canonical;
+CREATE TABLE keys_before AS TABLE keys;
+SELECT count(*) > 0 AS all FROM unnest('{CRM,ERP,Plain}'::text[]) s, pulled(s);
+SELECT sync_merge('customer', 'A', 'B', 'one?') AS merge \gset
+CALL sync_maintain() \g /dev/null
+SELECT * FROM stands;
+SELECT * FROM keys;
+SELECT external_id, fields FROM syncext.canonical WHERE entity = 'order' ORDER BY 1;
+SELECT count(*) > 0 AS all FROM unnest('{CRM,ERP,Plain}'::text[]) s, pulled(s);
+SELECT sync_unmerge(:merge, 'two');
+SELECT * FROM stands;
+SELECT * FROM keys;
+SELECT external_id, fields FROM syncext.canonical WHERE entity = 'order' ORDER BY 1;
+SELECT external_id, jsonb_strip_nulls(fields) AS fields FROM syncext.canonical EXCEPT TABLE before;
+TABLE keys EXCEPT TABLE keys_before;
+SELECT * FROM fields_of('A', 'customer');
+SELECT * FROM fields_of('B', 'customer');
+SELECT count(*) FROM syncext.alias;
+SELECT status, note FROM syncext.match_candidate;
+SELECT undone_by = current_user AS by_me, undo_note, settled_at IS NOT NULL AS settled FROM syncext.merge;
+SELECT external_id, source, resolution, told, fields, detail - 'decidedBy' AS detail FROM syncext.change_log WHERE detail ? 'unmergeId' ORDER BY seq;
+-- everybody hears of both
+SELECT * FROM pulled('CRM');
+SELECT * FROM pulled('ERP');
+SELECT * FROM pulled('Plain');
+-- what is sent next is of the one that it names
+SELECT claims('CRM', NULL, 20, '{"phone": "8"}', '1002');
+SELECT claims('CRM', NULL, 20, '{"mail": "b@x.org"}', '1001');
+SELECT claims('Plain', 'B', 30, '{"city": "Rome"}');
+SELECT * FROM stands;
+-- once
+SELECT attempt(format('SELECT sync_unmerge(%s)', :merge));
+
+--
+-- What was said since stays where it is
+--
+SELECT claims('Plain', 'C', 1, '{"name": "Cy", "visits": 1}');
+SELECT claims('Plain', 'D', 2, '{"city": "Oslo", "zip": "1", "street": "S", "visits": 5}');
+SELECT sync_merge('customer', 'C', 'D') AS merge \gset
+SELECT claims('ERP', 'C', 10, '{"zip": "2"}', 'K-3');
+SELECT claims('CRM', 'C', 11, '{"street": "S"}', '1003');
+SELECT a->>'resolution' FROM sync_apply('{"source": "Plain", "entity": "customer", "externalId": "C", "changeId": "c1", "increments": {"visits": 10}}') a;
+SELECT sync_unmerge(:merge);
+SELECT * FROM stands WHERE external_id IN ('C', 'D');
+-- but by a key of the other's: that is the other's
+SELECT claims('CRM', 'C2', 1, '{"name": "Cy"}', 'c2'), claims('ERP', 'D2', 2, '{"phone": "1", "vat": "1"}', 'd2');
+SELECT sync_merge('customer', 'C2', 'D2') AS merge \gset
+SELECT claims('ERP', NULL, 10, '{"phone": "2", "web": "x"}', 'd2');
+SELECT claims('CRM', NULL, 11, '{"vat": "2"}', 'c2');
+SELECT sync_unmerge(:merge);
+SELECT * FROM stands WHERE external_id IN ('C2', 'D2');
+
+--
+-- A merge of a merge: the last one first
+--
+SELECT claims('CRM', 'E', 1, '{"name": "E"}', 'e'), claims('CRM', 'F', 1, '{"f": 1}', 'f'), claims('ERP', 'G', 1, '{"g": 1}', 'g'), claims('ERP', 'H', 1, '{"h": 1}', 'h');
+SELECT sync_merge('customer', 'F', 'G') AS first \gset
+SELECT sync_merge('customer', 'E', 'F') AS second \gset
+SELECT sync_merge('customer', 'E', 'H') AS third \gset
+SELECT external_id, kept_id FROM syncext.alias ORDER BY 1;
+SELECT attempt(format('SELECT sync_unmerge(%s)', :first));
+SELECT attempt(format('SELECT sync_unmerge(%s)', :second));
+SELECT sync_unmerge(:third);
+SELECT sync_unmerge(:second);
+SELECT external_id, kept_id FROM syncext.alias ORDER BY 1;
+SELECT * FROM keys WHERE source_id IN ('e', 'f', 'g', 'h');
+SELECT sync_unmerge(:first);
+SELECT * FROM keys WHERE source_id IN ('e', 'f', 'g', 'h');
+SELECT * FROM stands WHERE external_id IN ('E', 'F', 'G', 'H');
+-- and merged again
+SELECT sync_merge('customer', 'E', 'F') > 0 AS merged;
+SELECT sync_unmerge(max(id)) - 'kept' AS unmerged FROM syncext.merge;
+
+--
+-- Conflicts, a key that was split off, one that is another's by now, what is parked
+--
+INSERT INTO syncext.source_priority VALUES ('CRM', 'customer', 'tie', 5), ('ERP', 'customer', 'tie', 5);
+SELECT claims('CRM', 'I', 1, '{"name": "I"}', 'i'), claims('CRM', 'J', 1, '{"name": "J", "tie": 1}', 'j'), claims('ERP', 'J', 1, '{"tie": 2}', 'jj');
+SELECT claims('ERP', 'J', 2, '{"extra": 1}', 'jj');
+SELECT external_id, source, row_version FROM syncext.conflict_log WHERE status = 'pending';
+SELECT sync_merge('customer', 'I', 'J') AS merge \gset
+SELECT external_id, source FROM syncext.conflict_log WHERE status = 'pending';
+SELECT sync_split('customer', 'CRM', 'j') - 'externalId' AS split;
+SELECT sync_unmerge(:merge);
+SELECT external_id, source, row_version FROM syncext.conflict_log WHERE status = 'pending';
+SELECT source, source_id, CASE WHEN external_id ~ '-' THEN 'uuid' ELSE external_id END AS external_id, duplicate FROM keys WHERE source_id IN ('i', 'j', 'jj');
+
+--
+-- Refused
+--
+SELECT claims('Plain', 'K', 1, '{"k": 1}'), claims('Plain', 'L', 1, '{"l": 1}');
+SELECT sync_merge('customer', 'K', 'L') AS merge \gset
+SELECT attempt($$SELECT sync_unmerge(NULL)$$), attempt($$SELECT sync_unmerge(999)$$) \gx
+SET ROLE regress_other;
+SELECT attempt(format('SELECT sync_unmerge(%s)', :merge)), attempt($$SELECT sync_unmerge(999)$$) \gx
+SET ROLE regress_steward;
+SELECT attempt($$SELECT sync_unmerge(999)$$);
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT attempt(format('SELECT sync_unmerge(%s)', :merge));
+COMMIT;
+RESET ROLE;
+-- the one that stayed is gone
+SELECT sync_apply('{"source": "Plain", "entity": "customer", "externalId": "K", "version": 9, "deleted": true}')->>'resolution' AS resolution;
+SELECT attempt(format('SELECT sync_unmerge(%s)', :merge));
+SELECT claims('Plain', 'K', 10, '{"k": 2}');
+-- the image isn't one
+BEGIN;
+UPDATE syncext.merge SET drop_before = '{}' WHERE id = :merge;
+SELECT attempt(format('SELECT sync_unmerge(%s)', :merge));
+ROLLBACK;
+-- the tombstone is gone: a steward's word brings it back above what it was
+DELETE FROM syncext.canonical WHERE external_id = 'L';
+SELECT syncext.raise_floor('customer', 50);
+SET ROLE regress_steward;
+SELECT sync_unmerge(:merge);
+RESET ROLE;
+SELECT * FROM stands WHERE external_id IN ('K', 'L');
+-- forgotten
+SELECT sync_merge('customer', 'K', 'L') AS merge \gset
+SELECT sync_forget('customer', 'L') IS NOT NULL AS forgotten;
+SELECT attempt(format('SELECT sync_unmerge(%s)', :merge));
+
+--
+-- Round trips by chance: merge, maybe maintain, unmerge, maybe several in a row: all is as it was.
+-- SYNCEXT_UNMERGE_ROUNDS and SYNCEXT_UNMERGE_SEED in the environment ask for others.
+--
+\set rounds `echo "${SYNCEXT_UNMERGE_ROUNDS:-60}"`
+\set seed `echo "${SYNCEXT_UNMERGE_SEED:-1}"`
+SET synchronous_commit = off;
+SET client_min_messages = error;
+SELECT sync_add_source('Tie', 2), sync_add_entity('person'), sync_add_entity('visit');
+SELECT sync_add_reference('visit', 'of', 'person'), sync_add_reference('visit', 'by', 'person', 'restrict'), sync_add_reference('person', 'boss', 'person');
+SELECT count(sync_own_keys(s, 'person')) FROM unnest('{CRM,ERP}'::text[]) s;
+SELECT count(sync_rule('person', f, r, a)) FROM (VALUES ('a', 'sum', '{}'), ('b', 'union', '{}'), ('c', 'manual', '{}'), ('d', 'max', '{}'), ('e', 'priority', '{"group": "g"}'), ('f', 'priority', '{"group": "g"}')) x(f, r, a), LATERAL (SELECT a::jsonb) y(a);
+SELECT setseed(:seed / 1000.0) IS NULL AS seeded;
+CREATE FUNCTION chance(p float8) RETURNS boolean LANGUAGE sql VOLATILE AS $$ SELECT random() < p $$;
+CREATE FUNCTION some_fields() RETURNS jsonb LANGUAGE sql VOLATILE AS $$
+	SELECT coalesce(jsonb_object_agg(f, CASE WHEN chance(0.1) THEN 'null' WHEN f = 'b' THEN to_jsonb(ARRAY[(random() * 3)::int, (random() * 3)::int + 4]) ELSE to_jsonb((random() * 3)::int) END), '{"x": 0}')
+	FROM unnest('{a,b,c,d,e,f,g,h,i}'::text[]) f WHERE chance(0.5)
+$$;
+-- a record that some sources have said something of, each by its own keys
+CREATE PROCEDURE bear(id text) LANGUAGE plpgsql AS $$
+DECLARE
+	source text;
+	answer jsonb;
+BEGIN
+	FOREACH source IN ARRAY '{Plain,CRM,ERP,Tie}'::text[] LOOP
+		CONTINUE WHEN chance(0.4);
+		answer := sync_apply(jsonb_strip_nulls(jsonb_build_object('source', source, 'entity', 'person', 'externalId', id, 'version', 1 + (random() * 4)::int,
+			'sourceId', CASE WHEN source IN ('CRM', 'ERP') THEN source || id END)) || jsonb_build_object('fields', some_fields()));
+	END LOOP;
+	IF NOT EXISTS (SELECT FROM syncext.canonical r WHERE r.entity = 'person' AND r.external_id = id) THEN
+		answer := sync_apply(jsonb_build_object('source', 'Plain', 'entity', 'person', 'externalId', id, 'version', 1, 'fields', some_fields()));
+	END IF;
+	FOR i IN 1 .. (random() * 2)::int LOOP
+		answer := sync_apply(jsonb_build_object('source', (ARRAY['Plain', 'Tie'])[1 + (random())::int], 'entity', 'visit', 'externalId', id || '-' || i, 'version', 1,
+			'fields', jsonb_build_object('of', id) || CASE WHEN chance(0.5) THEN jsonb_build_object('by', id) ELSE '{}' END));
+	END LOOP;
+	IF chance(0.3) THEN
+		answer := sync_apply(jsonb_build_object('source', 'Plain', 'entity', 'person', 'externalId', id, 'version', 9, 'fields', jsonb_build_object('boss', id)));
+	END IF;
+END $$;
+CREATE VIEW state AS
+	SELECT 'record' AS kind, entity, external_id AS id, jsonb_strip_nulls(fields)::text || deleted AS what FROM syncext.canonical WHERE entity IN ('person', 'visit')
+	UNION ALL SELECT 'key', source, source_id, external_id || duplicate FROM syncext.source_key WHERE entity = 'person'
+	UNION ALL SELECT 'alias', entity, external_id, kept_id FROM syncext.alias WHERE entity = 'person'
+	UNION ALL SELECT 'conflict', source, id::text, external_id FROM syncext.conflict_log WHERE status = 'pending' AND entity = 'person'
+	UNION ALL SELECT 'child', entity || field, external_id, parent_id FROM syncext.child;
+CREATE TABLE was (depth int, kind text, entity text, id text, what text);
+CREATE TABLE wrong (round int, depth int, said text, kind text, entity text, id text, what text);
+CREATE PROCEDURE round_trip(round int) LANGUAGE plpgsql AS $$
+DECLARE
+	ids text[];
+	left_over text[];
+	merges bigint[] := '{}';
+	keep text;
+	gone text;
+	done jsonb;
+BEGIN
+	FOR i IN 1 .. 2 + (random() * 2)::int LOOP
+		ids := ids || format('r%s.%s', round, i);
+		CALL bear(ids[i]);
+	END LOOP;
+	left_over := ids;
+	-- a conflict is told from later ones by the time
+	COMMIT;
+	WHILE cardinality(left_over) > 1 AND (cardinality(merges) = 0 OR chance(0.7)) LOOP
+		keep := left_over[1 + (random() * (cardinality(left_over) - 1))::int];
+		gone := (SELECT o FROM unnest(left_over) o WHERE o <> keep ORDER BY random() LIMIT 1);
+		left_over := array_remove(left_over, gone);
+		INSERT INTO was SELECT cardinality(merges), * FROM state;
+		merges := merges || sync_merge('person', keep, gone);
+		IF chance(0.5) THEN
+			COMMIT;
+			CALL sync_maintain(done);
+		END IF;
+	END LOOP;
+	FOR i IN REVERSE cardinality(merges) .. 1 LOOP
+		PERFORM sync_unmerge(merges[i]);
+		INSERT INTO wrong
+			SELECT round, i, 'lacks', w.kind, w.entity, w.id, w.what FROM (SELECT kind, entity, id, what FROM was WHERE depth = i - 1 EXCEPT TABLE state) w
+			UNION ALL SELECT round, i, 'has', w.kind, w.entity, w.id, w.what FROM (TABLE state EXCEPT SELECT kind, entity, id, what FROM was WHERE depth = i - 1) w;
+	END LOOP;
+	TRUNCATE was;
+	COMMIT;
+END $$;
+SELECT format('CALL round_trip(%s)', n) FROM generate_series(1, :rounds) n \gexec
+SELECT * FROM wrong ORDER BY 1, 2 DESC, 3, 4, 5, 6 LIMIT 20;
+SELECT count(*) = :rounds AS all, count(*) FILTER (WHERE merges > 1) > 0 AS several FROM (SELECT left(keep_id, strpos(keep_id, '.')), count(*) AS merges FROM syncext.merge WHERE entity = 'person' GROUP BY 1) x;
+
+DROP VIEW stands, keys, state;
+DROP TABLE before, keys_before, was, wrong;
+DROP PROCEDURE bear, round_trip;
+DROP FUNCTION claims, pulled, chance, some_fields;
+DROP EXTENSION syncext;
+DROP ROLE regress_steward, regress_other;

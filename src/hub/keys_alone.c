@@ -1,0 +1,70 @@
+/*
+ * keys_alone.c
+ *	  Giving sources' own keys to other records, with nobody going by them meanwhile.
+ *
+ * Cursors are held before keys, as a target holds its own when it says its keys.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+
+#include "hub/keys_alone.h"
+#include "process/owner.h"
+#include "process/subxact.h"
+#include "settings.h"
+#include "storage/source_key.h"
+
+static int
+bound_waits(void)
+{
+	int			nest_level = NewGUCNestLevel();
+	char		timeout[16];
+
+	snprintf(timeout, sizeof(timeout), "%d", Max(setting_maintain_lock_timeout, 1));
+	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	return nest_level;
+}
+
+static void
+hold_alone(void *arg)
+{
+	const List *sources = arg;
+	ListCell   *lc;
+
+	foreach(lc, sources)
+		owner_execute("SELECT FROM syncext.cursor c WHERE c.target = %s ORDER BY c.slot FOR NO KEY UPDATE",
+					  quote_literal_cstr(lfirst(lc)));
+	foreach(lc, sources)
+		source_keys_hold_alone(lfirst(lc));
+}
+
+int
+keys_alone_begin(const List *sources)
+{
+	int			nest_level;
+
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("keys are given to other records in transaction isolation level READ COMMITTED"),
+				 errhint("What others commit meanwhile counts, too: begin with BEGIN ISOLATION LEVEL READ COMMITTED.")));
+	nest_level = bound_waits();
+	if (!subxact_try_lock(hold_alone, unconstify(List *, sources)))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 list_length(sources) == 1 ?
+				 errmsg("keys of source \"%s\" are in use by a transaction that goes on",
+						(const char *) linitial(sources)) :
+				 errmsg("keys of the records' sources are in use by a transaction that goes on"),
+				 errhint("Try again when it has ended.")));
+	return nest_level;
+}
+
+void
+keys_alone_end(int nest_level)
+{
+	AtEOXact_GUC(false, nest_level);
+}

@@ -1,0 +1,499 @@
+/*
+ * unmerge.c
+ *	  sync_unmerge: two records that were merged are two again.
+ *
+ * Called from SQL, by stewards.  The record that went lives again as it was, with its keys
+ * and children; the one that stayed gives back what it got by the merge, as far as nobody has
+ * said it since.  All that others do with either of the two comes before or after it: their
+ * sources' keys are held alone (hub/keys_alone), then both records.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "errcodes.h"
+#include "hub/apply_call.h"
+#include "hub/apply_change.h"
+#include "hub/apply_state.h"
+#include "hub/key_children.h"
+#include "hub/keys_alone.h"
+#include "hub/limits.h"
+#include "hub/merge.h"
+#include "hub/release.h"
+#include "hub/resolve.h"
+#include "model/clip.h"
+#include "model/json.h"
+#include "model/json_read.h"
+#include "model/record_unmerge.h"
+#include "process/args.h"
+#include "process/owner.h"
+#include "storage/hints.h"
+#include "storage/link.h"
+#include "storage/match_candidate.h"
+#include "storage/rights.h"
+
+PG_FUNCTION_INFO_V1(sync_unmerge);
+
+typedef struct Unmerging
+{
+	int64		id;				/* of the merge */
+	const char *note;
+	ApplyCall  *call;
+	const Entity *entity;
+	const char *keep_id;
+	const char *drop_id;
+	Fields		merge;			/* what table syncext.merge has of it */
+	Record		keep_before;
+	Record		drop_before;
+	FieldNames	taken;
+	int64		row_version;
+	Fields		stands;
+	Record		keep;			/* as they are */
+	Record		drop;
+	RecordUnmerge unmerge;
+	int64		nkeys;
+	int			nchildren;
+} Unmerging;
+
+/* ---------- the merge ---------- */
+
+static const JsonbValue *
+merge_member(const Unmerging *u, const char *name)
+{
+	const Field *member = fields_find(&u->merge, field_name(name));
+
+	return member == NULL ? NULL : &member->value;
+}
+
+/* Read the merge's row; false: there is none. */
+static bool
+read_merge(Unmerging *u, bool hold)
+{
+	char	   *text = owner_text("SELECT syncext.merge_to_undo(" INT64_FORMAT ", %s)", u->id,
+								  hold ? "true" : "false");
+
+	if (text == NULL)
+		return false;
+	u->merge = fields_of(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text))));
+	u->keep_id = json_read_string(merge_member(u, "keepId"));
+	u->drop_id = json_read_string(merge_member(u, "dropId"));
+	return true;
+}
+
+static void
+raise_unknown(int64 id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_SYNC_UNKNOWN_NAME),
+			 errmsg("merge " INT64_FORMAT " does not exist", id),
+			 errhint("Table syncext.merge has all of them; where one of its records was forgotten, a merge is erased, too, and cannot be undone.")));
+}
+
+/* Who may not undo all merges isn't told which there are. */
+static void
+find_merge(Unmerging *u, Oid function)
+{
+	bool		found = read_merge(u, false);
+	char	   *entity = found ? json_read_string(merge_member(u, "entity")) : "*";
+
+	if (!resolve_may_decide(function, entity))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to undo merge " INT64_FORMAT, u->id),
+				 errdetail("Or there is no such merge."),
+				 errhint_call("Ask the owner of the extension: SELECT sync_grant(%s, 'steward', …).",
+							  quote_literal_cstr(GetUserNameFromId(GetUserId(), false)))));
+	if (!found)
+		raise_unknown(u->id);
+	u->entity = registry_entity_required(registry_get(), entity);
+	link_refuse_entity(entity);
+}
+
+static List *
+sources_of_keys(const Unmerging *u)
+{
+	return owner_texts("SELECT DISTINCT k.source FROM syncext.merge_key k WHERE k.merge = " INT64_FORMAT " ORDER BY 1",
+					   u->id);
+}
+
+/* The record as it was; false: what is kept of it is none. */
+static bool
+read_image(const JsonbValue *value, Record *record)
+{
+	JsonbContainer *object = json_read_object(value);
+	Fields		members = {0};
+	const char *names[] = {"version", "row_version", "last_source", "updated_at", "fields", "stamps"};
+	const JsonbValue *member[lengthof(names)];
+	const char *time;
+
+	MemSet(record, 0, sizeof(Record));
+	if (object != NULL)
+		fields_from_container(object, &members);
+	for (int i = 0; i < (int) lengthof(names); i++)
+	{
+		const Field *found = fields_find(&members, field_name(names[i]));
+
+		if (found == NULL)
+			return false;
+		member[i] = &found->value;
+	}
+	record->exists = true;
+	record->last_source = json_read_string(member[2]);
+	time = json_read_string(member[3]);
+	record->has_updated_at = time != NULL;
+	if (time != NULL)
+		record->updated_at = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(time),
+																	 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	return json_read_number(member[0], 0, CHANGE_MAX_VERSION, &record->version) &&
+		json_read_number(member[1], 0, CHANGE_MAX_VERSION, &record->row_version) &&
+		record->last_source != NULL &&
+		json_read_object(member[4]) != NULL && json_read_object(member[5]) != NULL &&
+		record_set_fields(record, JsonbValueToJsonb(unconstify(JsonbValue *, member[4])),
+						  JsonbValueToJsonb(unconstify(JsonbValue *, member[5]))) == NULL;
+}
+
+static void
+read_taken(Unmerging *u)
+{
+	JsonbContainer *taken = json_read_array(merge_member(u, "taken"));
+	JsonbContainer *stands = json_read_object(merge_member(u, "stands"));
+	int			n = taken == NULL ? 0 : JsonContainerSize(taken);
+
+	if (stands != NULL)
+		fields_from_container(stands, &u->stands);
+	field_names_init(&u->taken, n);
+	for (int i = 0; i < n; i++)
+		field_names_add(&u->taken,
+						field_name(json_read_string(getIthJsonbValueFromContainer(taken, i))));
+}
+
+/* Can it be undone, now that nobody changes either record? */
+static void
+check_merge(Unmerging *u)
+{
+	int64		later;
+
+	if (!read_merge(u, true))
+		raise_unknown(u->id);
+	if (json_read_true(merge_member(u, "undone")))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("merge " INT64_FORMAT " was undone already", u->id)));
+	if (json_read_number(merge_member(u, "later"), 1, PG_INT64_MAX, &later))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("merge " INT64_FORMAT " cannot be undone before merge " INT64_FORMAT, u->id, later),
+				 errhint_call("What was merged last is undone first: SELECT sync_unmerge(" INT64_FORMAT ").", later)));
+	if (!read_image(merge_member(u, "keepBefore"), &u->keep_before) ||
+		!read_image(merge_member(u, "dropBefore"), &u->drop_before) ||
+		!json_read_number(merge_member(u, "rowVersion"), 1, CHANGE_MAX_VERSION, &u->row_version))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("of merge " INT64_FORMAT " it is not known any more what the records were before", u->id),
+				 errhint("Give the keys that are another record's one of their own, with sync_split.")));
+	if (!u->keep.exists || u->keep.deleted)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("record \"%s\" of entity \"%s\", which stayed, is deleted",
+						clip_string(u->keep_id, CLIP_QUOTE), u->entity->name),
+				 errhint("Where a source brings it back, the merge can be undone.")));
+	if (u->drop.exists && !u->drop.deleted)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("record \"%s\" of entity \"%s\", which went, lives again already",
+						clip_string(u->drop_id, CLIP_QUOTE), u->entity->name)));
+	read_taken(u);
+}
+
+/* ---------- the records ---------- */
+
+static void
+hold(const Unmerging *u, const char *id, Record *record)
+{
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		canonical_find(u->call->canonical, u->entity->name, id, record);
+	} while (record->exists && canonical_lock(u->call->canonical) != ROWS_DONE);
+}
+
+/* In the order of their ids, as they were merged. */
+static void
+hold_both(Unmerging *u)
+{
+	bool		keep_first = strcmp(u->keep_id, u->drop_id) < 0;
+
+	if (keep_first)
+		hold(u, u->keep_id, &u->keep);
+	hold(u, u->drop_id, &u->drop);
+	if (!keep_first)
+		hold(u, u->keep_id, &u->keep);
+}
+
+/* What was said since by the keys that move back, a member of values of each field. */
+static Fields
+said_since(const Unmerging *u, const char *member)
+{
+	char	   *text = owner_text("SELECT syncext.said_since(" INT64_FORMAT ")->%s", u->id,
+								  quote_literal_cstr(member));
+
+	return fields_of(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text))));
+}
+
+static void
+decide(Unmerging *u)
+{
+	const Fields since = said_since(u, "values");
+	const Fields since_by = said_since(u, "sources");
+	int64		floor = Max(u->drop.exists ? u->drop.row_version : u->drop.floor,
+							u->drop_before.row_version);
+
+	u->unmerge = (RecordUnmerge)
+	{
+		.now = &u->keep,
+		.keep = &u->keep_before,
+		.drop = &u->drop_before,
+		.taken = &u->taken,
+		.row_version = u->row_version,
+		.stands = &u->stands,
+		.rules = &u->entity->field_rules,
+		.since = &since,
+		.since_by = &since_by
+	};
+	/* sources have the other one at this version under the keys that move back */
+	u->unmerge.revived.version = Max(u->keep.version, u->drop.exists ? u->drop.version : 0);
+	u->unmerge.revived.row_version = Max(floor, u->keep.row_version) + 1;
+	record_unmerge(&u->unmerge);
+}
+
+static Fields
+record_values(const Record *record, const FieldNames *names)
+{
+	Fields		fields = {0, palloc(sizeof(Field) * Max(record->nfields, 1))};
+
+	for (int i = 0; i < record->nfields; i++)
+		if (names == NULL || field_names_has(names, record->fields[i].field.name))
+			fields.field[fields.n++] = record->fields[i].field;
+	return fields;
+}
+
+static void
+push_names(JsonbParseState **state, const char *key, const FieldNames *names)
+{
+	json_push_key(state, key);
+	field_names_push(state, names);
+}
+
+/* A record that is as after says is told to all, with what has changed. */
+static void
+note_written(const Unmerging *u, const Entity *entity, const char *id, const Record *before,
+			 const Record *after, const Fields *changed)
+{
+	JsonbParseState *state = NULL;
+	const Change change = {
+		.entity = entity->name,
+		.external_id = id,
+		.source = after->last_source,
+		.fields = *changed
+	};
+	const ApplyItem item = {.change = &change, .entity = entity};
+	const Decision d = {.write = WRITE_WHOLE, .after = *after};
+	LogEntry	entry = {
+		.entity = entity->name,
+		.external_id = id,
+		.source = after->last_source,
+		.version = after->version,
+		.row_version = after->row_version,
+		.resolution = RESOLUTION_RESOLVED,
+		.audience = AUDIENCE_ALL,
+		.fields = fields_to_jsonb(changed)
+	};
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	json_push_number(&state, "unmergeId", u->id);
+	json_push_string(&state, "decidedBy", GetUserNameFromId(GetUserId(), false));
+	if (u->note != NULL)
+		json_push_string(&state, "note", u->note);
+	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	(void) change_log_append(u->call->log, &entry);
+	apply_note(u->call, &item, before, &d);
+}
+
+/* The row is held, or wasn't there. */
+static void
+write_record(Unmerging *u, const char *id, const Record *before, const Record *after,
+			 const FieldNames *changed)
+{
+	const Fields fields = record_values(after, changed);
+	const Change change = {.entity = u->entity->name, .external_id = id, .fields = fields};
+	const Decision d = {.write = WRITE_WHOLE, .after = *after};
+	Record		found;
+	ChangeError error;
+
+	if (!limits_record(&change, before, &d, &error))
+		change_raise(&error);
+	canonical_find(u->call->canonical, u->entity->name, id, &found);
+	if (canonical_write(u->call->canonical, u->entity->name, id, after) != ROWS_DONE)
+		elog(ERROR, "record \"%s\" of entity \"%s\" has moved while it was held", id, u->entity->name);
+	note_written(u, u->entity, id, before, after, &fields);
+}
+
+/* ---------- children ---------- */
+
+/* A record that was made to refer to the record that stayed. */
+typedef struct MovedChild
+{
+	const Entity *entity;
+	const char *external_id;
+	FieldName	field;
+	int64		row_version;	/* that it got by that */
+} MovedChild;
+
+/* False: somebody else has said since what it refers to. */
+static bool
+refer_back(const Unmerging *u, const MovedChild *child, const Record *record, Record *after)
+{
+	RecordField *field;
+
+	if (!references_refers(record, field_name_cstring(child->field), u->keep_id))
+		return false;
+	*after = *record;
+	after->fields = palloc(sizeof(RecordField) * record->nfields);
+	memcpy(after->fields, record->fields, sizeof(RecordField) * record->nfields);
+	field = record_find(after, child->field);
+	if (field->stamp.row_version != child->row_version)
+		return false;
+	field->field.value.type = jbvString;
+	field->field.value.val.string.val = unconstify(char *, u->drop_id);
+	field->field.value.val.string.len = strlen(u->drop_id);
+	after->version = Min(record->version + 1, CHANGE_MAX_VERSION);
+	after->row_version = record->row_version + 1;
+	field->stamp.version = after->version;
+	field->stamp.row_version = after->row_version;
+	return true;
+}
+
+static void
+return_child(Unmerging *u, const MovedChild *child)
+{
+	FieldNames	names;
+	Record		record;
+	Record		after;
+	Fields		fields;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		canonical_find(u->call->canonical, child->entity->name, child->external_id, &record);
+		if (!refer_back(u, child, &record, &after))
+			return;
+	} while (canonical_write(u->call->canonical, child->entity->name, child->external_id, &after) != ROWS_DONE);
+	field_names_init(&names, 1);
+	field_names_add(&names, child->field);
+	fields = record_values(&after, &names);
+	note_written(u, child->entity, child->external_id, &record, &after, &fields);
+	u->nchildren++;
+}
+
+/* In the order of records. */
+static void
+return_children(Unmerging *u)
+{
+	List	   *rows = owner_texts("SELECT jsonb_build_array(c.entity, c.external_id, c.field, c.row_version) FROM syncext.merge_child c "
+								   "WHERE c.merge = " INT64_FORMAT " ORDER BY c.entity, c.external_id, c.field", u->id);
+
+	foreach_ptr(char, text, rows)
+	{
+		Jsonb	   *row = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+		MovedChild	child = {0};
+
+		child.entity = registry_entity(u->call->registry,
+									   json_read_string(getIthJsonbValueFromContainer(&row->root, 0)));
+		child.external_id = json_read_string(getIthJsonbValueFromContainer(&row->root, 1));
+		child.field = field_name(json_read_string(getIthJsonbValueFromContainer(&row->root, 2)));
+		(void) json_read_number(getIthJsonbValueFromContainer(&row->root, 3), 0, CHANGE_MAX_VERSION,
+								&child.row_version);
+		if (child.entity != NULL)
+			return_child(u, &child);
+	}
+}
+
+/* What a source has said since by a key that moves back, its only one, refers to the other, too. */
+static void
+move_children(Unmerging *u)
+{
+	List	   *sources = owner_texts("SELECT DISTINCT k.source FROM syncext.merge_key k WHERE k.merge = " INT64_FORMAT
+									  " AND NOT EXISTS (SELECT FROM syncext.source_key o WHERE o.source = k.source "
+									  "AND o.entity = %s AND o.external_id = %s) ORDER BY 1",
+									  u->id, quote_literal_cstr(u->entity->name), quote_literal_cstr(u->keep_id));
+
+	foreach_ptr(char, source, sources)
+		u->nchildren += key_children_move(u->call, source, u->entity->name, u->keep_id, u->drop_id);
+}
+
+/* ---------- the call ---------- */
+
+static void
+part(const Unmerging *u)
+{
+	MatchCandidates *candidates = match_candidates_open(true);
+
+	match_candidate_part(candidates, u->entity->name, "sync_unmerge", u->keep_id, u->drop_id, u->note);
+	match_candidates_close(candidates);
+}
+
+/* Let what named the one record that there was name the other again. */
+static void
+return_names(Unmerging *u)
+{
+	u->nkeys = owner_number("SELECT syncext.unmerge_names(" INT64_FORMAT ", %s, %s, %s, " INT64_FORMAT ")",
+							u->id, quote_literal_cstr(GetUserNameFromId(GetUserId(), false)),
+							u->note == NULL ? "NULL" : quote_literal_cstr(u->note),
+							merge_names_literal(&u->unmerge.returned),
+							u->unmerge.after.row_version);
+}
+
+static Jsonb *
+make_answer(const Unmerging *u)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	json_push_string(&state, "externalId", u->drop_id);
+	json_push_string(&state, "from", u->keep_id);
+	json_push_number(&state, "keys", u->nkeys);
+	push_names(&state, "returned", &u->unmerge.returned);
+	push_names(&state, "kept", &u->unmerge.stays);
+	json_push_number(&state, "children", u->nchildren);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+Datum
+sync_unmerge(PG_FUNCTION_ARGS)
+{
+	Unmerging	u = {.note = arg_text_or_null(fcinfo, 1)};
+	int			nest_level;
+
+	arg_refuse_null(fcinfo, 0, "merge_id");
+	u.id = PG_GETARG_INT64(0);
+	find_merge(&u, fcinfo->flinfo->fn_oid);
+	nest_level = keys_alone_begin(sources_of_keys(&u));
+	u.call = apply_begin(registry_get());
+	u.entity = registry_entity_required(u.call->registry, u.entity->name);
+	hold_both(&u);
+	check_merge(&u);
+	decide(&u);
+	part(&u);
+	return_names(&u);
+	write_record(&u, u.keep_id, &u.keep, &u.unmerge.after, &u.unmerge.returned);
+	write_record(&u, u.drop_id, &u.drop, &u.unmerge.revived, NULL);
+	return_children(&u);
+	if (u.entity->is_parent)
+		move_children(&u);
+	apply_end(u.call);
+	keys_alone_end(nest_level);
+	PG_RETURN_JSONB_P(make_answer(&u));
+}
