@@ -8,25 +8,13 @@
 
 #include "access/xact.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 
 #include "hub/keys_alone.h"
+#include "process/bounded_wait.h"
 #include "process/owner.h"
 #include "process/subxact.h"
 #include "settings.h"
 #include "storage/source_key.h"
-
-static int
-bound_waits(void)
-{
-	int			nest_level = NewGUCNestLevel();
-	char		timeout[16];
-
-	snprintf(timeout, sizeof(timeout), "%d", Max(setting_maintain_lock_timeout, 1));
-	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	return nest_level;
-}
 
 static void
 hold_alone(void *arg)
@@ -51,7 +39,7 @@ keys_alone_begin(const List *sources)
 				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 				 errmsg("keys are given to other records in transaction isolation level READ COMMITTED"),
 				 errhint("What others commit meanwhile counts, too: begin with BEGIN ISOLATION LEVEL READ COMMITTED.")));
-	nest_level = bound_waits();
+	nest_level = bounded_wait_begin(setting_maintain_lock_timeout);
 	if (!subxact_try_lock(hold_alone, unconstify(List *, sources)))
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
@@ -66,5 +54,5 @@ keys_alone_begin(const List *sources)
 void
 keys_alone_end(int nest_level)
 {
-	AtEOXact_GUC(false, nest_level);
+	bounded_wait_end(nest_level);
 }

@@ -258,7 +258,8 @@ walk_portion(void *arg)
 	const char *parent = quote_literal_cstr(walk->parent);
 	const Entity *entity;
 
-	walk->child = owner_text("SELECT p.child_entity FROM syncext.repoint p WHERE p.entity = %s", parent);
+	/* who undoes a merge holds it, and comes before the portion or after it */
+	walk->child = owner_text("SELECT p.child_entity FROM syncext.repoint p WHERE p.entity = %s FOR UPDATE", parent);
 	walk->after = owner_text("SELECT p.after_id FROM syncext.repoint p WHERE p.entity = %s", parent);
 	entity = walk->child != NULL && walk->after != NULL ? registry_entity(registry, walk->child) :
 		next_entity(registry, walk);

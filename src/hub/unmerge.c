@@ -373,6 +373,7 @@ refer_back(const Unmerging *u, const MovedChild *child, const Record *record, Re
 	after->row_version = record->row_version + 1;
 	field->stamp.version = after->version;
 	field->stamp.row_version = after->row_version;
+	field->stamp.set_by = field->stamp.source;
 	return true;
 }
 
@@ -396,6 +397,10 @@ return_child(Unmerging *u, const MovedChild *child)
 	fields = record_values(&after, &names);
 	note_written(u, child->entity, child->external_id, &record, &after, &fields);
 	u->nchildren++;
+	(void) owner_execute("SELECT syncext.unmerge_child(" INT64_FORMAT ", %s, %s, %s, " INT64_FORMAT ")",
+						 u->id, quote_literal_cstr(child->entity->name),
+						 quote_literal_cstr(child->external_id),
+						 quote_literal_cstr(field_name_cstring(child->field)), after.row_version);
 }
 
 /* In the order of records. */
@@ -403,7 +408,10 @@ static void
 return_children(Unmerging *u)
 {
 	List	   *rows = owner_texts("SELECT jsonb_build_array(c.entity, c.external_id, c.field, c.row_version) FROM syncext.merge_child c "
-								   "WHERE c.merge = " INT64_FORMAT " ORDER BY c.entity, c.external_id, c.field", u->id);
+								   "WHERE c.merge = " INT64_FORMAT " OR c.merge IN (SELECT a.merge FROM syncext.alias a WHERE a.entity = %s AND a.kept_id = %s) "
+								   "ORDER BY c.entity, c.external_id, c.field",
+								   u->id, quote_literal_cstr(u->entity->name),
+								   quote_literal_cstr(u->drop_id));
 
 	foreach_ptr(char, text, rows)
 	{
@@ -483,6 +491,9 @@ sync_unmerge(PG_FUNCTION_ARGS)
 	nest_level = keys_alone_begin(sources_of_keys(&u));
 	u.call = apply_begin(registry_get());
 	u.entity = registry_entity_required(u.call->registry, u.entity->name);
+	/* the walk that lets others refer to the record that stayed waits, or has ended */
+	(void) owner_execute("SELECT FROM syncext.repoint p WHERE p.entity = %s FOR UPDATE",
+						 quote_literal_cstr(u.entity->name));
 	hold_both(&u);
 	check_merge(&u);
 	decide(&u);

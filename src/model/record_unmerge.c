@@ -27,10 +27,12 @@ static bool
 is_untouched(const RecordUnmerge *u, const RecordField *now, const RecordField *kept,
 			 const RecordField *dropped)
 {
-	const RecordField *from = strcmp(now->stamp.set_by, SET_BY_MERGE) == 0 ? kept : dropped;
+	const char *source = now->stamp.source;
+	bool		of_kept = kept != NULL && strcmp(source, kept->stamp.source) == 0;
+	bool		of_dropped = dropped != NULL && strcmp(source, dropped->stamp.source) == 0;
 
-	return is_set_by_merge(u, now) && from != NULL &&
-		strcmp(now->stamp.source, from->stamp.source) == 0;
+	return is_set_by_merge(u, now) &&
+		(of_dropped || (of_kept && strcmp(now->stamp.set_by, SET_BY_MERGE) == 0));
 }
 
 /* Was it set since by a key that is the other's again? */

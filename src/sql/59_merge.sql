@@ -17,7 +17,8 @@ CREATE TABLE syncext.merge (
 	undone_at    timestamptz,
 	undone_by    text COLLATE "C",
 	undo_note    text,
-	stands       jsonb NOT NULL DEFAULT '{}'
+	stands       jsonb NOT NULL DEFAULT '{}',
+	conflicts    jsonb NOT NULL DEFAULT '{}'
 );
 COMMENT ON TABLE syncext.merge IS
 	'records that were merged, with what both were before; sync_merge writes it, sync_forget of either record erases it';
@@ -35,6 +36,7 @@ COMMENT ON COLUMN syncext.merge.settled_at IS 'when all that referred to the rec
 COMMENT ON COLUMN syncext.merge.undone_at IS 'when it was undone; null: it stands';
 COMMENT ON COLUMN syncext.merge.undone_by IS 'the role that undid it';
 COMMENT ON COLUMN syncext.merge.undo_note IS 'what was noted then';
+COMMENT ON COLUMN syncext.merge.conflicts IS 'the conflicts of the record that went which waited then, and are about the one that stayed since: number: the row version in which each arose';
 COMMENT ON COLUMN syncext.merge.stands IS 'of the fields that got another value by it, those that a later merge had changed, and that stand as they did since this was undone: field: row version';
 CREATE INDEX merge_keep ON syncext.merge (entity, keep_id);
 CREATE INDEX merge_drop ON syncext.merge (entity, drop_id);
@@ -177,6 +179,10 @@ BEGIN
 	UPDATE syncext.conflict_log l
 	SET status = 'superseded', decided_by = m.merged_by, decided_at = m.merged_at, note = format('merge %s', $1)
 	WHERE l.status = 'pending' AND l.entity = m.entity AND l.external_id = m.drop_id AND l.incoming_deleted;
+	UPDATE syncext.merge o SET conflicts = w.waiting
+	FROM (SELECT jsonb_object_agg(l.id, l.row_version) AS waiting FROM syncext.conflict_log l
+	      WHERE l.status = 'pending' AND l.entity = m.entity AND l.external_id = m.drop_id) w
+	WHERE o.id = $1 AND w.waiting IS NOT NULL;
 	UPDATE syncext.conflict_log l SET external_id = m.keep_id, row_version = m.row_version
 	WHERE l.status = 'pending' AND l.entity = m.entity AND l.external_id = m.drop_id;
 END $$;

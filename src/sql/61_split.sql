@@ -83,7 +83,12 @@ BEGIN
 		RETURN NULL;
 	END IF;
 	RETURN jsonb_build_object('entity', m.entity, 'keepId', m.keep_id, 'dropId', m.drop_id, 'rowVersion', m.row_version,
-		'taken', m.taken, 'stands', m.stands, 'keepBefore', m.keep_before, 'dropBefore', m.drop_before, 'undone', m.undone_at IS NOT NULL,
+		'taken', m.taken,
+		-- the record that stayed may have been made to refer to itself
+		'stands', m.stands || coalesce((SELECT jsonb_object_agg(c.field, c.row_version) FROM syncext.merge_child c
+		                                WHERE c.entity = m.entity AND c.external_id = m.keep_id AND c.field = ANY (m.taken)
+		                                  AND c.row_version > m.row_version), '{}'),
+		 'keepBefore', m.keep_before, 'dropBefore', m.drop_before, 'undone', m.undone_at IS NOT NULL,
 		'later', (SELECT max(o.id) FROM syncext.merge o WHERE o.entity = m.entity AND o.id > m.id AND o.undone_at IS NULL
 		          AND (o.keep_id IN (m.keep_id, m.drop_id) OR o.drop_id IN (m.keep_id, m.drop_id))));
 END $$;
@@ -121,8 +126,8 @@ BEGIN
 	WHERE b.merge = $1 AND k.source = b.source AND k.source_id = b.source_id AND k.entity = m.entity AND k.external_id = m.keep_id;
 	GET DIAGNOSTICS keys = ROW_COUNT;
 	-- a source's row of the record that stayed is the other's again
-	DELETE FROM syncext.replica p
-	USING syncext.binding b
+	UPDATE syncext.replica p SET external_id = m.drop_id
+	FROM syncext.binding b
 	WHERE b.relation = p.relation AND b.own_keys AND b.entity = m.entity AND p.external_id = m.keep_id
 	  AND b.source IN (SELECT o.source FROM syncext.merge_key o WHERE o.merge = $1)
 	  AND NOT EXISTS (SELECT FROM syncext.source_key k WHERE k.source = b.source AND k.entity = m.entity AND k.external_id = m.keep_id AND NOT k.duplicate);
@@ -143,10 +148,9 @@ BEGIN
 	FROM syncext.merge_key b
 	WHERE b.merge = $1 AND w.entity = m.entity AND w.external_id = m.keep_id AND w.source = b.source
 	  AND jsonb_typeof(w.change) = 'object' AND w.change->>'sourceId' = b.source_id;
-	-- those that the merge has brought
-	UPDATE syncext.conflict_log l SET external_id = m.drop_id, row_version = syncext.log_number(m.drop_before->'row_version')
-	WHERE l.status = 'pending' AND l.entity = m.entity AND l.external_id = m.keep_id AND l.row_version = m.row_version
-	  AND l.recorded_at < m.merged_at;
+	UPDATE syncext.conflict_log l SET external_id = m.drop_id, row_version = syncext.log_number(m.conflicts->l.id::text)
+	WHERE l.status = 'pending' AND l.entity = m.entity AND l.external_id = m.keep_id
+	  AND syncext.log_number(m.conflicts->l.id::text) IS NOT NULL;
 	-- what it returns of an earlier merge is that one's, though it has a new row version
 	UPDATE syncext.merge o SET stands = o.stands || s.fields
 	FROM (SELECT p.id, jsonb_object_agg(f, $5) AS fields
@@ -162,6 +166,22 @@ END $$;
 COMMENT ON FUNCTION syncext.unmerge_names(bigint, text, text, jsonb, bigint) IS
 	'let keys, aliases, conflicts and what waits, which a merge has brought to the record that stayed, be of the other again; how many keys';
 REVOKE ALL ON FUNCTION syncext.unmerge_names(bigint, text, text, jsonb, bigint) FROM PUBLIC;
+
+-- What had been merged into the record before is a part of it still: what was made to refer to it
+-- then, and nobody has said since, is known by its row version.
+CREATE FUNCTION syncext.unmerge_child(merge bigint, entity text, external_id text, field text, row_version bigint) RETURNS void
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	UPDATE syncext.merge_child c SET row_version = $5
+	FROM syncext.merge m
+	WHERE m.id = $1 AND c.entity = $2 AND c.external_id = $3 AND c.field = $4
+	  AND c.merge IN (SELECT a.merge FROM syncext.alias a WHERE a.entity = m.entity AND a.kept_id = m.drop_id)
+	  AND NOT EXISTS (SELECT FROM syncext.log_row l
+	                  WHERE l.entity = $2 AND l.external_id = $3 AND l.row_version > c.row_version AND l.fields ? $4
+	                    AND NOT coalesce(l.detail ?| '{mergeId,unmergeId}', false) AND l.told <> 'n')
+	$$;
+COMMENT ON FUNCTION syncext.unmerge_child(bigint, text, text, text, bigint) IS
+	'a record refers to the one that was merged again, in this row version; so do merges before that one count it';
+REVOKE ALL ON FUNCTION syncext.unmerge_child(bigint, text, text, text, bigint) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.sync_unmerge(merge_id bigint, note text DEFAULT NULL) RETURNS jsonb
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_unmerge';

@@ -89,7 +89,7 @@ typedef struct MergeImage
 static MappedDef merge_def = {
 	.relation = "merge",
 	.latest = true,
-	.ncolumns = 17,
+	.ncolumns = 18,
 	.column = {
 		{"id", MAP_INT8, offsetof(MergeImage, id)},
 		{"entity", MAP_OTHER},
@@ -108,6 +108,7 @@ static MappedDef merge_def = {
 		{"undone_by", MAP_OTHER},
 		{"undo_note", MAP_OTHER},
 		{"stands", MAP_OTHER},
+		{"conflicts", MAP_OTHER},
 	}
 };
 
