@@ -414,7 +414,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		UNION ALL
 		SELECT 'warning', k.source, pg_catalog.format('entity %s', k.entity),
 		       pg_catalog.format('source %s was sent a record at %s and has not said by which key of its own it knows it', k.source, pg_catalog.date_trunc('second', k.noted_at)),
-		       'Let it acknowledge with keys => …, or send a document with sourceId and externalId. Until then it is sent the record without its key, and may make it again.'
+		       pg_catalog.format('Let it acknowledge with keys => …, or send a document with sourceId and externalId; SELECT sync_bind(%L, %L, …, %L) says the key by hand. Until then it is sent the record without its key, and may make it again.', k.source, k.entity, k.external_id)
 		FROM syncext.key_problem k
 		JOIN syncext.canonical r ON r.entity = k.entity AND r.external_id = k.external_id AND NOT r.deleted
 		WHERE k.kind = 'unsaid' AND k.noted_at < pg_catalog.clock_timestamp() - interval '1 hour'
@@ -524,7 +524,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		SELECT 'info', NULL, pg_catalog.format('entity %s', c.entity),
 		       CASE pg_catalog.count(*) WHEN 1 THEN '1 pair of records that may be one waits' ELSE pg_catalog.format('%s pairs of records that may be one wait', pg_catalog.count(*)) END
 		       || pg_catalog.format(' for a steward, since %s', pg_catalog.date_trunc('second', pg_catalog.min(c.since))),
-		       'SELECT * FROM syncext.candidate, and sync_match_decide.'
+		       'SELECT * FROM syncext.candidate shows them; SELECT sync_match_decide(…, ''merge''), or ''distinct'', decides one.'
 		FROM syncext.match_candidate c
 		WHERE c.status = 'pending'
 		GROUP BY c.entity
