@@ -414,6 +414,18 @@ resolve_key(Resolving *r, KeyedChange *keyed, const KeyedChange *before)
 	}
 }
 
+/* Is the record that is named the key's, or was it merged into that? */
+static bool
+is_record_of(const SourceKey *found, const SourceKey *named)
+{
+	const char *kept;
+
+	if (strcmp(found->external_id, named->external_id) == 0)
+		return true;
+	kept = merged_into(named);
+	return kept != NULL && strcmp(found->external_id, kept) == 0;
+}
+
 /* It names it by both. */
 static void
 resolve_both(Resolving *r, KeyedChange *keyed)
@@ -425,7 +437,7 @@ resolve_both(Resolving *r, KeyedChange *keyed)
 	key.duplicate = keyed->change->deleted;
 	if (!source_key_find(r->keys, &found))
 		keyed->added = bind_key(r->keys, &key, r->write);
-	else if (strcmp(found.external_id, key.external_id) == 0)
+	else if (is_record_of(&found, &key))
 	{
 		take_found(r, keyed, &found);
 		return;

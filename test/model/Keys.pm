@@ -1,7 +1,7 @@
 # Keys.pm
 #	  What doc/keys.md says of sources with keys of their own, once more, from the
-#	  text alone: the crosswalk, what is answered to a document, and which records
-#	  may be one.
+#	  text alone: the crosswalk, what is answered to a document, which records may be one,
+#	  and what becomes of them when they are.
 #
 # Every document comes with a version above all before it, unless it is meant to be
 # late; so the ladder has nothing to decide but what is stale, and what a new record
@@ -13,18 +13,19 @@ use strict;
 use warnings;
 
 # own: {source => {entity => 1}}; parents: {entity => {field => parent entity}};
-# rank: {source => rank}; match: {entity => {field, links => [source]}}
+# rank: {source => rank}; match: {entity => {field, links => [source]}}; spokes: {source => 1},
+# whose keys are at the other end of a link, for records go by external ids over it
 sub new
 {
 	my ($class, %of) = @_;
-	return bless { %of, key => {}, record => {}, waiting => [], made => 0, distinct => {} }, $class;
+	return bless { %of, key => {}, record => {}, waiting => [], made => 0, distinct => {}, carried => {}, alias => {}, images => [] }, $class;
 }
 
 sub is_own { my ($self, $source, $entity) = @_; return $self->{own}{$source}{$entity} }
 
 # ---------- the crosswalk ----------
 
-# A key: {record, former}
+# A key: {record, former, merge: the number of the merge that has brought it to the record}
 sub key_of { my ($self, $source, $entity, $key) = @_; return $self->{key}{$source}{$entity}{$key} }
 
 sub current_key
@@ -41,6 +42,7 @@ sub bind
 {
 	my ($self, $source, $entity, $key, $record) = @_;
 	my $known = $self->key_of($source, $entity, $key);
+	$record = $self->kept($entity, $record);
 	my $current = $self->current_key($source, $entity, $record);
 
 	return 0 if $known && $known->{record} ne $record;
@@ -81,10 +83,15 @@ sub translate
 	for my $field (keys %{ $self->{parents}{ $doc->{entity} } // {} })
 	{
 		my $parent = $self->{parents}{ $doc->{entity} }{$field};
-		next if !defined $fields{$field} || !$self->is_own($doc->{source}, $parent);
+		next if !defined $fields{$field};
+		if (!$self->is_own($doc->{source}, $parent))
+		{
+			$fields{$field} = $self->kept($parent, $fields{$field});
+			next;
+		}
 		my $key = $self->key_of($doc->{source}, $parent, $fields{$field});
 		return (undef, "$doc->{source} $parent $fields{$field}") if !$key;
-		$fields{$field} = $key->{record};
+		$fields{$field} = $self->kept($parent, $key->{record});
 	}
 	return (\%fields, undef);
 }
@@ -181,6 +188,88 @@ sub candidates
 	return grep { !$self->{distinct}{$_} } sort keys %pair;
 }
 
+sub decide_distinct { my ($self, $one, $other) = @_; $self->{distinct}{ join ' ', sort $one, $other } = 1 }
+
+# ---------- merge ----------
+
+# The record that an external id names by now
+sub kept
+{
+	my ($self, $entity, $id) = @_;
+	return $self->{alias}{$entity}{$id} // $id;
+}
+
+# What the one that stays lacks is taken over; what both have goes by rank, a tie stays.
+sub merge_fields
+{
+	my ($self, $k, $d) = @_;
+
+	for my $field (grep { defined $d->{fields}{$_} } keys %{ $d->{fields} })
+	{
+		my $value = $k->{fields}{$field};
+		next if defined $value && ($value eq $d->{fields}{$field} || $self->{rank}{ $k->{by}{$field} } <= $self->{rank}{ $d->{by}{$field} });
+		$k->{fields}{$field} = $d->{fields}{$field};
+		$k->{by}{$field} = $d->{by}{$field};
+	}
+}
+
+sub merge
+{
+	my ($self, $entity, $keep, $drop, $version) = @_;
+	my ($k, $d) = map { $self->record($entity, $_) } $keep, $drop;
+	my $n = push @{ $self->{images} }, { %{ $d->{fields} } };
+
+	$self->merge_fields($k, $d);
+	$k->{version} = $d->{version} = $version;
+	$d->{deleted} = 1;
+	for my $source (grep { !$self->{spokes}{$_} } sort keys %{ $self->{key} })
+	{
+		my $keys = $self->{key}{$source}{$entity} // {};
+		my $has = defined $self->current_key($source, $entity, $keep);
+
+		for my $key (grep { $keys->{$_}{record} eq $drop } sort keys %$keys)
+		{
+			$keys->{$key} = { record => $keep, former => $keys->{$key}{former} || $has, merge => $n };
+		}
+	}
+	for my $child (sort keys %{ $self->{parents} })
+	{
+		for my $field (grep { $self->{parents}{$child}{$_} eq $entity } sort keys %{ $self->{parents}{$child} })
+		{
+			$self->record($child, $_)->{fields}{$field} = $keep for grep { ($self->record($child, $_)->{fields}{$field} // '') eq $drop } $self->ids($child);
+		}
+	}
+	$_ = $keep for grep { $_ eq $drop } values %{ $self->{alias}{$entity} };
+	$self->{alias}{$entity}{$drop} = $keep;
+	$self->{went}{$entity}{$drop} = $n;
+	$self->carry($keep, $drop);
+}
+
+# What was said of the one that goes is said of the one that stays.
+sub carry
+{
+	my ($self, $keep, $drop) = @_;
+
+	for my $of ($self->{distinct}, $self->{carried})
+	{
+		for my $pair (grep { / \Q$drop\E$|^\Q$drop\E / } keys %$of)
+		{
+			my ($other) = grep { $_ ne $drop } split / /, $pair;
+			delete $of->{$pair};
+			$of->{ join ' ', sort $keep, $other } = 1 if $other ne $keep;
+		}
+	}
+}
+
+# What is said under the name that a record had before a merge, but for what it had then
+sub news
+{
+	my ($self, $n, $fields) = @_;
+	my $image = $self->{images}[$n - 1];
+
+	return { map { $_ => $fields->{$_} } grep { !defined $image->{$_} || $image->{$_} ne $fields->{$_} } keys %$fields };
+}
+
 # The document is of the record; its key's standing follows.
 sub apply_to
 {
@@ -188,6 +277,14 @@ sub apply_to
 	my ($fields, $awaited) = $doc->{deleted} ? ({}, undef) : $self->translate($doc);
 	my $resolution;
 
+	# a row that is a duplicate of another one, or goes by an id that is an alias
+	my $merge = defined $doc->{sourceId} ? $doc->{merge} : $self->{went}{ $doc->{entity} }{ $doc->{externalId} // '' };
+	if ($merge && !defined $awaited)
+	{
+		return 'NO_CHANGE' if $doc->{deleted};
+		$fields = $self->news($merge, $fields);
+		return 'NO_CHANGE' if !%$fields;
+	}
 	if (defined $awaited)
 	{
 		push @{ $self->{waiting} }, { doc => $doc, id => $id, awaited => $awaited };
@@ -245,6 +342,8 @@ sub apply
 	my $known = defined $key ? $self->key_of($source, $entity, $key) : undef;
 	my $new = 0;
 
+	$id = $self->kept($entity, $id) if defined $id;
+	$doc->{merge} = $known->{merge} if $known && $known->{former} && defined $self->current_key($source, $entity, $known->{record});
 	if (defined $key && defined $id)
 	{
 		my $current = $self->current_key($source, $entity, $id);
@@ -267,6 +366,12 @@ sub apply
 		}
 		$known //= $self->{key}{$source}{$entity}{$key} = { record => 'new ' . ++$self->{made}, former => 0 };
 		$id = $known->{record};
+		if ($self->{spokes}{$source} && $self->kept($entity, $id) ne $id)
+		{
+			die "$source edits $id, which is another one\n" if !$doc->{deleted};
+			$known->{former} = 1;
+			return { status => 200, resolution => 'NO_CHANGE', id => $id };
+		}
 	}
 	if ($doc->{deleted} && !$new && defined $key && $known->{former} && $self->record($entity, $id) && !$self->record($entity, $id)->{deleted})
 	{
