@@ -134,10 +134,68 @@ SELECT sync_attach('numbered', 'Book', 'ticket', own_keys => true);
 SELECT sync_deliver('Book', 2000);
 SELECT count(*), max(no) FROM numbered;
 
+-- Rows that are there are updated without a statement: what the hub doesn't know of them stays,
+-- and what the table refuses fails alone
+CREATE TABLE shelf (id int PRIMARY KEY, label text);
+INSERT INTO shelf SELECT i, 'Shelf ' || i FROM generate_series(1, 5) i;
+CREATE TABLE stock (id int PRIMARY KEY, name text NOT NULL, shelf int REFERENCES shelf, place int UNIQUE,
+	amount int CHECK (amount >= 0), slots int4range, note text, own text DEFAULT 'kept',
+	EXCLUDE USING gist (slots WITH &&));
+CREATE INDEX ON stock (lower(name)) WHERE amount > 10;
+SELECT sync_add_entity('stock'), sync_add_source('Store', 9);
+SELECT sync_attach('stock', 'Store', 'stock', columns => '{"name": "name", "shelf": "shelf", "place": "place", "amount": "amount", "slots": "slots", "note": "note"}');
+CREATE FUNCTION shop_stocks(ids int[], v int, fields text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE n bigint;
+BEGIN
+	EXECUTE format('SELECT count(*) FROM sync_apply((SELECT jsonb_agg(jsonb_build_object(''entity'', ''stock'', ''source'', ''Shop'',
+		''externalId'', i::text, ''version'', %s, ''fields'', %s) ORDER BY i) FROM unnest($1) i))', v, fields) INTO n USING ids;
+	RETURN n;
+END $$;
+SELECT shop_stocks(array_agg(i), 1, $$jsonb_build_object('name', 'Thing ' || i, 'shelf', i % 5 + 1, 'place', i, 'amount', i,
+	'slots', format('[%s,%s)', i, i + 1), 'note', repeat(i::text, 2000))$$) FROM generate_series(1, 300) i;
+SELECT sync_deliver('Store', 1000);
+UPDATE stock SET own = 'own ' || id;
+SELECT shop_stocks(array_agg(i), 2, $$jsonb_build_object('name', 'Item ' || i, 'amount', CASE WHEN i = 50 THEN -1 ELSE i + 1 END,
+	'shelf', CASE WHEN i = 60 THEN 99 ELSE (i + 1) % 5 + 1 END, 'place', CASE WHEN i IN (70, 71) THEN 141 - i WHEN i = 80 THEN 81 ELSE i END,
+	'slots', CASE WHEN i = 90 THEN '[91,93)' ELSE format('[%s,%s)', i, i + 1) END)$$) FROM generate_series(1, 300) i;
+SELECT sync_deliver('Store', 1000);
+SELECT count(*), count(*) FILTER (WHERE own = 'own ' || id AND note = repeat(id::text, 2000)) FROM stock WHERE name LIKE 'Item %';
+SELECT id, name, place FROM stock WHERE name LIKE 'Thing %' OR id IN (70, 71) ORDER BY id;
+SELECT external_id, state, error FROM syncext.outbound_change WHERE target = 'Store' AND error IS NOT NULL ORDER BY external_id::int;
+SET enable_seqscan = off;
+SELECT count(*) FROM stock WHERE lower(name) = 'item 200' AND amount > 10;
+RESET enable_seqscan;
+SELECT count(*) FROM syncext.canonical WHERE entity = 'stock' AND last_source <> 'Shop';
+-- an edit is still captured, and the next delivery finds nothing to do
+UPDATE stock SET amount = 7 WHERE id = 7;
+SELECT fields->'amount', last_source FROM syncext.canonical WHERE entity = 'stock' AND external_id = '7';
+SELECT sync_deliver('Store', 1000);
+
+-- What the row's changes bring about elsewhere is done, and captured: generated columns, cascades
+CREATE TABLE owner_of (id int PRIMARY KEY, code text UNIQUE, twice text GENERATED ALWAYS AS (code || code) STORED);
+CREATE TABLE owned (id int PRIMARY KEY, code text REFERENCES owner_of (code) ON UPDATE CASCADE);
+CREATE TABLE shout (id int PRIMARY KEY, code text UNIQUE);
+CREATE TABLE heard (id int PRIMARY KEY, code text REFERENCES shout (code) ON UPDATE CASCADE);
+SELECT sync_add_entity(e) FROM unnest('{owner,owned,shout,heard}'::text[]) e;
+SELECT sync_attach('owner_of', 'Store', 'owner', columns => '{"code": "code"}'), sync_attach('owned', 'Store', 'owned', columns => '{"code": "code"}'),
+	sync_attach('shout', 'Store', 'shout'), sync_attach('heard', 'Store', 'heard');
+SELECT count(*) FROM sync_apply((SELECT jsonb_agg(jsonb_build_object('entity', e, 'source', 'Shop', 'externalId', i::text, 'version', 1,
+	'fields', jsonb_build_object('code', 'c' || i))) FROM generate_series(1, 20) i, unnest('{owner,shout}'::text[]) e));
+SELECT sync_deliver('Store', 1000);
+INSERT INTO owned SELECT id, code FROM owner_of;
+INSERT INTO heard SELECT id, code FROM shout;
+SELECT count(*) FROM sync_apply((SELECT jsonb_agg(jsonb_build_object('entity', e, 'source', 'Shop', 'externalId', i::text, 'version', 2,
+	'fields', jsonb_build_object('code', 'd' || i))) FROM generate_series(1, 20) i, unnest('{owner,shout}'::text[]) e));
+SELECT sync_deliver('Store', 1000);
+SELECT count(*) FROM owner_of WHERE code = 'd' || id AND twice = code || code;
+SELECT count(*) FROM owned WHERE code = 'd' || id;
+SELECT count(*) FROM heard WHERE code = 'd' || id;
+SELECT entity, last_source, count(*) FROM syncext.canonical WHERE entity IN ('owner', 'owned', 'shout', 'heard') AND fields->>'code' = 'd' || external_id GROUP BY 1, 2 ORDER BY 1;
+
 DROP VIEW misnamed;
-SELECT sync_detach(t) FROM unnest('{ticket,line,numbered}'::regclass[]) t;
-DROP TABLE line, ticket, numbered;
-DROP FUNCTION shop_tickets, next_number;
+SELECT sync_detach(t) FROM unnest('{ticket,line,numbered,stock,owner_of,owned,shout,heard}'::regclass[]) t;
+DROP TABLE line, ticket, numbered, stock, shelf, owned, owner_of, heard, shout;
+DROP FUNCTION shop_tickets, shop_stocks, next_number;
 DROP EXTENSION syncext CASCADE;
 DROP TABLE shown, till, till2, till3, seen, part, whole;
 DROP FUNCTION shop_sends, see_till, load_shown;

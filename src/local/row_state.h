@@ -66,6 +66,7 @@ typedef struct RowState
 	bool		guessed;		/* that it has none */
 	bool		named;			/* it was given that just now */
 	bool		present;		/* the row is there, locked and read */
+	ItemPointerData at;			/* where it is, if that is known */
 	AttachedRow before;			/* that row; once it is written, as it was stored */
 	char	   *taken_by;		/* the record whose row equals this one's key, NULL: none; then
 								 * there is no row of this record */

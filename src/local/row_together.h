@@ -14,6 +14,12 @@ extern void row_together_begin(RowWriter *writer, MemoryContext context);
  * comes of its insertion.
  */
 extern bool row_together_may(const RowState *p);
+/*
+ * Update a row that is held without a statement, if nobody can tell; *stored, which is the row
+ * before, is the row then.  Returns false if it has to be done otherwise.
+ */
+extern bool row_together_change(RowState *p, AttachedRow target, const Bitmapset *columns,
+								AttachedRow *stored);
 /* Records of rows that may come to wait are about to be read ahead. */
 extern void row_together_note_reading(RowWriter *writer);
 /* Let it wait.  It counts as written, and p->replica is what is remembered then. */

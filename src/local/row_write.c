@@ -152,6 +152,7 @@ row_write_lock_row(RowWriter *writer, Attached *attached, const char *external_i
 		/* who held the row may have given it another key */
 	} while (attached->binding->own_keys && p->key_text != NULL && !row_name_stands(p));
 	p->present = lock == WRITER_LOCKED;
+	p->at = writer->as_owner.at;
 	if (p->present && !writer->loads)
 		row_together_forget(writer);
 	if (p->present)
@@ -732,12 +733,12 @@ write_live(RowState *p, AttachedRow *target)
 		columns = find_different(p, *target, columns);
 		note_attempt(p, *target, columns);
 		written = !bms_is_empty(columns);
-		if (written)
+		stored = p->before;
+		if (written && !row_together_change(p, *target, columns, &stored))
+		{
 			begin_write(p);
-		if (written)
 			writer_update(&p->writer->as_owner, p->attached, p->key, *target, columns, &stored);
-		else
-			stored = p->before;
+		}
 	}
 	else
 		insert_row(p, *target, columns, &stored);

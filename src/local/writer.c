@@ -547,6 +547,7 @@ lock_by_index(Writer *writer, const Attached *attached, AttachedRow key, Attache
 	} while (rows_lock_free(writer->rows, &busy) != ROWS_DONE && !busy);
 	if (busy)
 		return WRITER_BUSY;
+	writer->at = rows_place(writer->rows);
 	copy_found(writer, attached, row);
 	return WRITER_LOCKED;
 }
@@ -554,6 +555,7 @@ lock_by_index(Writer *writer, const Attached *attached, AttachedRow key, Attache
 WriterLock
 writer_lock(Writer *writer, Attached *attached, AttachedRow key, bool likely, AttachedRow *row)
 {
+	ItemPointerSetInvalid(&writer->at);
 	if (attached->has_key_index)
 	{
 		WriterLock	lock = lock_by_index(writer, attached, key, row);

@@ -17,6 +17,7 @@ typedef struct Writer
 	int			nabroad;		/* rows of foreign servers that were waited for in vain */
 	TableCode	code;			/* who called, while the owner acts */
 	MemoryContext context;		/* of who entered */
+	ItemPointerData at;			/* where the row is that was locked last; not valid: not known */
 	struct Rows *rows;			/* open to lock rows of a table, or NULL: */
 	Oid			relid;			/* this one */
 } Writer;

@@ -1,9 +1,9 @@
 /*
  * rows_together.c
- *	  Inserting many rows of a table together, without a statement.
+ *	  Inserting many rows of a table together, and updating rows, without a statement.
  *
  * As COPY does: rows that are inserted at once share the pages' locks and WAL records,
- * and the executor is started for none of them.
+ * and the executor is started for none of them; nor is it for rows that are updated.
  */
 #include "postgres.h"
 
@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 #include "parser/parse_relation.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "compat.h"
 #include "storage/rows_together.h"
@@ -58,6 +59,15 @@ open_result(EState *estate, Relation rel, Oid passed_over)
 }
 
 static void
+close_result(EState *estate, ResultRelInfo *result)
+{
+	ExecCloseIndices(result);
+	ExecResetTupleTable(estate->es_tupleTable, false);
+	ExecCloseResultRelations(estate);
+	FreeExecutorState(estate);
+}
+
+static void
 insert_slots(EState *estate, ResultRelInfo *result, TupleTableSlot **slots, int n)
 {
 	Relation	rel = result->ri_RelationDesc;
@@ -98,9 +108,114 @@ rows_insert_together(Relation rel, TupleTableSlot **slots, int n, Oid passed_ove
 	CommandCounterIncrement();
 	if (fires)
 		AfterTriggerEndQuery(estate);
-	ExecCloseIndices(result);
-	ExecResetTupleTable(estate->es_tupleTable, false);
-	ExecCloseResultRelations(estate);
 	MemoryContextSwitchTo(old);
-	FreeExecutorState(estate);
+	close_result(estate, result);
+}
+
+struct RowsChanger
+{
+	Relation	rel;
+	EState	   *estate;
+	ResultRelInfo *result;
+	TupleTableSlot *before;
+	TupleTableSlot *after;
+};
+
+RowsChanger *
+rows_changer_open(Relation rel, Oid passed_over)
+{
+	RowsChanger *changer = palloc0(sizeof(RowsChanger));
+	MemoryContext old;
+
+	PreventCommandIfReadOnly("UPDATE");
+	PreventCommandIfParallelMode("UPDATE");
+	CheckCmdReplicaIdentity(rel, CMD_UPDATE);
+	changer->rel = rel;
+	changer->estate = CreateExecutorState();
+	old = MemoryContextSwitchTo(changer->estate->es_query_cxt);
+	changer->result = open_result(changer->estate, rel, passed_over);
+	changer->before = table_slot_create(rel, &changer->estate->es_tupleTable);
+	changer->after = table_slot_create(rel, &changer->estate->es_tupleTable);
+	MemoryContextSwitchTo(old);
+	return changer;
+}
+
+/* Make the row as it is to be of the one that is there. */
+static void
+fill_after(RowsChanger *changer, const Datum *values, const bool *isnull, const Bitmapset *columns)
+{
+	TupleTableSlot *after = changer->after;
+	const int	natts = after->tts_tupleDescriptor->natts;
+	int			attnum = -1;
+
+	slot_getallattrs(changer->before);
+	ExecClearTuple(after);
+	memcpy(after->tts_values, changer->before->tts_values, natts * sizeof(Datum));
+	memcpy(after->tts_isnull, changer->before->tts_isnull, natts * sizeof(bool));
+	while ((attnum = bms_next_member(columns, attnum)) >= 0)
+	{
+		after->tts_values[attnum - 1] = values[attnum - 1];
+		after->tts_isnull[attnum - 1] = isnull[attnum - 1];
+	}
+	ExecStoreVirtualTuple(after);
+	after->tts_tableOid = RelationGetRelid(changer->rel);
+	if (RelationGetDescr(changer->rel)->constr != NULL)
+		ExecConstraints(changer->result, after, changer->estate);
+}
+
+/* Write it, with its index entries and triggers; false: the row was moved. */
+static bool
+write_after(RowsChanger *changer, ItemPointerData at)
+{
+	EState	   *estate = changer->estate;
+	ResultRelInfo *result = changer->result;
+	TM_FailureData failure;
+	LockTupleMode lockmode;
+	UpdateIndexes_compat indexes;
+	List	   *recheck = NIL;
+
+	estate->es_output_cid = GetCurrentCommandId(true);
+	if (table_tuple_update(changer->rel, &at, changer->after, estate->es_output_cid, InvalidSnapshot,
+						   InvalidSnapshot, true, &failure, &lockmode, &indexes) != TM_Ok)
+		return false;
+	if (result->ri_NumIndices > 0 && update_indexes_any_compat(indexes))
+		recheck = ExecInsertIndexTuples_compat(result, changer->after, estate, true, false, NULL,
+											   NIL, indexes);
+	ExecARUpdateTriggers(estate, result, NULL, NULL, &at, NULL, changer->after, recheck, NULL, false);
+	list_free(recheck);
+	return true;
+}
+
+bool
+rows_change(RowsChanger *changer, const ItemPointerData *at, const Datum *values,
+			const bool *isnull, const Bitmapset *columns)
+{
+	EState	   *estate = changer->estate;
+	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
+	const bool	fires = changer->result->ri_TrigDesc != NULL;
+	ItemPointerData place = *at;
+	bool		done = false;
+
+	if (fires)
+		AfterTriggerBeginQuery();
+	if (table_tuple_fetch_row_version(changer->rel, &place, SnapshotAny, changer->before))
+	{
+		fill_after(changer, values, isnull, columns);
+		done = write_after(changer, place);
+	}
+	ExecClearTuple(changer->after);
+	ExecClearTuple(changer->before);
+	CommandCounterIncrement();
+	if (fires)
+		AfterTriggerEndQuery(estate);
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(estate);
+	return done;
+}
+
+void
+rows_changer_close(RowsChanger *changer)
+{
+	close_result(changer->estate, changer->result);
+	pfree(changer);
 }
