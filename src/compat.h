@@ -26,6 +26,15 @@
 			 var##__state.i++)
 #endif
 
+/* 16 has EvalPlanQualInit() told of the result relations (70b42f279093). */
+#if PG_VERSION_NUM >= 160000
+#define EvalPlanQualInit_compat(epqstate, estate) \
+	EvalPlanQualInit(epqstate, estate, NULL, NIL, -1, NIL)
+#else
+#define EvalPlanQualInit_compat(epqstate, estate) \
+	EvalPlanQualInit(epqstate, estate, NULL, NIL, -1)
+#endif
+
 /*
  * 16 moved permission data out of the range table (a61b1f74823c); 18 wants to
  * know which relations were not pruned (525392d5727f).

@@ -129,7 +129,6 @@ rows_changer_open(Relation rel, Oid passed_over)
 
 	PreventCommandIfReadOnly("UPDATE");
 	PreventCommandIfParallelMode("UPDATE");
-	CheckCmdReplicaIdentity(rel, CMD_UPDATE);
 	changer->rel = rel;
 	changer->estate = CreateExecutorState();
 	old = MemoryContextSwitchTo(changer->estate->es_query_cxt);
@@ -158,32 +157,6 @@ fill_after(RowsChanger *changer, const Datum *values, const bool *isnull, const 
 		after->tts_isnull[attnum - 1] = isnull[attnum - 1];
 	}
 	ExecStoreVirtualTuple(after);
-	after->tts_tableOid = RelationGetRelid(changer->rel);
-	if (RelationGetDescr(changer->rel)->constr != NULL)
-		ExecConstraints(changer->result, after, changer->estate);
-}
-
-/* Write it, with its index entries and triggers; false: the row was moved. */
-static bool
-write_after(RowsChanger *changer, ItemPointerData at)
-{
-	EState	   *estate = changer->estate;
-	ResultRelInfo *result = changer->result;
-	TM_FailureData failure;
-	LockTupleMode lockmode;
-	UpdateIndexes_compat indexes;
-	List	   *recheck = NIL;
-
-	estate->es_output_cid = GetCurrentCommandId(true);
-	if (table_tuple_update(changer->rel, &at, changer->after, estate->es_output_cid, InvalidSnapshot,
-						   InvalidSnapshot, true, &failure, &lockmode, &indexes) != TM_Ok)
-		return false;
-	if (result->ri_NumIndices > 0 && update_indexes_any_compat(indexes))
-		recheck = ExecInsertIndexTuples_compat(result, changer->after, estate, true, false, NULL,
-											   NIL, indexes);
-	ExecARUpdateTriggers(estate, result, NULL, NULL, &at, NULL, changer->after, recheck, NULL, false);
-	list_free(recheck);
-	return true;
 }
 
 bool
@@ -194,14 +167,18 @@ rows_change(RowsChanger *changer, const ItemPointerData *at, const Datum *values
 	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 	const bool	fires = changer->result->ri_TrigDesc != NULL;
 	ItemPointerData place = *at;
-	bool		done = false;
+	EPQState	epqstate;
+	bool		found;
 
 	if (fires)
 		AfterTriggerBeginQuery();
-	if (table_tuple_fetch_row_version(changer->rel, &place, SnapshotAny, changer->before))
+	found = table_tuple_fetch_row_version(changer->rel, &place, SnapshotAny, changer->before);
+	if (found)
 	{
 		fill_after(changer, values, isnull, columns);
-		done = write_after(changer, place);
+		EvalPlanQualInit_compat(&epqstate, estate);
+		ExecSimpleRelationUpdate(changer->result, estate, &epqstate, changer->before, changer->after);
+		EvalPlanQualEnd(&epqstate);
 	}
 	ExecClearTuple(changer->after);
 	ExecClearTuple(changer->before);
@@ -210,7 +187,7 @@ rows_change(RowsChanger *changer, const ItemPointerData *at, const Datum *values
 		AfterTriggerEndQuery(estate);
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(estate);
-	return done;
+	return found;
 }
 
 void

@@ -28,7 +28,7 @@ typedef struct RowsChanger RowsChanger;
 extern RowsChanger *rows_changer_open(Relation rel, Oid passed_over);
 /*
  * Change these columns, attribute numbers, of the row at that place, which this transaction
- * holds.  Returns false if it isn't there any more.
+ * holds, as a subscription does.  Returns false if it isn't there any more.
  */
 extern bool rows_change(RowsChanger *changer, const ItemPointerData *at, const Datum *values,
 						const bool *isnull, const Bitmapset *columns);
