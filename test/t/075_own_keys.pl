@@ -240,6 +240,9 @@ sub some_row
 	# what is sent under a key that was lost with the server before it was said is a record of its own
 	@keys = grep { $model->key_of($source, $entity, $_) } @keys if $model->is_own($source, $entity);
 
+	# what is rare is looked for
+	my @duplicates = grep { is_duplicate($source, $entity, $_) } @keys;
+	@keys = @duplicates if @duplicates && rand() < 0.3;
 	return @keys ? ($entity, pick(@keys)) : ();
 }
 
