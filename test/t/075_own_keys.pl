@@ -194,11 +194,15 @@ sub add_email
 	%{ $doc->{fields} } = %fields;
 }
 
-# A new customer of the ERP's that is one which is there, by its e-mail address.
+# A new customer of the ERP's that is one which is there, by its e-mail address; or would be,
+# if that were not several's, or the ERP's already.
 sub link_birth
 {
 	my @met = grep { my $r = $model->record('customer', $_); ($model->meets({ source => 'ERP', entity => 'customer', fields => $r->{fields} }) // '') eq $_
 		  && !$made{ERP}{customer}{$_} && !grep { $_ eq 'ERP' } values %{ $r->{by} } } live_customers();
+	my @not = grep { my $fields = $model->record('customer', $_)->{fields};
+		defined $fields->{email} && !defined $model->meets({ source => 'ERP', entity => 'customer', fields => $fields }) } live_customers();
+	@met = @not if @not && (!@met || rand() < 0.3);
 	return if !@met;
 	my $key = fresh_key('ERP');
 	my $fields = $copy{ERP}{customer}{$key} = { v => ++$version, email => uc $model->record('customer', pick(@met))->{fields}{email} };
