@@ -7,7 +7,7 @@
 # On a machine that has nothing but make, these install what is missing:
 #	  make test		everything; TESTS="name ..." runs only those
 #	  make test-matrix	the same on PostgreSQL 15, 17 and 18; as root
-#	  make torture	the change feed under everything at once, then links and hubs under
+#	  make torture	the change feed under everything at once, own keys, then links and hubs under
 #					what operators do, for longer than make test does;
 #					TORTURE_SECONDS=n for how long each
 #	  make fuzz		statements by chance, and a hub that lies, for FUZZ_SECONDS (120);
@@ -121,7 +121,7 @@ test-matrix:
 TORTURE_SECONDS ?= 100
 torture:
 	@DICE=thrown TORTURE_SECONDS=$(TORTURE_SECONDS) OPERATIONS_SECONDS=$(TORTURE_SECONDS) \
-		TEST_SECONDS=$$(($(TORTURE_SECONDS) * 6 + 900)) TESTS="040_torture 090_operations" bash test/run
+		TEST_SECONDS=$$(($(TORTURE_SECONDS) * 6 + 900)) TESTS="040_torture 075_own_keys 090_operations" bash test/run
 
 FUZZ_SECONDS ?= 120
 fuzz:

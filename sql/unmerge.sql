@@ -72,6 +72,24 @@ SELECT * FROM stands;
 SELECT attempt(format('SELECT sync_unmerge(%s)', :merge));
 
 --
+-- Before maintenance has come to what refers to it: that went out in keys of the one that
+-- stayed, and is told again
+--
+SELECT claims('CRM', 'P', 1, '{"name": "P"}', 'p'), claims('CRM', 'Q', 1, '{"name": "Q"}', 'q'), claims('CRM', 'R', 1, '{"name": "R"}', 'r');
+SELECT sync_merge('customer', 'Q', 'R') AS first \gset
+SELECT sync_apply('{"source": "Plain", "entity": "order", "externalId": "O4", "version": 1, "client": "Q"}')->>'resolution' AS ordered;
+UPDATE syncext.canonical SET fields = '{"client": "R"}' WHERE entity = 'order' AND external_id = 'O4';
+SELECT sync_merge('customer', 'P', 'Q') AS merge \gset
+SELECT external_id, fields FROM pulled('CRM') WHERE external_id LIKE 'O4';
+SELECT sync_unmerge(:merge) - 'returned' AS unmerged;
+SELECT external_id, fields FROM pulled('CRM') WHERE external_id LIKE 'O4';
+SELECT external_id, fields FROM pulled('Plain') WHERE external_id LIKE 'O4';
+DELETE FROM syncext.canonical WHERE entity = 'order' AND external_id = 'O4';
+SELECT sync_unmerge(:first) - 'returned' AS unmerged;
+SELECT count(sync_apply(jsonb_build_object('source', 'CRM', 'entity', 'customer', 'sourceId', k, 'version', 50, 'deleted', true))) FROM unnest('{p,q,r}'::text[]) k;
+SELECT count(*) > 0 AS all FROM unnest('{CRM,ERP,Plain}'::text[]) s, pulled(s);
+
+--
 -- What was said since stays where it is
 --
 SELECT claims('Plain', 'C', 1, '{"name": "Cy", "visits": 1}');

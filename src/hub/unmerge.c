@@ -56,6 +56,7 @@ typedef struct Unmerging
 	RecordUnmerge unmerge;
 	int64		nkeys;
 	int			nchildren;
+	bool		settled;		/* what referred to the one that went was changed already */
 } Unmerging;
 
 /* ---------- the merge ---------- */
@@ -343,6 +344,83 @@ write_record(Unmerging *u, const char *id, const Record *before, const Record *a
 
 /* ---------- children ---------- */
 
+/* A record that refers to the one that went, by its own name or one that is an alias of it. */
+static bool
+refers_to_any(const Record *record, const Reference *reference, const List *ids)
+{
+	ListCell   *lc;
+
+	foreach(lc, ids)
+		if (references_refers(record, reference->field, lfirst(lc)))
+			return true;
+	return false;
+}
+
+/* Tell all of a record that is as it was, at a version that is above what they have had. */
+static void
+tell_child(const Unmerging *u, const Entity *entity, const Reference *reference, const char *id,
+		   const List *ids)
+{
+	const FieldName name = field_name(reference->field);
+	FieldNames	names;
+	Record		record;
+	Record		after;
+	Fields		fields;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		canonical_find(u->call->canonical, entity->name, id, &record);
+		if (!refers_to_any(&record, reference, ids))
+			return;
+		after = record;
+		after.version = Min(record.version + 1, CHANGE_MAX_VERSION);
+		after.row_version = record.row_version + 1;
+	} while (canonical_write(u->call->canonical, entity->name, id, &after) != ROWS_DONE);
+	field_names_init(&names, 1);
+	field_names_add(&names, name);
+	fields = record_values(&after, &names);
+	note_written(u, entity, id, &record, &after, &fields);
+}
+
+static void
+tell_children_of(const Unmerging *u, const Entity *entity, const List *ids)
+{
+	for (int i = 0; i < entity->nreferences; i++)
+	{
+		const Reference *reference = &entity->references[i];
+		List	   *children;
+
+		if (strcmp(reference->parent, u->entity->name) != 0)
+			continue;
+		children = owner_texts("SELECT c.external_id FROM syncext.canonical c WHERE c.entity = %s AND NOT c.deleted "
+							   "AND c.fields->>%s IN (SELECT %s UNION ALL SELECT a.external_id FROM syncext.alias a WHERE a.entity = %s AND a.kept_id = %s) "
+							   "ORDER BY c.external_id",
+							   quote_literal_cstr(entity->name), quote_literal_cstr(reference->field),
+							   quote_literal_cstr(u->drop_id), quote_literal_cstr(u->entity->name),
+							   quote_literal_cstr(u->drop_id));
+		foreach_ptr(char, id, children)
+			tell_child(u, entity, reference, id, ids);
+	}
+}
+
+/*
+ * Maintenance had not come to let these refer to the record that stayed, but what went out
+ * meanwhile did, in keys of its targets: so that is put right.
+ */
+static void
+tell_children(const Unmerging *u)
+{
+	const Registry *registry = u->call->registry;
+	const List *ids = lcons(unconstify(char *, u->drop_id),
+							owner_texts("SELECT a.external_id FROM syncext.alias a WHERE a.entity = %s AND a.kept_id = %s",
+										quote_literal_cstr(u->entity->name),
+										quote_literal_cstr(u->drop_id)));
+
+	for (int i = 0; i < registry->nentities; i++)
+		tell_children_of(u, &registry->entities[i], ids);
+}
+
 /* A record that was made to refer to the record that stayed. */
 typedef struct MovedChild
 {
@@ -498,10 +576,13 @@ sync_unmerge(PG_FUNCTION_ARGS)
 	check_merge(&u);
 	decide(&u);
 	part(&u);
+	u.settled = owner_true("SELECT m.settled_at IS NOT NULL FROM syncext.merge m WHERE m.id = " INT64_FORMAT, u.id);
 	return_names(&u);
 	write_record(&u, u.keep_id, &u.keep, &u.unmerge.after, &u.unmerge.returned);
 	write_record(&u, u.drop_id, &u.drop, &u.unmerge.revived, NULL);
 	return_children(&u);
+	if (!u.settled)
+		tell_children(&u);
 	if (u.entity->is_parent)
 		move_children(&u);
 	apply_end(u.call);
