@@ -216,5 +216,34 @@ ROLLBACK;
 SELECT sync_add_entity('stamped', '{field,latest}');
 SELECT attempt($$SELECT sync_merge('stamped', 'A', 'B')$$);
 
+--
+-- Into a record that the source is not shown
+--
+SELECT sync_add_source('Near', 4, role => 'regress_other'), sync_route('Near', 'customer', '$.place == "near"'), sync_own_keys('Near', 'customer');
+SELECT resolution FROM sends('Plain', 'far-1', 1, '{"place": "far"}');
+SELECT resolution FROM sends('Plain', 'near-1', 1, '{"place": "near"}');
+SELECT count(sync_ack('Near', batch)) FROM (SELECT DISTINCT batch FROM sync_pull('Near')) p;
+SELECT sync_merge('customer', 'far-1', 'near-1') > 0 AS merged;
+SET ROLE regress_other;
+-- neither an answer nor an error names it
+SELECT attempt($$SELECT sync_bind('Near', 'customer', 'n', 'near-1')$$), attempt($$SELECT sync_bind('Near', 'customer', 'n', 'far-1')$$) \gx
+SELECT resolution, is_record FROM sends('Near', 'near-1', 2, '{"phone": "1"}');
+SELECT a->>'resolution' AS resolution, a->>'externalId' AS id FROM sync_explain('{"source": "Near", "entity": "customer", "externalId": "near-1", "version": 3, "phone": "2"}') a;
+SELECT external_id, deleted, merged_into FROM sync_pull('Near') WHERE external_id LIKE '%-1';
+RESET ROLE;
+SELECT fields FROM stands('far-1');
+
+--
+-- Merged before anything was known to refer to it
+--
+SELECT sync_add_entity('letter'), sync_add_entity('reader');
+SELECT change('Plain', 'reader', id, 1, '{"name": "x"}') FROM unnest('{R1,R2}'::text[]) id;
+SELECT change('Plain', 'letter', 'L1', 1, '{"reader": "R2"}');
+SELECT sync_merge('reader', 'R1', 'R2') > 0 AS merged;
+SELECT sync_add_reference('letter', 'reader', 'reader');
+CALL sync_maintain() \g /dev/null
+SELECT fields FROM syncext.canonical WHERE external_id = 'L1';
+SELECT count(*) FROM syncext.repoint;
+
 DROP EXTENSION syncext CASCADE;
 DROP ROLE regress_steward, regress_other;

@@ -267,6 +267,23 @@ SELECT format('CALL round_trip(%s)', n) FROM generate_series(1, :rounds) n \gexe
 SELECT * FROM wrong ORDER BY 1, 2 DESC, 3, 4, 5, 6 LIMIT 20;
 SELECT count(*) = :rounds AS all, count(*) FILTER (WHERE merges > 1) > 0 AS several FROM (SELECT left(keep_id, strpos(keep_id, '.')), count(*) AS merges FROM syncext.merge WHERE entity = 'person' GROUP BY 1) x;
 
+--
+-- A key that was a duplicate before a later merge repeats what it had then
+--
+SELECT claims('CRM', 'K1', 1, '{"name": "Ann"}', '9001'), claims('CRM', 'K2', 1, '{"name": "Zoe", "city": "Ulm"}', '9002'), claims('CRM', 'K3', 1, '{"name": "Cy"}', '9003');
+SELECT sync_merge('customer', 'K1', 'K2') AS first \gset
+SELECT sync_merge('customer', 'K3', 'K1') AS second \gset
+SELECT claims('CRM', NULL, 50, '{"name": "Zoe", "city": "Ulm"}', '9002');
+SELECT claims('CRM', NULL, 50, '{"name": "Ann"}', '9001');
+SELECT sync_unmerge(:second)->'keys' AS keys;
+SELECT claims('CRM', NULL, 51, '{"name": "Zoe", "city": "Ulm"}', '9002');
+SELECT k.source_id, k.external_id, k.duplicate, k.merge = :first AS by_the_first FROM keys k WHERE k.source_id LIKE '900_';
+SELECT external_id, fields FROM stands WHERE external_id IN ('K1', 'K3');
+-- what was written into the row by hand is passed over
+UPDATE syncext.merge SET taken = taken || ARRAY[NULL, 'nothing'] WHERE id = :first;
+SELECT sync_unmerge(:first)->'returned' AS returned;
+SELECT source_id, external_id, duplicate, merge FROM keys WHERE source_id LIKE '900_';
+
 DROP VIEW stands, keys, state;
 DROP TABLE before, keys_before, was, wrong;
 DROP PROCEDURE bear, round_trip;

@@ -144,7 +144,11 @@ answer_hidden(const Change *change)
 	add_number(object, "version", false, 0);
 	add_source_id(object, change);
 	add_number(object, "conflictId", false, 0);
-	add_external_id(object, change);
+	/* into which record its own was merged is no matter of the source's either */
+	if (change->alias_merge != 0)
+		add_string(object, "externalId", change->alias);
+	else
+		add_external_id(object, change);
 	add_string(object, "lastSource", NULL);
 	add_string(object, "resolution", "NOT_SHOWN");
 	add_number(object, "rowVersion", false, 0);

@@ -223,7 +223,7 @@ apply_decide_fully(ApplyCall *call, const ApplyItem *sent, const Record *record,
 	explain_clamped(sent->change, bounded, d);
 	if (sent->change->matched_by != NULL)
 		tell_linked(sent->change, d);
-	by_alias_tell(sent->change, d);
+	by_alias_tell(sent, record, d);
 	if (refers_anew && d->audience == AUDIENCE_OTHERS)
 		d->audience = AUDIENCE_ALL;
 }
@@ -236,7 +236,8 @@ audience_with_filter(ApplyCall *call, const ApplyItem *item, const Decision *d)
 {
 	const Change *change = item->change;
 
-	if (item->source->nroutes > 0 &&
+	/* by the id of another it has not written what it would be told is gone */
+	if (item->source->nroutes > 0 && change->alias_merge == 0 &&
 		route_note_own(item->source, change->entity, change->external_id, &d->after,
 					   &call->routed, call->context) &&
 		d->audience == AUDIENCE_OTHERS)

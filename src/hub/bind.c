@@ -14,6 +14,7 @@
 #include "hub/visibility.h"
 #include "model/clip.h"
 #include "process/args.h"
+#include "storage/alias.h"
 #include "storage/canonical.h"
 #include "storage/hints.h"
 #include "storage/source_key.h"
@@ -64,14 +65,21 @@ check_bindable(const Source *source, const SourceKey *key)
 						CHANGE_MAX_EXTERNAL_ID)));
 }
 
-/* One that the source may not see answers as one that isn't there. */
+/*
+ * One that the source may not see answers as one that isn't there; of a record that was merged
+ * into another one the key is that one's.
+ */
 static bool
 source_knows_record(const Source *source, const SourceKey *key)
 {
 	Canonical  *canonical = canonical_open(false);
+	const char *kept;
 	Record		record;
 
 	canonical_find(canonical, key->entity, key->external_id, &record);
+	kept = record.exists && !record.deleted ? NULL : alias_kept(key->entity, key->external_id);
+	if (kept != NULL)
+		canonical_find(canonical, key->entity, kept, &record);
 	canonical_close(canonical);
 	return record.exists &&
 		(role_reads_records(key->entity) || visibility_shows(source, key->entity, &record));

@@ -14,6 +14,7 @@
 #include "hub/apply_state.h"
 #include "hub/by_alias.h"
 #include "hub/merge_log.h"
+#include "hub/visibility.h"
 #include "model/clip.h"
 #include "model/field_ladder.h"
 #include "model/referred_id.h"
@@ -135,12 +136,29 @@ by_alias_decide(const Change *change, const Record *record, Decision *d)
 	return true;
 }
 
-void
-by_alias_tell(const Change *change, Decision *d)
+/* Is the source shown the record, as it was or as it is? */
+static bool
+is_shown(const ApplyItem *item, const Record *record, const Record *after)
 {
+	const Source *source = item->source;
+	const char *entity = item->change->entity;
+
+	return visibility_unlimited(source) || visibility_shows(source, entity, record) ||
+		visibility_shows(source, entity, after);
+}
+
+void
+by_alias_tell(const ApplyItem *item, const Record *record, Decision *d)
+{
+	const Change *change = item->change;
+
 	if (change->alias == NULL || d->resolution == RESOLUTION_DEPENDENCY_WAIT)
 		return;
-	if (d->audience == AUDIENCE_OTHERS)
+	/* one that it isn't shown it would be told by its id that it is gone */
+	if (!is_shown(item, record, &d->after))
+		d->audience = d->audience == AUDIENCE_ALL ? AUDIENCE_OTHERS :
+			d->audience == AUDIENCE_ORIGIN ? AUDIENCE_NONE : d->audience;
+	else if (d->audience == AUDIENCE_OTHERS)
 		d->audience = AUDIENCE_ALL;
 	d->reason = psprintf("%s; %s was merged into this record", d->reason,
 						 clip_string(change->alias, CLIP_QUOTE));

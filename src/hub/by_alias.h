@@ -28,7 +28,7 @@ extern void by_alias_leave_out(int64 merge, Change *change);
  */
 extern bool by_alias_decide(const Change *change, const Record *record, Decision *d);
 /* Its source is told what it has not written under the record's own name. */
-extern void by_alias_tell(const Change *change, Decision *d);
+extern void by_alias_tell(const ApplyItem *item, const Record *record, Decision *d);
 
 /*
  * The source goes by the id of a record that is gone, and has a row of it: it is told that it

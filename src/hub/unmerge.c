@@ -167,8 +167,13 @@ read_taken(Unmerging *u)
 		fields_from_container(stands, &u->stands);
 	field_names_init(&u->taken, n);
 	for (int i = 0; i < n; i++)
-		field_names_add(&u->taken,
-						field_name(json_read_string(getIthJsonbValueFromContainer(taken, i))));
+	{
+		const char *name = json_read_string(getIthJsonbValueFromContainer(taken, i));
+
+		/* an array that was edited by hand may have nulls */
+		if (name != NULL)
+			field_names_add(&u->taken, field_name(name));
+	}
 }
 
 /* Can it be undone, now that nobody changes either record? */

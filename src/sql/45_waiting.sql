@@ -61,6 +61,10 @@ BEGIN
 	END IF;
 	INSERT INTO syncext.reference (entity, field, parent, on_delete)
 		VALUES (sync_add_reference.entity, sync_add_reference.field, sync_add_reference.parent, sync_add_reference.on_delete);
+	-- what named a record that was merged before comes to refer to the one that stayed
+	INSERT INTO syncext.repoint (entity)
+	SELECT e.name FROM syncext.entity e WHERE e.name = sync_add_reference.parent AND e.merged
+	ON CONFLICT ON CONSTRAINT repoint_pkey DO UPDATE SET upto = NULL, child_entity = NULL, after_id = NULL;
 END $$;
 COMMENT ON FUNCTION @extschema@.sync_add_reference(text, text, text, text) IS
 	'a field of an entity names a record of another, which has to come first; on_delete of that record: ignore, restrict or cascade';

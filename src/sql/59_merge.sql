@@ -134,7 +134,9 @@ BEGIN
 	INSERT INTO syncext.merge_key (merge, source, source_id, duplicate)
 	SELECT $1, k.source, k.source_id, k.duplicate FROM syncext.source_key k
 	WHERE k.entity = m.entity AND k.external_id = m.drop_id AND NOT EXISTS (SELECT FROM syncext.spoke p WHERE p.source = k.source);
-	UPDATE syncext.source_key k SET external_id = m.keep_id, gone_batch = NULL, merge = $1,
+	-- under a duplicate the source has what it had before the merge that made it one
+	UPDATE syncext.source_key k SET external_id = m.keep_id, gone_batch = NULL,
+		merge = CASE WHEN k.duplicate AND k.merge IS NOT NULL THEN k.merge ELSE $1 END,
 		duplicate = k.duplicate OR EXISTS (SELECT FROM syncext.source_key o WHERE o.entity = m.entity AND o.external_id = m.keep_id
 		                                                                      AND o.source = k.source AND NOT o.duplicate)
 	FROM syncext.merge_key n

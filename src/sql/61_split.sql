@@ -121,7 +121,11 @@ DECLARE
 BEGIN
 	SELECT * INTO STRICT m FROM syncext.merge o WHERE o.id = $1;
 	-- what was bound otherwise since, or split off, stays where it is
-	UPDATE syncext.source_key k SET external_id = m.drop_id, duplicate = b.duplicate, gone_batch = NULL, merge = NULL
+	UPDATE syncext.source_key k SET external_id = m.drop_id, duplicate = b.duplicate, gone_batch = NULL,
+		-- what had brought it to that one before has done so still
+		merge = CASE WHEN k.merge <> $1 THEN k.merge
+		             ELSE (SELECT max(p.id) FROM syncext.merge p JOIN syncext.merge_key e ON e.merge = p.id AND e.source = k.source AND e.source_id = k.source_id
+		                   WHERE p.entity = m.entity AND p.keep_id = m.drop_id AND p.id < $1 AND p.undone_at IS NULL) END
 	FROM syncext.merge_key b
 	WHERE b.merge = $1 AND k.source = b.source AND k.source_id = b.source_id AND k.entity = m.entity AND k.external_id = m.keep_id;
 	GET DIAGNOSTICS keys = ROW_COUNT;
