@@ -468,7 +468,8 @@ capture_new_key(Edit *edit, AttachedRow old, AttachedRow new, bool superseded)
 {
 	const char *before;
 
-	if (!identify(edit, old) || edit->external_id == NULL || edit->record.ended)
+	if (!identify(edit, old) || edit->external_id == NULL ||
+		(edit->record.ended && !edit->record.duplicate))
 	{
 		if (identify(edit, new))
 			capture_insert(edit, new, superseded);

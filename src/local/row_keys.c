@@ -15,6 +15,7 @@
 
 #include "hub/own_keys.h"
 #include "local/row_keys.h"
+#include "process/owner.h"
 #include "process/subxact.h"
 #include "settings.h"
 #include "storage/canonical.h"
@@ -248,6 +249,22 @@ row_keys_unbind(const Binding *binding, const char *key)
 	source_keys_close(keys);
 }
 
+/* A merge that brought the key to its record takes the new one back when it is undone. */
+static void
+move_merged(const SourceKey *from, const SourceKey *to)
+{
+	const char *entity = quote_literal_cstr(to->entity);
+	const char *source = quote_literal_cstr(to->source);
+	const char *key = quote_literal_cstr(to->source_id);
+
+	(void) owner_execute("DELETE FROM syncext.merge_key k USING syncext.merge m "
+						 "WHERE m.id = k.merge AND m.entity = %s AND k.source = %s AND k.source_id = %s",
+						 entity, source, key);
+	(void) owner_execute("UPDATE syncext.merge_key k SET source_id = %s FROM syncext.merge m "
+						 "WHERE m.id = k.merge AND m.entity = %s AND k.source = %s AND k.source_id = %s",
+						 key, entity, source, quote_literal_cstr(from->source_id));
+}
+
 void
 row_keys_move(const Binding *binding, const char *external_id, const char *from, const char *to)
 {
@@ -258,7 +275,11 @@ row_keys_move(const Binding *binding, const char *external_id, const char *from,
 
 	moved.external_id = external_id;
 	if (source_key_find(keys, &old) && strcmp(old.external_id, external_id) == 0)
+	{
+		moved.duplicate = old.duplicate;
+		moved.merge = old.merge;
 		(void) source_key_remove(keys, &old);
+	}
 	if (source_key_find(keys, &taken))
 	{
 		if (!taken.duplicate)
@@ -267,6 +288,8 @@ row_keys_move(const Binding *binding, const char *external_id, const char *from,
 	}
 	(void) source_key_add(keys, &moved);
 	source_keys_close(keys);
+	if (moved.merge != 0)
+		move_merged(&old, &moved);
 }
 
 void
