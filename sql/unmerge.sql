@@ -284,6 +284,16 @@ UPDATE syncext.merge SET taken = taken || ARRAY[NULL, 'nothing'] WHERE id = :fir
 SELECT sync_unmerge(:first)->'returned' AS returned;
 SELECT source_id, external_id, duplicate, merge FROM keys WHERE source_id LIKE '900_';
 
+--
+-- What was said since by the source's only key is the other's, also where the log has it no more
+--
+SELECT claims('Plain', 'U1', 1, '{"name": "Una"}'), claims('ERP', 'U2', 1, '{"name": "Uno", "phone": "7"}', 'u-2');
+SELECT sync_merge('customer', 'U1', 'U2') AS merge \gset
+SELECT claims('ERP', NULL, 9, '{"phone": "9", "fax": "5"}', 'u-2'), claims('Plain', 'U1', 10, '{"city": "Ulm"}');
+TRUNCATE syncext.change_log_0, syncext.change_log_1, syncext.change_log_2, syncext.change_log_3;
+SELECT sync_unmerge(:merge);
+SELECT external_id, fields FROM stands WHERE external_id IN ('U1', 'U2');
+
 DROP VIEW stands, keys, state;
 DROP TABLE before, keys_before, was, wrong;
 DROP PROCEDURE bear, round_trip;

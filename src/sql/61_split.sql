@@ -98,15 +98,35 @@ REVOKE ALL ON FUNCTION syncext.merge_to_undo(bigint, boolean) FROM PUBLIC;
 
 CREATE FUNCTION syncext.said_since(merge bigint) RETURNS jsonb
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	WITH logged AS (
+		SELECT DISTINCT ON (e.key) e.key AS field, e.value, l.source
+		FROM syncext.merge m
+		JOIN syncext.merge_key b ON b.merge = m.id
+		JOIN syncext.log_row l ON l.entity = m.entity AND l.external_id = m.keep_id AND l.source = b.source
+		     AND l.recorded_at >= m.merged_at AND l.detail->>'sourceId' = b.source_id
+		CROSS JOIN LATERAL jsonb_each(CASE WHEN jsonb_typeof(l.fields) = 'object' THEN l.fields ELSE '{}' END) e
+		WHERE m.id = $1 AND l.resolution NOT IN ('w', 'x', 'y', '!', 'c', 'd', 'u', 'r', 's', 'k', 'S')
+		ORDER BY e.key, l.seq DESC
+	), standing AS (
+		-- where the log doesn't reach back to the merge, what a source has set that has no other key of the record
+		SELECT f.key AS field, f.value, s.source
+		FROM syncext.merge m
+		JOIN syncext.canonical r ON r.entity = m.entity AND r.external_id = m.keep_id
+		CROSS JOIN LATERAL jsonb_each(r.fields) f
+		CROSS JOIN LATERAL (SELECT coalesce(syncext.stamp_part(r.stamps, f.key, 3), r.last_source) AS source,
+		                           coalesce(syncext.stamp_part(r.stamps, f.key, 2)::bigint, r.row_version) AS row_version) s
+		WHERE m.id = $1 AND s.row_version > m.row_version
+		  AND f.value IS DISTINCT FROM m.keep_before->'fields'->f.key AND f.value IS DISTINCT FROM m.drop_before->'fields'->f.key
+		  AND NOT EXISTS (SELECT FROM syncext.log_row l WHERE l.entity = m.entity AND l.external_id = m.keep_id AND l.detail->>'mergeId' = m.id::text)
+		  AND NOT EXISTS (SELECT FROM logged g WHERE g.field = f.key)
+		  AND NOT EXISTS (SELECT FROM syncext.field_rule u WHERE u.entity IN (m.entity, '*') AND u.field = f.key AND u.rule <> 'priority')
+		  AND EXISTS (SELECT FROM syncext.merge_key b WHERE b.merge = m.id AND b.source = s.source)
+		  AND NOT EXISTS (SELECT FROM syncext.source_key k
+		                  WHERE k.entity = m.entity AND k.external_id = m.keep_id AND k.source = s.source
+		                    AND NOT EXISTS (SELECT FROM syncext.merge_key b WHERE b.merge = m.id AND b.source = k.source AND b.source_id = k.source_id))
+	)
 	SELECT jsonb_build_object('values', coalesce(jsonb_object_agg(n.field, n.value), '{}'), 'sources', coalesce(jsonb_object_agg(n.field, n.source), '{}'))
-	FROM (SELECT DISTINCT ON (e.key) e.key AS field, e.value, l.source
-	      FROM syncext.merge m
-	      JOIN syncext.merge_key b ON b.merge = m.id
-	      JOIN syncext.log_row l ON l.entity = m.entity AND l.external_id = m.keep_id AND l.source = b.source
-	           AND l.recorded_at >= m.merged_at AND l.detail->>'sourceId' = b.source_id
-	      CROSS JOIN LATERAL jsonb_each(CASE WHEN jsonb_typeof(l.fields) = 'object' THEN l.fields ELSE '{}' END) e
-	      WHERE m.id = $1 AND l.resolution NOT IN ('w', 'x', 'y', '!', 'c', 'd', 'u', 'r', 's', 'k', 'S')
-	      ORDER BY e.key, l.seq DESC) n
+	FROM (TABLE logged UNION ALL TABLE standing) n
 	$$;
 COMMENT ON FUNCTION syncext.said_since(bigint) IS
 	'what was said since a merge by the keys that it has moved, the last of each field, and by which sources';
