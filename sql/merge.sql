@@ -163,6 +163,7 @@ SELECT (child('note', 'n1', 1, '{"about": "T2"}')).resolution, (child('note', 'n
 SELECT sync_merge('customer', 'T1', 'T2') > 0 AS merged;
 SELECT settled_at, (SELECT entity FROM syncext.repoint) AS entity FROM syncext.merge WHERE drop_id = 'T2';
 SELECT severity, problem ~ 'not heard yet' AS told, hint FROM sync_check() WHERE object = 'entity customer' AND problem ~ 'merged';
+SELECT attempt($$SELECT sync_forget('customer', 'T2')$$);
 -- the old id is told in nobody's feed yet, and children that name it are the other one's
 SELECT count(*) > 0 AS pulled FROM unnest('{Plain,ERP}'::text[]) s, sync_pull(s);
 SELECT count(sync_ack(target, batch)) FROM syncext.cursor WHERE batch > 0 AND target IN ('Plain', 'ERP');

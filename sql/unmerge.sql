@@ -175,6 +175,7 @@ RESET ROLE;
 SELECT * FROM stands WHERE external_id IN ('K', 'L');
 -- forgotten
 SELECT sync_merge('customer', 'K', 'L') AS merge \gset
+CALL sync_maintain() \g /dev/null
 SELECT sync_forget('customer', 'L') IS NOT NULL AS forgotten;
 SELECT attempt(format('SELECT sync_unmerge(%s)', :merge));
 

@@ -164,7 +164,14 @@ BEGIN
 	PERFORM FROM syncext.cursor ORDER BY target, slot FOR NO KEY UPDATE;
 	-- what this transaction has captured is to go, too
 	PERFORM syncext.captured_flush();
-	-- and what was merged into it
+	IF EXISTS (SELECT FROM syncext.alias a JOIN syncext.merge m ON m.id = a.merge
+	           WHERE a.entity = $1 AND a.external_id = $2 AND m.settled_at IS NULL AND m.undone_at IS NULL) THEN
+		RAISE EXCEPTION '% % cannot be forgotten before what refers to it refers to the record that it was merged into', $1, $2
+			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = syncext.callable('CALL sync_maintain() sees to that.');
+	END IF;
+	-- and what was merged into it, whatever refers to that
+	UPDATE syncext.merge m SET settled_at = now() FROM syncext.alias a
+	WHERE a.entity = $1 AND a.kept_id = $2 AND m.id = a.merge AND m.settled_at IS NULL;
 	FOR part IN SELECT a.external_id FROM syncext.alias a WHERE a.entity = $1 AND a.kept_id = $2 ORDER BY 1 LOOP
 		parts := parts || @extschema@.sync_forget($1, part);
 	END LOOP;
