@@ -107,7 +107,7 @@ my %has = (
 my %package = (python => 'python3-psycopg', js => 'node-pg');
 
 my $node = PostgreSQL::Test::Cluster->new('hub');
-$node->init;
+$node->init(extra => [ '--encoding=UTF8', '--locale=C' ]);
 $node->append_conf('postgresql.conf', "syncext.retry_base = 1\nsyncext.retry_max = 1\n");
 $node->start;
 
