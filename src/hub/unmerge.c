@@ -267,7 +267,11 @@ decide(Unmerging *u)
 		.stands = &u->stands,
 		.rules = &u->entity->field_rules,
 		.since = &since,
-		.since_by = &since_by
+		.since_by = &since_by,
+		.shared = owner_true("SELECT EXISTS (SELECT FROM syncext.merge_key b "
+							 "JOIN syncext.source_key k ON k.source = b.source AND k.source_id = b.source_id "
+							 "WHERE b.merge = " INT64_FORMAT " AND k.entity = %s AND k.external_id = %s AND NOT k.duplicate)",
+							 u->id, quote_literal_cstr(u->entity->name), quote_literal_cstr(u->keep_id))
 	};
 	/* sources have the other one at this version under the keys that move back */
 	u->unmerge.revived.version = Max(u->keep.version, u->drop.exists ? u->drop.version : 0);

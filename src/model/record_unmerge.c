@@ -144,6 +144,35 @@ revive(RecordUnmerge *u)
 		revived->fields[revived->nfields++] = u->drop->fields[d++];
 }
 
+/* What only the one that stayed has is nothing of the other's, in its sources' rows neither. */
+static void
+empty_others(RecordUnmerge *u)
+{
+	Record	   *revived = &u->revived;
+	const Record *now = u->now;
+	RecordField *said = revived->fields;
+	int			nsaid = revived->nfields;
+	int			s = 0;
+
+	revived->nfields = 0;
+	revived->fields = palloc(sizeof(RecordField) * Max(nsaid + now->nfields, 1));
+	for (int i = 0; i < now->nfields; i++)
+	{
+		const FieldName name = now->fields[i].field.name;
+		RecordField *field;
+
+		while (s < nsaid && field_name_cmp(said[s].field.name, name) < 0)
+			revived->fields[revived->nfields++] = said[s++];
+		if (s < nsaid && field_name_cmp(said[s].field.name, name) == 0)
+			continue;
+		field = &revived->fields[revived->nfields++];
+		*field = (RecordField) {.field.name = name, .field.value.type = jbvNull};
+		stamp_before(field, NULL, revived);
+	}
+	while (s < nsaid)
+		revived->fields[revived->nfields++] = said[s++];
+}
+
 void
 record_unmerge(RecordUnmerge *u)
 {
@@ -159,6 +188,8 @@ record_unmerge(RecordUnmerge *u)
 	for (int i = 0; i < u->after.nfields; i++)
 		unmerge_field(u, &u->after.fields[i]);
 	revive(u);
+	if (u->shared)
+		empty_others(u);
 	/* nothing was written since: it is as old as it was */
 	if (now->row_version == u->row_version)
 	{

@@ -22,6 +22,7 @@ typedef struct RecordUnmerge
 	const FieldRules *rules;
 	const Fields *since;		/* what was said since by keys that the other had had, */
 	const Fields *since_by;		/* and by which sources */
+	bool		shared;			/* sources were sent the one that stayed under keys that the other had had */
 
 	/* what comes of it */
 	Record		after;
@@ -33,7 +34,8 @@ typedef struct RecordUnmerge
 /*
  * What the merge has set and nobody has said since, but by keys of the other's, is as it was
  * before; null where there was nothing.  Of a counter the other's part is taken off, whatever
- * was added since.  The other is as it was, and as its keys' sources have said since.
+ * was added since.  The other is as it was, and as its keys' sources have said since; where
+ * these were sent the one that stayed, what that has besides is null, for they have it too.
  */
 extern void record_unmerge(RecordUnmerge *unmerge);
 
