@@ -88,6 +88,15 @@ DELETE FROM syncext.canonical WHERE entity = 'order' AND external_id = 'O4';
 SELECT sync_unmerge(:first) - 'returned' AS unmerged;
 SELECT count(sync_apply(jsonb_build_object('source', 'CRM', 'entity', 'customer', 'sourceId', k, 'version', 50, 'deleted', true))) FROM unnest('{p,q,r}'::text[]) k;
 SELECT count(*) > 0 AS all FROM unnest('{CRM,ERP,Plain}'::text[]) s, pulled(s);
+-- one that is deleted, and revived when it is over
+SELECT claims('Plain', 'S', 1, '{"name": "S"}'), claims('Plain', 'T', 1, '{"name": "T"}');
+SELECT sync_apply('{"source": "Plain", "entity": "order", "externalId": "O5", "version": 1, "client": "T"}')->>'resolution' AS ordered;
+SELECT sync_merge('customer', 'S', 'T') AS merge \gset
+CALL sync_maintain() \g /dev/null
+SELECT sync_apply('{"source": "Plain", "entity": "order", "externalId": "O5", "version": 5, "deleted": true}')->>'resolution' AS gone;
+SELECT sync_unmerge(:merge);
+SELECT sync_apply('{"source": "Plain", "entity": "order", "externalId": "O5", "version": 6, "n": 1}')->>'resolution' AS revived;
+SELECT deleted, fields FROM syncext.canonical WHERE entity = 'order' AND external_id = 'O5';
 
 --
 -- What was said since stays where it is

@@ -28,6 +28,7 @@
 #include "model/json.h"
 #include "model/json_read.h"
 #include "model/record_unmerge.h"
+#include "model/referred_id.h"
 #include "process/args.h"
 #include "process/owner.h"
 #include "storage/hints.h"
@@ -439,28 +440,32 @@ typedef struct MovedChild
 	int64		row_version;	/* that it got by that */
 } MovedChild;
 
-/* False: somebody else has said since what it refers to. */
+/*
+ * False: somebody else has said since what it refers to.  A tombstone stays as it is but for
+ * that, which it would be revived with.
+ */
 static bool
 refer_back(const Unmerging *u, const MovedChild *child, const Record *record, Record *after)
 {
-	RecordField *field;
+	RecordField *field = record->exists ? record_find(record, child->field) : NULL;
+	const char *id = field == NULL ? NULL : referred_id(&field->field.value);
 
-	if (!references_refers(record, field_name_cstring(child->field), u->keep_id))
+	if (id == NULL || strcmp(id, u->keep_id) != 0 || field->stamp.row_version != child->row_version)
 		return false;
 	*after = *record;
 	after->fields = palloc(sizeof(RecordField) * record->nfields);
 	memcpy(after->fields, record->fields, sizeof(RecordField) * record->nfields);
 	field = record_find(after, child->field);
-	if (field->stamp.row_version != child->row_version)
-		return false;
 	field->field.value.type = jbvString;
 	field->field.value.val.string.val = unconstify(char *, u->drop_id);
 	field->field.value.val.string.len = strlen(u->drop_id);
+	field->stamp.set_by = field->stamp.source;
+	if (record->deleted)
+		return true;
 	after->version = Min(record->version + 1, CHANGE_MAX_VERSION);
 	after->row_version = record->row_version + 1;
 	field->stamp.version = after->version;
 	field->stamp.row_version = after->row_version;
-	field->stamp.set_by = field->stamp.source;
 	return true;
 }
 
@@ -479,6 +484,8 @@ return_child(Unmerging *u, const MovedChild *child)
 		if (!refer_back(u, child, &record, &after))
 			return;
 	} while (canonical_write(u->call->canonical, child->entity->name, child->external_id, &after) != ROWS_DONE);
+	if (after.deleted)
+		return;
 	field_names_init(&names, 1);
 	field_names_add(&names, child->field);
 	fields = record_values(&after, &names);
