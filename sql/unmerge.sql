@@ -88,6 +88,17 @@ DELETE FROM syncext.canonical WHERE entity = 'order' AND external_id = 'O4';
 SELECT sync_unmerge(:first) - 'returned' AS unmerged;
 SELECT count(sync_apply(jsonb_build_object('source', 'CRM', 'entity', 'customer', 'sourceId', k, 'version', 50, 'deleted', true))) FROM unnest('{p,q,r}'::text[]) k;
 SELECT count(*) > 0 AS all FROM unnest('{CRM,ERP,Plain}'::text[]) s, pulled(s);
+-- what refers to the one that stayed went out in a key that is the other's again: so it is told, too
+SELECT claims('CRM', 'U', 1, '{"name": "U"}', 'u'), claims('ERP', 'V', 1, '{"name": "V"}', 'v');
+SELECT sync_apply('{"source": "Plain", "entity": "order", "externalId": "O6", "version": 1, "client": "U"}')->>'resolution' AS ordered;
+SELECT sync_merge('customer', 'U', 'V') AS merge \gset
+CALL sync_maintain() \g /dev/null
+SELECT external_id, fields FROM pulled('ERP') WHERE external_id = 'O6';
+SELECT sync_unmerge(:merge) - 'returned' AS unmerged;
+SELECT external_id, source_id FROM pulled('ERP') WHERE external_id IN ('U', 'V', 'O6');
+SELECT sync_bind('ERP', 'customer', 'u9', 'U') IS NOT NULL AS said;
+UPDATE syncext.pending SET next_attempt = now() - interval '1 s' WHERE next_attempt IS NOT NULL;
+SELECT external_id, fields FROM pulled('ERP') WHERE external_id = 'O6';
 -- one that is deleted, and revived when it is over
 SELECT claims('Plain', 'S', 1, '{"name": "S"}'), claims('Plain', 'T', 1, '{"name": "T"}');
 SELECT sync_apply('{"source": "Plain", "entity": "order", "externalId": "O5", "version": 1, "client": "T"}')->>'resolution' AS ordered;

@@ -354,7 +354,7 @@ write_record(Unmerging *u, const char *id, const Record *before, const Record *a
 
 /* ---------- children ---------- */
 
-/* A record that refers to the one that went, by its own name or one that is an alias of it. */
+/* A record that refers to one, by its own name or one that is an alias of it. */
 static bool
 refers_to_any(const Record *record, const Reference *reference, const List *ids)
 {
@@ -394,7 +394,7 @@ tell_child(const Unmerging *u, const Entity *entity, const Reference *reference,
 }
 
 static void
-tell_children_of(const Unmerging *u, const Entity *entity, const List *ids)
+tell_children_of(const Unmerging *u, const Entity *entity, const char *id, const List *ids)
 {
 	for (int i = 0; i < entity->nreferences; i++)
 	{
@@ -407,28 +407,24 @@ tell_children_of(const Unmerging *u, const Entity *entity, const List *ids)
 							   "AND c.fields->>%s IN (SELECT %s UNION ALL SELECT a.external_id FROM syncext.alias a WHERE a.entity = %s AND a.kept_id = %s) "
 							   "ORDER BY c.external_id",
 							   quote_literal_cstr(entity->name), quote_literal_cstr(reference->field),
-							   quote_literal_cstr(u->drop_id), quote_literal_cstr(u->entity->name),
-							   quote_literal_cstr(u->drop_id));
-		foreach_ptr(char, id, children)
-			tell_child(u, entity, reference, id, ids);
+							   quote_literal_cstr(id), quote_literal_cstr(u->entity->name),
+							   quote_literal_cstr(id));
+		foreach_ptr(char, child, children)
+			tell_child(u, entity, reference, child, ids);
 	}
 }
 
-/*
- * Maintenance had not come to let these refer to the record that stayed, but what went out
- * meanwhile did, in keys of its targets: so that is put right.
- */
 static void
-tell_children(const Unmerging *u)
+tell_children(const Unmerging *u, const char *id)
 {
 	const Registry *registry = u->call->registry;
-	const List *ids = lcons(unconstify(char *, u->drop_id),
+	const List *ids = lcons(unconstify(char *, id),
 							owner_texts("SELECT a.external_id FROM syncext.alias a WHERE a.entity = %s AND a.kept_id = %s",
 										quote_literal_cstr(u->entity->name),
-										quote_literal_cstr(u->drop_id)));
+										quote_literal_cstr(id)));
 
 	for (int i = 0; i < registry->nentities; i++)
-		tell_children_of(u, &registry->entities[i], ids);
+		tell_children_of(u, &registry->entities[i], id, ids);
 }
 
 /* A record that was made to refer to the record that stayed. */
@@ -597,10 +593,14 @@ sync_unmerge(PG_FUNCTION_ARGS)
 	write_record(&u, u.keep_id, &u.keep, &u.unmerge.after, &u.unmerge.returned);
 	write_record(&u, u.drop_id, &u.drop, &u.unmerge.revived, NULL);
 	return_children(&u);
+	/* what maintenance had not come to change went out in keys of the record that stayed */
 	if (!u.settled)
-		tell_children(&u);
+		tell_children(&u, u.drop_id);
 	if (u.entity->is_parent)
 		move_children(&u);
+	/* what refers to that went out in keys that are the other's again */
+	if (u.entity->is_parent && u.unmerge.shared)
+		tell_children(&u, u.keep_id);
 	apply_end(u.call);
 	keys_alone_end(nest_level);
 	PG_RETURN_JSONB_P(make_answer(&u));
