@@ -168,6 +168,15 @@ SELECT * FROM keys WHERE source_id IN ('e', 'f', 'g', 'h');
 SELECT sync_unmerge(:first);
 SELECT * FROM keys WHERE source_id IN ('e', 'f', 'g', 'h');
 SELECT * FROM stands WHERE external_id IN ('E', 'F', 'G', 'H');
+-- a row that was a duplicate before the second one is one still: unchanged, it is no edit
+SELECT claims('CRM', 'X', 1, '{"name": "X"}', 'x'), claims('CRM', 'Y', 1, '{"name": "Y"}', 'y'), claims('CRM', 'Z', 1, '{"name": "Z"}', 'z');
+SELECT sync_merge('customer', 'Y', 'Z') AS first \gset
+SELECT sync_merge('customer', 'X', 'Y') AS second \gset
+SELECT sync_unmerge(:second) - 'returned' AS unmerged;
+SELECT claims('CRM', NULL, 9, '{"name": "Z"}', 'z');
+SELECT source_id, external_id, duplicate, merge = :first AS of_first FROM keys WHERE source_id IN ('x', 'y', 'z');
+SELECT sync_unmerge(:first) - 'returned' AS unmerged;
+SELECT source_id, external_id, duplicate, merge FROM keys WHERE source_id IN ('x', 'y', 'z');
 -- and merged again
 SELECT sync_merge('customer', 'E', 'F') > 0 AS merged;
 SELECT sync_unmerge(max(id)) - 'kept' AS unmerged FROM syncext.merge;
