@@ -18,7 +18,7 @@ use warnings;
 sub new
 {
 	my ($class, %of) = @_;
-	return bless { %of, key => {}, record => {}, waiting => [], made => 0, distinct => {}, carried => {}, alias => {}, images => [] }, $class;
+	return bless { %of, key => {}, record => {}, waiting => [], made => 0, distinct => {}, carried => {}, alias => {}, merges => [] }, $class;
 }
 
 sub is_own { my ($self, $source, $entity) = @_; return $self->{own}{$source}{$entity} }
@@ -213,13 +213,17 @@ sub merge_fields
 	}
 }
 
+sub copy_of { my ($record) = @_; return { %$record, fields => { %{ $record->{fields} } }, by => { %{ $record->{by} } } } }
+
 sub merge
 {
 	my ($self, $entity, $keep, $drop, $version) = @_;
 	my ($k, $d) = map { $self->record($entity, $_) } $keep, $drop;
-	my $n = push @{ $self->{images} }, { %{ $d->{fields} } };
+	my $merge = { entity => $entity, keep => $keep, drop => $drop, kept => copy_of($k), dropped => copy_of($d), keys => [], children => [], aliases => [] };
+	my $n = push @{ $self->{merges} }, $merge;
 
 	$self->merge_fields($k, $d);
+	$merge->{after} = copy_of($k);
 	$k->{version} = $d->{version} = $version;
 	$d->{deleted} = 1;
 	for my $source (grep { !$self->{spokes}{$_} } sort keys %{ $self->{key} })
@@ -229,6 +233,7 @@ sub merge
 
 		for my $key (grep { $keys->{$_}{record} eq $drop } sort keys %$keys)
 		{
+			push @{ $merge->{keys} }, [ $source, $key, { %{ $keys->{$key} } } ];
 			$keys->{$key} = { record => $keep, former => $keys->{$key}{former} || $has, merge => $n };
 		}
 	}
@@ -236,13 +241,51 @@ sub merge
 	{
 		for my $field (grep { $self->{parents}{$child}{$_} eq $entity } sort keys %{ $self->{parents}{$child} })
 		{
-			$self->record($child, $_)->{fields}{$field} = $keep for grep { ($self->record($child, $_)->{fields}{$field} // '') eq $drop } $self->ids($child);
+			for my $id (grep { ($self->record($child, $_)->{fields}{$field} // '') eq $drop } $self->ids($child))
+			{
+				push @{ $merge->{children} }, [ $child, $id, $field ];
+				$self->record($child, $id)->{fields}{$field} = $keep;
+			}
 		}
 	}
-	$_ = $keep for grep { $_ eq $drop } values %{ $self->{alias}{$entity} };
+	my $alias = $self->{alias}{$entity} //= {};
+	push @{ $merge->{aliases} }, grep { $alias->{$_} eq $drop } sort keys %$alias;
+	$alias->{$_} = $keep for @{ $merge->{aliases} };
 	$self->{alias}{$entity}{$drop} = $keep;
 	$self->{went}{$entity}{$drop} = $n;
 	$self->carry($keep, $drop);
+}
+
+# Two again: the one that went is as it was, for nobody has said anything by its names since;
+# the one that stayed gives back what it got, but for what was said of it since.
+sub unmerge
+{
+	my ($self, $n, $version) = @_;
+	my $merge = $self->{merges}[$n - 1];
+	my ($entity, $keep, $drop) = @$merge{qw(entity keep drop)};
+	my $k = $self->record($entity, $keep);
+
+	for my $field (keys %{ $k->{fields} })
+	{
+		my $before = $merge->{kept}{fields}{$field};
+		my $got = $merge->{after}{fields}{$field};
+		next if !defined $got || $k->{fields}{$field} ne $got || defined $before && $before eq $got;
+		if (defined $before)
+		{
+			$k->{fields}{$field} = $before;
+			$k->{by}{$field} = $merge->{kept}{by}{$field};
+			next;
+		}
+		delete $k->{fields}{$field};
+	}
+	$k->{version} = $version;
+	$self->{record}{$entity}{$drop} = { %{ copy_of($merge->{dropped}) }, version => $version };
+	$self->{key}{ $_->[0] }{$entity}{ $_->[1] } = $_->[2] for @{ $merge->{keys} };
+	$self->record($_->[0], $_->[1])->{fields}{ $_->[2] } = $drop for @{ $merge->{children} };
+	delete $self->{alias}{$entity}{$drop};
+	$self->{alias}{$entity}{$_} = $drop for @{ $merge->{aliases} };
+	delete $self->{went}{$entity}{$drop};
+	$self->decide_distinct($keep, $drop);
 }
 
 # What was said of the one that goes is said of the one that stays.
@@ -265,7 +308,7 @@ sub carry
 sub news
 {
 	my ($self, $n, $fields) = @_;
-	my $image = $self->{images}[$n - 1];
+	my $image = $self->{merges}[$n - 1]{dropped}{fields};
 
 	return { map { $_ => $fields->{$_} } grep { !defined $image->{$_} || $image->{$_} ne $fields->{$_} } keys %$fields };
 }

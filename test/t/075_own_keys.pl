@@ -3,8 +3,8 @@
 #	  documents and pull, each with a copy in its own words, and of tables that draw their
 #	  keys, here and behind a link, judged by a model of doc/keys.md, with the server killed
 #	  now and then, in the middle of exchanges, too.
-#	  Stewards merge what may be one.  Whatever was answered is what the model says; in the
-#	  end each source's copy, translated back, is the golden records.
+#	  Stewards merge what may be one, and undo that.  Whatever was answered is what the model
+#	  says; in the end each source's copy, translated back, is the golden records.
 #
 # OWN_KEYS_SEED repeats a dice, OWN_KEYS_ROUNDS is how long it is thrown.
 
@@ -42,6 +42,7 @@ my (%copy, %unsent, %deleted, %made, %counter);
 my $version = 1;
 my $changes = 0;
 my %done;
+my %again;					# customers that were merged, and are records of their own again
 
 sub quote { my ($text) = @_; $text =~ s/'/''/g; return "'$text'" }
 sub pick { return $_[ rand @_ ] }
@@ -231,6 +232,13 @@ sub is_duplicate
 	return $known && $known->{merge} && $known->{former};
 }
 
+# Nothing would stand for a duplicate's key that a row of the source's own has, once it is unbound.
+sub is_referred_to
+{
+	my ($source, $entity, $key) = @_;
+	return $entity eq 'customer' && grep { ($_->{client} // '') eq $key } values %{ $copy{$source}{order} // {} };
+}
+
 # A row that the source has, and has sent or said the key of: its entity and key.
 sub some_row
 {
@@ -265,6 +273,7 @@ sub remove
 	my ($source) = @_;
 	my ($entity, $key) = some_row($source) or return;
 
+	return if is_duplicate($source, $entity, $key) && is_referred_to($source, $entity, $key);
 	delete $copy{$source}{$entity}{$key};
 	$deleted{$source}{$entity}{$key} = 1;
 	apply(document($source, $entity, $key, deleted => JSON::PP::true));
@@ -280,8 +289,7 @@ sub former
 	my $key = pick(@keys);
 	my $known = $model->key_of($source, $entity, $key);
 
-	# an order of the source's own may still have the key, which nothing would stand for then
-	if (rand() < 0.4 && !grep { ($_->{client} // '') eq $key } values %{ $copy{$source}{order} // {} })
+	if (rand() < 0.4 && !is_referred_to($source, $entity, $key))
 	{
 		apply(document($source, $entity, $key, deleted => JSON::PP::true));
 	}
@@ -522,6 +530,7 @@ sub table_remove
 	my ($source) = @_;
 	my ($entity, $key) = table_row($source) or return;
 
+	return if is_duplicate($source, $entity, $key) && is_referred_to($source, $entity, $key);
 	in_table($source, 'DELETE FROM ' . relation($source, $entity) . " WHERE id = $key RETURNING id");
 	say_in_table($source, $entity, $key, deleted => JSON::PP::true);
 }
@@ -579,8 +588,13 @@ sub deliver
 			$model->end_key($source, $entity, $id) if $model->record($entity, $id)->{deleted} && !is_going($source, $entity, $id);
 		}
 	}
-	# the keys that were drawn
+	# the keys that were drawn; a row of a record that was merged for a time may have gone, or not
 	my $keys = crosswalk()->{$source};
+	if ($source eq 'Branch')
+	{
+		my $known = $model->{key}{Branch}{customer};
+		$known->{$_}{former} = $keys->{customer}{$_} =~ / former$/ ? 1 : 0 for grep { $again{ $known->{$_}{record} } } keys %$known;
+	}
 	for my $entity (@entities)
 	{
 		for my $key (grep { $keys->{$entity}{$_} !~ / former$/ } sort keys %{ $keys->{$entity} // {} })
@@ -628,10 +642,35 @@ sub merge
 		$db->query("BEGIN; $call");
 		kill_server();
 	}
-	$db->query($call);
+	my $id = $db->query($call);
 	$model->merge('customer', $keep, $drop, ++$version);
 	$done{merged}++;
 	$db->query('CALL sync_maintain()') if rand() < 0.5;
+	unmerge($id, $keep, $drop) if rand() < 0.4;
+}
+
+# Merged by mistake: some have heard of it, and one may have said more of the one that stayed.
+# What is said since by keys that move back is left to sql/unmerge.
+sub unmerge
+{
+	my ($id, $keep, $drop) = @_;
+	my @others = grep { defined $model->current_key($_, 'customer', $keep) && !$model->key_of($_, 'customer', $model->current_key($_, 'customer', $keep))->{merge} } qw(CRM ERP);
+
+	pull($_) for grep { rand() < 0.5 } @sources;
+	deliver($_) for grep { rand() < 0.5 } @tables;
+	if (@others && rand() < 0.5)
+	{
+		my $source = pick(@others);
+		my $key = $model->current_key($source, 'customer', $keep);
+		my %fields = (pick('v', 'w') => ++$version);
+
+		$copy{$source}{customer}{$key} = { %{ $copy{$source}{customer}{$key} // {} }, %fields };
+		apply(document($source, 'customer', $key, fields => \%fields));
+	}
+	$db->query("SELECT sync_unmerge($id)");
+	$model->unmerge(scalar @{ $model->{merges} }, ++$version);
+	$again{$drop} = 1;
+	$done{unmerged}++;
 }
 
 sub find_distinct
