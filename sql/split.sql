@@ -246,6 +246,18 @@ SELECT severity, problem FROM sync_check() WHERE problem !~ 'ERP|CRM|Web|Shop' A
 SELECT sync_detach('lyon'), sync_detach('bari');
 DROP TABLE lyon, bari;
 
+--
+-- What others have said to refer to the record went out by the key that is split off
+--
+SELECT count(*) >= 0 AS all FROM unnest('{CRM,ERP,Web}'::text[]) s, pulled(s);
+SELECT said('ERP', 'B-9', '{"version": 1, "fields": {"name": "Bo"}}'), said('CRM', 'c-9', '{"version": 2, "fields": {"town": "Ulm"}}', 'B-9');
+SELECT a->>'resolution' FROM sync_apply(jsonb_build_object('source', 'Web', 'entity', 'order', 'externalId', 'bill', 'version', 1, 'fields', jsonb_build_object('client', id_of('B-9')))) a;
+SELECT fields FROM pulled('ERP') WHERE fields ? 'client';
+SELECT split('ERP', 'B-9') - 'said' AS split;
+SELECT entity, source_id, fields, batch > 0 AS batch FROM sync_pull('ERP') ORDER BY entity, source_id;
+SELECT sync_ack('ERP', c.batch, keys => jsonb_build_array(jsonb_build_object('entity', 'customer', 'externalId', id_of('c-9'), 'sourceId', 'B-10'))) FROM syncext.cursor c WHERE c.target = 'ERP';
+SELECT fields FROM pulled('ERP') WHERE fields ? 'client';
+
 DROP VIEW crosswalk;
 DROP FUNCTION said, id_of, split, pulled, item;
 DROP EXTENSION syncext;

@@ -90,3 +90,105 @@ key_children_move(ApplyCall *call, const char *source, const char *entity, const
 		move_children(&move, &call->registry->entities[i], entity);
 	return move.moved;
 }
+
+/* ---------- told again ---------- */
+
+/* Records that are told to all as they are. */
+typedef struct Telling
+{
+	ApplyCall  *call;
+	const char *parent;			/* the entity of the record that they refer to */
+	const char *id;				/* its name */
+	List	   *ids;			/* and all that are aliases of it */
+	Jsonb	   *detail;			/* of the log */
+} Telling;
+
+static bool
+refers_to_any(const Record *record, const Reference *reference, const List *ids)
+{
+	ListCell   *lc;
+
+	foreach(lc, ids)
+		if (references_refers(record, reference->field, lfirst(lc)))
+			return true;
+	return false;
+}
+
+static void
+log_told(const Telling *telling, const Change *change, const ApplyItem *item,
+		 const Record *before, const Decision *d)
+{
+	LogEntry	entry = {
+		.entity = change->entity,
+		.external_id = change->external_id,
+		.source = d->after.last_source,
+		.version = d->after.version,
+		.row_version = d->after.row_version,
+		.resolution = RESOLUTION_RESOLVED,
+		.audience = AUDIENCE_ALL,
+		.fields = fields_to_jsonb(&change->fields),
+		.detail = telling->detail
+	};
+
+	(void) change_log_append(telling->call->log, &entry);
+	apply_note(telling->call, item, before, d);
+}
+
+/* At a version that is above what anybody has had. */
+static void
+tell_child(const Telling *telling, const Entity *entity, const Reference *reference,
+		   const char *external_id)
+{
+	Record		record;
+	Field		value;
+	Change		change = {.entity = entity->name, .external_id = external_id, .fields = {1, &value}};
+	const ApplyItem item = {.change = &change, .entity = entity};
+	Decision	d = {.write = WRITE_WHOLE};
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		canonical_find(telling->call->canonical, entity->name, external_id, &record);
+		if (!refers_to_any(&record, reference, telling->ids))
+			return;
+		d.after = record;
+		d.after.version = Min(record.version + 1, CHANGE_MAX_VERSION);
+		d.after.row_version = record.row_version + 1;
+	} while (canonical_write(telling->call->canonical, entity->name, external_id, &d.after) != ROWS_DONE);
+	value = record_find(&record, field_name(reference->field))->field;
+	change.source = record.last_source;
+	log_told(telling, &change, &item, &record, &d);
+}
+
+static void
+tell_children(const Telling *telling, const Entity *entity)
+{
+	for (int i = 0; i < entity->nreferences; i++)
+	{
+		const Reference *reference = &entity->references[i];
+		List	   *children;
+
+		if (strcmp(reference->parent, telling->parent) != 0)
+			continue;
+		children = owner_texts("SELECT c.external_id FROM syncext.canonical c WHERE c.entity = %s AND NOT c.deleted "
+							   "AND c.fields->>%s IN (SELECT %s UNION ALL SELECT a.external_id FROM syncext.alias a WHERE a.entity = %s AND a.kept_id = %s) "
+							   "ORDER BY c.external_id",
+							   quote_literal_cstr(entity->name), quote_literal_cstr(reference->field),
+							   quote_literal_cstr(telling->id), quote_literal_cstr(telling->parent),
+							   quote_literal_cstr(telling->id));
+		foreach_ptr(char, child, children)
+			tell_child(telling, entity, reference, child);
+	}
+}
+
+void
+key_children_tell(ApplyCall *call, const char *entity, const char *id, Jsonb *detail)
+{
+	Telling		telling = {.call = call, .parent = entity, .id = id, .detail = detail};
+
+	telling.ids = lcons(unconstify(char *, id),
+						owner_texts("SELECT a.external_id FROM syncext.alias a WHERE a.entity = %s AND a.kept_id = %s",
+									quote_literal_cstr(entity), quote_literal_cstr(id)));
+	for (int i = 0; i < call->registry->nentities; i++)
+		tell_children(&telling, &call->registry->entities[i]);
+}

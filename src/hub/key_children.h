@@ -15,4 +15,10 @@
 extern int	key_children_move(ApplyCall *call, const char *source, const char *entity,
 							  const char *from, const char *to);
 
+/*
+ * Tell all of the records that refer to the record, by its id or an alias of it: what targets
+ * were sent for it was a key that is another's now.  detail is of the log.
+ */
+extern void key_children_tell(ApplyCall *call, const char *entity, const char *id, Jsonb *detail);
+
 #endif							/* SYNCEXT_KEY_CHILDREN_H */

@@ -371,6 +371,16 @@ push_names(JsonbParseState **state, const char *key, const FieldNames *names)
 	field_names_push(state, names);
 }
 
+static void
+begin_detail(const Split *split, JsonbParseState **state)
+{
+	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	json_push_bool(state, "split", true);
+	json_push_string(state, "decidedBy", GetUserNameFromId(GetUserId(), false));
+	if (split->note != NULL)
+		json_push_string(state, "note", split->note);
+}
+
 static int64
 log_old(const Split *split, const Change *change, const Decision *d)
 {
@@ -386,11 +396,7 @@ log_old(const Split *split, const Change *change, const Decision *d)
 		.fields = fields_to_jsonb(&change->fields)
 	};
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	json_push_bool(&state, "split", true);
-	json_push_string(&state, "decidedBy", GetUserNameFromId(GetUserId(), false));
-	if (split->note != NULL)
-		json_push_string(&state, "note", split->note);
+	begin_detail(split, &state);
 	push_names(&state, "returned", &split->returned);
 	push_names(&state, "emptied", &split->emptied);
 	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
@@ -519,6 +525,29 @@ write_new(Split *split)
 	age_stamps(split);
 }
 
+/* ---------- children ---------- */
+
+/*
+ * What the source itself has said by the key is of the new record; all else that refers to
+ * the old one was sent to the source by that key, if deliveries went to it.
+ */
+static void
+settle_children(Split *split)
+{
+	const SourceKey *key = &split->key;
+	JsonbParseState *state = NULL;
+
+	/* the key by which another record was named isn't known where there are several */
+	if (split->only_key)
+		split->nchildren = key_children_move(split->call, key->source, key->entity,
+											 key->external_id, split->new_id);
+	if (key->duplicate)
+		return;
+	begin_detail(split, &state);
+	key_children_tell(split->call, key->entity, key->external_id,
+					  JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+}
+
 /* ---------- the call ---------- */
 
 static Jsonb *
@@ -562,10 +591,7 @@ sync_split(PG_FUNCTION_ARGS)
 	move_key(&split);
 	write_old(&split);
 	write_new(&split);
-	/* the key by which another record was named isn't known where there are several */
-	if (split.only_key)
-		split.nchildren = key_children_move(split.call, split.key.source, split.key.entity,
-											split.key.external_id, split.new_id);
+	settle_children(&split);
 	apply_end(split.call);
 	keys_alone_end(nest_level);
 	PG_RETURN_JSONB_P(make_answer(&split));

@@ -298,12 +298,24 @@ push_names(JsonbParseState **state, const char *key, const FieldNames *names)
 	field_names_push(state, names);
 }
 
+static Jsonb *
+log_detail(const Unmerging *u)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	json_push_number(&state, "unmergeId", u->id);
+	json_push_string(&state, "decidedBy", GetUserNameFromId(GetUserId(), false));
+	if (u->note != NULL)
+		json_push_string(&state, "note", u->note);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
 /* A record that is as after says is told to all, with what has changed. */
 static void
 note_written(const Unmerging *u, const Entity *entity, const char *id, const Record *before,
 			 const Record *after, const Fields *changed)
 {
-	JsonbParseState *state = NULL;
 	const Change change = {
 		.entity = entity->name,
 		.external_id = id,
@@ -323,12 +335,7 @@ note_written(const Unmerging *u, const Entity *entity, const char *id, const Rec
 		.fields = fields_to_jsonb(changed)
 	};
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	json_push_number(&state, "unmergeId", u->id);
-	json_push_string(&state, "decidedBy", GetUserNameFromId(GetUserId(), false));
-	if (u->note != NULL)
-		json_push_string(&state, "note", u->note);
-	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	entry.detail = log_detail(u);
 	(void) change_log_append(u->call->log, &entry);
 	apply_note(u->call, &item, before, &d);
 }
@@ -353,79 +360,6 @@ write_record(Unmerging *u, const char *id, const Record *before, const Record *a
 }
 
 /* ---------- children ---------- */
-
-/* A record that refers to one, by its own name or one that is an alias of it. */
-static bool
-refers_to_any(const Record *record, const Reference *reference, const List *ids)
-{
-	ListCell   *lc;
-
-	foreach(lc, ids)
-		if (references_refers(record, reference->field, lfirst(lc)))
-			return true;
-	return false;
-}
-
-/* Tell all of a record that is as it was, at a version that is above what they have had. */
-static void
-tell_child(const Unmerging *u, const Entity *entity, const Reference *reference, const char *id,
-		   const List *ids)
-{
-	const FieldName name = field_name(reference->field);
-	FieldNames	names;
-	Record		record;
-	Record		after;
-	Fields		fields;
-
-	do
-	{
-		CHECK_FOR_INTERRUPTS();
-		canonical_find(u->call->canonical, entity->name, id, &record);
-		if (!refers_to_any(&record, reference, ids))
-			return;
-		after = record;
-		after.version = Min(record.version + 1, CHANGE_MAX_VERSION);
-		after.row_version = record.row_version + 1;
-	} while (canonical_write(u->call->canonical, entity->name, id, &after) != ROWS_DONE);
-	field_names_init(&names, 1);
-	field_names_add(&names, name);
-	fields = record_values(&after, &names);
-	note_written(u, entity, id, &record, &after, &fields);
-}
-
-static void
-tell_children_of(const Unmerging *u, const Entity *entity, const char *id, const List *ids)
-{
-	for (int i = 0; i < entity->nreferences; i++)
-	{
-		const Reference *reference = &entity->references[i];
-		List	   *children;
-
-		if (strcmp(reference->parent, u->entity->name) != 0)
-			continue;
-		children = owner_texts("SELECT c.external_id FROM syncext.canonical c WHERE c.entity = %s AND NOT c.deleted "
-							   "AND c.fields->>%s IN (SELECT %s UNION ALL SELECT a.external_id FROM syncext.alias a WHERE a.entity = %s AND a.kept_id = %s) "
-							   "ORDER BY c.external_id",
-							   quote_literal_cstr(entity->name), quote_literal_cstr(reference->field),
-							   quote_literal_cstr(id), quote_literal_cstr(u->entity->name),
-							   quote_literal_cstr(id));
-		foreach_ptr(char, child, children)
-			tell_child(u, entity, reference, child, ids);
-	}
-}
-
-static void
-tell_children(const Unmerging *u, const char *id)
-{
-	const Registry *registry = u->call->registry;
-	const List *ids = lcons(unconstify(char *, id),
-							owner_texts("SELECT a.external_id FROM syncext.alias a WHERE a.entity = %s AND a.kept_id = %s",
-										quote_literal_cstr(u->entity->name),
-										quote_literal_cstr(id)));
-
-	for (int i = 0; i < registry->nentities; i++)
-		tell_children_of(u, &registry->entities[i], id, ids);
-}
 
 /* A record that was made to refer to the record that stayed. */
 typedef struct MovedChild
@@ -595,12 +529,12 @@ sync_unmerge(PG_FUNCTION_ARGS)
 	return_children(&u);
 	/* what maintenance had not come to change went out in keys of the record that stayed */
 	if (!u.settled)
-		tell_children(&u, u.drop_id);
+		key_children_tell(u.call, u.entity->name, u.drop_id, log_detail(&u));
 	if (u.entity->is_parent)
 		move_children(&u);
 	/* what refers to that went out in keys that are the other's again */
 	if (u.entity->is_parent && u.unmerge.shared)
-		tell_children(&u, u.keep_id);
+		key_children_tell(u.call, u.entity->name, u.keep_id, log_detail(&u));
 	apply_end(u.call);
 	keys_alone_end(nest_level);
 	PG_RETURN_JSONB_P(make_answer(&u));
