@@ -213,6 +213,8 @@ COMMIT;
 BEGIN;
 INSERT INTO syncext.link (name, server, source, owner, hub, relay) VALUES ('up', 'x', 'Tie', 'x', gen_random_uuid(), true);
 SELECT attempt($$SELECT sync_merge('customer', 'Z', 'P')$$);
+SELECT attempt(format('SELECT sync_unmerge(%s)', max(id))) FROM syncext.merge WHERE entity = 'customer';
+SELECT attempt($$SELECT sync_split('customer', 'CRM', '1')$$);
 ROLLBACK;
 SELECT sync_add_entity('stamped', '{field,latest}');
 SELECT attempt($$SELECT sync_merge('stamped', 'A', 'B')$$);

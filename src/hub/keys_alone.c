@@ -14,7 +14,27 @@
 #include "process/owner.h"
 #include "process/subxact.h"
 #include "settings.h"
+#include "storage/link.h"
 #include "storage/source_key.h"
+
+void
+keys_alone_check_entity(const Entity *entity)
+{
+	ListCell   *lc;
+
+	link_refuse_entity(entity->name);
+	foreach(lc, link_list())
+	{
+		const Link *link = lfirst(lc);
+		const Source *source = registry_source(registry_get(), link->source);
+
+		if (link->relay && source != NULL && source_gets_entity(source, entity->name))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg(LINK_ENTITY_MESSAGE, entity->name, link->name),
+					 errhint("Merge, unmerge and split records at that hub: this one hears of it.")));
+	}
+}
 
 static void
 hold_alone(void *arg)

@@ -5,7 +5,10 @@
 #ifndef SYNCEXT_KEYS_ALONE_H
 #define SYNCEXT_KEYS_ALONE_H
 
-#include "nodes/pg_list.h"
+#include "storage/registry.h"
+
+/* Raise 55000 if a hub behind a link decides for the entity: there it is done. */
+extern void keys_alone_check_entity(const Entity *entity);
 
 /*
  * Let nothing be delivered to the sources, names in their order, and nobody go by keys of

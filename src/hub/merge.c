@@ -19,6 +19,7 @@
 #include "hub/apply_call.h"
 #include "hub/apply_change.h"
 #include "hub/apply_state.h"
+#include "hub/keys_alone.h"
 #include "hub/limits.h"
 #include "hub/merge.h"
 #include "hub/merge_log.h"
@@ -34,7 +35,6 @@
 #include "process/subxact.h"
 #include "storage/alias.h"
 #include "storage/hints.h"
-#include "storage/link.h"
 #include "storage/rights.h"
 #include "storage/source_key.h"
 #include "settings.h"
@@ -56,26 +56,6 @@ typedef struct Merging
 
 /* ---------- what can be merged ---------- */
 
-/* Does a hub behind a link decide for the entity? */
-static void
-refuse_decided_elsewhere(const Entity *entity)
-{
-	ListCell   *lc;
-
-	link_refuse_entity(entity->name);
-	foreach(lc, link_list())
-	{
-		const Link *link = lfirst(lc);
-		const Source *source = registry_source(registry_get(), link->source);
-
-		if (link->relay && source != NULL && source_gets_entity(source, entity->name))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg(LINK_ENTITY_MESSAGE, entity->name, link->name),
-					 errhint("Merge the records at that hub: this one hears of it.")));
-	}
-}
-
 /* There each field has its own version, and late changes would make the record what it was. */
 static void
 refuse_field_ladder(const Entity *entity)
@@ -91,7 +71,7 @@ refuse_field_ladder(const Entity *entity)
 static void
 check_call(const Entity *entity, const char *keep, const char *drop)
 {
-	refuse_decided_elsewhere(entity);
+	keys_alone_check_entity(entity);
 	refuse_field_ladder(entity);
 	if (strcmp(keep, drop) == 0)
 		ereport(ERROR,

@@ -29,7 +29,6 @@
 #include "process/args.h"
 #include "process/owner.h"
 #include "storage/hints.h"
-#include "storage/link.h"
 #include "storage/match_candidate.h"
 #include "storage/rights.h"
 #include "storage/source_key.h"
@@ -83,9 +82,8 @@ check_rights(Oid function, const SourceKey *key)
 							  quote_literal_cstr(GetUserNameFromId(GetUserId(), false)),
 							  quote_literal_cstr(key->entity))));
 	}
-	(void) registry_entity_required(registry_get(), key->entity);
+	keys_alone_check_entity(registry_entity_required(registry_get(), key->entity));
 	(void) registry_source_required(registry_get(), key->source);
-	link_refuse_entity(key->entity);
 }
 
 static void

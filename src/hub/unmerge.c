@@ -32,7 +32,6 @@
 #include "process/args.h"
 #include "process/owner.h"
 #include "storage/hints.h"
-#include "storage/link.h"
 #include "storage/match_candidate.h"
 #include "storage/rights.h"
 
@@ -111,7 +110,7 @@ find_merge(Unmerging *u, Oid function)
 	if (!found)
 		raise_unknown(u->id);
 	u->entity = registry_entity_required(registry_get(), entity);
-	link_refuse_entity(entity);
+	keys_alone_check_entity(u->entity);
 }
 
 static List *
