@@ -20,19 +20,17 @@
 
 /* ---------- slots ---------- */
 
-/*
- * A slot that lives as long as the table is open.  There are many of them: they share a
- * description of the rows that is ours, so that none has to be known to the resource owner.
- */
+/* A slot that lives as long as the table is open. */
 static TupleTableSlot *
 make_slot(Rows *rows)
 {
+	ResourceOwner owner = CurrentResourceOwner;
 	MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(rows));
 	TupleTableSlot *slot;
 
-	if (rows->slot_desc == NULL)
-		rows->slot_desc = CreateTupleDescCopyConstr(RelationGetDescr(rows->rel));
-	slot = MakeSingleTupleTableSlot(rows->slot_desc, table_slot_callbacks(rows->rel));
+	CurrentResourceOwner = rows->owner;
+	slot = table_slot_create(rows->rel, NULL);
+	CurrentResourceOwner = owner;
 	MemoryContextSwitchTo(old);
 	return slot;
 }
@@ -264,10 +262,7 @@ rows_find(Rows *rows, int nkeys, const Datum *keys)
 void
 rows_close(Rows *rows)
 {
-	TupleDesc	desc;
-
 	rows_flush(rows);
-	desc = rows->slot_desc;
 	if (rows->waiting != NULL)
 		drop_slots(rows->waiting->slots, rows->waiting->nslots);
 	if (rows->ahead != NULL)
@@ -277,7 +272,4 @@ rows_close(Rows *rows)
 	}
 	rows_end_kept(rows);
 	rows_release(rows);
-	/* the found row's slot may have been one of these */
-	if (desc != NULL)
-		FreeTupleDesc(desc);
 }

@@ -34,7 +34,6 @@ struct Rows
 	TupleTableSlot *found;
 	TupleTableSlot *fresh;
 	TupleTableSlot *locked;		/* what was locked, which nobody looks at; NULL until then */
-	TupleDesc	slot_desc;		/* of slots of rows together, or NULL */
 	int			nest_level;		/* of the transaction that opened it */
 	int			insert_options;
 	RowsWaiting *waiting;		/* NULL: none ever did */
