@@ -124,8 +124,7 @@ push_outcome(JsonbParseState **state, const Record *before, const Decision *d, L
 
 	if (d->lost_all || d->lost.n > 0)
 	{
-		json_push_key(state, "lost");
-		field_names_push(state, d->lost_all ? &whole : &d->lost);
+		field_names_push_member(state, "lost", d->lost_all ? &whole : &d->lost);
 	}
 	if (conflict_id != 0)
 		json_push_number(state, "conflictId", conflict_id);

@@ -253,8 +253,7 @@ merge_names_literal(const FieldNames *names)
 	Jsonb	   *object;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	json_push_key(&state, "names");
-	field_names_push(&state, names);
+	field_names_push_member(&state, "names", names);
 	object = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 	return quote_literal_cstr(JsonbToCString(NULL, &object->root, VARSIZE(object)));
 }
@@ -305,8 +304,7 @@ log_kept(const Merging *m)
 	json_push_string(&state, "decidedBy", GetUserNameFromId(GetUserId(), false));
 	if (m->merge.undecided.n > 0)
 	{
-		json_push_key(&state, "undecided");
-		field_names_push(&state, &m->merge.undecided);
+		field_names_push_member(&state, "undecided", &m->merge.undecided);
 	}
 	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 	return change_log_append(m->call->log, &entry);

@@ -409,8 +409,7 @@ log_verdict(const Resolve *r, const Change *change, const Decision *d)
 		json_push_bool(&state, "deleted", true);
 	if (d->lost.n > 0)
 	{
-		json_push_key(&state, "lost");
-		field_names_push(&state, &d->lost);
+		field_names_push_member(&state, "lost", &d->lost);
 	}
 	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 	return change_log_append(r->call->log, &entry);

@@ -363,13 +363,6 @@ decide_old(Split *split, Change *change, Decision *d)
 }
 
 static void
-push_names(JsonbParseState **state, const char *key, const FieldNames *names)
-{
-	json_push_key(state, key);
-	field_names_push(state, names);
-}
-
-static void
 begin_detail(const Split *split, JsonbParseState **state)
 {
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
@@ -395,8 +388,8 @@ log_old(const Split *split, const Change *change, const Decision *d)
 	};
 
 	begin_detail(split, &state);
-	push_names(&state, "returned", &split->returned);
-	push_names(&state, "emptied", &split->emptied);
+	field_names_push_member(&state, "returned", &split->returned);
+	field_names_push_member(&state, "emptied", &split->emptied);
 	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 	return change_log_append(split->call->log, &entry);
 }
@@ -559,11 +552,11 @@ make_answer(const Split *split)
 		field_names_add(&said, split->said.field[i].name);
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_string(&state, "externalId", split->new_id);
-	push_names(&state, "said", &said);
-	push_names(&state, "unsaid", &split->unsaid);
-	push_names(&state, "returned", &split->returned);
-	push_names(&state, "emptied", &split->emptied);
-	push_names(&state, "kept", &split->kept);
+	field_names_push_member(&state, "said", &said);
+	field_names_push_member(&state, "unsaid", &split->unsaid);
+	field_names_push_member(&state, "returned", &split->returned);
+	field_names_push_member(&state, "emptied", &split->emptied);
+	field_names_push_member(&state, "kept", &split->kept);
 	json_push_number(&state, "children", split->nchildren);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }

@@ -290,13 +290,6 @@ record_values(const Record *record, const FieldNames *names)
 	return fields;
 }
 
-static void
-push_names(JsonbParseState **state, const char *key, const FieldNames *names)
-{
-	json_push_key(state, key);
-	field_names_push(state, names);
-}
-
 static Jsonb *
 log_detail(const Unmerging *u)
 {
@@ -496,8 +489,8 @@ make_answer(const Unmerging *u)
 	json_push_string(&state, "externalId", u->drop_id);
 	json_push_string(&state, "from", u->keep_id);
 	json_push_number(&state, "keys", u->nkeys);
-	push_names(&state, "returned", &u->unmerge.returned);
-	push_names(&state, "kept", &u->unmerge.stays);
+	field_names_push_member(&state, "returned", &u->unmerge.returned);
+	field_names_push_member(&state, "kept", &u->unmerge.stays);
 	json_push_number(&state, "children", u->nchildren);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }

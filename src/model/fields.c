@@ -8,6 +8,7 @@
 #include "utils/numeric.h"
 
 #include "model/fields.h"
+#include "model/json.h"
 
 /* Read an object's members; values point into the object. */
 void
@@ -353,4 +354,11 @@ field_names_push(JsonbParseState **state, const FieldNames *names)
 		pushJsonbValue(state, WJB_ELEM, &v);
 	}
 	pushJsonbValue(state, WJB_END_ARRAY, NULL);
+}
+
+void
+field_names_push_member(JsonbParseState **state, const char *key, const FieldNames *names)
+{
+	json_push_key(state, key);
+	field_names_push(state, names);
 }

@@ -87,5 +87,8 @@ extern bool field_names_has(const FieldNames *names, FieldName name);
 extern FieldNames field_names_copy(const FieldNames *names);
 extern void field_names_sort(FieldNames *names);
 extern void field_names_push(JsonbParseState **state, const FieldNames *names);
+/* Push a member of an object whose value they are. */
+extern void field_names_push_member(JsonbParseState **state, const char *key,
+									const FieldNames *names);
 
 #endif							/* SYNCEXT_FIELDS_H */

@@ -20,21 +20,6 @@
 
 /* ---------- slots ---------- */
 
-/* A slot that lives as long as the table is open. */
-static TupleTableSlot *
-make_slot(Rows *rows)
-{
-	ResourceOwner owner = CurrentResourceOwner;
-	MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(rows));
-	TupleTableSlot *slot;
-
-	CurrentResourceOwner = rows->owner;
-	slot = table_slot_create(rows->rel, NULL);
-	CurrentResourceOwner = owner;
-	MemoryContextSwitchTo(old);
-	return slot;
-}
-
 static void
 drop_slots(TupleTableSlot **slots, int n)
 {
@@ -87,7 +72,7 @@ append_waiting(Rows *rows, RowsWaiting *waiting, const Datum *values, const bool
 	TupleTableSlot *slot;
 
 	if (waiting->n == waiting->nslots)
-		waiting->slots[waiting->nslots++] = make_slot(rows);
+		waiting->slots[waiting->nslots++] = rows_make_slot(rows);
 	slot = waiting->slots[waiting->n];
 	rows_fill_slot(rows, slot, NULL, values, isnull);
 	waiting->bytes += ExecFetchSlotHeapTuple(slot, true, NULL)->t_len;
@@ -182,7 +167,7 @@ rows_look_ahead(Rows *rows, int n, int nkeys, const Datum *keys, const int *orde
 
 	Assert(n <= ROWS_AHEAD);
 	while (ahead->nslots < n)
-		ahead->slots[ahead->nslots++] = make_slot(rows);
+		ahead->slots[ahead->nslots++] = rows_make_slot(rows);
 	for (int k = 0; k < n; k++)
 	{
 		int			i = order == NULL ? k : order[k];

@@ -15,6 +15,7 @@
 #include "parser/parse_relation.h"
 #include "rewrite/rewriteHandler.h"
 #include "storage/bufmgr.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -241,4 +242,18 @@ rows_snapshot(const Rows *rows)
 	if (IsolationUsesXactSnapshot() && !rows->latest)
 		return RegisterSnapshot(GetTransactionSnapshot());
 	return RegisterSnapshot(GetLatestSnapshot());
+}
+
+TupleTableSlot *
+rows_make_slot(Rows *rows)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+	MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(rows));
+	TupleTableSlot *slot;
+
+	CurrentResourceOwner = rows->owner;
+	slot = table_slot_create(rows->rel, NULL);
+	CurrentResourceOwner = owner;
+	MemoryContextSwitchTo(old);
+	return slot;
 }

@@ -66,6 +66,9 @@ extern void rows_finish_write(Rows *rows);
 extern bool rows_search(Rows *rows, int nkeys, const Datum *keys);
 extern void rows_release(Rows *rows);
 
+/* A slot that lives as long as the table is open, whoever calls. */
+extern TupleTableSlot *rows_make_slot(Rows *rows);
+
 /* End the scans that are kept. */
 extern void rows_end_kept(Rows *rows);
 

@@ -465,20 +465,6 @@ rows_delete(Rows *rows)
 
 /* ---------- lock ---------- */
 
-static TupleTableSlot *
-lock_slot(Rows *rows)
-{
-	ResourceOwner owner = CurrentResourceOwner;
-	MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(rows));
-	TupleTableSlot *slot;
-
-	CurrentResourceOwner = rows->owner;
-	slot = table_slot_create(rows->rel, NULL);
-	CurrentResourceOwner = owner;
-	MemoryContextSwitchTo(old);
-	return slot;
-}
-
 static TM_Result
 lock_found(Rows *rows, LockWaitPolicy wait, uint8 flags)
 {
@@ -488,7 +474,7 @@ lock_found(Rows *rows, LockWaitPolicy wait, uint8 flags)
 	TM_Result	result;
 
 	if (rows->locked == NULL)
-		rows->locked = lock_slot(rows);
+		rows->locked = rows_make_slot(rows);
 	result = table_tuple_lock(rows->rel, &tid, snapshot, rows->locked, GetCurrentCommandId(true),
 							  LockTupleNoKeyExclusive, wait, flags, &failure);
 	UnregisterSnapshot(snapshot);
