@@ -54,11 +54,14 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib $FindBin::RealBin;
 use IPC::Open3;
 use IO::Select;
 use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Session;
 use Symbol qw(gensym);
 use Test::More;
 use Time::HiRes qw(sleep time);
@@ -93,7 +96,7 @@ $node->start;
 # psql at the other end of two pipes.  query() returns the lines that came, or
 # undef if the connection broke; the SQLSTATE of the last statement, '00000'
 # where all went well, is in {state}.
-package Session
+package TortureSession
 {
 	sub new
 	{
@@ -165,7 +168,7 @@ package Session
 				$self->{message} = $errors;
 				return [ split /\n/, $1 ];
 			}
-			my @ready = $select->can_read(120) or die "no answer within two minutes\n";
+			my @ready = Session::readable(120, $select->handles) or die "no answer within two minutes\n";
 			for my $file (@ready)
 			{
 				my $n = sysread($file, my $data, 65536);
@@ -296,7 +299,7 @@ sub transaction
 sub writer
 {
 	my ($writer, $until) = @_;
-	my $session = Session->new($node->connstr($db), "SET lock_timeout = '3s';");
+	my $session = TortureSession->new($node->connstr($db), "SET lock_timeout = '3s';");
 	my $n = 0;
 	my $asynchronous = 0;
 
@@ -330,7 +333,7 @@ sub writer
 sub resolver
 {
 	my ($until) = @_;
-	my $session = Session->new($node->connstr($db), "SET lock_timeout = '1s';");
+	my $session = TortureSession->new($node->connstr($db), "SET lock_timeout = '1s';");
 
 	while (elapsed() < $until)
 	{
@@ -351,7 +354,7 @@ sub resolver
 sub maintainer
 {
 	my ($until) = @_;
-	my $session = Session->new($node->connstr($db), "SET syncext.retention = '4s';");
+	my $session = TortureSession->new($node->connstr($db), "SET syncext.retention = '4s';");
 
 	while (elapsed() < $until)
 	{
@@ -659,7 +662,7 @@ sub consume
 	my ($consumer, $until) = @_;
 	my $settings = $consumer->{lease} ? "SET syncext.lease = '$consumer->{lease}';" : '';
 
-	$consumer->{session} = Session->new($node->connstr($db), $settings);
+	$consumer->{session} = TortureSession->new($node->connstr($db), $settings);
 	$consumer->{n} = $consumer->{deliveries} = $consumer->{era} * $per_era;
 	take_over($consumer) if $consumer->{era};
 	while (!-e "$dir/$db.drain")
@@ -734,7 +737,7 @@ END
 # notice that the others go, and starts it again.
 sub kill_and_start
 {
-	my $session = Session->new($node->connstr('postgres'));
+	my $session = TortureSession->new($node->connstr('postgres'));
 	my $pids = $session->insist('SELECT pid FROM pg_stat_activity');
 
 	$node->kill9;

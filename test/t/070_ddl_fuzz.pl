@@ -15,10 +15,12 @@
 use strict;
 use warnings;
 
-use IO::Select;
+use FindBin;
+use lib $FindBin::RealBin;
 use IPC::Open3;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Session;
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -51,7 +53,7 @@ sub pick { return $_[ rand @_ ] }
 # ---------- a session ----------
 
 # psql at the other end of two pipes.
-package Session
+package FuzzSession
 {
 	sub new
 	{
@@ -80,7 +82,6 @@ package Session
 	{
 		my ($self, $timeout) = @_;
 		my $mark = "==$self->{calls}==";
-		my $select = IO::Select->new($self->{out});
 		my $end = Time::HiRes::time() + $timeout;
 
 		for (;;)
@@ -90,7 +91,7 @@ package Session
 				@$self{qw(out_text state error busy)} = ($1, $2, $3, 0);
 				return 1;
 			}
-			return 0 unless $select->can_read(List::Util::max(0, $end - Time::HiRes::time()));
+			return 0 unless Session::readable($end - Time::HiRes::time(), $self->{out});
 			sysread($self->{out}, $self->{rest}, 65536, length $self->{rest}) or die "session $self->{name} is gone after: $self->{last}\n$self->{rest}\n";
 		}
 	}
@@ -107,7 +108,6 @@ package Session
 	}
 }
 
-use List::Util;
 
 # ---------- the nodes ----------
 
@@ -124,8 +124,8 @@ my %attach = (
 	far => "sync_attach('far', 'L', 'far')");
 my $ladder = '{version,merge,priority,keep}';
 
-my $hub = Session->new($node{hub}, 'hub ddl');
-my $spoke = Session->new($node{spoke}, 'spoke ddl');
+my $hub = FuzzSession->new($node{hub}, 'hub ddl');
+my $spoke = FuzzSession->new($node{spoke}, 'spoke ddl');
 
 sub must
 {
@@ -275,14 +275,14 @@ sub ddl
 my @sessions = (
 	[ $hub, sub { return pick(sub { ddl('item') }, sub { ddl('part') }, \&partitions, \&viewing)->() } ],
 	[ $spoke, sub { return ddl('far') } ],
-	(map { my $name = $_; [ Session->new($node{hub}, $name), sub { return edit(pick(qw(item part seen_rows part_0))) } ] } qw(editor1 editor2)),
-	[ Session->new($node{hub}, 'applier'), sub { return change(pick(qw(item part seen far))) } ],
-	(map { my $name = $_; [ Session->new($node{hub}, $name), sub { return "SELECT sync_deliver('A')" } ] } qw(deliverer1 deliverer2)),
-	[ Session->new($node{hub}, 'poller'), sub { return "CALL sync_poll('seen', " . pick('true', 'false') . ')' } ],
-	[ Session->new($node{hub}, 'loader'), sub { return "CALL sync_load('" . pick(qw(item part seen)) . "', '" . pick(qw(ladder hub table)) . "')" } ],
-	[ Session->new($node{hub}, 'looker'), sub { return 'SELECT count(*) FROM sync_check()' } ],
-	[ Session->new($node{spoke}, 'spoke editor'), sub { return edit('far') } ],
-	[ Session->new($node{spoke}, 'exchanger'), sub { return chance(0.9) ? "CALL sync_exchange('up')" : "CALL sync_load('far')" } ]);
+	(map { my $name = $_; [ FuzzSession->new($node{hub}, $name), sub { return edit(pick(qw(item part seen_rows part_0))) } ] } qw(editor1 editor2)),
+	[ FuzzSession->new($node{hub}, 'applier'), sub { return change(pick(qw(item part seen far))) } ],
+	(map { my $name = $_; [ FuzzSession->new($node{hub}, $name), sub { return "SELECT sync_deliver('A')" } ] } qw(deliverer1 deliverer2)),
+	[ FuzzSession->new($node{hub}, 'poller'), sub { return "CALL sync_poll('seen', " . pick('true', 'false') . ')' } ],
+	[ FuzzSession->new($node{hub}, 'loader'), sub { return "CALL sync_load('" . pick(qw(item part seen)) . "', '" . pick(qw(ladder hub table)) . "')" } ],
+	[ FuzzSession->new($node{hub}, 'looker'), sub { return 'SELECT count(*) FROM sync_check()' } ],
+	[ FuzzSession->new($node{spoke}, 'spoke editor'), sub { return edit('far') } ],
+	[ FuzzSession->new($node{spoke}, 'exchanger'), sub { return chance(0.9) ? "CALL sync_exchange('up')" : "CALL sync_load('far')" } ]);
 
 # ---------- the dice ----------
 
@@ -316,7 +316,7 @@ while (time < $end)
 		$session->send($next->());
 		$any = 1;
 	}
-	IO::Select->new(map { $_->[0]{out} } @sessions)->can_read(0.05) unless $any;
+	Session::readable(0.05, map { $_->[0]{out} } @sessions) unless $any;
 }
 for (map { $_->[0] } @sessions)
 {

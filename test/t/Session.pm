@@ -9,7 +9,24 @@ use warnings;
 
 use IO::Select;
 use IPC::Open3;
+use List::Util qw(max);
 use PostgreSQL::Test::Utils;
+use Time::HiRes qw(time);
+
+# The handles that have something, within so many seconds.  The end of another child is
+# no end of the wait: PostgreSQL::Test::Utils handles SIGCHLD, which breaks a select off.
+sub readable
+{
+	my ($timeout, @handles) = @_;
+	my $end = time + $timeout;
+	my $select = IO::Select->new(@handles);
+
+	for (;;)
+	{
+		my @ready = $select->can_read(max(0, $end - time));
+		return @ready if @ready || time >= $end;
+	}
+}
 
 sub new
 {
@@ -35,12 +52,11 @@ sub answer
 {
 	my ($self) = @_;
 	my $mark = "==$self->{calls}==";
-	my $select = IO::Select->new($self->{out});
 
 	for (;;)
 	{
 		return ($1, $2) if $self->{rest} =~ s/\A(.*?)^\Q$mark\E ?([^\n]*)\n//ms;
-		$select->can_read($PostgreSQL::Test::Utils::timeout_default) or die "no answer\n";
+		readable($PostgreSQL::Test::Utils::timeout_default, $self->{out}) or die "no answer\n";
 		sysread($self->{out}, $self->{rest}, 65536, length $self->{rest}) or die "the session is gone: $self->{rest}\n";
 	}
 }
