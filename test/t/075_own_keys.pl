@@ -42,6 +42,7 @@ my (%copy, %unsent, %deleted, %made, %counter);
 my $version = 1;
 my $changes = 0;
 my %done;
+my @events;					# what was said and what was sent, for who asks how a copy came to differ
 my %again;					# customers that were merged, and are records of their own again
 
 sub quote { my ($text) = @_; $text =~ s/'/''/g; return "'$text'" }
@@ -58,6 +59,7 @@ sub db_of { my ($source) = @_; return $source eq 'Branch' ? $branch : $db }
 sub kill_server
 {
 	$done{killed}++;
+	push @events, 'killed';
 	my @pids = split /\n/, $db->query('SELECT pid FROM pg_stat_activity');
 
 	$node->kill9;
@@ -114,6 +116,7 @@ sub apply
 	my (@docs) = @_;
 	my @answers = call(@docs);
 
+	push @events, map { 'said: ' . $json->encode($docs[$_]) . ', answered: ' . $json->encode($answers[$_]) } 0 .. $#docs;
 	# parents come first in a batch
 	for my $i (sort { $docs[$a]{entity} cmp $docs[$b]{entity} || $a <=> $b } 0 .. $#docs)
 	{
@@ -276,6 +279,9 @@ sub remove
 	return if is_duplicate($source, $entity, $key) && is_referred_to($source, $entity, $key);
 	delete $copy{$source}{$entity}{$key};
 	$deleted{$source}{$entity}{$key} = 1;
+	# a record that comes again is a new row, by another key
+	my $made = $made{$source}{$entity} // {};
+	delete @$made{ grep { $made->{$_} eq $key } keys %$made };
 	apply(document($source, $entity, $key, deleted => JSON::PP::true));
 }
 
@@ -381,6 +387,7 @@ sub pull
 	my $rows = $json->decode($db->query("SELECT coalesce(json_agg(p), '[]') FROM sync_pull('$source', " . pick(1, 3, 500) . ") p"));
 
 	return 0 if !@$rows;
+	push @events, map { "sent to $source: " . $json->encode($_) } @$rows;
 	for my $r (@$rows)
 	{
 		my $says = take($source, $r);
@@ -778,6 +785,19 @@ sub tell_history
 	}
 }
 
+# How copies came to differ: all that was said and sent of these records.
+sub tell_events
+{
+	my ($got, $want) = @_;
+
+	for my $record (grep { ($got->{$_} // '') ne ($want->{$_} // '') } sort keys %{ { %$got, %$want } })
+	{
+		my ($id) = $record =~ /^\w+ (\S+)/;
+
+		diag("$record:\n", map { "$_\n" } grep { $_ eq 'killed' || /"\Q$id\E"/ } @events);
+	}
+}
+
 sub judge
 {
 	drain();
@@ -825,7 +845,7 @@ sub judge
 				$expected{"$entity $id"} = $json->encode($r->{fields}) if !$r->{deleted} && !$held;
 			}
 		}
-		is_deeply($rows, \%expected, "the copy of $source, translated back, is the golden records");
+		is_deeply($rows, \%expected, "the copy of $source, translated back, is the golden records") or tell_events($rows, \%expected);
 	}
 }
 
