@@ -299,13 +299,11 @@ log_kept(const Merging *m)
 	};
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	/* not which record went: the last source may know neither of the two by its id */
 	json_push_number(&state, "mergeId", m->id);
-	json_push_string(&state, "merged", m->drop_id);
 	json_push_string(&state, "decidedBy", GetUserNameFromId(GetUserId(), false));
 	if (m->merge.undecided.n > 0)
-	{
 		field_names_push_member(&state, "undecided", &m->merge.undecided);
-	}
 	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 	return change_log_append(m->call->log, &entry);
 }

@@ -63,7 +63,6 @@ log_repointed(ApplyCall *call, const Change *change, const Record *after,
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_number(&state, "mergeId", alias->merge);
-	json_push_string(&state, "merged", alias->external_id);
 	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 	(void) change_log_append(call->log, &entry);
 	(void) owner_execute("INSERT INTO syncext.merge_child (merge, entity, external_id, field, row_version) "
