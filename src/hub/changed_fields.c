@@ -23,12 +23,24 @@ note_lost(ChangedFields *changed, FieldName name)
 	changed->lost = lappend(changed->lost, copy);
 }
 
+/* All that the target's own change named. */
+static void
+note_sent_fields(ChangedFields *changed, const FeedWindow *window)
+{
+	Jsonb	   *fields;
+	Fields		sent;
+
+	changed->unknown |= feed_window_fields(window, &fields) != NULL;
+	sent = fields_of(fields);
+	for (int i = 0; i < sent.n; i++)
+		note_lost(changed, sent.field[i].name);
+}
+
 /* The target's own change lost these, or {*}: all that it named. */
 static void
-note_lost_fields(ChangedFields *changed, const LogRow *row, const JsonbValue *lost)
+note_lost_fields(ChangedFields *changed, const FeedWindow *window, const JsonbValue *lost)
 {
 	JsonbContainer *array = json_read_array(lost);
-	Fields		sent;
 
 	for (int i = 0; array != NULL && i < (int) JsonContainerSize(array); i++)
 	{
@@ -36,14 +48,10 @@ note_lost_fields(ChangedFields *changed, const LogRow *row, const JsonbValue *lo
 
 		if (name->type != jbvString)
 			continue;
-		if (name->val.string.len != 1 || name->val.string.val[0] != '*')
-		{
+		if (name->val.string.len == 1 && name->val.string.val[0] == '*')
+			note_sent_fields(changed, window);
+		else
 			note_lost(changed, (FieldName) {name->val.string.val, name->val.string.len});
-			continue;
-		}
-		fields_from_container(&row->fields->root, &sent);
-		for (int k = 0; k < sent.n; k++)
-			note_lost(changed, sent.field[k].name);
 	}
 }
 
@@ -69,49 +77,42 @@ hides_changes(const Field *member, bool own)
 void
 changed_fields_note(ChangedFields *changed, const FeedWindow *window, const FeedRow *row)
 {
-	int64		before;
-	LogRow		said;
+	/* one that tells its own source alone has written nothing */
+	const int64 before = row->row_version - (row->audience == AUDIENCE_ORIGIN ? 0 : 1);
+	Jsonb	   *stored;
 	Fields		detail;
 
-	feed_window_read(window, &said);
-	/* one that tells its own source alone has written nothing */
-	before = said.row_version - (said.audience == AUDIENCE_ORIGIN ? 0 : 1);
 	changed->since = changed->noted ? Min(changed->since, before) : before;
 	changed->noted = true;
-	changed->unknown |= said.problem != NULL;
-	if (changed->unknown || said.detail == NULL)
+	changed->unknown |= feed_window_detail(window, &stored) != NULL;
+	if (changed->unknown || stored == NULL)
 		return;
-	fields_from_container(&said.detail->root, &detail);
+	fields_from_container(&stored->root, &detail);
 	for (int i = 0; i < detail.n; i++)
 	{
 		changed->unknown |= hides_changes(&detail.field[i], row->correction);
 		if (row->correction && is_key(&detail.field[i], "lost"))
-			note_lost_fields(changed, &said, &detail.field[i].value);
+			note_lost_fields(changed, window, &detail.field[i].value);
 	}
 }
 
 bool
-changed_fields_find(const ChangedFields *changed, const Record *record,
-					const FieldNames *withheld, FieldNames *names)
+changed_fields_find(const ChangedFields *changed, Canonical *canonical,
+					const CanonicalState *state, const FieldNames *withheld, FieldNames *names)
 {
+	int			kept = 0;
 	ListCell   *lc;
-	bool		all = true;
 
-	if (!changed->noted || changed->unknown)
-		return false;
-	field_names_init(names, record->nfields + list_length(changed->lost));
-	for (int i = 0; i < record->nfields; i++)
-	{
-		const RecordField *field = &record->fields[i];
-
-		if (field->stamp.row_version <= changed->since)
-			all = false;
-		else if (!field_names_has(withheld, field->field.name))
-			field_names_add(names, field->field.name);
-	}
 	/* one that was made anew has lost what its earlier life had, too */
-	if (all)
+	if (!changed->noted || changed->unknown ||
+		!canonical_seek_set_since(canonical, state, changed->since, list_length(changed->lost),
+								  names))
 		return false;
+	for (int i = 0; withheld->n > 0 && i < names->n; i++)
+		if (!field_names_has(withheld, names->name[i]))
+			names->name[kept++] = names->name[i];
+	if (withheld->n > 0)
+		names->n = kept;
 	foreach(lc, changed->lost)
 	{
 		const FieldName *name = lfirst(lc);

@@ -7,7 +7,7 @@
 
 #include "nodes/pg_list.h"
 
-#include "model/record.h"
+#include "storage/canonical.h"
 #include "storage/feed_window.h"
 
 /* What the rows of the window say of it, of one record; all zero before the first. */
@@ -22,8 +22,12 @@ typedef struct ChangedFields
 /* Note the row that the window returned last. */
 extern void changed_fields_note(ChangedFields *changed, const FeedWindow *window,
 								const FeedRow *row);
-/* Of the record as it stands, but for withheld ones; false: all may have changed. */
-extern bool changed_fields_find(const ChangedFields *changed, const Record *record,
-								const FieldNames *withheld, FieldNames *names);
+/*
+ * Of the record as canonical_seek() has just found it, but for withheld ones; false: all may
+ * have changed.
+ */
+extern bool changed_fields_find(const ChangedFields *changed, Canonical *canonical,
+								const CanonicalState *state, const FieldNames *withheld,
+								FieldNames *names);
 
 #endif							/* SYNCEXT_CHANGED_FIELDS_H */

@@ -180,14 +180,13 @@ withheld_bytes(const FieldNames *withheld)
 
 /* Which fields have changed since the target was last told of the record, if that is known. */
 static void
-find_changed(Reading *reading, const BatchRecord *record, bool may_lack_it, DeliveryRecord *out)
+find_changed(Reading *reading, const BatchRecord *record, const CanonicalState *state,
+			 bool may_lack_it, DeliveryRecord *out)
 {
-	Record		standing;
-
 	out->knows_changed = reading->feed->wants_changed && !out->deleted && !record->retry &&
 		!may_lack_it && reading->feed->cursor.backfill_entity == NULL &&
-		canonical_seek_record(reading->canonical, &standing) == NULL &&
-		changed_fields_find(&record->changed, &standing, &out->withheld, &out->changed);
+		changed_fields_find(&record->changed, reading->canonical, state, &out->withheld,
+							&out->changed);
 }
 
 /*
@@ -327,7 +326,7 @@ read_record(Reading *reading, BatchRecord *record, DeliveryRecord *out)
 										out->deleted);
 	out->withheld = out->deleted ? (FieldNames) {0} : withheld;
 	reading->bytes += reading->to_link ? withheld_bytes(&out->withheld) : VARSIZE(out->fields);
-	find_changed(reading, record, route != NULL && route->filter != NULL && !had, out);
+	find_changed(reading, record, &state, route != NULL && route->filter != NULL && !had, out);
 	out->correction = record->correction;
 	out->attempt = record->attempts + 1;
 	return true;
@@ -630,6 +629,8 @@ sync_pull(PG_FUNCTION_ARGS)
 	int			max_records = arg_int(fcinfo, 1, "max_records");
 	Consumer	consumer;
 	Delivery	delivery = {.to_client = true, .wants_changed = true};
+	MemoryContext record = AllocSetContextCreate(CurrentMemoryContext, "syncext record",
+												 ALLOCSET_DEFAULT_SIZES);
 	int64		epoch;
 
 	consumer.number = arg_int(fcinfo, 2, "slot");
@@ -639,8 +640,12 @@ sync_pull(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	pull_batch(source, consumer, max_records, &delivery);
 	epoch = registry_get()->epoch;
+	MemoryContextSwitchTo(record);
 	for (int i = 0; i < delivery.nrecords; i++)
+	{
 		put_record((ReturnSetInfo *) fcinfo->resultinfo, &delivery, &delivery.records[i], epoch);
+		MemoryContextReset(record);
+	}
 	return (Datum) 0;
 }
 

@@ -172,6 +172,46 @@ record_set_fields(Record *record, Jsonb *fields, Jsonb *stamps)
 	return NULL;
 }
 
+/* A field without a stamp was set in the record's own row version. */
+static bool
+stamp_is_since(const Record *record, const Field *stored, int64 since, bool *valid)
+{
+	Stamp		stamp;
+
+	if (stored == NULL)
+		return record->row_version > since;
+	*valid &= read_stamp(&stored->value, record, &stamp);
+	return stamp.row_version > since;
+}
+
+bool
+record_set_since(const Record *record, Jsonb *fields, Jsonb *stamps, int64 since, int more,
+				 FieldNames *names)
+{
+	Fields		values;
+	Fields		stored;
+	FieldsAlign align = {.first = &values, .second = &stored};
+	const Field *value;
+	const Field *stamp;
+	bool		valid = true;
+	bool		all;
+
+	if (JB_ROOT_COUNT(stamps) == 0 && record->row_version > since)
+		return false;
+	values = fields_of(fields);
+	stored = fields_of(stamps);
+	field_names_init(names, values.n + more);
+	while (fields_align(&align, &value, &stamp))
+	{
+		if (value != NULL && stamp_is_since(record, stamp, since, &valid))
+			field_names_add(names, value->name);
+	}
+	all = names->n == values.n;
+	pfree(values.field);
+	pfree(stored.field);
+	return valid && !all;
+}
+
 RecordField *
 record_find(const Record *record, FieldName name)
 {

@@ -56,6 +56,12 @@ typedef struct Record
 /* The row version that the next write gives it, whether or not it is there. */
 extern int64 record_next_row_version(const Record *record);
 extern const char *record_set_fields(Record *record, Jsonb *fields, Jsonb *stamps);
+/*
+ * Which fields were set after a row version, of a record as it is stored, whose other members
+ * are set; and room for more names.  False: it is all of them, or a stamp is none.
+ */
+extern bool record_set_since(const Record *record, Jsonb *fields, Jsonb *stamps, int64 since,
+							 int more, FieldNames *names);
 extern RecordField *record_find(const Record *record, FieldName name);
 extern Jsonb *record_fields_jsonb(const Record *record);
 /* Those of the fields that aren't null and that the record doesn't have. */

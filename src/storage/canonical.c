@@ -179,9 +179,13 @@ canonical_seek(Canonical *canonical, RowsScan *scan, const char *entity,
 {
 	Datum		keys[2] = {CStringGetTextDatum(entity), CStringGetTextDatum(external_id)};
 	Rows	   *rows = canonical->rows;
+	const bool	found = rows_seek(scan, keys);
 	bool		isnull;
 
-	if (!rows_seek(scan, keys))
+	/* a batch has many */
+	pfree(DatumGetPointer(keys[0]));
+	pfree(DatumGetPointer(keys[1]));
+	if (!found)
 		return false;
 	MemSet(state, 0, sizeof(CanonicalState));
 	state->problem = stored_version_problem(rows, COL_VERSION, &state->version);
@@ -197,11 +201,25 @@ canonical_seek(Canonical *canonical, RowsScan *scan, const char *entity,
 	return true;
 }
 
-const char *
-canonical_seek_record(Canonical *canonical, Record *record)
+bool
+canonical_seek_set_since(Canonical *canonical, const CanonicalState *state, int64 since, int more,
+						 FieldNames *names)
 {
-	MemSet(record, 0, sizeof(Record));
-	return try_record(canonical->rows, record);
+	const Record record = {
+		.version = state->version,
+		.row_version = state->row_version,
+		.last_source = state->last_source,
+		.has_updated_at = state->has_updated_at,
+		.updated_at = state->updated_at
+	};
+	Jsonb	   *stamps;
+	bool		known;
+
+	if (stored_object_problem(canonical->rows, COL_STAMPS, &stamps) != NULL)
+		return false;
+	known = record_set_since(&record, state->fields, stamps, since, more, names);
+	pfree(stamps);
+	return known;
 }
 
 /*

@@ -49,8 +49,12 @@ extern bool canonical_exists(Canonical *canonical, const char *entity, const cha
 extern RowsScan *canonical_seek_begin(Canonical *canonical);
 extern bool canonical_seek(Canonical *canonical, RowsScan *scan, const char *entity,
 						   const char *external_id, CanonicalState *state);
-/* The record that canonical_seek() has just found, which had no problem; why it can't be one, or NULL. */
-extern const char *canonical_seek_record(Canonical *canonical, Record *record);
+/*
+ * The fields of the record that canonical_seek() has just found that were set after a row
+ * version, and room for more of them; false: it is all of them, or its stamps don't tell.
+ */
+extern bool canonical_seek_set_since(Canonical *canonical, const CanonicalState *state,
+									 int64 since, int more, FieldNames *names);
 /* Did the transaction under way write the row that was found last? */
 extern bool canonical_is_ours(Canonical *canonical);
 /* Has the table CHECKs, columns or indexes of a DBA's? */

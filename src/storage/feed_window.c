@@ -292,6 +292,7 @@ row_is_due(const FeedWindow *window, Rows *rows, FeedRow *row)
 
 	if (audience == AUDIENCE_NONE || (audience == AUDIENCE_OTHERS && own) || (audience == AUDIENCE_ORIGIN && !own))
 		return false;
+	row->audience = audience;
 	row->correction = own;
 	row->captured = own &&
 		DatumGetChar(rows_value(rows, LOG_RESOLUTION, &isnull)) == RESOLUTION_CAPTURED;
@@ -339,6 +340,18 @@ feed_window_next(FeedWindow *window, FeedRow *row)
 	}
 }
 
+const char *
+feed_window_fields(const FeedWindow *window, Jsonb **fields)
+{
+	return stored_object_problem(window->returned->table->rows, LOG_FIELDS, fields);
+}
+
+const char *
+feed_window_detail(const FeedWindow *window, Jsonb **detail)
+{
+	return stored_object_problem(window->returned->table->rows, LOG_DETAIL, detail);
+}
+
 /* ---------- rows by their place ---------- */
 
 struct FeedSeek
@@ -370,12 +383,6 @@ read_log_row(const Rows *rows, LogRow *row)
 	row->problem = stored_object_problem(rows, LOG_FIELDS, &row->fields);
 	if (row->problem == NULL)
 		row->problem = stored_object_problem(rows, LOG_DETAIL, &row->detail);
-}
-
-void
-feed_window_read(const FeedWindow *window, LogRow *row)
-{
-	read_log_row(window->returned->table->rows, row);
 }
 
 /* Returns false if the row isn't there any more: the record was erased. */

@@ -25,6 +25,7 @@ typedef struct FeedRow
 	const text *entity;
 	const text *external_id;
 	int64		row_version;
+	Audience	audience;
 	bool		correction;		/* the target's own change: it lost */
 	bool		captured;		/* an edit that was captured for the hub behind its link */
 } FeedRow;
@@ -63,8 +64,12 @@ typedef struct LogRow
 	const char *problem;		/* why fields and detail can't be used; or NULL */
 } LogRow;
 
-/* What the row that feed_window_next() returned last says. */
-extern void feed_window_read(const FeedWindow *window, LogRow *row);
+/*
+ * Of the row that feed_window_next() returned last, in the current memory context.  They
+ * return why it can't be used, and NULL for it, or NULL.
+ */
+extern const char *feed_window_fields(const FeedWindow *window, Jsonb **fields);
+extern const char *feed_window_detail(const FeedWindow *window, Jsonb **detail);	/* or NULL */
 
 typedef struct FeedSeek FeedSeek;
 
