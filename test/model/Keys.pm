@@ -234,7 +234,9 @@ sub merge
 		for my $key (grep { $keys->{$_}{record} eq $drop } sort keys %$keys)
 		{
 			push @{ $merge->{keys} }, [ $source, $key, { %{ $keys->{$key} } } ];
-			$keys->{$key} = { record => $keep, former => $keys->{$key}{former} || $has, merge => $n };
+			# under a duplicate the source has what it had before the merge that made it one
+			my $known = $keys->{$key};
+			$keys->{$key} = { record => $keep, former => $known->{former} || $has, merge => $known->{former} && $known->{merge} || $n };
 		}
 	}
 	for my $child (sort keys %{ $self->{parents} })
