@@ -170,9 +170,8 @@ visible_fields(const Record *record, const FieldNames *withheld)
 static Jsonb *
 common_stamps(const Record *record, const FieldNames *withheld, int64 base)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; !record->deleted && i < record->nfields; i++)
 	{
 		const RecordField *field = &record->fields[i];
@@ -182,7 +181,7 @@ common_stamps(const Record *record, const FieldNames *withheld, int64 base)
 			json_push_number(&state, field_name_cstring(field->field.name),
 							 field->stamp.row_version);
 	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 static Datum

@@ -11,6 +11,7 @@
 #include "compat.h"
 #include "errcodes.h"
 #include "hub/conflict.h"
+#include "hub/logged_change.h"
 #include "model/json.h"
 #include "model/rfc3339.h"
 #include "settings.h"
@@ -35,9 +36,8 @@ find_same(ConflictLog *conflicts, const Change *change, const Record *record)
 static Jsonb *
 incoming_detail(const Change *change)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	if (change_is_birth(change))
 		json_push_bool(&state, "created", true);
 	if (change->has_version)
@@ -46,7 +46,7 @@ incoming_detail(const Change *change)
 		json_push_number(&state, "base", change->base);
 	if (change->has_updated_at)
 		json_push_string(&state, "updatedAt", rfc3339_format(change->updated_at));
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 void
@@ -197,22 +197,14 @@ source_hears(const Conflict *conflict, const Change *change, const Decision *d)
 static void
 tell_source(ChangeLog *log, const Conflict *conflict, const Decision *d)
 {
-	JsonbParseState *state = NULL;
-	Fields		none = {0, NULL};
-	LogEntry	entry = {
-		.entity = conflict->entity,
-		.external_id = conflict->external_id,
-		.source = conflict->source,
-		.version = d->after.version,
-		.row_version = d->after.row_version,
-		.resolution = RESOLUTION_SUPERSEDED,
-		.audience = AUDIENCE_ORIGIN,
-		.fields = fields_to_jsonb(&none)
-	};
+	JsonbParseState *state = json_begin_object();
+	LogEntry	entry = logged_decision(conflict->entity, conflict->external_id, conflict->source,
+									   &d->after, NULL);
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	entry.resolution = RESOLUTION_SUPERSEDED;
+	entry.audience = AUDIENCE_ORIGIN;
 	json_push_number(&state, "conflictId", conflict->id);
-	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	entry.detail = json_end_object(&state);
 	change_log_append(log, &entry);
 }
 

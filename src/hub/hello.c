@@ -105,13 +105,11 @@ static bool
 read_identity(const Fields *fields, const char *key, Identity *identity)
 {
 	const Field *field = fields_find(fields, field_name(key));
-	JsonbValue	value;
 
 	MemSet(identity, 0, sizeof(Identity));
 	if (field == NULL || field->value.type == jbvNull)
 		return false;
-	value = field->value;
-	if (!identity_from_jsonb(JsonbValueToJsonb(&value), identity))
+	if (!identity_from_jsonb(json_of_value(&field->value), identity))
 		raise_bad_hello(psprintf("\"%s\" that is one", key));
 	return true;
 }
@@ -295,9 +293,8 @@ counters_for(const char *source)
 {
 	const Registry *registry = registry_get();
 	const Source *target = registry_source_required(registry, source);
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < registry->nentities; i++)
 	{
 		const Entity *entity = &registry->entities[i];
@@ -308,7 +305,7 @@ counters_for(const char *source)
 		json_push_key(&state, entity->name);
 		field_rules_push_sums(&state, &entity->field_rules);
 	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 /* {entity: {field: parent}}: what the records that the source gets refer to, of what it gets. */
@@ -317,23 +314,21 @@ references_for(const char *source)
 {
 	const Registry *registry = registry_get();
 	const Source *target = registry_source_required(registry, source);
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < registry->nentities; i++)
 	{
 		const Entity *entity = &registry->entities[i];
 
 		if (entity->nreferences == 0 || !source_gets_entity(target, entity->name))
 			continue;
-		json_push_key(&state, entity->name);
-		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+		json_push_object(&state, entity->name);
 		for (int j = 0; j < entity->nreferences; j++)
 			if (source_gets_entity(target, entity->references[j].parent))
 				json_push_string(&state, entity->references[j].field, entity->references[j].parent);
 		pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 static uint64
@@ -484,18 +479,10 @@ push_entities(JsonbParseState **state, const char *source)
 	const Registry *registry = registry_get();
 	const Source *target = registry_source_required(registry, source);
 
-	json_push_key(state, "entities");
-	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	json_push_array(state, "entities");
 	for (int i = 0; i < registry->nentities; i++)
-	{
-		JsonbValue	name = {.type = jbvString};
-
-		if (!source_gets_entity(target, registry->entities[i].name))
-			continue;
-		name.val.string.val = unconstify(char *, registry->entities[i].name);
-		name.val.string.len = strlen(registry->entities[i].name);
-		pushJsonbValue(state, WJB_ELEM, &name);
-	}
+		if (source_gets_entity(target, registry->entities[i].name))
+			json_add_string(state, registry->entities[i].name);
 	pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }
 
@@ -521,13 +508,12 @@ push_verdict(JsonbParseState **state, const Identity *self, const Verdict *verdi
 Jsonb *
 hello_answer(const Hello *hello)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 	Identity	self;
 	Known		known;
 	Verdict		verdict;
 
 	self_identity(&self);
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_number(&state, "protocol", LINK_PROTOCOL);
 	json_push_string(&state, "version",
 					 owner_text("SELECT extversion FROM pg_extension WHERE extname = 'syncext'"));
@@ -546,5 +532,5 @@ hello_answer(const Hello *hello)
 			note_spoke(hello, &verdict, &known);
 		push_verdict(&state, &self, &verdict, &known);
 	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }

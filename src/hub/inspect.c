@@ -28,8 +28,7 @@ PG_FUNCTION_INFO_V1(syncext_may_decide);
 static void
 push_stamp(JsonbParseState **state, const RecordField *field)
 {
-	json_push_key(state, field_name_cstring(field->field.name));
-	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	json_push_object(state, field_name_cstring(field->field.name));
 	json_push_number(state, "version", field->stamp.version);
 	json_push_string(state, "source", field->stamp.source);
 	json_push_number(state, "rowVersion", field->stamp.row_version);
@@ -44,8 +43,7 @@ push_life_stamp(JsonbParseState **state, const char *name, const LifeStamp *stam
 {
 	if (!stamp->is_set)
 		return;
-	json_push_key(state, name);
-	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	json_push_object(state, name);
 	json_push_number(state, "version", stamp->version);
 	if (stamp->source != NULL)
 		json_push_string(state, "source", stamp->source);
@@ -58,8 +56,7 @@ push_life_stamp(JsonbParseState **state, const char *name, const LifeStamp *stam
 static void
 push_life(JsonbParseState **state, const Life *life)
 {
-	json_push_key(state, "life");
-	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	json_push_object(state, "life");
 	push_life_stamp(state, "lived", &life->lived);
 	push_life_stamp(state, "died", &life->died);
 	push_life_stamp(state, "cut", &life->cut);
@@ -71,9 +68,8 @@ push_life(JsonbParseState **state, const Life *life)
 static Jsonb *
 record_to_jsonb(const char *entity, const char *external_id, const Record *record)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_string(&state, "entity", entity);
 	json_push_string(&state, "externalId", external_id);
 	json_push_number(&state, "version", record->version);
@@ -83,14 +79,13 @@ record_to_jsonb(const char *entity, const char *external_id, const Record *recor
 	json_push_string(&state, "updatedAt",
 					 record->has_updated_at ? rfc3339_format(record->updated_at) : NULL);
 	json_push_jsonb(&state, "fields", record_fields_jsonb(record));
-	json_push_key(&state, "stamps");
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	json_push_object(&state, "stamps");
 	for (int i = 0; i < record->nfields; i++)
 		push_stamp(&state, &record->fields[i]);
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	if (record->life != NULL)
 		push_life(&state, record->life);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 /* The record of that id, or the one that it was merged into: *external_id is that then. */

@@ -15,6 +15,7 @@
 #include "hub/apply_change.h"
 #include "hub/apply_state.h"
 #include "hub/key_children.h"
+#include "hub/logged_change.h"
 #include "process/owner.h"
 
 /* What is moved from one record to another. */
@@ -118,18 +119,10 @@ static void
 log_told(const Telling *telling, const Change *change, const ApplyItem *item,
 		 const Record *before, const Decision *d)
 {
-	LogEntry	entry = {
-		.entity = change->entity,
-		.external_id = change->external_id,
-		.source = d->after.last_source,
-		.version = d->after.version,
-		.row_version = d->after.row_version,
-		.resolution = RESOLUTION_RESOLVED,
-		.audience = AUDIENCE_ALL,
-		.fields = fields_to_jsonb(&change->fields),
-		.detail = telling->detail
-	};
+	LogEntry	entry = logged_decision(change->entity, change->external_id, d->after.last_source,
+									   &d->after, &change->fields);
 
+	entry.detail = telling->detail;
 	(void) change_log_append(telling->call->log, &entry);
 	apply_note(telling->call, item, before, d);
 }

@@ -18,19 +18,31 @@
 #include "model/rfc3339.h"
 #include "storage/conflict_log.h"
 
+LogEntry
+logged_decision(const char *entity, const char *external_id, const char *source,
+				const Record *after, const Fields *fields)
+{
+	const Fields none = {0, NULL};
+
+	return (LogEntry) {
+		.entity = entity,
+		.external_id = external_id,
+		.source = source,
+		.version = after->version,
+		.row_version = after->row_version,
+		.resolution = RESOLUTION_RESOLVED,
+		.audience = AUDIENCE_ALL,
+		.fields = fields_to_jsonb(fields != NULL ? fields : &none)
+	};
+}
+
 /* The conflicts that the change closes. */
 static void
 push_closed(JsonbParseState **state, List *overtaken)
 {
-	json_push_key(state, "closes");
-	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	json_push_array(state, "closes");
 	foreach_ptr(Conflict, conflict, overtaken)
-	{
-		JsonbValue	id = {.type = jbvNumeric};
-
-		id.val.numeric = int64_to_numeric(conflict->id);
-		pushJsonbValue(state, WJB_ELEM, &id);
-	}
+		json_add_number(state, conflict->id);
 	pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }
 
@@ -138,10 +150,9 @@ Jsonb *
 logged_change_detail(const Change *change, const Record *before, const Decision *d,
 					 List *overtaken, int64 conflict_id)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 	JsonbValue *detail;
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	if (change->deleted)
 		json_push_bool(&state, "deleted", true);
 	push_number(&state, change, d);

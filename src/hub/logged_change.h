@@ -8,6 +8,14 @@
 
 #include "model/ladder.h"
 #include "nodes/pg_list.h"
+#include "storage/change_log.h"
+
+/*
+ * The row of what a decision has made of a record, which all are told: the record as it is
+ * after that, and the fields that came in (NULL: none).  It has no detail yet.
+ */
+extern LogEntry logged_decision(const char *entity, const char *external_id, const char *source,
+								const Record *after, const Fields *fields);
 
 /*
  * The detail of a change that was decided upon the record before; NULL where the row's

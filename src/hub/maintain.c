@@ -288,31 +288,22 @@ push_names(JsonbParseState **state, const char *key, const List *names)
 {
 	ListCell   *lc;
 
-	json_push_key(state, key);
-	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	json_push_array(state, key);
 	foreach(lc, names)
-	{
-		JsonbValue	value = {.type = jbvString};
-
-		value.val.string.val = lfirst(lc);
-		value.val.string.len = strlen(lfirst(lc));
-		pushJsonbValue(state, WJB_ELEM, &value);
-	}
+		json_add_string(state, lfirst(lc));
 	pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }
 
 static Jsonb *
 maintenance_jsonb(const Maintenance *m)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	if (m->incarnation)
 		json_push_bool(&state, "incarnation", true);
 	if (m->rotated_from >= 0)
 	{
-		json_push_key(&state, "rotated");
-		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+		json_push_object(&state, "rotated");
 		json_push_string(&state, "from", psprintf("change_log_%d", m->rotated_from));
 		json_push_string(&state, "to", psprintf("change_log_%d", m->rotated_to));
 		pushJsonbValue(&state, WJB_END_OBJECT, NULL);
@@ -334,7 +325,7 @@ maintenance_jsonb(const Maintenance *m)
 	if (m->runs > 0)
 		json_push_number(&state, "runs", m->runs);
 	push_names(&state, "waits", m->waits);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 Datum

@@ -13,6 +13,7 @@
 #include "utils/numeric.h"
 
 #include "hub/called_function.h"
+#include "model/json.h"
 #include "hub/match_normalize.h"
 
 /* A longer key would leave no room in an index; the same text has the same sum. */
@@ -87,10 +88,9 @@ join_plain(const MatchRule *rule, const Fields *fields)
 static Jsonb *
 named_fields(const MatchRule *rule, const Fields *fields)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 	bool		any = false;
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < rule->fields.n; i++)
 	{
 		FieldName	name = rule->fields.name[i];
@@ -106,7 +106,7 @@ named_fields(const MatchRule *rule, const Fields *fields)
 		pushJsonbValue(&state, WJB_KEY, &key);
 		pushJsonbValue(&state, WJB_VALUE, &value);
 	}
-	return any ? JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)) : NULL;
+	return any ? json_end_object(&state) : NULL;
 }
 
 static char *

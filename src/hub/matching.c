@@ -157,17 +157,6 @@ stays(const MatchRule *rule, const Record *before, const Record *after)
 	return true;
 }
 
-static Fields
-fields_of_record(const Record *record)
-{
-	Fields		fields = {.n = record->nfields};
-
-	fields.field = palloc(sizeof(Field) * Max(fields.n, 1));
-	for (int i = 0; i < fields.n; i++)
-		fields.field[i] = record->fields[i].field;
-	return fields;
-}
-
 /* The record is gone: so are its keys and what waits for a decision. */
 static void
 end_record(Matching *matching, const MatchKey *of)
@@ -184,7 +173,7 @@ static KeyChange
 keep_keys(Matching *matching, const Entity *entity, const MatchKey *of, const Record *before,
 		  const Record *after)
 {
-	const Fields fields = fields_of_record(after);
+	const Fields fields = record_fields(after, NULL);
 	KeyChange	all = KEY_SAME;
 
 	for (int i = 0; i < entity->nmatches; i++)
@@ -207,7 +196,7 @@ keep_keys(Matching *matching, const Entity *entity, const MatchKey *of, const Re
 static void
 bear_record(Matching *matching, const Entity *entity, const MatchKey *of, const Record *after)
 {
-	const Fields fields = fields_of_record(after);
+	const Fields fields = record_fields(after, NULL);
 	bool		any = false;
 
 	for (int i = 0; i < entity->nmatches; i++)
@@ -405,7 +394,7 @@ matching_portion_add(MatchPortion *portion, const char *external_id)
 		return false;
 	}
 	remove_unruled(portion, had);
-	fields = fields_of_record(&record);
+	fields = record_fields(&record, NULL);
 	for (int i = 0; i < entity->nmatches; i++)
 	{
 		const MatchKey kept = make_key(&entity->matches[i], &of, &fields);

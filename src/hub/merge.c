@@ -21,6 +21,7 @@
 #include "hub/apply_state.h"
 #include "hub/keys_alone.h"
 #include "hub/limits.h"
+#include "hub/logged_change.h"
 #include "hub/merge.h"
 #include "hub/merge_log.h"
 #include "hub/release.h"
@@ -249,12 +250,11 @@ write_kept(const Merging *m)
 char *
 merge_names_literal(const FieldNames *names)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 	Jsonb	   *object;
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	field_names_push_member(&state, "names", names);
-	object = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	object = json_end_object(&state);
 	return quote_literal_cstr(JsonbToCString(NULL, &object->root, VARSIZE(object)));
 }
 
@@ -272,39 +272,20 @@ note_merge(Merging *m)
 						 m->entity->is_parent ? "false" : "true");
 }
 
-static Jsonb *
-taken_fields(const Merging *m)
-{
-	Fields		fields = {0, palloc(sizeof(Field) * Max(m->merge.taken.n, 1))};
-
-	for (int i = 0; i < m->merge.after.nfields; i++)
-		if (field_names_has(&m->merge.taken, m->merge.after.fields[i].field.name))
-			fields.field[fields.n++] = m->merge.after.fields[i].field;
-	return fields_to_jsonb(&fields);
-}
-
 static int64
 log_kept(const Merging *m)
 {
-	JsonbParseState *state = NULL;
-	LogEntry	entry = {
-		.entity = m->entity->name,
-		.external_id = m->keep_id,
-		.source = m->merge.after.last_source,
-		.version = m->merge.after.version,
-		.row_version = m->merge.after.row_version,
-		.resolution = RESOLUTION_RESOLVED,
-		.audience = AUDIENCE_ALL,
-		.fields = taken_fields(m)
-	};
+	JsonbParseState *state = json_begin_object();
+	const Fields taken = record_fields(&m->merge.after, &m->merge.taken);
+	LogEntry	entry = logged_decision(m->entity->name, m->keep_id, m->merge.after.last_source,
+									   &m->merge.after, &taken);
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	/* not which record went: the last source may know neither of the two by its id */
 	json_push_number(&state, "mergeId", m->id);
 	json_push_string(&state, "decidedBy", GetUserNameFromId(GetUserId(), false));
 	if (m->merge.undecided.n > 0)
 		field_names_push_member(&state, "undecided", &m->merge.undecided);
-	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	entry.detail = json_end_object(&state);
 	return change_log_append(m->call->log, &entry);
 }
 
@@ -343,25 +324,13 @@ undecided_of(const Merging *m, const char *source)
 }
 
 static Jsonb *
-values_of(const Record *record, const FieldNames *names)
-{
-	Fields		fields = {0, palloc(sizeof(Field) * Max(record->nfields, 1))};
-
-	for (int i = 0; i < record->nfields; i++)
-		if (names == NULL || field_names_has(names, record->fields[i].field.name))
-			fields.field[fields.n++] = record->fields[i].field;
-	return fields_to_jsonb(&fields);
-}
-
-static Jsonb *
 base_detail(const Merging *m)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_number(&state, "base", 0);
 	json_push_string(&state, "merged", m->drop_id);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 /*
@@ -372,15 +341,16 @@ static void
 note_undecided(const Merging *m, const char *source, int64 seq)
 {
 	const FieldNames names = undecided_of(m, source);
+	const Fields dropped = record_fields(&m->drop, &names);
 	const Conflict conflict = {
 		.entity = m->entity->name,
 		.external_id = m->keep_id,
 		.source = source,
 		.version = m->merge.after.version,
 		.row_version = m->merge.after.row_version,
-		.incoming = values_of(&m->drop, &names),
+		.incoming = fields_to_jsonb(&dropped),
 		.incoming_detail = base_detail(m),
-		.canonical = values_of(&m->merge.after, NULL),
+		.canonical = record_fields_jsonb(&m->merge.after),
 		.canonical_source = m->merge.after.last_source,
 		.reason = psprintf("merge " INT64_FORMAT ": neither a rule nor a rank decides between the two records",
 						   m->id),

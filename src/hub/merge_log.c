@@ -4,29 +4,21 @@
  */
 #include "postgres.h"
 
+#include "hub/logged_change.h"
 #include "hub/merge_log.h"
 #include "model/json.h"
 
 void
 merge_log_gone(ChangeLog *log, const Change *change, const Record *gone, Audience audience)
 {
-	JsonbParseState *state = NULL;
-	Fields		none = {0, NULL};
-	LogEntry	entry = {
-		.entity = change->entity,
-		.external_id = change->alias,
-		.source = change->source,
-		.version = gone->version,
-		.row_version = gone->row_version,
-		.resolution = RESOLUTION_RESOLVED,
-		.audience = audience,
-		.fields = fields_to_jsonb(&none)
-	};
+	JsonbParseState *state = json_begin_object();
+	LogEntry	entry = logged_decision(change->entity, change->alias, change->source,
+									   gone, NULL);
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	entry.audience = audience;
 	json_push_bool(&state, "deleted", true);
 	json_push_number(&state, "mergeId", change->alias_merge);
 	json_push_string(&state, "mergedInto", change->external_id);
-	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	entry.detail = json_end_object(&state);
 	(void) change_log_append(log, &entry);
 }

@@ -82,14 +82,13 @@ static void
 log_discard(const Asked *asked, LogEntry *entry, const char *what, const Attempt *attempt,
 			Jsonb *change)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 	Fields		none = {0, NULL};
 
 	entry->source = asked->source;
 	entry->resolution = RESOLUTION_DISMISSED;
 	entry->audience = AUDIENCE_NONE;
 	entry->fields = fields_to_jsonb(&none);
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_string(&state, "discarded", what);
 	json_push_string(&state, "by", GetUserNameFromId(GetUserId(), false));
 	json_push_number(&state, "attempts", attempt->attempts);
@@ -97,7 +96,7 @@ log_discard(const Asked *asked, LogEntry *entry, const char *what, const Attempt
 		json_push_string(&state, "error", attempt->error);
 	if (change != NULL)
 		json_push_jsonb(&state, "change", change);
-	entry->detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	entry->detail = json_end_object(&state);
 	change_log_append(asked->log, entry);
 }
 

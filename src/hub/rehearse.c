@@ -21,6 +21,7 @@
 
 #include "hub/rehearse_args.h"
 #include "hub/replay.h"
+#include "model/json.h"
 #include "process/args.h"
 #include "process/owner.h"
 #include "storage/rights.h"
@@ -161,9 +162,7 @@ read_record(const Stream *records)
 static Datum
 value_datum(const Field *field)
 {
-	JsonbValue	copy = field->value;
-
-	return JsonbPGetDatum(JsonbValueToJsonb(&copy));
+	return JsonbPGetDatum(json_of_value(&field->value));
 }
 
 /* field, now, then: NULL where there is none. */

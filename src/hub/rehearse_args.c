@@ -12,6 +12,7 @@
 #include "compat.h"
 #include "hub/rehearse_args.h"
 #include "model/clip.h"
+#include "model/json.h"
 #include "model/json_read.h"
 #include "process/args.h"
 #include "process/owner.h"
@@ -197,7 +198,6 @@ read_rule(const ArgumentRow *row, SupposedRule *supposed)
 	const JsonbValue *args = member_of(row, "args");
 	char	   *field = string_of(row, "field", NULL);
 	char	   *name = string_of(row, "rule", NULL);
-	JsonbValue	copy;
 	const char *wrong;
 
 	MemSet(rule, 0, sizeof(FieldRule));
@@ -208,9 +208,7 @@ read_rule(const ArgumentRow *row, SupposedRule *supposed)
 		raise_row(row, "has a \"field\" that is none: rules are of one field each");
 	if (!field_rule_by_name(name, &rule->kind))
 		raise_row(row, psprintf("has the rule \"%s\", which is not known", clip_string(name, CLIP_QUOTE)));
-	if (args != NULL)
-		copy = *args;
-	wrong = field_rule_read_args(rule, args == NULL ? NULL : JsonbValueToJsonb(&copy));
+	wrong = field_rule_read_args(rule, args == NULL ? NULL : json_of_value(args));
 	if (wrong != NULL)
 		raise_row(row, psprintf("has \"args\" that cannot be: %s", wrong));
 	if (rule->function != NULL)

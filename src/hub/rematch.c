@@ -370,14 +370,13 @@ raise_busy(const char *entity)
 static Jsonb *
 built_jsonb(Maintenance *m, const char *entity)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 
 	maintenance_begin(m);
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_number(&state, "keys", owner_number("SELECT count(*) FROM syncext.match_key k WHERE k.entity = %s", quote_literal_cstr(entity)));
 	json_push_number(&state, "candidates", owner_number("SELECT count(*) FROM syncext.match_candidate c WHERE c.entity = %s AND c.status = 'pending'", quote_literal_cstr(entity)));
 	maintenance_commit(m);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 static void

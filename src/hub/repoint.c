@@ -18,6 +18,7 @@
 #include "hub/apply_call.h"
 #include "hub/apply_change.h"
 #include "hub/apply_state.h"
+#include "hub/logged_change.h"
 #include "hub/merge_log.h"
 #include "hub/release.h"
 #include "hub/repoint.h"
@@ -49,21 +50,12 @@ static void
 log_repointed(ApplyCall *call, const Change *change, const Record *after,
 			  const RecordAlias *alias)
 {
-	JsonbParseState *state = NULL;
-	LogEntry	entry = {
-		.entity = change->entity,
-		.external_id = change->external_id,
-		.source = change->source,
-		.version = after->version,
-		.row_version = after->row_version,
-		.resolution = RESOLUTION_RESOLVED,
-		.audience = AUDIENCE_ALL,
-		.fields = fields_to_jsonb(&change->fields)
-	};
+	JsonbParseState *state = json_begin_object();
+	LogEntry	entry = logged_decision(change->entity, change->external_id, change->source,
+									   after, &change->fields);
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_number(&state, "mergeId", alias->merge);
-	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	entry.detail = json_end_object(&state);
 	(void) change_log_append(call->log, &entry);
 	(void) owner_execute("INSERT INTO syncext.merge_child (merge, entity, external_id, field, row_version) "
 						 "SELECT m.id, %s, %s, %s, " INT64_FORMAT " FROM syncext.merge m WHERE m.id = " INT64_FORMAT

@@ -16,6 +16,7 @@
 #include "hub/apply_call.h"
 #include "hub/apply_state.h"
 #include "hub/conflict.h"
+#include "hub/logged_change.h"
 #include "hub/release.h"
 #include "hub/resolve.h"
 #include "hub/visibility.h"
@@ -389,29 +390,20 @@ stamp_reviewer(const Conflict *conflict, Decision *d)
 static int64
 log_verdict(const Resolve *r, const Change *change, const Decision *d)
 {
-	JsonbParseState *state = NULL;
-	LogEntry	entry = {
-		.entity = change->entity,
-		.external_id = change->external_id,
-		.source = change->source,
-		.version = d->after.version,
-		.row_version = d->after.row_version,
-		.resolution = d->resolution,
-		.audience = d->audience,
-		.fields = fields_to_jsonb(&change->fields)
-	};
+	JsonbParseState *state = json_begin_object();
+	LogEntry	entry = logged_decision(change->entity, change->external_id, change->source,
+									   &d->after, &change->fields);
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	entry.resolution = d->resolution;
+	entry.audience = d->audience;
 	json_push_number(&state, "conflictId", r->id);
 	json_push_string(&state, "decision", r->verdict_name);
 	json_push_string(&state, "decidedBy", GetUserNameFromId(GetUserId(), false));
 	if (change->deleted)
 		json_push_bool(&state, "deleted", true);
 	if (d->lost.n > 0)
-	{
 		field_names_push_member(&state, "lost", &d->lost);
-	}
-	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	entry.detail = json_end_object(&state);
 	return change_log_append(r->call->log, &entry);
 }
 

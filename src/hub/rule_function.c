@@ -16,14 +16,6 @@
 
 /* ---------- what it is told ---------- */
 
-static Jsonb *
-value_jsonb(const JsonbValue *value)
-{
-	JsonbValue	copy = *value;
-
-	return JsonbValueToJsonb(&copy);
-}
-
 static int64
 rank_of(const RuleScope *scope, const FieldRule *rule, const char *source)
 {
@@ -42,8 +34,7 @@ push_side(JsonbParseState **state, const RuleScope *scope, const char *key, cons
 	bool		has_time = stamp != NULL ? stamp->has_updated_at : change->has_updated_at;
 	int64		rank = rank_of(scope, rule, source);
 
-	json_push_key(state, key);
-	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	json_push_object(state, key);
 	json_push_string(state, "source", source);
 	if (stamp != NULL || change->has_version)
 		json_push_number(state, "version", stamp != NULL ? stamp->version : change->version);
@@ -61,9 +52,8 @@ static Jsonb *
 make_context(const RuleScope *scope, const Change *change, const FieldRule *rule,
 			 const RecordField *current)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_string(&state, "entity", change->entity);
 	json_push_string(&state, "externalId", change->external_id);
 	if (rule->group >= 0)
@@ -72,7 +62,7 @@ make_context(const RuleScope *scope, const Change *change, const FieldRule *rule
 		json_push_string(&state, "field", field_name_cstring(rule->field));
 	push_side(&state, scope, "current", &current->stamp, change, rule);
 	push_side(&state, scope, "incoming", NULL, change, rule);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 /* ---------- deciding ---------- */
@@ -109,8 +99,8 @@ rule_function_decide(void *arg, const Change *change, const FieldRule *rule,
 	Jsonb	   *made;
 
 	*result = NULL;
-	args[0] = JsonbPGetDatum(value_jsonb(&current->field.value));
-	args[1] = JsonbPGetDatum(value_jsonb(sent));
+	args[0] = JsonbPGetDatum(json_of_value(&current->field.value));
+	args[1] = JsonbPGetDatum(json_of_value(sent));
 	args[2] = JsonbPGetDatum(make_context(arg, change, rule, current));
 	made = (Jsonb *) called_function_run(&function, args, failed);
 	if (made == NULL)

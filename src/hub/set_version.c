@@ -15,6 +15,7 @@
 #include "errcodes.h"
 #include "hub/apply_call.h"
 #include "hub/apply_state.h"
+#include "hub/logged_change.h"
 #include "hub/release.h"
 #include "model/json.h"
 #include "storage/rights.h"
@@ -47,23 +48,13 @@ static void
 log_version(ApplyCall *call, const char *entity, const char *external_id, const Record *record,
 			int64 was)
 {
-	JsonbParseState *state = NULL;
-	Fields		none = {0, NULL};
-	LogEntry	entry = {
-		.entity = entity,
-		.external_id = external_id,
-		.source = record->last_source,
-		.version = record->version,
-		.row_version = record->row_version,
-		.resolution = RESOLUTION_RESOLVED,
-		.audience = AUDIENCE_ALL,
-		.fields = fields_to_jsonb(&none)
-	};
+	JsonbParseState *state = json_begin_object();
+	LogEntry	entry = logged_decision(entity, external_id, record->last_source,
+									   record, NULL);
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_number(&state, "versionWas", was);
 	json_push_string(&state, "decidedBy", GetUserNameFromId(GetUserId(), false));
-	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	entry.detail = json_end_object(&state);
 	change_log_append(call->log, &entry);
 }
 

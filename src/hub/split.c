@@ -20,6 +20,7 @@
 #include "hub/apply_state.h"
 #include "hub/key_children.h"
 #include "hub/keys_alone.h"
+#include "hub/logged_change.h"
 #include "hub/own_keys.h"
 #include "hub/release.h"
 #include "hub/resolve.h"
@@ -362,35 +363,28 @@ decide_old(Split *split, Change *change, Decision *d)
 	set_stamps(split, &change->fields, &d->after);
 }
 
-static void
-begin_detail(const Split *split, JsonbParseState **state)
+static JsonbParseState *
+begin_detail(const Split *split)
 {
-	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
-	json_push_bool(state, "split", true);
-	json_push_string(state, "decidedBy", GetUserNameFromId(GetUserId(), false));
+	JsonbParseState *state = json_begin_object();
+
+	json_push_bool(&state, "split", true);
+	json_push_string(&state, "decidedBy", GetUserNameFromId(GetUserId(), false));
 	if (split->note != NULL)
-		json_push_string(state, "note", split->note);
+		json_push_string(&state, "note", split->note);
+	return state;
 }
 
 static int64
 log_old(const Split *split, const Change *change, const Decision *d)
 {
-	JsonbParseState *state = NULL;
-	LogEntry	entry = {
-		.entity = change->entity,
-		.external_id = change->external_id,
-		.source = change->source,
-		.version = d->after.version,
-		.row_version = d->after.row_version,
-		.resolution = RESOLUTION_RESOLVED,
-		.audience = AUDIENCE_ALL,
-		.fields = fields_to_jsonb(&change->fields)
-	};
+	JsonbParseState *state = begin_detail(split);
+	LogEntry	entry = logged_decision(change->entity, change->external_id, change->source,
+									   &d->after, &change->fields);
 
-	begin_detail(split, &state);
 	field_names_push_member(&state, "returned", &split->returned);
 	field_names_push_member(&state, "emptied", &split->emptied);
-	entry.detail = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	entry.detail = json_end_object(&state);
 	return change_log_append(split->call->log, &entry);
 }
 
@@ -526,7 +520,7 @@ static void
 settle_children(Split *split)
 {
 	const SourceKey *key = &split->key;
-	JsonbParseState *state = NULL;
+	JsonbParseState *state;
 
 	/* the key by which another record was named isn't known where there are several */
 	if (split->only_key)
@@ -534,9 +528,8 @@ settle_children(Split *split)
 											 key->external_id, split->new_id);
 	if (key->duplicate)
 		return;
-	begin_detail(split, &state);
-	key_children_tell(split->call, key->entity, key->external_id,
-					  JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	state = begin_detail(split);
+	key_children_tell(split->call, key->entity, key->external_id, json_end_object(&state));
 }
 
 /* ---------- the call ---------- */
@@ -544,13 +537,12 @@ settle_children(Split *split)
 static Jsonb *
 make_answer(const Split *split)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 	FieldNames	said;
 
 	field_names_init(&said, split->said.n);
 	for (int i = 0; i < split->said.n; i++)
 		field_names_add(&said, split->said.field[i].name);
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_string(&state, "externalId", split->new_id);
 	field_names_push_member(&state, "said", &said);
 	field_names_push_member(&state, "unsaid", &split->unsaid);
@@ -558,7 +550,7 @@ make_answer(const Split *split)
 	field_names_push_member(&state, "emptied", &split->emptied);
 	field_names_push_member(&state, "kept", &split->kept);
 	json_push_number(&state, "children", split->nchildren);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 Datum

@@ -123,15 +123,14 @@ resolve_many(const char *decision, const char *note, const int64 *ids, int n, Ta
 static Jsonb *
 tally_to_jsonb(const Tally *tally)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_number(&state, "decided", tally->n[RESOLVE_DONE]);
 	json_push_number(&state, "skipped", tally->n[RESOLVE_CLOSED]);
 	json_push_number(&state, "undecided", tally->n[RESOLVE_UNDECIDED]);
 	json_push_number(&state, "refused", tally->n[RESOLVE_REFUSED]);
 	json_push_bool(&state, "more", tally->more);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 Datum

@@ -21,6 +21,7 @@
 #include "hub/key_children.h"
 #include "hub/keys_alone.h"
 #include "hub/limits.h"
+#include "hub/logged_change.h"
 #include "hub/merge.h"
 #include "hub/release.h"
 #include "hub/resolve.h"
@@ -279,28 +280,16 @@ decide(Unmerging *u)
 	record_unmerge(&u->unmerge);
 }
 
-static Fields
-record_values(const Record *record, const FieldNames *names)
-{
-	Fields		fields = {0, palloc(sizeof(Field) * Max(record->nfields, 1))};
-
-	for (int i = 0; i < record->nfields; i++)
-		if (names == NULL || field_names_has(names, record->fields[i].field.name))
-			fields.field[fields.n++] = record->fields[i].field;
-	return fields;
-}
-
 static Jsonb *
 log_detail(const Unmerging *u)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_number(&state, "unmergeId", u->id);
 	json_push_string(&state, "decidedBy", GetUserNameFromId(GetUserId(), false));
 	if (u->note != NULL)
 		json_push_string(&state, "note", u->note);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 /* A record that is as after says is told to all, with what has changed. */
@@ -316,16 +305,8 @@ note_written(const Unmerging *u, const Entity *entity, const char *id, const Rec
 	};
 	const ApplyItem item = {.change = &change, .entity = entity};
 	const Decision d = {.write = WRITE_WHOLE, .after = *after};
-	LogEntry	entry = {
-		.entity = entity->name,
-		.external_id = id,
-		.source = after->last_source,
-		.version = after->version,
-		.row_version = after->row_version,
-		.resolution = RESOLUTION_RESOLVED,
-		.audience = AUDIENCE_ALL,
-		.fields = fields_to_jsonb(changed)
-	};
+	LogEntry	entry = logged_decision(entity->name, id, after->last_source,
+									   after, changed);
 
 	entry.detail = log_detail(u);
 	(void) change_log_append(u->call->log, &entry);
@@ -337,7 +318,7 @@ static void
 write_record(Unmerging *u, const char *id, const Record *before, const Record *after,
 			 const FieldNames *changed)
 {
-	const Fields fields = record_values(after, changed);
+	const Fields fields = record_fields(after, changed);
 	const Change change = {.entity = u->entity->name, .external_id = id, .fields = fields};
 	const Decision d = {.write = WRITE_WHOLE, .after = *after};
 	Record		found;
@@ -410,7 +391,7 @@ return_child(Unmerging *u, const MovedChild *child)
 		return;
 	field_names_init(&names, 1);
 	field_names_add(&names, child->field);
-	fields = record_values(&after, &names);
+	fields = record_fields(&after, &names);
 	note_written(u, child->entity, child->external_id, &record, &after, &fields);
 	u->nchildren++;
 	(void) owner_execute("SELECT syncext.unmerge_child(" INT64_FORMAT ", %s, %s, %s, " INT64_FORMAT ")",
@@ -483,16 +464,15 @@ return_names(Unmerging *u)
 static Jsonb *
 make_answer(const Unmerging *u)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_string(&state, "externalId", u->drop_id);
 	json_push_string(&state, "from", u->keep_id);
 	json_push_number(&state, "keys", u->nkeys);
 	field_names_push_member(&state, "returned", &u->unmerge.returned);
 	field_names_push_member(&state, "kept", &u->unmerge.stays);
 	json_push_number(&state, "children", u->nchildren);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 Datum

@@ -363,9 +363,8 @@ exchange_listen(const char *link)
 static Jsonb *
 make_result(const ExchangeResult *result, TimestampTz begin)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_number(&state, "pushed", result->pushed);
 	json_push_number(&state, "merged", result->merged);
 	json_push_number(&state, "conflicts", result->conflicts);
@@ -376,7 +375,7 @@ make_result(const ExchangeResult *result, TimestampTz begin)
 	if (result->more)
 		json_push_bool(&state, "more", true);
 	json_push_seconds(&state, "seconds", GetCurrentTimestamp() - begin);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 Datum

@@ -57,10 +57,9 @@ const char *
 greeting_say(const Greeting *greeting, bool claim, bool relay, int protocol, const char *tables)
 {
 	const Peer *peer = &greeting->peer;
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 	Jsonb	   *said;
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_number(&state, "protocol", protocol);
 	json_push_bool(&state, "claim", claim);
 	json_push_bool(&state, "relay", relay);
@@ -73,7 +72,7 @@ greeting_say(const Greeting *greeting, bool claim, bool relay, int protocol, con
 	if (tables != NULL)
 		json_push_jsonb(&state, "tables",
 						DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(tables))));
-	said = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	said = json_end_object(&state);
 	return JsonbToCString(NULL, &said->root, VARSIZE(said));
 }
 
@@ -114,12 +113,10 @@ static void
 heard_identity(const char *link, const Fields *said, Identity *identity, Jsonb **jsonb)
 {
 	const Field *field = fields_find(said, field_name("identity"));
-	JsonbValue	value;
 
 	if (field == NULL)
 		reply_violation(link, hello_call, "has no \"identity\"");
-	value = field->value;
-	*jsonb = JsonbValueToJsonb(&value);
+	*jsonb = json_of_value(&field->value);
 	if (!identity_from_jsonb(*jsonb, identity))
 		reply_violation(link, hello_call, "has an \"identity\" that is none");
 }
@@ -129,12 +126,10 @@ static Jsonb *
 heard_object(const Fields *said, const char *key)
 {
 	const Field *field = fields_find(said, field_name(key));
-	JsonbValue	value;
 
 	if (field == NULL || json_read_object(&field->value) == NULL)
 		return NULL;
-	value = field->value;
-	return JsonbValueToJsonb(&value);
+	return json_of_value(&field->value);
 }
 
 /* Are the entity's counters here those of the array, which is NULL where it has none? */

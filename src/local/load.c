@@ -469,9 +469,8 @@ push_count(JsonbParseState **state, const Load *load, const char *key, LoadOutco
 static Jsonb *
 make_result(const Load *load)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_number(&state, "read", load->nread);
 	push_count(&state, load, "new", LOAD_NEW);
 	push_count(&state, load, "updated", LOAD_UPDATED);
@@ -487,7 +486,7 @@ make_result(const Load *load)
 	json_push_key(&state, "details");
 	load_details_push(load->rows.details, &state);
 	json_push_seconds(&state, "seconds", GetCurrentTimestamp() - load->begin);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 static void

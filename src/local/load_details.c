@@ -72,12 +72,7 @@ find_group(LoadDetails *details, LoadDetail kind, FieldName name, const char *so
 static Jsonb *
 copy_value(const JsonbValue *value)
 {
-	JsonbValue	copy;
-
-	if (value == NULL)
-		return NULL;
-	copy = *value;
-	return JsonbValueToJsonb(&copy);
+	return value == NULL ? NULL : json_of_value(value);
 }
 
 void
@@ -109,8 +104,7 @@ load_details_count(const LoadDetails *details, LoadDetail kind)
 static void
 push_examples(JsonbParseState **state, const Group *group)
 {
-	json_push_key(state, "examples");
-	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	json_push_array(state, "examples");
 	for (int i = 0; i < Min(group->n, MAX_EXAMPLES); i++)
 	{
 		const Example *example = &group->examples[i];
@@ -129,8 +123,7 @@ push_examples(JsonbParseState **state, const Group *group)
 static void
 push_kind(JsonbParseState **state, const LoadDetails *details, LoadDetail kind, const char *key)
 {
-	json_push_key(state, key);
-	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	json_push_array(state, key);
 	foreach_ptr(const Group, group, details->groups)
 	{
 		if (group->kind != kind)

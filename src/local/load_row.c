@@ -18,6 +18,7 @@
 #include "local/fragile.h"
 #include "local/spoke_tables.h"
 #include "local/load_row.h"
+#include "model/json.h"
 #include "model/row_change.h"
 
 /* A value that was replaced, or kept back. */
@@ -74,9 +75,8 @@ load_rows_count(LoadRows *rows, const BatchItem *item)
 static JsonbValue
 copy_value(const JsonbValue *value)
 {
-	JsonbValue	copy = *value;
 	JsonbValue	result;
-	Jsonb	   *jsonb = JsonbValueToJsonb(&copy);
+	Jsonb	   *jsonb = json_of_value(value);
 
 	if (JB_ROOT_IS_SCALAR(jsonb))
 	{

@@ -24,12 +24,11 @@
 static Jsonb *
 columns_of(const Attached *attached)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < attached->ncolumns; i++)
 		json_push_number(&state, attached->columns[i].name, attached->columns[i].attnum);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 void

@@ -214,7 +214,7 @@ make_detail(const Change *change, const char *kind, int64 run)
 		json_push_number(&state, "version", change->version);
 	if (change->has_updated_at)
 		json_push_string(&state, "updatedAt", rfc3339_format(change->updated_at));
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 static Jsonb *

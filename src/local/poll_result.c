@@ -19,10 +19,9 @@ push_count(JsonbParseState **state, const Poll *poll, const char *key, PolledOut
 Jsonb *
 poll_result(const Poll *poll)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 	JsonbValue	null = {.type = jbvNull};
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_number(&state, "read", poll->nread);
 	push_count(&state, poll, "new", POLLED_NEW);
 	push_count(&state, poll, "updated", POLLED_UPDATED);
@@ -42,5 +41,5 @@ poll_result(const Poll *poll)
 		json_push_key(&state, "watermark");
 		pushJsonbValue(&state, WJB_VALUE, &null);
 	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }

@@ -109,7 +109,7 @@ row_maker_end(RowMaker *maker)
 	const bool	any = maker->rest != NULL;
 
 	if (any)
-		populate(maker, JsonbValueToJsonb(pushJsonbValue(&maker->rest, WJB_END_OBJECT, NULL)));
+		populate(maker, json_end_object(&maker->rest));
 	value_settings_end(&maker->input);
 	/* a domain's constraint may have done anything */
 	if (any)

@@ -94,12 +94,11 @@ deliver_batch(void *arg)
 static Jsonb *
 delivery_counts(int64 delivered, TimestampTz begin)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_number(&state, "delivered", delivered);
 	json_push_seconds(&state, "seconds", GetCurrentTimestamp() - begin);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 /* Deliver, batch by batch, whatever is due to the relation's source. */
@@ -195,8 +194,7 @@ push_outcome(JsonbParseState **state, const char *job, const Outcome *outcome)
 		json_push_jsonb(state, job, outcome->counts);
 		return;
 	}
-	json_push_key(state, job);
-	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	json_push_object(state, job);
 	if (outcome->error != NULL)
 		json_push_string(state, "error", outcome->error->message);
 	else
@@ -248,10 +246,9 @@ static Jsonb *
 run_jobs(MemoryContext context, Oid relation, const char *job, bool scheduled)
 {
 	static const char *const jobs[] = {"poll", "deliver"};
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 	ErrorData  *error = NULL;
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (size_t i = 0; i < lengthof(jobs); i++)
 	{
 		JobRun		run = {.relation = relation, .job = jobs[i]};
@@ -270,7 +267,7 @@ run_jobs(MemoryContext context, Oid relation, const char *job, bool scheduled)
 	}
 	if (error != NULL)
 		ThrowErrorData(error);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 Datum
@@ -370,7 +367,7 @@ syncext_catch_up(PG_FUNCTION_ARGS)
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_number(&state, "run", list_length(runs));
 	json_push_number(&state, "failed", nfailed);
-	result = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	result = json_end_object(&state);
 	SPI_finish();
 	return steps_result(fcinfo, result);
 }

@@ -32,6 +32,7 @@
 
 #include "local/value.h"
 #include "model/fields.h"
+#include "model/json.h"
 
 typedef enum ValueKind
 {
@@ -502,7 +503,7 @@ json_of_composite(ValueType *type, ValueSettings *settings, Datum value, JsonbVa
 {
 	HeapTupleHeader header = DatumGetHeapTupleHeader(value);
 	TupleDesc	desc = composite_desc(type);
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 	Datum	   *values = palloc(sizeof(Datum) * Max(desc->natts, 1));
 	bool	   *nulls = palloc(sizeof(bool) * Max(desc->natts, 1));
 	HeapTupleData tuple;
@@ -512,7 +513,6 @@ json_of_composite(ValueType *type, ValueSettings *settings, Datum value, JsonbVa
 	tuple.t_tableOid = InvalidOid;
 	tuple.t_data = header;
 	heap_deform_tuple(&tuple, desc, values, nulls);
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		JsonbValue	name;
@@ -524,7 +524,7 @@ json_of_composite(ValueType *type, ValueSettings *settings, Datum value, JsonbVa
 		pushJsonbValue(&state, WJB_KEY, &name);
 		push_value(&state, WJB_VALUE, type->att[i], settings, values[i], nulls[i]);
 	}
-	json_document(json, JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	json_document(json, json_end_object(&state));
 	ReleaseTupleDesc(desc);
 }
 

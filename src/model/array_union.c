@@ -10,6 +10,7 @@
 #include "miscadmin.h"
 #include "utils/fmgrprotos.h"
 
+#include "model/json.h"
 #include "model/array_union.h"
 
 typedef struct Element
@@ -42,13 +43,11 @@ static uint32
 hash_value(const JsonbValue *value)
 {
 	uint32		hash = 0;
-	JsonbValue	copy = *value;
 
 	if (IsAJsonbScalar(value))
 		JsonbHashScalarValue(value, &hash);
 	else
-		hash = DatumGetUInt32(DirectFunctionCall1(jsonb_hash,
-												  JsonbPGetDatum(JsonbValueToJsonb(&copy))));
+		hash = DatumGetUInt32(DirectFunctionCall1(jsonb_hash, JsonbPGetDatum(json_of_value(value))));
 	return hash;
 }
 

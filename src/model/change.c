@@ -576,14 +576,13 @@ Jsonb *
 change_known_document(const Change *change)
 {
 	const LifeStamp *known = &change->known;
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	if (known->has_version)
 		json_push_number(&state, "version", known->version);
 	if (known->has_updated_at)
 		json_push_string(&state, "updatedAt", rfc3339_format(known->updated_at));
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 Jsonb *

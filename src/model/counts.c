@@ -78,14 +78,9 @@ counts_read(JsonbContainer *object, Counts *counts)
 static void
 push_count(JsonbParseState **state, const Count *count)
 {
-	JsonbValue	value = {.type = jbvNumeric};
-
-	json_push_key(state, psprintf(INT64_FORMAT "/" INT64_FORMAT, count->run, count->since));
-	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
-	value.val.numeric = int64_to_numeric(count->seq);
-	pushJsonbValue(state, WJB_ELEM, &value);
-	value.val.numeric = count->total;
-	pushJsonbValue(state, WJB_ELEM, &value);
+	json_push_array(state, psprintf(INT64_FORMAT "/" INT64_FORMAT, count->run, count->since));
+	json_add_number(state, count->seq);
+	json_add_numeric(state, count->total);
 	pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }
 
@@ -102,23 +97,21 @@ is_pushed(const Counts *counts, int n)
 Jsonb *
 counts_jsonb(const Counts *counts)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < counts->n; i++)
 	{
 		FieldName	field = counts->count[i].field;
 
 		if (is_pushed(counts, i))
 			continue;
-		json_push_key(&state, field_name_cstring(field));
-		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+		json_push_object(&state, field_name_cstring(field));
 		for (int k = i; k < counts->n; k++)
 			if (field_name_cmp(counts->count[k].field, field) == 0)
 				push_count(&state, &counts->count[k]);
 		pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 /* ---------- counting ---------- */

@@ -14,6 +14,7 @@
 
 #include "model/field_ladder.h"
 #include "model/field_state.h"
+#include "model/json.h"
 
 /* How many fields a reason names before it only counts them. */
 #define REASON_FIELDS	3
@@ -88,11 +89,8 @@ compare_sayings(Ladder ladder, const LifeStamp *a, const LifeStamp *b)
 static int
 compare_texts(const JsonbValue *a, const JsonbValue *b)
 {
-	JsonbValue	copy_a = *a;
-	JsonbValue	copy_b = *b;
-
-	return strcmp(JsonbToCString(NULL, &JsonbValueToJsonb(&copy_a)->root, 0),
-				  JsonbToCString(NULL, &JsonbValueToJsonb(&copy_b)->root, 0));
+	return strcmp(JsonbToCString(NULL, &json_of_value(a)->root, 0),
+				  JsonbToCString(NULL, &json_of_value(b)->root, 0));
 }
 
 /* The order of what was said of a field: the greatest stands. */

@@ -15,42 +15,32 @@
 static void
 push_stamp(JsonbParseState **state, const RecordField *field)
 {
-	JsonbValue	v;
+	const LifeStamp told = {
+		.version = field->stamp.version,
+		.has_updated_at = field->stamp.has_updated_at,
+		.updated_at = field->stamp.updated_at,
+		.source = field->stamp.source
+	};
 
-	json_push_key(state, field_name_cstring(field->field.name));
-	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
-	v.type = jbvNumeric;
-	v.val.numeric = int64_to_numeric(field->stamp.version);
-	pushJsonbValue(state, WJB_ELEM, &v);
-	v.type = field->stamp.has_updated_at ? jbvNumeric : jbvNull;
-	if (field->stamp.has_updated_at)
-		v.val.numeric = int64_to_numeric(field->stamp.updated_at);
-	pushJsonbValue(state, WJB_ELEM, &v);
-	v.type = jbvString;
-	v.val.string.val = unconstify(char *, field->stamp.source);
-	v.val.string.len = strlen(field->stamp.source);
-	pushJsonbValue(state, WJB_ELEM, &v);
-	pushJsonbValue(state, WJB_END_ARRAY, NULL);
+	life_push_stamp(state, field_name_cstring(field->field.name), &told);
 }
 
 Jsonb *
 field_state_jsonb(const FieldState *told)
 {
 	const Record *record = &told->record;
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 	Life		life = record_life(record);
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_string(&state, "ladder", told->ladder);
 	json_push_jsonb(&state, "life", life_jsonb(&life));
-	json_push_key(&state, "stamps");
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	json_push_object(&state, "stamps");
 	for (int i = 0; i < record->nfields; i++)
 		push_stamp(&state, &record->fields[i]);
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	if (record->deleted)
 		json_push_jsonb(&state, "fields", record_fields_jsonb(record));
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 /* ---------- reading ---------- */
@@ -72,20 +62,18 @@ is_source_name(const char *name)
 static bool
 read_stamp(const JsonbValue *value, Stamp *stamp)
 {
-	JsonbContainer *array = json_read_array(value);
-	JsonbValue *part[3];
+	LifeStamp	said = {0};
 
-	if (array == NULL || JsonContainerSize(array) != 3)
+	if (!life_read_stamp(value, &said) || !is_source_name(said.source))
 		return false;
-	for (int i = 0; i < 3; i++)
-		part[i] = getIthJsonbValueFromContainer(array, i);
-	MemSet(stamp, 0, sizeof(Stamp));
-	stamp->has_updated_at = part[1]->type != jbvNull;
-	stamp->source = stamp->set_by = json_read_string(part[2]);
-	return is_source_name(stamp->source) &&
-		json_read_number(part[0], 0, CHANGE_MAX_VERSION, &stamp->version) &&
-		(!stamp->has_updated_at ||
-		 json_read_number(part[1], MIN_TIMESTAMP, END_TIMESTAMP - 1, &stamp->updated_at));
+	*stamp = (Stamp) {
+		.version = said.version,
+		.has_updated_at = said.has_updated_at,
+		.updated_at = said.updated_at,
+		.source = said.source,
+		.set_by = said.source
+	};
+	return true;
 }
 
 /* Each field has its stamp. */

@@ -42,7 +42,7 @@ field_versions_make(const FieldNames *names, Jsonb *before, int64 row_version)
 		(void) field_versions_find(&known, names->name[i], &version);
 		json_push_number(&state, field_name_cstring(names->name[i]), version);
 	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 int64
@@ -69,7 +69,7 @@ field_versions_put(Jsonb *versions, const Fields *put, int64 row_version)
 						 number_of(&fields.field[i]));
 	for (int i = 0; i < put->n; i++)
 		json_push_number(&state, field_name_cstring(put->field[i].name), row_version);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 Jsonb *
@@ -93,5 +93,5 @@ field_versions_limit(Jsonb *versions, int64 row_version)
 	for (int i = 0; i < fields.n; i++)
 		json_push_number(&state, field_name_cstring(fields.field[i].name),
 						 Min(number_of(&fields.field[i]), row_version));
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }

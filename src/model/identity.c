@@ -120,19 +120,12 @@ push_text(JsonbParseState **state, const char *key, int64 value)
 Jsonb *
 identity_to_jsonb(const Identity *identity)
 {
-	JsonbParseState *state = NULL;
-	JsonbValue	mark = {.type = jbvString};
+	JsonbParseState *state = json_begin_object();
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_string(&state, "mark", identity->mark);
-	json_push_key(&state, "ancestors");
-	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	json_push_array(&state, "ancestors");
 	for (int i = 0; i < identity->nancestors; i++)
-	{
-		mark.val.string.val = unconstify(char *, identity->ancestors[i]);
-		mark.val.string.len = strlen(identity->ancestors[i]);
-		pushJsonbValue(&state, WJB_ELEM, &mark);
-	}
+		json_add_string(&state, identity->ancestors[i]);
 	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
 	push_text(&state, "system", (int64) identity->system);
 	json_push_number(&state, "database", identity->database);
@@ -141,7 +134,7 @@ identity_to_jsonb(const Identity *identity)
 	push_text(&state, "host", identity->host);
 	push_text(&state, "directory", identity->directory);
 	push_text(&state, "inode", identity->inode);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
 static const JsonbValue *

@@ -1,6 +1,6 @@
 /*
  * json.c
- *	  Members of a JSON object that is being built.
+ *	  A JSON object that is being built, its members, and elements of arrays in it.
  *
  * Called wherever a document, an answer or a log's detail is put together.
  */
@@ -10,52 +10,86 @@
 
 #include "model/json.h"
 
-void
-json_push_key(JsonbParseState **state, const char *key)
+JsonbParseState *
+json_begin_object(void)
 {
-	JsonbValue	v;
+	JsonbParseState *state = NULL;
 
-	v.type = jbvString;
-	v.val.string.val = unconstify(char *, key);
-	v.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &v);
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	return state;
+}
+
+Jsonb *
+json_end_object(JsonbParseState **state)
+{
+	return JsonbValueToJsonb(pushJsonbValue(state, WJB_END_OBJECT, NULL));
 }
 
 /* A null pointer becomes JSON null. */
+static void
+push_string(JsonbParseState **state, JsonbIteratorToken token, const char *string)
+{
+	JsonbValue	v = {.type = jbvNull};
+
+	if (string != NULL)
+	{
+		v.type = jbvString;
+		v.val.string.val = unconstify(char *, string);
+		v.val.string.len = strlen(string);
+	}
+	pushJsonbValue(state, token, &v);
+}
+
+static void
+push_numeric(JsonbParseState **state, JsonbIteratorToken token, Numeric number)
+{
+	JsonbValue	v = {.type = jbvNumeric};
+
+	v.val.numeric = number;
+	pushJsonbValue(state, token, &v);
+}
+
+/* ---------- members ---------- */
+
+void
+json_push_key(JsonbParseState **state, const char *key)
+{
+	push_string(state, WJB_KEY, key);
+}
+
+void
+json_push_object(JsonbParseState **state, const char *key)
+{
+	json_push_key(state, key);
+	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+}
+
+void
+json_push_array(JsonbParseState **state, const char *key)
+{
+	json_push_key(state, key);
+	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+}
+
 void
 json_push_string(JsonbParseState **state, const char *key, const char *value)
 {
-	JsonbValue	v;
-
 	json_push_key(state, key);
-	v.type = value ? jbvString : jbvNull;
-	if (value)
-	{
-		v.val.string.val = unconstify(char *, value);
-		v.val.string.len = strlen(value);
-	}
-	pushJsonbValue(state, WJB_VALUE, &v);
+	push_string(state, WJB_VALUE, value);
 }
 
 void
 json_push_seconds(JsonbParseState **state, const char *key, int64 microseconds)
 {
-	JsonbValue	v = {.type = jbvNumeric};
-
 	json_push_key(state, key);
-	v.val.numeric = int64_div_fast_to_numeric((microseconds + 500) / 1000, 3);
-	pushJsonbValue(state, WJB_VALUE, &v);
+	push_numeric(state, WJB_VALUE, int64_div_fast_to_numeric((microseconds + 500) / 1000, 3));
 }
 
 void
 json_push_number(JsonbParseState **state, const char *key, int64 value)
 {
-	JsonbValue	v;
-
 	json_push_key(state, key);
-	v.type = jbvNumeric;
-	v.val.numeric = int64_to_numeric(value);
-	pushJsonbValue(state, WJB_VALUE, &v);
+	push_numeric(state, WJB_VALUE, int64_to_numeric(value));
 }
 
 void
@@ -79,4 +113,30 @@ json_push_jsonb(JsonbParseState **state, const char *key, Jsonb *value)
 	v.val.binary.data = &value->root;
 	v.val.binary.len = VARSIZE(value) - VARHDRSZ;
 	pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+/* ---------- elements ---------- */
+
+void
+json_add_string(JsonbParseState **state, const char *value)
+{
+	push_string(state, WJB_ELEM, value);
+}
+
+void
+json_add_number(JsonbParseState **state, int64 value)
+{
+	push_numeric(state, WJB_ELEM, int64_to_numeric(value));
+}
+
+void
+json_add_numeric(JsonbParseState **state, Numeric value)
+{
+	push_numeric(state, WJB_ELEM, value);
+}
+
+Jsonb *
+json_of_value(const JsonbValue *value)
+{
+	return JsonbValueToJsonb(unconstify(JsonbValue *, value));
 }

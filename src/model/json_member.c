@@ -110,7 +110,7 @@ Jsonb *
 json_object_end(JsonObject *object)
 {
 	if (object->text == NULL)
-		return JsonbValueToJsonb(pushJsonbValue(&object->state, WJB_END_OBJECT, NULL));
+		return json_end_object(&object->state);
 	appendStringInfoChar(object->text, '}');
 	return NULL;
 }

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "model/clip.h"
+#include "model/json.h"
 #include "model/ladder_state.h"
 
 /* How many bytes of a value a reason shows. */
@@ -20,8 +21,7 @@ ladder_rank_text(int64 rank)
 char *
 ladder_value_text(const JsonbValue *value)
 {
-	JsonbValue	copy = *value;
-	char	   *text = JsonbToCString(NULL, &JsonbValueToJsonb(&copy)->root, 0);
+	char	   *text = JsonbToCString(NULL, &json_of_value(value)->root, 0);
 
 	return strlen(text) <= REASON_VALUE ? text : psprintf("%s...", clip_string(text, REASON_VALUE));
 }

@@ -95,57 +95,37 @@ static const struct
 	{"lived", offsetof(Life, lived)},
 };
 
-static void
-push_number(JsonbParseState **state, bool known, int64 number)
+void
+life_push_stamp(JsonbParseState **state, const char *key, const LifeStamp *stamp)
 {
-	JsonbValue	v = {.type = jbvNull};
-
-	if (known)
-	{
-		v.type = jbvNumeric;
-		v.val.numeric = int64_to_numeric(number);
-	}
-	pushJsonbValue(state, WJB_ELEM, &v);
-}
-
-static void
-push_stamp(JsonbParseState **state, const LifeStamp *stamp)
-{
-	JsonbValue	v;
-
-	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
-	push_number(state, true, stamp->version);
-	push_number(state, stamp->has_updated_at, stamp->updated_at);
+	json_push_array(state, key);
+	json_add_number(state, stamp->version);
+	if (stamp->has_updated_at)
+		json_add_number(state, stamp->updated_at);
+	else
+		json_add_string(state, NULL);
 	if (stamp->source != NULL)
-	{
-		v.type = jbvString;
-		v.val.string.val = unconstify(char *, stamp->source);
-		v.val.string.len = strlen(stamp->source);
-		pushJsonbValue(state, WJB_ELEM, &v);
-	}
+		json_add_string(state, stamp->source);
 	pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }
 
 Jsonb *
 life_jsonb(const Life *life)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (size_t i = 0; i < lengthof(life_members); i++)
 	{
 		const LifeStamp *stamp = (const LifeStamp *) ((const char *) life + life_members[i].offset);
 
-		if (!stamp->is_set)
-			continue;
-		json_push_key(&state, life_members[i].name);
-		push_stamp(&state, stamp);
+		if (stamp->is_set)
+			life_push_stamp(&state, life_members[i].name, stamp);
 	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }
 
-static bool
-read_stamp(const JsonbValue *value, LifeStamp *stamp)
+bool
+life_read_stamp(const JsonbValue *value, LifeStamp *stamp)
 {
 	JsonbContainer *array = json_read_array(value);
 	JsonbValue *part[3] = {NULL};
@@ -173,7 +153,7 @@ life_read(JsonbContainer *object, Life *life)
 															   strlen(life_members[i].name), NULL);
 
 		if (value != NULL &&
-			!read_stamp(value, (LifeStamp *) ((char *) life + life_members[i].offset)))
+			!life_read_stamp(value, (LifeStamp *) ((char *) life + life_members[i].offset)))
 			return false;
 	}
 	return true;

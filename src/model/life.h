@@ -50,7 +50,14 @@ extern int	life_stamp_cmp(bool by_version, bool by_time, const LifeStamp *a, con
 /* Is there a record, as far as its stamps say? */
 extern bool life_is_alive(const Life *life, DeleteMode mode, bool by_version, bool by_time);
 
-/* {name: [version, updatedAt, source]} of those that are set, times in microseconds. */
+/*
+ * [version, updatedAt, source], the time in microseconds or null; without a source
+ * where it has none.
+ */
+extern void life_push_stamp(JsonbParseState **state, const char *key, const LifeStamp *stamp);
+/* False if the value is none. */
+extern bool life_read_stamp(const JsonbValue *value, LifeStamp *stamp);
+/* {name: stamp} of those that are set. */
 extern Jsonb *life_jsonb(const Life *life);
 /* False if the object is none. */
 extern bool life_read(JsonbContainer *object, Life *life);

@@ -235,13 +235,22 @@ record_find(const Record *record, FieldName name)
 
 /* ---------- writing ---------- */
 
+Fields
+record_fields(const Record *record, const FieldNames *names)
+{
+	Fields		fields = {0, palloc(sizeof(Field) * Max(record->nfields, 1))};
+
+	for (int i = 0; i < record->nfields; i++)
+		if (names == NULL || field_names_has(names, record->fields[i].field.name))
+			fields.field[fields.n++] = record->fields[i].field;
+	return fields;
+}
+
 Jsonb *
 record_fields_jsonb(const Record *record)
 {
-	Fields		fields = {record->nfields, palloc(sizeof(Field) * Max(record->nfields, 1))};
+	Fields		fields = record_fields(record, NULL);
 
-	for (int i = 0; i < record->nfields; i++)
-		fields.field[i] = record->fields[i].field;
 	return fields_to_jsonb(&fields);
 }
 

@@ -63,6 +63,8 @@ extern const char *record_set_fields(Record *record, Jsonb *fields, Jsonb *stamp
 extern bool record_set_since(const Record *record, Jsonb *fields, Jsonb *stamps, int64 since,
 							 int more, FieldNames *names);
 extern RecordField *record_find(const Record *record, FieldName name);
+/* The record's fields, all or those of the names. */
+extern Fields record_fields(const Record *record, const FieldNames *names);
 extern Jsonb *record_fields_jsonb(const Record *record);
 /* Those of the fields that aren't null and that the record doesn't have. */
 extern Fields record_missing(const Record *record, const Fields *fields);

@@ -69,13 +69,9 @@ shifts_apply(Jsonb *shifts, int64 seq, Fields *fields)
 static void
 push_entry(JsonbParseState **state, int64 seq, Numeric difference)
 {
-	JsonbValue	value = {.type = jbvNumeric};
-
 	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
-	value.val.numeric = int64_to_numeric(seq);
-	pushJsonbValue(state, WJB_ELEM, &value);
-	value.val.numeric = difference;
-	pushJsonbValue(state, WJB_ELEM, &value);
+	json_add_number(state, seq);
+	json_add_numeric(state, difference);
 	pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }
 
@@ -87,8 +83,7 @@ push_list(JsonbParseState **state, const Field *known, int64 seq, int64 first, i
 	JsonbContainer *entries = known == NULL ? NULL : json_read_array(&known->value);
 	Numeric		sum = added->difference;
 
-	json_push_key(state, field_name_cstring(added->field));
-	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	json_push_array(state, field_name_cstring(added->field));
 	for (uint32 i = 0; entries != NULL && i < JsonContainerSize(entries); i++)
 	{
 		int64		before;
@@ -109,11 +104,10 @@ push_list(JsonbParseState **state, const Field *known, int64 seq, int64 first, i
 Jsonb *
 shifts_add(Jsonb *shifts, int64 seq, int64 first, int64 last, const Shift *added, int n)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = json_begin_object();
 	Fields		known = fields_of(shifts);
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < n; i++)
 		push_list(&state, fields_find(&known, added[i].field), seq, first, last, &added[i]);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return json_end_object(&state);
 }

@@ -366,7 +366,7 @@ binding_note_differing(const Binding *binding, FieldName field)
 		json_push_bool(&state, field_name_cstring(known.field[i].name), true);
 	json_push_bool(&state, field_name_cstring(field), true);
 	set_jsonb(binding->relation, COL_DIFFERING,
-			  JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+			  json_end_object(&state));
 }
 
 void
