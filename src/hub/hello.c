@@ -84,18 +84,15 @@ raise_bad_hello(const char *what)
 static bool
 read_flag(const Fields *fields, const char *key)
 {
-	const Field *field = fields_find(fields, field_name(key));
-
-	return field != NULL && field->value.type == jbvBool && field->value.val.boolean;
+	return json_read_true(fields_value(fields, key));
 }
 
 static int64
 read_number(const Fields *fields, const char *key)
 {
-	const Field *field = fields_find(fields, field_name(key));
 	int64		number;
 
-	if (field == NULL || !json_read_number(&field->value, 0, PG_INT64_MAX, &number))
+	if (!json_read_number(fields_value(fields, key), 0, PG_INT64_MAX, &number))
 		raise_bad_hello(psprintf("number \"%s\"", key));
 	return number;
 }
@@ -104,12 +101,12 @@ read_number(const Fields *fields, const char *key)
 static bool
 read_identity(const Fields *fields, const char *key, Identity *identity)
 {
-	const Field *field = fields_find(fields, field_name(key));
+	const JsonbValue *value = fields_value(fields, key);
 
 	MemSet(identity, 0, sizeof(Identity));
-	if (field == NULL || field->value.type == jbvNull)
+	if (value == NULL || value->type == jbvNull)
 		return false;
-	if (!identity_from_jsonb(json_of_value(&field->value), identity))
+	if (!identity_from_jsonb(json_of_value(value), identity))
 		raise_bad_hello(psprintf("\"%s\" that is one", key));
 	return true;
 }
@@ -119,7 +116,7 @@ check_protocol(const Fields *fields)
 {
 	int64		protocol;
 
-	if (fields_find(fields, field_name("protocol")) == NULL)
+	if (fields_value(fields, "protocol") == NULL)
 		return;
 	protocol = read_number(fields, "protocol");
 	if (protocol != LINK_PROTOCOL)
@@ -135,12 +132,10 @@ check_protocol(const Fields *fields)
 static char *
 read_tables(const Fields *fields)
 {
-	const Field *field = fields_find(fields, field_name("tables"));
+	const JsonbValue *tables = fields_value(fields, "tables");
 
-	if (field == NULL || field->value.type != jbvBinary ||
-		!JsonContainerIsObject(field->value.val.binary.data))
-		return NULL;
-	return JsonbToCString(NULL, field->value.val.binary.data, field->value.val.binary.len);
+	return json_read_object(tables) == NULL ? NULL :
+		JsonbToCString(NULL, tables->val.binary.data, tables->val.binary.len);
 }
 
 void
@@ -152,7 +147,7 @@ hello_read(const char *source, const Jsonb *said, Hello *hello)
 	hello->source = source;
 	if (!JB_ROOT_IS_OBJECT(said))
 		raise_bad_hello("fields");
-	fields_from_container(unconstify(JsonbContainer *, &said->root), &fields);
+	fields = fields_of(said);
 	check_protocol(&fields);
 	hello->claim = read_flag(&fields, "claim");
 	hello->relay = read_flag(&fields, "relay");

@@ -60,15 +60,13 @@ find_header(const char *name)
 {
 	Headers		headers = {setting(HEADERS), NULL};
 	Fields		fields;
-	const Field *header;
 
 	if (headers.text == NULL)
 		return NULL;
 	if (subxact_try(parse_headers, &headers) != NULL || !JB_ROOT_IS_OBJECT(headers.json))
 		return NULL;
-	fields_from_container(&headers.json->root, &fields);
-	header = fields_find(&fields, field_name(name));
-	return header == NULL ? NULL : json_read_string(&header->value);
+	fields = fields_of(headers.json);
+	return json_read_string(fields_value(&fields, name));
 }
 
 /* An entity tag, "12", strong or weak; quotes may be missing. */
@@ -116,20 +114,13 @@ http_if_match(int64 *row_version)
 static int
 status_of(JsonbContainer *answer)
 {
-	Fields		fields;
-	const Field *resolution;
-	const Field *status;
+	const Fields fields = fields_of_object(answer);
+	const char *name = json_read_string(fields_value(&fields, "resolution"));
 	int64		number = 200;
-	char	   *name;
 
-	fields_from_container(answer, &fields);
-	resolution = fields_find(&fields, field_name("resolution"));
-	status = fields_find(&fields, field_name("status"));
-	name = resolution == NULL ? NULL : json_read_string(&resolution->value);
 	if (name != NULL && strcmp(name, "DEPENDENCY_WAIT") == 0)
 		return 202;
-	if (status != NULL)
-		(void) json_read_number(&status->value, 100, 599, &number);
+	(void) json_read_number(fields_value(&fields, "status"), 100, 599, &number);
 	return (int) number;
 }
 

@@ -169,9 +169,7 @@ logged_change_detail(const Change *change, const Record *before, const Decision 
 const JsonbValue *
 logged_row_member(const LoggedRow *row, const char *name)
 {
-	const Field *member = fields_find(&row->details, field_name(name));
-
-	return member == NULL ? NULL : &member->value;
+	return fields_value(&row->details, name);
 }
 
 int64
@@ -227,18 +225,13 @@ read_known(const LoggedRow *row, LifeStamp *known)
 {
 	const JsonbValue *value = logged_row_member(row, "known");
 	JsonbContainer *object = json_read_object(value);
-	Fields		members;
-	const Field *version;
-	const Field *time;
+	const Fields members = fields_of_object(object);
 
 	if (object == NULL)
 		return value == NULL;
 	known->is_set = true;
-	fields_from_container(object, &members);
-	version = fields_find(&members, field_name("version"));
-	time = fields_find(&members, field_name("updatedAt"));
-	return read_whole(version ? &version->value : NULL, &known->has_version, &known->version) &&
-		read_time(time ? &time->value : NULL, &known->has_updated_at, &known->updated_at);
+	return read_whole(fields_value(&members, "version"), &known->has_version, &known->version) &&
+		read_time(fields_value(&members, "updatedAt"), &known->has_updated_at, &known->updated_at);
 }
 
 /* By base, or by a version: the detail's, or the one that it gave to the record. */

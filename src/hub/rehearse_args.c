@@ -107,9 +107,9 @@ row_of(const RowsArgument *argument, JsonbContainer *array, int i)
 static const JsonbValue *
 member_of(const ArgumentRow *row, const char *name)
 {
-	const Field *member = fields_find(&row->members, field_name(name));
+	const JsonbValue *value = fields_value(&row->members, name);
 
-	return member == NULL || member->value.type == jbvNull ? NULL : &member->value;
+	return value == NULL || value->type == jbvNull ? NULL : value;
 }
 
 /* A member that is a string; without it, otherwise, or an error if that is NULL. */

@@ -147,23 +147,18 @@ resolve_find(ConflictLog *conflicts, Oid function, int64 id, Conflict *conflict)
 static bool
 was_birth(const Conflict *conflict)
 {
-	Fields		detail;
+	const Fields detail = fields_of(conflict->incoming_detail);
 
-	fields_from_container(&conflict->incoming_detail->root, &detail);
-	return fields_find(&detail, field_name("created")) != NULL;
+	return fields_value(&detail, "created") != NULL;
 }
 
 /* A value that is let in keeps the time at which its source set it. */
 static void
 take_incoming_time(const Conflict *conflict, Change *change)
 {
-	Fields		detail;
-	const Field *time;
-	const char *text;
+	const Fields detail = fields_of(conflict->incoming_detail);
+	const char *text = json_read_string(fields_value(&detail, "updatedAt"));
 
-	fields_from_container(&conflict->incoming_detail->root, &detail);
-	time = fields_find(&detail, field_name("updatedAt"));
-	text = time == NULL ? NULL : json_read_string(&time->value);
 	change->has_updated_at = text != NULL &&
 		rfc3339_parse(text, strlen(text), &change->updated_at);
 }
@@ -307,13 +302,10 @@ names_union(const FieldNames *a, const FieldNames *b)
 static void
 number_as_it_came(const Conflict *conflict, const Record *record, Change *change)
 {
-	Fields		detail;
-	const Field *base;
+	const Fields detail = fields_of(conflict->incoming_detail);
 
-	fields_from_container(&conflict->incoming_detail->root, &detail);
-	base = fields_find(&detail, field_name("base"));
-	change->has_base = base != NULL &&
-		json_read_number(&base->value, 0, CHANGE_MAX_VERSION, &change->base);
+	change->has_base = json_read_number(fields_value(&detail, "base"), 0, CHANGE_MAX_VERSION,
+										&change->base);
 	change->has_version = !change->has_base;
 	change->version = record->version;
 }
@@ -374,9 +366,8 @@ decide_by_ladder(Resolve *r, const Conflict *conflict, const Record *record, Cha
 static void
 stamp_reviewer(const Conflict *conflict, Decision *d)
 {
-	Fields		incoming;
+	const Fields incoming = fields_of(conflict->incoming);
 
-	fields_from_container(&conflict->incoming->root, &incoming);
 	for (int i = 0; i < d->changed.n; i++)
 	{
 		RecordField *field = record_find(&d->after, d->changed.name[i]);

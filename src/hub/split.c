@@ -176,13 +176,7 @@ hold_record(Split *split)
 static Fields
 member_fields(const Fields *members, const char *name)
 {
-	const Field *member = fields_find(members, field_name(name));
-	JsonbContainer *object = member == NULL ? NULL : json_read_object(&member->value);
-	Fields		fields = {0};
-
-	if (object != NULL)
-		fields_from_container(object, &fields);
-	return fields;
+	return fields_of_object(json_read_object(fields_value(members, name)));
 }
 
 static void
@@ -200,13 +194,12 @@ read_words(Split *split)
 								  split->only_key ? "true" : "false",
 								  split->entity->ladder & RUNG_LATEST ? "true" : "false");
 	Fields		members = fields_of(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text))));
-	const Field *whole = fields_find(&members, field_name("whole"));
 
 	split->words = member_fields(&members, "said");
 	split->others = member_fields(&members, "others");
 	split->sources = member_fields(&members, "sources");
 	split->unclear = member_fields(&members, "unclear");
-	split->whole = whole != NULL && json_read_true(&whole->value);
+	split->whole = json_read_true(fields_value(&members, "whole"));
 }
 
 static bool

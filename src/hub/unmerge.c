@@ -62,14 +62,6 @@ typedef struct Unmerging
 
 /* ---------- the merge ---------- */
 
-static const JsonbValue *
-merge_member(const Unmerging *u, const char *name)
-{
-	const Field *member = fields_find(&u->merge, field_name(name));
-
-	return member == NULL ? NULL : &member->value;
-}
-
 /* Read the merge's row; false: there is none. */
 static bool
 read_merge(Unmerging *u, bool hold)
@@ -80,8 +72,8 @@ read_merge(Unmerging *u, bool hold)
 	if (text == NULL)
 		return false;
 	u->merge = fields_of(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text))));
-	u->keep_id = json_read_string(merge_member(u, "keepId"));
-	u->drop_id = json_read_string(merge_member(u, "dropId"));
+	u->keep_id = json_read_string(fields_value(&u->merge, "keepId"));
+	u->drop_id = json_read_string(fields_value(&u->merge, "dropId"));
 	return true;
 }
 
@@ -99,7 +91,7 @@ static void
 find_merge(Unmerging *u, Oid function)
 {
 	bool		found = read_merge(u, false);
-	char	   *entity = found ? json_read_string(merge_member(u, "entity")) : "*";
+	char	   *entity = found ? json_read_string(fields_value(&u->merge, "entity")) : "*";
 
 	if (!resolve_may_decide(function, entity))
 		ereport(ERROR,
@@ -125,22 +117,17 @@ sources_of_keys(const Unmerging *u)
 static bool
 read_image(const JsonbValue *value, Record *record)
 {
-	JsonbContainer *object = json_read_object(value);
-	Fields		members = {0};
+	const Fields members = fields_of_object(json_read_object(value));
 	const char *names[] = {"version", "row_version", "last_source", "updated_at", "fields", "stamps"};
 	const JsonbValue *member[lengthof(names)];
 	const char *time;
 
 	MemSet(record, 0, sizeof(Record));
-	if (object != NULL)
-		fields_from_container(object, &members);
 	for (int i = 0; i < (int) lengthof(names); i++)
 	{
-		const Field *found = fields_find(&members, field_name(names[i]));
-
-		if (found == NULL)
+		member[i] = fields_value(&members, names[i]);
+		if (member[i] == NULL)
 			return false;
-		member[i] = &found->value;
 	}
 	record->exists = true;
 	record->last_source = json_read_string(member[2]);
@@ -153,15 +140,14 @@ read_image(const JsonbValue *value, Record *record)
 		json_read_number(member[1], 0, CHANGE_MAX_VERSION, &record->row_version) &&
 		record->last_source != NULL &&
 		json_read_object(member[4]) != NULL && json_read_object(member[5]) != NULL &&
-		record_set_fields(record, JsonbValueToJsonb(unconstify(JsonbValue *, member[4])),
-						  JsonbValueToJsonb(unconstify(JsonbValue *, member[5]))) == NULL;
+		record_set_fields(record, json_of_value(member[4]), json_of_value(member[5])) == NULL;
 }
 
 static void
 read_taken(Unmerging *u)
 {
-	JsonbContainer *taken = json_read_array(merge_member(u, "taken"));
-	JsonbContainer *stands = json_read_object(merge_member(u, "stands"));
+	JsonbContainer *taken = json_read_array(fields_value(&u->merge, "taken"));
+	JsonbContainer *stands = json_read_object(fields_value(&u->merge, "stands"));
 	int			n = taken == NULL ? 0 : JsonContainerSize(taken);
 
 	if (stands != NULL)
@@ -185,18 +171,18 @@ check_merge(Unmerging *u)
 
 	if (!read_merge(u, true))
 		raise_unknown(u->id);
-	if (json_read_true(merge_member(u, "undone")))
+	if (json_read_true(fields_value(&u->merge, "undone")))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("merge " INT64_FORMAT " was undone already", u->id)));
-	if (json_read_number(merge_member(u, "later"), 1, PG_INT64_MAX, &later))
+	if (json_read_number(fields_value(&u->merge, "later"), 1, PG_INT64_MAX, &later))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("merge " INT64_FORMAT " cannot be undone before merge " INT64_FORMAT, u->id, later),
 				 errhint_call("What was merged last is undone first: SELECT sync_unmerge(" INT64_FORMAT ").", later)));
-	if (!read_image(merge_member(u, "keepBefore"), &u->keep_before) ||
-		!read_image(merge_member(u, "dropBefore"), &u->drop_before) ||
-		!json_read_number(merge_member(u, "rowVersion"), 1, CHANGE_MAX_VERSION, &u->row_version))
+	if (!read_image(fields_value(&u->merge, "keepBefore"), &u->keep_before) ||
+		!read_image(fields_value(&u->merge, "dropBefore"), &u->drop_before) ||
+		!json_read_number(fields_value(&u->merge, "rowVersion"), 1, CHANGE_MAX_VERSION, &u->row_version))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("of merge " INT64_FORMAT " it is not known any more what the records were before", u->id),

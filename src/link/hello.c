@@ -81,20 +81,19 @@ greeting_say(const Greeting *greeting, bool claim, bool relay, int protocol, con
 static bool
 heard_bool(const char *link, const Fields *said, const char *key)
 {
-	const Field *field = fields_find(said, field_name(key));
+	const JsonbValue *value = fields_value(said, key);
 
-	if (field == NULL || field->value.type != jbvBool)
+	if (value == NULL || value->type != jbvBool)
 		reply_violation(link, hello_call, "does not say \"%s\"", key);
-	return field->value.val.boolean;
+	return value->val.boolean;
 }
 
 static int64
 heard_number(const char *link, const Fields *said, const char *key)
 {
-	const Field *field = fields_find(said, field_name(key));
 	int64		number;
 
-	if (field == NULL || !json_read_number(&field->value, 0, PG_INT64_MAX, &number))
+	if (!json_read_number(fields_value(said, key), 0, PG_INT64_MAX, &number))
 		reply_violation(link, hello_call, "has no number \"%s\"", key);
 	return number;
 }
@@ -102,21 +101,21 @@ heard_number(const char *link, const Fields *said, const char *key)
 static const char *
 heard_word(const char *link, const Fields *said, const char *key)
 {
-	const Field *field = fields_find(said, field_name(key));
+	const JsonbValue *value = fields_value(said, key);
 
-	if (field == NULL || field->value.type != jbvString || field->value.val.string.len > 20)
+	if (value == NULL || value->type != jbvString || value->val.string.len > 20)
 		reply_violation(link, hello_call, "has no word \"%s\"", key);
-	return pnstrdup(field->value.val.string.val, field->value.val.string.len);
+	return json_read_string(value);
 }
 
 static void
 heard_identity(const char *link, const Fields *said, Identity *identity, Jsonb **jsonb)
 {
-	const Field *field = fields_find(said, field_name("identity"));
+	const JsonbValue *value = fields_value(said, "identity");
 
-	if (field == NULL)
+	if (value == NULL)
 		reply_violation(link, hello_call, "has no \"identity\"");
-	*jsonb = json_of_value(&field->value);
+	*jsonb = json_of_value(value);
 	if (!identity_from_jsonb(*jsonb, identity))
 		reply_violation(link, hello_call, "has an \"identity\" that is none");
 }
@@ -125,11 +124,9 @@ heard_identity(const char *link, const Fields *said, Identity *identity, Jsonb *
 static Jsonb *
 heard_object(const Fields *said, const char *key)
 {
-	const Field *field = fields_find(said, field_name(key));
+	const JsonbValue *value = fields_value(said, key);
 
-	if (field == NULL || json_read_object(&field->value) == NULL)
-		return NULL;
-	return json_of_value(&field->value);
+	return json_read_object(value) == NULL ? NULL : json_of_value(value);
 }
 
 /* Are the entity's counters here those of the array, which is NULL where it has none? */
@@ -176,9 +173,7 @@ check_counters(const char *link_name, Jsonb *counters)
 				 errhint("Subscribe the relay to other entities at the hub, or link tables instead.")));
 	foreach_ptr(const Binding, binding, binding_list(link->source, NULL))
 	{
-		const Field *theirs = fields_find(&hub, field_name(binding->entity));
-
-		if (!has_counters(binding->entity, theirs == NULL ? NULL : json_read_array(&theirs->value)))
+		if (!has_counters(binding->entity, json_read_array(fields_value(&hub, binding->entity))))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("other fields of entity \"%s\" have rule sum here than at the hub of link \"%s\"",
@@ -233,15 +228,11 @@ check_references(const char *link_name, Jsonb *references)
 		return;
 	foreach_ptr(const Binding, binding, binding_list(link->source, NULL))
 	{
-		const Field *theirs = fields_find(&hub, field_name(binding->entity));
-		JsonbContainer *object = theirs == NULL ? NULL : json_read_object(&theirs->value);
+		const Fields of_entity = fields_of_object(json_read_object(fields_value(&hub, binding->entity)));
 		const Entity *entity = registry_entity(registry_get(), binding->entity);
-		Fields		of_entity;
 
-		if (object == NULL || entity == NULL)
-			continue;
-		fields_from_container(object, &of_entity);
-		check_references_of(link_name, source, entity, &of_entity);
+		if (entity != NULL)
+			check_references_of(link_name, source, entity, &of_entity);
 	}
 }
 
@@ -265,7 +256,7 @@ greeting_hear(Greeting *greeting, const char *link, const Jsonb *answer)
 	Identity	known = {0};
 	int64		now = GetCurrentTimestamp();
 
-	fields_from_container(unconstify(JsonbContainer *, &answer->root), &said);
+	said = fields_of(answer);
 	heard_identity(link, &said, &hub, &greeting->hub);
 	refuse_self(&greeting->self, &hub, link);
 	greeting->counters = heard_object(&said, "counters");
@@ -276,7 +267,7 @@ greeting_hear(Greeting *greeting, const char *link, const Jsonb *answer)
 	greeting->spoke_behind = heard_bool(link, &said, "spoke_behind");
 	greeting->answered = heard_number(link, &said, "answered");
 	greeting->pulled = heard_number(link, &said, "pulled");
-	greeting->since = fields_find(&said, field_name("since")) == NULL ? 0 :
+	greeting->since = fields_value(&said, "since") == NULL ? 0 :
 		heard_number(link, &said, "since");
 	greeting->offset = heard_number(link, &said, "now") - now;
 	/* we, not the hub, decide if it is the hub that was linked */

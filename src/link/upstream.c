@@ -153,8 +153,7 @@ static const char *const hello_call = "syncext.hub_hello";
 static char *
 handshake_string(const Fields *said, const char *key)
 {
-	const Field *field = fields_find(said, field_name(key));
-	char	   *string = field == NULL ? NULL : json_read_string(&field->value);
+	char	   *string = json_read_string(fields_value(said, key));
 
 	return string != NULL ? string : pstrdup("");
 }
@@ -162,24 +161,22 @@ handshake_string(const Fields *said, const char *key)
 static int
 handshake_number(const Fields *said, const char *key)
 {
-	const Field *field = fields_find(said, field_name(key));
 	int64		number;
 
-	return field != NULL && json_read_number(&field->value, 0, INT_MAX, &number) ? (int) number : -1;
+	return json_read_number(fields_value(said, key), 0, INT_MAX, &number) ? (int) number : -1;
 }
 
 static List *
 handshake_strings(const Upstream *upstream, const Fields *said, const char *key)
 {
-	const Field *field = fields_find(said, field_name(key));
+	JsonbContainer *array = json_read_array(fields_value(said, key));
 	List	   *strings = NIL;
 
-	if (field == NULL || field->value.type != jbvBinary ||
-		!JsonContainerIsArray(field->value.val.binary.data))
+	if (array == NULL)
 		reply_violation(upstream->link, hello_call, "has no array \"%s\"", key);
-	for (uint32 i = 0; i < JsonContainerSize(field->value.val.binary.data); i++)
+	for (uint32 i = 0; i < JsonContainerSize(array); i++)
 	{
-		char	   *string = json_read_string(getIthJsonbValueFromContainer(field->value.val.binary.data, i));
+		char	   *string = json_read_string(getIthJsonbValueFromContainer(array, i));
 
 		if (string == NULL)
 			reply_violation(upstream->link, hello_call, "has something else than strings in \"%s\"", key);
@@ -203,7 +200,7 @@ read_handshake(Upstream *upstream, const Jsonb *jsonb)
 
 	if (!JB_ROOT_IS_OBJECT(jsonb))
 		reply_violation(upstream->link, hello_call, "is no object");
-	fields_from_container(unconstify(JsonbContainer *, &jsonb->root), &said);
+	said = fields_of(jsonb);
 	protocol = handshake_number(&said, "protocol");
 	if (protocol < 0)
 		reply_violation(upstream->link, hello_call, "has no number \"protocol\"");

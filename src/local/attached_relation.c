@@ -475,11 +475,11 @@ init_new(Attached *attached)
 	for (int i = 0; i < attached->ncolumns; i++)
 	{
 		AttachedColumn *column = &attached->columns[i];
-		const Field *known = fields_find(&loaded, field_name(column->name));
+		const JsonbValue *known = fields_value(&loaded, column->name);
 		int64		attnum;
 
 		column->is_again = known != NULL &&
-			(!json_read_number(&known->value, 0, MaxAttrNumber, &attnum) || attnum != column->attnum);
+			(!json_read_number(known, 0, MaxAttrNumber, &attnum) || attnum != column->attnum);
 		column->is_new = known == NULL || column->is_again;
 	}
 }

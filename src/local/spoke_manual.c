@@ -128,9 +128,9 @@ elements_of(Jsonb *array)
 static const JsonbValue *
 member(const Element *element, const char *key)
 {
-	const Field *field = fields_find(&element->members, field_name(key));
+	const JsonbValue *value = fields_value(&element->members, key);
 
-	return field == NULL || field->value.type == jbvNull ? NULL : &field->value;
+	return value == NULL || value->type == jbvNull ? NULL : value;
 }
 
 static const JsonbValue *

@@ -88,16 +88,14 @@ bool
 spoke_sequences_raise(const char *source, const Jsonb *greatest)
 {
 	bool		all = true;
-	Fields		known;
+	const Fields known = fields_of(greatest);
 
-	fields_from_container(unconstify(JsonbContainer *, &greatest->root), &known);
 	foreach_ptr(const Binding, binding, binding_list(source, NULL))
 	{
-		const Field *key = fields_find(&known, field_name(binding->entity));
 		int64		number;
 
-		if (binding->own_keys && binding->nkeys == 1 && binding_stands(binding) && key != NULL &&
-			json_read_number(&key->value, 1, PG_INT64_MAX, &number))
+		if (binding->own_keys && binding->nkeys == 1 && binding_stands(binding) &&
+			json_read_number(fields_value(&known, binding->entity), 1, PG_INT64_MAX, &number))
 			all &= raise_of(binding, number);
 	}
 	return all;

@@ -343,11 +343,11 @@ take_members(const Fields *members, bool flat, const ChangeLimits *limits, Chang
 static bool
 take_state(const Fields *members, Change *change, ChangeError *error)
 {
-	const Field *state = change->from_link ? fields_find(members, field_name("state")) : NULL;
+	const JsonbValue *state = change->from_link ? fields_value(members, "state") : NULL;
 
 	if (state == NULL)
 		return true;
-	change->state = field_state_read(&state->value, &change->fields, change->deleted);
+	change->state = field_state_read(state, &change->fields, change->deleted);
 	if (change->state == NULL)
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, "Only links send it.",
 							"key \"state\" is no state of a record");
@@ -471,7 +471,7 @@ change_parse(JsonbContainer *document, const ChangeLimits *limits, Change *chang
 			 ChangeError *error)
 {
 	Fields		members;
-	const Field *fields;
+	const JsonbValue *fields;
 
 	MemSet(change, 0, sizeof(Change));
 	change->entity = "record";
@@ -479,17 +479,15 @@ change_parse(JsonbContainer *document, const ChangeLimits *limits, Change *chang
 	if (!JsonContainerIsObject(document))
 		return change_not_object(error);
 	fields_from_container(document, &members);
-	fields = fields_find(&members, field_name("fields"));
+	fields = fields_value(&members, "fields");
 	if (fields != NULL)
 	{
-		if (fields->value.type != jbvBinary ||
-			!JsonContainerIsObject(fields->value.val.binary.data))
+		if (json_read_object(fields) == NULL)
 			return wrong_type(error, "fields", "an object",
-							  "Name what is set, as in {\"email\": \"anna@example.org\"}.",
-							  &fields->value);
-		fields_from_container(fields->value.val.binary.data, &change->fields);
+							  "Name what is set, as in {\"email\": \"anna@example.org\"}.", fields);
+		fields_from_container(fields->val.binary.data, &change->fields);
 		change->sent = change->fields.field;
-		change->sent_object = fields->value;
+		change->sent_object = *fields;
 	}
 	return take_members(&members, fields == NULL, limits, change, error) &&
 		take_state(&members, change, error) &&

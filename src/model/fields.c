@@ -118,14 +118,28 @@ fields_find(const Fields *fields, FieldName name)
 
 /* ---------- sets of fields ---------- */
 
+const JsonbValue *
+fields_value(const Fields *fields, const char *name)
+{
+	const Field *field = fields_find(fields, field_name(name));
+
+	return field == NULL ? NULL : &field->value;
+}
+
 Fields
-fields_of(Jsonb *object)
+fields_of_object(JsonbContainer *object)
 {
 	Fields		fields = {0, NULL};
 
 	if (object != NULL)
-		fields_from_container(&object->root, &fields);
+		fields_from_container(object, &fields);
 	return fields;
+}
+
+Fields
+fields_of(const Jsonb *object)
+{
+	return fields_of_object(object == NULL ? NULL : unconstify(JsonbContainer *, &object->root));
 }
 
 bool

@@ -40,11 +40,14 @@ typedef struct FieldNames
 extern void fields_from_container(JsonbContainer *object, Fields *out);
 extern Jsonb *fields_to_jsonb(const Fields *fields);
 extern const Field *fields_find(const Fields *fields, FieldName name);
+/* The value of the field of that name; NULL: there is none. */
+extern const JsonbValue *fields_value(const Fields *fields, const char *name);
 
 /* ---------- sets of fields, all in jsonb's key order; nothing in them is copied ---------- */
 
 /* The object's members; none if it is NULL. */
-extern Fields fields_of(Jsonb *object);
+extern Fields fields_of(const Jsonb *object);
+extern Fields fields_of_object(JsonbContainer *object);
 
 /*
  * Walk two sets side by side.  Each call gives what both have under the next name, NULL

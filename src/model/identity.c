@@ -15,6 +15,7 @@
 #include "model/fields.h"
 #include "model/identity.h"
 #include "model/json.h"
+#include "model/json_read.h"
 
 PG_FUNCTION_INFO_V1(syncext_identity_case);
 
@@ -140,9 +141,9 @@ identity_to_jsonb(const Identity *identity)
 static const JsonbValue *
 find_value(const Fields *fields, const char *key, enum jbvType type)
 {
-	const Field *field = fields_find(fields, field_name(key));
+	const JsonbValue *value = fields_value(fields, key);
 
-	return field != NULL && field->value.type == type ? &field->value : NULL;
+	return value != NULL && value->type == type ? value : NULL;
 }
 
 /* Read a number that is written as one, or as text. */
@@ -173,14 +174,10 @@ static bool
 read_marks(const Fields *fields, Identity *identity)
 {
 	const JsonbValue *mark = find_value(fields, "mark", jbvString);
-	const JsonbValue *ancestors = find_value(fields, "ancestors", jbvBinary);
-	JsonbContainer *array;
+	JsonbContainer *array = json_read_array(fields_value(fields, "ancestors"));
 
-	if (!is_mark(mark) || ancestors == NULL ||
-		!JsonContainerIsArray(ancestors->val.binary.data) ||
-		JsonContainerSize(ancestors->val.binary.data) > IDENTITY_MAX_ANCESTORS)
+	if (!is_mark(mark) || array == NULL || JsonContainerSize(array) > IDENTITY_MAX_ANCESTORS)
 		return false;
-	array = ancestors->val.binary.data;
 	identity->mark = pnstrdup(mark->val.string.val, mark->val.string.len);
 	identity->ancestors = palloc(sizeof(char *) * (IDENTITY_MAX_ANCESTORS));
 	for (uint32 i = 0; i < JsonContainerSize(array); i++)
@@ -206,7 +203,7 @@ identity_from_jsonb(const Jsonb *jsonb, Identity *identity)
 	MemSet(identity, 0, sizeof(Identity));
 	if (!JB_ROOT_IS_OBJECT(jsonb))
 		return false;
-	fields_from_container(unconstify(JsonbContainer *, &jsonb->root), &fields);
+	fields = fields_of(jsonb);
 	if (!read_marks(&fields, identity) ||
 		!read_number(&fields, "system", jbvString, &system) ||
 		!read_number(&fields, "database", jbvNumeric, &database) ||

@@ -24,8 +24,8 @@ referred_id(const JsonbValue *value)
 char *
 referred_id_of_change(const Change *change, const char *field, const char *parent)
 {
-	const Field *found = fields_find(&change->fields, field_name(field));
-	char	   *id = found ? referred_id(&found->value) : NULL;
+	const JsonbValue *found = fields_value(&change->fields, field);
+	char	   *id = found ? referred_id(found) : NULL;
 
 	/* a record may refer to itself: it arrives with this very change */
 	if (id != NULL && strcmp(parent, change->entity) == 0 && strcmp(id, change->external_id) == 0)

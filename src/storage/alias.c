@@ -137,17 +137,11 @@ merge_image(int64 merge, Fields *fields, int64 *row_version)
 {
 	MergeImage	image;
 	Fields		members;
-	const Field *member;
-	JsonbContainer *object;
 
 	if (!find_merge(merge, &image))
 		return false;
 	members = fields_of(image.drop_before);
-	member = fields_find(&members, field_name("fields"));
-	object = member == NULL ? NULL : json_read_object(&member->value);
-	*fields = (Fields) {0};
-	if (object != NULL)
-		fields_from_container(object, fields);
+	*fields = fields_of_object(json_read_object(fields_value(&members, "fields")));
 	*row_version = image.row_version;
 	return true;
 }
