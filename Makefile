@@ -84,7 +84,7 @@ $(OBJS): .built-for
 # What the tables look like, for the code that reads them.
 src/storage/shapes.inc: src/shapes.awk $(wildcard src/sql/*.sql)
 	cat $(sort $(wildcard src/sql/*.sql)) | LC_ALL=C awk -f src/shapes.awk > $@.new && mv $@.new $@
-src/storage/shapes.o src/storage/shapes.bc: src/storage/shapes.inc
+$(OBJS) $(OBJS:.o=.bc): src/storage/shapes.inc
 .built-for: FORCE
 	@echo '$(built_for)' | cmp -s - $@ || echo '$(built_for)' >$@
 .PHONY: FORCE

@@ -1,6 +1,7 @@
 # shapes.awk
 #	  Makes src/storage/shapes.inc, the tables' and indexes' shapes for
-#	  storage/shapes.c, of the install script's CREATE statements.
+#	  storage/shapes.c and the columns' numbers for storage/shapes.h, of the install
+#	  script's CREATE statements.
 
 function fail(what)
 {
@@ -32,7 +33,18 @@ function end_table(    i, j)
 			sub(/false}$/, "true}", shape[table, i])
 	key[table] = primary == "" ? "0, {0}" : numbers(primary)
 	print_table(table, table)
+	print_numbers(table)
 	inside = 0
+}
+
+# The tables of the change log are alike.
+function print_numbers(name,    i, prefix)
+{
+	prefix = toupper(name)
+	sub(/_0$/, "", prefix)
+	for (i = 1; i <= ncolumns[name]; i++)
+		printf "COLUMN_NUMBER(COL_%s_%s, %d)\n", prefix, toupper(column[name, i]), i
+	printf "COLUMN_NUMBER(NCOLUMNS_%s, %d)\n", prefix, ncolumns[name]
 }
 
 function print_table(name, like,    i)

@@ -64,14 +64,14 @@ apply_close(ApplyCall *call)
 {
 	references_end(call->references);
 	if (call->waiting != NULL)
-		parked_changes_close(call->waiting);
+		mapped_close(call->waiting);
 	if (call->routed != NULL)
-		routed_close(call->routed);
+		mapped_close(call->routed);
 	if (call->aliases != NULL)
-		aliases_close(call->aliases);
+		mapped_close(call->aliases);
 	if (call->matching != NULL)
 		matching_close(call->matching);
-	conflict_log_close(call->conflicts);
+	mapped_close(call->conflicts);
 	if (call->log != NULL)
 		change_log_close(call->log);
 	canonical_close(call->canonical);

@@ -202,7 +202,7 @@ cursor_start(const Registry *registry, const Source *target)
 		if (!cursor_put(table, &cursor))
 			break;
 	}
-	cursor_close(table);
+	mapped_close(table);
 	wake_note_feeds();
 }
 
@@ -347,7 +347,7 @@ cursor_set_slots(const Registry *registry, const Source *target, int slots)
 
 	if (complete && present != slots)
 		change_slots(table, cursors, slots);
-	cursor_close(table);
+	mapped_close(table);
 	/* the source was added by plain SQL, or a cursor deleted */
 	if (!complete)
 		cursor_start(registry, target);
@@ -393,7 +393,7 @@ syncext_cursor_subscribe(PG_FUNCTION_ARGS)
 	registry = registry_get();
 	source = registry_source_required(registry, source->name);
 	add_backfill_to_all(table, cursors, entities_to_walk(registry, &future, source));
-	cursor_close(table);
+	mapped_close(table);
 	PG_RETURN_VOID();
 }
 
@@ -429,7 +429,7 @@ sync_resync(PG_FUNCTION_ARGS)
 	source = registry_source_required(registry, source->name);
 	if (cursors != NIL)
 		add_backfill_to_all(table, cursors, entities_to_resync(registry, source, entity));
-	cursor_close(table);
+	mapped_close(table);
 	/* a source without a cursor has all records before it anyway */
 	if (cursors == NIL)
 		cursor_start(registry, source);

@@ -336,9 +336,9 @@ compare(Comparison *c, Jsonb *known, bool hub_behind)
 		CHECK_FOR_INTERRUPTS();
 		compare_record(c, &c->known.field[i], records[i]);
 	}
-	conflict_log_close(c->conflicts);
+	mapped_close(c->conflicts);
 	rows_scan_end(c->served);
-	routed_close(routed);
+	mapped_close(routed);
 	if (c->any && hub_behind)
 		note_loss(c);
 	owner_leave(&as_owner);

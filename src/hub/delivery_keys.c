@@ -57,8 +57,8 @@ delivery_keys_end(DeliveryKeys *keys)
 	if (keys == NULL)
 		return;
 	if (keys->writing != NULL)
-		source_keys_close(keys->writing);
-	source_keys_close(keys->keys);
+		mapped_close(keys->writing);
+	mapped_close(keys->keys);
 	pfree(keys);
 }
 
@@ -175,7 +175,7 @@ delivery_keys_acknowledge(const Source *target, int64 batch, const Acknowledgeme
 		key->gone_batch = 0;
 		source_key_try_save(keys, key);
 	}
-	source_keys_close(keys);
+	mapped_close(keys);
 }
 
 /* ---------- keys that come with an acknowledgement ---------- */

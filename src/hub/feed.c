@@ -61,7 +61,7 @@ feed_close(Feed *feed)
 {
 	feed_log_close(feed->log);
 	pending_close(feed->pending);
-	cursor_close(feed->cursors);
+	mapped_close(feed->cursors);
 	pfree(feed);
 }
 
@@ -248,7 +248,7 @@ count_slots(const char *source)
 	Cursor		first;
 	int			n = cursor_find(cursors, source, 0, &first) ? first.slots : 1;
 
-	cursor_close(cursors);
+	mapped_close(cursors);
 	return n;
 }
 

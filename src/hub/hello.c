@@ -207,7 +207,7 @@ read_known(const char *source, const Hello *hello, Known *known)
 		known->batch = cursor.batch;
 		known->acknowledged = cursor.acknowledged;
 	}
-	cursor_close(cursors);
+	mapped_close(cursors);
 }
 
 /* ---------- deciding ---------- */
@@ -371,7 +371,6 @@ hello_check(const char *source)
 {
 	Rows	   *rows;
 	Datum		key;
-	bool		isnull;
 	int64		epoch = 0;
 
 	if (strcmp(session.source, source) != 0)
@@ -379,7 +378,7 @@ hello_check(const char *source)
 	rows = rows_open_read(registry_relation("spoke"));
 	key = CStringGetTextDatum(source);
 	if (rows_find(rows, 1, &key))
-		epoch = DatumGetInt64(rows_value(rows, rows_column(rows, "epoch"), &isnull));
+		epoch = DatumGetInt64(rows_datum(rows, rows_column(rows, "epoch")));
 	rows_close(rows);
 	hello_check_epoch(source, epoch);
 }

@@ -46,35 +46,6 @@ PG_FUNCTION_INFO_V1(sync_push);
 PG_FUNCTION_INFO_V1(syncext_hub_hello);
 PG_FUNCTION_INFO_V1(syncext_hub_behind);
 
-/* Columns of syncext.spoke and of syncext.push. */
-enum
-{
-	SPOKE_SOURCE = 1,
-	SPOKE_DATABASE_ID,
-	SPOKE_LINKED_AT,
-	SPOKE_BATCH,
-	SPOKE_PUSHED_AT,
-	SPOKE_IDENTITY,
-	SPOKE_COUNTER,
-	SPOKE_EPOCH,
-	SPOKE_REFUSED,
-	SPOKE_REFUSED_AT,
-	SPOKE_TURNED_AT,
-	SPOKE_MET,
-	SPOKE_PAST,
-	SPOKE_BEHIND,
-	SPOKE_BEHIND_AT,
-	SPOKE_NCOLUMNS = SPOKE_BEHIND_AT
-};
-
-enum
-{
-	PUSH_SOURCE = 1,
-	PUSH_HASHES,
-	PUSH_ANSWERS,
-	PUSH_NCOLUMNS = PUSH_ANSWERS
-};
-
 /* What a batch's name may have, in bytes: a spoke needs fewer. */
 #define MAX_BATCH_NAME	200
 /* Answers that are kept of a batch, in whatever forms it comes, for each that it may have. */
@@ -216,8 +187,8 @@ note_batch(Push *push)
 {
 	Rows	   *rows = rows_open_write(registry_relation("spoke"));
 	Datum		key = CStringGetTextDatum(push->source);
-	Datum		values[SPOKE_NCOLUMNS];
-	bool		isnull[SPOKE_NCOLUMNS];
+	Datum		values[NCOLUMNS_SPOKE];
+	bool		isnull[NCOLUMNS_SPOKE];
 
 	do
 	{
@@ -225,16 +196,16 @@ note_batch(Push *push)
 
 		if (found)
 			rows_values(rows, values, isnull);
-		if (!found || isnull[SPOKE_DATABASE_ID - 1])
+		if (!found || isnull[COL_SPOKE_MARK - 1])
 			raise_no_spoke(push);
-		check_spoke(push, values[SPOKE_DATABASE_ID - 1]);
-		hello_check_epoch(push->source, DatumGetInt64(values[SPOKE_EPOCH - 1]));
-		push->again = !isnull[SPOKE_BATCH - 1] &&
-			strcmp(TextDatumGetCString(values[SPOKE_BATCH - 1]), push->batch) == 0;
-		values[SPOKE_BATCH - 1] = CStringGetTextDatum(push->batch);
-		values[SPOKE_PUSHED_AT - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
-		values[SPOKE_COUNTER - 1] = Int64GetDatum(batch_number(push));
-		isnull[SPOKE_BATCH - 1] = isnull[SPOKE_PUSHED_AT - 1] = false;
+		check_spoke(push, values[COL_SPOKE_MARK - 1]);
+		hello_check_epoch(push->source, DatumGetInt64(values[COL_SPOKE_EPOCH - 1]));
+		push->again = !isnull[COL_SPOKE_BATCH - 1] &&
+			strcmp(TextDatumGetCString(values[COL_SPOKE_BATCH - 1]), push->batch) == 0;
+		values[COL_SPOKE_BATCH - 1] = CStringGetTextDatum(push->batch);
+		values[COL_SPOKE_PUSHED_AT - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+		values[COL_SPOKE_COUNTER - 1] = Int64GetDatum(batch_number(push));
+		isnull[COL_SPOKE_BATCH - 1] = isnull[COL_SPOKE_PUSHED_AT - 1] = false;
 	} while (rows_update(rows, values, isnull) != ROWS_DONE);
 	rows_close(rows);
 }
@@ -248,21 +219,20 @@ read_given(const Push *push, Given *given)
 	rows_see_latest(rows);
 	if (rows_find(rows, 1, &key))
 	{
-		bool		isnull;
-		bytea	   *hashes = DatumGetByteaPCopy(rows_value(rows, PUSH_HASHES, &isnull));
+		bytea	   *hashes = DatumGetByteaPCopy(rows_datum(rows, COL_PUSH_HASHES));
 
 		given->n = VARSIZE_ANY_EXHDR(hashes) / sizeof(uint64);
 		given->hashes = palloc(sizeof(uint64) * Max(given->n, 1));
 		memcpy(given->hashes, VARDATA_ANY(hashes), sizeof(uint64) * given->n);
-		given->answers = stored_array(rows, PUSH_ANSWERS);
+		given->answers = stored_array(rows, COL_PUSH_ANSWERS);
 		if ((int) JB_ROOT_COUNT(given->answers) != given->n)
-			stored_raise(rows, PUSH_ANSWERS, "has not as many answers as there are hashes");
+			stored_raise(rows, COL_PUSH_ANSWERS, "has not as many answers as there are hashes");
 		for (int i = 0; i < given->n; i++)
 		{
 			const JsonbValue *answer = getIthJsonbValueFromContainer(&given->answers->root, i);
 
 			if (answer->type != jbvNumeric && json_read_object(answer) == NULL)
-				stored_raise(rows, PUSH_ANSWERS, "has something else than an answer");
+				stored_raise(rows, COL_PUSH_ANSWERS, "has something else than an answer");
 		}
 	}
 	rows_close(rows);
@@ -308,16 +278,16 @@ static void
 keep_answers(const Push *push, const Given *given)
 {
 	Rows	   *rows = rows_open_write(registry_relation("push"));
-	Datum		values[PUSH_NCOLUMNS];
-	bool		isnull[PUSH_NCOLUMNS] = {false};
+	Datum		values[NCOLUMNS_PUSH];
+	bool		isnull[NCOLUMNS_PUSH] = {false};
 	Size		size = sizeof(uint64) * given->n;
 	bytea	   *hashes = palloc(VARHDRSZ + size);
 
 	SET_VARSIZE(hashes, VARHDRSZ + size);
 	memcpy(VARDATA(hashes), given->hashes, size);
-	values[PUSH_SOURCE - 1] = CStringGetTextDatum(push->source);
-	values[PUSH_HASHES - 1] = PointerGetDatum(hashes);
-	values[PUSH_ANSWERS - 1] = JsonbPGetDatum(given->answers);
+	values[COL_PUSH_SOURCE - 1] = CStringGetTextDatum(push->source);
+	values[COL_PUSH_HASHES - 1] = PointerGetDatum(hashes);
+	values[COL_PUSH_ANSWERS - 1] = JsonbPGetDatum(given->answers);
 	/* nobody else writes the source's rows while we hold its row of spoke */
 	if (!rows_find(rows, 1, values))
 		rows_insert(rows, values, isnull);

@@ -85,12 +85,11 @@ find_origin(void)
 	scan = rows_scan_begin(rows, NULL, 0, NULL, 0, NULL);
 	while (rows_scan_next(scan))
 	{
-		bool		isnull;
-		int64		system = DatumGetInt64(rows_value(rows, 2, &isnull));
+		int64		system = DatumGetInt64(rows_datum(rows, 2));
 
 		n++;
 		elsewhere += (uint64) system != GetSystemIdentifier();
-		promoted += DatumGetInt64(rows_value(rows, 4, &isnull)) != self_timeline();
+		promoted += DatumGetInt64(rows_datum(rows, 4)) != self_timeline();
 	}
 	rows_scan_end(scan);
 	rows_close(rows);

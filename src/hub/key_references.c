@@ -96,7 +96,7 @@ key_references_reread(const ApplyItem *item, Change *change)
 	source_keys_hold(item->source->name);
 	keys = source_keys_open(false);
 	key_references_read(keys, item, change, NULL, NULL);
-	source_keys_close(keys);
+	mapped_close(keys);
 }
 
 /* ---------- what a target is sent ---------- */

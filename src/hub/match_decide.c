@@ -85,7 +85,7 @@ sync_match_decide(PG_FUNCTION_ARGS)
 	find_candidate(candidates, fcinfo->flinfo->fn_oid, PG_GETARG_INT64(0), &candidate);
 	if (strcmp(decision, "merge") == 0)
 	{
-		match_candidates_close(candidates);
+		mapped_close(candidates);
 		merge_candidate(&candidate, arg_text_or_null(fcinfo, 2));
 		PG_RETURN_VOID();
 	}
@@ -96,6 +96,6 @@ sync_match_decide(PG_FUNCTION_ARGS)
 				 errhint("It is distinct or merge.")));
 	if (!match_candidate_decide(candidates, &candidate, CANDIDATE_DISTINCT, arg_text_or_null(fcinfo, 2)))
 		refuse_decided(&candidate);
-	match_candidates_close(candidates);
+	mapped_close(candidates);
 	PG_RETURN_VOID();
 }

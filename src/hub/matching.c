@@ -37,7 +37,7 @@ void
 matching_close(Matching *matching)
 {
 	if (matching->candidates != NULL)
-		match_candidates_close(matching->candidates);
+		mapped_close(matching->candidates);
 	match_keys_close(matching->keys);
 	pfree(matching);
 }

@@ -536,8 +536,8 @@ cut_records(Feed *feed, Size max_bytes, OutboxBatch *out)
 		else if (!feed->records[i].deferred)
 			cut_record(&cutting, &feed->records[i]);
 	}
-	capture_failures_close(cutting.failures);
-	replica_close(cutting.replica);
+	mapped_close(cutting.failures);
+	mapped_close(cutting.replica);
 	feed_seek_end(cutting.seek);
 	return fit;
 }
@@ -757,7 +757,7 @@ keep_failures(const char *source, const OutboxBatch *batch, const PushedAnswer *
 		if (OidIsValid(relation))
 			keep_failure(table, relation, &batch->changes[i], &answers[i]);
 	}
-	capture_failures_close(table);
+	mapped_close(table);
 }
 
 void

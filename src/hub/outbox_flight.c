@@ -97,7 +97,7 @@ outbox_in_flight(const char *source)
 	out.any = cursor_find(cursors, source, 0, &cursor) && cursor.lease_until != 0;
 	if (out.any)
 		out.batch = cursor.batch;
-	cursor_close(cursors);
+	mapped_close(cursors);
 	return out;
 }
 

@@ -149,7 +149,7 @@ look(const char *source, bool may_be_old)
 	Cursor		cursor = {0};
 	bool		found = cursor_find(cursors, source, 0, &cursor);
 
-	cursor_close(cursors);
+	mapped_close(cursors);
 	feed_snapshot_now(&now);
 	if (o->context != NULL && strcmp(o->source, source) == 0 &&
 		(feed_snapshot_reaches(&o->upto, &now) || (may_be_old && is_same_cursor(&cursor))))

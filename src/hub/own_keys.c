@@ -131,7 +131,7 @@ run_bind(void *arg)
 
 	binding->done = binding->is_there ? source_key_save(keys, &binding->key) :
 		source_key_add(keys, &binding->key);
-	source_keys_close(keys);
+	mapped_close(keys);
 }
 
 /*
@@ -213,7 +213,7 @@ unbind(const SourceKey *key)
 	SourceKeys *keys = source_keys_open(true);
 
 	(void) source_key_remove(keys, key);
-	source_keys_close(keys);
+	mapped_close(keys);
 }
 
 /* Bind a key to a record, or to the one that it was merged into. */
@@ -244,7 +244,7 @@ own_keys_bind(const char *source, const char *entity, const char *source_id,
 	source_keys_hold(source);
 	keys = source_keys_open(false);
 	bound = bind_key(keys, &wanted, true);
-	source_keys_close(keys);
+	mapped_close(keys);
 	return bound;
 }
 
@@ -573,7 +573,7 @@ own_keys_resolve(KeyedChange *changes, int n, bool write)
 	read_references(&r, changes, n);
 	if (r.records != NULL)
 		canonical_close(r.records);
-	source_keys_close(r.keys);
+	mapped_close(r.keys);
 }
 
 void
@@ -610,7 +610,7 @@ own_keys_end(const char *source, const char *entity, const char *external_id)
 		key.gone_batch = 0;
 		source_key_save(keys, &key);
 	}
-	source_keys_close(keys);
+	mapped_close(keys);
 }
 
 /* Or what the hub refuses would claim a record for its source. */

@@ -402,12 +402,12 @@ read_batch(Feed *feed, bool again, Delivery *delivery, XLogRecPtr *durable)
 	put_deletes_last(delivery);
 	rows_scan_end(reading.records);
 	if (reading.counted != NULL)
-		counted_close(reading.counted);
+		mapped_close(reading.counted);
 	if (reading.aliases != NULL)
-		aliases_close(reading.aliases);
+		mapped_close(reading.aliases);
 	delivery_keys_end(reading.keys);
 	routing_end(reading.routing);
-	conflict_log_close(reading.conflicts);
+	mapped_close(reading.conflicts);
 	canonical_close(reading.canonical);
 	*durable = reading.durable;
 	return fit;

@@ -210,7 +210,7 @@ redelivery_claim(Claim *claims, int n, bool write)
 		first = &claims[i];
 		settle(ids, &claims[i], write);
 	}
-	change_ids_close(ids);
+	mapped_close(ids);
 }
 
 void
@@ -230,5 +230,5 @@ redelivery_keep(const Claim *claims, int n, JsonbValue *(*answer) (void *arg, in
 		else
 			change_ids_keep(ids, claims[i].change, JsonbValueToJsonb(given));
 	}
-	change_ids_close(ids);
+	mapped_close(ids);
 }

@@ -234,7 +234,7 @@ treat_parked(const Asked *asked)
 			treated += asked->log != NULL ? discard_parked(asked, waiting, parked) :
 				redrive_parked(waiting, parked);
 	}
-	parked_changes_close(waiting);
+	mapped_close(waiting);
 	return treated;
 }
 
@@ -293,7 +293,7 @@ treat_edits(const Asked *asked)
 		if (asked->entity == NULL || strcmp(asked->entity, binding->entity) == 0)
 			treated += treat_edits_of(asked, binding, failures);
 	}
-	capture_failures_close(failures);
+	mapped_close(failures);
 	return treated;
 }
 

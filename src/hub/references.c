@@ -56,7 +56,7 @@ void
 references_end(References *references)
 {
 	if (references->children != NULL)
-		children_close(references->children);
+		mapped_close(references->children);
 	if (references->parents != NULL)
 		canonical_close(references->parents);
 	pfree(references);
@@ -334,7 +334,7 @@ references_children(References *references, const char *parent_entity, const cha
 	aliases = aliases_open();
 	foreach(lc, alias_names(aliases, parent_entity, parent_id))
 		children = list_concat(children, children_by(references, parent_entity, lfirst(lc)));
-	aliases_close(aliases);
+	mapped_close(aliases);
 	return children;
 }
 

@@ -165,7 +165,7 @@ keep_as_dead_letter(ParkedChange *w, const char *message)
 	attempt_kill(&w->attempt, GetCurrentTimestamp());
 	w->attempt.error = message;
 	(void) parked_change_update(waiting, w);
-	parked_changes_close(waiting);
+	mapped_close(waiting);
 }
 
 /*
@@ -238,7 +238,7 @@ portion_read(Portion *portion)
 	portion->parked = parked_changes_for_parent(waiting, portion->parent.entity,
 												portion->parent.external_id, portion->n);
 	portion->read = true;
-	parked_changes_close(waiting);
+	mapped_close(waiting);
 	MemoryContextSwitchTo(old);
 }
 
@@ -256,7 +256,7 @@ portion_pop(Portion *portion)
 
 		parked_change_hand_on(waiting, portion->parent.entity, portion->parent.external_id,
 							  ((ParkedChange *) llast(portion->parked))->id);
-		parked_changes_close(waiting);
+		mapped_close(waiting);
 	}
 	MemoryContextDelete(portion->context);
 	return below;
@@ -345,7 +345,7 @@ release_due(int n)
 	int			room = n - list_length(due.parked);
 	int			released;
 
-	parked_changes_close(waiting);
+	mapped_close(waiting);
 	released = portions_release(&due);
 	foreach_ptr(const ParkedChange, w, due.parked)
 	{

@@ -172,7 +172,7 @@ build_portion(void *arg)
 			match_build_remove(builds, &build);
 		}
 	}
-	match_builds_close(builds);
+	mapped_close(builds);
 }
 
 /* Has it begun, or may it? */
@@ -390,7 +390,7 @@ run_portions(Maintenance *m, const char *entity)
 	maintenance_begin(m);
 	builds = match_builds_open();
 	match_build_add(builds, entity);
-	match_builds_close(builds);
+	mapped_close(builds);
 	maintenance_commit(m);
 	while ((built = build_next(m, entity)) == BUILT_PORTION)
 		CHECK_FOR_INTERRUPTS();

@@ -237,7 +237,7 @@ settle(const Walk *walk)
 		change.alias_merge = alias.merge;
 		merge_log_gone(call->log, &change, &record, AUDIENCE_ALL);
 	}
-	aliases_close(aliases);
+	mapped_close(aliases);
 	apply_end(call);
 }
 

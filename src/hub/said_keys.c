@@ -183,7 +183,7 @@ note_drawn_twice(const Saying *s, const SourceKey *was, const SourceKey *is)
 	candidates = match_candidates_open(true);
 	if (match_candidates_waiting(candidates, is->entity, is->external_id, MATCH_MAX_CANDIDATES) < MATCH_MAX_CANDIDATES)
 		(void) match_candidate_add(candidates, is->entity, RULE_OF_KEY, was->external_id, is->external_id);
-	match_candidates_close(candidates);
+	mapped_close(candidates);
 }
 
 /* Another session is changing the same keys, by a merge of their records for one. */
@@ -303,7 +303,7 @@ syncext_hub_keys(PG_FUNCTION_ARGS)
 									quote_literal_cstr(saying.source->name));
 	take_keys(&saying, keys, n);
 	canonical_close(saying.records);
-	source_keys_close(saying.keys);
+	mapped_close(saying.keys);
 	/* the spoke doesn't say them again */
 	durability_after_commit();
 	PG_RETURN_VOID();

@@ -27,14 +27,6 @@
 PG_FUNCTION_INFO_V1(syncext_identity);
 PG_FUNCTION_INFO_V1(syncext_this_timeline);
 
-/* Columns of syncext.feed_origin. */
-enum
-{
-	COL_MARK = 1,
-	COL_EPOCH = 5,
-	COL_ANCESTORS
-};
-
 uint32
 self_timeline(void)
 {
@@ -73,7 +65,6 @@ read_origin(Identity *self)
 {
 	Rows	   *rows = rows_open_read(registry_relation("feed_origin"));
 	RowsScan   *scan;
-	bool		isnull;
 
 	rows_see_latest(rows);
 	scan = rows_scan_begin(rows, NULL, 0, NULL, 0, NULL);
@@ -83,9 +74,9 @@ read_origin(Identity *self)
 				 errmsg("table \"syncext.feed_origin\" is empty"),
 				 errhint_call("Run CALL sync_maintain().")));
 	self->mark = DatumGetCString(DirectFunctionCall1(uuid_out,
-													 rows_value(rows, COL_MARK, &isnull)));
-	self->epoch = DatumGetInt64(rows_value(rows, COL_EPOCH, &isnull));
-	self->ancestors = (const char **) names_of_array(rows_value(rows, COL_ANCESTORS, &isnull),
+													 rows_datum(rows, COL_FEED_ORIGIN_MARK)));
+	self->epoch = DatumGetInt64(rows_datum(rows, COL_FEED_ORIGIN_EPOCH));
+	self->ancestors = (const char **) names_of_array(rows_datum(rows, COL_FEED_ORIGIN_ANCESTORS),
 													 NULL, &self->nancestors);
 	self->nancestors = Min(self->nancestors, IDENTITY_MAX_ANCESTORS);
 	rows_scan_end(scan);

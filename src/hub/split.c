@@ -161,7 +161,7 @@ hold_record(Split *split)
 
 	while (!hold_once(split, keys))
 		CHECK_FOR_INTERRUPTS();
-	source_keys_close(keys);
+	mapped_close(keys);
 	split->only_key = !has_other_key(&split->key, split->key.source);
 	if (split->only_key && is_all_its_own(split) && !has_other_key(&split->key, NULL))
 		ereport(ERROR,
@@ -439,7 +439,7 @@ move_key(Split *split)
 		next.duplicate = false;
 		(void) source_key_save(keys, &next);
 	}
-	source_keys_close(keys);
+	mapped_close(keys);
 	owner_execute("SELECT syncext.split_rest(%s, %s, %s, %s, %s, %s, %s)",
 				  quote_literal_cstr(moved.entity), quote_literal_cstr(split->key.external_id),
 				  quote_literal_cstr(moved.external_id), quote_literal_cstr(moved.source),
@@ -455,7 +455,7 @@ part(const Split *split)
 
 	match_candidate_part(candidates, split->key.entity, "sync_split", split->key.external_id,
 						 split->new_id, split->note);
-	match_candidates_close(candidates);
+	mapped_close(candidates);
 }
 
 /*

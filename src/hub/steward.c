@@ -214,7 +214,7 @@ sync_reopen(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("conflict " INT64_FORMAT " was changed by another session just now", conflict.id)));
 	canonical_close(canonical);
-	conflict_log_close(conflicts);
+	mapped_close(conflicts);
 	PG_RETURN_VOID();
 }
 
@@ -230,6 +230,6 @@ sync_assign(PG_FUNCTION_ARGS)
 	if (!conflict_log_assign(conflicts, conflict.id, arg_text_or_null(fcinfo, 1)))
 		resolve_refuse_closed(conflict.id, strcmp(conflict.status, "pending") != 0 ? conflict.status :
 							  "closed by another session just now");
-	conflict_log_close(conflicts);
+	mapped_close(conflicts);
 	PG_RETURN_VOID();
 }

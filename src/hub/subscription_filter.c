@@ -78,8 +78,8 @@ routing_end(Routing *routing)
 	if (routing == NULL)
 		return;
 	rows_scan_end(routing->had);
-	routed_close(routing->before);
-	routed_close(routing->table);
+	mapped_close(routing->before);
+	mapped_close(routing->table);
 	pfree(routing);
 }
 
@@ -141,7 +141,7 @@ routing_check(const Feed *feed, const BatchFailure *failures, int nfailures)
 			batch_refuse_failure(feed, &failures[i]);
 	}
 	rows_scan_end(had);
-	routed_close(table);
+	mapped_close(table);
 }
 
 static bool
@@ -171,7 +171,7 @@ routing_acknowledge(const Source *target, int64 batch, const BatchFailure *failu
 		if (!has_failed(failures, nfailures, lfirst(lc)))
 			routed_forget(table, target->name, lfirst(lc), batch);
 	}
-	routed_close(table);
+	mapped_close(table);
 }
 
 /* ---------- a source's own changes ---------- */

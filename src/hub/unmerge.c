@@ -433,7 +433,7 @@ part(const Unmerging *u)
 	MatchCandidates *candidates = match_candidates_open(true);
 
 	match_candidate_part(candidates, u->entity->name, "sync_unmerge", u->keep_id, u->drop_id, u->note);
-	match_candidates_close(candidates);
+	mapped_close(candidates);
 }
 
 /* Let what named the one record that there was name the other again. */

@@ -77,7 +77,7 @@ take_unsaid(Exchange *x)
 	StringInfoData said;
 
 	x->unsaid = source_keys_unsaid(keys, x->source, KEYS_BATCH);
-	source_keys_close(keys);
+	mapped_close(keys);
 	initStringInfo(&said);
 	appendStringInfoChar(&said, '[');
 	foreach_ptr(const SourceKey, key, x->unsaid)
@@ -98,7 +98,7 @@ note_said(Exchange *x)
 	{
 		source_key_note_said(keys, key);
 	}
-	source_keys_close(keys);
+	mapped_close(keys);
 }
 
 static void

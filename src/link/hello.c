@@ -40,7 +40,7 @@ last_batch(const char *source)
 
 	if (cursor_find(cursors, source, 0, &cursor))
 		batch = cursor.batch;
-	cursor_close(cursors);
+	mapped_close(cursors);
 	return batch;
 }
 

@@ -59,7 +59,7 @@ tables_read_agreed(const char *source, const char *entity, const char *after, in
 		n++;
 	}
 	replica_scan_end(scan);
-	replica_close(replica);
+	mapped_close(replica);
 	return n;
 }
 

@@ -177,7 +177,7 @@ make_changes(const char *source, const Delivery *delivery, OutboxBatch *batch)
 		}
 	}
 	canonical_close(canonical);
-	agreed_close(table);
+	mapped_close(table);
 }
 
 static void
@@ -268,7 +268,7 @@ spoke_hub_answered(const char *source, const OutboxBatch *batch, const PushedAns
 		note_answer(&agreed, change, &answers[i]);
 		agreed_set(table, source, change->entity, change->external_id, &agreed);
 	}
-	agreed_close(table);
+	mapped_close(table);
 	acknowledge(source, batch, answers);
 	return false;
 }
@@ -421,7 +421,7 @@ place_one(const char *source, const Registry *registry, PulledRecord *record)
 	if (agreed.exists && record->row_version <= agreed.row_version && !record->correction &&
 		record->state == NULL)
 	{
-		agreed_close(table);
+		mapped_close(table);
 		return;
 	}
 	if (make_change(source, registry, record, &agreed, &here, &change))
@@ -439,7 +439,7 @@ place_one(const char *source, const Registry *registry, PulledRecord *record)
 		note_record(&agreed, record);
 		agreed_set(table, source, record->entity, record->external_id, &agreed);
 	}
-	agreed_close(table);
+	mapped_close(table);
 }
 
 typedef struct Placing
@@ -500,7 +500,7 @@ spoke_hub_recover(const char *source, const LostRecord *lost, Recovery *recovery
 		return false;
 	table = agreed_open(false);
 	agreed_find(table, source, lost->entity, lost->external_id, &agreed);
-	agreed_close(table);
+	mapped_close(table);
 	known.fields = agreed.fields;
 	known.row_version = agreed.row_version;
 	known.answered = agreed.answered;
@@ -566,7 +566,7 @@ spoke_hub_rebase(const char *source, LostRecord *records, int n, bool ours, Reba
 		agreed_set(table, source, lost->entity, lost->external_id, &agreed);
 		result->resent += !lost->sent;
 	}
-	agreed_close(table);
+	mapped_close(table);
 	return true;
 }
 
@@ -608,7 +608,7 @@ spoke_hub_read_agreed(const char *source, const char *entity, const char *after,
 		n++;
 	}
 	agreed_scan_end(scan);
-	agreed_close(table);
+	mapped_close(table);
 	return n;
 }
 

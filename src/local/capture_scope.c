@@ -87,7 +87,7 @@ open_tables(const CaptureScope *scope)
 static void
 close_tables(CaptureTables tables)
 {
-	replica_close(tables.replica);
+	mapped_close(tables.replica);
 	apply_end(tables.call);
 }
 

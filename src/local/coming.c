@@ -55,7 +55,7 @@ is_coming(const ItemParent *parent)
 			!attempt_is_dead(&pending.attempt) :
 			others_spoke(&record, row.exists ? row.row_version : 0, binding->source);
 	pending_close(table);
-	replica_close(replica);
+	mapped_close(replica);
 	canonical_close(canonical);
 	return coming;
 }

@@ -122,7 +122,7 @@ fragile_keep(const Attached *attached, const char *external_id, const ErrorData 
 	attempt_kill(&failure.attempt, now);
 	failure.attempt.error = batch_item_describe_error(error);
 	capture_failure_save(failures, &failure);
-	capture_failures_close(failures);
+	mapped_close(failures);
 }
 
 bool
@@ -137,7 +137,7 @@ fragile_owes(const Attached *attached, const char *external_id)
 	failures = capture_failures_open(false);
 	owes = capture_failures_any(failures, attached->binding->relation) &&
 		capture_failure_find(failures, attached->binding->relation, external_id, &failure);
-	capture_failures_close(failures);
+	mapped_close(failures);
 	return owes;
 }
 
@@ -147,5 +147,5 @@ fragile_settle(const Attached *attached, const char *external_id)
 	CaptureFailures *failures = capture_failures_open(true);
 
 	(void) capture_failure_remove(failures, attached->binding->relation, external_id);
-	capture_failures_close(failures);
+	mapped_close(failures);
 }

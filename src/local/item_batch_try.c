@@ -133,9 +133,9 @@ do_run(void *arg)
 	writer_leave(&writer->as_owner);
 
 	if (writer->keys != NULL)
-		source_keys_close(writer->keys);
-	conflict_log_close(writer->conflicts);
-	replica_close(writer->replica);
+		mapped_close(writer->keys);
+	mapped_close(writer->conflicts);
+	mapped_close(writer->replica);
 	canonical_close(writer->canonical);
 	SPI_finish();
 	MemoryContextSwitchTo(old);

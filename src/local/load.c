@@ -326,7 +326,7 @@ find_known(const Load *load, BatchItem *items, const int64 *row_versions, int n)
 	for (int i = 0; i < n; i++)
 		items[i].known = replica_seek(seek, items[i].external_id) >= row_versions[i];
 	replica_seek_end(seek);
-	replica_close(replica);
+	mapped_close(replica);
 }
 
 /* Of the entity's records, as far as the source may see them: an id tells of one, too. */
@@ -379,7 +379,7 @@ make_agreed_items(const Load *load, const char **after, BatchItem *items)
 		batch_item_init(&items[n++], attached->binding, true, external_id);
 	}
 	replica_scan_end(scan);
-	replica_close(replica);
+	mapped_close(replica);
 	return n;
 }
 

@@ -57,7 +57,7 @@ load_failures_of_rows(const Binding *binding, const BatchItem *items, int n)
 		else if (any)
 			(void) capture_failure_remove(failures, binding->relation, items[i].external_id);
 	}
-	capture_failures_close(failures);
+	mapped_close(failures);
 }
 
 void
@@ -71,7 +71,7 @@ load_failures_of_keys(const Binding *binding, int64 n, const char *problem)
 		note_row(failures, binding, "",
 				 psprintf("%s no usable key: %s; the next sync_load looks again",
 						  n == 1 ? "a row has" : psprintf(INT64_FORMAT " rows have", n), problem), false);
-	capture_failures_close(failures);
+	mapped_close(failures);
 }
 
 void

@@ -137,7 +137,7 @@ note_unusable(Poll *poll)
 	}
 	else if (!poll->window.bounded)
 		(void) capture_failure_remove(failures, poll->relation, "");
-	capture_failures_close(failures);
+	mapped_close(failures);
 }
 
 static void

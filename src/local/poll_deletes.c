@@ -154,8 +154,8 @@ merge(Poll *poll, Keys *keys)
 	}
 	skip_keys(poll, failures, keys, NULL);
 	replica_scan_end(scan);
-	replica_close(replica);
-	capture_failures_close(failures);
+	mapped_close(replica);
+	mapped_close(failures);
 }
 
 /*

@@ -123,7 +123,7 @@ make_items(Poll *poll, PollBatch *batch, const Attached *attached)
 		n++;
 	}
 	batch->n = n;
-	capture_failures_close(failures);
+	mapped_close(failures);
 }
 
 /* Note how many rows are new, but for those that the first poll of all finds. */
@@ -287,7 +287,7 @@ poll_retry_batch(Poll *poll)
 	due = capture_failures_of(failures, poll->relation,
 							  poll->retried == NULL ? "" : poll->retried,
 							  poll->begin, setting_poll_batch);
-	capture_failures_close(failures);
+	mapped_close(failures);
 	batch.rows = palloc0(sizeof(PollRow) * Max(list_length(due), 1));
 	foreach_ptr(CaptureFailure, failure, due)
 	{

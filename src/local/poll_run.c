@@ -173,5 +173,5 @@ poll_settle(Poll *poll, BatchItem *items, int n)
 				(void) capture_failure_remove(failures, poll->relation, items[i].external_id);
 		}
 	}
-	capture_failures_close(failures);
+	mapped_close(failures);
 }

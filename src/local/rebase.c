@@ -88,7 +88,7 @@ rebase_recover(const char *source, const LostRecord *lost, Recovery *recovery)
 		return false;
 	replica = replica_open(false);
 	replica_find(replica, binding->relation, lost->external_id, &row);
-	replica_close(replica);
+	mapped_close(replica);
 	known.fields = row.fields;
 	known.row_version = row.row_version;
 	known.answered = row.answered;
@@ -146,7 +146,7 @@ strand_row(RowWriter *writer, RowState *p)
 	attempt_kill(&failure.attempt, failure.since);
 	failures = capture_failures_open(true);
 	capture_failure_save(failures, &failure);
-	capture_failures_close(failures);
+	mapped_close(failures);
 	return REBASE_STRANDED;
 }
 

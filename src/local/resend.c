@@ -84,7 +84,7 @@ resend_relation(const Binding *binding)
 	}
 	for (int i = 0; i < n; i++)
 		settle(failures, &items[i]);
-	capture_failures_close(failures);
+	mapped_close(failures);
 }
 
 Datum

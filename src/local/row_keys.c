@@ -67,7 +67,7 @@ row_keys_find(const Binding *binding, const char *key)
 	keys = source_keys_open(false);
 	if (source_key_find(keys, &found))
 		record = bound_to(keys, &found);
-	source_keys_close(keys);
+	mapped_close(keys);
 	return record;
 }
 
@@ -97,7 +97,7 @@ row_keys_take(const Binding *binding, const char *key)
 		CHECK_FOR_INTERRUPTS();
 	if (!record.added)
 		record = bound_to(keys, &found);
-	source_keys_close(keys);
+	mapped_close(keys);
 	return record;
 }
 
@@ -163,7 +163,7 @@ row_keys_birth(const Binding *binding, const char *key)
 		CHECK_FOR_INTERRUPTS();
 		found = source_key_of(binding, key);
 	} while (!bear(keys, &found, &record));
-	source_keys_close(keys);
+	mapped_close(keys);
 	return record;
 }
 
@@ -233,7 +233,7 @@ row_keys_of(const Binding *binding, const char *external_id)
 	source_keys_hold(binding->source);
 	keys = source_keys_open(false);
 	found = source_key_current(keys, binding->source, binding->entity, external_id, &key);
-	source_keys_close(keys);
+	mapped_close(keys);
 	return found ? key.source_id : NULL;
 }
 
@@ -246,7 +246,7 @@ row_keys_unbind(const Binding *binding, const char *key)
 	SourceKeys *keys = source_keys_open(true);
 
 	(void) source_key_remove(keys, &unbound);
-	source_keys_close(keys);
+	mapped_close(keys);
 }
 
 /* A merge that brought the key to its record takes the new one back when it is undone. */
@@ -287,7 +287,7 @@ row_keys_move(const Binding *binding, const char *external_id, const char *from,
 		(void) source_key_remove(keys, &taken);
 	}
 	(void) source_key_add(keys, &moved);
-	source_keys_close(keys);
+	mapped_close(keys);
 	if (moved.merge != 0)
 		move_merged(&old, &moved);
 }

@@ -54,6 +54,6 @@ spoke_keys_translate(const Attached *attached, Fields *fields)
 		return;
 	keys = source_keys_open(true);
 	key_references_read(keys, &item, &change, reserve, keys);
-	source_keys_close(keys);
+	mapped_close(keys);
 	*fields = change.fields;
 }

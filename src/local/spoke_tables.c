@@ -397,7 +397,7 @@ is_owed(const RowState *p)
 	bool		owed = capture_failures_any(failures, p->attached->binding->relation) &&
 		capture_failure_find(failures, p->attached->binding->relation, p->external_id, &failure);
 
-	capture_failures_close(failures);
+	mapped_close(failures);
 	return owed;
 }
 
@@ -709,8 +709,8 @@ spoke_tables_answered(const char *source, const OutboxBatch *batch, const Pushed
 		MemoryContextReset(each);	/* records may be large */
 	}
 	MemoryContextSwitchTo(old);
-	capture_failures_close(failures);
-	replica_close(table);
+	mapped_close(failures);
+	mapped_close(table);
 	return outbox_ack(source, batch, answers, next);
 }
 
@@ -776,7 +776,7 @@ retry_relation(const Binding *binding)
 		settle_failure(table, &items[i]);
 		captured += batch_item_error(&items[i]) == NULL && items[i].outcome;
 	}
-	capture_failures_close(table);
+	mapped_close(table);
 	return captured;
 }
 
@@ -793,7 +793,7 @@ spoke_tables_retry(const char *source)
 		if (capture_failures_any(table, binding->relation))
 			owing = lappend(owing, unconstify(Binding *, binding));
 	}
-	capture_failures_close(table);
+	mapped_close(table);
 	foreach(lc, owing)
 		captured += retry_relation(lfirst(lc));
 	return captured;

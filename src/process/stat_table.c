@@ -25,19 +25,18 @@ typedef struct StatRow
 	TimestampTz last_at;
 } StatRow;
 
-static MappedDef stat_row_def = {
+static const MappedDef stat_row_def = {
 	.relation = "stat_row",
-	.ncolumns = 9,
 	.column = {
-		{"kind", MAP_TEXT, offsetof(StatRow, kind)},
-		{"what", MAP_TEXT, offsetof(StatRow, what)},
-		{"name", MAP_TEXT, offsetof(StatRow, name)},
-		{"entity", MAP_TEXT, offsetof(StatRow, entity)},
-		{"one", MAP_INT8, offsetof(StatRow, n[0])},
-		{"two", MAP_INT8, offsetof(StatRow, n[1])},
-		{"three", MAP_INT8, offsetof(StatRow, n[2])},
-		{"four", MAP_INT8, offsetof(StatRow, n[3])},
-		{"last_at", MAP_TIME, offsetof(StatRow, last_at)},
+		[COL_STAT_ROW_KIND] = {MAP_TEXT, offsetof(StatRow, kind)},
+		[COL_STAT_ROW_WHAT] = {MAP_TEXT, offsetof(StatRow, what)},
+		[COL_STAT_ROW_NAME] = {MAP_TEXT, offsetof(StatRow, name)},
+		[COL_STAT_ROW_ENTITY] = {MAP_TEXT, offsetof(StatRow, entity)},
+		[COL_STAT_ROW_ONE] = {MAP_INT8, offsetof(StatRow, n[0])},
+		[COL_STAT_ROW_TWO] = {MAP_INT8, offsetof(StatRow, n[1])},
+		[COL_STAT_ROW_THREE] = {MAP_INT8, offsetof(StatRow, n[2])},
+		[COL_STAT_ROW_FOUR] = {MAP_INT8, offsetof(StatRow, n[3])},
+		[COL_STAT_ROW_LAST_AT] = {MAP_TIME, offsetof(StatRow, last_at)},
 	}
 };
 

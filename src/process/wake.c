@@ -360,16 +360,16 @@ typedef struct LinkRow
 static void
 read_row(TriggerData *trigger, HeapTuple tuple, LinkRow *row)
 {
-	Datum		values[MAX_COLUMNS];
-	bool		isnull[MAX_COLUMNS];
+	Datum		values[MAX_COLUMNS + 1];
+	bool		isnull[MAX_COLUMNS + 1];
 
 	layout_deform(layout_of(trigger->tg_relation), RelationGetDescr(trigger->tg_relation), tuple,
 				  values, isnull);
-	row->name = TextDatumGetCString(values[LINK_NAME - 1]);
-	row->owner = role_of_name(TextDatumGetCString(values[LINK_OWNER - 1]));
-	row->enabled = DatumGetBool(values[LINK_ENABLED - 1]);
-	row->worker_pid = isnull[LINK_WORKER_PID - 1] ? 0 : DatumGetInt32(values[LINK_WORKER_PID - 1]);
-	row->relay = DatumGetBool(values[LINK_RELAY - 1]);
+	row->name = TextDatumGetCString(values[COL_LINK_NAME]);
+	row->owner = role_of_name(TextDatumGetCString(values[COL_LINK_OWNER]));
+	row->enabled = DatumGetBool(values[COL_LINK_ENABLED]);
+	row->worker_pid = isnull[COL_LINK_WORKER_PID] ? 0 : DatumGetInt32(values[COL_LINK_WORKER_PID]);
+	row->relay = DatumGetBool(values[COL_LINK_RELAY]);
 }
 
 /* An exchange under way goes by what the link was when it began. */

@@ -15,30 +15,18 @@
 
 #include "storage/agreed.h"
 
-enum
-{
-	COL_EXTERNAL_ID = 3,
-	COL_ROW_VERSION,
-	COL_FIELDS,
-	COL_HELD,
-	COL_CONTESTED,
-	COL_ANSWERS,
-	COL_ANSWERED
-};
-
-static MappedDef agreed_def = {
+static const MappedDef agreed_def = {
 	.relation = "agreed",
-	.ncolumns = 9,
 	.column = {
-		{"source", MAP_TEXT, offsetof(Agreed, source)},
-		{"entity", MAP_TEXT, offsetof(Agreed, entity)},
-		{"external_id", MAP_TEXT, offsetof(Agreed, external_id)},
-		{"row_version", MAP_VERSION, offsetof(Agreed, row_version)},
-		{"fields", MAP_OBJECT, offsetof(Agreed, fields)},
-		{"held", MAP_VERSIONS, offsetof(Agreed, withheld)},
-		{"contested", MAP_BOOL, offsetof(Agreed, contested)},
-		{"answers", MAP_VERSIONS, offsetof(Agreed, answers)},
-		{"answered", MAP_INT8, offsetof(Agreed, answered)},
+		[COL_AGREED_SOURCE] = {MAP_TEXT, offsetof(Agreed, source)},
+		[COL_AGREED_ENTITY] = {MAP_TEXT, offsetof(Agreed, entity)},
+		[COL_AGREED_EXTERNAL_ID] = {MAP_TEXT, offsetof(Agreed, external_id)},
+		[COL_AGREED_ROW_VERSION] = {MAP_VERSION, offsetof(Agreed, row_version)},
+		[COL_AGREED_FIELDS] = {MAP_OBJECT, offsetof(Agreed, fields)},
+		[COL_AGREED_HELD] = {MAP_VERSIONS, offsetof(Agreed, withheld)},
+		[COL_AGREED_CONTESTED] = {MAP_BOOL, offsetof(Agreed, contested)},
+		[COL_AGREED_ANSWERS] = {MAP_VERSIONS, offsetof(Agreed, answers)},
+		[COL_AGREED_ANSWERED] = {MAP_INT8, offsetof(Agreed, answered)},
 	}
 };
 
@@ -46,12 +34,6 @@ AgreedTable *
 agreed_open(bool write)
 {
 	return mapped_open(&agreed_def, write);
-}
-
-void
-agreed_close(AgreedTable *table)
-{
-	mapped_close(table);
 }
 
 void
@@ -109,24 +91,23 @@ bool
 agreed_scan_next(AgreedScan *scan, char **external_id, int64 *row_version, bool *contested)
 {
 	const Rows *rows = scan->table->rows;
-	bool		isnull;
 
 	if (!rows_scan_next(scan->scan))
 		return false;
-	*external_id = TextDatumGetCString(rows_value(rows, COL_EXTERNAL_ID, &isnull));
-	*row_version = DatumGetInt64(rows_value(rows, COL_ROW_VERSION, &isnull));
-	if (!rows_is_null(rows, COL_ANSWERED))
-		*row_version = Max(*row_version, DatumGetInt64(rows_value(rows, COL_ANSWERED, &isnull)));
-	*contested = !rows_is_null(rows, COL_CONTESTED) || !rows_is_null(rows, COL_HELD);
+	*external_id = TextDatumGetCString(rows_datum(rows, COL_AGREED_EXTERNAL_ID));
+	*row_version = DatumGetInt64(rows_datum(rows, COL_AGREED_ROW_VERSION));
+	if (!rows_is_null(rows, COL_AGREED_ANSWERED))
+		*row_version = Max(*row_version, DatumGetInt64(rows_datum(rows, COL_AGREED_ANSWERED)));
+	*contested = !rows_is_null(rows, COL_AGREED_CONTESTED) || !rows_is_null(rows, COL_AGREED_HELD);
 	/* what was sent and came to nothing, a conflict say, counts as seen */
-	*row_version = Max(*row_version, rows_is_null(rows, COL_FIELDS) ? 0 : 1);
+	*row_version = Max(*row_version, rows_is_null(rows, COL_AGREED_FIELDS) ? 0 : 1);
 	return true;
 }
 
 Size
 agreed_scan_bytes(AgreedScan *scan)
 {
-	return rows_bytes(scan->table->rows, COL_FIELDS);
+	return rows_bytes(scan->table->rows, COL_AGREED_FIELDS);
 }
 
 void

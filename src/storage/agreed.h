@@ -34,7 +34,6 @@ typedef struct Agreed
 } Agreed;
 
 extern AgreedTable *agreed_open(bool write);
-extern void agreed_close(AgreedTable *table);
 
 /* Read a row in the current memory context. */
 extern void agreed_find(AgreedTable *table, const char *source, const char *entity,

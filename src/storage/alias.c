@@ -9,15 +9,14 @@
 #include "storage/alias.h"
 
 /* A merge that was committed since a REPEATABLE READ transaction began counts, too. */
-static MappedDef alias_def = {
+static const MappedDef alias_def = {
 	.relation = "alias",
 	.latest = true,
-	.ncolumns = 4,
 	.column = {
-		{"entity", MAP_TEXT, offsetof(RecordAlias, entity)},
-		{"external_id", MAP_TEXT, offsetof(RecordAlias, external_id)},
-		{"kept_id", MAP_TEXT, offsetof(RecordAlias, kept_id)},
-		{"merge", MAP_INT8, offsetof(RecordAlias, merge)},
+		[COL_ALIAS_ENTITY] = {MAP_TEXT, offsetof(RecordAlias, entity)},
+		[COL_ALIAS_EXTERNAL_ID] = {MAP_TEXT, offsetof(RecordAlias, external_id)},
+		[COL_ALIAS_KEPT_ID] = {MAP_TEXT, offsetof(RecordAlias, kept_id)},
+		[COL_ALIAS_MERGE] = {MAP_INT8, offsetof(RecordAlias, merge)},
 	}
 };
 
@@ -25,12 +24,6 @@ Aliases *
 aliases_open(void)
 {
 	return mapped_open(&alias_def, false);
-}
-
-void
-aliases_close(Aliases *aliases)
-{
-	mapped_close(aliases);
 }
 
 bool
@@ -72,7 +65,7 @@ alias_kept(const char *entity, const char *external_id)
 	RecordAlias		alias;
 	bool		found = alias_find(aliases, entity, external_id, &alias);
 
-	aliases_close(aliases);
+	mapped_close(aliases);
 	return found ? alias.kept_id : NULL;
 }
 
@@ -86,29 +79,14 @@ typedef struct MergeImage
 	TimestampTz settled_at;		/* 0: null */
 } MergeImage;
 
-static MappedDef merge_def = {
+static const MappedDef merge_def = {
 	.relation = "merge",
 	.latest = true,
-	.ncolumns = 18,
 	.column = {
-		{"id", MAP_INT8, offsetof(MergeImage, id)},
-		{"entity", MAP_OTHER},
-		{"keep_id", MAP_OTHER},
-		{"drop_id", MAP_OTHER},
-		{"merged_at", MAP_OTHER},
-		{"merged_by", MAP_OTHER},
-		{"note", MAP_OTHER},
-		{"row_version", MAP_INT8, offsetof(MergeImage, row_version)},
-		{"taken", MAP_OTHER},
-		{"undecided", MAP_OTHER},
-		{"keep_before", MAP_OTHER},
-		{"drop_before", MAP_OBJECT, offsetof(MergeImage, drop_before)},
-		{"settled_at", MAP_TIME, offsetof(MergeImage, settled_at)},
-		{"undone_at", MAP_OTHER},
-		{"undone_by", MAP_OTHER},
-		{"undo_note", MAP_OTHER},
-		{"stands", MAP_OTHER},
-		{"conflicts", MAP_OTHER},
+		[COL_MERGE_ID] = {MAP_INT8, offsetof(MergeImage, id)},
+		[COL_MERGE_ROW_VERSION] = {MAP_INT8, offsetof(MergeImage, row_version)},
+		[COL_MERGE_DROP_BEFORE] = {MAP_OBJECT, offsetof(MergeImage, drop_before)},
+		[COL_MERGE_SETTLED_AT] = {MAP_TIME, offsetof(MergeImage, settled_at)},
 	}
 };
 

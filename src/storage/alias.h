@@ -20,7 +20,6 @@ typedef struct RecordAlias
 } RecordAlias;
 
 extern Aliases *aliases_open(void);
-extern void aliases_close(Aliases *aliases);
 
 /* Was the record merged into another?  Costs nothing where no record ever was. */
 extern bool alias_find(Aliases *aliases, const char *entity, const char *external_id,

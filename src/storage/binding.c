@@ -23,31 +23,6 @@
 #include "storage/replica.h"
 #include "storage/rows.h"
 
-enum
-{
-	COL_RELATION = 1,
-	COL_SOURCE,
-	COL_ENTITY,
-	COL_KEY,
-	COL_COLUMNS,
-	COL_CAPTURE,
-	COL_DIRECTION,
-	COL_VERSION_COLUMN,
-	COL_UPDATED_COLUMN,
-	COL_DELETED_COLUMN,
-	COL_ATTACHED_AT,
-	COL_ROW_TYPE,
-	COL_NAME,
-	COL_ATTACHED_BY,
-	COL_ATTACHED_AS,
-	COL_LOADED,
-	COL_DIFFERING,
-	COL_RESUMED,
-	COL_OWN_KEYS,
-	COL_EXTERNAL_ID_COLUMN,
-	NCOLUMNS = COL_EXTERNAL_ID_COLUMN
-};
-
 /* ---------- reading ---------- */
 
 static const char *
@@ -116,42 +91,42 @@ static Binding *
 read_binding(const Datum *values, const bool *isnull)
 {
 	Binding    *binding = palloc0(sizeof(Binding));
-	char	   *direction = TextDatumGetCString(values[COL_DIRECTION - 1]);
+	char	   *direction = TextDatumGetCString(values[COL_BINDING_DIRECTION]);
 
-	binding->relation = DatumGetObjectId(values[COL_RELATION - 1]);
-	binding->source = TextDatumGetCString(values[COL_SOURCE - 1]);
-	binding->entity = TextDatumGetCString(values[COL_ENTITY - 1]);
-	read_key(values[COL_KEY - 1], binding);
-	if (!isnull[COL_COLUMNS - 1])
-		binding->columns = DatumGetJsonbPCopy(values[COL_COLUMNS - 1]);
+	binding->relation = DatumGetObjectId(values[COL_BINDING_RELATION]);
+	binding->source = TextDatumGetCString(values[COL_BINDING_SOURCE]);
+	binding->entity = TextDatumGetCString(values[COL_BINDING_ENTITY]);
+	read_key(values[COL_BINDING_KEY], binding);
+	if (!isnull[COL_BINDING_COLUMNS])
+		binding->columns = DatumGetJsonbPCopy(values[COL_BINDING_COLUMNS]);
 	if (binding->columns != NULL && !is_map_of_columns(binding->columns))
 	{
 		binding->problem = "its columns in syncext.binding are no object of names of fields and columns";
 		binding->columns = NULL;
 	}
-	if (!binding_capture_by_name(TextDatumGetCString(values[COL_CAPTURE - 1]), &binding->capture))
+	if (!binding_capture_by_name(TextDatumGetCString(values[COL_BINDING_CAPTURE]), &binding->capture))
 		binding->capture = CAPTURE_NONE;
 	binding->in = strcmp(direction, "out") != 0;
 	binding->out = strcmp(direction, "in") != 0;
-	binding->version_column = text_or_null(values[COL_VERSION_COLUMN - 1],
-										   isnull[COL_VERSION_COLUMN - 1]);
-	binding->updated_column = text_or_null(values[COL_UPDATED_COLUMN - 1],
-										   isnull[COL_UPDATED_COLUMN - 1]);
-	binding->deleted_column = text_or_null(values[COL_DELETED_COLUMN - 1],
-										   isnull[COL_DELETED_COLUMN - 1]);
-	binding->row_type = isnull[COL_ROW_TYPE - 1] ? InvalidOid :
-		DatumGetObjectId(values[COL_ROW_TYPE - 1]);
-	binding->name = text_or_null(values[COL_NAME - 1], isnull[COL_NAME - 1]);
-	binding->attached_at = DatumGetTimestampTz(values[COL_ATTACHED_AT - 1]);
-	binding->attached_by = text_or_null(values[COL_ATTACHED_BY - 1], isnull[COL_ATTACHED_BY - 1]);
-	binding->attached_as = text_or_null(values[COL_ATTACHED_AS - 1], isnull[COL_ATTACHED_AS - 1]);
-	binding->loaded = object_or_null(values[COL_LOADED - 1], isnull[COL_LOADED - 1]);
-	binding->differing = object_or_null(values[COL_DIFFERING - 1], isnull[COL_DIFFERING - 1]);
-	if (!isnull[COL_RESUMED - 1])
-		binding->resumed = DatumGetInt64(values[COL_RESUMED - 1]);
-	binding->own_keys = DatumGetBool(values[COL_OWN_KEYS - 1]);
-	binding->external_id_column = text_or_null(values[COL_EXTERNAL_ID_COLUMN - 1],
-											   isnull[COL_EXTERNAL_ID_COLUMN - 1]);
+	binding->version_column = text_or_null(values[COL_BINDING_VERSION_COLUMN],
+										   isnull[COL_BINDING_VERSION_COLUMN]);
+	binding->updated_column = text_or_null(values[COL_BINDING_UPDATED_COLUMN],
+										   isnull[COL_BINDING_UPDATED_COLUMN]);
+	binding->deleted_column = text_or_null(values[COL_BINDING_DELETED_COLUMN],
+										   isnull[COL_BINDING_DELETED_COLUMN]);
+	binding->row_type = isnull[COL_BINDING_ROW_TYPE] ? InvalidOid :
+		DatumGetObjectId(values[COL_BINDING_ROW_TYPE]);
+	binding->name = text_or_null(values[COL_BINDING_NAME], isnull[COL_BINDING_NAME]);
+	binding->attached_at = DatumGetTimestampTz(values[COL_BINDING_ATTACHED_AT]);
+	binding->attached_by = text_or_null(values[COL_BINDING_ATTACHED_BY], isnull[COL_BINDING_ATTACHED_BY]);
+	binding->attached_as = text_or_null(values[COL_BINDING_ATTACHED_AS], isnull[COL_BINDING_ATTACHED_AS]);
+	binding->loaded = object_or_null(values[COL_BINDING_LOADED], isnull[COL_BINDING_LOADED]);
+	binding->differing = object_or_null(values[COL_BINDING_DIFFERING], isnull[COL_BINDING_DIFFERING]);
+	if (!isnull[COL_BINDING_RESUMED])
+		binding->resumed = DatumGetInt64(values[COL_BINDING_RESUMED]);
+	binding->own_keys = DatumGetBool(values[COL_BINDING_OWN_KEYS]);
+	binding->external_id_column = text_or_null(values[COL_BINDING_EXTERNAL_ID_COLUMN],
+											   isnull[COL_BINDING_EXTERNAL_ID_COLUMN]);
 	return binding;
 }
 
@@ -297,31 +272,31 @@ void
 binding_add(const Binding *binding)
 {
 	Rows	   *rows = rows_open_write(registry_relation("binding"));
-	Datum		values[NCOLUMNS] = {0};
-	bool		isnull[NCOLUMNS] = {false};
+	Datum		values[NCOLUMNS_BINDING] = {0};
+	bool		isnull[NCOLUMNS_BINDING] = {false};
 	const char *direction = "both";
 
 	if (!binding->in || !binding->out)
 		direction = binding->in ? "in" : "out";
-	values[COL_RELATION - 1] = ObjectIdGetDatum(binding->relation);
-	set_text(values, isnull, COL_SOURCE, binding->source);
-	set_text(values, isnull, COL_ENTITY, binding->entity);
-	values[COL_KEY - 1] = key_datum(binding);
-	isnull[COL_COLUMNS - 1] = binding->columns == NULL;
-	values[COL_COLUMNS - 1] = JsonbPGetDatum(binding->columns);
-	set_text(values, isnull, COL_CAPTURE, binding_capture_name(binding->capture));
-	set_text(values, isnull, COL_DIRECTION, direction);
-	set_text(values, isnull, COL_VERSION_COLUMN, binding->version_column);
-	set_text(values, isnull, COL_UPDATED_COLUMN, binding->updated_column);
-	set_text(values, isnull, COL_DELETED_COLUMN, binding->deleted_column);
-	values[COL_ATTACHED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-	values[COL_ROW_TYPE - 1] = ObjectIdGetDatum(binding->row_type);
-	set_text(values, isnull, COL_NAME, binding->name);
-	set_text(values, isnull, COL_ATTACHED_BY, binding->attached_by);
-	set_text(values, isnull, COL_ATTACHED_AS, binding->attached_as);
-	values[COL_OWN_KEYS - 1] = BoolGetDatum(binding->own_keys);
-	set_text(values, isnull, COL_EXTERNAL_ID_COLUMN, binding->external_id_column);
-	isnull[COL_LOADED - 1] = isnull[COL_DIFFERING - 1] = isnull[COL_RESUMED - 1] = true;
+	values[COL_BINDING_RELATION - 1] = ObjectIdGetDatum(binding->relation);
+	set_text(values, isnull, COL_BINDING_SOURCE, binding->source);
+	set_text(values, isnull, COL_BINDING_ENTITY, binding->entity);
+	values[COL_BINDING_KEY - 1] = key_datum(binding);
+	isnull[COL_BINDING_COLUMNS - 1] = binding->columns == NULL;
+	values[COL_BINDING_COLUMNS - 1] = JsonbPGetDatum(binding->columns);
+	set_text(values, isnull, COL_BINDING_CAPTURE, binding_capture_name(binding->capture));
+	set_text(values, isnull, COL_BINDING_DIRECTION, direction);
+	set_text(values, isnull, COL_BINDING_VERSION_COLUMN, binding->version_column);
+	set_text(values, isnull, COL_BINDING_UPDATED_COLUMN, binding->updated_column);
+	set_text(values, isnull, COL_BINDING_DELETED_COLUMN, binding->deleted_column);
+	values[COL_BINDING_ATTACHED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[COL_BINDING_ROW_TYPE - 1] = ObjectIdGetDatum(binding->row_type);
+	set_text(values, isnull, COL_BINDING_NAME, binding->name);
+	set_text(values, isnull, COL_BINDING_ATTACHED_BY, binding->attached_by);
+	set_text(values, isnull, COL_BINDING_ATTACHED_AS, binding->attached_as);
+	values[COL_BINDING_OWN_KEYS - 1] = BoolGetDatum(binding->own_keys);
+	set_text(values, isnull, COL_BINDING_EXTERNAL_ID_COLUMN, binding->external_id_column);
+	isnull[COL_BINDING_LOADED - 1] = isnull[COL_BINDING_DIFFERING - 1] = isnull[COL_BINDING_RESUMED - 1] = true;
 	rows_insert(rows, values, isnull);
 	rows_close(rows);
 }
@@ -348,7 +323,7 @@ set_jsonb(Oid relation, int column, Jsonb *value)
 void
 binding_set_loaded(Oid relation, Jsonb *loaded)
 {
-	set_jsonb(relation, COL_LOADED, loaded);
+	set_jsonb(relation, COL_BINDING_LOADED, loaded);
 }
 
 void
@@ -365,7 +340,7 @@ binding_note_differing(const Binding *binding, FieldName field)
 	for (int i = 0; i < known.n; i++)
 		json_push_bool(&state, field_name_cstring(known.field[i].name), true);
 	json_push_bool(&state, field_name_cstring(field), true);
-	set_jsonb(binding->relation, COL_DIFFERING,
+	set_jsonb(binding->relation, COL_BINDING_DIFFERING,
 			  json_end_object(&state));
 }
 

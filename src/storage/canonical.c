@@ -16,21 +16,6 @@
 #include "storage/registry.h"
 #include "storage/stored.h"
 
-enum
-{
-	COL_ENTITY = 1,
-	COL_EXTERNAL_ID,
-	COL_VERSION,
-	COL_ROW_VERSION,
-	COL_LAST_SOURCE,
-	COL_DELETED,
-	COL_UPDATED_AT,
-	COL_FIELDS,
-	COL_STAMPS,
-	COL_LIFE,
-	NCOLUMNS = COL_LIFE
-};
-
 struct Canonical
 {
 	Rows	   *rows;
@@ -63,10 +48,10 @@ try_life(Rows *rows, Record *record)
 {
 	Life	   *life = palloc(sizeof(Life));
 	Jsonb	   *stored;
-	const char *problem = stored_object_problem(rows, COL_LIFE, &stored);
+	const char *problem = stored_object_problem(rows, COL_CANONICAL_LIFE, &stored);
 
 	if (problem == NULL && !life_read(&stored->root, life))
-		problem = stored_problem(rows, COL_LIFE, "has something else than stamps");
+		problem = stored_problem(rows, COL_CANONICAL_LIFE, "has something else than stamps");
 	record->life = life;
 	return problem;
 }
@@ -78,7 +63,7 @@ try_life(Rows *rows, Record *record)
 static const char *
 try_record(Rows *rows, Record *record)
 {
-	const char *problem = stored_version_problem(rows, COL_VERSION, &record->version);
+	const char *problem = stored_version_problem(rows, COL_CANONICAL_VERSION, &record->version);
 	const char *no_stamp;
 	bool		isnull;
 	Jsonb	   *fields;
@@ -86,22 +71,22 @@ try_record(Rows *rows, Record *record)
 
 	record->exists = true;
 	if (problem == NULL)
-		problem = stored_version_problem(rows, COL_ROW_VERSION, &record->row_version);
+		problem = stored_version_problem(rows, COL_CANONICAL_ROW_VERSION, &record->row_version);
 	if (problem == NULL)
-		problem = stored_object_problem(rows, COL_FIELDS, &fields);
+		problem = stored_object_problem(rows, COL_CANONICAL_FIELDS, &fields);
 	if (problem == NULL)
-		problem = stored_object_problem(rows, COL_STAMPS, &stamps);
+		problem = stored_object_problem(rows, COL_CANONICAL_STAMPS, &stamps);
 	if (problem != NULL)
 		return problem;
-	record->last_source = TextDatumGetCString(rows_value(rows, COL_LAST_SOURCE, &isnull));
-	record->deleted = DatumGetBool(rows_value(rows, COL_DELETED, &isnull));
-	record->updated_at = DatumGetTimestampTz(rows_value(rows, COL_UPDATED_AT, &isnull));
+	record->last_source = TextDatumGetCString(rows_value(rows, COL_CANONICAL_LAST_SOURCE, &isnull));
+	record->deleted = DatumGetBool(rows_value(rows, COL_CANONICAL_DELETED, &isnull));
+	record->updated_at = DatumGetTimestampTz(rows_value(rows, COL_CANONICAL_UPDATED_AT, &isnull));
 	record->has_updated_at = !isnull;
 	no_stamp = record_set_fields(record, fields, stamps);
 	if (no_stamp == NULL)
-		return rows_is_null(rows, COL_LIFE) ? NULL : try_life(rows, record);
+		return rows_is_null(rows, COL_CANONICAL_LIFE) ? NULL : try_life(rows, record);
 	return
-		stored_problem(rows, COL_STAMPS,
+		stored_problem(rows, COL_CANONICAL_STAMPS,
 					   psprintf("has something else than a stamp for field \"%s\"", no_stamp));
 }
 
@@ -188,14 +173,14 @@ canonical_seek(Canonical *canonical, RowsScan *scan, const char *entity,
 	if (!found)
 		return false;
 	MemSet(state, 0, sizeof(CanonicalState));
-	state->problem = stored_version_problem(rows, COL_VERSION, &state->version);
+	state->problem = stored_version_problem(rows, COL_CANONICAL_VERSION, &state->version);
 	if (state->problem == NULL)
-		state->problem = stored_version_problem(rows, COL_ROW_VERSION, &state->row_version);
+		state->problem = stored_version_problem(rows, COL_CANONICAL_ROW_VERSION, &state->row_version);
 	if (state->problem == NULL)
-		state->problem = stored_object_problem(rows, COL_FIELDS, &state->fields);
-	state->deleted = DatumGetBool(rows_value(rows, COL_DELETED, &isnull));
-	state->last_source = TextDatumGetCString(rows_value(rows, COL_LAST_SOURCE, &isnull));
-	state->updated_at = DatumGetTimestampTz(rows_value(rows, COL_UPDATED_AT, &isnull));
+		state->problem = stored_object_problem(rows, COL_CANONICAL_FIELDS, &state->fields);
+	state->deleted = DatumGetBool(rows_value(rows, COL_CANONICAL_DELETED, &isnull));
+	state->last_source = TextDatumGetCString(rows_value(rows, COL_CANONICAL_LAST_SOURCE, &isnull));
+	state->updated_at = DatumGetTimestampTz(rows_value(rows, COL_CANONICAL_UPDATED_AT, &isnull));
 	state->has_updated_at = !isnull;
 	state->written_by = rows_written_by(rows);
 	return true;
@@ -215,7 +200,7 @@ canonical_seek_set_since(Canonical *canonical, const CanonicalState *state, int6
 	Jsonb	   *stamps;
 	bool		known;
 
-	if (stored_object_problem(canonical->rows, COL_STAMPS, &stamps) != NULL)
+	if (stored_object_problem(canonical->rows, COL_CANONICAL_STAMPS, &stamps) != NULL)
 		return false;
 	known = record_set_since(&record, state->fields, stamps, since, more, names);
 	pfree(stamps);
@@ -251,19 +236,19 @@ fill_values(const char *entity, const char *external_id, const Record *record, D
 {
 	Jsonb	   *life;
 
-	values[COL_ENTITY - 1] = CStringGetTextDatum(entity);
-	values[COL_EXTERNAL_ID - 1] = CStringGetTextDatum(external_id);
-	values[COL_VERSION - 1] = Int64GetDatum(record->version);
-	values[COL_ROW_VERSION - 1] = Int64GetDatum(record->row_version);
-	values[COL_LAST_SOURCE - 1] = CStringGetTextDatum(record->last_source);
-	values[COL_DELETED - 1] = BoolGetDatum(record->deleted);
-	values[COL_UPDATED_AT - 1] = TimestampTzGetDatum(record->updated_at);
-	isnull[COL_UPDATED_AT - 1] = !record->has_updated_at;
-	values[COL_FIELDS - 1] = JsonbPGetDatum(record_fields_jsonb(record));
-	values[COL_STAMPS - 1] = JsonbPGetDatum(record_stamps_jsonb(record));
+	values[COL_CANONICAL_ENTITY - 1] = CStringGetTextDatum(entity);
+	values[COL_CANONICAL_EXTERNAL_ID - 1] = CStringGetTextDatum(external_id);
+	values[COL_CANONICAL_VERSION - 1] = Int64GetDatum(record->version);
+	values[COL_CANONICAL_ROW_VERSION - 1] = Int64GetDatum(record->row_version);
+	values[COL_CANONICAL_LAST_SOURCE - 1] = CStringGetTextDatum(record->last_source);
+	values[COL_CANONICAL_DELETED - 1] = BoolGetDatum(record->deleted);
+	values[COL_CANONICAL_UPDATED_AT - 1] = TimestampTzGetDatum(record->updated_at);
+	isnull[COL_CANONICAL_UPDATED_AT - 1] = !record->has_updated_at;
+	values[COL_CANONICAL_FIELDS - 1] = JsonbPGetDatum(record_fields_jsonb(record));
+	values[COL_CANONICAL_STAMPS - 1] = JsonbPGetDatum(record_stamps_jsonb(record));
 	life = record_life_jsonb(record);
-	values[COL_LIFE - 1] = JsonbPGetDatum(life);
-	isnull[COL_LIFE - 1] = life == NULL;
+	values[COL_CANONICAL_LIFE - 1] = JsonbPGetDatum(life);
+	isnull[COL_CANONICAL_LIFE - 1] = life == NULL;
 }
 
 bool
@@ -276,8 +261,8 @@ const char *
 canonical_violated(Canonical *canonical, const char *entity, const char *external_id,
 				   const Record *record, const char **constraint)
 {
-	Datum		values[NCOLUMNS];
-	bool		isnull[NCOLUMNS] = {false};
+	Datum		values[NCOLUMNS_CANONICAL];
+	bool		isnull[NCOLUMNS_CANONICAL] = {false};
 
 	fill_values(entity, external_id, record, values, isnull);
 	return rows_violated(canonical->rows, !canonical->found, values, isnull, constraint);
@@ -287,8 +272,8 @@ RowsOutcome
 canonical_write(Canonical *canonical, const char *entity, const char *external_id,
 				const Record *record)
 {
-	Datum		values[NCOLUMNS];
-	bool		isnull[NCOLUMNS] = {false};
+	Datum		values[NCOLUMNS_CANONICAL];
+	bool		isnull[NCOLUMNS_CANONICAL] = {false};
 
 	if (record->version > CHANGE_MAX_VERSION || record->row_version > CHANGE_MAX_VERSION)
 		ereport(ERROR,
@@ -341,11 +326,9 @@ canonical_scan_begin(Canonical *canonical, const char *entity, const char *after
 bool
 canonical_scan_next(Canonical *canonical, RowsScan *scan, char **external_id)
 {
-	bool		isnull;
-
 	if (!rows_scan_next(scan))
 		return false;
-	*external_id = TextDatumGetCString(rows_value(canonical->rows, COL_EXTERNAL_ID, &isnull));
+	*external_id = TextDatumGetCString(rows_datum(canonical->rows, COL_CANONICAL_EXTERNAL_ID));
 	return true;
 }
 
@@ -354,7 +337,7 @@ canonical_scan_row_version(const Canonical *canonical)
 {
 	int64		row_version;
 
-	return stored_version_problem(canonical->rows, COL_ROW_VERSION, &row_version) == NULL ?
+	return stored_version_problem(canonical->rows, COL_CANONICAL_ROW_VERSION, &row_version) == NULL ?
 		row_version : PG_INT64_MAX;
 }
 

@@ -9,18 +9,17 @@
 
 #include "storage/capture_failure.h"
 
-static MappedDef capture_failure_def = {
+static const MappedDef capture_failure_def = {
 	.relation = "capture_failure",
-	.ncolumns = 8,
 	.column = {
-		{"relation", MAP_OID, offsetof(CaptureFailure, relation)},
-		{"external_id", MAP_TEXT, offsetof(CaptureFailure, external_id)},
-		{"since", MAP_TIME, offsetof(CaptureFailure, since)},
-		{"tried_at", MAP_TIME, offsetof(CaptureFailure, tried_at)},
-		{"attempts", MAP_INT4, offsetof(CaptureFailure, attempt.attempts)},
-		{"next_attempt", MAP_TIME, offsetof(CaptureFailure, attempt.next_attempt), DT_NOEND},
-		{"dead_since", MAP_TIME, offsetof(CaptureFailure, attempt.dead_since)},
-		{"error", MAP_ERROR, offsetof(CaptureFailure, attempt.error)},
+		[COL_CAPTURE_FAILURE_RELATION] = {MAP_OID, offsetof(CaptureFailure, relation)},
+		[COL_CAPTURE_FAILURE_EXTERNAL_ID] = {MAP_TEXT, offsetof(CaptureFailure, external_id)},
+		[COL_CAPTURE_FAILURE_SINCE] = {MAP_TIME, offsetof(CaptureFailure, since)},
+		[COL_CAPTURE_FAILURE_TRIED_AT] = {MAP_TIME, offsetof(CaptureFailure, tried_at)},
+		[COL_CAPTURE_FAILURE_ATTEMPTS] = {MAP_INT4, offsetof(CaptureFailure, attempt.attempts)},
+		[COL_CAPTURE_FAILURE_NEXT_ATTEMPT] = {MAP_TIME, offsetof(CaptureFailure, attempt.next_attempt), DT_NOEND},
+		[COL_CAPTURE_FAILURE_DEAD_SINCE] = {MAP_TIME, offsetof(CaptureFailure, attempt.dead_since)},
+		[COL_CAPTURE_FAILURE_ERROR] = {MAP_ERROR, offsetof(CaptureFailure, attempt.error)},
 	}
 };
 
@@ -28,12 +27,6 @@ CaptureFailures *
 capture_failures_open(bool write)
 {
 	return mapped_open(&capture_failure_def, write);
-}
-
-void
-capture_failures_close(CaptureFailures *failures)
-{
-	mapped_close(failures);
 }
 
 bool

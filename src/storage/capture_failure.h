@@ -23,7 +23,6 @@ typedef struct CaptureFailure
 } CaptureFailure;
 
 extern CaptureFailures *capture_failures_open(bool write);
-extern void capture_failures_close(CaptureFailures *failures);
 
 /* Has the table never had a row?  That is cheaper to know, and once for many rows of a relation. */
 extern bool capture_failures_none(CaptureFailures *failures);

@@ -14,13 +14,6 @@
 
 #include "storage/change_id.h"
 
-enum
-{
-	COL_EXTERNAL_ID = 5,
-	COL_ANSWER,
-	COL_ANSWERED_AT
-};
-
 typedef struct ChangeIdRow
 {
 	const char *source;
@@ -32,17 +25,16 @@ typedef struct ChangeIdRow
 	TimestampTz answered_at;
 } ChangeIdRow;
 
-static MappedDef change_id_def = {
+static const MappedDef change_id_def = {
 	.relation = "change_id",
-	.ncolumns = 7,
 	.column = {
-		{"source", MAP_TEXT, offsetof(ChangeIdRow, source)},
-		{"change_id", MAP_TEXT, offsetof(ChangeIdRow, change_id)},
-		{"digest", MAP_BYTEA, offsetof(ChangeIdRow, digest)},
-		{"entity", MAP_TEXT, offsetof(ChangeIdRow, entity)},
-		{"external_id", MAP_TEXT, offsetof(ChangeIdRow, external_id)},
-		{"answer", MAP_OBJECT, offsetof(ChangeIdRow, answer)},
-		{"answered_at", MAP_TIME, offsetof(ChangeIdRow, answered_at)},
+		[COL_CHANGE_ID_SOURCE] = {MAP_TEXT, offsetof(ChangeIdRow, source)},
+		[COL_CHANGE_ID_CHANGE_ID] = {MAP_TEXT, offsetof(ChangeIdRow, change_id)},
+		[COL_CHANGE_ID_DIGEST] = {MAP_BYTEA, offsetof(ChangeIdRow, digest)},
+		[COL_CHANGE_ID_ENTITY] = {MAP_TEXT, offsetof(ChangeIdRow, entity)},
+		[COL_CHANGE_ID_EXTERNAL_ID] = {MAP_TEXT, offsetof(ChangeIdRow, external_id)},
+		[COL_CHANGE_ID_ANSWER] = {MAP_OBJECT, offsetof(ChangeIdRow, answer)},
+		[COL_CHANGE_ID_ANSWERED_AT] = {MAP_TIME, offsetof(ChangeIdRow, answered_at)},
 	}
 };
 
@@ -50,12 +42,6 @@ ChangeIds *
 change_ids_open(bool write)
 {
 	return mapped_open(&change_id_def, write);
-}
-
-void
-change_ids_close(ChangeIds *ids)
-{
-	mapped_close(ids);
 }
 
 static bytea *
@@ -125,7 +111,8 @@ change_ids_keep(ChangeIds *ids, const Change *change, Jsonb *answer)
 		elog(ERROR, "change id \"%s\" is not claimed", change->change_id);
 	row.answer = answer;
 	/* a record that is named by sourceId was found after the claim */
-	if (mapped_update(ids, MAP_COLUMN(COL_EXTERNAL_ID) | MAP_COLUMN(COL_ANSWER) | MAP_COLUMN(COL_ANSWERED_AT),
+	if (mapped_update(ids, MAP_COLUMN(COL_CHANGE_ID_EXTERNAL_ID) | MAP_COLUMN(COL_CHANGE_ID_ANSWER) |
+					  MAP_COLUMN(COL_CHANGE_ID_ANSWERED_AT),
 					  &row) != ROWS_DONE)
 		elog(ERROR, "the claim of change id \"%s\" was changed by another transaction",
 			 change->change_id);

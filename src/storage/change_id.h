@@ -29,7 +29,6 @@ typedef struct KeptChange
 } KeptChange;
 
 extern ChangeIds *change_ids_open(bool write);
-extern void change_ids_close(ChangeIds *ids);
 
 /*
  * Claim the id of a change, until the end of the (sub)transaction.  Waits for

@@ -11,15 +11,14 @@
 #include "compat.h"
 #include "storage/child.h"
 
-static MappedDef child_def = {
+static const MappedDef child_def = {
 	.relation = "child",
-	.ncolumns = 5,
 	.column = {
-		{"parent_entity", MAP_TEXT, offsetof(Child, parent_entity)},
-		{"parent_id", MAP_TEXT, offsetof(Child, parent_id)},
-		{"entity", MAP_TEXT, offsetof(Child, entity)},
-		{"external_id", MAP_TEXT, offsetof(Child, external_id)},
-		{"field", MAP_TEXT, offsetof(Child, field)},
+		[COL_CHILD_PARENT_ENTITY] = {MAP_TEXT, offsetof(Child, parent_entity)},
+		[COL_CHILD_PARENT_ID] = {MAP_TEXT, offsetof(Child, parent_id)},
+		[COL_CHILD_ENTITY] = {MAP_TEXT, offsetof(Child, entity)},
+		[COL_CHILD_EXTERNAL_ID] = {MAP_TEXT, offsetof(Child, external_id)},
+		[COL_CHILD_FIELD] = {MAP_TEXT, offsetof(Child, field)},
 	}
 };
 
@@ -27,12 +26,6 @@ Children *
 children_open(bool write)
 {
 	return mapped_open(&child_def, write);
-}
-
-void
-children_close(Children *children)
-{
-	mapped_close(children);
 }
 
 bool
@@ -82,7 +75,7 @@ children_of(Children *children, const char *parent_entity, const char *parent_id
 	latest = children_open(false);
 	rows_see_latest(latest->rows);
 	found = read_children(latest, parent_entity, parent_id, found);
-	children_close(latest);
+	mapped_close(latest);
 	return found;
 }
 

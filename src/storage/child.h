@@ -22,7 +22,6 @@ typedef struct Child
 } Child;
 
 extern Children *children_open(bool write);
-extern void children_close(Children *children);
 
 /* The children of a record, a list of Child. */
 extern List *children_of(Children *children, const char *parent_entity, const char *parent_id);

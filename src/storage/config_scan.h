@@ -14,8 +14,8 @@ typedef struct ConfigScan
 	Relation	rel;
 	SysScanDesc scan;
 	const TableLayout *layout;
-	Datum		values[MAX_COLUMNS];	/* of the row at hand, in the script's order */
-	bool		isnull[MAX_COLUMNS];
+	Datum		values[MAX_COLUMNS + 1];	/* of the row at hand, by the columns' numbers */
+	bool		isnull[MAX_COLUMNS + 1];
 } ConfigScan;
 
 extern void config_begin(ConfigScan *scan, const char *table);

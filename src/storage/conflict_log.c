@@ -16,34 +16,7 @@
 
 #define PENDING_INDEX	"conflict_log_pending"
 
-enum
-{
-	COL_ID = 1,
-	COL_STATUS,
-	COL_RECORDED_AT,
-	COL_ENTITY,
-	COL_EXTERNAL_ID,
-	COL_SOURCE,
-	COL_VERSION,
-	COL_ROW_VERSION,
-	COL_CONTESTED,
-	COL_INCOMING,
-	COL_INCOMING_DELETED,
-	COL_INCOMING_DETAIL,
-	COL_CANONICAL,
-	COL_CANONICAL_DELETED,
-	COL_CANONICAL_SOURCE,
-	COL_REASON,
-	COL_DECISION,
-	COL_DECIDED_FIELDS,
-	COL_DECIDED_BY,
-	COL_DECIDED_AT,
-	COL_DECIDED_SEQ,
-	COL_NOTE,
-	COL_ASSIGNED_TO
-};
-
-static MappedDef conflict_log_def = {
+static const MappedDef conflict_log_def = {
 	.relation = "conflict_log",
 	/*
 	 * A conflict that arose after a REPEATABLE READ transaction began leaves no
@@ -51,31 +24,30 @@ static MappedDef conflict_log_def = {
 	 * be closed.
 	 */
 	.latest = true,
-	.ncolumns = 23,
 	.column = {
-		{"id", MAP_INT8, offsetof(Conflict, id)},
-		{"status", MAP_TEXT, offsetof(Conflict, status)},
-		{"recorded_at", MAP_TIME, offsetof(Conflict, recorded_at)},
-		{"entity", MAP_TEXT, offsetof(Conflict, entity)},
-		{"external_id", MAP_TEXT, offsetof(Conflict, external_id)},
-		{"source", MAP_TEXT, offsetof(Conflict, source)},
-		{"version", MAP_INT8, offsetof(Conflict, version)},
-		{"row_version", MAP_INT8, offsetof(Conflict, row_version)},
-		{"contested", MAP_NAMES, offsetof(Conflict, contested)},
-		{"incoming", MAP_OBJECT, offsetof(Conflict, incoming)},
-		{"incoming_deleted", MAP_BOOL, offsetof(Conflict, incoming_deleted)},
-		{"incoming_detail", MAP_OBJECT, offsetof(Conflict, incoming_detail)},
-		{"canonical", MAP_JSONB, offsetof(Conflict, canonical)},
-		{"canonical_deleted", MAP_BOOL, offsetof(Conflict, canonical_deleted)},
-		{"canonical_source", MAP_TEXT, offsetof(Conflict, canonical_source)},
-		{"reason", MAP_TEXT, offsetof(Conflict, reason)},
-		{"decision", MAP_TEXT, offsetof(Conflict, decision)},
-		{"decided_fields", MAP_JSONB, offsetof(Conflict, decided_fields)},
-		{"decided_by", MAP_TEXT, offsetof(Conflict, decided_by)},
-		{"decided_at", MAP_TIME, offsetof(Conflict, decided_at)},
-		{"decided_seq", MAP_INT8, offsetof(Conflict, decided_seq)},
-		{"note", MAP_TEXT, offsetof(Conflict, note)},
-		{"assigned_to", MAP_TEXT, offsetof(Conflict, assigned_to)},
+		[COL_CONFLICT_LOG_ID] = {MAP_INT8, offsetof(Conflict, id)},
+		[COL_CONFLICT_LOG_STATUS] = {MAP_TEXT, offsetof(Conflict, status)},
+		[COL_CONFLICT_LOG_RECORDED_AT] = {MAP_TIME, offsetof(Conflict, recorded_at)},
+		[COL_CONFLICT_LOG_ENTITY] = {MAP_TEXT, offsetof(Conflict, entity)},
+		[COL_CONFLICT_LOG_EXTERNAL_ID] = {MAP_TEXT, offsetof(Conflict, external_id)},
+		[COL_CONFLICT_LOG_SOURCE] = {MAP_TEXT, offsetof(Conflict, source)},
+		[COL_CONFLICT_LOG_VERSION] = {MAP_INT8, offsetof(Conflict, version)},
+		[COL_CONFLICT_LOG_ROW_VERSION] = {MAP_INT8, offsetof(Conflict, row_version)},
+		[COL_CONFLICT_LOG_CONTESTED] = {MAP_NAMES, offsetof(Conflict, contested)},
+		[COL_CONFLICT_LOG_INCOMING] = {MAP_OBJECT, offsetof(Conflict, incoming)},
+		[COL_CONFLICT_LOG_INCOMING_DELETED] = {MAP_BOOL, offsetof(Conflict, incoming_deleted)},
+		[COL_CONFLICT_LOG_INCOMING_DETAIL] = {MAP_OBJECT, offsetof(Conflict, incoming_detail)},
+		[COL_CONFLICT_LOG_CANONICAL] = {MAP_JSONB, offsetof(Conflict, canonical)},
+		[COL_CONFLICT_LOG_CANONICAL_DELETED] = {MAP_BOOL, offsetof(Conflict, canonical_deleted)},
+		[COL_CONFLICT_LOG_CANONICAL_SOURCE] = {MAP_TEXT, offsetof(Conflict, canonical_source)},
+		[COL_CONFLICT_LOG_REASON] = {MAP_TEXT, offsetof(Conflict, reason)},
+		[COL_CONFLICT_LOG_DECISION] = {MAP_TEXT, offsetof(Conflict, decision)},
+		[COL_CONFLICT_LOG_DECIDED_FIELDS] = {MAP_JSONB, offsetof(Conflict, decided_fields)},
+		[COL_CONFLICT_LOG_DECIDED_BY] = {MAP_TEXT, offsetof(Conflict, decided_by)},
+		[COL_CONFLICT_LOG_DECIDED_AT] = {MAP_TIME, offsetof(Conflict, decided_at)},
+		[COL_CONFLICT_LOG_DECIDED_SEQ] = {MAP_INT8, offsetof(Conflict, decided_seq)},
+		[COL_CONFLICT_LOG_NOTE] = {MAP_TEXT, offsetof(Conflict, note)},
+		[COL_CONFLICT_LOG_ASSIGNED_TO] = {MAP_TEXT, offsetof(Conflict, assigned_to)},
 	}
 };
 
@@ -84,25 +56,22 @@ static MappedDef conflict_log_def = {
  * records are, and are seldom asked for.
  */
 #define OUTLINE \
-	(MAP_COLUMN(COL_ID) | MAP_COLUMN(COL_STATUS) | MAP_COLUMN(COL_ENTITY) | \
-	 MAP_COLUMN(COL_EXTERNAL_ID) | MAP_COLUMN(COL_SOURCE) | MAP_COLUMN(COL_VERSION) | \
-	 MAP_COLUMN(COL_ROW_VERSION) | MAP_COLUMN(COL_CONTESTED) | MAP_COLUMN(COL_INCOMING_DELETED))
+	(MAP_COLUMN(COL_CONFLICT_LOG_ID) | MAP_COLUMN(COL_CONFLICT_LOG_STATUS) | \
+	 MAP_COLUMN(COL_CONFLICT_LOG_ENTITY) | MAP_COLUMN(COL_CONFLICT_LOG_EXTERNAL_ID) | \
+	 MAP_COLUMN(COL_CONFLICT_LOG_SOURCE) | MAP_COLUMN(COL_CONFLICT_LOG_VERSION) | \
+	 MAP_COLUMN(COL_CONFLICT_LOG_ROW_VERSION) | MAP_COLUMN(COL_CONFLICT_LOG_CONTESTED) | \
+	 MAP_COLUMN(COL_CONFLICT_LOG_INCOMING_DELETED))
 
 #define DECIDED \
-	(MAP_COLUMN(COL_STATUS) | MAP_COLUMN(COL_DECISION) | MAP_COLUMN(COL_DECIDED_FIELDS) | \
-	 MAP_COLUMN(COL_DECIDED_BY) | MAP_COLUMN(COL_DECIDED_AT) | MAP_COLUMN(COL_DECIDED_SEQ) | \
-	 MAP_COLUMN(COL_NOTE))
+	(MAP_COLUMN(COL_CONFLICT_LOG_STATUS) | MAP_COLUMN(COL_CONFLICT_LOG_DECISION) | \
+	 MAP_COLUMN(COL_CONFLICT_LOG_DECIDED_FIELDS) | MAP_COLUMN(COL_CONFLICT_LOG_DECIDED_BY) | \
+	 MAP_COLUMN(COL_CONFLICT_LOG_DECIDED_AT) | MAP_COLUMN(COL_CONFLICT_LOG_DECIDED_SEQ) | \
+	 MAP_COLUMN(COL_CONFLICT_LOG_NOTE))
 
 ConflictLog *
 conflict_log_open(bool write)
 {
 	return mapped_open(&conflict_log_def, write);
-}
-
-void
-conflict_log_close(ConflictLog *log)
-{
-	mapped_close(log);
 }
 
 /* The contested fields are stored as names, {*} for the whole record. */
@@ -149,12 +118,10 @@ read_conflict(const ConflictLog *log, MappedColumns columns, Conflict *conflict)
 static bool
 is_pending(Rows *rows, const char *source)
 {
-	bool		isnull;
-
 	/* an index may still hold a closed row's old version: look */
-	return strcmp(TextDatumGetCString(rows_value(rows, COL_STATUS, &isnull)), "pending") == 0 &&
+	return strcmp(TextDatumGetCString(rows_datum(rows, COL_CONFLICT_LOG_STATUS)), "pending") == 0 &&
 		(source == NULL ||
-		 strcmp(TextDatumGetCString(rows_value(rows, COL_SOURCE, &isnull)), source) == 0);
+		 strcmp(TextDatumGetCString(rows_datum(rows, COL_CONFLICT_LOG_SOURCE)), source) == 0);
 }
 
 /* So much that they can't be equal, and need not be read?  1.000 is equal to 1. */
@@ -174,17 +141,16 @@ conflict_log_find_same(ConflictLog *log, const Conflict *wanted)
 	{
 		Rows	   *rows = log->rows;
 		Datum		incoming;
-		bool		isnull;
 
 		if (!is_pending(rows, wanted->source) ||
-			DatumGetInt64(rows_value(rows, COL_VERSION, &isnull)) != wanted->version ||
-			DatumGetBool(rows_value(rows, COL_INCOMING_DELETED, &isnull)) != wanted->incoming_deleted)
+			DatumGetInt64(rows_datum(rows, COL_CONFLICT_LOG_VERSION)) != wanted->version ||
+			DatumGetBool(rows_datum(rows, COL_CONFLICT_LOG_INCOMING_DELETED)) != wanted->incoming_deleted)
 			continue;
-		incoming = rows_value(rows, COL_INCOMING, &isnull);
+		incoming = rows_datum(rows, COL_CONFLICT_LOG_INCOMING);
 		if (differs_in_size(toast_raw_datum_size(incoming), VARSIZE(wanted->incoming)))
 			continue;
 		if (compareJsonbContainers(&DatumGetJsonbP(incoming)->root, &wanted->incoming->root) == 0)
-			id = DatumGetInt64(rows_value(rows, COL_ID, &isnull));
+			id = DatumGetInt64(rows_datum(rows, COL_CONFLICT_LOG_ID));
 	}
 	rows_scan_end(scan);
 	return id;
@@ -299,7 +265,7 @@ conflict_log_assign(ConflictLog *log, int64 id, const char *assignee)
 
 	while (mapped_seek(log, 1, &assigned) && is_pending(log->rows, NULL))
 	{
-		if (mapped_update(log, MAP_COLUMN(COL_ASSIGNED_TO), &assigned) == ROWS_DONE)
+		if (mapped_update(log, MAP_COLUMN(COL_CONFLICT_LOG_ASSIGNED_TO), &assigned) == ROWS_DONE)
 			return true;
 	}
 	return false;

@@ -45,7 +45,6 @@ typedef struct Conflict
 } Conflict;
 
 extern ConflictLog *conflict_log_open(bool write);
-extern void conflict_log_close(ConflictLog *log);
 
 /*
  * Pending conflicts of a record (of one source, if source isn't NULL), without

@@ -16,15 +16,14 @@ typedef struct CountedRow
 	Jsonb	   *counts;
 } CountedRow;
 
-static MappedDef counted_def = {
+static const MappedDef counted_def = {
 	.relation = "counted",
 	.latest = true,
-	.ncolumns = 4,
 	.column = {
-		{"source", MAP_TEXT, offsetof(CountedRow, source)},
-		{"entity", MAP_TEXT, offsetof(CountedRow, entity)},
-		{"external_id", MAP_TEXT, offsetof(CountedRow, external_id)},
-		{"counts", MAP_OBJECT, offsetof(CountedRow, counts)},
+		[COL_COUNTED_SOURCE] = {MAP_TEXT, offsetof(CountedRow, source)},
+		[COL_COUNTED_ENTITY] = {MAP_TEXT, offsetof(CountedRow, entity)},
+		[COL_COUNTED_EXTERNAL_ID] = {MAP_TEXT, offsetof(CountedRow, external_id)},
+		[COL_COUNTED_COUNTS] = {MAP_OBJECT, offsetof(CountedRow, counts)},
 	}
 };
 
@@ -32,12 +31,6 @@ CountedTable *
 counted_open(void)
 {
 	return mapped_open(&counted_def, false);
-}
-
-void
-counted_close(CountedTable *table)
-{
-	mapped_close(table);
 }
 
 Jsonb *
@@ -54,7 +47,7 @@ counted_find(const char *source, const char *entity, const char *external_id)
 	CountedTable *table = counted_open();
 	Jsonb	   *counts = counted_read(table, source, entity, external_id);
 
-	counted_close(table);
+	mapped_close(table);
 	return counts;
 }
 

@@ -11,31 +11,30 @@
 
 #include "storage/cursor.h"
 
-static MappedDef cursor_def = {
+static const MappedDef cursor_def = {
 	.relation = "cursor",
-	.ncolumns = 21,
 	.column = {
-		{"target", MAP_TEXT, offsetof(Cursor, target)},
-		{"slot", MAP_INT4, offsetof(Cursor, slot)},
-		{"slots", MAP_INT4, offsetof(Cursor, slots)},
-		{"lo", MAP_INT8, offsetof(Cursor, from_tick)},
-		{"hi", MAP_INT8, offsetof(Cursor, to_tick)},
-		{"at_xid", MAP_XID8, offsetof(Cursor, position.xid)},
-		{"at_seq", MAP_INT8, offsetof(Cursor, position.seq)},
-		{"backfill_entity", MAP_TEXT, offsetof(Cursor, backfill_entity)},
-		{"backfill_id", MAP_TEXT, offsetof(Cursor, backfill_id)},
-		{"backfill_rest", MAP_NAMES, offsetof(Cursor, backfill_rest)},
-		{"batch", MAP_INT8, offsetof(Cursor, batch)},
-		{"lease_until", MAP_TIME, offsetof(Cursor, lease_until)},
-		{"end_xid", MAP_XID8, offsetof(Cursor, batch_end.xid)},
-		{"end_seq", MAP_INT8, offsetof(Cursor, batch_end.seq)},
-		{"end_backfill_id", MAP_TEXT, offsetof(Cursor, end_backfill_id)},
-		{"batch_retries", MAP_INT4, offsetof(Cursor, batch_retries)},
-		{"moved_at", MAP_TIME, offsetof(Cursor, moved_at)},
-		{"backfill_since", MAP_TIME, offsetof(Cursor, backfill_since)},
-		{"backfill_done", MAP_INT8, offsetof(Cursor, backfill_done)},
-		{"end_backfill_done", MAP_INT8, offsetof(Cursor, end_backfill_done)},
-		{"acknowledged", MAP_INT8, offsetof(Cursor, acknowledged)},
+		[COL_CURSOR_TARGET] = {MAP_TEXT, offsetof(Cursor, target)},
+		[COL_CURSOR_SLOT] = {MAP_INT4, offsetof(Cursor, slot)},
+		[COL_CURSOR_SLOTS] = {MAP_INT4, offsetof(Cursor, slots)},
+		[COL_CURSOR_LO] = {MAP_INT8, offsetof(Cursor, from_tick)},
+		[COL_CURSOR_HI] = {MAP_INT8, offsetof(Cursor, to_tick)},
+		[COL_CURSOR_AT_XID] = {MAP_XID8, offsetof(Cursor, position.xid)},
+		[COL_CURSOR_AT_SEQ] = {MAP_INT8, offsetof(Cursor, position.seq)},
+		[COL_CURSOR_BACKFILL_ENTITY] = {MAP_TEXT, offsetof(Cursor, backfill_entity)},
+		[COL_CURSOR_BACKFILL_ID] = {MAP_TEXT, offsetof(Cursor, backfill_id)},
+		[COL_CURSOR_BACKFILL_REST] = {MAP_NAMES, offsetof(Cursor, backfill_rest)},
+		[COL_CURSOR_BATCH] = {MAP_INT8, offsetof(Cursor, batch)},
+		[COL_CURSOR_LEASE_UNTIL] = {MAP_TIME, offsetof(Cursor, lease_until)},
+		[COL_CURSOR_END_XID] = {MAP_XID8, offsetof(Cursor, batch_end.xid)},
+		[COL_CURSOR_END_SEQ] = {MAP_INT8, offsetof(Cursor, batch_end.seq)},
+		[COL_CURSOR_END_BACKFILL_ID] = {MAP_TEXT, offsetof(Cursor, end_backfill_id)},
+		[COL_CURSOR_BATCH_RETRIES] = {MAP_INT4, offsetof(Cursor, batch_retries)},
+		[COL_CURSOR_MOVED_AT] = {MAP_TIME, offsetof(Cursor, moved_at)},
+		[COL_CURSOR_BACKFILL_SINCE] = {MAP_TIME, offsetof(Cursor, backfill_since)},
+		[COL_CURSOR_BACKFILL_DONE] = {MAP_INT8, offsetof(Cursor, backfill_done)},
+		[COL_CURSOR_END_BACKFILL_DONE] = {MAP_INT8, offsetof(Cursor, end_backfill_done)},
+		[COL_CURSOR_ACKNOWLEDGED] = {MAP_INT8, offsetof(Cursor, acknowledged)},
 	}
 };
 
@@ -43,12 +42,6 @@ CursorTable *
 cursor_open(bool write)
 {
 	return mapped_open(&cursor_def, write);
-}
-
-void
-cursor_close(CursorTable *table)
-{
-	mapped_close(table);
 }
 
 /* ---------- reading ---------- */

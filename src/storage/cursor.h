@@ -43,7 +43,6 @@ typedef struct Cursor
 typedef MappedTable CursorTable;
 
 extern CursorTable *cursor_open(bool write);
-extern void cursor_close(CursorTable *table);
 extern bool cursor_find(CursorTable *table, const char *target, int slot, Cursor *cursor);
 /* Wait until no other transaction holds the cursor, then hold it until the end of ours. */
 extern bool cursor_lock(CursorTable *table, const char *target, int slot, Cursor *cursor);

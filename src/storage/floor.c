@@ -16,12 +16,6 @@
 #include "storage/registry.h"
 #include "storage/rows.h"
 
-enum
-{
-	COL_ENTITY = 1,
-	COL_ROW_VERSION
-};
-
 struct Floors
 {
 	Rows	   *rows;
@@ -51,11 +45,10 @@ int64
 floors_find(Floors *floors, const char *entity)
 {
 	Datum		key = CStringGetTextDatum(entity);
-	bool		isnull;
 
-	if (rows_empty(floors->rows) || !rows_find(floors->rows, COL_ENTITY, &key))
+	if (rows_empty(floors->rows) || !rows_find(floors->rows, COL_ENTITY_FLOOR_ENTITY, &key))
 		return 0;
 	/* whatever was edited by hand: the next one has to be higher */
-	return Max(0, Min(DatumGetInt64(rows_value(floors->rows, COL_ROW_VERSION, &isnull)),
+	return Max(0, Min(DatumGetInt64(rows_datum(floors->rows, COL_ENTITY_FLOOR_ROW_VERSION)),
 					  CHANGE_MAX_VERSION));
 }

@@ -11,16 +11,15 @@
 #include "storage/key_problem.h"
 #include "storage/mapped.h"
 
-static MappedDef key_problem_def = {
+static const MappedDef key_problem_def = {
 	.relation = "key_problem",
-	.ncolumns = 6,
 	.column = {
-		{"source", MAP_TEXT, offsetof(KeyProblem, source)},
-		{"entity", MAP_TEXT, offsetof(KeyProblem, entity)},
-		{"kind", MAP_TEXT, offsetof(KeyProblem, kind)},
-		{"source_id", MAP_TEXT, offsetof(KeyProblem, source_id)},
-		{"external_id", MAP_TEXT, offsetof(KeyProblem, external_id)},
-		{"noted_at", MAP_TIME, offsetof(KeyProblem, noted_at)},
+		[COL_KEY_PROBLEM_SOURCE] = {MAP_TEXT, offsetof(KeyProblem, source)},
+		[COL_KEY_PROBLEM_ENTITY] = {MAP_TEXT, offsetof(KeyProblem, entity)},
+		[COL_KEY_PROBLEM_KIND] = {MAP_TEXT, offsetof(KeyProblem, kind)},
+		[COL_KEY_PROBLEM_SOURCE_ID] = {MAP_TEXT, offsetof(KeyProblem, source_id)},
+		[COL_KEY_PROBLEM_EXTERNAL_ID] = {MAP_TEXT, offsetof(KeyProblem, external_id)},
+		[COL_KEY_PROBLEM_NOTED_AT] = {MAP_TIME, offsetof(KeyProblem, noted_at)},
 	}
 };
 

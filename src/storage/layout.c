@@ -190,8 +190,8 @@ layout_deform(const TableLayout *layout, TupleDesc desc, HeapTuple tuple, Datum 
 {
 	for (int i = 0; i < layout->shape->ncolumns; i++)
 	{
-		values[i] = heap_getattr(tuple, layout->attnum[i], desc, &isnull[i]);
-		if (isnull[i] && layout->shape->column[i].required)
+		values[i + 1] = heap_getattr(tuple, layout->attnum[i], desc, &isnull[i + 1]);
+		if (isnull[i + 1] && layout->shape->column[i].required)
 			layout_refuse_null(layout, i + 1);
 	}
 }

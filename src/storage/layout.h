@@ -27,8 +27,8 @@ extern void layout_check_index(const TableLayout *layout, Relation index);
 extern void layout_refuse_null(const TableLayout *layout, int column);
 
 /*
- * Take a row apart: values and isnull get as many elements as the shape has
- * columns, and none that can't be is null.
+ * Take a row apart: values and isnull get an element for each column of the shape, by
+ * their numbers, so that they have one before the first.  None that can't be is null.
  */
 extern void layout_deform(const TableLayout *layout, TupleDesc desc, HeapTuple tuple,
 						  Datum *values, bool *isnull);

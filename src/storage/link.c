@@ -23,18 +23,18 @@ read_link(const Datum *values, const bool *isnull)
 {
 	Link	   *link = palloc0(sizeof(Link));
 
-	link->name = TextDatumGetCString(values[LINK_NAME - 1]);
-	link->server = TextDatumGetCString(values[LINK_SERVER - 1]);
-	link->source = TextDatumGetCString(values[LINK_SOURCE - 1]);
-	link->owner_name = TextDatumGetCString(values[LINK_OWNER - 1]);
+	link->name = TextDatumGetCString(values[COL_LINK_NAME]);
+	link->server = TextDatumGetCString(values[COL_LINK_SERVER]);
+	link->source = TextDatumGetCString(values[COL_LINK_SOURCE]);
+	link->owner_name = TextDatumGetCString(values[COL_LINK_OWNER]);
 	link->owner = role_of_name(link->owner_name);
-	link->enabled = DatumGetBool(values[LINK_ENABLED - 1]);
-	if (!isnull[LINK_HUB - 1])
-		link->hub = DatumGetCString(DirectFunctionCall1(uuid_out, values[LINK_HUB - 1]));
-	if (!isnull[LINK_WORKER_PID - 1])
-		link->worker_pid = DatumGetInt32(values[LINK_WORKER_PID - 1]);
-	link->added_at = DatumGetTimestampTz(values[LINK_ADDED_AT - 1]);
-	link->relay = DatumGetBool(values[LINK_RELAY - 1]);
+	link->enabled = DatumGetBool(values[COL_LINK_ENABLED]);
+	if (!isnull[COL_LINK_HUB])
+		link->hub = DatumGetCString(DirectFunctionCall1(uuid_out, values[COL_LINK_HUB]));
+	if (!isnull[COL_LINK_WORKER_PID])
+		link->worker_pid = DatumGetInt32(values[COL_LINK_WORKER_PID]);
+	link->added_at = DatumGetTimestampTz(values[COL_LINK_ADDED_AT]);
+	link->relay = DatumGetBool(values[COL_LINK_RELAY]);
 	return link;
 }
 

@@ -15,20 +15,6 @@
 #include "nodes/pg_list.h"
 #include "storage/hints.h"
 
-/* Columns of syncext.link. */
-enum
-{
-	LINK_NAME = 1,
-	LINK_SERVER,
-	LINK_SOURCE,
-	LINK_OWNER,
-	LINK_ENABLED,
-	LINK_HUB,
-	LINK_WORKER_PID,
-	LINK_ADDED_AT,
-	LINK_RELAY
-};
-
 typedef struct Link
 {
 	const char *name;

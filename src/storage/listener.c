@@ -9,15 +9,14 @@
 #include "storage/listener.h"
 #include "storage/mapped.h"
 
-static MappedDef listener_def = {
+static const MappedDef listener_def = {
 	.relation = "listener",
-	.ncolumns = 5,
 	.column = {
-		{"pid", MAP_INT4, offsetof(Listener, pid)},
-		{"source", MAP_TEXT, offsetof(Listener, source)},
-		{"since", MAP_TIME, offsetof(Listener, since)},
-		{"listens", MAP_BOOL, offsetof(Listener, listens)},
-		{"waits", MAP_BOOL, offsetof(Listener, waits)},
+		[COL_LISTENER_PID] = {MAP_INT4, offsetof(Listener, pid)},
+		[COL_LISTENER_SOURCE] = {MAP_TEXT, offsetof(Listener, source)},
+		[COL_LISTENER_SINCE] = {MAP_TIME, offsetof(Listener, since)},
+		[COL_LISTENER_LISTENS] = {MAP_BOOL, offsetof(Listener, listens)},
+		[COL_LISTENER_WAITS] = {MAP_BOOL, offsetof(Listener, waits)},
 	}
 };
 

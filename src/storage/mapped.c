@@ -20,31 +20,15 @@
 
 /* ---------- open and close ---------- */
 
-/* What is written down by hand follows the install script. */
-static void
-check_def(MappedDef *def)
-{
-	const TableShape *shape = shape_of_table(def->relation);
-
-	if (shape == NULL || shape->ncolumns != def->ncolumns)
-		elog(ERROR, "table \"%s\" has not %d columns", def->relation, def->ncolumns);
-	for (int i = 0; i < def->ncolumns; i++)
-		if (strcmp(shape->column[i].name, def->column[i].name) != 0)
-			elog(ERROR, "column %d of table \"%s\" is \"%s\", not \"%s\"", i + 1, def->relation,
-				 shape->column[i].name, def->column[i].name);
-	def->checked = true;
-}
-
 MappedTable *
-mapped_open(MappedDef *def, bool write)
+mapped_open(const MappedDef *def, bool write)
 {
 	MappedTable *table = palloc(sizeof(MappedTable));
 	Oid			relid = registry_relation(def->relation);
 
-	if (!def->checked)
-		check_def(def);
 	table->def = def;
 	table->rows = write ? rows_open_write(relid) : rows_open_read(relid);
+	table->ncolumns = rows_shape(table->rows)->ncolumns;
 	if (def->latest)
 		rows_see_latest(table->rows);
 	return table;
@@ -116,7 +100,7 @@ read_member(const MappedColumn *column, Datum value, bool isnull, void *member)
 			*(uint64 *) member = isnull ? 0 : U64FromFullTransactionId(DatumGetFullTransactionId(value));
 			break;
 		default:
-			elog(ERROR, "column \"%s\" has no member", column->name);
+			elog(ERROR, "a column has a member of type %d", (int) column->type);
 	}
 }
 
@@ -124,7 +108,7 @@ read_member(const MappedColumn *column, Datum value, bool isnull, void *member)
 static const char *
 read_column(const MappedTable *table, int number, void *row)
 {
-	const MappedColumn *column = &table->def->column[number - 1];
+	const MappedColumn *column = &table->def->column[number];
 	void	   *member = (char *) row + column->offset;
 	Datum		value;
 	bool		isnull;
@@ -219,7 +203,7 @@ member_datum(const MappedColumn *column, bool required, const void *member, bool
 static Datum
 column_datum(const MappedTable *table, int number, const void *row, bool *isnull)
 {
-	const MappedColumn *column = &table->def->column[number - 1];
+	const MappedColumn *column = &table->def->column[number];
 
 	return member_datum(column, rows_shape(table->rows)->column[number - 1].required,
 						(const char *) row + column->offset, isnull);
@@ -263,7 +247,7 @@ mapped_try(const MappedTable *table, MappedColumns columns, void *row)
 {
 	const char *first = NULL;
 
-	for (int i = 0; i < table->def->ncolumns; i++)
+	for (int i = 0; i < table->ncolumns; i++)
 	{
 		const char *problem = NULL;
 
@@ -313,12 +297,24 @@ mapped_scan(MappedTable *table, const char *index, int nkeys, int nafter, const 
 	return rows_scan_begin(table->rows, index, nkeys, keys, nafter, keys + nkeys);
 }
 
+List *
+mapped_list(MappedTable *table, const char *index, int nkeys, const void *row, int max, Size size)
+{
+	RowsScan   *scan = mapped_scan(table, index, nkeys, 0, row);
+	List	   *found = NIL;
+
+	while (list_length(found) < max && rows_scan_next(scan))
+		found = lappend(found, mapped_copy(table, size));
+	rows_scan_end(scan);
+	return found;
+}
+
 /* ---------- write ---------- */
 
 static void
 row_datums(const MappedTable *table, const void *row, Datum *values, bool *isnull)
 {
-	for (int i = 0; i < table->def->ncolumns; i++)
+	for (int i = 0; i < table->ncolumns; i++)
 		values[i] = column_datum(table, i + 1, row, &isnull[i]);
 }
 
@@ -358,9 +354,9 @@ mapped_update(MappedTable *table, MappedColumns columns, const void *row)
 	Datum		values[MAX_COLUMNS];
 	bool		isnull[MAX_COLUMNS];
 
-	for (int i = 0; i < table->def->ncolumns; i++)
+	for (int i = 0; i < table->ncolumns; i++)
 	{
-		if ((columns & MAP_COLUMN(i + 1)) && table->def->column[i].type != MAP_OTHER)
+		if ((columns & MAP_COLUMN(i + 1)) && table->def->column[i + 1].type != MAP_OTHER)
 			values[i] = column_datum(table, i + 1, row, &isnull[i]);
 		else
 			values[i] = rows_value(table->rows, i + 1, &isnull[i]);

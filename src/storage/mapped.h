@@ -16,6 +16,7 @@
 /* How a column is read and written, and the type of its member. */
 typedef enum MappedType
 {
+	MAP_OTHER,					/* no member: null in a new row, kept in an old one */
 	MAP_TEXT,					/* char *, copied; NULL: null */
 	MAP_ERROR,					/* like MAP_TEXT; clipped when it is written */
 	MAP_NAMES,					/* List * of char *; NIL: null or empty */
@@ -29,13 +30,11 @@ typedef enum MappedType
 	MAP_INT4,					/* int */
 	MAP_BOOL,					/* bool */
 	MAP_OID,					/* Oid */
-	MAP_XID8,					/* uint64 */
-	MAP_OTHER					/* no member: null in a new row, kept in an old one */
+	MAP_XID8					/* uint64 */
 } MappedType;
 
 typedef struct MappedColumn
 {
-	const char *name;
 	MappedType	type;
 	size_t		offset;			/* of the member */
 	int64		null;			/* what a number is where the column is null; columns
@@ -46,15 +45,14 @@ typedef struct MappedDef
 {
 	const char *relation;
 	bool		latest;			/* rows_see_latest() */
-	bool		checked;		/* set here: columns are those of the install script */
-	int			ncolumns;
-	MappedColumn column[MAX_COLUMNS];	/* all of them, in the script's order */
+	MappedColumn column[MAX_COLUMNS + 1];	/* by their numbers */
 } MappedDef;
 
 typedef struct MappedTable
 {
-	MappedDef  *def;
+	const MappedDef *def;
 	Rows	   *rows;
+	int			ncolumns;
 } MappedTable;
 
 /* Some of a table's columns. */
@@ -63,7 +61,8 @@ typedef uint32 MappedColumns;
 #define MAP_COLUMN(number)	((MappedColumns) 1 << ((number) - 1))
 #define MAP_ALL_COLUMNS		PG_UINT32_MAX
 
-extern MappedTable *mapped_open(MappedDef *def, bool write);
+extern MappedTable *mapped_open(const MappedDef *def, bool write);
+/* Also ends what a table's own file opens as something of a name of its own. */
 extern void mapped_close(MappedTable *table);
 
 /* The first nkeys columns of the primary key as values; *row need have no others. */
@@ -89,6 +88,9 @@ extern void *mapped_copy(const MappedTable *table, Size size);
  */
 extern RowsScan *mapped_scan(MappedTable *table, const char *index, int nkeys, int nafter,
 							 const void *row);
+/* Copies of the first max of those without nafter, as structures of that size. */
+extern List *mapped_list(MappedTable *table, const char *index, int nkeys, const void *row,
+						 int max, Size size);
 
 extern void mapped_insert(MappedTable *table, const void *row);
 /* Like mapped_insert(), together with others: rows_insert_later. */

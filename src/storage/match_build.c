@@ -9,15 +9,14 @@
 
 #include "storage/match_build.h"
 
-static MappedDef match_build_def = {
+static const MappedDef match_build_def = {
 	.relation = "match_build",
-	.ncolumns = 5,
 	.column = {
-		{"entity", MAP_TEXT, offsetof(MatchBuild, entity)},
-		{"after_id", MAP_TEXT, offsetof(MatchBuild, after_id)},
-		{"records", MAP_INT8, offsetof(MatchBuild, records)},
-		{"candidates", MAP_INT8, offsetof(MatchBuild, candidates)},
-		{"since", MAP_TIME, offsetof(MatchBuild, since)},
+		[COL_MATCH_BUILD_ENTITY] = {MAP_TEXT, offsetof(MatchBuild, entity)},
+		[COL_MATCH_BUILD_AFTER_ID] = {MAP_TEXT, offsetof(MatchBuild, after_id)},
+		[COL_MATCH_BUILD_RECORDS] = {MAP_INT8, offsetof(MatchBuild, records)},
+		[COL_MATCH_BUILD_CANDIDATES] = {MAP_INT8, offsetof(MatchBuild, candidates)},
+		[COL_MATCH_BUILD_SINCE] = {MAP_TIME, offsetof(MatchBuild, since)},
 	}
 };
 
@@ -25,12 +24,6 @@ MatchBuilds *
 match_builds_open(void)
 {
 	return mapped_open(&match_build_def, true);
-}
-
-void
-match_builds_close(MatchBuilds *builds)
-{
-	mapped_close(builds);
 }
 
 bool

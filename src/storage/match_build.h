@@ -20,7 +20,6 @@ typedef struct MatchBuild
 } MatchBuild;
 
 extern MatchBuilds *match_builds_open(void);
-extern void match_builds_close(MatchBuilds *builds);
 
 /* Find the entity's, and hold it.  False: none is due. */
 extern bool match_build_hold(MatchBuilds *builds, const char *entity, MatchBuild *build);

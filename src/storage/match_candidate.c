@@ -14,34 +14,25 @@
 #define OTHER_INDEX	"match_candidate_other"
 #define ID_INDEX	"match_candidate_id"
 
-enum
-{
-	COL_STATUS = 6,
-	COL_DECIDED_BY = 8,
-	COL_DECIDED_AT,
-	COL_NOTE
-};
-
 #define DECIDED \
-	(MAP_COLUMN(COL_STATUS) | MAP_COLUMN(COL_DECIDED_BY) | MAP_COLUMN(COL_DECIDED_AT) | \
-	 MAP_COLUMN(COL_NOTE))
+	(MAP_COLUMN(COL_MATCH_CANDIDATE_STATUS) | MAP_COLUMN(COL_MATCH_CANDIDATE_DECIDED_BY) | \
+	 MAP_COLUMN(COL_MATCH_CANDIDATE_DECIDED_AT) | MAP_COLUMN(COL_MATCH_CANDIDATE_NOTE))
 
 /* A pair that a REPEATABLE READ transaction can't see is there nevertheless. */
-static MappedDef match_candidate_def = {
+static const MappedDef match_candidate_def = {
 	.relation = "match_candidate",
 	.latest = true,
-	.ncolumns = 10,
 	.column = {
-		{"entity", MAP_TEXT, offsetof(MatchCandidate, entity)},
-		{"external_id", MAP_TEXT, offsetof(MatchCandidate, external_id)},
-		{"other_id", MAP_TEXT, offsetof(MatchCandidate, other_id)},
-		{"id", MAP_INT8, offsetof(MatchCandidate, id)},
-		{"rule", MAP_TEXT, offsetof(MatchCandidate, rule)},
-		{"status", MAP_TEXT, offsetof(MatchCandidate, status)},
-		{"since", MAP_TIME, offsetof(MatchCandidate, since)},
-		{"decided_by", MAP_TEXT, offsetof(MatchCandidate, decided_by)},
-		{"decided_at", MAP_TIME, offsetof(MatchCandidate, decided_at)},
-		{"note", MAP_TEXT, offsetof(MatchCandidate, note)},
+		[COL_MATCH_CANDIDATE_ENTITY] = {MAP_TEXT, offsetof(MatchCandidate, entity)},
+		[COL_MATCH_CANDIDATE_EXTERNAL_ID] = {MAP_TEXT, offsetof(MatchCandidate, external_id)},
+		[COL_MATCH_CANDIDATE_OTHER_ID] = {MAP_TEXT, offsetof(MatchCandidate, other_id)},
+		[COL_MATCH_CANDIDATE_ID] = {MAP_INT8, offsetof(MatchCandidate, id)},
+		[COL_MATCH_CANDIDATE_RULE] = {MAP_TEXT, offsetof(MatchCandidate, rule)},
+		[COL_MATCH_CANDIDATE_STATUS] = {MAP_TEXT, offsetof(MatchCandidate, status)},
+		[COL_MATCH_CANDIDATE_SINCE] = {MAP_TIME, offsetof(MatchCandidate, since)},
+		[COL_MATCH_CANDIDATE_DECIDED_BY] = {MAP_TEXT, offsetof(MatchCandidate, decided_by)},
+		[COL_MATCH_CANDIDATE_DECIDED_AT] = {MAP_TIME, offsetof(MatchCandidate, decided_at)},
+		[COL_MATCH_CANDIDATE_NOTE] = {MAP_TEXT, offsetof(MatchCandidate, note)},
 	}
 };
 
@@ -49,12 +40,6 @@ MatchCandidates *
 match_candidates_open(bool write)
 {
 	return mapped_open(&match_candidate_def, write);
-}
-
-void
-match_candidates_close(MatchCandidates *candidates)
-{
-	mapped_close(candidates);
 }
 
 /* ---------- finding ---------- */

@@ -28,7 +28,6 @@ typedef struct MatchCandidate
 } MatchCandidate;
 
 extern MatchCandidates *match_candidates_open(bool write);
-extern void match_candidates_close(MatchCandidates *candidates);
 
 /* How many that wait name the record, up to max. */
 extern int	match_candidates_waiting(MatchCandidates *candidates, const char *entity,

@@ -14,15 +14,14 @@
 #define SHARED_INDEX	"match_key_shared"
 
 /* What was committed since a REPEATABLE READ transaction began shares keys, too. */
-static MappedDef match_key_def = {
+static const MappedDef match_key_def = {
 	.relation = "match_key",
 	.latest = true,
-	.ncolumns = 4,
 	.column = {
-		{"entity", MAP_TEXT, offsetof(MatchKey, entity)},
-		{"external_id", MAP_TEXT, offsetof(MatchKey, external_id)},
-		{"rule", MAP_TEXT, offsetof(MatchKey, rule)},
-		{"key", MAP_TEXT, offsetof(MatchKey, key)},
+		[COL_MATCH_KEY_ENTITY] = {MAP_TEXT, offsetof(MatchKey, entity)},
+		[COL_MATCH_KEY_EXTERNAL_ID] = {MAP_TEXT, offsetof(MatchKey, external_id)},
+		[COL_MATCH_KEY_RULE] = {MAP_TEXT, offsetof(MatchKey, rule)},
+		[COL_MATCH_KEY_KEY] = {MAP_TEXT, offsetof(MatchKey, key)},
 	}
 };
 
@@ -64,13 +63,8 @@ List *
 match_keys_of(MatchKeys *keys, const char *entity, const char *external_id)
 {
 	const MatchKey asked = {.entity = entity, .external_id = external_id};
-	RowsScan   *scan = mapped_scan(keys->table, NULL, 2, 0, &asked);
-	List	   *found = NIL;
 
-	while (rows_scan_next(scan))
-		found = lappend(found, mapped_copy(keys->table, sizeof(MatchKey)));
-	rows_scan_end(scan);
-	return found;
+	return mapped_list(keys->table, NULL, 2, &asked, PG_INT32_MAX, sizeof(MatchKey));
 }
 
 List *

@@ -21,17 +21,16 @@ typedef struct MatchProblem
 	TimestampTz noted_at;
 } MatchProblem;
 
-static MappedDef match_problem_def = {
+static const MappedDef match_problem_def = {
 	.relation = "match_problem",
 	.latest = true,
-	.ncolumns = 6,
 	.column = {
-		{"entity", MAP_TEXT, offsetof(MatchProblem, entity)},
-		{"rule", MAP_TEXT, offsetof(MatchProblem, rule)},
-		{"kind", MAP_TEXT, offsetof(MatchProblem, kind)},
-		{"external_id", MAP_TEXT, offsetof(MatchProblem, external_id)},
-		{"error", MAP_ERROR, offsetof(MatchProblem, error)},
-		{"noted_at", MAP_TIME, offsetof(MatchProblem, noted_at)},
+		[COL_MATCH_PROBLEM_ENTITY] = {MAP_TEXT, offsetof(MatchProblem, entity)},
+		[COL_MATCH_PROBLEM_RULE] = {MAP_TEXT, offsetof(MatchProblem, rule)},
+		[COL_MATCH_PROBLEM_KIND] = {MAP_TEXT, offsetof(MatchProblem, kind)},
+		[COL_MATCH_PROBLEM_EXTERNAL_ID] = {MAP_TEXT, offsetof(MatchProblem, external_id)},
+		[COL_MATCH_PROBLEM_ERROR] = {MAP_ERROR, offsetof(MatchProblem, error)},
+		[COL_MATCH_PROBLEM_NOTED_AT] = {MAP_TIME, offsetof(MatchProblem, noted_at)},
 	}
 };
 

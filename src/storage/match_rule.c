@@ -9,18 +9,6 @@
 #include "storage/match_rule.h"
 #include "storage/names.h"
 
-/* In the script's order. */
-enum MatchRuleColumn
-{
-	MATCH_RULE_ENTITY,
-	MATCH_RULE_NAME,
-	MATCH_RULE_FIELDS,
-	MATCH_RULE_NORMALIZE,
-	MATCH_RULE_ACTION,
-	MATCH_RULE_LINK_SOURCES,
-	MATCH_RULE_WRITTEN_BY
-};
-
 static void
 read_fields(Datum array, FieldNames *fields)
 {
@@ -36,12 +24,12 @@ const char *
 match_rule_read(const ConfigScan *scan, MatchRule *match)
 {
 	MemSet(match, 0, sizeof(MatchRule));
-	match->name = TextDatumGetCString(scan->values[MATCH_RULE_NAME]);
-	read_fields(scan->values[MATCH_RULE_FIELDS], &match->fields);
-	if (!scan->isnull[MATCH_RULE_NORMALIZE])
-		match->normalize = TextDatumGetCString(scan->values[MATCH_RULE_NORMALIZE]);
-	match->links = strcmp(TextDatumGetCString(scan->values[MATCH_RULE_ACTION]), "link") == 0;
-	match->link_sources = (const char **) names_of_array(scan->values[MATCH_RULE_LINK_SOURCES], NULL, &match->nlink_sources);
-	match->written_by = TextDatumGetCString(scan->values[MATCH_RULE_WRITTEN_BY]);
-	return TextDatumGetCString(scan->values[MATCH_RULE_ENTITY]);
+	match->name = TextDatumGetCString(scan->values[COL_MATCH_RULE_NAME]);
+	read_fields(scan->values[COL_MATCH_RULE_FIELDS], &match->fields);
+	if (!scan->isnull[COL_MATCH_RULE_NORMALIZE])
+		match->normalize = TextDatumGetCString(scan->values[COL_MATCH_RULE_NORMALIZE]);
+	match->links = strcmp(TextDatumGetCString(scan->values[COL_MATCH_RULE_ACTION]), "link") == 0;
+	match->link_sources = (const char **) names_of_array(scan->values[COL_MATCH_RULE_LINK_SOURCES], NULL, &match->nlink_sources);
+	match->written_by = TextDatumGetCString(scan->values[COL_MATCH_RULE_WRITTEN_BY]);
+	return TextDatumGetCString(scan->values[COL_MATCH_RULE_ENTITY]);
 }

@@ -12,33 +12,23 @@
 #include "storage/registry.h"
 #include "storage/parked_change.h"
 
-enum
-{
-	COL_ID = 1,
-	COL_SOURCE = 4,
-	COL_PARENT_ENTITY,
-	COL_PARENT_ID,
-	COL_CHANGE
-};
-
-static MappedDef parked_change_def = {
+static const MappedDef parked_change_def = {
 	.relation = "waiting",
 	/* a change that was parked after our snapshot can be waiting for us */
 	.latest = true,
-	.ncolumns = 12,
 	.column = {
-		{"id", MAP_INT8, offsetof(ParkedChange, id)},
-		{"entity", MAP_TEXT, offsetof(ParkedChange, entity)},
-		{"external_id", MAP_TEXT, offsetof(ParkedChange, external_id)},
-		{"source", MAP_TEXT, offsetof(ParkedChange, source)},
-		{"parent_entity", MAP_TEXT, offsetof(ParkedChange, parent_entity)},
-		{"parent_id", MAP_TEXT, offsetof(ParkedChange, parent_id)},
-		{"change", MAP_JSONB, offsetof(ParkedChange, change)},
-		{"parked_at", MAP_TIME, offsetof(ParkedChange, parked_at)},
-		{"attempts", MAP_INT4, offsetof(ParkedChange, attempt.attempts)},
-		{"next_attempt", MAP_TIME, offsetof(ParkedChange, attempt.next_attempt), DT_NOEND},
-		{"error", MAP_ERROR, offsetof(ParkedChange, attempt.error)},
-		{"dead_since", MAP_TIME, offsetof(ParkedChange, attempt.dead_since)},
+		[COL_WAITING_ID] = {MAP_INT8, offsetof(ParkedChange, id)},
+		[COL_WAITING_ENTITY] = {MAP_TEXT, offsetof(ParkedChange, entity)},
+		[COL_WAITING_EXTERNAL_ID] = {MAP_TEXT, offsetof(ParkedChange, external_id)},
+		[COL_WAITING_SOURCE] = {MAP_TEXT, offsetof(ParkedChange, source)},
+		[COL_WAITING_PARENT_ENTITY] = {MAP_TEXT, offsetof(ParkedChange, parent_entity)},
+		[COL_WAITING_PARENT_ID] = {MAP_TEXT, offsetof(ParkedChange, parent_id)},
+		[COL_WAITING_CHANGE] = {MAP_JSONB, offsetof(ParkedChange, change)},
+		[COL_WAITING_PARKED_AT] = {MAP_TIME, offsetof(ParkedChange, parked_at)},
+		[COL_WAITING_ATTEMPTS] = {MAP_INT4, offsetof(ParkedChange, attempt.attempts)},
+		[COL_WAITING_NEXT_ATTEMPT] = {MAP_TIME, offsetof(ParkedChange, attempt.next_attempt), DT_NOEND},
+		[COL_WAITING_ERROR] = {MAP_ERROR, offsetof(ParkedChange, attempt.error)},
+		[COL_WAITING_DEAD_SINCE] = {MAP_TIME, offsetof(ParkedChange, attempt.dead_since)},
 	}
 };
 
@@ -49,12 +39,6 @@ ParkedChanges *
 parked_changes_open(bool write)
 {
 	return mapped_open(&parked_change_def, write);
-}
-
-void
-parked_changes_close(ParkedChanges *changes)
-{
-	mapped_close(changes);
 }
 
 static char *
@@ -101,7 +85,7 @@ scan_by(ParkedChanges *changes, const char *index, const char *entity, const cha
 static bool
 is_of_source(ParkedChanges *changes, const char *source)
 {
-	return strcmp(text_value(changes->rows, COL_SOURCE), source) == 0;
+	return strcmp(text_value(changes->rows, COL_WAITING_SOURCE), source) == 0;
 }
 
 List *
@@ -145,16 +129,15 @@ parked_change_ahead(ParkedChanges *changes, const char *entity, const char *exte
 {
 	RowsScan   *scan = scan_by(changes, "waiting_record", entity, external_id, 0);
 	bool		ahead = false;
-	bool		isnull;
 
 	while (!ahead && rows_scan_next(scan) &&
-		   DatumGetInt64(rows_value(changes->rows, COL_ID, &isnull)) < id)
+		   DatumGetInt64(rows_datum(changes->rows, COL_WAITING_ID)) < id)
 	{
 		ahead = is_of_source(changes, source);
 		if (ahead)
 		{
-			*parent_entity = text_value(changes->rows, COL_PARENT_ENTITY);
-			*parent_id = text_value(changes->rows, COL_PARENT_ID);
+			*parent_entity = text_value(changes->rows, COL_WAITING_PARENT_ENTITY);
+			*parent_id = text_value(changes->rows, COL_WAITING_PARENT_ID);
 		}
 	}
 	rows_scan_end(scan);
@@ -167,11 +150,10 @@ parked_changes_have(ParkedChanges *changes, const char *entity, const char *exte
 {
 	RowsScan   *scan = scan_by(changes, "waiting_record", entity, external_id, 0);
 	bool		has = false;
-	bool		isnull;
 
 	while (!has && rows_scan_next(scan))
 	{
-		Datum		change = rows_value(changes->rows, COL_CHANGE, &isnull);
+		Datum		change = rows_datum(changes->rows, COL_WAITING_CHANGE);
 
 		/* written by one function from one type: equal ones have one size */
 		has = is_of_source(changes, source) &&
@@ -250,7 +232,7 @@ parked_changes_next_due(void)
 	ParkedChanges *changes = parked_changes_open(false);
 	List	   *first = parked_changes_due(changes, DT_NOEND - 1, 1);
 
-	parked_changes_close(changes);
+	mapped_close(changes);
 	return first == NIL ? DT_NOEND : ((ParkedChange *) linitial(first))->attempt.next_attempt;
 }
 

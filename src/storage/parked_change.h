@@ -27,7 +27,6 @@ typedef struct ParkedChange
 } ParkedChange;
 
 extern ParkedChanges *parked_changes_open(bool write);
-extern void parked_changes_close(ParkedChanges *changes);
 
 extern int64 parked_change_add(ParkedChanges *changes, const ParkedChange *change);
 /*

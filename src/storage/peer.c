@@ -10,32 +10,24 @@
 #include "storage/mapped.h"
 #include "storage/peer.h"
 
-enum
-{
-	COL_ANSWERED = 3,
-	COL_PULLED,
-	COL_HEARD_AT
-};
-
-static MappedDef peer_def = {
+static const MappedDef peer_def = {
 	.relation = "peer",
-	.ncolumns = 15,
 	.column = {
-		{"link", MAP_TEXT, offsetof(Peer, link)},
-		{"identity", MAP_JSONB, offsetof(Peer, identity)},
-		{"answered", MAP_INT8, offsetof(Peer, answered)},
-		{"pulled", MAP_INT8, offsetof(Peer, pulled)},
-		{"heard_at", MAP_TIME, offsetof(Peer, heard_at)},
-		{"resync_since", MAP_TIME, offsetof(Peer, resync_since)},
-		{"resync_entity", MAP_TEXT, offsetof(Peer, resync_entity)},
-		{"resync_id", MAP_TEXT, offsetof(Peer, resync_id)},
-		{"resent", MAP_INT8, offsetof(Peer, resent)},
-		{"stranded", MAP_INT8, offsetof(Peer, stranded)},
-		{"turned", MAP_TEXT, offsetof(Peer, turned)},
-		{"turned_at", MAP_TIME, offsetof(Peer, turned_at)},
-		{"refused", MAP_TEXT, offsetof(Peer, refused)},
-		{"refused_at", MAP_TIME, offsetof(Peer, refused_at)},
-		{"met_epoch", MAP_INT8, offsetof(Peer, met_epoch)},
+		[COL_PEER_LINK] = {MAP_TEXT, offsetof(Peer, link)},
+		[COL_PEER_IDENTITY] = {MAP_JSONB, offsetof(Peer, identity)},
+		[COL_PEER_ANSWERED] = {MAP_INT8, offsetof(Peer, answered)},
+		[COL_PEER_PULLED] = {MAP_INT8, offsetof(Peer, pulled)},
+		[COL_PEER_HEARD_AT] = {MAP_TIME, offsetof(Peer, heard_at)},
+		[COL_PEER_RESYNC_SINCE] = {MAP_TIME, offsetof(Peer, resync_since)},
+		[COL_PEER_RESYNC_ENTITY] = {MAP_TEXT, offsetof(Peer, resync_entity)},
+		[COL_PEER_RESYNC_ID] = {MAP_TEXT, offsetof(Peer, resync_id)},
+		[COL_PEER_RESENT] = {MAP_INT8, offsetof(Peer, resent)},
+		[COL_PEER_STRANDED] = {MAP_INT8, offsetof(Peer, stranded)},
+		[COL_PEER_TURNED] = {MAP_TEXT, offsetof(Peer, turned)},
+		[COL_PEER_TURNED_AT] = {MAP_TIME, offsetof(Peer, turned_at)},
+		[COL_PEER_REFUSED] = {MAP_TEXT, offsetof(Peer, refused)},
+		[COL_PEER_REFUSED_AT] = {MAP_TIME, offsetof(Peer, refused_at)},
+		[COL_PEER_MET_EPOCH] = {MAP_INT8, offsetof(Peer, met_epoch)},
 	}
 };
 
@@ -69,12 +61,12 @@ peer_note(const char *link, int64 pulled, int64 answered, TimestampTz heard_at)
 	MappedTable *table = mapped_open(&peer_def, true);
 	const Peer	peer = {.link = link, .pulled = pulled, .answered = answered,
 						.heard_at = heard_at};
-	MappedColumns columns = MAP_COLUMN(COL_HEARD_AT);
+	MappedColumns columns = MAP_COLUMN(COL_PEER_HEARD_AT);
 
 	if (pulled != 0)
-		columns |= MAP_COLUMN(COL_PULLED);
+		columns |= MAP_COLUMN(COL_PEER_PULLED);
 	if (answered != 0)
-		columns |= MAP_COLUMN(COL_ANSWERED);
+		columns |= MAP_COLUMN(COL_PEER_ANSWERED);
 	while (mapped_seek(table, 1, &peer) && mapped_update(table, columns, &peer) != ROWS_DONE)
 		;
 	mapped_close(table);

@@ -11,28 +11,21 @@
 
 #define DUE_INDEX	"pending_due"
 
-enum
-{
-	COL_ENTITY = 2,
-	COL_EXTERNAL_ID
-};
-
-static MappedDef pending_def = {
+static const MappedDef pending_def = {
 	.relation = "pending",
-	.ncolumns = 12,
 	.column = {
-		{"target", MAP_TEXT, offsetof(Pending, target)},
-		{"entity", MAP_TEXT, offsetof(Pending, entity)},
-		{"external_id", MAP_TEXT, offsetof(Pending, external_id)},
-		{"row_version", MAP_INT8, offsetof(Pending, row_version)},
-		{"correction", MAP_BOOL, offsetof(Pending, correction)},
-		{"attempts", MAP_INT4, offsetof(Pending, attempt.attempts)},
-		{"since", MAP_TIME, offsetof(Pending, since)},
-		{"next_attempt", MAP_TIME, offsetof(Pending, attempt.next_attempt), DT_NOEND},
-		{"batch", MAP_INT8, offsetof(Pending, batch)},
-		{"error", MAP_ERROR, offsetof(Pending, attempt.error)},
-		{"dead_since", MAP_TIME, offsetof(Pending, attempt.dead_since)},
-		{"put_off", MAP_BOOL, offsetof(Pending, put_off)},
+		[COL_PENDING_TARGET] = {MAP_TEXT, offsetof(Pending, target)},
+		[COL_PENDING_ENTITY] = {MAP_TEXT, offsetof(Pending, entity)},
+		[COL_PENDING_EXTERNAL_ID] = {MAP_TEXT, offsetof(Pending, external_id)},
+		[COL_PENDING_ROW_VERSION] = {MAP_INT8, offsetof(Pending, row_version)},
+		[COL_PENDING_CORRECTION] = {MAP_BOOL, offsetof(Pending, correction)},
+		[COL_PENDING_ATTEMPTS] = {MAP_INT4, offsetof(Pending, attempt.attempts)},
+		[COL_PENDING_SINCE] = {MAP_TIME, offsetof(Pending, since)},
+		[COL_PENDING_NEXT_ATTEMPT] = {MAP_TIME, offsetof(Pending, attempt.next_attempt), DT_NOEND},
+		[COL_PENDING_BATCH] = {MAP_INT8, offsetof(Pending, batch)},
+		[COL_PENDING_ERROR] = {MAP_ERROR, offsetof(Pending, attempt.error)},
+		[COL_PENDING_DEAD_SINCE] = {MAP_TIME, offsetof(Pending, attempt.dead_since)},
+		[COL_PENDING_PUT_OFF] = {MAP_BOOL, offsetof(Pending, put_off)},
 	}
 };
 
@@ -91,9 +84,8 @@ scan_due(PendingTable *table)
 static bool
 row_is_of(PendingTable *table, Consumer consumer)
 {
-	bool		isnull;
-	Datum		entity = rows_value(table->mapped->rows, COL_ENTITY, &isnull);
-	Datum		external_id = rows_value(table->mapped->rows, COL_EXTERNAL_ID, &isnull);
+	Datum		entity = rows_datum(table->mapped->rows, COL_PENDING_ENTITY);
+	Datum		external_id = rows_datum(table->mapped->rows, COL_PENDING_EXTERNAL_ID);
 
 	return consumer_has_record(consumer, DatumGetTextPP(entity), DatumGetTextPP(external_id));
 }

@@ -47,87 +47,6 @@ syncext_registry_changed(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
-/* ---------- columns, in the script's order ---------- */
-
-enum SourceColumn
-{
-	SOURCE_NAME,
-	SOURCE_ROLE,
-	SOURCE_SINGLE_WRITER,
-	SOURCE_ENTITIES,
-	SOURCE_RETRY_CAP,
-	SOURCE_RELAY = 6
-};
-
-enum EntityColumn
-{
-	ENTITY_NAME,
-	ENTITY_LADDER,
-	ENTITY_DELETES = 3,
-	ENTITY_MERGED
-};
-
-enum PriorityColumn
-{
-	PRIORITY_SOURCE,
-	PRIORITY_ENTITY,
-	PRIORITY_FIELD,
-	PRIORITY_PRIORITY
-};
-
-enum FieldRuleColumn
-{
-	FIELD_RULE_ENTITY,
-	FIELD_RULE_FIELD,
-	FIELD_RULE_RULE,
-	FIELD_RULE_ARGS,
-	FIELD_RULE_WRITTEN_BY
-};
-
-enum RouteColumn
-{
-	ROUTE_SOURCE,
-	ROUTE_ENTITY,
-	ROUTE_FILTER,
-	ROUTE_MASK,
-	ROUTE_ARMED
-};
-
-enum KeyedEntityColumn
-{
-	KEYED_ENTITY_SOURCE,
-	KEYED_ENTITY_ENTITY,
-	KEYED_ENTITY_ARMED = 3,
-	KEYED_ENTITY_LINKED = 6
-};
-
-enum ReferenceColumn
-{
-	REFERENCE_ENTITY,
-	REFERENCE_FIELD,
-	REFERENCE_PARENT,
-	REFERENCE_ON_DELETE,
-	REFERENCE_LISTED
-};
-
-enum PrivilegeColumn
-{
-	PRIVILEGE_ROLE,
-	PRIVILEGE_PRIVILEGE,
-	PRIVILEGE_ENTITY
-};
-
-enum FeedStateColumn
-{
-	FEED_STATE_CURRENT_LOG = 1,
-	FEED_STATE_NOTIFIER_PID = 4
-};
-
-enum FeedOriginColumn
-{
-	FEED_ORIGIN_EPOCH = 4
-};
-
 /* ---------- reading the tables ---------- */
 
 static int
@@ -189,15 +108,15 @@ load_sources(Registry *r)
 			r->sources = repalloc(r->sources, sizeof(Source) * (room *= 2));
 		source = &r->sources[r->nsources++];
 		MemSet(source, 0, sizeof(Source));
-		source->name = TextDatumGetCString(scan.values[SOURCE_NAME]);
-		source->role_name = scan.isnull[SOURCE_ROLE] ? NULL : TextDatumGetCString(scan.values[SOURCE_ROLE]);
+		source->name = TextDatumGetCString(scan.values[COL_SOURCE_NAME]);
+		source->role_name = scan.isnull[COL_SOURCE_ROLE] ? NULL : TextDatumGetCString(scan.values[COL_SOURCE_ROLE]);
 		source->role = role_of_name(source->role_name);
-		source->single_writer = DatumGetBool(scan.values[SOURCE_SINGLE_WRITER]);
+		source->single_writer = DatumGetBool(scan.values[COL_SOURCE_SINGLE_WRITER]);
 		source->nentities = -1;
-		if (!scan.isnull[SOURCE_ENTITIES])
-			source->entities = (const char **) names_of_array(scan.values[SOURCE_ENTITIES], NULL, &source->nentities);
-		source->retry_cap = DatumGetInt32(scan.values[SOURCE_RETRY_CAP]);
-		source->relay = DatumGetBool(scan.values[SOURCE_RELAY]);
+		if (!scan.isnull[COL_SOURCE_ENTITIES])
+			source->entities = (const char **) names_of_array(scan.values[COL_SOURCE_ENTITIES], NULL, &source->nentities);
+		source->retry_cap = DatumGetInt32(scan.values[COL_SOURCE_RETRY_CAP]);
+		source->relay = DatumGetBool(scan.values[COL_SOURCE_RELAY]);
 		source->armed = true;
 		source->keys_armed = true;
 	}
@@ -235,15 +154,15 @@ load_entities(Registry *r)
 			r->entities = repalloc(r->entities, sizeof(Entity) * (room *= 2));
 		entity = &r->entities[r->nentities++];
 		MemSet(entity, 0, sizeof(Entity));
-		entity->name = TextDatumGetCString(scan.values[ENTITY_NAME]);
-		rungs = names_of_array(scan.values[ENTITY_LADDER], "a ladder", &nrungs);
+		entity->name = TextDatumGetCString(scan.values[COL_ENTITY_NAME]);
+		rungs = names_of_array(scan.values[COL_ENTITY_LADDER], "a ladder", &nrungs);
 		if (!ladder_parse(rungs, nrungs, &entity->ladder, &why))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the ladder of entity \"%s\" is not valid: %s", entity->name, why),
 					 errhint("Mend it with UPDATE syncext.entity SET ladder = …; the default is {version,merge,priority,manual}.")));
-		read_deletes(entity, TextDatumGetCString(scan.values[ENTITY_DELETES]));
-		entity->merged = DatumGetBool(scan.values[ENTITY_MERGED]);
+		read_deletes(entity, TextDatumGetCString(scan.values[COL_ENTITY_DELETES]));
+		entity->merged = DatumGetBool(scan.values[COL_ENTITY_MERGED]);
 	}
 	config_end(&scan);
 	qsort(r->entities, r->nentities, sizeof(Entity), compare_entities);
@@ -277,14 +196,14 @@ load_priorities(Registry *r)
 	config_begin(&scan, "source_priority");
 	while (config_next(&scan))
 	{
-		Source	   *source = (Source *) registry_source(r, TextDatumGetCString(scan.values[PRIORITY_SOURCE]));
+		Source	   *source = (Source *) registry_source(r, TextDatumGetCString(scan.values[COL_SOURCE_PRIORITY_SOURCE]));
 		Rank		rank;
 
 		if (source == NULL)
 			continue;
-		rank.entity = TextDatumGetCString(scan.values[PRIORITY_ENTITY]);
-		rank.field = TextDatumGetCString(scan.values[PRIORITY_FIELD]);
-		rank.rank = DatumGetInt32(scan.values[PRIORITY_PRIORITY]);
+		rank.entity = TextDatumGetCString(scan.values[COL_SOURCE_PRIORITY_ENTITY]);
+		rank.field = TextDatumGetCString(scan.values[COL_SOURCE_PRIORITY_FIELD]);
+		rank.rank = DatumGetInt32(scan.values[COL_SOURCE_PRIORITY_PRIORITY]);
 		registry_add_rank(source, &rank);
 	}
 	config_end(&scan);
@@ -334,15 +253,15 @@ registry_add_rule(Entity *entity, bool own, const FieldRule *rule)
 static void
 read_field_rule(const ConfigScan *scan, const char *entity, FieldRule *rule)
 {
-	char	   *field = TextDatumGetCString(scan->values[FIELD_RULE_FIELD]);
-	Jsonb	   *args = scan->isnull[FIELD_RULE_ARGS] ? NULL :
-		DatumGetJsonbPCopy(scan->values[FIELD_RULE_ARGS]);
+	char	   *field = TextDatumGetCString(scan->values[COL_FIELD_RULE_FIELD]);
+	Jsonb	   *args = scan->isnull[COL_FIELD_RULE_ARGS] ? NULL :
+		DatumGetJsonbPCopy(scan->values[COL_FIELD_RULE_ARGS]);
 	const char *wrong;
 
 	MemSet(rule, 0, sizeof(FieldRule));
 	rule->field = field_name(field);
-	rule->kind = rule_kind(entity, field, TextDatumGetCString(scan->values[FIELD_RULE_RULE]));
-	rule->written_by = TextDatumGetCString(scan->values[FIELD_RULE_WRITTEN_BY]);
+	rule->kind = rule_kind(entity, field, TextDatumGetCString(scan->values[COL_FIELD_RULE_RULE]));
+	rule->written_by = TextDatumGetCString(scan->values[COL_FIELD_RULE_WRITTEN_BY]);
 	wrong = field_rule_read_args(rule, args);
 	if (wrong != NULL)
 		ereport(ERROR,
@@ -373,7 +292,7 @@ load_field_rules(Registry *r)
 	config_begin(&scan, "field_rule");
 	while (config_next(&scan))
 	{
-		char	   *name = TextDatumGetCString(scan.values[FIELD_RULE_ENTITY]);
+		char	   *name = TextDatumGetCString(scan.values[COL_FIELD_RULE_ENTITY]);
 		bool		every = strcmp(name, "*") == 0;
 		FieldRule	rule;
 
@@ -413,14 +332,14 @@ add_route(Source *source, const ConfigScan *scan)
 	source->routes = source->routes == NULL ? palloc(sizeof(Route)) :
 		repalloc(source->routes, sizeof(Route) * (source->nroutes + 1));
 	route = &source->routes[source->nroutes++];
-	route->entity = TextDatumGetCString(scan->values[ROUTE_ENTITY]);
-	route->filter = scan->isnull[ROUTE_FILTER] ? NULL : DatumGetJsonPathPCopy(scan->values[ROUTE_FILTER]);
-	mask = names_of_array(scan->values[ROUTE_MASK], NULL, &nmask);
+	route->entity = TextDatumGetCString(scan->values[COL_ROUTE_ENTITY]);
+	route->filter = scan->isnull[COL_ROUTE_FILTER] ? NULL : DatumGetJsonPathPCopy(scan->values[COL_ROUTE_FILTER]);
+	mask = names_of_array(scan->values[COL_ROUTE_MASK], NULL, &nmask);
 	field_names_init(&route->mask, nmask);
 	for (int i = 0; i < nmask; i++)
 		field_names_add(&route->mask, field_name(mask[i]));
 	source->filtered |= route->filter != NULL;
-	source->armed &= DatumGetBool(scan->values[ROUTE_ARMED]);
+	source->armed &= DatumGetBool(scan->values[COL_ROUTE_ARMED]);
 }
 
 static void
@@ -431,7 +350,7 @@ load_routes(Registry *r)
 	config_begin(&scan, "route");
 	while (config_next(&scan))
 	{
-		Source	   *source = (Source *) registry_source(r, TextDatumGetCString(scan.values[ROUTE_SOURCE]));
+		Source	   *source = (Source *) registry_source(r, TextDatumGetCString(scan.values[COL_ROUTE_SOURCE]));
 
 		if (source != NULL)
 			add_route(source, &scan);
@@ -447,16 +366,16 @@ load_keyed_entities(Registry *r)
 	config_begin(&scan, "keyed_entity");
 	while (config_next(&scan))
 	{
-		Source	   *source = (Source *) registry_source(r, TextDatumGetCString(scan.values[KEYED_ENTITY_SOURCE]));
+		Source	   *source = (Source *) registry_source(r, TextDatumGetCString(scan.values[COL_KEYED_ENTITY_SOURCE]));
 
 		/* a link speaks of records by their external ids */
-		if (source == NULL || DatumGetBool(scan.values[KEYED_ENTITY_LINKED]))
+		if (source == NULL || DatumGetBool(scan.values[COL_KEYED_ENTITY_LINKED]))
 			continue;
 		/* as few as entities: room for each as it comes */
 		source->keyed = source->keyed == NULL ? palloc(sizeof(char *)) :
 			repalloc(source->keyed, sizeof(char *) * (source->nkeyed + 1));
-		source->keyed[source->nkeyed++] = TextDatumGetCString(scan.values[KEYED_ENTITY_ENTITY]);
-		source->keys_armed &= DatumGetBool(scan.values[KEYED_ENTITY_ARMED]);
+		source->keyed[source->nkeyed++] = TextDatumGetCString(scan.values[COL_KEYED_ENTITY_ENTITY]);
+		source->keys_armed &= DatumGetBool(scan.values[COL_KEYED_ENTITY_ARMED]);
 		r->any_keyed = true;
 	}
 	config_end(&scan);
@@ -530,13 +449,13 @@ load_references(Registry *r)
 	config_begin(&scan, "reference");
 	while (config_next(&scan))
 	{
-		Entity	   *child = (Entity *) registry_entity(r, TextDatumGetCString(scan.values[REFERENCE_ENTITY]));
-		Entity	   *parent = (Entity *) registry_entity(r, TextDatumGetCString(scan.values[REFERENCE_PARENT]));
+		Entity	   *child = (Entity *) registry_entity(r, TextDatumGetCString(scan.values[COL_REFERENCE_ENTITY]));
+		Entity	   *parent = (Entity *) registry_entity(r, TextDatumGetCString(scan.values[COL_REFERENCE_PARENT]));
 
 		if (child != NULL && parent != NULL)
-			add_reference(child, parent, TextDatumGetCString(scan.values[REFERENCE_FIELD]),
-						  on_delete_by_name(TextDatumGetCString(scan.values[REFERENCE_ON_DELETE])),
-						  DatumGetBool(scan.values[REFERENCE_LISTED]));
+			add_reference(child, parent, TextDatumGetCString(scan.values[COL_REFERENCE_FIELD]),
+						  on_delete_by_name(TextDatumGetCString(scan.values[COL_REFERENCE_ON_DELETE])),
+						  DatumGetBool(scan.values[COL_REFERENCE_LISTED]));
 	}
 	config_end(&scan);
 }
@@ -589,11 +508,11 @@ load_privileges(Registry *r)
 	while (config_next(&scan))
 	{
 		Privilege	privilege = {
-			.role = role_of_name(TextDatumGetCString(scan.values[PRIVILEGE_ROLE])),
-			.entity = TextDatumGetCString(scan.values[PRIVILEGE_ENTITY])
+			.role = role_of_name(TextDatumGetCString(scan.values[COL_PRIVILEGE_ROLE])),
+			.entity = TextDatumGetCString(scan.values[COL_PRIVILEGE_ENTITY])
 		};
 
-		if (!privilege_by_name(TextDatumGetCString(scan.values[PRIVILEGE_PRIVILEGE]), &privilege.kind))
+		if (!privilege_by_name(TextDatumGetCString(scan.values[COL_PRIVILEGE_PRIVILEGE]), &privilege.kind))
 			continue;
 		/* grow by doubling at each power of two */
 		if ((r->nprivileges & (r->nprivileges - 1)) == 0)
@@ -618,8 +537,8 @@ load_feed_state(Registry *r)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"syncext.feed_state\" is empty"),
 				 errhint("Run INSERT INTO syncext.feed_state DEFAULT VALUES.")));
-	r->current_log = DatumGetInt32(scan.values[FEED_STATE_CURRENT_LOG]);
-	r->notifier_pid = scan.isnull[FEED_STATE_NOTIFIER_PID] ? 0 : DatumGetInt32(scan.values[FEED_STATE_NOTIFIER_PID]);
+	r->current_log = DatumGetInt32(scan.values[COL_FEED_STATE_CURRENT_LOG]);
+	r->notifier_pid = scan.isnull[COL_FEED_STATE_NOTIFIER_PID] ? 0 : DatumGetInt32(scan.values[COL_FEED_STATE_NOTIFIER_PID]);
 	config_end(&scan);
 }
 
@@ -632,7 +551,7 @@ load_epoch(Registry *r)
 	r->epoch = 1;
 	config_begin(&scan, "feed_origin");
 	while (config_next(&scan))
-		r->epoch = Max(r->epoch, DatumGetInt64(scan.values[FEED_ORIGIN_EPOCH]));
+		r->epoch = Max(r->epoch, DatumGetInt64(scan.values[COL_FEED_ORIGIN_EPOCH]));
 	config_end(&scan);
 }
 
@@ -787,9 +706,9 @@ source_set_single_writer(const char *source, bool single_writer)
 		if (!rows_find(rows, 1, &key))
 			break;
 		rows_values(rows, values, isnull);
-		if (DatumGetBool(values[SOURCE_SINGLE_WRITER]) == single_writer)
+		if (DatumGetBool(values[COL_SOURCE_SINGLE_WRITER - 1]) == single_writer)
 			break;
-		values[SOURCE_SINGLE_WRITER] = BoolGetDatum(single_writer);
+		values[COL_SOURCE_SINGLE_WRITER - 1] = BoolGetDatum(single_writer);
 	} while (rows_update(rows, values, isnull) != ROWS_DONE);
 	rows_close(rows);
 }

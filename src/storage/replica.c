@@ -45,26 +45,25 @@ enum
 	 MAP_COLUMN(COL_ANSWERED) | MAP_COLUMN(COL_GONE_AT) | MAP_COLUMN(COL_CONTESTED) | \
 	 MAP_COLUMN(COL_SEEN_VERSION) | MAP_COLUMN(COL_SEEN_AT))
 
-static MappedDef replica_def = {
+static const MappedDef replica_def = {
 	.relation = "replica",
-	.ncolumns = 16,
 	.column = {
-		{"relation", MAP_OID, offsetof(ReplicaRow, relation)},
-		{"external_id", MAP_TEXT, offsetof(ReplicaRow, external_id)},
-		{"row_version", MAP_VERSION, offsetof(ReplicaRow, row_version)},
-		{"fields", MAP_OBJECT, offsetof(ReplicaRow, fields)},
-		{"held", MAP_VERSIONS, offsetof(ReplicaRow, withheld)},
-		{"adjusted", MAP_INT8, offsetof(ReplicaRow, adjusted)},
-		{"settled", MAP_INT8, offsetof(ReplicaRow, settled)},
-		{"answered", MAP_INT8, offsetof(ReplicaRow, answered)},
-		{"cascaded", MAP_OBJECT, offsetof(ReplicaRow, cascaded)},
-		{"gone_at", MAP_TIME, offsetof(ReplicaRow, gone_at)},
-		{"contested", MAP_BOOL, offsetof(ReplicaRow, contested)},
-		{"answers", MAP_VERSIONS, offsetof(ReplicaRow, answers)},
-		{"seen_version", MAP_INT8, offsetof(ReplicaRow, seen_version)},
-		{"seen_at", MAP_TIME, offsetof(ReplicaRow, seen_at)},
-		{"counted", MAP_OBJECT, offsetof(ReplicaRow, counted)},
-		{"shifts", MAP_OBJECT, offsetof(ReplicaRow, shifts)},
+		[COL_REPLICA_RELATION] = {MAP_OID, offsetof(ReplicaRow, relation)},
+		[COL_REPLICA_EXTERNAL_ID] = {MAP_TEXT, offsetof(ReplicaRow, external_id)},
+		[COL_REPLICA_ROW_VERSION] = {MAP_VERSION, offsetof(ReplicaRow, row_version)},
+		[COL_REPLICA_FIELDS] = {MAP_OBJECT, offsetof(ReplicaRow, fields)},
+		[COL_REPLICA_HELD] = {MAP_VERSIONS, offsetof(ReplicaRow, withheld)},
+		[COL_REPLICA_ADJUSTED] = {MAP_INT8, offsetof(ReplicaRow, adjusted)},
+		[COL_REPLICA_SETTLED] = {MAP_INT8, offsetof(ReplicaRow, settled)},
+		[COL_REPLICA_ANSWERED] = {MAP_INT8, offsetof(ReplicaRow, answered)},
+		[COL_REPLICA_CASCADED] = {MAP_OBJECT, offsetof(ReplicaRow, cascaded)},
+		[COL_REPLICA_GONE_AT] = {MAP_TIME, offsetof(ReplicaRow, gone_at)},
+		[COL_REPLICA_CONTESTED] = {MAP_BOOL, offsetof(ReplicaRow, contested)},
+		[COL_REPLICA_ANSWERS] = {MAP_VERSIONS, offsetof(ReplicaRow, answers)},
+		[COL_REPLICA_SEEN_VERSION] = {MAP_INT8, offsetof(ReplicaRow, seen_version)},
+		[COL_REPLICA_SEEN_AT] = {MAP_TIME, offsetof(ReplicaRow, seen_at)},
+		[COL_REPLICA_COUNTED] = {MAP_OBJECT, offsetof(ReplicaRow, counted)},
+		[COL_REPLICA_SHIFTS] = {MAP_OBJECT, offsetof(ReplicaRow, shifts)},
 	}
 };
 
@@ -72,12 +71,6 @@ Replica *
 replica_open(bool write)
 {
 	return mapped_open(&replica_def, write);
-}
-
-void
-replica_close(Replica *replica)
-{
-	mapped_close(replica);
 }
 
 void
@@ -238,7 +231,7 @@ replica_note_cascade(Oid relation, const char *external_id, const Fields *fields
 		row.cascaded = fields_to_jsonb(fields);
 		replica_set(replica, relation, external_id, &row);
 	}
-	replica_close(replica);
+	mapped_close(replica);
 }
 
 struct ReplicaSeek
@@ -341,5 +334,5 @@ replica_remove_all(Oid relation)
 	while (rows_scan_next(scan))
 		(void) rows_delete(replica->rows);
 	rows_scan_end(scan);
-	replica_close(replica);
+	mapped_close(replica);
 }

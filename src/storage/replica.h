@@ -59,7 +59,6 @@ typedef struct ReplicaRow
 } ReplicaRow;
 
 extern Replica *replica_open(bool write);
-extern void replica_close(Replica *replica);
 
 /*
  * Read a row in the current memory context.  *row may hold the place of an earlier

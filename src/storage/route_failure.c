@@ -20,15 +20,14 @@ typedef struct RouteFailure
 	TimestampTz since;
 } RouteFailure;
 
-static MappedDef route_failure_def = {
+static const MappedDef route_failure_def = {
 	.relation = "route_failure",
-	.ncolumns = 5,
 	.column = {
-		{"source", MAP_TEXT, offsetof(RouteFailure, source)},
-		{"entity", MAP_TEXT, offsetof(RouteFailure, entity)},
-		{"external_id", MAP_TEXT, offsetof(RouteFailure, external_id)},
-		{"error", MAP_ERROR, offsetof(RouteFailure, error)},
-		{"since", MAP_TIME, offsetof(RouteFailure, since)},
+		[COL_ROUTE_FAILURE_SOURCE] = {MAP_TEXT, offsetof(RouteFailure, source)},
+		[COL_ROUTE_FAILURE_ENTITY] = {MAP_TEXT, offsetof(RouteFailure, entity)},
+		[COL_ROUTE_FAILURE_EXTERNAL_ID] = {MAP_TEXT, offsetof(RouteFailure, external_id)},
+		[COL_ROUTE_FAILURE_ERROR] = {MAP_ERROR, offsetof(RouteFailure, error)},
+		[COL_ROUTE_FAILURE_SINCE] = {MAP_TIME, offsetof(RouteFailure, since)},
 	}
 };
 

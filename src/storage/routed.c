@@ -13,16 +13,15 @@
 
 #include "storage/routed.h"
 
-static MappedDef routed_def = {
+static const MappedDef routed_def = {
 	.relation = "routed",
-	.ncolumns = 6,
 	.column = {
-		{"target", MAP_TEXT, offsetof(RoutedRecord, target)},
-		{"entity", MAP_TEXT, offsetof(RoutedRecord, entity)},
-		{"external_id", MAP_TEXT, offsetof(RoutedRecord, external_id)},
-		{"own", MAP_BOOL, offsetof(RoutedRecord, own)},
-		{"row_version", MAP_INT8, offsetof(RoutedRecord, row_version)},
-		{"gone_batch", MAP_INT8, offsetof(RoutedRecord, gone_batch)},
+		[COL_ROUTED_TARGET] = {MAP_TEXT, offsetof(RoutedRecord, target)},
+		[COL_ROUTED_ENTITY] = {MAP_TEXT, offsetof(RoutedRecord, entity)},
+		[COL_ROUTED_EXTERNAL_ID] = {MAP_TEXT, offsetof(RoutedRecord, external_id)},
+		[COL_ROUTED_OWN] = {MAP_BOOL, offsetof(RoutedRecord, own)},
+		[COL_ROUTED_ROW_VERSION] = {MAP_INT8, offsetof(RoutedRecord, row_version)},
+		[COL_ROUTED_GONE_BATCH] = {MAP_INT8, offsetof(RoutedRecord, gone_batch)},
 	}
 };
 
@@ -30,12 +29,6 @@ RoutedTable *
 routed_open(bool write)
 {
 	return mapped_open(&routed_def, write);
-}
-
-void
-routed_close(RoutedTable *table)
-{
-	mapped_close(table);
 }
 
 /* ---------- finding ---------- */
@@ -143,13 +136,8 @@ List *
 routed_gone_in(RoutedTable *table, const char *target, int64 batch)
 {
 	const RoutedRecord asked = {.target = target, .gone_batch = batch};
-	RowsScan   *scan = mapped_scan(table, "routed_gone", 2, 0, &asked);
-	List	   *records = NIL;
 
-	while (rows_scan_next(scan))
-		records = lappend(records, mapped_copy(table, sizeof(RoutedRecord)));
-	rows_scan_end(scan);
-	return records;
+	return mapped_list(table, "routed_gone", 2, &asked, PG_INT32_MAX, sizeof(RoutedRecord));
 }
 
 void

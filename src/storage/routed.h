@@ -27,7 +27,6 @@ typedef struct RoutedRecord
 } RoutedRecord;
 
 extern RoutedTable *routed_open(bool write);
-extern void routed_close(RoutedTable *table);
 
 /*
  * May the target have it?  Many by one snapshot, with a scan that rows_scan_end

@@ -332,6 +332,14 @@ rows_value(const Rows *rows, int column, bool *isnull)
 	return rows->found->tts_values[at];
 }
 
+Datum
+rows_datum(const Rows *rows, int column)
+{
+	bool		isnull;
+
+	return rows_value(rows, column, &isnull);
+}
+
 Size
 rows_bytes(const Rows *rows, int column)
 {

@@ -78,6 +78,7 @@ extern void rows_forget_ahead(Rows *rows);
 /* Where the found row is. */
 extern ItemPointerData rows_place(const Rows *rows);
 extern Datum rows_value(const Rows *rows, int column, bool *isnull);	/* column from 1 */
+extern Datum rows_datum(const Rows *rows, int column);	/* of one that isn't null */
 /* How large the value is, without being read; 0: it is null. */
 extern Size rows_bytes(const Rows *rows, int column);
 extern bool rows_is_null(const Rows *rows, int column);

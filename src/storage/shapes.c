@@ -18,6 +18,7 @@
 PG_FUNCTION_INFO_V1(syncext_is_own_column);
 
 #define KEY(...)	{__VA_ARGS__}
+#define COLUMN_NUMBER(name, number)
 
 static const TableShape tables[] = {
 #define TABLE_SHAPE(name, key, n, ...)	{name, key, n, {__VA_ARGS__}},

@@ -9,6 +9,18 @@
 #define MAX_COLUMNS		32
 #define MAX_KEY_COLUMNS	6
 
+/* COL_TABLE_COLUMN: a column's number, from 1, as the script has them; NCOLUMNS_TABLE. */
+enum ColumnNumber
+{
+#define TABLE_SHAPE(name, key, n, ...)
+#define INDEX_SHAPE(name, table, partial, key)
+#define COLUMN_NUMBER(name, number)	name = number,
+#include "storage/shapes.inc"
+#undef TABLE_SHAPE
+#undef INDEX_SHAPE
+#undef COLUMN_NUMBER
+};
+
 typedef struct ColumnShape
 {
 	const char *name;
@@ -16,7 +28,6 @@ typedef struct ColumnShape
 	bool		required;		/* never null */
 } ColumnShape;
 
-/* Columns are numbered from 1, as the script has them. */
 typedef struct KeyShape
 {
 	int			n;

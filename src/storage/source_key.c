@@ -11,29 +11,18 @@
 #include "storage/locks.h"
 #include "storage/source_key.h"
 
-enum
-{
-	COL_EXTERNAL_ID = 4,
-	COL_DUPLICATE,
-	COL_SINCE,
-	COL_GONE_BATCH,
-	COL_UNSAID,
-	COL_MERGE
-};
-
-static MappedDef source_key_def = {
+static const MappedDef source_key_def = {
 	.relation = "source_key",
-	.ncolumns = 9,
 	.column = {
-		{"source", MAP_TEXT, offsetof(SourceKey, source)},
-		{"entity", MAP_TEXT, offsetof(SourceKey, entity)},
-		{"source_id", MAP_TEXT, offsetof(SourceKey, source_id)},
-		{"external_id", MAP_TEXT, offsetof(SourceKey, external_id)},
-		{"duplicate", MAP_BOOL, offsetof(SourceKey, duplicate)},
-		{"since", MAP_TIME, offsetof(SourceKey, since)},
-		{"gone_batch", MAP_INT8, offsetof(SourceKey, gone_batch)},
-		{"unsaid", MAP_BOOL, offsetof(SourceKey, unsaid)},
-		{"merge", MAP_INT8, offsetof(SourceKey, merge)},
+		[COL_SOURCE_KEY_SOURCE] = {MAP_TEXT, offsetof(SourceKey, source)},
+		[COL_SOURCE_KEY_ENTITY] = {MAP_TEXT, offsetof(SourceKey, entity)},
+		[COL_SOURCE_KEY_SOURCE_ID] = {MAP_TEXT, offsetof(SourceKey, source_id)},
+		[COL_SOURCE_KEY_EXTERNAL_ID] = {MAP_TEXT, offsetof(SourceKey, external_id)},
+		[COL_SOURCE_KEY_DUPLICATE] = {MAP_BOOL, offsetof(SourceKey, duplicate)},
+		[COL_SOURCE_KEY_SINCE] = {MAP_TIME, offsetof(SourceKey, since)},
+		[COL_SOURCE_KEY_GONE_BATCH] = {MAP_INT8, offsetof(SourceKey, gone_batch)},
+		[COL_SOURCE_KEY_UNSAID] = {MAP_BOOL, offsetof(SourceKey, unsaid)},
+		[COL_SOURCE_KEY_MERGE] = {MAP_INT8, offsetof(SourceKey, merge)},
 	}
 };
 
@@ -41,12 +30,6 @@ SourceKeys *
 source_keys_open(bool write)
 {
 	return mapped_open(&source_key_def, write);
-}
-
-void
-source_keys_close(SourceKeys *keys)
-{
-	mapped_close(keys);
 }
 
 void
@@ -75,7 +58,7 @@ source_key_is_bound(const SourceKey *key)
 	SourceKeys *keys = source_keys_open(false);
 	bool		found = mapped_seek(keys, 3, key);
 
-	source_keys_close(keys);
+	mapped_close(keys);
 	return found;
 }
 
@@ -120,32 +103,26 @@ List *
 source_keys_gone_in(SourceKeys *keys, const char *source, int64 batch)
 {
 	const SourceKey asked = {.source = source, .gone_batch = batch};
-	RowsScan   *scan = mapped_scan(keys, "source_key_gone", 2, 0, &asked);
-	List	   *found = NIL;
 
-	while (rows_scan_next(scan))
-		found = lappend(found, mapped_copy(keys, sizeof(SourceKey)));
-	rows_scan_end(scan);
-	return found;
+	return mapped_list(keys, "source_key_gone", 2, &asked, PG_INT32_MAX, sizeof(SourceKey));
 }
 
 List *
 source_keys_unsaid(SourceKeys *keys, const char *source, int max)
 {
 	const SourceKey asked = {.source = source};
-	RowsScan   *scan = mapped_scan(keys, "source_key_unsaid", 1, 0, &asked);
-	List	   *found = NIL;
 
-	while (list_length(found) < max && rows_scan_next(scan))
-		found = lappend(found, mapped_copy(keys, sizeof(SourceKey)));
-	rows_scan_end(scan);
-	return found;
+	return mapped_list(keys, "source_key_unsaid", 1, &asked, max, sizeof(SourceKey));
 }
 
 /* ---------- writing ---------- */
 
 #define SAVED \
-	(MAP_COLUMN(COL_DUPLICATE) | MAP_COLUMN(COL_GONE_BATCH) | MAP_COLUMN(COL_UNSAID))
+	(MAP_COLUMN(COL_SOURCE_KEY_DUPLICATE) | MAP_COLUMN(COL_SOURCE_KEY_GONE_BATCH) | \
+	 MAP_COLUMN(COL_SOURCE_KEY_UNSAID))
+#define GIVEN \
+	(MAP_COLUMN(COL_SOURCE_KEY_EXTERNAL_ID) | MAP_COLUMN(COL_SOURCE_KEY_SINCE) | \
+	 MAP_COLUMN(COL_SOURCE_KEY_MERGE))
 
 /* A key as it is written: the hub behind a link hears of all that becomes of it. */
 static SourceKey
@@ -231,7 +208,7 @@ source_key_note_said(SourceKeys *keys, const SourceKey *key)
 	if (strcmp(found.external_id, key->external_id) != 0 || found.duplicate != key->duplicate)
 		return;
 	found.unsaid = false;
-	(void) mapped_update(keys, MAP_COLUMN(COL_UNSAID), &found);
+	(void) mapped_update(keys, MAP_COLUMN(COL_SOURCE_KEY_UNSAID), &found);
 }
 
 bool
@@ -248,10 +225,7 @@ source_key_give(SourceKeys *keys, const SourceKey *key)
 	row.since = GetCurrentTimestamp();
 	row.gone_batch = row.merge = 0;
 	while (mapped_seek(keys, 3, &row))
-		if (mapped_update(keys, MAP_COLUMN(COL_EXTERNAL_ID) | MAP_COLUMN(COL_DUPLICATE) |
-						  MAP_COLUMN(COL_SINCE) | MAP_COLUMN(COL_GONE_BATCH) | MAP_COLUMN(COL_UNSAID) |
-						  MAP_COLUMN(COL_MERGE),
-						  &row) == ROWS_DONE)
+		if (mapped_update(keys, SAVED | GIVEN, &row) == ROWS_DONE)
 			return true;
 	return false;
 }

@@ -26,7 +26,6 @@ typedef struct SourceKey
 } SourceKey;
 
 extern SourceKeys *source_keys_open(bool write);
-extern void source_keys_close(SourceKeys *keys);
 
 /*
  * Keep the source's keys where they are until the transaction ends: which record a key is of

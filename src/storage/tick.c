@@ -20,14 +20,6 @@
 #include "storage/rows.h"
 #include "storage/tick.h"
 
-enum
-{
-	COL_ID = 1,
-	COL_TAKEN_AT,
-	COL_SNAPSHOT,
-	NCOLUMNS = COL_SNAPSHOT
-};
-
 /* ---------- snapshots ---------- */
 
 /* Widen a 32-bit xid, given the next full xid. */
@@ -149,11 +141,9 @@ read_snapshot(Datum datum, FeedSnapshot *snapshot)
 static void
 read_tick(const Rows *rows, Tick *tick)
 {
-	bool		isnull;
-
-	tick->id = DatumGetInt64(rows_value(rows, COL_ID, &isnull));
-	tick->taken_at = DatumGetTimestampTz(rows_value(rows, COL_TAKEN_AT, &isnull));
-	read_snapshot(rows_value(rows, COL_SNAPSHOT, &isnull), &tick->snapshot);
+	tick->id = DatumGetInt64(rows_datum(rows, COL_TICK_ID));
+	tick->taken_at = DatumGetTimestampTz(rows_datum(rows, COL_TICK_TAKEN_AT));
+	read_snapshot(rows_datum(rows, COL_TICK_SNAPSHOT), &tick->snapshot);
 }
 
 bool
@@ -190,15 +180,15 @@ void
 tick_take(Tick *tick)
 {
 	Rows	   *rows = rows_open_write(registry_relation("tick"));
-	Datum		values[NCOLUMNS];
-	bool		isnull[NCOLUMNS] = {false};
+	Datum		values[NCOLUMNS_TICK];
+	bool		isnull[NCOLUMNS_TICK] = {false};
 
 	tick->id = nextval_internal(registry_relation("tick_id_seq"), false);
 	tick->taken_at = GetCurrentTimestamp();
 	feed_snapshot_now(&tick->snapshot);
-	values[COL_ID - 1] = Int64GetDatum(tick->id);
-	values[COL_TAKEN_AT - 1] = TimestampTzGetDatum(tick->taken_at);
-	values[COL_SNAPSHOT - 1] = snapshot_datum(&tick->snapshot);
+	values[COL_TICK_ID - 1] = Int64GetDatum(tick->id);
+	values[COL_TICK_TAKEN_AT - 1] = TimestampTzGetDatum(tick->taken_at);
+	values[COL_TICK_SNAPSHOT - 1] = snapshot_datum(&tick->snapshot);
 	rows_insert(rows, values, isnull);
 	rows_close(rows);
 }
