@@ -19,19 +19,12 @@
 
 PG_FUNCTION_INFO_V1(sync_match_decide);
 
-/* Who may not decide all candidates isn't told which there are. */
 static void
 find_candidate(MatchCandidates *candidates, Oid function, int64 id, MatchCandidate *candidate)
 {
 	bool		found = match_candidate_find(candidates, id, candidate);
 
-	if (!resolve_may_decide(function, found ? candidate->entity : "*"))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to decide candidate " INT64_FORMAT, id),
-				 errdetail("Or there is no such candidate."),
-				 errhint_call("Ask the owner of the extension: SELECT sync_grant(%s, 'steward', …).",
-							  quote_literal_cstr(GetUserNameFromId(GetUserId(), false)))));
+	resolve_refuse_stranger(function, found ? candidate->entity : NULL, "decide", "candidate", id);
 	if (!found)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNC_UNKNOWN_NAME),

@@ -120,22 +120,24 @@ resolve_may_decide(Oid function, const char *entity)
 				   "AND pg_has_role(%u::oid, a.grantee, 'USAGE'))", function, GetUserId());
 }
 
-/*
- * Who may not decide all conflicts isn't told which there are: one that isn't there
- * looks like one of an entity of others.
- */
+void
+resolve_refuse_stranger(Oid function, const char *entity, const char *what, const char *kind, int64 id)
+{
+	if (!resolve_may_decide(function, entity != NULL ? entity : "*"))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to %s %s " INT64_FORMAT, what, kind, id),
+				 errdetail("Or there is no such %s.", kind),
+				 errhint_call("Ask the owner of the extension: SELECT sync_grant(%s, 'steward', …).",
+							  quote_literal_cstr(GetUserNameFromId(GetUserId(), false)))));
+}
+
 void
 resolve_find(ConflictLog *conflicts, Oid function, int64 id, Conflict *conflict)
 {
 	bool		found = conflict_log_find(conflicts, id, conflict);
 
-	if (!resolve_may_decide(function, found ? conflict->entity : "*"))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to decide conflict " INT64_FORMAT, id),
-				 errdetail("Or there is no such conflict."),
-				 errhint_call("Ask the owner of the extension: SELECT sync_grant(%s, 'steward', …).",
-							  quote_literal_cstr(GetUserNameFromId(GetUserId(), false)))));
+	resolve_refuse_stranger(function, found ? conflict->entity : NULL, "decide", "conflict", id);
 	if (!found)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNC_UNKNOWN_NAME),

@@ -51,6 +51,12 @@ extern void resolve_end(Resolve *r);
  */
 extern bool resolve_may_decide(Oid function, const char *entity);
 /*
+ * Raise 42501 if the user may not decide what is of that entity.  Who may not decide all
+ * isn't told what there is: what isn't there (entity NULL) looks like what is of others.
+ */
+extern void resolve_refuse_stranger(Oid function, const char *entity, const char *what,
+									const char *kind, int64 id);
+/*
  * Find a conflict, and raise 42501 if the user may not decide it; 42704 if there is none.
  */
 extern void resolve_find(ConflictLog *conflicts, Oid function, int64 id, Conflict *conflict);

@@ -86,20 +86,13 @@ raise_unknown(int64 id)
 			 errhint("Table syncext.merge has all of them; where one of its records was forgotten, a merge is erased, too, and cannot be undone.")));
 }
 
-/* Who may not undo all merges isn't told which there are. */
 static void
 find_merge(Unmerging *u, Oid function)
 {
 	bool		found = read_merge(u, false);
-	char	   *entity = found ? json_read_string(fields_value(&u->merge, "entity")) : "*";
+	char	   *entity = found ? json_read_string(fields_value(&u->merge, "entity")) : NULL;
 
-	if (!resolve_may_decide(function, entity))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to undo merge " INT64_FORMAT, u->id),
-				 errdetail("Or there is no such merge."),
-				 errhint_call("Ask the owner of the extension: SELECT sync_grant(%s, 'steward', …).",
-							  quote_literal_cstr(GetUserNameFromId(GetUserId(), false)))));
+	resolve_refuse_stranger(function, entity, "undo", "merge", u->id);
 	if (!found)
 		raise_unknown(u->id);
 	u->entity = registry_entity_required(registry_get(), entity);

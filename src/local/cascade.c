@@ -24,6 +24,7 @@
 #include "local/cascade.h"
 #include "local/table_code.h"
 #include "storage/names.h"
+#include "storage/relations.h"
 
 static bool
 is_action(char action)
@@ -102,19 +103,6 @@ make_query(const ForeignKeyCacheInfo *key)
 	return sql.data;
 }
 
-static Oid
-owner_of(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", relid);
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
-
 /* Is the row that was referred to there still?  Asked as the owner of its table. */
 static bool
 parent_is_there(const ForeignKeyCacheInfo *key, Relation rel, TupleTableSlot *old)
@@ -133,7 +121,7 @@ parent_is_there(const ForeignKeyCacheInfo *key, Relation rel, TupleTableSlot *ol
 		values[i] = slot_getattr(old, key->conkey[i], &isnull);
 	}
 	SPI_connect();
-	table_code_enter(&code, owner_of(key->confrelid), TABLE_CODE_LOOKUP);
+	table_code_enter(&code, object_owner(RelationRelationId, key->confrelid), TABLE_CODE_LOOKUP);
 	result = SPI_execute_with_args(make_query(key), key->nkeys, types, values, NULL, false, 1);
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(result));

@@ -25,6 +25,7 @@
 #include "compat.h"
 #include "local/search_path.h"
 #include "storage/names.h"
+#include "storage/relations.h"
 
 #define DEFAULT_SEARCH_PATH	"\"$user\", public"
 
@@ -125,19 +126,6 @@ session_search_path(Oid role)
 
 /* ---------- schemas that nobody else can put anything into ---------- */
 
-static Oid
-database_owner(void)
-{
-	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for database %u", MyDatabaseId);
-	owner = ((Form_pg_database) GETSTRUCT(tuple))->datdba;
-	ReleaseSysCache(tuple);
-	return owner;
-}
-
 /*
  * A member of the role, who may act as it anyway, may create what the role uses; and so
  * may the database's owner, who could set search_path for all of its users.
@@ -147,7 +135,7 @@ is_trusted(Oid grantee, Oid role)
 {
 	return grantee != ACL_ID_PUBLIC &&
 		(grantee == ROLE_PG_DATABASE_OWNER || has_privs_of_role(grantee, role) ||
-		 grantee == database_owner());
+		 grantee == object_owner(DatabaseRelationId, MyDatabaseId));
 }
 
 static bool

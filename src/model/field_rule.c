@@ -139,22 +139,7 @@ field_rules_group(FieldRules *rules)
 const FieldRule *
 field_rule_find(const FieldRules *rules, FieldName field)
 {
-	int			low = 0;
-	int			high = rules->n - 1;
-
-	while (low <= high)
-	{
-		int			middle = (low + high) / 2;
-		int			cmp = field_name_cmp(rules->rule[middle].field, field);
-
-		if (cmp == 0)
-			return &rules->rule[middle];
-		if (cmp < 0)
-			low = middle + 1;
-		else
-			high = middle - 1;
-	}
-	return NULL;
+	return field_search(rules->rule, rules->n, sizeof(FieldRule), field);
 }
 
 void

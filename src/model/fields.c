@@ -98,22 +98,7 @@ fields_to_jsonb(const Fields *fields)
 const Field *
 fields_find(const Fields *fields, FieldName name)
 {
-	int			low = 0;
-	int			high = fields->n - 1;
-
-	while (low <= high)
-	{
-		int			middle = (low + high) / 2;
-		int			cmp = field_name_cmp(fields->field[middle].name, name);
-
-		if (cmp == 0)
-			return &fields->field[middle];
-		if (cmp < 0)
-			low = middle + 1;
-		else
-			high = middle - 1;
-	}
-	return NULL;
+	return field_search(fields->field, fields->n, sizeof(Field), name);
 }
 
 /* ---------- sets of fields ---------- */

@@ -39,6 +39,31 @@ typedef struct FieldNames
 
 extern void fields_from_container(JsonbContainer *object, Fields *out);
 extern Jsonb *fields_to_jsonb(const Fields *fields);
+extern int	field_name_cmp(FieldName a, FieldName b);	/* jsonb's key order */
+
+/* The one of n structures in the order of the names that they begin with; NULL: none. */
+static inline void *
+field_search(const void *first, int n, Size size, FieldName name)
+{
+	int			low = 0;
+	int			high = n - 1;
+
+	while (low <= high)
+	{
+		int			middle = (low + high) / 2;
+		char	   *found = (char *) first + middle * size;
+		int			cmp = field_name_cmp(*(const FieldName *) found, name);
+
+		if (cmp == 0)
+			return found;
+		if (cmp < 0)
+			low = middle + 1;
+		else
+			high = middle - 1;
+	}
+	return NULL;
+}
+
 extern const Field *fields_find(const Fields *fields, FieldName name);
 /* The value of the field of that name; NULL: there is none. */
 extern const JsonbValue *fields_value(const Fields *fields, const char *name);
@@ -77,7 +102,6 @@ extern Fields fields_missing(const Fields *known, const Fields *now);
 extern FieldName field_name(const char *cstring);
 /* '*' stands for all fields in priorities and conflicts, so no field is named so. */
 extern bool field_name_valid(FieldName name);
-extern int	field_name_cmp(FieldName a, FieldName b);	/* jsonb's key order */
 extern int	field_name_cmp_bytes(const void *a, const void *b); /* for qsort */
 extern char *field_name_cstring(FieldName name);
 extern bool json_value_equal(const JsonbValue *a, const JsonbValue *b);

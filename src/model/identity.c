@@ -83,30 +83,21 @@ identity_is_refused(IdentityCase which)
 const char *
 identity_case_name(IdentityCase which)
 {
-	switch (which)
-	{
-		case IDENTITY_NEW:
-			return "new";
-		case IDENTITY_SAME:
-			return "same";
-		case IDENTITY_UPGRADED:
-			return "upgraded";
-		case IDENTITY_PROMOTED:
-			return "promoted";
-		case IDENTITY_BEHIND:
-			return "behind";
-		case IDENTITY_OTHER:
-			return "other";
-		case IDENTITY_COPY:
-			return "copy";
-		case IDENTITY_OLD_PRIMARY:
-			return "old primary";
-		case IDENTITY_MOVED:
-			return "moved";
-		case IDENTITY_DOUBTFUL:
-			return "doubtful";
-	}
-	return "unknown";
+	static const char *const names[] = {
+		[IDENTITY_NEW] = "new",
+		[IDENTITY_SAME] = "same",
+		[IDENTITY_UPGRADED] = "upgraded",
+		[IDENTITY_PROMOTED] = "promoted",
+		[IDENTITY_BEHIND] = "behind",
+		[IDENTITY_OTHER] = "other",
+		[IDENTITY_COPY] = "copy",
+		[IDENTITY_OLD_PRIMARY] = "old primary",
+		[IDENTITY_MOVED] = "moved",
+		[IDENTITY_DOUBTFUL] = "doubtful"
+	};
+
+	Assert(which < lengthof(names));
+	return names[which];
 }
 
 /* ---------- as JSON ---------- */

@@ -215,22 +215,7 @@ record_set_since(const Record *record, Jsonb *fields, Jsonb *stamps, int64 since
 RecordField *
 record_find(const Record *record, FieldName name)
 {
-	int			low = 0;
-	int			high = record->nfields - 1;
-
-	while (low <= high)
-	{
-		int			middle = (low + high) / 2;
-		int			cmp = field_name_cmp(record->fields[middle].field.name, name);
-
-		if (cmp == 0)
-			return &record->fields[middle];
-		if (cmp < 0)
-			low = middle + 1;
-		else
-			high = middle - 1;
-	}
-	return NULL;
+	return field_search(record->fields, record->nfields, sizeof(RecordField), name);
 }
 
 /* ---------- writing ---------- */

@@ -92,20 +92,28 @@ syncext_ladder_error(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(why));
 }
 
+/* Room for one more in an array of n, which grows by doubling at each power of two. */
+static void *
+one_more(void *array, int n, Size size)
+{
+	if (array == NULL)
+		return palloc(size);
+	return n > 0 && (n & (n - 1)) == 0 ? repalloc(array, size * n * 2) : array;
+}
+
 static void
 load_sources(Registry *r)
 {
 	ConfigScan	scan;
-	int			room = 8;
 
-	r->sources = palloc0(sizeof(Source) * room);
+	/* bsearch() takes no null */
+	r->sources = palloc(sizeof(Source));
 	config_begin(&scan, "source");
 	while (config_next(&scan))
 	{
 		Source	   *source;
 
-		if (r->nsources == room)
-			r->sources = repalloc(r->sources, sizeof(Source) * (room *= 2));
+		r->sources = one_more(r->sources, r->nsources, sizeof(Source));
 		source = &r->sources[r->nsources++];
 		MemSet(source, 0, sizeof(Source));
 		source->name = TextDatumGetCString(scan.values[COL_SOURCE_NAME]);
@@ -139,9 +147,8 @@ static void
 load_entities(Registry *r)
 {
 	ConfigScan	scan;
-	int			room = 8;
 
-	r->entities = palloc0(sizeof(Entity) * room);
+	r->entities = palloc(sizeof(Entity));
 	config_begin(&scan, "entity");
 	while (config_next(&scan))
 	{
@@ -150,8 +157,7 @@ load_entities(Registry *r)
 		int			nrungs;
 		const char *why;
 
-		if (r->nentities == room)
-			r->entities = repalloc(r->entities, sizeof(Entity) * (room *= 2));
+		r->entities = one_more(r->entities, r->nentities, sizeof(Entity));
 		entity = &r->entities[r->nentities++];
 		MemSet(entity, 0, sizeof(Entity));
 		entity->name = TextDatumGetCString(scan.values[COL_ENTITY_NAME]);
@@ -168,16 +174,10 @@ load_entities(Registry *r)
 	qsort(r->entities, r->nentities, sizeof(Entity), compare_entities);
 }
 
-/* Grows by doubling at each power of two. */
 void
 registry_add_rank(Source *source, const Rank *rank)
 {
-	if ((source->nranks & (source->nranks - 1)) == 0)
-	{
-		Size		room = sizeof(Rank) * Max(1, source->nranks * 2);
-
-		source->ranks = source->ranks ? repalloc(source->ranks, room) : palloc(room);
-	}
+	source->ranks = one_more(source->ranks, source->nranks, sizeof(Rank));
 	source->ranks[source->nranks++] = *rank;
 }
 
@@ -243,9 +243,7 @@ registry_add_rule(Entity *entity, bool own, const FieldRule *rule)
 			rules->rule[i] = *rule;
 		return;
 	}
-	/* rules are few: room for each as it comes */
-	rules->rule = rules->rule == NULL ? palloc(sizeof(FieldRule)) :
-		repalloc(rules->rule, sizeof(FieldRule) * (rules->n + 1));
+	rules->rule = one_more(rules->rule, rules->n, sizeof(FieldRule));
 	rules->rule[rules->n++] = *rule;
 }
 
@@ -328,9 +326,7 @@ add_route(Source *source, const ConfigScan *scan)
 	char	  **mask;
 	int			nmask;
 
-	/* as few as entities: room for each as it comes */
-	source->routes = source->routes == NULL ? palloc(sizeof(Route)) :
-		repalloc(source->routes, sizeof(Route) * (source->nroutes + 1));
+	source->routes = one_more(source->routes, source->nroutes, sizeof(Route));
 	route = &source->routes[source->nroutes++];
 	route->entity = TextDatumGetCString(scan->values[COL_ROUTE_ENTITY]);
 	route->filter = scan->isnull[COL_ROUTE_FILTER] ? NULL : DatumGetJsonPathPCopy(scan->values[COL_ROUTE_FILTER]);
@@ -371,9 +367,7 @@ load_keyed_entities(Registry *r)
 		/* a link speaks of records by their external ids */
 		if (source == NULL || DatumGetBool(scan.values[COL_KEYED_ENTITY_LINKED]))
 			continue;
-		/* as few as entities: room for each as it comes */
-		source->keyed = source->keyed == NULL ? palloc(sizeof(char *)) :
-			repalloc(source->keyed, sizeof(char *) * (source->nkeyed + 1));
+		source->keyed = one_more(source->keyed, source->nkeyed, sizeof(char *));
 		source->keyed[source->nkeyed++] = TextDatumGetCString(scan.values[COL_KEYED_ENTITY_ENTITY]);
 		source->keys_armed &= DatumGetBool(scan.values[COL_KEYED_ENTITY_ARMED]);
 		r->any_keyed = true;
@@ -400,9 +394,7 @@ load_matches(Registry *r)
 
 		if (entity == NULL)
 			continue;
-		/* as few as field rules: room for each as it comes */
-		entity->matches = entity->matches == NULL ? palloc(sizeof(MatchRule)) :
-			repalloc(entity->matches, sizeof(MatchRule) * (entity->nmatches + 1));
+		entity->matches = one_more(entity->matches, entity->nmatches, sizeof(MatchRule));
 		entity->matches[entity->nmatches++] = match;
 	}
 	config_end(&scan);
@@ -425,9 +417,7 @@ add_reference(Entity *child, Entity *parent, const char *field, OnDelete on_dele
 {
 	Reference  *reference;
 
-	/* references are few: room for each as it comes */
-	child->references = child->references == NULL ? palloc(sizeof(Reference)) :
-		repalloc(child->references, sizeof(Reference) * (child->nreferences + 1));
+	child->references = one_more(child->references, child->nreferences, sizeof(Reference));
 	reference = &child->references[child->nreferences++];
 	reference->field = field;
 	reference->parent = parent->name;
@@ -515,12 +505,7 @@ load_privileges(Registry *r)
 		if (!privilege_by_name(TextDatumGetCString(scan.values[COL_PRIVILEGE_PRIVILEGE]), &privilege.kind))
 			continue;
 		/* grow by doubling at each power of two */
-		if ((r->nprivileges & (r->nprivileges - 1)) == 0)
-		{
-			Size		room = sizeof(Privilege) * Max(1, r->nprivileges * 2);
-
-			r->privileges = r->privileges ? repalloc(r->privileges, room) : palloc(room);
-		}
+		r->privileges = one_more(r->privileges, r->nprivileges, sizeof(Privilege));
 		r->privileges[r->nprivileges++] = privilege;
 	}
 	config_end(&scan);

@@ -101,17 +101,18 @@ is_member(const Extension *extension, Oid class, Oid object, Oid owner)
 		(owner == extension->owner || superuser_arg(owner));
 }
 
-static Oid
-namespace_owner(Oid namespace)
+Oid
+object_owner(Oid class, Oid object)
 {
-	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(namespace));
-	Oid			owner;
+	HeapTuple	tuple = SearchSysCache1(get_object_catcache_oid(class), ObjectIdGetDatum(object));
+	Datum		owner;
+	bool		isnull;
 
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for schema %u", namespace);
-	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
+		return InvalidOid;
+	owner = SysCacheGetAttr(get_object_catcache_oid(class), tuple, get_object_attnum_owner(class), &isnull);
 	ReleaseSysCache(tuple);
-	return owner;
+	return DatumGetObjectId(owner);
 }
 
 /* The schema, InvalidOid if there is none of ours; the extension is filled in then. */
@@ -122,7 +123,7 @@ find_schema(Extension *extension)
 
 	/* a database without such a schema is told by a cached look */
 	if (!OidIsValid(namespace) || !find_extension(extension) ||
-		!is_member(extension, NamespaceRelationId, namespace, namespace_owner(namespace)))
+		!is_member(extension, NamespaceRelationId, namespace, object_owner(NamespaceRelationId, namespace)))
 		return InvalidOid;
 	return namespace;
 }
@@ -223,20 +224,6 @@ get_entry(const char *name)
 	return entry;
 }
 
-/* InvalidOid: the relation is gone. */
-static Oid
-relation_owner(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		return InvalidOid;
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
-
 /*
  * An index belongs to an extension by way of its table.  *gone: the relation was
  * dropped since it was looked up, as REINDEX CONCURRENTLY does.
@@ -244,7 +231,7 @@ relation_owner(Oid relid)
 static bool
 relation_is_member(const Extension *extension, Oid relid, bool *gone)
 {
-	Oid			owner = relation_owner(relid);
+	Oid			owner = object_owner(RelationRelationId, relid);
 	Oid			object = relid;
 
 	if (get_rel_relkind(relid) == RELKIND_INDEX)
@@ -309,7 +296,7 @@ registry_open(Oid relid, LOCKMODE lockmode)
 Oid
 registry_owner(void)
 {
-	return relation_owner(registry_relation("source"));
+	return object_owner(RelationRelationId, registry_relation("source"));
 }
 
 bool
@@ -328,19 +315,6 @@ extension_is_here(void)
 
 /* ---------- functions ---------- */
 
-static Oid
-function_owner(Oid function)
-{
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for function %u", function);
-	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
-
 Oid
 extension_function(const char *name)
 {
@@ -350,7 +324,7 @@ extension_function(const char *name)
 	(void) find_schema_required(&extension);
 	function = LookupFuncName(list_make2(makeString(SYNCEXT_NAME), makeString(pstrdup(name))),
 							  0, NULL, false);
-	if (!is_member(&extension, ProcedureRelationId, function, function_owner(function)))
+	if (!is_member(&extension, ProcedureRelationId, function, object_owner(ProcedureRelationId, function)))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("function \"%s.%s\" is not the extension's, or not its owner's",

@@ -16,6 +16,8 @@ extern bool extension_is_here(void);
 /* A table, index or sequence of schema syncext, by name; raises if it isn't there. */
 extern Oid	registry_relation(const char *name);
 extern Oid	registry_schema(void);
+/* Whose an object of a catalog is; InvalidOid: it is gone. */
+extern Oid	object_owner(Oid class, Oid object);
 /* Open and lock one; raises if it was dropped while others kept it locked. */
 extern Relation registry_open(Oid relid, LOCKMODE lockmode);
 /* The tables' owner: what is done to them in the background is done as that role. */

@@ -43,29 +43,35 @@ updatable_columns(Relation rel)
 	return columns;
 }
 
-/* The executor's view of the table: a range table of one entry. */
-static void
-init_executor_state(Rows *rows)
+ResultRelInfo *
+rows_make_result(EState *estate, Relation rel, Bitmapset *updated)
 {
-	EState	   *estate = CreateExecutorState();
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	ResultRelInfo *result = makeNode(ResultRelInfo);
 	List	   *perminfos = NIL;
 
 	rte->rtekind = RTE_RELATION;
-	rte->relid = RelationGetRelid(rows->rel);
-	rte->relkind = rows->rel->rd_rel->relkind;
+	rte->relid = RelationGetRelid(rel);
+	rte->relkind = rel->rd_rel->relkind;
 	rte->rellockmode = RowExclusiveLock;
 #ifdef HAVE_RTE_PERMISSION_INFO
-	addRTEPermissionInfo(&perminfos, rte)->updatedCols = updatable_columns(rows->rel);
+	addRTEPermissionInfo(&perminfos, rte)->updatedCols = updated;
 #else
-	rte->updatedCols = updatable_columns(rows->rel);
+	rte->updatedCols = updated;
 #endif
 	ExecInitRangeTable_compat(estate, list_make1(rte), perminfos);
 	(void) perminfos;
 	estate->es_output_cid = GetCurrentCommandId(true);
+	InitResultRelInfo(result, rel, 1, NULL, 0);
+	return result;
+}
 
-	rows->result = makeNode(ResultRelInfo);
-	InitResultRelInfo(rows->result, rows->rel, 1, NULL, 0);
+static void
+init_executor_state(Rows *rows)
+{
+	EState	   *estate = CreateExecutorState();
+
+	rows->result = rows_make_result(estate, rows->rel, updatable_columns(rows->rel));
 	rows->estate = estate;
 }
 

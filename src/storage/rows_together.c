@@ -12,11 +12,11 @@
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
-#include "parser/parse_relation.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "compat.h"
+#include "storage/rows_state.h"
 #include "storage/rows_together.h"
 
 /* Let the copy of the table's triggers be without those of the function. */
@@ -38,21 +38,8 @@ drop_triggers(ResultRelInfo *result, Oid function)
 static ResultRelInfo *
 open_result(EState *estate, Relation rel, Oid passed_over)
 {
-	RangeTblEntry *rte = makeNode(RangeTblEntry);
-	ResultRelInfo *result = makeNode(ResultRelInfo);
-	List	   *perminfos = NIL;
+	ResultRelInfo *result = rows_make_result(estate, rel, NULL);
 
-	rte->rtekind = RTE_RELATION;
-	rte->relid = RelationGetRelid(rel);
-	rte->relkind = rel->rd_rel->relkind;
-	rte->rellockmode = RowExclusiveLock;
-#ifdef HAVE_RTE_PERMISSION_INFO
-	addRTEPermissionInfo(&perminfos, rte);
-#endif
-	ExecInitRangeTable_compat(estate, list_make1(rte), perminfos);
-	(void) perminfos;
-	estate->es_output_cid = GetCurrentCommandId(true);
-	InitResultRelInfo(result, rel, 1, NULL, 0);
 	drop_triggers(result, passed_over);
 	ExecOpenIndices(result, false);
 	return result;
