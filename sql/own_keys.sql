@@ -163,6 +163,8 @@ SELECT code_of($$SELECT sync_bind('ERP', 'customer', 'K-90', 'C-1')$$);
 SELECT code_of($$SELECT sync_bind('ERP', 'customer', 'K-92', 'nowhere')$$);
 SELECT code_of($$SELECT sync_bind('Web', 'customer', 'K-92', 'C-1')$$);
 SELECT code_of($$SELECT sync_bind('ERP', 'customer', '', 'C-1')$$);
+SELECT code_of($$SELECT sync_bind('ERP', 'customer', 'K-92', '')$$);
+SELECT code_of($$SELECT sync_bind('ERP', 'customer', 'K-92', repeat('x', 1025))$$);
 SELECT code_of($$SELECT sync_bind('ERP', 'customer', NULL, 'C-1')$$);
 SELECT code_of($$SELECT sync_bind('ERP', 'thing', 'K', 'C-1')$$);
 SELECT sync_unbind('ERP', 'customer', 'K-90'), sync_unbind('ERP', 'customer', 'K-90') AS again;

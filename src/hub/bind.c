@@ -47,10 +47,20 @@ key_arguments(FunctionCallInfo fcinfo)
 }
 
 static void
+check_length(const char *argument, const char *id)
+{
+	Size		bytes = strlen(id);
+
+	if (bytes == 0 || bytes > CHANGE_MAX_EXTERNAL_ID)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s has %zu bytes, and must have 1 to %d", argument, bytes,
+						CHANGE_MAX_EXTERNAL_ID)));
+}
+
+static void
 check_bindable(const Source *source, const SourceKey *key)
 {
-	Size		bytes = strlen(key->source_id);
-
 	if (!source_has_own_keys(source, key->entity))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -58,11 +68,8 @@ check_bindable(const Source *source, const SourceKey *key)
 						key->entity),
 				 errhint_call("An administrator gives it some: SELECT sync_own_keys(%s, %s).",
 						 quote_literal_cstr(key->source), quote_literal_cstr(key->entity))));
-	if (bytes == 0 || bytes > CHANGE_MAX_EXTERNAL_ID)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("source_id has %zu bytes, and must have 1 to %d", bytes,
-						CHANGE_MAX_EXTERNAL_ID)));
+	check_length("source_id", key->source_id);
+	check_length("external_id", key->external_id);
 }
 
 /*
