@@ -119,9 +119,24 @@ answer_conflict(KeyedChange *keyed)
 typedef struct KeyBinding
 {
 	SourceKey	key;
+	const char *alias;			/* it is said of this one, which was merged into its record; NULL: of that */
 	bool		is_there;		/* it exists already: save, not add */
 	bool		done;
 } KeyBinding;
+
+/*
+ * A key that is said of a record which was merged into another one is what it would be, had
+ * it been said before: a second one, where the source has a key of the other.  NULL: the
+ * record had another key of the source.
+ */
+static char *
+key_by_alias(const SourceKey *key, const char *alias, bool note)
+{
+	return owner_text("SELECT syncext.key_by_alias(%s, %s, %s, %s, %s)",
+					  quote_literal_cstr(key->source), quote_literal_cstr(key->entity),
+					  quote_literal_cstr(key->source_id), quote_literal_cstr(alias),
+					  note ? "true" : "false");
+}
 
 static void
 run_bind(void *arg)
@@ -132,6 +147,8 @@ run_bind(void *arg)
 	binding->done = binding->is_there ? source_key_save(keys, &binding->key) :
 		source_key_add(keys, &binding->key);
 	mapped_close(keys);
+	if (binding->done && binding->alias != NULL)
+		(void) key_by_alias(&binding->key, binding->alias, true);
 }
 
 /*
@@ -139,9 +156,9 @@ run_bind(void *arg)
  * are to be looked at again.
  */
 static bool
-try_bind(const SourceKey *key, bool is_there)
+try_bind(const SourceKey *key, const char *alias, bool is_there)
 {
-	KeyBinding	binding = {.key = *key, .is_there = is_there};
+	KeyBinding	binding = {.key = *key, .alias = alias, .is_there = is_there};
 	ErrorData  *error = subxact_try(run_bind, &binding);
 
 	if (error == NULL)
@@ -165,9 +182,9 @@ typedef enum BindOutcome
 	BIND_AGAIN
 } BindOutcome;
 
-/* Bind a key to a record, as far as both are free. */
+/* Bind a key to a record, of which it is said by an alias perhaps, as far as both are free. */
 static BindOutcome
-bind_once(SourceKeys *keys, const SourceKey *wanted, bool write)
+bind_once(SourceKeys *keys, const SourceKey *wanted, const char *alias, bool write)
 {
 	SourceKey	found = *wanted;
 	SourceKey	current;
@@ -180,7 +197,7 @@ bind_once(SourceKeys *keys, const SourceKey *wanted, bool write)
 	if (!wanted->duplicate &&
 		source_key_current(keys, wanted->source, wanted->entity, wanted->external_id, &current))
 		return BIND_CONFLICT;
-	if (!write || try_bind(wanted, is_there))
+	if (!write || try_bind(wanted, alias, is_there))
 		return BIND_DONE;
 	return BIND_AGAIN;
 }
@@ -195,16 +212,6 @@ merged_into(const SourceKey *key)
 	canonical_find(canonical, key->entity, key->external_id, &record);
 	canonical_close(canonical);
 	return record.exists && !record.deleted ? NULL : alias_kept(key->entity, key->external_id);
-}
-
-static BindOutcome
-bind_until_done(SourceKeys *keys, const SourceKey *wanted, bool write)
-{
-	BindOutcome outcome;
-
-	while ((outcome = bind_once(keys, wanted, write)) == BIND_AGAIN)
-		CHECK_FOR_INTERRUPTS();
-	return outcome;
 }
 
 static void
@@ -222,10 +229,23 @@ bind_key(SourceKeys *keys, const SourceKey *wanted, bool write)
 {
 	SourceKey	key = *wanted;
 	const char *kept = merged_into(&key);
+	/* a delete leaves nothing that a merge could be undone for */
+	const char *alias = kept == NULL || wanted->duplicate ? NULL : wanted->external_id;
+	BindOutcome outcome;
 
 	if (kept != NULL)
 		key.external_id = kept;
-	return bind_until_done(keys, &key, write) == BIND_DONE;
+	do
+	{
+		char	   *second = alias == NULL ? NULL : key_by_alias(&key, alias, false);
+
+		CHECK_FOR_INTERRUPTS();
+		if (alias != NULL && second == NULL)
+			return false;
+		key.duplicate = wanted->duplicate || (second != NULL && strcmp(second, "t") == 0);
+		outcome = bind_once(keys, &key, alias, write);
+	} while (outcome == BIND_AGAIN);
+	return outcome == BIND_DONE;
 }
 
 bool

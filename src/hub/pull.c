@@ -258,6 +258,38 @@ find_merged_into(Reading *reading, const BatchRecord *record)
 		alias.kept_id : NULL;
 }
 
+/* May a target that has a filter be told of it?  Then it is shown the record itself. */
+static bool
+may_tell_merged(const Reading *reading, const BatchRecord *record, const char *kept)
+{
+	/* the other one stands at the tombstone */
+	Canonical  *canonical = canonical_open(false);
+	Record		found;
+
+	canonical_find(canonical, record->entity, kept, &found);
+	canonical_close(canonical);
+	return found.exists && !found.deleted &&
+		visibility_shows(reading->target, record->entity, &found);
+}
+
+/*
+ * Settle what a target is told of a tombstone's having been merged into another record.
+ * False: nothing, nor that it is gone, for it has the other one under its key of this.
+ */
+static bool
+settle_merged(Reading *reading, const BatchRecord *record, bool hidden, const char **kept)
+{
+	*kept = find_merged_into(reading, record);
+	if (*kept == NULL)
+		return true;
+	/* a link's other end keeps its keys itself */
+	if (!reading->to_link && delivery_keys_has(reading->keys, record->entity, *kept))
+		return false;
+	if (hidden && !may_tell_merged(reading, record, *kept))
+		*kept = NULL;
+	return true;
+}
+
 /*
  * Read a record of the batch as it stands now.  Returns false if it isn't
  * delivered: the target has a conflict over the whole of it, and will be told
@@ -305,10 +337,8 @@ read_record(Reading *reading, BatchRecord *record, DeliveryRecord *out)
 	out->last_source = hidden ? NULL : state.last_source;
 	out->has_updated_at = state.has_updated_at && !hidden;
 	out->updated_at = state.updated_at;
-	out->merged_into = state.deleted && !hidden ? find_merged_into(reading, record) : NULL;
-	/* it has the other one under its key of this; a link's other end keeps its keys itself */
-	if (out->merged_into != NULL && !reading->to_link &&
-		delivery_keys_has(reading->keys, record->entity, out->merged_into))
+	out->merged_into = NULL;
+	if (state.deleted && !settle_merged(reading, record, hidden, &out->merged_into))
 		return false;
 	out->last_fields = state.fields;
 	out->fields = out->deleted ? no_fields() :

@@ -193,7 +193,7 @@ record_of_row(Load *load, const Attached *attached, AttachedRow row, const char 
 	RowRecord	record = row_keys_find(binding, key);
 
 	if (record.external_id == NULL)
-		record.external_id = row_keys_by_column(attached, row, key);
+		record = row_keys_by_column(attached, row, key);
 	if (record.external_id == NULL && !row_keys_try_take(binding, key, &record))
 	{
 		count_failure(load, psprintf("the row with key \"%s\"", key),

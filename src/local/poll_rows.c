@@ -179,7 +179,7 @@ polled_record(const Attached *attached, AttachedRow row, const char *key)
 	RowRecord	record = row_keys_find(binding, key);
 
 	if (record.external_id == NULL)
-		record.external_id = row_keys_by_column(attached, row, key);
+		record = row_keys_by_column(attached, row, key);
 	if (record.external_id == NULL)
 		record = row_keys_take(binding, key);
 	if (record.duplicate)

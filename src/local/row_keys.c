@@ -203,22 +203,24 @@ row_keys_try_take(const Binding *binding, const char *key, RowRecord *record)
 	return true;
 }
 
-const char *
+RowRecord
 row_keys_by_column(const Attached *attached, AttachedRow row, const char *key)
 {
 	const Binding *binding = attached->binding;
+	const RowRecord none = {0};
 	const char *external_id;
 	bool		isnull;
 	Datum		value;
 
 	if (attached->external_id == NULL)
-		return NULL;
+		return none;
 	value = attached_value(attached->external_id, row, &isnull);
 	external_id = isnull ? "" : TextDatumGetCString(value);
 	if (external_id[0] == '\0' || strlen(external_id) > CHANGE_MAX_EXTERNAL_ID ||
 		!own_keys_bind(binding->source, binding->entity, key, external_id))
-		return NULL;
-	return external_id;
+		return none;
+	/* of a record that was merged into another one it is that one's */
+	return row_keys_find(binding, key);
 }
 
 const char *

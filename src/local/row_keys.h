@@ -35,9 +35,9 @@ extern bool row_keys_try_take(const Binding *binding, const char *key, RowRecord
 
 /*
  * The record whose id the row has in its external_id_column, to which its key, that isn't
- * bound, is now.  NULL: there is none, or that record has a row.
+ * bound, is now.  Without an id: there is none, or that record has a row.
  */
-extern const char *row_keys_by_column(const Attached *attached, AttachedRow row, const char *key);
+extern RowRecord row_keys_by_column(const Attached *attached, AttachedRow row, const char *key);
 
 /* The key of the record's row; NULL: it has none. */
 extern const char *row_keys_of(const Binding *binding, const char *external_id);

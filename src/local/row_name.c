@@ -13,6 +13,7 @@
 #include "local/draw_key.h"
 #include "local/row_keys.h"
 #include "local/row_name.h"
+#include "storage/alias.h"
 
 /* The crosswalk, open from the first relation on that draws keys of its own. */
 static SourceKeys *
@@ -58,9 +59,11 @@ row_name_find(RowState *p)
 	source_keys_hold(binding->source);
 	if (source_key_current(open_keys(p->writer), binding->source, binding->entity, p->external_id, &key))
 		return key.source_id;
-	if (attached->external_id != NULL && writer_read_by_id(attached, p->external_id, &row))
-		return bind_found_key(p, row);
-	return NULL;
+	/* a row of one that was merged into another record is a second one of that */
+	if (attached->external_id == NULL || alias_kept(binding->entity, p->external_id) != NULL ||
+		!writer_read_by_id(attached, p->external_id, &row))
+		return NULL;
+	return bind_found_key(p, row);
 }
 
 bool

@@ -46,6 +46,7 @@ CREATE TABLE syncext.merge_key (
 	source    text COLLATE "C" NOT NULL,
 	source_id text COLLATE "C" NOT NULL,
 	duplicate boolean NOT NULL,
+	second    boolean NOT NULL,
 	PRIMARY KEY (merge, source, source_id)
 );
 COMMENT ON TABLE syncext.merge_key IS 'the keys that a merge has moved to the record that stayed';
@@ -53,6 +54,7 @@ COMMENT ON COLUMN syncext.merge_key.merge IS 'the merge''s number';
 COMMENT ON COLUMN syncext.merge_key.source IS 'the source whose key it is';
 COMMENT ON COLUMN syncext.merge_key.source_id IS 'the source''s own key';
 COMMENT ON COLUMN syncext.merge_key.duplicate IS 'what it was before: deliveries did not go to it';
+COMMENT ON COLUMN syncext.merge_key.second IS 'the source had a key of the record that stayed, which deliveries go to since';
 
 CREATE TABLE syncext.merge_child (
 	merge       bigint NOT NULL REFERENCES syncext.merge ON DELETE CASCADE,
@@ -121,6 +123,15 @@ COMMENT ON FUNCTION syncext.note_merge(text, text, text, text, text, bigint, jso
 	'keep what two records are before they are merged; the merge''s number';
 REVOKE ALL ON FUNCTION syncext.note_merge(text, text, text, text, text, bigint, jsonb, jsonb, boolean) FROM PUBLIC;
 
+-- A link's other end goes by external ids.
+CREATE FUNCTION syncext.knows_by_key(source text, entity text, external_id text) RETURNS boolean
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT EXISTS (SELECT FROM syncext.source_key k WHERE k.entity = $2 AND k.external_id = $3 AND k.source = $1 AND NOT k.duplicate)
+	       AND NOT EXISTS (SELECT FROM syncext.spoke p WHERE p.source = $1)
+	$$;
+COMMENT ON FUNCTION syncext.knows_by_key(text, text, text) IS 'whether deliveries of a record go to a source under a key of its own';
+REVOKE ALL ON FUNCTION syncext.knows_by_key(text, text, text) FROM PUBLIC;
+
 -- What named the one record names the other.
 CREATE FUNCTION syncext.merge_names(merge bigint) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -131,16 +142,25 @@ DECLARE
 BEGIN
 	SELECT * INTO STRICT m FROM syncext.merge o WHERE o.id = $1;
 	-- of a link's other end its keys are known here, but it says itself what they are of
-	INSERT INTO syncext.merge_key (merge, source, source_id, duplicate)
-	SELECT $1, k.source, k.source_id, k.duplicate FROM syncext.source_key k
+	INSERT INTO syncext.merge_key (merge, source, source_id, duplicate, second)
+	SELECT $1, k.source, k.source_id, k.duplicate,
+	       EXISTS (SELECT FROM syncext.source_key o WHERE o.entity = m.entity AND o.external_id = m.keep_id AND o.source = k.source AND NOT o.duplicate)
+	FROM syncext.source_key k
 	WHERE k.entity = m.entity AND k.external_id = m.drop_id AND NOT EXISTS (SELECT FROM syncext.spoke p WHERE p.source = k.source);
 	-- under a duplicate the source has what it had before the merge that made it one
 	UPDATE syncext.source_key k SET external_id = m.keep_id, gone_batch = NULL,
 		merge = CASE WHEN k.duplicate AND k.merge IS NOT NULL THEN k.merge ELSE $1 END,
-		duplicate = k.duplicate OR EXISTS (SELECT FROM syncext.source_key o WHERE o.entity = m.entity AND o.external_id = m.keep_id
-		                                                                      AND o.source = k.source AND NOT o.duplicate)
+		duplicate = k.duplicate OR n.second
 	FROM syncext.merge_key n
 	WHERE n.merge = $1 AND k.source = n.source AND k.entity = m.entity AND k.source_id = n.source_id;
+
+	-- a source with a filter has what it knows by its key, and nothing of the other record any more
+	INSERT INTO syncext.routed (target, entity, external_id, own)
+	SELECT r.target, r.entity, m.keep_id, r.own FROM syncext.routed r
+	WHERE r.entity = m.entity AND r.external_id = m.drop_id AND syncext.knows_by_key(r.target, m.entity, m.keep_id)
+	ON CONFLICT DO NOTHING;
+	DELETE FROM syncext.routed r
+	WHERE r.entity = m.entity AND r.external_id = m.drop_id AND syncext.knows_by_key(r.target, m.entity, m.keep_id);
 
 	-- a row of a table that draws its keys is the other record's by now, of which it has seen nothing yet
 	DELETE FROM syncext.replica r USING syncext.binding b
@@ -191,6 +211,55 @@ END $$;
 COMMENT ON FUNCTION syncext.merge_names(bigint) IS
 	'let keys, aliases, candidates and conflicts of the record that a merge has dropped be of the one that stays';
 REVOKE ALL ON FUNCTION syncext.merge_names(bigint) FROM PUBLIC;
+
+-- Two keys of a source can't have gone with one record, unless deliveries went to one of them alone.
+CREATE FUNCTION syncext.brought_another(merge bigint, source text, source_id text, kept text) RETURNS boolean
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT EXISTS (SELECT FROM syncext.merge_key b
+	               JOIN syncext.merge m ON m.id = b.merge
+	               JOIN syncext.source_key k ON k.source = b.source AND k.entity = m.entity AND k.source_id = b.source_id AND k.external_id = $4
+	               WHERE b.merge = $1 AND b.source = $2 AND b.source_id <> $3 AND NOT b.duplicate)
+	$$;
+COMMENT ON FUNCTION syncext.brought_another(bigint, text, text, text) IS
+	'whether the record that went by a merge had another key of a source, which is the kept one''s still';
+REVOKE ALL ON FUNCTION syncext.brought_another(bigint, text, text, text) FROM PUBLIC;
+
+-- As if it had been said before the merges that have made the record a part of another; note: it is bound, and
+-- so they take it back when they are undone.
+CREATE FUNCTION syncext.key_by_alias(source text, entity text, source_id text, external_id text, note boolean) RETURNS boolean
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	at       bigint;
+	kept     text;
+	further  bigint;
+	brought  bigint;
+	another  boolean;
+	is_other boolean := false;
+BEGIN
+	SELECT a.merge, a.kept_id INTO at, kept FROM syncext.alias a WHERE a.entity = $2 AND a.external_id = $4;
+	IF syncext.brought_another(at, source, source_id, kept) THEN
+		RETURN NULL;
+	END IF;
+	WHILE at IS NOT NULL LOOP
+		further := (SELECT a.merge FROM syncext.merge m JOIN syncext.alias a ON a.entity = m.entity AND a.external_id = m.keep_id WHERE m.id = at);
+		another := CASE WHEN further IS NOT NULL THEN syncext.brought_another(further, source, source_id, kept)
+		                ELSE EXISTS (SELECT FROM syncext.source_key k
+		                             WHERE k.entity = $2 AND k.external_id = kept AND k.source = $1 AND k.source_id <> $3 AND NOT k.duplicate) END;
+		IF note THEN
+			INSERT INTO syncext.merge_key (merge, source, source_id, duplicate, second) VALUES (at, $1, $3, is_other, another) ON CONFLICT DO NOTHING;
+		END IF;
+		brought := CASE WHEN is_other THEN brought ELSE at END;
+		is_other := is_other OR another;
+		at := further;
+	END LOOP;
+	IF note THEN
+		UPDATE syncext.source_key k SET merge = brought WHERE k.source = $1 AND k.entity = $2 AND k.source_id = $3;
+	END IF;
+	RETURN is_other;
+END $$;
+COMMENT ON FUNCTION syncext.key_by_alias(text, text, text, text, boolean) IS
+	'whether a key that a source says of a record which was merged into another is a duplicate; null: that record had another key of the source. note: it is bound, and merges that are undone take it back';
+REVOKE ALL ON FUNCTION syncext.key_by_alias(text, text, text, text, boolean) FROM PUBLIC;
 
 -- Others may have been merged since the walk began: for these it begins again.
 CREATE FUNCTION syncext.repoint_end(entity text) RETURNS SETOF text

@@ -141,7 +141,12 @@ DECLARE
 BEGIN
 	SELECT * INTO STRICT m FROM syncext.merge o WHERE o.id = $1;
 	-- what was bound otherwise since, or split off, stays where it is
-	UPDATE syncext.source_key k SET external_id = m.drop_id, duplicate = b.duplicate, gone_batch = NULL,
+	UPDATE syncext.source_key k SET external_id = m.drop_id, gone_batch = NULL,
+		-- it has ended since; or two consumers of a source have said a key each at one moment
+		duplicate = b.duplicate OR k.duplicate AND NOT b.second
+		         OR EXISTS (SELECT FROM syncext.merge_key o
+		                    JOIN syncext.source_key e ON e.source = o.source AND e.entity = m.entity AND e.source_id = o.source_id AND e.external_id = m.keep_id
+		                    WHERE o.merge = $1 AND o.source = b.source AND o.source_id < b.source_id AND NOT o.duplicate),
 		-- what had brought it to that one before has done so still
 		merge = CASE WHEN k.merge <> $1 THEN k.merge
 		             ELSE (SELECT max(p.id) FROM syncext.merge p JOIN syncext.merge_key e ON e.merge = p.id AND e.source = k.source AND e.source_id = k.source_id
@@ -149,6 +154,14 @@ BEGIN
 	FROM syncext.merge_key b
 	WHERE b.merge = $1 AND k.source = b.source AND k.source_id = b.source_id AND k.entity = m.entity AND k.external_id = m.keep_id;
 	GET DIAGNOSTICS keys = ROW_COUNT;
+	-- a source with a filter has what its keys name
+	INSERT INTO syncext.routed (target, entity, external_id, own)
+	SELECT DISTINCT r.target, r.entity, m.drop_id, r.own FROM syncext.routed r JOIN syncext.merge_key b ON b.source = r.target
+	WHERE b.merge = $1 AND r.entity = m.entity AND r.external_id = m.keep_id AND syncext.knows_by_key(r.target, m.entity, m.drop_id)
+	ON CONFLICT DO NOTHING;
+	DELETE FROM syncext.routed r USING syncext.merge_key b
+	WHERE b.merge = $1 AND r.target = b.source AND r.entity = m.entity AND r.external_id = m.keep_id
+	  AND NOT syncext.knows_by_key(r.target, m.entity, m.keep_id);
 	-- a source's row of the record that stayed is the other's again
 	UPDATE syncext.replica p SET external_id = m.drop_id
 	FROM syncext.binding b

@@ -237,10 +237,15 @@ BEGIN
 	DELETE FROM syncext.change_id i WHERE i.entity = $1 AND i.external_id = $2;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	counts[11] := n;
+	-- its keys stand in the conflicts and the merges of other records, too
+	DELETE FROM syncext.key_problem p
+	WHERE p.entity = $1 AND (p.external_id = $2 OR EXISTS (SELECT FROM syncext.source_key k WHERE k.source = p.source AND k.entity = $1
+	                                                      AND k.source_id = p.source_id AND k.external_id = $2));
+	DELETE FROM syncext.merge_key b USING syncext.merge m, syncext.source_key k
+	WHERE m.id = b.merge AND m.entity = $1 AND k.entity = $1 AND k.external_id = $2 AND k.source = b.source AND k.source_id = b.source_id;
 	DELETE FROM syncext.source_key k WHERE k.entity = $1 AND k.external_id = $2;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	counts[12] := n;
-	DELETE FROM syncext.key_problem k WHERE k.entity = $1 AND k.external_id = $2;
 	DELETE FROM syncext.counted t WHERE t.entity = $1 AND t.external_id = $2;
 	DELETE FROM syncext.unsent u WHERE u.entity = $1 AND u.external_id = $2;
 	GET DIAGNOSTICS n = ROW_COUNT;
