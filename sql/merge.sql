@@ -216,8 +216,6 @@ SELECT attempt($$SELECT sync_merge('customer', 'Z', 'P')$$);
 SELECT attempt(format('SELECT sync_unmerge(%s)', max(id))) FROM syncext.merge WHERE entity = 'customer';
 SELECT attempt($$SELECT sync_split('customer', 'CRM', '1')$$);
 ROLLBACK;
-SELECT sync_add_entity('stamped', '{field,latest}');
-SELECT attempt($$SELECT sync_merge('stamped', 'A', 'B')$$);
 
 --
 -- Into a record that the source is not shown

@@ -16,7 +16,10 @@
 #include "hub/merge_log.h"
 #include "hub/visibility.h"
 #include "model/clip.h"
+#include "model/field_impose.h"
 #include "model/field_ladder.h"
+#include "model/field_stamp.h"
+#include "model/field_state.h"
 #include "model/referred_id.h"
 #include "storage/alias.h"
 
@@ -164,6 +167,22 @@ by_alias_tell(const ApplyItem *item, const Record *record, Decision *d)
 						 clip_string(change->alias, CLIP_QUOTE));
 }
 
+/* Of a field ladder it is gone by a later word than that by which another hub has it still. */
+static void
+end_again(const ApplyItem *item, Record *gone)
+{
+	const Entity *entity = item->entity;
+	const FieldState *state = item->change->state;
+	Record		before = *gone;
+
+	if ((entity->ladder & RUNG_FIELD) && state != NULL)
+	{
+		const LifeStamp above = field_stamp_known(&state->record);
+
+		field_impose(entity->ladder, entity->deletes, &above, &before, gone);
+	}
+}
+
 void
 by_alias_remind(ApplyCall *call, const ApplyItem *item, const Decision *d)
 {
@@ -180,6 +199,7 @@ by_alias_remind(ApplyCall *call, const ApplyItem *item, const Decision *d)
 		if (!gone.exists || !gone.deleted)
 			return;
 		gone.row_version = Max(gone.row_version, d->after.row_version) + 1;
+		end_again(item, &gone);
 	} while (canonical_write(call->canonical, change->entity, change->alias, &gone) != ROWS_DONE);
 	/* else it is told with all others, when nothing refers to it any more */
 	if (!change->deleted && merge_is_settled(change->alias_merge))

@@ -28,6 +28,7 @@
 #include "hub/resolve.h"
 #include "hub/rule_function.h"
 #include "model/clip.h"
+#include "model/field_impose.h"
 #include "model/json.h"
 #include "model/record_merge.h"
 #include "process/args.h"
@@ -57,23 +58,10 @@ typedef struct Merging
 
 /* ---------- what can be merged ---------- */
 
-/* There each field has its own version, and late changes would make the record what it was. */
-static void
-refuse_field_ladder(const Entity *entity)
-{
-	if (entity->ladder & RUNG_FIELD)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("records of entity \"%s\", which has a field ladder, cannot be merged",
-						entity->name),
-				 errhint("Send what the one shall have, and delete the other.")));
-}
-
 static void
 check_call(const Entity *entity, const char *keep, const char *drop)
 {
 	keys_alone_check_entity(entity);
-	refuse_field_ladder(entity);
 	if (strcmp(keep, drop) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -172,6 +160,7 @@ decide(Merging *m)
 	RuleScope	rule_scope = {m->entity, merge_rank, m};
 	const LadderRules rules = {
 		.ladder = m->entity->ladder,
+		.deletes = m->entity->deletes,
 		.field_rules = &m->entity->field_rules,
 		.rank = merge_rank,
 		.rank_arg = m,
@@ -222,6 +211,8 @@ write_tombstone(const Merging *m)
 	after.deleted = true;
 	after.version = m->merge.after.version;
 	after.row_version = m->drop.row_version + 1;
+	if (m->entity->ladder & RUNG_FIELD)
+		field_impose(m->entity->ladder, m->entity->deletes, NULL, &m->drop, &after);
 	write_record(m, m->drop_id, &after);
 	apply_note_merged(m->call, &item, &m->drop, &after);
 	return after;

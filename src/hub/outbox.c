@@ -30,6 +30,7 @@
 #include "hub/incarnation.h"
 #include "hub/pull.h"
 #include "model/field_ladder.h"
+#include "model/field_stamp.h"
 #include "model/fold.h"
 #include "model/field_versions.h"
 #include "process/owner.h"
@@ -259,7 +260,7 @@ stamp_change(OutboxChange *change, const ReplicaRow *replica)
 
 	if (!(ladder & RUNG_FIELD))
 		return;
-	stamp = field_ladder_stamp(&known, &own);
+	stamp = field_stamp_above(&known, &own);
 	change->stamped = true;
 	change->has_version = (ladder & RUNG_VERSION) != 0;
 	change->version = stamp.version;

@@ -22,6 +22,7 @@
 #include "hub/merge_log.h"
 #include "hub/release.h"
 #include "hub/repoint.h"
+#include "model/field_impose.h"
 #include "model/json.h"
 #include "model/record_merge.h"
 #include "model/referred_id.h"
@@ -78,7 +79,7 @@ names_alias(ApplyCall *call, const Reference *reference, const Record *record, R
 
 /* The record with another value of the field, as of its next version. */
 static Record
-with_value(const Record *record, const Field *field)
+with_value(const Entity *entity, const Record *record, const Field *field)
 {
 	Record		after = *record;
 	RecordField *changed;
@@ -92,6 +93,8 @@ with_value(const Record *record, const Field *field)
 	changed->stamp.version = after.version;
 	changed->stamp.row_version = after.row_version;
 	changed->stamp.set_by = SET_BY_MERGE;
+	if (entity->ladder & RUNG_FIELD)
+		field_impose(entity->ladder, entity->deletes, NULL, record, &after);
 	return after;
 }
 
@@ -118,7 +121,7 @@ repoint_field(ApplyCall *call, const Entity *entity, const char *external_id,
 			return false;
 		field.value.val.string.val = unconstify(char *, alias.kept_id);
 		field.value.val.string.len = strlen(alias.kept_id);
-		d.after = with_value(&record, &field);
+		d.after = with_value(entity, &record, &field);
 	} while (canonical_write(call->canonical, entity->name, external_id, &d.after) != ROWS_DONE);
 	change.source = record.last_source;
 	apply_note(call, &item, &record, &d);

@@ -26,6 +26,8 @@
 #include "hub/release.h"
 #include "hub/resolve.h"
 #include "model/clip.h"
+#include "model/field_impose.h"
+#include "model/field_stamp.h"
 #include "model/json.h"
 #include "model/json_read.h"
 #include "model/record_unmerge.h"
@@ -111,8 +113,10 @@ static bool
 read_image(const JsonbValue *value, Record *record)
 {
 	const Fields members = fields_of_object(json_read_object(value));
-	const char *names[] = {"version", "row_version", "last_source", "updated_at", "fields", "stamps"};
+	const char *names[] = {"version", "row_version", "last_source", "updated_at", "fields", "stamps", "life"};
 	const JsonbValue *member[lengthof(names)];
+	JsonbContainer *life_object;
+	Life	   *life = palloc(sizeof(Life));
 	const char *time;
 
 	MemSet(record, 0, sizeof(Record));
@@ -129,6 +133,9 @@ read_image(const JsonbValue *value, Record *record)
 	if (time != NULL)
 		record->updated_at = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(time),
 																	 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	life_object = json_read_object(member[6]);
+	if (life_object != NULL && life_read(life_object, life))
+		record->life = life;
 	return json_read_number(member[0], 0, CHANGE_MAX_VERSION, &record->version) &&
 		json_read_number(member[1], 0, CHANGE_MAX_VERSION, &record->row_version) &&
 		record->last_source != NULL &&
@@ -229,11 +236,33 @@ said_since(const Unmerging *u, const char *member)
 	return fields_of(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text))));
 }
 
+/* Hubs that are joined with this one go by stamps alone. */
+static void
+stamp_fields(Unmerging *u)
+{
+	const Entity *entity = u->entity;
+	const LifeStamp above = field_stamp_known(&u->keep);
+	Record		gone = u->drop;
+
+	if (!(entity->ladder & RUNG_FIELD))
+		return;
+	if (!gone.exists)
+	{
+		/* others may have the tombstone still */
+		gone = u->drop_before;
+		gone.deleted = true;
+		field_impose(entity->ladder, entity->deletes, NULL, &u->drop_before, &gone);
+	}
+	field_impose(entity->ladder, entity->deletes, &above, &gone, &u->unmerge.revived);
+	field_impose(entity->ladder, entity->deletes, NULL, &u->keep, &u->unmerge.after);
+}
+
 static void
 decide(Unmerging *u)
 {
 	const Fields since = said_since(u, "values");
 	const Fields since_by = said_since(u, "sources");
+	const FieldRules no_rules = {0};
 	int64		floor = Max(u->drop.exists ? u->drop.row_version : u->drop.floor,
 							u->drop_before.row_version);
 
@@ -245,7 +274,7 @@ decide(Unmerging *u)
 		.taken = &u->taken,
 		.row_version = u->row_version,
 		.stands = &u->stands,
-		.rules = &u->entity->field_rules,
+		.rules = u->entity->ladder & RUNG_FIELD ? &no_rules : &u->entity->field_rules,
 		.since = &since,
 		.since_by = &since_by,
 		.shared = owner_true("SELECT EXISTS (SELECT FROM syncext.merge_key b "
@@ -257,6 +286,7 @@ decide(Unmerging *u)
 	u->unmerge.revived.version = Max(u->keep.version, u->drop.exists ? u->drop.version : 0);
 	u->unmerge.revived.row_version = Max(floor, u->keep.row_version) + 1;
 	record_unmerge(&u->unmerge);
+	stamp_fields(u);
 }
 
 static Jsonb *
@@ -322,6 +352,13 @@ typedef struct MovedChild
 	int64		row_version;	/* that it got by that */
 } MovedChild;
 
+static void
+stamp_child(const Entity *entity, const Record *before, Record *after)
+{
+	if (entity->ladder & RUNG_FIELD)
+		field_impose(entity->ladder, entity->deletes, NULL, before, after);
+}
+
 /*
  * False: somebody else has said since what it refers to.  A tombstone stays as it is but for
  * that, which it would be revived with.
@@ -343,11 +380,15 @@ refer_back(const Unmerging *u, const MovedChild *child, const Record *record, Re
 	field->field.value.val.string.len = strlen(u->drop_id);
 	field->stamp.set_by = field->stamp.source;
 	if (record->deleted)
+	{
+		stamp_child(child->entity, record, after);
 		return true;
+	}
 	after->version = Min(record->version + 1, CHANGE_MAX_VERSION);
 	after->row_version = record->row_version + 1;
 	field->stamp.version = after->version;
 	field->stamp.row_version = after->row_version;
+	stamp_child(child->entity, record, after);
 	return true;
 }
 

@@ -13,6 +13,7 @@
 #include "lib/stringinfo.h"
 
 #include "model/field_ladder.h"
+#include "model/field_stamp.h"
 #include "model/field_state.h"
 #include "model/json.h"
 
@@ -38,27 +39,6 @@ typedef struct Join
 
 /* ---------- stamps ---------- */
 
-static int
-compare_stamps(Ladder ladder, const LifeStamp *a, const LifeStamp *b)
-{
-	return life_stamp_cmp((ladder & RUNG_VERSION) != 0, (ladder & RUNG_LATEST) != 0, a, b);
-}
-
-static LifeStamp
-stamp_of_field(const RecordField *field)
-{
-	LifeStamp	stamp = {
-		.is_set = true,
-		.has_version = true,
-		.version = field->stamp.version,
-		.has_updated_at = field->stamp.has_updated_at,
-		.updated_at = field->stamp.updated_at,
-		.source = field->stamp.source
-	};
-
-	return stamp;
-}
-
 static LifeStamp
 stamp_of_change(const Change *change)
 {
@@ -73,19 +53,6 @@ stamp_of_change(const Change *change)
 	return stamp;
 }
 
-/* Of two that said the same at one stamp, the greater name, and then the later time. */
-static int
-compare_sayings(Ladder ladder, const LifeStamp *a, const LifeStamp *b)
-{
-	int			cmp = compare_stamps(ladder, a, b);
-
-	if (cmp != 0 || !a->is_set)
-		return cmp;
-	if (a->source != NULL && b->source != NULL)
-		cmp = strcmp(a->source, b->source);
-	return cmp != 0 ? cmp : life_stamp_cmp(false, true, a, b);
-}
-
 static int
 compare_texts(const JsonbValue *a, const JsonbValue *b)
 {
@@ -98,9 +65,9 @@ static int
 compare_keys(const Join *join, const RecordField *a, const RecordField *b)
 {
 	const LadderRules *rules = join->rules;
-	LifeStamp	stamp_a = stamp_of_field(a);
-	LifeStamp	stamp_b = stamp_of_field(b);
-	int			cmp = compare_stamps(rules->ladder, &stamp_a, &stamp_b);
+	LifeStamp	stamp_a = field_stamp_of(a);
+	LifeStamp	stamp_b = field_stamp_of(b);
+	int			cmp = field_stamp_cmp(rules->ladder, &stamp_a, &stamp_b);
 	bool		same_source = strcmp(a->stamp.source, b->stamp.source) == 0;
 
 	if (cmp == 0 && !same_source && (rules->ladder & RUNG_PRIORITY))
@@ -117,17 +84,12 @@ compare_keys(const Join *join, const RecordField *a, const RecordField *b)
 
 /* ---------- a change as a record ---------- */
 
-static const LifeStamp *
-greater_stamp(Ladder ladder, const LifeStamp *a, const LifeStamp *b)
-{
-	return compare_sayings(ladder, a, b) >= 0 ? a : b;
-}
-
 static void
 life_of_change(const Change *change, const LadderRules *rules, Life *life)
 {
 	LifeStamp	stamp = stamp_of_change(change);
-	bool		birth = change_is_birth(change);
+	/* what was born, and then merged into this record, cuts nothing of this one */
+	bool		birth = change->alias == NULL && change_is_birth(change);
 
 	MemSet(life, 0, sizeof(Life));
 	if (change->deleted)
@@ -167,18 +129,39 @@ record_of_change(const Change *change, const LadderRules *rules)
 	return record;
 }
 
+/* Of a record that was merged into another one, that and what was said of it is the other's. */
+static const Record *
+part_of(const Record *record)
+{
+	Record	   *part = palloc(sizeof(Record));
+	Life	   *life = palloc0(sizeof(Life));
+
+	*part = *record;
+	life->lived = record_life(record).lived;
+	part->life = life;
+	return part;
+}
+
+static const Record *
+what_comes(const Change *change, const LadderRules *rules)
+{
+	if (change->state == NULL)
+		return record_of_change(change, rules);
+	return change->alias == NULL ? &change->state->record : part_of(&change->state->record);
+}
+
 /* ---------- joining lives ---------- */
 
 static void
 join_stamp(Join *join, const LifeStamp *before, const LifeStamp *comes, LifeStamp *after)
 {
 	Ladder		ladder = join->rules->ladder;
-	int			cmp = compare_stamps(ladder, comes, before);
+	int			cmp = field_stamp_cmp(ladder, comes, before);
 
-	*after = *greater_stamp(ladder, before, comes);
+	*after = *field_stamp_greater(ladder, before, comes);
 	join->moved |= cmp > 0;
-	join->named |= cmp == 0 && compare_sayings(ladder, comes, before) > 0;
-	join->has_more |= compare_sayings(ladder, after, comes) > 0;
+	join->named |= cmp == 0 && field_stamp_cmp_sayings(ladder, comes, before) > 0;
+	join->has_more |= field_stamp_cmp_sayings(ladder, after, comes) > 0;
 }
 
 static void
@@ -231,8 +214,8 @@ choose(Join *join, const RecordField *mine, const RecordField *theirs)
 {
 	int			cmp = mine == NULL ? -1 : theirs == NULL ? 1 : compare_keys(join, mine, theirs);
 	const RecordField *winner = cmp < 0 ? theirs : mine;
-	LifeStamp	stamp = stamp_of_field(winner);
-	bool		gone = compare_stamps(join->rules->ladder, &stamp, &join->after.cut) <= 0 &&
+	LifeStamp	stamp = field_stamp_of(winner);
+	bool		gone = field_stamp_cmp(join->rules->ladder, &stamp, &join->after.cut) <= 0 &&
 		join->after.cut.is_set;
 
 	join->moved |= gone ? mine != NULL : cmp < 0;
@@ -306,41 +289,6 @@ join_fields(Join *join)
 
 /* ---------- the record after it ---------- */
 
-/* Its own stamp is the greatest of those that it lived and died by. */
-static void
-take_greatest_stamp(Join *join)
-{
-	Record	   *after = &join->decision->after;
-	Ladder		ladder = join->rules->ladder;
-	const LifeStamp *greatest = greater_stamp(ladder, &join->after.lived, &join->after.died);
-
-	if (ladder & RUNG_VERSION)
-		after->version = greatest->version;
-	after->has_updated_at = greatest->has_updated_at;
-	after->updated_at = greatest->updated_at;
-	after->last_source = greatest->source;
-}
-
-/* Keep the life only where the record's own stamp doesn't say all of it. */
-static void
-keep_life(Join *join)
-{
-	Record	   *after = &join->decision->after;
-	const Life *life = &join->after;
-	const LifeStamp *other = after->deleted ? &life->lived : &life->died;
-	Life	   *kept;
-
-	after->life = NULL;
-	if (!other->is_set && !life->cut.is_set && !life->born.is_set && !life->seen.is_set)
-		return;
-	kept = palloc(sizeof(Life));
-	*kept = *life;
-	/* what a record is counted by is no part of its stamps */
-	if (!(join->rules->ladder & RUNG_VERSION))
-		kept->lived.version = kept->died.version = 0;
-	after->life = kept;
-}
-
 static void
 stamp_fresh_fields(Join *join)
 {
@@ -384,8 +332,7 @@ finish_record(Join *join, bool visible)
 		after->version = 1;
 	else if (visible)
 		after->version = Min(record->version + 1, CHANGE_MAX_VERSION);
-	take_greatest_stamp(join);
-	keep_life(join);
+	field_stamp_record(join->rules->ladder, &join->after, after);
 	stamp_fresh_fields(join);
 }
 
@@ -525,7 +472,7 @@ field_ladder_decide(const Change *change, const Record *record, const LadderRule
 	}
 	MemSet(decision, 0, sizeof(Decision));
 	decision->after = *record;
-	join.comes = change->state != NULL ? &change->state->record : record_of_change(change, rules);
+	join.comes = what_comes(change, rules);
 	if (record->exists)
 		join.before = record_life(record);
 	join_lives(&join);
@@ -539,26 +486,27 @@ field_ladder_decide(const Change *change, const Record *record, const LadderRule
 		decision->after = *record;
 }
 
-/* ---------- edits of rows ---------- */
+/* ---------- two records that are one ---------- */
 
-static void
-raise_stamp(Ladder ladder, const LifeStamp *stamp, LifeStamp *known)
+void
+field_ladder_merge(const Record *keep, const Record *drop, const LadderRules *rules,
+				   Decision *decision)
 {
-	if (!stamp->is_set)
-		return;
-	if (!known->is_set)
-	{
-		*known = *stamp;
-		return;
-	}
-	/* part by part: an edit that is above both parts is above the stamp */
-	known->version = Max(known->version, stamp->version);
-	if (stamp->has_updated_at && (!known->has_updated_at || stamp->updated_at > known->updated_at))
-	{
-		known->has_updated_at = true;
-		known->updated_at = stamp->updated_at;
-	}
+	const FieldState state = {.record = *drop};
+	const Change change = {.state = &state, .alias = ""};
+	Record		before = *keep;
+
+	if (!(rules->ladder & RUNG_VERSION))
+		before.version = Max(keep->version, drop->version);
+	before.row_version = Max(keep->row_version, drop->row_version);
+	field_ladder_decide(&change, &before, rules, decision);
+	/* it is another record to who knew one of the two, though it may look the same */
+	if (decision->write != WRITE_WHOLE && !(rules->ladder & RUNG_VERSION))
+		decision->after.version = Min(before.version + 1, CHANGE_MAX_VERSION);
+	decision->after.row_version = before.row_version + 1;
 }
+
+/* ---------- edits of rows ---------- */
 
 /* Is the edit made on the record as it stands? */
 static bool
@@ -569,7 +517,7 @@ is_upon(const Change *change, const Record *record)
 
 /* What the source knew of the record: what it was delivered, and what it has said itself. */
 static LifeStamp
-stamp_known(const Change *change, const Record *record, Ladder ladder)
+stamp_known(const Change *change, const Record *record)
 {
 	LifeStamp	known = change->known;
 	Life		life = record->exists ? record_life(record) : (Life) {0};
@@ -577,21 +525,17 @@ stamp_known(const Change *change, const Record *record, Ladder ladder)
 
 	for (int i = 0; i < record->nfields; i++)
 	{
-		LifeStamp	stamp = stamp_of_field(&record->fields[i]);
+		LifeStamp	stamp = field_stamp_of(&record->fields[i]);
 
 		if (all || strcmp(stamp.source, change->source) == 0)
-			raise_stamp(ladder, &stamp, &known);
+			field_stamp_raise(&stamp, &known);
 	}
-	if (all || (life.lived.is_set && strcmp(life.lived.source, change->source) == 0))
-		raise_stamp(ladder, &life.lived, &known);
-	if (all || (life.died.is_set && strcmp(life.died.source, change->source) == 0))
-		raise_stamp(ladder, &life.died, &known);
 	if (all)
-	{
-		raise_stamp(ladder, &life.cut, &known);
-		raise_stamp(ladder, &life.born, &known);
-		raise_stamp(ladder, &life.seen, &known);
-	}
+		field_stamp_raise_by_life(&life, &known);
+	if (life.lived.is_set && strcmp(life.lived.source, change->source) == 0)
+		field_stamp_raise(&life.lived, &known);
+	if (life.died.is_set && strcmp(life.died.source, change->source) == 0)
+		field_stamp_raise(&life.died, &known);
 	return known;
 }
 
@@ -607,23 +551,6 @@ has_moved_on(const Change *change, const Record *record)
 			strcmp(record->fields[i].stamp.set_by, change->source) != 0)
 			return true;
 	return false;
-}
-
-LifeStamp
-field_ladder_stamp(const LifeStamp *known, const LifeStamp *own)
-{
-	LifeStamp	stamp = *own;
-
-	stamp.is_set = stamp.has_version = true;
-	stamp.version = Max(own->has_version ? own->version : 0,
-						Min((known->is_set ? known->version : 0) + 1, CHANGE_MAX_VERSION));
-	if (known->is_set && known->has_updated_at &&
-		(!stamp.has_updated_at || stamp.updated_at <= known->updated_at))
-	{
-		stamp.has_updated_at = true;
-		stamp.updated_at = Min(known->updated_at + 1, END_TIMESTAMP - 1);
-	}
-	return stamp;
 }
 
 const Change *
@@ -643,8 +570,8 @@ field_ladder_upon(const Change *change, const Record *record, Ladder ladder, boo
 	if (change->state != NULL || (change->origin == ORIGIN_DOCUMENT && !change->has_base))
 		return change_as_it_counts(change, counted);
 	*counted = *change;
-	known = stamp_known(change, record, ladder);
-	stamp = field_ladder_stamp(&known, &own);
+	known = stamp_known(change, record);
+	stamp = field_stamp_above(&known, &own);
 	counted->has_version = (ladder & RUNG_VERSION) != 0;
 	counted->version = stamp.version;
 	if (ladder & RUNG_LATEST)

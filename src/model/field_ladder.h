@@ -27,9 +27,10 @@ extern const Change *field_ladder_upon(const Change *change, const Record *recor
 									   Ladder ladder, bool own_grave, Change *counted);
 
 /*
- * The stamp of an edit that was made on what is known, and says itself of which version
- * or time it is, if it does.
+ * Two records that were found to be one: of each field what was said last of either.  That
+ * the other one was deleted once, and born again, is no word on this one.
  */
-extern LifeStamp field_ladder_stamp(const LifeStamp *known, const LifeStamp *own);
+extern void field_ladder_merge(const Record *keep, const Record *drop, const LadderRules *rules,
+							   Decision *decision);
 
 #endif							/* SYNCEXT_FIELD_LADDER_H */

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "model/field_ladder.h"
 #include "model/increment.h"
 #include "model/record_merge.h"
 
@@ -279,8 +280,20 @@ merge_field(RecordMerge *merge, const RecordField *kept, const RecordField *drop
 	}
 }
 
-void
-record_merge(RecordMerge *merge)
+/* There each field is the greatest that was said of it, of whichever of the two. */
+static void
+merge_by_stamps(RecordMerge *merge)
+{
+	Decision	d;
+
+	field_ladder_merge(merge->keep, merge->drop, merge->rules, &d);
+	merge->after = d.after;
+	merge->taken = d.changed;
+	field_names_init(&merge->undecided, 0);
+}
+
+static void
+merge_by_rules(RecordMerge *merge)
 {
 	const Record *keep = merge->keep;
 	const Record *drop = merge->drop;
@@ -309,4 +322,13 @@ record_merge(RecordMerge *merge)
 
 		merge_field(merge, kept, dropped);
 	}
+}
+
+void
+record_merge(RecordMerge *merge)
+{
+	if (merge->rules->ladder & RUNG_FIELD)
+		merge_by_stamps(merge);
+	else
+		merge_by_rules(merge);
 }

@@ -105,8 +105,17 @@ CREATE FUNCTION syncext.said_since(merge bigint) RETURNS jsonb
 		JOIN syncext.log_row l ON l.entity = m.entity AND l.external_id = m.keep_id AND l.source = b.source
 		     AND l.recorded_at >= m.merged_at AND l.detail->>'sourceId' = b.source_id
 		CROSS JOIN LATERAL jsonb_each(CASE WHEN jsonb_typeof(l.fields) = 'object' THEN l.fields ELSE '{}' END) e
-		WHERE m.id = $1 AND l.resolution NOT IN ('w', 'x', 'y', '!', 'c', 'd', 'u', 'r', 's', 'k', 'S')
-		ORDER BY e.key, l.seq DESC
+		JOIN syncext.entity n ON n.name = m.entity
+		-- in a field ladder the greatest stamp counts, that of the record that went among them
+		CROSS JOIN LATERAL (SELECT n.ladder @> '{field,version}' AS by_version, n.ladder @> '{field,latest}' AS by_time) w
+		CROSS JOIN LATERAL (SELECT CASE WHEN w.by_version THEN coalesce(syncext.log_number(l.detail->'version'), l.version) ELSE 0 END AS version,
+		                           coalesce(CASE WHEN w.by_time THEN (l.detail->>'updatedAt')::timestamptz END, '-infinity') AS at) said
+		CROSS JOIN LATERAL (SELECT CASE WHEN w.by_version THEN coalesce(syncext.stamp_part(m.drop_before->'stamps', e.key, 0)::bigint, syncext.log_number(m.drop_before->'version')) ELSE 0 END AS version,
+		                           coalesce(CASE WHEN NOT w.by_time THEN NULL WHEN m.drop_before->'stamps' ? e.key THEN timestamptz '2000-01-01 00:00:00+00' + syncext.stamp_part(m.drop_before->'stamps', e.key, 4)::bigint * interval '1 microsecond'
+		                                         ELSE (m.drop_before->>'updated_at')::timestamptz END, '-infinity') AS at) had
+		WHERE m.id = $1 AND l.resolution NOT IN ('w', 'x', 'y', '!', 'c', 'd', 'u', 'r', 's', 'k')
+		  AND (NOT m.drop_before->'fields' ? e.key OR (said.version, said.at) >= (had.version, had.at))
+		ORDER BY e.key, said.version DESC, said.at DESC, l.seq DESC
 	), standing AS (
 		-- where the log doesn't reach back to the merge, what a source has set that has no other key of the record
 		SELECT f.key AS field, f.value, s.source

@@ -220,5 +220,35 @@ for my $key (sort keys %history)
 }
 is(join("\n", @modelled), $expected, 'that is what the edits come to');
 
+# ---------- merged at the top, and undone ----------
+
+# What hubs that are joined have of each record; what sets a value first is each one's own.
+my $joined = q(SELECT entity, external_id, deleted, CASE WHEN NOT deleted THEN fields END, CASE WHEN NOT deleted THEN (SELECT jsonb_object_agg(f, jsonb_build_array(s->'updatedAt', CASE WHEN entity <> 't1' THEN s->'version' END))
+	FROM jsonb_each(sync_record(entity, external_id)->'stamps') x(f, s)) END FROM syncext.canonical WHERE entity LIKE 't_' ORDER BY 1, 2);
+my ($merged, $undone) = (0, 0);
+
+for my $round (1 .. 40)
+{
+	for my $name (@leaves)
+	{
+		sql($name, random_edit()) for 1 .. 1 + int rand 2;
+	}
+	exchange($_) for grep { rand() < 0.3 } qw(left right), @leaves;
+	my $pair = rand() < 0.4 ? sql('top', q(SELECT format('%L, %L, %L', a.entity, a.external_id, b.external_id) FROM syncext.canonical a JOIN syncext.canonical b ON b.entity = a.entity AND b.external_id <> a.external_id
+		WHERE a.entity LIKE 't_' AND NOT a.deleted AND NOT b.deleted ORDER BY random() LIMIT 1)) : '';
+	$merged++, sql('top', "SELECT sync_merge($pair)") if $pair ne '';
+	exchange($_) for grep { rand() < 0.3 } qw(left right), @leaves;
+	my $last = rand() < 0.3 ? sql('top', q(SELECT max(m.id) FROM syncext.merge m JOIN syncext.canonical k ON k.entity = m.entity AND k.external_id = m.keep_id AND NOT k.deleted
+		WHERE m.undone_at IS NULL AND NOT EXISTS (SELECT FROM syncext.merge o WHERE o.entity = m.entity AND o.id > m.id AND o.undone_at IS NULL))) : '';
+	$undone++, sql('top', "SELECT sync_unmerge($last)") if $last ne '';
+}
+cmp_ok(settle(), '>', 0, "and in the end of $merged merges, $undone of them undone");
+cmp_ok($undone, '>', 0, 'some are undone');
+$expected = sql('top', $joined);
+is(sql($_, $joined), $expected, "the records at $_ are those of the top, stamps and all") for qw(left right);
+$expected = sql('top', "$records ORDER BY 1, 2");
+is(sql($_, "SELECT * FROM ($rows) x ORDER BY 1, 2"), $expected, "and so are the rows at $_") for @leaves;
+is(sql('top', q(SELECT count(*) FROM syncext.alias a JOIN syncext.canonical c USING (entity, external_id) WHERE NOT c.deleted)), 0, 'what was merged is gone');
+
 $node->stop;
 done_testing();
