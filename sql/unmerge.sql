@@ -195,6 +195,18 @@ SELECT sync_unmerge(:merge);
 SELECT external_id, source, row_version FROM syncext.conflict_log WHERE status = 'pending';
 SELECT source, source_id, CASE WHEN external_id ~ '-' THEN 'uuid' ELSE external_id END AS external_id, duplicate FROM keys WHERE source_id IN ('i', 'j', 'jj');
 
+-- what a merge left undecided is not open any more when it is undone, nor opened again
+SELECT claims('Plain', 'I2', 1, '{"tie": 1}'), claims('Plain', 'J2', 1, '{"tie": 2}');
+SELECT sync_merge('customer', 'I2', 'J2') AS merge \gset
+SELECT id AS conflict FROM syncext.conflict_log WHERE external_id = 'I2' \gset
+SELECT sync_reopen(:conflict);
+SELECT status FROM syncext.conflict_log WHERE id = :conflict;
+SELECT sync_unmerge(:merge);
+SELECT status, note ~ '^merge [0-9]+ was undone$' AS undone FROM syncext.conflict_log WHERE id = :conflict;
+SELECT (a).state, regexp_replace((a).said, '[0-9]+', '…', 'g') AS message, (a).hint FROM attempt(format('SELECT sync_reopen(%s)', :conflict)) a;
+SELECT status FROM syncext.conflict_log WHERE id = :conflict;
+SELECT * FROM stands WHERE external_id IN ('I2', 'J2');
+
 --
 -- Refused
 --

@@ -320,7 +320,8 @@ base_detail(const Merging *m)
 	JsonbParseState *state = json_begin_object();
 
 	json_push_number(&state, "base", 0);
-	json_push_string(&state, "merged", m->drop_id);
+	/* hub/steward looks for it: when the merge is undone there is nothing left to decide */
+	json_push_number(&state, "mergeId", m->id);
 	return json_end_object(&state);
 }
 

@@ -14,7 +14,9 @@
 
 #include "errcodes.h"
 #include "hub/resolve.h"
+#include "model/clip.h"
 #include "model/json.h"
+#include "model/json_read.h"
 #include "process/args.h"
 #include "process/owner.h"
 #include "storage/canonical.h"
@@ -172,6 +174,29 @@ hold_record(Canonical *canonical, const Conflict *conflict)
 	return true;
 }
 
+/* What a merge has left undecided is two records' again when that is undone. */
+static void
+refuse_undone(const Conflict *conflict)
+{
+	Fields		detail;
+	const Field *member;
+	int64		merge;
+	char	   *drop_id;
+
+	fields_from_container(&conflict->incoming_detail->root, &detail);
+	member = fields_find(&detail, field_name("mergeId"));
+	if (member == NULL || !json_read_number(&member->value, 1, PG_INT64_MAX, &merge))
+		return;
+	drop_id = owner_text("SELECT m.drop_id FROM syncext.merge m WHERE m.id = " INT64_FORMAT " AND m.undone_at IS NOT NULL", merge);
+	if (drop_id != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("conflict " INT64_FORMAT " is of merge " INT64_FORMAT ", which was undone",
+						conflict->id, merge),
+				 errhint("The other value is that of record \"%s\" again: what this one shall have of it, send as a change of this one.",
+						 clip_string(drop_id, CLIP_QUOTE))));
+}
+
 static void
 check_reopen(ConflictLog *conflicts, Canonical *canonical, const Conflict *conflict)
 {
@@ -187,6 +212,7 @@ check_reopen(ConflictLog *conflicts, Canonical *canonical, const Conflict *confl
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the record of conflict " INT64_FORMAT " does not exist any more", conflict->id)));
+	refuse_undone(conflict);
 	same = conflict_log_find_same(conflicts, conflict);
 	if (same != 0)
 		ereport(ERROR,

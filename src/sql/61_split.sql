@@ -197,6 +197,10 @@ BEGIN
 	UPDATE syncext.conflict_log l SET external_id = m.drop_id, row_version = syncext.log_number(m.conflicts->l.id::text)
 	WHERE l.status = 'pending' AND l.entity = m.entity AND l.external_id = m.keep_id
 	  AND syncext.log_number(m.conflicts->l.id::text) IS NOT NULL;
+	-- what it left undecided, and was opened again, is two records' now
+	UPDATE syncext.conflict_log l SET status = 'superseded', decided_by = $2, decided_at = now(), note = format('merge %s was undone', $1)
+	WHERE l.status = 'pending' AND l.entity = m.entity AND l.external_id = m.keep_id AND jsonb_typeof(l.incoming_detail) = 'object'
+	  AND syncext.log_number(l.incoming_detail->'mergeId') = $1;
 	-- what it returns of an earlier merge is that one's, though it has a new row version
 	UPDATE syncext.merge o SET stands = o.stands || s.fields
 	FROM (SELECT p.id, jsonb_object_agg(f, $5) AS fields
