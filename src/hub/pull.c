@@ -65,6 +65,7 @@ typedef struct Reading
 	CountedTable *counted;		/* NULL until it is asked for */
 	Aliases    *aliases;		/* NULL until a record is gone */
 	XLogRecPtr	durable;		/* what was read is safe once WAL is, up to here */
+	TransactionId writer;		/* of the record before: it has been looked up */
 	Feed	   *feed;
 	bool		to_client;
 	bool		to_link;
@@ -119,6 +120,9 @@ note_durability(Reading *reading, TransactionId written_by)
 {
 	XLogRecPtr	commit;
 
+	if (written_by == reading->writer)
+		return;
+	reading->writer = written_by;
 	if (!TransactionIdIsNormal(written_by) || TransactionIdIsCurrentTransactionId(written_by))
 		return;
 	commit = TransactionIdGetCommitLSN(written_by);
@@ -368,23 +372,62 @@ read_record(Reading *reading, BatchRecord *record, DeliveryRecord *out)
  * no reference to one that isn't there.
  */
 static void
-put_deletes_last(Delivery *delivery)
+put_deletes_last(DeliveryRecord *records, int n)
 {
-	DeliveryRecord *deleted = palloc_extended(sizeof(DeliveryRecord) *
-											  Max(delivery->nrecords, 1), MCXT_ALLOC_HUGE);
+	DeliveryRecord *deleted = palloc_extended(sizeof(DeliveryRecord) * Max(n, 1), MCXT_ALLOC_HUGE);
 	int			ndeleted = 0;
 	int			nlive = 0;
 
-	for (int i = 0; i < delivery->nrecords; i++)
+	for (int i = 0; i < n; i++)
 	{
-		if (delivery->records[i].deleted)
-			deleted[ndeleted++] = delivery->records[i];
+		if (records[i].deleted)
+			deleted[ndeleted++] = records[i];
 		else
-			delivery->records[nlive++] = delivery->records[i];
+			records[nlive++] = records[i];
 	}
 	while (ndeleted > 0)
-		delivery->records[nlive++] = deleted[--ndeleted];
+		records[nlive++] = deleted[--ndeleted];
 	pfree(deleted);
+}
+
+/*
+ * Put out a record that has just been read, where that is wanted.  What is deleted is kept
+ * until all others are out.
+ */
+static bool
+put_at_once(const Delivery *delivery, DeliveryRecord *record)
+{
+	if (delivery->put == NULL || record->deleted)
+		return false;
+	delivery->put(delivery->arg, delivery, record);
+	/* most of what was read: the next one's goes where this one's was */
+	pfree(record->last_fields);
+	return true;
+}
+
+/* Read the batch's records; returns how many of them delivery->records has. */
+static int
+read_records(Reading *reading, Delivery *delivery, Size max_bytes, int *fit)
+{
+	Feed	   *feed = reading->feed;
+	int			n = 0;
+
+	for (int i = 0; i < feed->nrecords && *fit == 0; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (feed->records[i].deferred)
+			continue;
+		/* of one record, however large, there is always room */
+		if (reading->bytes > max_bytes)
+			*fit = Max(delivery->nrecords, 1);
+		else if (read_record(reading, &feed->records[i], &delivery->records[n]))
+		{
+			delivery->nrecords++;
+			if (!put_at_once(delivery, &delivery->records[n]))
+				n++;
+		}
+	}
+	return n;
 }
 
 /*
@@ -407,6 +450,7 @@ read_batch(Feed *feed, bool again, Delivery *delivery, XLogRecPtr *durable)
 	};
 	Size		max_bytes = reading.to_link ? LINK_BATCH_BYTES : BATCH_BYTES;
 	int			fit = 0;
+	int			n;
 
 	if (delivery->max_bytes > 0)
 		max_bytes = Min(max_bytes, delivery->max_bytes);
@@ -418,18 +462,10 @@ read_batch(Feed *feed, bool again, Delivery *delivery, XLogRecPtr *durable)
 	delivery->nrecords = 0;
 	delivery->records = palloc_extended(sizeof(DeliveryRecord) * Max(feed->nrecords, 1),
 										MCXT_ALLOC_HUGE);
-	for (int i = 0; i < feed->nrecords && fit == 0; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (feed->records[i].deferred)
-			continue;
-		/* of one record, however large, there is always room */
-		if (reading.bytes > max_bytes)
-			fit = Max(delivery->nrecords, 1);
-		else if (read_record(&reading, &feed->records[i], &delivery->records[delivery->nrecords]))
-			delivery->nrecords++;
-	}
-	put_deletes_last(delivery);
+	n = read_records(&reading, delivery, max_bytes, &fit);
+	put_deletes_last(delivery->records, n);
+	for (int i = 0; delivery->put != NULL && i < n && fit == 0; i++)
+		delivery->put(delivery->arg, delivery, &delivery->records[i]);
 	rows_scan_end(reading.records);
 	if (reading.counted != NULL)
 		mapped_close(reading.counted);
@@ -496,6 +532,8 @@ serve(Feed *feed, int max_records, Delivery *delivery)
 		{
 			/* in the order of the log, other records may come first */
 			max_records = Max(Min(fit, max_records / 2), 1);
+			if (delivery->put != NULL)
+				delivery->put(delivery->arg, delivery, NULL);
 			MemoryContextReset(read);
 		}
 		else
@@ -616,18 +654,15 @@ names_to_array(const FieldNames *names)
 }
 
 static void
-put_record(ReturnSetInfo *rsinfo, const Delivery *delivery, const DeliveryRecord *record,
-		   int64 epoch)
+fill_for_client(const Delivery *delivery, const DeliveryRecord *record, Datum *values, bool *isnull)
 {
-	Datum		values[15];
-	bool		isnull[15] = {false};
 	int			n = fill_columns(delivery, record, values);
 
 	isnull[n] = record->last_source == NULL;
 	values[n++] = record->last_source == NULL ? (Datum) 0 : CStringGetTextDatum(record->last_source);
 	values[n++] = BoolGetDatum(record->correction);
 	values[n++] = Int32GetDatum(record->attempt);
-	values[n++] = Int64GetDatum(epoch);
+	values[n++] = Int64GetDatum(registry_get()->epoch);
 	isnull[n] = !record->has_updated_at;
 	values[n++] = TimestampTzGetDatum(record->updated_at);
 	isnull[n] = !record->knows_changed;
@@ -638,7 +673,73 @@ put_record(ReturnSetInfo *rsinfo, const Delivery *delivery, const DeliveryRecord
 	n++;
 	isnull[n] = record->merged_into == NULL;
 	values[n] = isnull[n] ? (Datum) 0 : CStringGetTextDatum(record->merged_into);
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
+}
+
+static void
+fill_for_link(const Delivery *delivery, const DeliveryRecord *record, Datum *values, bool *isnull)
+{
+	int			n = fill_columns(delivery, record, values);
+
+	values[n++] = BoolGetDatum(record->correction);
+	isnull[n] = record->withheld.n == 0;
+	values[n] = isnull[n] ? (Datum) 0 : names_to_array(&record->withheld);
+	isnull[++n] = !record->has_updated_at;
+	values[n] = TimestampTzGetDatum(record->updated_at);
+	isnull[++n] = record->state == NULL;
+	values[n] = JsonbPGetDatum(record->state);
+	isnull[++n] = record->counted == NULL;
+	values[n] = JsonbPGetDatum(record->counted);
+}
+
+#define MAX_COLUMNS_OUT	15
+
+/* Where a pull's records are put out to. */
+typedef struct Output
+{
+	ReturnSetInfo *rows;
+	MemoryContext context;		/* of what one row takes */
+} Output;
+
+/* Put a record into the function's result, as it is read: a batch has many. */
+static void
+put_row(void *arg, const Delivery *delivery, const DeliveryRecord *record)
+{
+	Output	   *output = arg;
+	Datum		values[MAX_COLUMNS_OUT];
+	bool		isnull[MAX_COLUMNS_OUT] = {false};
+	MemoryContext old;
+
+	if (record == NULL)
+	{
+		tuplestore_clear(output->rows->setResult);
+		return;
+	}
+	old = MemoryContextSwitchTo(output->context);
+	if (delivery->to_link)
+		fill_for_link(delivery, record, values, isnull);
+	else
+		fill_for_client(delivery, record, values, isnull);
+	tuplestore_putvalues(output->rows->setResult, output->rows->setDesc, values, isnull);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(output->context);
+}
+
+/* Pull a batch as the function's result. */
+static void
+put_out_batch(FunctionCallInfo fcinfo, const char *source, Consumer consumer, int max_records,
+			  Delivery *delivery)
+{
+	Output		output = {
+		.rows = (ReturnSetInfo *) fcinfo->resultinfo,
+		.context = AllocSetContextCreate(CurrentMemoryContext, "syncext row",
+										 ALLOCSET_DEFAULT_SIZES)
+	};
+
+	/* working the row type out of the catalogs takes longer than a pull that finds nothing */
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	delivery->put = put_row;
+	delivery->arg = &output;
+	pull_batch(source, consumer, max_records, delivery);
 }
 
 /*
@@ -659,44 +760,12 @@ sync_pull(PG_FUNCTION_ARGS)
 	int			max_records = arg_int(fcinfo, 1, "max_records");
 	Consumer	consumer;
 	Delivery	delivery = {.to_client = true, .wants_changed = true};
-	MemoryContext record = AllocSetContextCreate(CurrentMemoryContext, "syncext record",
-												 ALLOCSET_DEFAULT_SIZES);
-	int64		epoch;
 
 	consumer.number = arg_int(fcinfo, 2, "slot");
 	consumer.count = arg_int(fcinfo, 3, "slots");
 	pull_check_client(source);
-	/* working the row type out of the catalogs takes longer than a pull that finds nothing */
-	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	pull_batch(source, consumer, max_records, &delivery);
-	epoch = registry_get()->epoch;
-	MemoryContextSwitchTo(record);
-	for (int i = 0; i < delivery.nrecords; i++)
-	{
-		put_record((ReturnSetInfo *) fcinfo->resultinfo, &delivery, &delivery.records[i], epoch);
-		MemoryContextReset(record);
-	}
+	put_out_batch(fcinfo, source, consumer, max_records, &delivery);
 	return (Datum) 0;
-}
-
-static void
-put_record_for_link(ReturnSetInfo *rsinfo, const Delivery *delivery,
-					const DeliveryRecord *record)
-{
-	Datum		values[12];
-	bool		isnull[12] = {false};
-	int			n = fill_columns(delivery, record, values);
-
-	values[n++] = BoolGetDatum(record->correction);
-	isnull[n] = record->withheld.n == 0;
-	values[n] = isnull[n] ? (Datum) 0 : names_to_array(&record->withheld);
-	isnull[++n] = !record->has_updated_at;
-	values[n] = TimestampTzGetDatum(record->updated_at);
-	isnull[++n] = record->state == NULL;
-	values[n] = JsonbPGetDatum(record->state);
-	isnull[++n] = record->counted == NULL;
-	values[n] = JsonbPGetDatum(record->counted);
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
 }
 
 /*
@@ -717,10 +786,6 @@ syncext_hub_pull(PG_FUNCTION_ARGS)
 	hello_check(source);
 	/* nobody else joins records, and it names what others have said */
 	delivery.with_state = registry_source_required(registry_get(), source)->relay;
-	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	pull_batch(source, ONLY_SLOT, PG_GETARG_INT32(1), &delivery);
-	for (int i = 0; i < delivery.nrecords; i++)
-		put_record_for_link((ReturnSetInfo *) fcinfo->resultinfo, &delivery,
-							&delivery.records[i]);
+	put_out_batch(fcinfo, source, ONLY_SLOT, PG_GETARG_INT32(1), &delivery);
 	return (Datum) 0;
 }

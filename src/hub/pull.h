@@ -51,6 +51,12 @@ typedef struct Delivery
 	bool		with_state;		/* set by the caller: of field ladders the state is wanted */
 	bool		to_client;		/* set by the caller: the records are put out as text */
 	bool		wants_changed;	/* set by the caller: find out which fields have changed */
+	/*
+	 * Set by the caller, or NULL: is given each record, which doesn't stay, instead of
+	 * records having them all.  Given NULL: those so far are not delivered.
+	 */
+	void		(*put) (void *arg, const struct Delivery *delivery, const DeliveryRecord *record);
+	void	   *arg;
 } Delivery;
 
 /* Of a source whose records aren't shared out among consumers. */
