@@ -196,6 +196,27 @@ DROP VIEW misnamed;
 SELECT sync_detach(t) FROM unnest('{ticket,line,numbered,stock,owner_of,owned,shout,heard}'::regclass[]) t;
 DROP TABLE line, ticket, numbered, stock, shelf, owned, owner_of, heard, shout;
 DROP FUNCTION shop_tickets, shop_stocks, next_number;
+
+-- What the table's code sets for one row is not there for the next one's
+SELECT sync_add_entity('talk'), sync_add_source('Ear', 3);
+CREATE TABLE talk (id int PRIMARY KEY, word text, heard text);
+CREATE FUNCTION hear() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	NEW.heard := coalesce(current_setting('talk.last', true), '');
+	PERFORM set_config('talk.last', NEW.word, false);
+	RETURN NEW;
+END $$;
+CREATE TRIGGER hear BEFORE INSERT ON talk FOR EACH ROW EXECUTE FUNCTION hear();
+SELECT sync_attach('talk', 'Ear', 'talk', columns => '{"word": "word"}');
+SELECT count(*) FROM sync_apply((SELECT jsonb_agg(jsonb_build_object('entity', 'talk', 'source', 'Shop', 'externalId', i::text, 'version', 1,
+	'fields', jsonb_build_object('word', 'w' || i))) FROM generate_series(1, 5) i));
+SELECT sync_deliver('Ear', 1000) >= 5 AS delivered;
+SELECT count(*), count(*) FILTER (WHERE heard = '') AS apart FROM talk;
+SELECT coalesce(current_setting('talk.last', true), '') = '' AS nothing_left, current_setting('syncext.inbound') = '' AS nothing_inbound;
+SELECT sync_detach('talk');
+DROP TABLE talk;
+DROP FUNCTION hear;
+
 DROP EXTENSION syncext CASCADE;
 DROP TABLE shown, till, till2, till3, seen, part, whole;
 DROP FUNCTION shop_sends, see_till, load_shown;

@@ -35,6 +35,7 @@
 
 #include "compat.h"
 #include "local/attached_relation.h"
+#include "local/table_code.h"
 #include "model/json_read.h"
 
 typedef struct AttachedEntry
@@ -504,6 +505,7 @@ attached_build(Relation rel, const Binding *binding)
 	attached->relkind = rel->rd_rel->relkind;
 	attached->owner = rel->rd_rel->relowner;
 	attached->has_triggers = may_change_rows(rel);
+	attached->reads_quietly = table_code_reads_quietly(rel);
 	attached->runs_code = runs_code(rel);
 	attached->deferrable = may_defer(rel);
 	attached->row_type = rel->rd_rel->reltype;

@@ -59,6 +59,7 @@ typedef struct Attached
 	bool		looked_at_inserts;	/* row_together.c has set these: */
 	bool		plain_inserts;	/* what is inserted is stored as it is, and runs no code */
 	Bitmapset  *filled_columns; /* something is put into them where they aren't written */
+	bool		reads_quietly;	/* to read rows, or make them of JSON, runs no code of users */
 	bool		runs_code;		/* after a row's capture, before the statement's next one */
 	Oid			row_type;
 	TupleDesc	desc;			/* of the relation's rows */

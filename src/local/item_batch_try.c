@@ -46,7 +46,7 @@ do_item(ItemBatch *batch, BatchItem *item)
 {
 	Relation	rel = try_relation_open(item->relation, NoLock);
 	Attached   *attached = rel == NULL ? NULL : attached_of(rel);
-	int			nest_level;
+	RowWriter  *writer = &batch->writer;
 
 	if (attached == NULL)
 		ereport(ERROR,
@@ -56,11 +56,13 @@ do_item(ItemBatch *batch, BatchItem *item)
 	attached_check(attached);
 	if (attached->owner != item->owner)
 		attached_raise_altered(attached);
-	nest_level = NewGUCNestLevel();
-	batch->writer.attempt.attached = NULL;
-	batch->writer.free_value = item->free_value;
-	item->outcome = batch->function(&batch->writer, attached, item, batch->arg);
-	AtEOXact_GUC(false, nest_level);
+	/* to set back what nobody has set walks through all settings, row by row */
+	writer->nest_level = attached->reads_quietly ? 0 : NewGUCNestLevel();
+	writer->attempt.attached = NULL;
+	writer->free_value = item->free_value;
+	item->outcome = batch->function(writer, attached, item, batch->arg);
+	if (writer->nest_level != 0)
+		AtEOXact_GUC(false, writer->nest_level);
 	relation_close(rel, NoLock);
 }
 

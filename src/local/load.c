@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -36,7 +37,8 @@
 
 PG_FUNCTION_INFO_V1(sync_load);
 
-#define LOAD_BATCH	500
+/* Rows of a transaction: what each of them opens costs as much as some twenty rows. */
+#define LOAD_BATCH	1000
 /* Of more failures than these a load doesn't warn one by one. */
 #define MAX_WARNINGS	100
 
@@ -51,6 +53,7 @@ typedef struct Load
 	MemoryContext context;		/* outlives the transactions */
 	MemoryContext batch;		/* of one batch */
 	TimestampTz begin;
+	TransactionId first_xid;	/* transactions from this one on have begun since, too */
 	int64		run;			/* of syncext.job_run; 0: none */
 	int64		nread;
 	int64		nfailed;
@@ -316,17 +319,29 @@ load_rows(Load *load)
  */
 typedef int (*MakeItems) (const Load *load, const char **after, BatchItem *items);
 
-/* Which of the records are in the row versions that their rows have seen? */
-static void
+/*
+ * Which of the records are in the row versions that their rows have seen?  Those whose rows
+ * have seen them since the load began, when it brought the rows to the hub as a rule, are
+ * left out.  Returns how many are left.
+ */
+static int
 find_known(const Load *load, BatchItem *items, const int64 *row_versions, int n)
 {
 	Replica    *replica = replica_open(false);
 	ReplicaSeek *seek = replica_seek_begin(replica, load->relation);
+	int			left = 0;
 
 	for (int i = 0; i < n; i++)
-		items[i].known = replica_seek(seek, items[i].external_id) >= row_versions[i];
+	{
+		TransactionId written_by;
+
+		items[i].known = replica_seek(seek, items[i].external_id, &written_by) >= row_versions[i];
+		if (!items[i].known || !TransactionIdFollowsOrEquals(written_by, load->first_xid))
+			items[left++] = items[i];
+	}
 	replica_seek_end(seek);
 	mapped_close(replica);
+	return left;
 }
 
 /* Of the entity's records, as far as the source may see them: an id tells of one, too. */
@@ -358,8 +373,7 @@ make_record_items(const Load *load, const char **after, BatchItem *items)
 	}
 	rows_scan_end(scan);
 	canonical_close(canonical);
-	find_known(load, items, row_versions, n);
-	return n;
+	return find_known(load, items, row_versions, n);
 }
 
 /* Of rows that were agreed on. */
@@ -504,6 +518,7 @@ read_arguments(FunctionCallInfo fcinfo, Load *load)
 	load->dry_run = arg_bool(fcinfo, 2, "dry_run");
 	load->atomic = steps_is_atomic(fcinfo) || load->dry_run;
 	load->begin = GetCurrentTimestamp();
+	load->first_xid = ReadNextTransactionId();
 	binding = attached_required(load->relation, AccessShareLock)->binding;
 	check_rights(load, binding);
 	load->source = pstrdup(binding->source);

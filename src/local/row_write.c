@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "hub/apply_call.h"
@@ -631,6 +632,8 @@ static void
 begin_write(RowState *p)
 {
 	row_together_end(p->writer);
+	if (p->writer->nest_level == 0)
+		p->writer->nest_level = NewGUCNestLevel();
 	if (p->key_text != NULL)
 		writer_set_inbound(p->attached, p->key_text);
 }

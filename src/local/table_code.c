@@ -14,7 +14,9 @@
 
 #include "access/genam.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
@@ -363,6 +365,23 @@ table_code_leave(TableCode *code)
 	}
 	AtEOXact_GUC(false, code->nest_level);
 	SetUserIdAndSecContext(code->user, code->security);
+}
+
+/* ---------- whether there is any ---------- */
+
+bool
+table_code_reads_quietly(Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	if (rel->rd_rel->relkind == RELKIND_VIEW || rel->rd_rel->relrowsecurity)
+		return false;
+	/* users' own types have functions and constraints of theirs */
+	for (int i = 0; i < desc->natts; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped &&
+			TupleDescAttr(desc, i)->atttypid >= FirstNormalObjectId)
+			return false;
+	return true;
 }
 
 /* ---------- errors ---------- */

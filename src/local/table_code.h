@@ -12,6 +12,7 @@
 #define SYNCEXT_TABLE_CODE_H
 
 #include "utils/elog.h"
+#include "utils/rel.h"
 
 typedef enum TableCodeMode
 {
@@ -39,6 +40,9 @@ extern void table_code_init(void);
 extern void table_code_enter(TableCode *code, Oid owner, TableCodeMode mode);
 /* Check what was deferred, and be the caller again. */
 extern void table_code_leave(TableCode *code);
+
+/* Is code of users only run where the relation is written, not where rows are read or made? */
+extern bool table_code_reads_quietly(Relation rel);
 
 /* Did a section that was restricted fail for no other reason than that? */
 extern bool table_code_needs_deferring(const ErrorData *error);

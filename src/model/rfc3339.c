@@ -8,6 +8,9 @@
 
 #include "model/rfc3339.h"
 
+/* A time's text is shorter. */
+#define MAX_FORMATTED	40
+
 /* Read exactly n digits. */
 static bool
 digits(const char **p, const char *end, int n, int *result)
@@ -117,9 +120,8 @@ rfc3339_parse(const char *text, int len, TimestampTz *result)
 		*result < (int64) (date2j(10000, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
 }
 
-/* Write a time in UTC, with as many digits of a second as it has. */
-char *
-rfc3339_format(TimestampTz time)
+static char *
+format_time(TimestampTz time)
 {
 	int64		day = time / USECS_PER_DAY;
 	int64		usec = time % USECS_PER_DAY;
@@ -153,4 +155,23 @@ rfc3339_format(TimestampTz time)
 			*--end = '\0';
 	}
 	return psprintf("%sZ", text);
+}
+
+/*
+ * Write a time in UTC, with as many digits of a second as it has.  A statement's changes have
+ * the same one as a rule, so the last is kept.
+ */
+char *
+rfc3339_format(TimestampTz time)
+{
+	static TimestampTz last_time;
+	static char last_text[MAX_FORMATTED] = "";
+	char	   *text;
+
+	if (last_text[0] != '\0' && time == last_time)
+		return pstrdup(last_text);
+	text = format_time(time);
+	strlcpy(last_text, text, sizeof(last_text));
+	last_time = time;
+	return text;
 }

@@ -253,14 +253,17 @@ replica_seek_begin(Replica *replica, Oid relation)
 }
 
 int64
-replica_seek(ReplicaSeek *seek, const char *external_id)
+replica_seek(ReplicaSeek *seek, const char *external_id, TransactionId *written_by)
 {
 	Datum		keys[2] = {ObjectIdGetDatum(seek->relation), CStringGetTextDatum(external_id)};
 	int64		row_version;
 
-	return rows_seek(seek->scan, keys) &&
-		stored_version_problem(seek->replica->rows, COL_ROW_VERSION, &row_version) == NULL ?
-		row_version : -1;
+	*written_by = InvalidTransactionId;
+	if (!rows_seek(seek->scan, keys) ||
+		stored_version_problem(seek->replica->rows, COL_ROW_VERSION, &row_version) != NULL)
+		return -1;
+	*written_by = rows_written_by(seek->replica->rows);
+	return row_version;
 }
 
 void

@@ -84,11 +84,11 @@ extern bool replica_look_ahead(Replica *replica, int n, const ReplicaKey *rows,
 extern void replica_forget_ahead(Replica *replica);
 /*
  * Which row versions have rows of a relation seen, one after the other, best in the order of
- * their ids?  -1: none.
+ * their ids?  -1: none.  *written_by is who noted that; FrozenTransactionId: long ago.
  */
 typedef struct ReplicaSeek ReplicaSeek;
 extern ReplicaSeek *replica_seek_begin(Replica *replica, Oid relation);
-extern int64 replica_seek(ReplicaSeek *seek, const char *external_id);
+extern int64 replica_seek(ReplicaSeek *seek, const char *external_id, TransactionId *written_by);
 extern void replica_seek_end(ReplicaSeek *seek);
 /* Write over the row that is there, or insert one. */
 extern void replica_set(Replica *replica, Oid relation, const char *external_id,
