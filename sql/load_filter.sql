@@ -30,5 +30,15 @@ SELECT result::text ~ 'Secret' AS told FROM (SELECT :'result'::text AS result) r
 SELECT name FROM branch WHERE id = '1';
 SELECT count(*) FROM branch WHERE name = 'Secret';
 
-DROP TABLE branch;
+-- new records, which the load looks at again as they are filtered, are remembered all the same
+CREATE TABLE shop (id text PRIMARY KEY, name text, region text);
+INSERT INTO shop SELECT 's' || i, 'Shop ' || i, CASE WHEN i % 3 = 0 THEN 'US' ELSE 'EU' END FROM generate_series(1, 300) i;
+SELECT sync_add_entity('shop'), sync_route('Branch', 'shop', '$.region == "EU"'), sync_attach('shop', 'Branch', 'shop', direction => 'in');
+CALL sync_load('shop') \gset
+SELECT (:'result'::jsonb)->'new' AS new, (:'result'::jsonb)->'not_shown' AS not_shown, (:'result'::jsonb)->'failed' AS failed;
+SELECT c.fields->>'region' AS region, count(*), count(r) AS remembered FROM syncext.canonical c
+LEFT JOIN syncext.replica r ON r.relation = 'shop'::regclass AND r.external_id = c.external_id WHERE entity = 'shop' GROUP BY 1 ORDER BY 1;
+SELECT count(*), count(DISTINCT external_id) FROM syncext.change_log WHERE entity = 'shop';
+
+DROP TABLE branch, shop;
 DROP EXTENSION syncext;

@@ -52,6 +52,19 @@ apply_look_ahead(ApplyCall *call, int n, const RecordKey *records, const int *or
 	(void) canonical_look_ahead(call->canonical, n, records, order);
 }
 
+void
+apply_let_births_wait(ApplyCall *call)
+{
+	call->births_wait = true;
+}
+
+void
+apply_show_births(ApplyCall *call)
+{
+	if (call != NULL)
+		canonical_flush(call->canonical);
+}
+
 bool
 apply_is_quiet(const ApplyCall *call)
 {

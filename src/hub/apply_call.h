@@ -14,6 +14,13 @@ extern ApplyCall *apply_begin(const Registry *registry);
 extern ApplyCall *apply_begin_explaining(const Registry *registry);
 /* Find records ahead that changes to come are decided upon: canonical_look_ahead(). */
 extern void apply_look_ahead(ApplyCall *call, int n, const RecordKey *records, const int *order);
+/*
+ * Let new records that nobody asks for meanwhile be inserted together, as canonical_insert_later()
+ * does: for a caller that undoes the call if that raises, and tries again without.
+ */
+extern void apply_let_births_wait(ApplyCall *call);
+/* Insert those that wait: from here on anybody finds them.  call may be NULL. */
+extern void apply_show_births(ApplyCall *call);
 /* Have the call's changes set off nothing so far? */
 extern bool apply_is_quiet(const ApplyCall *call);
 /*

@@ -379,6 +379,26 @@ find_record(ApplyCall *call, const Change *change, int tries, Record *record)
 		record->floor = Max(record->floor, change->recovered - 1);
 }
 
+/* Does nobody ask for the new record before the call ends, but by its own id? */
+static bool
+may_wait(ApplyCall *call, const Change *change, const Record *record)
+{
+	const Entity *entity = registry_entity_required(call->registry, change->entity);
+
+	return !record->exists && change->source_id == NULL && change->alias == NULL &&
+		!entity->is_parent && !entity->tracks_parents && !entity->merged && entity->nmatches == 0 &&
+		entity->field_rules.n == 0 && !canonical_guarded(call->canonical);
+}
+
+static RowsOutcome
+write_decided(ApplyCall *call, const Change *change, const Record *record, const Decision *d)
+{
+	if (call->births_wait && may_wait(call, change, record) &&
+		canonical_insert_later(call->canonical, change->entity, change->external_id, &d->after))
+		return ROWS_DONE;
+	return canonical_write(call->canonical, change->entity, change->external_id, &d->after);
+}
+
 /*
  * Carry the decision out on the golden record.  A change that adds or closes a conflict
  * holds its record, though nothing may be written to it: a write that overtakes a
@@ -400,7 +420,7 @@ write_record(ApplyCall *call, const Change *change, const Record *record,
 			return ROWS_DONE;
 	}
 	outcome = d->write == WRITE_NOTHING ? canonical_lock(call->canonical) :
-		canonical_write(call->canonical, change->entity, change->external_id, &d->after);
+		write_decided(call, change, record, d);
 	if (outcome == ROWS_DONE)
 		answer->refused = !conflict_review(call->conflicts, change, record, d, review,
 										   &answer->error);

@@ -21,6 +21,7 @@ struct ApplyCall
 {
 	const Registry *registry;
 	bool		write;			/* else it explains, and writes nothing */
+	bool		births_wait;	/* apply_let_births_wait */
 	MemoryContext context;		/* outlives the single change */
 	Canonical  *canonical;
 	ChangeLog  *log;			/* NULL where it explains */

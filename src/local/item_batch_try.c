@@ -56,13 +56,11 @@ do_item(ItemBatch *batch, BatchItem *item)
 	attached_check(attached);
 	if (attached->owner != item->owner)
 		attached_raise_altered(attached);
-	/* to set back what nobody has set walks through all settings, row by row */
-	writer->nest_level = attached->reads_quietly ? 0 : NewGUCNestLevel();
+	writer_begin_record(&writer->as_owner, attached);
 	writer->attempt.attached = NULL;
 	writer->free_value = item->free_value;
 	item->outcome = batch->function(writer, attached, item, batch->arg);
-	if (writer->nest_level != 0)
-		AtEOXact_GUC(false, writer->nest_level);
+	writer_end_record(&writer->as_owner);
 	relation_close(rel, NoLock);
 }
 

@@ -49,7 +49,6 @@ typedef struct RowWriter
 	int			nahead;			/* of so many */
 	int			pause;			/* so many go without */
 	int			next_pause;		/* and so many when it was in vain again */
-	int			nest_level;		/* of what is set while a record is placed; 0: nothing can be yet */
 	int			free_value;		/* the next row gets these instead: free_value_put; 0: none */
 } RowWriter;
 

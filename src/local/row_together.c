@@ -25,6 +25,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "hub/apply_call.h"
 #include "local/draw_key.h"
 #include "local/row_name.h"
 #include "local/row_together.h"
@@ -460,4 +461,5 @@ row_together_end(RowWriter *writer)
 	flush(writer);
 	close_changer(writer->together);
 	replica_flush(writer->replica);
+	apply_show_births(writer->call);
 }

@@ -9,7 +9,6 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "hub/apply_call.h"
@@ -171,6 +170,8 @@ read_record(RowWriter *writer, RowState *p)
 {
 	const Binding *binding = p->attached->binding;
 
+	if (!writer->ahead)
+		apply_show_births(writer->call);
 	canonical_find(writer->canonical, binding->entity, p->external_id, &p->record);
 	find_route(writer, p);
 	p->withheld_all = !visibility_withheld(p->route,
@@ -528,6 +529,8 @@ row_write_call(RowWriter *writer)
 		MemoryContext old = MemoryContextSwitchTo(writer->context);
 
 		writer->call = apply_begin(writer->registry);
+		if (writer->loads && writer->together != NULL && !writer->careful)
+			apply_let_births_wait(writer->call);
 		MemoryContextSwitchTo(old);
 	}
 	return writer->call;
@@ -632,10 +635,7 @@ static void
 begin_write(RowState *p)
 {
 	row_together_end(p->writer);
-	if (p->writer->nest_level == 0)
-		p->writer->nest_level = NewGUCNestLevel();
-	if (p->key_text != NULL)
-		writer_set_inbound(p->attached, p->key_text);
+	writer_begin_write(&p->writer->as_owner, p->attached, p->key_text);
 }
 
 /* Mark the row as deleted.  Returns whether it wasn't yet. */

@@ -94,10 +94,27 @@ writer_leave(Writer *writer)
 }
 
 void
-writer_set_inbound(const Attached *attached, const char *key_text)
+writer_begin_record(Writer *writer, const Attached *attached)
 {
-	set_for_now("syncext.inbound",
-				psprintf("%u:%s", attached->binding->relation, key_text));
+	/* to set back what nobody has set, the server walks through all settings */
+	writer->nest_level = attached->reads_quietly ? 0 : NewGUCNestLevel();
+}
+
+void
+writer_begin_write(Writer *writer, const Attached *attached, const char *key_text)
+{
+	if (writer->nest_level == 0)
+		writer->nest_level = NewGUCNestLevel();
+	if (key_text != NULL)
+		set_for_now("syncext.inbound",
+					psprintf("%u:%s", attached->binding->relation, key_text));
+}
+
+void
+writer_end_record(Writer *writer)
+{
+	if (writer->nest_level != 0)
+		AtEOXact_GUC(false, writer->nest_level);
 }
 
 /* ---------- statements ---------- */

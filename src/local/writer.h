@@ -17,6 +17,7 @@ typedef struct Writer
 	int			nabroad;		/* rows of foreign servers that were waited for in vain */
 	TableCode	code;			/* who called, while the owner acts */
 	MemoryContext context;		/* of who entered */
+	int			nest_level;		/* of what is set while a record is placed; 0: nothing can be yet */
 	ItemPointerData at;			/* where the row is that was locked last; not valid: not known */
 	struct Rows *rows;			/* open to lock rows of a table, or NULL: */
 	Oid			relid;			/* this one */
@@ -38,8 +39,17 @@ typedef enum WriterLock
 extern void writer_enter(Writer *writer, Oid owner, bool deferring);
 extern void writer_leave(Writer *writer);
 
-/* Let the edit of this row, and of no other, go uncaptured from here on. */
-extern void writer_set_inbound(const Attached *attached, const char *key_text);
+/*
+ * A record begins and ends: what code of the table sets meanwhile goes with it.  An error
+ * ends it by itself.
+ */
+extern void writer_begin_record(Writer *writer, const Attached *attached);
+extern void writer_end_record(Writer *writer);
+/*
+ * From here on code of the table may run.  The edit of this row (NULL: it has no key yet), and
+ * of no other, goes uncaptured.
+ */
+extern void writer_begin_write(Writer *writer, const Attached *attached, const char *key_text);
 
 /* Rows come back in the current memory context, with the key and the fields. */
 extern bool writer_read(Attached *attached, AttachedRow key, AttachedRow *row);

@@ -22,6 +22,8 @@ struct Canonical
 	Floors	   *floors;			/* NULL: none was asked for yet */
 	int64		floor;			/* of the record that the last find didn't find */
 	bool		found;			/* the last find found a row */
+	const char *born;			/* an entity whose new records were inserted later, or NULL: */
+	int64		first_born;		/* the lowest row version among them */
 };
 
 Canonical *
@@ -34,9 +36,27 @@ canonical_open(bool write)
 	return canonical;
 }
 
+static int64 find_floor(Canonical *canonical, const char *entity);
+
+/*
+ * Insert the records that wait.  What forgets records raises the floor first, as for those
+ * that insert_record() inserts; but these are no longer those that were decided on then.
+ */
+static void
+insert_born(Canonical *canonical)
+{
+	rows_flush(canonical->rows);
+	if (canonical->born != NULL && find_floor(canonical, canonical->born) >= canonical->first_born)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("records of entity \"%s\" were forgotten while new ones were inserted",
+						canonical->born)));
+}
+
 void
 canonical_close(Canonical *canonical)
 {
+	insert_born(canonical);
 	if (canonical->floors != NULL)
 		floors_close(canonical->floors);
 	rows_close(canonical->rows);
@@ -153,6 +173,7 @@ canonical_is_ours(Canonical *canonical)
 RowsScan *
 canonical_seek_begin(Canonical *canonical)
 {
+	canonical_flush(canonical);
 	canonical->found = false;
 	return rows_seek_begin(canonical->rows, NULL, 2);
 }
@@ -290,6 +311,34 @@ canonical_write(Canonical *canonical, const char *entity, const char *external_i
 	return insert_record(canonical, entity, values, isnull, record->row_version);
 }
 
+bool
+canonical_insert_later(Canonical *canonical, const char *entity, const char *external_id,
+					   const Record *record)
+{
+	Datum		values[NCOLUMNS];
+	bool		isnull[NCOLUMNS] = {false};
+
+	if (canonical->found || !rows_may_wait(canonical->rows) ||
+		(canonical->born != NULL && strcmp(canonical->born, entity) != 0))
+		return false;
+	if (canonical->born == NULL)
+	{
+		canonical->born = MemoryContextStrdup(GetMemoryChunkContext(canonical), entity);
+		canonical->first_born = record->row_version;
+		rows_show_waiting(canonical->rows);
+	}
+	canonical->first_born = Min(canonical->first_born, record->row_version);
+	fill_values(entity, external_id, record, values, isnull);
+	rows_insert_later(canonical->rows, values, isnull);
+	return true;
+}
+
+void
+canonical_flush(Canonical *canonical)
+{
+	rows_flush(canonical->rows);
+}
+
 RowsOutcome
 canonical_lock(Canonical *canonical)
 {
@@ -316,6 +365,7 @@ canonical_scan_begin(Canonical *canonical, const char *entity, const char *after
 	Datum		key = CStringGetTextDatum(entity);
 	Datum		after;
 
+	canonical_flush(canonical);
 	canonical->found = false;
 	if (after_external_id == NULL)
 		return rows_scan_begin(canonical->rows, NULL, 1, &key, 0, NULL);

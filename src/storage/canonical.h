@@ -66,6 +66,15 @@ extern const char *canonical_violated(Canonical *canonical, const char *entity,
 /* Write over the row that was found last, or insert where none was. */
 extern RowsOutcome canonical_write(Canonical *canonical, const char *entity,
 								   const char *external_id, const Record *record);
+/*
+ * Insert a record that was not found, later, together with others: canonical's own searches
+ * find it, other ones not before canonical_flush().  That, and whatever else inserts it, may
+ * raise where another session inserts it, too: 23505, or 40001.  Returns false where it
+ * can't wait, and canonical_write() is to be called.
+ */
+extern bool canonical_insert_later(Canonical *canonical, const char *entity,
+								   const char *external_id, const Record *record);
+extern void canonical_flush(Canonical *canonical);
 /* Lock the row that was found last, so that what is decided on it holds. */
 extern RowsOutcome canonical_lock(Canonical *canonical);
 /* Like canonical_lock(), without waiting; false: another transaction holds it. */

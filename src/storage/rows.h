@@ -149,6 +149,10 @@ extern bool rows_insert_new(Rows *rows, const Datum *values, const bool *isnull)
  * before; what values point to is copied.
  */
 extern void rows_insert_later(Rows *rows, const Datum *values, const bool *isnull);
+/* False in a subtransaction of its own, where rows_insert_later() is rows_insert(). */
+extern bool rows_may_wait(const Rows *rows);
+/* Let rows_find() and rows_look_ahead() insert first what waits; scans and seeks don't. */
+extern void rows_show_waiting(Rows *rows);
 extern void rows_flush(Rows *rows);
 extern RowsOutcome rows_update(Rows *rows, const Datum *values, const bool *isnull);
 extern RowsOutcome rows_delete(Rows *rows);

@@ -80,11 +80,23 @@ append_waiting(Rows *rows, RowsWaiting *waiting, const Datum *values, const bool
 	ResetPerTupleExprContext(rows->estate);
 }
 
+bool
+rows_may_wait(const Rows *rows)
+{
+	return GetCurrentTransactionNestLevel() == rows->nest_level;
+}
+
+void
+rows_show_waiting(Rows *rows)
+{
+	rows->shows_waiting = true;
+}
+
 void
 rows_insert_later(Rows *rows, const Datum *values, const bool *isnull)
 {
 	/* what a subtransaction inserts goes with it if it is rolled back */
-	if (GetCurrentTransactionNestLevel() != rows->nest_level)
+	if (!rows_may_wait(rows))
 	{
 		rows_insert(rows, values, isnull);
 		return;
@@ -163,9 +175,12 @@ bool
 rows_look_ahead(Rows *rows, int n, int nkeys, const Datum *keys, const int *order)
 {
 	RowsAhead  *ahead = start_ahead(rows, nkeys);
-	RowsScan   *scan = rows_seek_begin(rows, NULL, nkeys);
+	RowsScan   *scan;
 
 	Assert(n <= ROWS_AHEAD);
+	if (rows->shows_waiting)
+		rows_flush(rows);
+	scan = rows_seek_begin(rows, NULL, nkeys);
 	while (ahead->nslots < n)
 		ahead->slots[ahead->nslots++] = rows_make_slot(rows);
 	for (int k = 0; k < n; k++)
@@ -239,6 +254,8 @@ rows_find(Rows *rows, int nkeys, const Datum *keys)
 
 	if (rows->ahead != NULL && take_ahead(rows, nkeys, keys, &found))
 		return found;
+	if (rows->shows_waiting)
+		rows_flush(rows);
 	return rows_search(rows, nkeys, keys);
 }
 

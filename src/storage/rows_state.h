@@ -24,6 +24,7 @@ struct Rows
 	Relation	rel;
 	const TableLayout *layout;	/* of a table of ours, else NULL */
 	bool		latest;			/* rows_see_latest */
+	bool		shows_waiting;	/* rows_show_waiting */
 	bool		bracketed;		/* AfterTriggerBeginQuery was called */
 	bool		indexes_open;	/* for writing; searching opens its own */
 	bool		arbiter_ready;
