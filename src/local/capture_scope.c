@@ -8,9 +8,14 @@
  * end: a hook knows which statement that is, and closes the tables when the last trigger
  * is through.  After an error the server closes them with the statement's other
  * resources, and the scope's memory goes.
+ *
+ * A session's first edits load the library, when their statement's end has begun and no
+ * hook has seen it.  A script's only statement is often a large one, so its tables stay
+ * open, too, until the executor ends it, which a hook sees.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "executor/executor.h"
 #include "tcop/utility.h"
 #include "utils/memutils.h"
@@ -27,7 +32,11 @@ static CaptureScope *innermost_scope = NULL;
 /* The memory of the statement whose triggers fire now, and whose end the hooks see. */
 static MemoryContext ending = NULL;
 
+/* No statement's end has been seen from its beginning on. */
+static bool just_loaded = true;
+
 static ExecutorFinish_hook_type next_finish_hook = NULL;
+static ExecutorEnd_hook_type next_end_hook = NULL;
 static ProcessUtility_hook_type next_utility_hook = NULL;
 
 /* ---------- the scope ---------- */
@@ -36,11 +45,16 @@ static void
 scope_gone(void *arg)
 {
 	CaptureScope **link = &innermost_scope;
+	const CaptureScope *scope = arg;
 
-	while (*link != NULL && *link != arg)
+	while (*link != NULL && *link != scope)
 		link = &(*link)->outer;
 	if (*link != NULL)
-		*link = (*link)->outer;
+		*link = scope->outer;
+	/* what waits to be logged must not go unseen, unless it is rolled back */
+	if (scope->tables.call != NULL && IsTransactionState() &&
+		SubTransactionIsActive(scope->opened_in))
+		elog(ERROR, "a statement has ended, and its captured edits are not written");
 }
 
 static CaptureScope *
@@ -51,6 +65,13 @@ find_scope(MemoryContext statement)
 	while (scope != NULL && scope->statement != statement)
 		scope = scope->outer;
 	return scope;
+}
+
+/* Will a hook see the end of the statement? */
+static bool
+end_is_seen(MemoryContext statement)
+{
+	return statement == ending || (just_loaded && strcmp(statement->name, "ExecutorState") == 0);
 }
 
 /* Triggers run in a short-lived context right below the statement's own. */
@@ -64,7 +85,7 @@ capture_scope_get(void)
 		return scope;
 	scope = MemoryContextAllocZero(statement, sizeof(CaptureScope));
 	scope->statement = statement;
-	if (statement == ending)
+	if (end_is_seen(statement))
 		scope->context = AllocSetContextCreate(statement, "syncext capture", ALLOCSET_DEFAULT_SIZES);
 	scope->callback.func = scope_gone;
 	scope->callback.arg = scope;
@@ -117,6 +138,7 @@ capture_scope_open(CaptureScope *scope, bool alone)
 		return scope->tables;
 	scope->brackets = rows_brackets();
 	scope->opened_by = scope->registry;
+	scope->opened_in = GetCurrentSubTransactionId();
 	scope->nuses = 0;
 	old = MemoryContextSwitchTo(scope->context);
 	scope->tables = open_tables(scope);
@@ -153,6 +175,7 @@ finish_hook(QueryDesc *query)
 {
 	MemoryContext outer = ending;
 
+	just_loaded = false;
 	ending = query->estate->es_query_cxt;
 	PG_TRY();
 	{
@@ -167,6 +190,16 @@ finish_hook(QueryDesc *query)
 		ending = outer;
 	}
 	PG_END_TRY();
+}
+
+static void
+end_hook(QueryDesc *query)
+{
+	end_statement(query->estate->es_query_cxt);
+	if (next_end_hook != NULL)
+		next_end_hook(query);
+	else
+		standard_ExecutorEnd(query);
 }
 
 static void
@@ -190,6 +223,7 @@ utility_hook(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 {
 	MemoryContext outer = ending;
 
+	just_loaded = false;
 	if (!IsA(pstmt->utilityStmt, CopyStmt))
 	{
 		run_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
@@ -213,6 +247,8 @@ capture_scope_init(void)
 {
 	next_finish_hook = ExecutorFinish_hook;
 	ExecutorFinish_hook = finish_hook;
+	next_end_hook = ExecutorEnd_hook;
+	ExecutorEnd_hook = end_hook;
 	next_utility_hook = ProcessUtility_hook;
 	ProcessUtility_hook = utility_hook;
 }

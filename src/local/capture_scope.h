@@ -27,6 +27,7 @@ typedef struct CaptureScope
 	MemoryContext context;		/* of the tables; NULL: they can't be kept */
 	CaptureTables tables;		/* call is NULL: they aren't open */
 	const Registry *opened_by;
+	SubTransactionId opened_in;
 	uint64		brackets;
 	int			nuses;
 
