@@ -3,19 +3,25 @@
  *	  Records of a run, and what is remembered of their rows, found ahead.
  *
  * The records of a delivery are neighbours as a rule, and to walk from one to the next is
- * cheaper than to search for each.  A record must be read after its row is held, but a row
- * that isn't there can't be held: those that are new one after the other are found ahead, and
- * row_together.c looks at them again when it has inserted the rows.  So are those of rows
- * that are brought to the hub one after the other, which decides upon what is there.
+ * cheaper than to search for each.  A record must be read after its row is held: where no
+ * transaction that had written anything has ended since it was found ahead, there is nothing
+ * else to read by then, and else it is read again.  A row that isn't there can't be held: of
+ * those row_together.c looks at the records again when it has inserted the rows.  Of rows
+ * that are brought to the hub, which decides upon what is there, those that are new one
+ * after the other are found ahead.
+ *
+ * Measured (PostgreSQL 15, instructions of a backend that delivers 20,000 updates by one field):
+ * MEASURED.
  */
 #include "postgres.h"
+
+#include "access/xact.h"
 
 #include "hub/apply_call.h"
 #include "local/find_ahead.h"
 #include "local/row_together.h"
+#include "storage/writers.h"
 
-/* Rows that have to be new before the next ones are expected to be. */
-#define MIN_STREAK		4
 /* Fewer are not worth it. */
 #define MIN_AHEAD		8
 
@@ -41,6 +47,7 @@ look_ahead(RowWriter *writer, BatchItem **items, int n)
 	bool		worth;
 
 	row_together_note_reading(writer);
+	writer->ahead_ended = writers_ended();
 	for (int i = 0; i < n; i++)
 	{
 		records[i].entity = items[i]->entity;
@@ -52,6 +59,8 @@ look_ahead(RowWriter *writer, BatchItem **items, int n)
 	worth = replica_look_ahead(writer->replica, n, rows, order);
 	if (!writer->polls)
 		worth &= canonical_look_ahead(writer->canonical, n, records, order);
+	/* one that arises later is none of the records that were found */
+	writer->unconflicted = !writer->loads && !conflict_log_any_pending(writer->conflicts);
 	/* what this transaction writes it writes through the call's own */
 	if (writer->loads && writer->call != NULL)
 		apply_look_ahead(writer->call, n, records, order);
@@ -61,18 +70,26 @@ look_ahead(RowWriter *writer, BatchItem **items, int n)
 	writer->nahead = n;
 }
 
+bool
+found_ahead_stands(const RowWriter *writer)
+{
+	return IsolationUsesXactSnapshot() || writers_ended() == writer->ahead_ended;
+}
+
 void
 find_ahead(RowWriter *writer, BatchItem **items, int n)
 {
-	if (writer->nahead > 0 || writer->pause > 0)
+	if (writer->nahead > 0 && --writer->nahead == 0)
 	{
-		writer->nahead = Max(writer->nahead - 1, 0);
-		writer->pause = Max(writer->pause - 1, 0);
-		if (writer->nahead > 0 || writer->pause > 0)
-			return;
+		/* all have been asked for, so it was worth it */
+		writer->ahead = false;
+		writer->next_pause /= 2;
 	}
+	writer->pause = Max(writer->pause - 1, 0);
+	if (writer->nahead > 0 || writer->pause > 0)
+		return;
 	n = Min(n, ROWS_AHEAD);
-	if (writer->together != NULL && writer->streak >= MIN_STREAK && n >= MIN_AHEAD &&
-		!items[0]->linked)
+	if (writer->together != NULL && n >= MIN_AHEAD && !items[0]->linked &&
+		(writer->loads ? writer->streak : writer->quiet) >= ROWS_EXPECTED)
 		look_ahead(writer, items, n);
 }

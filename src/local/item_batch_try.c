@@ -96,7 +96,7 @@ do_run(void *arg)
 	writer->conflicts = conflict_log_open(false);
 	writer->together = NULL;
 	writer->loads = writer->polls = writer->ahead = false;
-	writer->streak = writer->nahead = writer->pause = writer->next_pause = 0;
+	writer->streak = writer->quiet = writer->nahead = writer->pause = writer->next_pause = 0;
 	/* what is alone tells by itself what is wrong with it */
 	if (n > 1 && !batch->deferring)
 		row_together_begin(writer, batch->context);

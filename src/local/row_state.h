@@ -45,12 +45,18 @@ typedef struct RowWriter
 	bool		loads;			/* rows are brought to the hub, */
 	bool		polls;			/* by a poll: each is decided there, and not read here */
 	int			streak;			/* rows that were new to the other side, one after the other */
+	int			quiet;			/* rows that were read since code of others could run */
 	bool		ahead;			/* what is known of the next rows was found ahead: find_ahead.c */
 	int			nahead;			/* of so many */
+	uint64		ahead_ended;	/* writers_ended() before that */
+	bool		unconflicted;	/* no conflict was pending after that */
 	int			pause;			/* so many go without */
 	int			next_pause;		/* and so many when it was in vain again */
 	int			free_value;		/* the next row gets these instead: free_value_put; 0: none */
 } RowWriter;
+
+/* Rows that have to be new, or quiet, before the next ones are expected to be. */
+#define ROWS_EXPECTED	4
 
 /* What a relation's row and the record of the same external id are now. */
 typedef struct RowState

@@ -419,6 +419,7 @@ row_together_add(RowState *p, AttachedRow row)
 void
 row_together_forget(RowWriter *writer)
 {
+	writer->quiet = 0;
 	if (!writer->ahead)
 		return;
 	canonical_forget_ahead(writer->canonical);

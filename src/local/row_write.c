@@ -9,12 +9,14 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "hub/apply_call.h"
 #include "hub/own_keys.h"
 #include "hub/visibility.h"
 #include "local/draw_key.h"
+#include "local/find_ahead.h"
 #include "local/free_value.h"
 #include "local/row_write.h"
 #include "local/row_edit.h"
@@ -104,8 +106,8 @@ guess_no_key(RowState *p)
 {
 	RowWriter  *writer = p->writer;
 
-	if (!writer->ahead || writer->careful || writer->loads || writer->polls ||
-		p->attached->external_id != NULL || !draw_key_is_blind(p->attached))
+	if (!writer->ahead || writer->streak < ROWS_EXPECTED || writer->careful || writer->loads ||
+		writer->polls || p->attached->external_id != NULL || !draw_key_is_blind(p->attached))
 		return false;
 	replica_find(writer->replica, p->attached->binding->relation, p->external_id, &p->replica);
 	return !p->replica.exists;
@@ -153,7 +155,7 @@ row_write_lock_row(RowWriter *writer, Attached *attached, const char *external_i
 	} while (attached->binding->own_keys && p->key_text != NULL && !row_name_stands(p));
 	p->present = lock == WRITER_LOCKED;
 	p->at = writer->as_owner.at;
-	if (p->present && !writer->loads)
+	if (p->present && !writer->loads && writer->ahead && !found_ahead_stands(writer))
 		row_together_forget(writer);
 	if (p->present)
 		look_at_found_key(p);
@@ -169,15 +171,16 @@ static void
 read_record(RowWriter *writer, RowState *p)
 {
 	const Binding *binding = p->attached->binding;
+	List	   *conflicts = NIL;
 
 	if (!writer->ahead)
 		apply_show_births(writer->call);
 	canonical_find(writer->canonical, binding->entity, p->external_id, &p->record);
 	find_route(writer, p);
-	p->withheld_all = !visibility_withheld(p->route,
-										   conflict_log_pending(writer->conflicts, binding->entity,
-																p->external_id, binding->source),
-										   &p->withheld);
+	if (!writer->ahead || !writer->unconflicted)
+		conflicts = conflict_log_pending(writer->conflicts, binding->entity, p->external_id,
+										 binding->source);
+	p->withheld_all = !visibility_withheld(p->route, conflicts, &p->withheld);
 }
 
 /*
@@ -206,7 +209,8 @@ row_write_lock(RowWriter *writer, Attached *attached, const char *external_id, R
 	}
 	is_new = writer->loads ? is_unheard_of(p) : !p->present;
 	writer->streak = is_new ? writer->streak + 1 : 0;
-	if (writer->ahead && !(writer->loads ? is_new : row_together_may(p)))
+	writer->quiet++;
+	if (writer->ahead && !(writer->loads ? is_new : p->present || row_together_may(p)))
 	{
 		row_together_forget(writer);
 		replica_look_again(writer->replica, attached->binding->relation, external_id, &p->replica);

@@ -480,13 +480,16 @@ static WriterLock
 wait_for_lock(Writer *writer, Attached *attached, AttachedRow key, AttachedRow *row)
 {
 	Wanted		wanted = {attached, key, row, WRITER_BUSY};
+	int			nest_level;
 	instr_time	begin;
 	instr_time	waited;
 
+	nest_level = NewGUCNestLevel();
 	set_lock_timeout(writer);
 	INSTR_TIME_SET_CURRENT(begin);
 	if (!subxact_try_lock(lock_wanted, &wanted))
 		wanted.result = WRITER_BUSY;
+	AtEOXact_GUC(false, nest_level);
 	INSTR_TIME_SET_CURRENT(waited);
 	INSTR_TIME_SUBTRACT(waited, begin);
 	writer->patience -= (int) INSTR_TIME_GET_MILLISEC(waited);

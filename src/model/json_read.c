@@ -13,6 +13,9 @@
 
 #include "model/json_read.h"
 
+/* A numeric of more bytes, a header and three digits of four, is hardly one of 32 bits. */
+#define MAX_INT4_BYTES	8
+
 static Datum
 keep_numeric(int64 number)
 {
@@ -30,7 +33,13 @@ fits(Numeric numeric, int64 *number)
 	static Datum least = (Datum) 0;
 	static Datum greatest = (Datum) 0;
 	Datum		datum = NumericGetDatum(numeric);
+	bool		beyond = VARSIZE_ANY_EXHDR(numeric) > MAX_INT4_BYTES;
 
+	/* versions, which every change reads many of, are small */
+	if (!beyond)
+		*number = numeric_int4_opt_error(numeric, &beyond);
+	if (!beyond)
+		return true;
 	if (greatest == (Datum) 0)
 	{
 		least = keep_numeric(PG_INT64_MIN);
