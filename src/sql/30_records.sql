@@ -56,12 +56,13 @@ CREATE SEQUENCE syncext.change_seq CACHE 1;
 SELECT pg_catalog.pg_extension_config_dump('syncext.change_seq', '');
 
 -- Four tables, used in turn, so that old rows go by TRUNCATE.  resolution and
--- told are one-byte codes: the view change_log spells them out.
+-- told are one-byte codes, and version is null where it is row_version: the view
+-- change_log spells them out.
 CREATE TABLE syncext.change_log_0 (
 	xid         xid8 NOT NULL,
 	seq         bigint NOT NULL,
 	recorded_at timestamptz NOT NULL,
-	version     bigint NOT NULL,
+	version     bigint,
 	row_version bigint NOT NULL,
 	resolution  "char" NOT NULL,
 	told        "char" NOT NULL,
@@ -121,13 +122,13 @@ COMMENT ON FUNCTION syncext.told_name("char") IS 'which sources were told, as a 
 -- All parts of the change log as they are stored.  A condition on (xid, seq) reaches
 -- the index of each.
 CREATE VIEW syncext.log_row AS
-	SELECT xid, seq, recorded_at, version, row_version, resolution, told, entity, external_id, source, fields, detail
+	SELECT xid, seq, recorded_at, coalesce(version, row_version) AS version, row_version, resolution, told, entity, external_id, source, fields, detail
 	FROM syncext.change_log_0
-	UNION ALL SELECT xid, seq, recorded_at, version, row_version, resolution, told, entity, external_id, source, fields, detail
+	UNION ALL SELECT xid, seq, recorded_at, coalesce(version, row_version), row_version, resolution, told, entity, external_id, source, fields, detail
 	FROM syncext.change_log_1
-	UNION ALL SELECT xid, seq, recorded_at, version, row_version, resolution, told, entity, external_id, source, fields, detail
+	UNION ALL SELECT xid, seq, recorded_at, coalesce(version, row_version), row_version, resolution, told, entity, external_id, source, fields, detail
 	FROM syncext.change_log_2
-	UNION ALL SELECT xid, seq, recorded_at, version, row_version, resolution, told, entity, external_id, source, fields, detail
+	UNION ALL SELECT xid, seq, recorded_at, coalesce(version, row_version), row_version, resolution, told, entity, external_id, source, fields, detail
 	FROM syncext.change_log_3;
 COMMENT ON VIEW syncext.log_row IS 'the change log as it is stored, resolution and told as one-byte codes; read the view syncext.change_log';
 

@@ -315,8 +315,8 @@ bool
 canonical_insert_later(Canonical *canonical, const char *entity, const char *external_id,
 					   const Record *record)
 {
-	Datum		values[NCOLUMNS];
-	bool		isnull[NCOLUMNS] = {false};
+	Datum		values[NCOLUMNS_CANONICAL];
+	bool		isnull[NCOLUMNS_CANONICAL] = {false};
 
 	if (canonical->found || !rows_may_wait(canonical->rows) ||
 		(canonical->born != NULL && strcmp(canonical->born, entity) != 0))

@@ -53,6 +53,7 @@ fill_row(const LogEntry *entry, int64 seq, Datum *values, bool *isnull)
 	values[LOG_SEQ - 1] = Int64GetDatum(seq);
 	values[LOG_RECORDED_AT - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 	values[LOG_VERSION - 1] = Int64GetDatum(entry->version);
+	isnull[LOG_VERSION - 1] = entry->version == entry->row_version;
 	values[LOG_ROW_VERSION - 1] = Int64GetDatum(entry->row_version);
 	values[LOG_RESOLUTION - 1] = CharGetDatum((char) entry->resolution);
 	values[LOG_TOLD - 1] = CharGetDatum((char) entry->audience);

@@ -15,7 +15,7 @@ typedef struct ChangeLog ChangeLog;
 #define LOG_XID			1
 #define LOG_SEQ			2
 #define LOG_RECORDED_AT	3
-#define LOG_VERSION		4
+#define LOG_VERSION		4			/* null: as row_version */
 #define LOG_ROW_VERSION	5
 #define LOG_RESOLUTION	6
 #define LOG_TOLD		7

@@ -375,8 +375,10 @@ read_log_row(const Rows *rows, LogRow *row)
 	bool		isnull;
 
 	row->recorded_at = DatumGetTimestampTz(rows_value(rows, LOG_RECORDED_AT, &isnull));
-	row->version = DatumGetInt64(rows_value(rows, LOG_VERSION, &isnull));
 	row->row_version = DatumGetInt64(rows_value(rows, LOG_ROW_VERSION, &isnull));
+	row->version = DatumGetInt64(rows_value(rows, LOG_VERSION, &isnull));
+	if (isnull)
+		row->version = row->row_version;
 	row->resolution = DatumGetChar(rows_value(rows, LOG_RESOLUTION, &isnull));
 	row->audience = DatumGetChar(rows_value(rows, LOG_TOLD, &isnull));
 	row->detail = NULL;
