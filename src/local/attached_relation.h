@@ -130,6 +130,11 @@ extern void attached_check_desc(const Attached *attached, TupleDesc desc);
 extern void attached_recheck(const Attached *attached);
 pg_noreturn extern void attached_raise_altered(const Attached *attached);
 
+/* Is the column of that number one of the key's? */
+extern bool attached_is_key(const Attached *attached, int attnum);
+/* The column of that number that is a field; NULL: it is none. */
+extern const AttachedColumn *attached_column(const Attached *attached, int attnum);
+
 extern AttachedRow attached_row_make(const Attached *attached);
 extern Datum attached_value(const AttachedColumn *column, AttachedRow row, bool *isnull);
 

@@ -20,6 +20,24 @@ attached_only(const Attached *attached)
 	return attached->relkind == RELKIND_RELATION ? "ONLY " : "";
 }
 
+bool
+attached_is_key(const Attached *attached, int attnum)
+{
+	for (int i = 0; i < attached->nkeys; i++)
+		if (attached->keys[i].attnum == attnum)
+			return true;
+	return false;
+}
+
+const AttachedColumn *
+attached_column(const Attached *attached, int attnum)
+{
+	for (int i = 0; i < attached->ncolumns; i++)
+		if (attached->columns[i].attnum == attnum)
+			return &attached->columns[i];
+	return NULL;
+}
+
 /* An empty row, all null, in the current memory context. */
 AttachedRow
 attached_row_make(const Attached *attached)

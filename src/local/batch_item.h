@@ -5,7 +5,7 @@
 #ifndef SYNCEXT_BATCH_ITEM_H
 #define SYNCEXT_BATCH_ITEM_H
 
-#include "local/row_write.h"
+#include "local/row_state.h"
 
 typedef struct BatchItem
 {

@@ -120,13 +120,7 @@ find_value(const Attached *attached, const AttachedColumn *column, FreeKind kind
 static const AttachedColumn *
 field_of_column(const Attached *attached, AttrNumber attnum)
 {
-	for (int i = 0; i < attached->nkeys; i++)
-		if (attached->keys[i].attnum == attnum)
-			return NULL;
-	for (int i = 0; i < attached->ncolumns; i++)
-		if (attached->columns[i].attnum == attnum)
-			return &attached->columns[i];
-	return NULL;
+	return attached_is_key(attached, attnum) ? NULL : attached_column(attached, attnum);
 }
 
 static bool

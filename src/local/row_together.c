@@ -166,23 +166,11 @@ is_plain_cached(Attached *attached)
 }
 
 static bool
-is_key(const Attached *attached, int attnum)
-{
-	for (int i = 0; i < attached->nkeys; i++)
-		if (attached->keys[i].attnum == attnum)
-			return true;
-	return false;
-}
-
-static bool
 is_field_of(const RowState *p, int attnum)
 {
-	const Attached *attached = p->attached;
+	const AttachedColumn *column = attached_column(p->attached, attnum);
 
-	for (int i = 0; i < attached->ncolumns; i++)
-		if (attached->columns[i].attnum == attnum)
-			return record_find(&p->record, attached->columns[i].field) != NULL;
-	return false;
+	return column != NULL && record_find(&p->record, column->field) != NULL;
 }
 
 /* Does the record say what is in those columns that would be filled otherwise? */
@@ -192,7 +180,7 @@ says_all(const RowState *p)
 	int			attnum = -1;
 
 	while ((attnum = bms_next_member(p->attached->filled_columns, attnum)) >= 0)
-		if (!is_key(p->attached, attnum) && !is_field_of(p, attnum))
+		if (!attached_is_key(p->attached, attnum) && !is_field_of(p, attnum))
 			return false;
 	return true;
 }

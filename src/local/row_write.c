@@ -222,15 +222,6 @@ row_write_lock(RowWriter *writer, Attached *attached, const char *external_id, R
 /* ---------- the row as the record says ---------- */
 
 static bool
-is_mapped(const Attached *attached, AttrNumber attnum)
-{
-	for (int i = 0; i < attached->ncolumns; i++)
-		if (attached->columns[i].attnum == attnum)
-			return true;
-	return false;
-}
-
-static bool
 is_delivered(const RowState *p, const AttachedColumn *column)
 {
 	return record_find(&p->record, column->field) != NULL &&
@@ -271,22 +262,22 @@ set_special_columns(RowMaker *maker, const RowState *p, Bitmapset **columns)
 	const AttachedColumn *deleted = p->attached->deleted;
 	const AttachedColumn *external_id = p->attached->external_id;
 
-	if (version != NULL && !is_mapped(p->attached, version->attnum))
+	if (version != NULL && attached_column(p->attached, version->attnum) == NULL)
 	{
 		row_maker_set_number(maker, version, p->record.version);
 		*columns = bms_add_member(*columns, version->attnum);
 	}
-	if (updated != NULL && !is_mapped(p->attached, updated->attnum) && p->record.has_updated_at)
+	if (updated != NULL && attached_column(p->attached, updated->attnum) == NULL && p->record.has_updated_at)
 	{
 		row_maker_set_text(maker, updated, rfc3339_format(p->record.updated_at));
 		*columns = bms_add_member(*columns, updated->attnum);
 	}
-	if (deleted != NULL && !is_mapped(p->attached, deleted->attnum))
+	if (deleted != NULL && attached_column(p->attached, deleted->attnum) == NULL)
 	{
 		set_deleted(maker, p);
 		*columns = bms_add_member(*columns, deleted->attnum);
 	}
-	if (external_id != NULL && !is_mapped(p->attached, external_id->attnum))
+	if (external_id != NULL && attached_column(p->attached, external_id->attnum) == NULL)
 	{
 		row_maker_set_text(maker, external_id, p->external_id);
 		*columns = bms_add_member(*columns, external_id->attnum);
@@ -670,9 +661,10 @@ write_tombstone(RowState *p)
 	else
 	{
 		if (written)
+		{
 			begin_write(p);
-		if (written)
 			writer_delete(&p->writer->as_owner, p->attached, p->key);
+		}
 		if (p->attached->binding->own_keys && p->key_text != NULL)
 			own_keys_end(p->attached->binding->source, p->attached->binding->entity, p->external_id);
 	}
