@@ -279,7 +279,7 @@ decide(Unmerging *u)
 		.since_by = &since_by,
 		.shared = owner_true("SELECT EXISTS (SELECT FROM syncext.merge_key b "
 							 "JOIN syncext.source_key k ON k.source = b.source AND k.source_id = b.source_id "
-							 "WHERE b.merge = " INT64_FORMAT " AND k.entity = %s AND k.external_id = %s AND NOT k.duplicate)",
+							 "WHERE b.merge = " INT64_FORMAT " AND k.entity = %s AND k.external_id = %s AND NOT k.duplicate AND k.merge IS NOT NULL)",
 							 u->id, quote_literal_cstr(u->entity->name), quote_literal_cstr(u->keep_id))
 	};
 	/* sources have the other one at this version under the keys that move back */

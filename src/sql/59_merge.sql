@@ -218,7 +218,7 @@ CREATE FUNCTION syncext.brought_another(merge bigint, source text, source_id tex
 	SELECT EXISTS (SELECT FROM syncext.merge_key b
 	               JOIN syncext.merge m ON m.id = b.merge
 	               JOIN syncext.source_key k ON k.source = b.source AND k.entity = m.entity AND k.source_id = b.source_id AND k.external_id = $4
-	               WHERE b.merge = $1 AND b.source = $2 AND b.source_id <> $3 AND NOT b.duplicate)
+	               WHERE b.merge = $1 AND b.source = $2 AND b.source_id <> $3 AND NOT b.duplicate AND k.merge IS NOT NULL)
 	$$;
 COMMENT ON FUNCTION syncext.brought_another(bigint, text, text, text) IS
 	'whether the record that went by a merge had another key of a source, which is the kept one''s still';

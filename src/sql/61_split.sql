@@ -115,6 +115,8 @@ CREATE FUNCTION syncext.said_since(merge bigint) RETURNS jsonb
 		                                         ELSE (m.drop_before->>'updated_at')::timestamptz END, '-infinity') AS at) had
 		WHERE m.id = $1 AND l.resolution NOT IN ('w', 'x', 'y', '!', 'c', 'd', 'u', 'r', 's', 'k')
 		  AND (NOT m.drop_before->'fields' ? e.key OR (said.version, said.at) >= (had.version, had.at))
+		  AND NOT EXISTS (SELECT FROM syncext.source_key k WHERE k.source = b.source AND k.entity = m.entity AND k.source_id = b.source_id
+		                                                     AND k.external_id = m.keep_id AND k.merge IS NULL)
 		ORDER BY e.key, said.version DESC, said.at DESC, l.seq DESC
 	), standing AS (
 		-- where the log doesn't reach back to the merge, what a source has set that has no other key of the record
@@ -161,7 +163,7 @@ BEGIN
 		             ELSE (SELECT max(p.id) FROM syncext.merge p JOIN syncext.merge_key e ON e.merge = p.id AND e.source = k.source AND e.source_id = k.source_id
 		                   WHERE p.entity = m.entity AND p.keep_id = m.drop_id AND p.id < $1 AND p.undone_at IS NULL) END
 	FROM syncext.merge_key b
-	WHERE b.merge = $1 AND k.source = b.source AND k.source_id = b.source_id AND k.entity = m.entity AND k.external_id = m.keep_id;
+	WHERE b.merge = $1 AND k.source = b.source AND k.source_id = b.source_id AND k.entity = m.entity AND k.external_id = m.keep_id AND k.merge IS NOT NULL;
 	GET DIAGNOSTICS keys = ROW_COUNT;
 	-- a source with a filter has what its keys name
 	INSERT INTO syncext.routed (target, entity, external_id, own)
