@@ -141,6 +141,29 @@ SELECT count(sync_unmerge(:first));
 SELECT * FROM keys WHERE source <> 'CRM';
 SELECT target, external_id, own FROM syncext.routed ORDER BY 1, 2;
 
+-- what it is just being told to delete it makes anew, unless it could not delete it
+SELECT born('M', '9', '{"name": "Mia", "kind": "pub"}');
+SELECT count(*) FROM pulled('ERP');
+SELECT sync_apply('{"source": "CRM", "entity": "customer", "sourceId": "1", "version": 100, "kind": "hid"}')->>'resolution';
+SELECT out_of('ERP') AS batch \gset
+SELECT sync_merge('customer', 'M', 'P1') AS first \gset
+SELECT sync_ack('ERP', :batch, failed => '[{"entity": "customer", "externalId": "P1", "error": "busy"}]');
+SELECT * FROM keys WHERE external_id = 'M' AND source = 'ERP';
+SELECT count(sync_unmerge(:first));
+SELECT * FROM keys WHERE external_id = 'P1' AND source = 'ERP';
+SELECT sync_redrive('ERP');
+SELECT * FROM pulled('ERP');
+SELECT sync_apply('{"source": "CRM", "entity": "customer", "sourceId": "1", "version": 101, "kind": "pub"}')->>'resolution';
+SELECT * FROM pulled('ERP', '{"P1": "K-5"}');
+SELECT sync_apply('{"source": "CRM", "entity": "customer", "sourceId": "1", "version": 102, "kind": "hid"}')->>'resolution';
+SELECT out_of('ERP') AS batch \gset
+SELECT sync_merge('customer', 'M', 'P1') AS first \gset
+SELECT sync_ack('ERP', :batch);
+SELECT * FROM keys WHERE external_id = 'M' AND source = 'ERP';
+SELECT * FROM pulled('ERP');
+SELECT count(sync_unmerge(:first));
+SELECT * FROM keys WHERE external_id = 'P1' AND source = 'ERP';
+
 --
 -- Forgotten, its keys are nowhere
 --

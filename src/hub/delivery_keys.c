@@ -20,6 +20,7 @@
 #include "hub/subscription_filter.h"
 #include "model/clip.h"
 #include "model/json_read.h"
+#include "storage/alias.h"
 #include "storage/hints.h"
 #include "storage/key_problem.h"
 #include "storage/source_key.h"
@@ -120,12 +121,12 @@ delivery_keys_find(DeliveryKeys *keys, const char *entity, const char *external_
 }
 
 bool
-delivery_keys_has(DeliveryKeys *keys, const char *entity, const char *external_id)
+delivery_keys_knows(DeliveryKeys *keys, const char *entity, const char *external_id)
 {
 	SourceKey	key;
 
 	return keys != NULL && source_has_own_keys(keys->target, entity) &&
-		source_key_current(keys->keys, keys->target->name, entity, external_id, &key);
+		source_key_last(keys->keys, keys->target->name, entity, external_id, &key);
 }
 
 bool
@@ -157,6 +158,24 @@ find_failure(const Acknowledgement *ack, const char *entity, const char *externa
 	return NULL;
 }
 
+/* Could the target not delete what the key named when it was told?  That may be merged by now. */
+static bool
+has_failed(const Acknowledgement *ack, const SourceKey *key)
+{
+	if (find_failure(ack, key->entity, key->external_id) != NULL)
+		return true;
+	for (int i = 0; i < ack->nfailures && key->merge != 0; i++)
+	{
+		const BatchFailure *failure = &ack->failures[i];
+		const char *kept = strcmp(failure->entity, key->entity) != 0 ? NULL :
+			alias_kept(failure->entity, failure->external_id);
+
+		if (kept != NULL && strcmp(kept, key->external_id) == 0)
+			return true;
+	}
+	return false;
+}
+
 void
 delivery_keys_acknowledge(const Source *target, int64 batch, const Acknowledgement *ack)
 {
@@ -169,7 +188,7 @@ delivery_keys_acknowledge(const Source *target, int64 batch, const Acknowledgeme
 	gone = source_keys_gone_in(keys, target->name, batch);
 	foreach_ptr(SourceKey, key, gone)
 	{
-		if (find_failure(ack, key->entity, key->external_id) != NULL)
+		if (has_failed(ack, key))
 			continue;
 		key->duplicate = true;
 		key->gone_batch = 0;

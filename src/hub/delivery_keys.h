@@ -23,8 +23,8 @@ extern void delivery_keys_end(DeliveryKeys *keys);
 extern const char *delivery_keys_find(DeliveryKeys *keys, const char *entity,
 									  const char *external_id, bool gone);
 
-/* Has the target, which names records of the entity by keys of its own, one of the record? */
-extern bool delivery_keys_has(DeliveryKeys *keys, const char *entity, const char *external_id);
+/* Has the target, which names records of the entity by keys of its own, one of the record, or had it? */
+extern bool delivery_keys_knows(DeliveryKeys *keys, const char *entity, const char *external_id);
 /*
  * Put the target's own keys into the fields of a record that is being served.  False: it has
  * none of a record that has to come first, and this one is put off.

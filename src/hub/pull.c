@@ -287,7 +287,7 @@ settle_merged(Reading *reading, const BatchRecord *record, bool hidden, const ch
 	if (*kept == NULL)
 		return true;
 	/* a link's other end keeps its keys itself */
-	if (!reading->to_link && delivery_keys_has(reading->keys, record->entity, *kept))
+	if (!reading->to_link && delivery_keys_knows(reading->keys, record->entity, *kept))
 		return false;
 	if (hidden && !may_tell_merged(reading, record, *kept))
 		*kept = NULL;

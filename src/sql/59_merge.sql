@@ -147,20 +147,19 @@ BEGIN
 	       EXISTS (SELECT FROM syncext.source_key o WHERE o.entity = m.entity AND o.external_id = m.keep_id AND o.source = k.source AND NOT o.duplicate)
 	FROM syncext.source_key k
 	WHERE k.entity = m.entity AND k.external_id = m.drop_id AND NOT EXISTS (SELECT FROM syncext.spoke p WHERE p.source = k.source);
-	-- under a duplicate the source has what it had before the merge that made it one
-	UPDATE syncext.source_key k SET external_id = m.keep_id, gone_batch = NULL,
+	-- under a duplicate the source has what it had before the merge that made it one; where it is just being told
+	-- that the record is gone, it has deleted that, whatever the key is of
+	UPDATE syncext.source_key k SET external_id = m.keep_id,
 		merge = CASE WHEN k.duplicate AND k.merge IS NOT NULL THEN k.merge ELSE $1 END,
 		duplicate = k.duplicate OR n.second
 	FROM syncext.merge_key n
 	WHERE n.merge = $1 AND k.source = n.source AND k.entity = m.entity AND k.source_id = n.source_id;
 
-	-- a source with a filter has what it knows by its key, and nothing of the other record any more
+	-- a source with a filter has what it knows by its key; that it had the other record goes when that is found to be gone
 	INSERT INTO syncext.routed (target, entity, external_id, own)
 	SELECT r.target, r.entity, m.keep_id, r.own FROM syncext.routed r
 	WHERE r.entity = m.entity AND r.external_id = m.drop_id AND syncext.knows_by_key(r.target, m.entity, m.keep_id)
 	ON CONFLICT DO NOTHING;
-	DELETE FROM syncext.routed r
-	WHERE r.entity = m.entity AND r.external_id = m.drop_id AND syncext.knows_by_key(r.target, m.entity, m.keep_id);
 
 	-- a row of a table that draws its keys is the other record's by now, of which it has seen nothing yet
 	DELETE FROM syncext.replica r USING syncext.binding b

@@ -152,7 +152,7 @@ DECLARE
 BEGIN
 	SELECT * INTO STRICT m FROM syncext.merge o WHERE o.id = $1;
 	-- what was bound otherwise since, or split off, stays where it is
-	UPDATE syncext.source_key k SET external_id = m.drop_id, gone_batch = NULL,
+	UPDATE syncext.source_key k SET external_id = m.drop_id,
 		-- it has ended since; or two consumers of a source have said a key each at one moment
 		duplicate = b.duplicate OR k.duplicate AND NOT b.second
 		         OR EXISTS (SELECT FROM syncext.merge_key o
@@ -169,7 +169,7 @@ BEGIN
 	INSERT INTO syncext.routed (target, entity, external_id, own)
 	SELECT DISTINCT r.target, r.entity, m.drop_id, r.own FROM syncext.routed r JOIN syncext.merge_key b ON b.source = r.target
 	WHERE b.merge = $1 AND r.entity = m.entity AND r.external_id = m.keep_id AND syncext.knows_by_key(r.target, m.entity, m.drop_id)
-	ON CONFLICT DO NOTHING;
+	ON CONFLICT (target, entity, external_id, own) DO UPDATE SET row_version = 0, gone_batch = NULL;
 	DELETE FROM syncext.routed r USING syncext.merge_key b
 	WHERE b.merge = $1 AND r.target = b.source AND r.entity = m.entity AND r.external_id = m.keep_id
 	  AND NOT syncext.knows_by_key(r.target, m.entity, m.keep_id);
