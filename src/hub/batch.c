@@ -33,130 +33,126 @@
 #define MAX_DEFERRED			10000
 /* How much of the rest of a window is looked at for rows of the page's records. */
 #define REST_ROWS				1000
-/* How many records a set has room for at first. */
+/* How many records a set has room for at first, and one that may stay small. */
 #define SET_SIZE			512
+#define FEW_RECORDS			32
 
 /*
- * The records that earlier pages of a window had, and which must not come
- * again in later ones.  They follow from the log, so that any backend can find
- * them; this one keeps them to spare itself that from page to page.
+ * Where a window's records stand in it first: a record is served at its first row, and one
+ * whose first row an earlier page had must not come again.  That follows from the log, so that
+ * any backend can find it; this one keeps it to spare itself that from page to page.
  */
-typedef struct Served
+typedef struct FirstRows
 {
-	RecordSet  *set;			/* NULL: none; flag: came as a correction */
+	RecordSet  *set;			/* NULL: none; at: of the record's first row */
+	RecordSet  *corrections;	/* the same of rows that are corrections alone; or NULL */
 	bool		complete;		/* false: filling it was broken off */
 	char		target[NAMEDATALEN];
 	int			slot;
 	Oid			ticks;			/* table that lo and hi are of: it can be made anew */
 	int64		lo;
 	int64		hi;
-	LogPosition upto;			/* the set holds the window up to here */
-	RecordSet  *page;			/* what this backend has cut from there on, or NULL */
-	int			npage;			/* the numbers up to this are the page's */
-	LogPosition page_end;
-} Served;
+	LogPosition upto;			/* the set knows the window's rows up to here, perhaps more */
+} FirstRows;
 
-static Served served;
+static FirstRows first_rows;
 
 /* ---------- what earlier pages had ---------- */
 
 static void
-forget_page(void)
+forget_first_rows(void)
 {
-	if (served.page != NULL)
-		record_set_free(served.page);
-	served.page = NULL;
-}
-
-static void
-forget_served(void)
-{
-	forget_page();
-	if (served.set != NULL)
-		record_set_free(served.set);
-	served.set = NULL;
+	if (first_rows.set != NULL)
+		record_set_free(first_rows.set);
+	if (first_rows.corrections != NULL)
+		record_set_free(first_rows.corrections);
+	first_rows.set = first_rows.corrections = NULL;
 }
 
 static bool
-served_is_of(const Cursor *cursor)
+first_rows_are_of(const Cursor *cursor)
 {
-	return served.set != NULL && served.complete &&
-		served.ticks == registry_relation("tick") &&
-		served.lo == cursor->from_tick && served.hi == cursor->to_tick &&
-		served.slot == cursor->slot && strcmp(served.target, cursor->target) == 0 &&
-		log_position_cmp(served.upto, cursor->position) <= 0;
+	return first_rows.set != NULL && first_rows.complete &&
+		first_rows.ticks == registry_relation("tick") &&
+		first_rows.lo == cursor->from_tick && first_rows.hi == cursor->to_tick &&
+		first_rows.slot == cursor->slot && strcmp(first_rows.target, cursor->target) == 0;
 }
 
-/* Begin an empty set for the cursor's window. */
+/* Begin with nothing for the cursor's window. */
 static void
-start_served(const Cursor *cursor)
+start_first_rows(const Cursor *cursor)
 {
-	forget_served();
-	served.complete = false;
-	served.set = record_set_create(CacheMemoryContext, SET_SIZE);
-	strlcpy(served.target, cursor->target, sizeof(served.target));
-	served.slot = cursor->slot;
-	served.ticks = registry_relation("tick");
-	served.lo = cursor->from_tick;
-	served.hi = cursor->to_tick;
-	served.upto.xid = 0;
-	served.upto.seq = 0;
-	served.complete = true;
+	forget_first_rows();
+	first_rows.set = record_set_create(CacheMemoryContext, FEW_RECORDS);
+	strlcpy(first_rows.target, cursor->target, sizeof(first_rows.target));
+	first_rows.slot = cursor->slot;
+	first_rows.ticks = registry_relation("tick");
+	first_rows.lo = cursor->from_tick;
+	first_rows.hi = cursor->to_tick;
+	first_rows.upto = (LogPosition) {0, 0};
 }
 
-/* Add what the log has from where the set ends to where the cursor stands. */
+/* Note a record's row; is its first one up to a position? */
+static bool
+has_row_upto(RecordSet *set, RecordSetKey key, LogPosition at, LogPosition upto)
+{
+	RecordSetEntry *entry = record_set_add(set, key);
+
+	if (entry->at.xid == 0)
+		entry->at = at;
+	return log_position_cmp(entry->at, upto) <= 0;
+}
+
+/*
+ * Note a row of the window.  Has a page up to where the cursor stands had its record, and,
+ * if this one is a correction, as one?
+ */
+static bool
+came_before(const Cursor *cursor, RecordSetKey key, const FeedRow *row)
+{
+	bool		came = has_row_upto(first_rows.set, key, row->at, cursor->position);
+
+	if (!row->correction)
+		return came;
+	if (first_rows.corrections == NULL)
+		first_rows.corrections = record_set_create(CacheMemoryContext, FEW_RECORDS);
+	return has_row_upto(first_rows.corrections, key, row->at, cursor->position) && came;
+}
+
+/* Note the rows from where the set ends to where the cursor stands. */
 static void
-walk_served(Feed *feed)
+walk_first_rows(Feed *feed)
 {
 	const Cursor *cursor = &feed->cursor;
 	FeedWindow *window;
 	FeedRow		row;
 
 	window = feed_window_begin(feed->log, feed->target, feed->consumer, &feed->lo.snapshot,
-							   &feed->hi.snapshot, served.upto);
+							   &feed->hi.snapshot, first_rows.upto);
 	while (feed_window_next(window, &row) && log_position_cmp(row.at, cursor->position) <= 0)
-	{
-		RecordSetKey key = record_set_key(&feed->key, row.entity, row.external_id);
-
-		record_set_add(served.set, key)->flag |= row.correction;
-	}
+		(void) came_before(cursor, record_set_key(&feed->key, row.entity, row.external_id), &row);
 	feed_window_end(window);
+	first_rows.upto = cursor->position;
 }
 
-/* The records of the window up to where the cursor stands; NULL at its start. */
-static RecordSet *
-served_records(Feed *feed)
-{
-	const Cursor *cursor = &feed->cursor;
-
-	if (cursor->position.xid == 0)
-		return NULL;
-	if (!served_is_of(cursor))
-		start_served(cursor);
-	if (log_position_cmp(served.upto, cursor->position) == 0)
-		return served.set;
-	served.complete = false;
-	if (served.page != NULL && log_position_cmp(served.page_end, cursor->position) == 0)
-		record_set_merge(served.set, served.page, served.npage);
-	else
-		walk_served(feed);
-	forget_page();
-	served.upto = cursor->position;
-	served.complete = true;
-	return served.set;
-}
-
-/* Keep what was just cut: once it is acknowledged, it need not be walked again. */
+/* Know the window's rows up to where the cursor stands, and go on from there. */
 static void
-keep_page(Feed *feed, LogPosition end)
+begin_first_rows(Feed *feed)
 {
-	if (!served_is_of(&feed->cursor))
-		start_served(&feed->cursor);
-	forget_page();
-	record_set_keep(feed->members, CacheMemoryContext);
-	served.page = feed->members;
-	served.npage = feed->nrecords;
-	served.page_end = end;
+	if (!first_rows_are_of(&feed->cursor))
+		start_first_rows(&feed->cursor);
+	first_rows.complete = false;
+	if (log_position_cmp(first_rows.upto, feed->cursor.position) < 0)
+		walk_first_rows(feed);
+}
+
+/* Those up to a position have been noted. */
+static void
+end_first_rows(LogPosition upto)
+{
+	if (log_position_cmp(first_rows.upto, upto) < 0)
+		first_rows.upto = upto;
+	first_rows.complete = true;
 }
 
 /* ---------- what may be passed ---------- */
@@ -203,7 +199,7 @@ check_captured(const Feed *feed, const FeedRow *row)
 static void
 start_records(Feed *feed, int expected)
 {
-	if (feed->members != NULL && feed->members != served.page)
+	if (feed->members != NULL)
 		record_set_free(feed->members);
 	feed->members = record_set_create(CurrentMemoryContext, Min(expected, SET_SIZE));
 	feed->nrecords = 0;
@@ -287,17 +283,16 @@ note_rest(Feed *feed, LogPosition last)
 static LogPosition
 take_page(Feed *feed, int room, const LogPosition *upto)
 {
-	RecordSet  *before = served_records(feed);
 	LogPosition last = feed->cursor.position;
 	FeedWindow *window = feed_window_begin(feed->log, feed->target, feed->consumer,
 										   &feed->lo.snapshot, &feed->hi.snapshot, last);
 	FeedRow		row;
 	bool		more;
 
+	begin_first_rows(feed);
 	for (;;)
 	{
 		RecordSetKey key;
-		RecordSetEntry *had;
 
 		more = feed_window_next(window, &row);
 		if (!more)
@@ -309,8 +304,7 @@ take_page(Feed *feed, int room, const LogPosition *upto)
 			break;
 		check_captured(feed, &row);
 		key = record_set_key(&feed->key, row.entity, row.external_id);
-		had = before == NULL ? NULL : record_set_find(before, key);
-		if (had == NULL || (row.correction && !had->flag))
+		if (!came_before(&feed->cursor, key, &row))
 		{
 			BatchRecord *record = page_record(feed, key, row.correction, upto != NULL ||
 											  (batch_size(feed) < room &&
@@ -328,8 +322,7 @@ take_page(Feed *feed, int room, const LogPosition *upto)
 	feed_window_end(window);
 	if (more && feed->wants_changed)
 		note_rest(feed, last);
-	if (more && upto == NULL)
-		keep_page(feed, last);
+	end_first_rows(last);
 	return last;
 }
 
@@ -462,7 +455,7 @@ pass_batch(Feed *feed)
 			cursor->to_tick = 0;
 			cursor->position.xid = 0;
 			cursor->position.seq = 0;
-			forget_served();
+			forget_first_rows();
 		}
 	}
 	if (cursor->end_backfill_id != NULL)

@@ -1,9 +1,9 @@
 /*
  * record_set.c
- *	  A set of records by (entity, external id), each with a number and a flag.
+ *	  A set of records by (entity, external id), each with a number, a flag and a place
+ *	  in the log.
  *
- * Used for the records of a batch and for those that earlier pages of a window
- * had.  Keys are kept whole: if two records that only hash alike passed for
+ * Used for the records of a batch and for those that a window has.  Keys are kept whole: if two records that only hash alike passed for
  * one, the other would never be delivered.
  */
 #include "postgres.h"
@@ -89,26 +89,7 @@ record_set_add(RecordSet *set, RecordSetKey key)
 		entry->key.data = memcpy(data, key.data, key.len);
 		entry->flag = false;
 		entry->number = 0;
+		entry->at = (LogPosition) {0, 0};
 	}
 	return entry;
-}
-
-void
-record_set_keep(RecordSet *set, MemoryContext parent)
-{
-	MemoryContextSetParent(set->context, parent);
-}
-
-void
-record_set_merge(RecordSet *set, RecordSet *from, int number)
-{
-	record_table_iterator iterator;
-	RecordSetEntry *entry;
-
-	record_table_start_iterate(from->table, &iterator);
-	while ((entry = record_table_iterate(from->table, &iterator)) != NULL)
-	{
-		if (entry->number <= number)
-			record_set_add(set, entry->key)->flag |= entry->flag;
-	}
 }

@@ -1,12 +1,15 @@
 /*
  * record_set.h
- *	  A set of records by (entity, external id), each with a number and a flag.
+ *	  A set of records by (entity, external id), each with a number, a flag and a place
+ *	  in the log.
  */
 #ifndef SYNCEXT_RECORD_SET_H
 #define SYNCEXT_RECORD_SET_H
 
 #include "lib/stringinfo.h"
 #include "utils/palloc.h"
+
+#include "storage/feed_window.h"
 
 typedef struct RecordSet RecordSet;
 
@@ -23,6 +26,7 @@ typedef struct RecordSetEntry
 	char		status;			/* the hash table's own */
 	bool		flag;			/* the caller's, false at first */
 	int			number;			/* the caller's, 0 at first */
+	LogPosition at;				/* the caller's, before all at first */
 } RecordSetEntry;
 
 /* The set lives in a memory context of its own, a child of parent, and grows. */
@@ -35,9 +39,5 @@ extern RecordSetKey record_set_key(StringInfo buffer, const text *entity,
 /* Find, or find or add.  An entry stays where it is until the next addition. */
 extern RecordSetEntry *record_set_find(RecordSet *set, RecordSetKey key);	/* or NULL */
 extern RecordSetEntry *record_set_add(RecordSet *set, RecordSetKey key);
-/* Let the set live as long as another memory context. */
-extern void record_set_keep(RecordSet *set, MemoryContext parent);
-/* Add those of another set whose number is at most this, and their flags. */
-extern void record_set_merge(RecordSet *set, RecordSet *from, int number);
 
 #endif							/* SYNCEXT_RECORD_SET_H */
