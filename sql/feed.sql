@@ -366,6 +366,30 @@ SELECT count(*) FROM syncext.outbound_change;
 RESET ROLE;
 UPDATE syncext.source SET role = NULL WHERE name = 'ERP';
 DROP ROLE regress_feed_erp;
+SELECT sync_add_source('Pages', 9);
+DO $$ BEGIN WHILE take('Pages', 10000) <> 'nothing' LOOP END LOOP; END $$;
+-- A page that is rolled back is none: a smaller one in its place, and what it had comes later.
+DO $$
+BEGIN
+	FOR i IN 1..12 LOOP
+		PERFORM change('CRM', 'record', 'W' || (i - 1) % 6 + 1, i, '{"name": "one"}');
+	END LOOP;
+END $$;
+SELECT take('Pages', 1);
+BEGIN;
+SELECT take('Pages', 4);
+ROLLBACK;
+SELECT take('Pages', 1);
+SELECT take('Pages', 3), take('Pages', 3), take('Pages', 3);
+-- More than can be sent at once comes in turn, each record once.
+SET syncext.max_document = '16MB';
+SELECT change('CRM', 'record', 'X' || i, 1, jsonb_build_object('text', repeat('x', 12000000))) FROM generate_series(1, 4) i;
+SELECT count(*), string_agg(external_id, ' ') FROM sync_pull('Pages');
+SELECT take('Pages') ~ 'X1' AS taken;
+SELECT count(*), string_agg(external_id, ' ') FROM sync_pull('Pages');
+SELECT take('Pages') ~ 'X4' AS taken;
+RESET syncext.max_document;
+
 DROP TABLE copy;
 DROP FUNCTION pull, outbound, lease_ends, retries_due;
 DROP EXTENSION syncext;
