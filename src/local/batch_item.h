@@ -16,6 +16,7 @@ typedef struct BatchItem
 	bool		linked;			/* which the hub behind a link decides */
 	const char *external_id;
 
+	ItemPointerData at;			/* where its row was read, a hint; or not valid */
 	bool		correction;		/* to be written whatever row version was seen */
 	bool		deleted;		/* the record was deleted, as far as the caller knows */
 	Jsonb	   *fields;			/* the record's fields, to order by; or NULL */

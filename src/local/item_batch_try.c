@@ -57,6 +57,7 @@ do_item(ItemBatch *batch, BatchItem *item)
 	if (attached->owner != item->owner)
 		attached_raise_altered(attached);
 	writer_begin_record(&writer->as_owner, attached);
+	writer->as_owner.at = item->at;
 	writer->attempt.attached = NULL;
 	writer->free_value = item->free_value;
 	item->outcome = batch->function(writer, attached, item, batch->arg);

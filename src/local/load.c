@@ -148,11 +148,19 @@ run_batch(Load *load, BatchItem *items, int n, BatchItemFunction function)
 	}
 }
 
+/* Are the places of the rows read with their keys? */
+static bool
+tells_places(const Attached *attached)
+{
+	return attached->has_key_index && attached->relkind == RELKIND_RELATION;
+}
+
 /* The keys were read by a cursor, of whatever types the columns had then. */
 static void
 check_key_types(const Attached *attached, TupleDesc desc)
 {
-	bool		same = desc->natts == attached->nkeys + (attached->external_id != NULL);
+	bool		same = desc->natts == attached->nkeys + (attached->external_id != NULL) +
+		tells_places(attached);
 
 	for (int k = 0; k < attached->nkeys && same; k++)
 		same = TupleDescAttr(desc, k)->atttypid == attached->keys[k].type;
@@ -183,6 +191,21 @@ take_fetched(const Attached *attached, uint64 i, AttachedRow *row)
 		row->values[attno] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
 										   attached->nkeys + 1, &row->isnull[attno]);
 	}
+}
+
+/* Where row number i was when its key was read. */
+static ItemPointerData
+fetched_place(const Attached *attached, uint64 i)
+{
+	ItemPointerData at;
+	bool		isnull;
+
+	ItemPointerSetInvalid(&at);
+	if (tells_places(attached))
+		at = *(ItemPointer) DatumGetPointer(SPI_getbinval(SPI_tuptable->vals[i],
+														  SPI_tuptable->tupdesc,
+														  SPI_tuptable->tupdesc->natts, &isnull));
+	return at;
 }
 
 /*
@@ -240,8 +263,10 @@ make_row_items(Load *load, BatchItem *items)
 			continue;
 		}
 		external_id = record_of_row(load, attached, row, key);
-		if (external_id != NULL)
-			batch_item_init(&items[n++], attached->binding, load->linked, external_id);
+		if (external_id == NULL)
+			continue;
+		batch_item_init(&items[n], attached->binding, load->linked, external_id);
+		items[n++].at = fetched_place(attached, i);
 	}
 	value_settings_end(&settings);
 	return n;
@@ -268,6 +293,8 @@ open_keys(const Load *load)
 		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(attached->keys[i].name));
 	if (attached->external_id != NULL)
 		appendStringInfo(&sql, ", %s", quote_identifier(attached->external_id->name));
+	if (tells_places(attached))
+		appendStringInfoString(&sql, ", ctid");
 	appendStringInfo(&sql, " FROM %s%s", attached_only(attached), attached->name);
 	table_code_enter(&code, attached->owner, TABLE_CODE_RESTRICTED);
 	plan = SPI_prepare(sql.data, 0, NULL);

@@ -180,6 +180,19 @@ take_born(RowState *p, const Answer *answer)
 	return true;
 }
 
+/*
+ * A record that was just born of the row has the row's values.  Does nothing else of it go
+ * into the row, so that the two need not be compared?
+ */
+static bool
+is_record_itself(const RowState *p)
+{
+	const Attached *attached = p->attached;
+
+	return attached->reads_quietly && attached->version == NULL && attached->updated == NULL &&
+		attached->deleted == NULL && attached->external_id == NULL;
+}
+
 /* The row is held, and the record known. */
 static void
 conclude(LoadRow *row, RowState *now, bool agreed)
@@ -282,7 +295,12 @@ load_new(LoadRow *row)
 				   &answer);
 	outcome = judge_answer(&answer, LOAD_NEW);
 	if (outcome == LOAD_NEW && take_born(&row->p, &answer))
-		conclude(row, &row->p, true);
+	{
+		if (is_record_itself(&row->p))
+			row_write_remember(row->writer, &row->p);
+		else
+			conclude(row, &row->p, true);
+	}
 	else
 		settle(row, outcome == LOAD_NEW);
 	return outcome;

@@ -529,21 +529,25 @@ copy_found(const Writer *writer, const Attached *attached, AttachedRow *row)
 	}
 }
 
+/* Find the row: where it may be, if that is known, or by the index. */
 static bool
-find_by_index(Writer *writer, const Attached *attached, AttachedRow key)
+find_by_key(Writer *writer, const Attached *attached, AttachedRow key)
 {
 	Datum		keys[ROWS_MAX_KEYS];
+	ItemPointerData at = writer->at;
 
 	for (int i = 0; i < attached->nkeys; i++)
 		keys[i] = key.values[attached->keys[i].attnum - 1];
-	return rows_find(writer->rows, attached->nkeys, keys);
+	ItemPointerSetInvalid(&writer->at);
+	return (ItemPointerIsValid(&at) && rows_find_at(writer->rows, &at, attached->nkeys, keys)) ||
+		rows_find(writer->rows, attached->nkeys, keys);
 }
 
 bool
 writer_peek(Writer *writer, const Attached *attached, AttachedRow key, AttachedRow *row)
 {
 	open_rows(writer, attached);
-	if (!find_by_index(writer, attached, key))
+	if (!find_by_key(writer, attached, key))
 		return false;
 	copy_found(writer, attached, row);
 	return true;
@@ -562,7 +566,7 @@ lock_by_index(Writer *writer, const Attached *attached, AttachedRow key, Attache
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (!find_by_index(writer, attached, key))
+		if (!find_by_key(writer, attached, key))
 			return WRITER_ABSENT;
 	} while (rows_lock_free(writer->rows, &busy) != ROWS_DONE && !busy);
 	if (busy)
@@ -575,7 +579,6 @@ lock_by_index(Writer *writer, const Attached *attached, AttachedRow key, Attache
 WriterLock
 writer_lock(Writer *writer, Attached *attached, AttachedRow key, bool likely, AttachedRow *row)
 {
-	ItemPointerSetInvalid(&writer->at);
 	if (attached->has_key_index)
 	{
 		WriterLock	lock = lock_by_index(writer, attached, key, row);

@@ -18,7 +18,8 @@ typedef struct Writer
 	TableCode	code;			/* who called, while the owner acts */
 	MemoryContext context;		/* of who entered */
 	int			nest_level;		/* of what is set while a record is placed; 0: nothing can be yet */
-	ItemPointerData at;			/* where the row is that was locked last; not valid: not known */
+	ItemPointerData at;			/* where the row is that was locked last, or where the next one may
+								 * be; not valid: not known */
 	struct Rows *rows;			/* open to lock rows of a table, or NULL: */
 	Oid			relid;			/* this one */
 } Writer;

@@ -29,8 +29,8 @@ drop_slots(TupleTableSlot **slots, int n)
 
 /* ---------- inserting together ---------- */
 
-/* So many rows are inserted at once, or what has so many bytes. */
-#define MAX_WAITING		250
+/* So many rows are inserted at once, or what has so many bytes: a row's slot isn't cheap to make. */
+#define MAX_WAITING		128
 #define MAX_WAITING_BYTES	(64 * 1024)
 
 struct RowsWaiting
