@@ -47,12 +47,6 @@ apply_begin_explaining(const Registry *registry)
 }
 
 void
-apply_look_ahead(ApplyCall *call, int n, const RecordKey *records, const int *order)
-{
-	(void) canonical_look_ahead(call->canonical, n, records, order);
-}
-
-void
 apply_let_births_wait(ApplyCall *call)
 {
 	call->births_wait = true;
@@ -63,6 +57,12 @@ apply_show_births(ApplyCall *call)
 {
 	if (call != NULL)
 		canonical_flush(call->canonical);
+}
+
+Canonical *
+apply_canonical(ApplyCall *call)
+{
+	return call->canonical;
 }
 
 bool

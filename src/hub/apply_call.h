@@ -7,13 +7,12 @@
 
 #include "hub/apply_item.h"
 #include "hub/references.h"
+#include "storage/canonical.h"
 
 /* Open the tables, in the current memory context. */
 extern ApplyCall *apply_begin(const Registry *registry);
 /* Open them for explaining: nothing is written. */
 extern ApplyCall *apply_begin_explaining(const Registry *registry);
-/* Find records ahead that changes to come are decided upon: canonical_look_ahead(). */
-extern void apply_look_ahead(ApplyCall *call, int n, const RecordKey *records, const int *order);
 /*
  * Let new records that nobody asks for meanwhile be inserted together, as canonical_insert_later()
  * does: for a caller that undoes the call if that raises, and tries again without.
@@ -21,6 +20,8 @@ extern void apply_look_ahead(ApplyCall *call, int n, const RecordKey *records, c
 extern void apply_let_births_wait(ApplyCall *call);
 /* Insert those that wait: from here on anybody finds them.  call may be NULL. */
 extern void apply_show_births(ApplyCall *call);
+/* The call's own: what it has written is found there. */
+extern Canonical *apply_canonical(ApplyCall *call);
 /* Have the call's changes set off nothing so far? */
 extern bool apply_is_quiet(const ApplyCall *call);
 /*

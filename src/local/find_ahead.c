@@ -17,7 +17,6 @@
 
 #include "access/xact.h"
 
-#include "hub/apply_call.h"
 #include "local/find_ahead.h"
 #include "local/row_together.h"
 #include "storage/writers.h"
@@ -57,13 +56,9 @@ look_ahead(RowWriter *writer, BatchItem **items, int n)
 	}
 	qsort_arg(order, n, sizeof(int), compare_items, items);
 	worth = replica_look_ahead(writer->replica, n, rows, order);
-	if (!writer->polls)
-		worth &= canonical_look_ahead(writer->canonical, n, records, order);
+	worth &= canonical_look_ahead(row_together_records(writer), n, records, order);
 	/* one that arises later is none of the records that were found */
 	writer->unconflicted = !writer->loads && !conflict_log_any_pending(writer->conflicts);
-	/* what this transaction writes it writes through the call's own */
-	if (writer->loads && writer->call != NULL)
-		apply_look_ahead(writer->call, n, records, order);
 	if (!worth)
 		writer->pause = writer->next_pause = Max(writer->next_pause, ROWS_AHEAD) * 4;
 	writer->ahead = true;

@@ -14,7 +14,6 @@
 #include "postgres.h"
 
 #include "hub/answer.h"
-#include "hub/apply_call.h"
 #include "hub/visibility.h"
 #include "local/fragile.h"
 #include "local/spoke_tables.h"
@@ -212,7 +211,6 @@ settle(LoadRow *row, bool agreed)
 {
 	RowState	now;
 
-	apply_show_births(row->writer->call);
 	if (!row_write_lock(row->writer, row->p.attached, row->p.external_id, &now))
 		elog(ERROR, "a row of relation %s was locked and is not any more", row->p.attached->name);
 	conclude(row, &now, agreed);

@@ -108,7 +108,7 @@ may_tell(RowWriter *writer, const Binding *binding, const Record *record, const 
 	Change		change = {.entity = binding->entity, .source = binding->source, .fields = *fields};
 	ApplyItem	item = apply_item(writer->registry, &change);
 
-	return visibility_answers(&item, record, writer->canonical);
+	return visibility_answers(&item, record, row_together_records(writer));
 }
 
 /*
@@ -126,7 +126,7 @@ fields_to_send(RowWriter *writer, const Attached *attached, const char *external
 	*unseen = false;
 	if (edit->added.n == 0)
 		return edit->changed;
-	canonical_find(writer->canonical, attached->binding->entity, external_id, &record);
+	canonical_find(row_together_records(writer), attached->binding->entity, external_id, &record);
 	*unseen = !may_tell(writer, attached->binding, &record, &edit->added);
 	for (int i = 0; i < edit->all.n; i++)
 	{

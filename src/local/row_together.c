@@ -404,6 +404,12 @@ row_together_add(RowState *p, AttachedRow row)
 		flush(p->writer);
 }
 
+Canonical *
+row_together_records(RowWriter *writer)
+{
+	return writer->loads && writer->call != NULL ? apply_canonical(writer->call) : writer->canonical;
+}
+
 void
 row_together_forget(RowWriter *writer)
 {
@@ -411,6 +417,8 @@ row_together_forget(RowWriter *writer)
 	if (!writer->ahead)
 		return;
 	canonical_forget_ahead(writer->canonical);
+	if (writer->call != NULL)
+		canonical_forget_ahead(apply_canonical(writer->call));
 	replica_forget_ahead(writer->replica);
 	writer->ahead = false;
 	if (writer->nahead > 1)

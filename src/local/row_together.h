@@ -38,6 +38,9 @@ extern void row_together_insert(RowWriter *writer);
  */
 extern void row_together_end(RowWriter *writer);
 
+/* Where the hub's records are read: where the call writes them that rows are brought to it with. */
+extern Canonical *row_together_records(RowWriter *writer);
+
 /* What was found ahead of the rows to come isn't to be gone by any more. */
 extern void row_together_forget(RowWriter *writer);
 

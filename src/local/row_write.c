@@ -173,9 +173,7 @@ read_record(RowWriter *writer, RowState *p)
 	const Binding *binding = p->attached->binding;
 	List	   *conflicts = NIL;
 
-	if (!writer->ahead)
-		apply_show_births(writer->call);
-	canonical_find(writer->canonical, binding->entity, p->external_id, &p->record);
+	canonical_find(row_together_records(writer), binding->entity, p->external_id, &p->record);
 	find_route(writer, p);
 	if (!writer->ahead || !writer->unconflicted)
 		conflicts = conflict_log_pending(writer->conflicts, binding->entity, p->external_id,

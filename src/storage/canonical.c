@@ -20,7 +20,8 @@ struct Canonical
 {
 	Rows	   *rows;
 	Floors	   *floors;			/* NULL: none was asked for yet */
-	int64		floor;			/* of the record that the last find didn't find */
+	char	   *floor_of;		/* the entity that was asked for last, or NULL: */
+	int64		floor;			/* its floor then */
 	bool		found;			/* the last find found a row */
 	const char *born;			/* an entity whose new records were inserted later, or NULL: */
 	int64		first_born;		/* the lowest row version among them */
@@ -119,6 +120,20 @@ find_floor(Canonical *canonical, const char *entity)
 	return floors_find(canonical->floors, entity);
 }
 
+/* The same as of when it was first asked for: where it has risen since, an insert finds out. */
+static int64
+known_floor(Canonical *canonical, const char *entity)
+{
+	if (canonical->floor_of != NULL && strcmp(canonical->floor_of, entity) == 0)
+		return canonical->floor;
+	if (canonical->floor_of != NULL)
+		pfree(canonical->floor_of);
+	canonical->floor_of = NULL;
+	canonical->floor = find_floor(canonical, entity);
+	canonical->floor_of = MemoryContextStrdup(GetMemoryChunkContext(canonical), entity);
+	return canonical->floor;
+}
+
 bool
 canonical_look_ahead(Canonical *canonical, int n, const RecordKey *records, const int *order)
 {
@@ -151,7 +166,7 @@ canonical_find(Canonical *canonical, const char *entity, const char *external_id
 	if (problem != NULL)
 		stored_fail(canonical->rows, problem);
 	if (!canonical->found)
-		record->floor = canonical->floor = find_floor(canonical, entity);
+		record->floor = known_floor(canonical, entity);
 }
 
 bool
@@ -244,7 +259,8 @@ insert_record(Canonical *canonical, const char *entity, const Datum *values, con
 			 ", not above " INT64_FORMAT, entity, row_version, canonical->floor);
 	if (!rows_insert_new(rows, values, isnull))
 		return ROWS_MOVED;
-	if (find_floor(canonical, entity) < row_version)
+	canonical->floor = find_floor(canonical, entity);
+	if (canonical->floor < row_version)
 		return ROWS_DONE;
 	if (rows_find(rows, 2, values))
 		(void) rows_delete(rows);

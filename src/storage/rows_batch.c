@@ -139,6 +139,7 @@ start_ahead(Rows *rows, int nkeys)
 											   ALLOCSET_DEFAULT_SIZES);
 	}
 	MemoryContextReset(ahead->context);
+	rows->absent_again = false;
 	ahead->n = 0;
 	ahead->next = 0;
 	ahead->nkeys = nkeys;
@@ -203,6 +204,7 @@ rows_look_ahead(Rows *rows, int n, int nkeys, const Datum *keys, const int *orde
 void
 rows_forget_ahead(Rows *rows)
 {
+	rows->absent_again = false;
 	if (rows->ahead != NULL)
 		rows->ahead->n = rows->ahead->next = 0;
 }
@@ -231,12 +233,20 @@ take_ahead(Rows *rows, int nkeys, const Datum *keys, bool *found)
 
 	if (nkeys != ahead->nkeys)
 		return false;
+	*found = false;
+	if (rows->absent_again && same_keys(rows, ahead->keys[ahead->next - 1], keys))
+	{
+		rows->absent_again = false;
+		ExecClearTuple(rows->found);
+		return true;
+	}
 	for (int i = ahead->next; i < ahead->n; i++)
 	{
 		if (!same_keys(rows, ahead->keys[i], keys))
 			continue;
 		ahead->next = i + 1;
 		*found = ahead->found[i];
+		rows->absent_again = !*found;
 		swap_slot(rows, &ahead->slots[i]);
 		if (*found)
 			slot_getallattrs(rows->found);

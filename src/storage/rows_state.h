@@ -39,6 +39,7 @@ struct Rows
 	int			insert_options;
 	RowsWaiting *waiting;		/* NULL: none ever did */
 	RowsAhead  *ahead;			/* NULL: none ever was */
+	bool		absent_again;	/* what was taken last of it was absent, and may be asked for once more */
 	int			lesson;			/* of seeks, for the next ones */
 	ExprState **checks;			/* NULL: none was asked for yet */
 	ExprState **defaults;		/* of columns that we don't know; NULL: none has one */

@@ -86,6 +86,7 @@ make_slot(Rows *rows, TupleTableSlot *slot, const TupleTableSlot *old, const Dat
 	TupleConstr *constr = RelationGetDescr(rows->rel)->constr;
 	int			n = slot->tts_tupleDescriptor->natts;
 
+	rows->absent_again = false;
 	ExecClearTuple(slot);
 	if (rows->layout->plain)
 	{
