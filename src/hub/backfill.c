@@ -67,7 +67,6 @@ entities_to_walk(const Registry *registry, const Source *target, const Source *h
 {
 	List	   *entities = NIL;
 	List	   *names = NIL;
-	ListCell   *lc;
 
 	for (int i = 0; i < registry->nentities; i++)
 	{
@@ -79,19 +78,17 @@ entities_to_walk(const Registry *registry, const Source *target, const Source *h
 			entities = lappend(entities, entity);
 	}
 	list_sort(entities, compare_depths);
-	foreach(lc, entities)
-		names = lappend(names, pstrdup(((Entity *) lfirst(lc))->name));
+	foreach_ptr(const Entity, entity, entities)
+		names = lappend(names, pstrdup(entity->name));
 	return names;
 }
 
 static bool
 names_have(const List *names, const char *name)
 {
-	ListCell   *lc;
-
-	foreach(lc, names)
+	foreach_ptr(const char, known, names)
 	{
-		if (strcmp(lfirst(lc), name) == 0)
+		if (strcmp(known, name) == 0)
 			return true;
 	}
 	return false;
@@ -114,12 +111,11 @@ static void
 add_backfill(Cursor *cursor, const List *entities)
 {
 	List	   *rest = list_copy(cursor->backfill_rest);
-	ListCell   *lc;
 
-	foreach(lc, entities)
+	foreach_ptr(char, entity, entities)
 	{
-		if (!names_have(rest, lfirst(lc)) && !stands_before(cursor, lfirst(lc)))
-			rest = lappend(rest, lfirst(lc));
+		if (!names_have(rest, entity) && !stands_before(cursor, entity))
+			rest = lappend(rest, entity);
 	}
 	if (cursor->backfill_entity == NULL && rest != NIL)
 	{
@@ -136,12 +132,8 @@ add_backfill(Cursor *cursor, const List *entities)
 static void
 add_backfill_to_all(CursorTable *table, const List *cursors, const List *entities)
 {
-	ListCell   *lc;
-
-	foreach(lc, cursors)
+	foreach_ptr(Cursor, cursor, cursors)
 	{
-		Cursor	   *cursor = lfirst(lc);
-
 		add_backfill(cursor, entities);
 		(void) cursor_put(table, cursor);
 	}
@@ -174,10 +166,9 @@ static int64
 last_batch(const List *cursors)
 {
 	int64		last = 0;
-	ListCell   *lc;
 
-	foreach(lc, cursors)
-		last = Max(last, ((Cursor *) lfirst(lc))->batch);
+	foreach_ptr(const Cursor, cursor, cursors)
+		last = Max(last, cursor->batch);
 	return last;
 }
 

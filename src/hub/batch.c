@@ -23,7 +23,6 @@
 #include "hub/batch_record.h"
 #include "hub/batch_retry.h"
 #include "model/clip.h"
-#include "process/stat.h"
 #include "settings.h"
 #include "storage/canonical.h"
 #include "storage/hints.h"
@@ -408,7 +407,6 @@ batch_collect(Feed *feed)
 	const Cursor *cursor = &feed->cursor;
 	int64		walked;
 	List	   *retries;
-	ListCell   *lc;
 
 	start_records(feed, SET_SIZE);
 	if (cursor->to_tick != 0)
@@ -416,8 +414,8 @@ batch_collect(Feed *feed)
 	if (cursor->end_backfill_id != NULL)
 		(void) take_golden_records(feed, 0, cursor->end_backfill_id, &walked);
 	retries = pending_in_batch(feed->pending, cursor->batch, cursor->batch_retries);
-	foreach(lc, retries)
-		batch_add_retry(feed, lfirst(lc));
+	foreach_ptr(Pending, retry, retries)
+		batch_add_retry(feed, retry);
 }
 
 /*

@@ -4,7 +4,6 @@
  */
 #include "postgres.h"
 
-#include "compat.h"
 #include "hub/batch_record.h"
 
 /* How many records the batch serves. */

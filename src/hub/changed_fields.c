@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "compat.h"
 #include "hub/changed_fields.h"
 #include "model/json_read.h"
 
@@ -101,7 +102,6 @@ changed_fields_find(const ChangedFields *changed, Canonical *canonical,
 					const CanonicalState *state, const FieldNames *withheld, FieldNames *names)
 {
 	int			kept = 0;
-	ListCell   *lc;
 
 	/* one that was made anew has lost what its earlier life had, too */
 	if (!changed->noted || changed->unknown ||
@@ -113,10 +113,8 @@ changed_fields_find(const ChangedFields *changed, Canonical *canonical,
 			names->name[kept++] = names->name[i];
 	if (withheld->n > 0)
 		names->n = kept;
-	foreach(lc, changed->lost)
+	foreach_ptr(const FieldName, name, changed->lost)
 	{
-		const FieldName *name = lfirst(lc);
-
 		if (!field_names_has(withheld, *name) && !field_names_has(names, *name))
 			field_names_add(names, *name);
 	}

@@ -73,12 +73,11 @@ find_blocks(const DocumentOrder *order, LateDelete *deletes, int n)
 	for (int i = 0; i < n; i++)
 	{
 		LateDelete *parent = &deletes[i];
-		ListCell   *lc;
+		List	   *children = references_children(order->references, parent->change->entity,
+												   parent->change->external_id);
 
-		foreach(lc, references_children(order->references, parent->change->entity,
-										parent->change->external_id))
+		foreach_ptr(const Child, child, children)
 		{
-			const Child *child = lfirst(lc);
 			const Entity *entity = registry_entity(order->registry, child->entity);
 			LateDelete *first = entity == NULL ? NULL :
 				find_delete(deletes, n, entity->depth, child);

@@ -34,7 +34,6 @@
 
 #include "hub/backfill.h"
 #include "hub/hello.h"
-#include "hub/incarnation.h"
 #include "hub/self.h"
 #include "model/fields.h"
 #include "model/json.h"

@@ -30,6 +30,7 @@
 #include "utils/builtins.h"
 #include "utils/inval.h"
 
+#include "compat.h"
 #include "hub/backfill.h"
 #include "hub/incarnation.h"
 #include "hub/self.h"
@@ -162,11 +163,9 @@ set_log_aside(void)
 static void
 keep_captured(void)
 {
-	ListCell   *lc;
-
-	foreach(lc, link_list())
+	foreach_ptr(const Link, link, link_list())
 		owner_execute("SELECT syncext.renew_captured(%s)",
-					  quote_literal_cstr(((const Link *) lfirst(lc))->source));
+					  quote_literal_cstr(link->source));
 }
 
 static void
@@ -174,12 +173,11 @@ start_targets(void)
 {
 	int64		newest = owner_number("SELECT max(id) FROM syncext.tick");
 	List	   *targets = owner_texts("SELECT DISTINCT target FROM syncext.cursor ORDER BY 1");
-	ListCell   *lc;
 
-	foreach(lc, targets)
+	foreach_ptr(char, target, targets)
 	{
 		const Registry *registry = registry_get();
-		const Source *source = registry_source(registry, lfirst(lc));
+		const Source *source = registry_source(registry, target);
 
 		/* dropped by now, its cursor with it */
 		if (source != NULL)

@@ -9,7 +9,6 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 
-#include "errcodes.h"
 #include "hub/bind.h"
 #include "hub/visibility.h"
 #include "model/json.h"

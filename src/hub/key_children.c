@@ -107,10 +107,8 @@ typedef struct Telling
 static bool
 refers_to_any(const Record *record, const Reference *reference, const List *ids)
 {
-	ListCell   *lc;
-
-	foreach(lc, ids)
-		if (references_refers(record, reference->field, lfirst(lc)))
+	foreach_ptr(const char, id, ids)
+		if (references_refers(record, reference->field, id))
 			return true;
 	return false;
 }

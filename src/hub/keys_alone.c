@@ -9,6 +9,7 @@
 #include "access/xact.h"
 #include "utils/builtins.h"
 
+#include "compat.h"
 #include "hub/keys_alone.h"
 #include "process/bounded_wait.h"
 #include "process/owner.h"
@@ -20,12 +21,9 @@
 void
 keys_alone_check_entity(const Entity *entity)
 {
-	ListCell   *lc;
-
 	link_refuse_entity(entity->name);
-	foreach(lc, link_list())
+	foreach_ptr(const Link, link, link_list())
 	{
-		const Link *link = lfirst(lc);
 		const Source *source = registry_source(registry_get(), link->source);
 
 		if (link->relay && source != NULL && source_gets_entity(source, entity->name))
@@ -40,13 +38,12 @@ static void
 hold_alone(void *arg)
 {
 	const List *sources = arg;
-	ListCell   *lc;
 
-	foreach(lc, sources)
+	foreach_ptr(char, source, sources)
 		owner_execute("SELECT FROM syncext.cursor c WHERE c.target = %s ORDER BY c.slot FOR NO KEY UPDATE",
-					  quote_literal_cstr(lfirst(lc)));
-	foreach(lc, sources)
-		source_keys_hold_alone(lfirst(lc));
+					  quote_literal_cstr(source));
+	foreach_ptr(char, source, sources)
+		source_keys_hold_alone(source);
 }
 
 int

@@ -78,18 +78,17 @@ static void
 mend_cursors(Maintenance *m)
 {
 	List	   *targets;
-	ListCell   *lc;
 
 	maintenance_begin(m);
 	targets = owner_texts("SELECT DISTINCT target FROM syncext.cursor c WHERE NOT EXISTS "
 						  "(SELECT FROM syncext.tick t WHERE t.id = c.lo) OR c.hi IS NOT NULL AND NOT EXISTS "
 						  "(SELECT FROM syncext.tick t WHERE t.id = c.hi) ORDER BY 1");
 	maintenance_commit(m);
-	foreach(lc, targets)
+	foreach_ptr(char, target, targets)
 	{
-		if (!maintenance_restart(m, lfirst(lc)))
+		if (!maintenance_restart(m, target))
 			maintenance_waits(m, "target \"%s\" lacks a tick, and is being served just now",
-							  (char *) lfirst(lc));
+							  target);
 	}
 }
 
@@ -144,16 +143,15 @@ static void
 advance_idle_cursors(Maintenance *m)
 {
 	List	   *targets;
-	ListCell   *lc;
 
 	maintenance_begin(m);
 	targets = owner_texts("SELECT target FROM syncext.idle_targets('%d s') target",
 						  Min(setting_retention / 3, IDLE_AGE));
 	maintenance_commit(m);
-	foreach(lc, targets)
+	foreach_ptr(char, target, targets)
 	{
 		maintenance_begin(m);
-		(void) subxact_try_lock(advance_if_idle, lfirst(lc));
+		(void) subxact_try_lock(advance_if_idle, target);
 		maintenance_commit(m);
 	}
 }
@@ -286,11 +284,9 @@ run_steps(Maintenance *m)
 static void
 push_names(JsonbParseState **state, const char *key, const List *names)
 {
-	ListCell   *lc;
-
 	json_push_array(state, key);
-	foreach(lc, names)
-		json_add_string(state, lfirst(lc));
+	foreach_ptr(const char, name, names)
+		json_add_string(state, name);
 	pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }
 

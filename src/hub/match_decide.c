@@ -13,9 +13,7 @@
 #include "hub/resolve.h"
 #include "process/args.h"
 #include "process/owner.h"
-#include "storage/hints.h"
 #include "storage/match_candidate.h"
-#include "storage/rights.h"
 
 PG_FUNCTION_INFO_V1(sync_match_decide);
 

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "compat.h"
 #include "hub/match_link.h"
 #include "hub/match_normalize.h"
 #include "hub/matching.h"
@@ -78,7 +79,6 @@ meet_by(Linking *linking, const MatchRule *rule)
 	MatchKey	key = {.entity = linking->item->entity->name, .external_id = "", .rule = rule->name};
 	char	   *failed = NULL;
 	List	   *others;
-	ListCell   *lc;
 
 	key.key = match_normalize(rule, &linking->item->change->fields, &failed);
 	if (key.key == NULL)
@@ -86,13 +86,13 @@ meet_by(Linking *linking, const MatchRule *rule)
 	others = match_keys_sharing(linking->match_keys, &key, MATCH_MAX_SHARED + 1);
 	if (list_length(others) > MATCH_MAX_SHARED)
 		return;
-	foreach(lc, others)
+	foreach_ptr(char, other, others)
 	{
-		if (!sees_record(linking, lfirst(lc)))
+		if (!sees_record(linking, other))
 			continue;
 		if (linking->met == NULL)
-			linking->met = lfirst(lc);
-		else if (strcmp(linking->met, lfirst(lc)) != 0)
+			linking->met = other;
+		else if (strcmp(linking->met, other) != 0)
 			linking->several = true;
 		if (linking->by == NULL && rule_links(rule, linking->item->source))
 			linking->by = rule;

@@ -69,7 +69,6 @@ look_by(Matching *matching, const MatchKey *key)
 	List	   *others = match_keys_sharing(matching->keys, key, MATCH_MAX_SHARED);
 	MatchCandidates *candidates;
 	int			room;
-	ListCell   *lc;
 
 	if (others == NIL)
 		return;
@@ -81,11 +80,11 @@ look_by(Matching *matching, const MatchKey *key)
 	candidates = candidates_table(matching);
 	room = MATCH_MAX_CANDIDATES -
 		match_candidates_waiting(candidates, key->entity, key->external_id, MATCH_MAX_CANDIDATES);
-	foreach(lc, others)
+	foreach_ptr(char, other, others)
 	{
 		if (room <= 0)
 			break;
-		if (!match_candidate_add(candidates, key->entity, key->rule, key->external_id, lfirst(lc)))
+		if (!match_candidate_add(candidates, key->entity, key->rule, key->external_id, other))
 			continue;
 		matching->made++;
 		room--;
@@ -95,10 +94,8 @@ look_by(Matching *matching, const MatchKey *key)
 void
 matching_look(Matching *matching, const Entity *entity, const char *external_id)
 {
-	ListCell   *lc;
-
-	foreach(lc, match_keys_of(matching->keys, entity->name, external_id))
-		look_by(matching, lfirst(lc));
+	foreach_ptr(MatchKey, key, match_keys_of(matching->keys, entity->name, external_id))
+		look_by(matching, key);
 }
 
 /* ---------- keeping keys ---------- */
@@ -161,10 +158,8 @@ stays(const MatchRule *rule, const Record *before, const Record *after)
 static void
 end_record(Matching *matching, const MatchKey *of)
 {
-	ListCell   *lc;
-
-	foreach(lc, match_keys_of(matching->keys, of->entity, of->external_id))
-		(void) match_key_remove(matching->keys, lfirst(lc));
+	foreach_ptr(MatchKey, key, match_keys_of(matching->keys, of->entity, of->external_id))
+		(void) match_key_remove(matching->keys, key);
 	match_candidates_end(candidates_table(matching), of->entity, of->external_id);
 }
 

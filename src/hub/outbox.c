@@ -34,7 +34,6 @@
 #include "model/fold.h"
 #include "model/field_versions.h"
 #include "process/owner.h"
-#include "settings.h"
 #include "storage/binding.h"
 #include "storage/capture_failure.h"
 #include "storage/change_log.h"

@@ -11,7 +11,6 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "hub/backfill.h"
 #include "hub/captured_edit.h"
 #include "hub/outstanding.h"
 #include "hub/pull.h"

@@ -326,14 +326,13 @@ references_children(References *references, const char *parent_entity, const cha
 	const Entity *entity = registry_entity(references->registry, parent_entity);
 	List	   *children = children_by(references, parent_entity, parent_id);
 	Aliases    *aliases;
-	ListCell   *lc;
 
 	if (entity == NULL || !entity->merged)
 		return children;
 	/* what was merged into it may be referred to still */
 	aliases = aliases_open();
-	foreach(lc, alias_names(aliases, parent_entity, parent_id))
-		children = list_concat(children, children_by(references, parent_entity, lfirst(lc)));
+	foreach_ptr(char, alias, alias_names(aliases, parent_entity, parent_id))
+		children = list_concat(children, children_by(references, parent_entity, alias));
 	mapped_close(aliases);
 	return children;
 }
@@ -365,15 +364,11 @@ bool
 references_restrict(References *references, const ApplyItem *item, const Record *before,
 					Decision *decision)
 {
-	ListCell   *lc;
-
 	if (decision->write != WRITE_WHOLE || before->deleted || !before->exists ||
 		!item->change->deleted || !item->entity->holds_children)
 		return false;
-	foreach(lc, children_of_item(references, item))
+	foreach_ptr(Child, child, children_of_item(references, item))
 	{
-		Child	   *child = lfirst(lc);
-
 		if (on_delete_of(references->registry, child) != ON_DELETE_RESTRICT)
 			continue;
 		MemSet(decision, 0, sizeof(Decision));
@@ -392,13 +387,11 @@ List *
 references_cascade(References *references, const ApplyItem *item)
 {
 	List	   *cascades = NIL;
-	ListCell   *lc;
 
 	if (!item->change->deleted || !item->entity->holds_children)
 		return NIL;
-	foreach(lc, children_of_item(references, item))
+	foreach_ptr(Child, child, children_of_item(references, item))
 	{
-		Child	   *child = lfirst(lc);
 		Cascade    *cascade;
 
 		if (on_delete_of(references->registry, child) != ON_DELETE_CASCADE)

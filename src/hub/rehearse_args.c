@@ -14,9 +14,7 @@
 #include "model/clip.h"
 #include "model/json.h"
 #include "model/json_read.h"
-#include "process/args.h"
 #include "process/owner.h"
-#include "storage/hints.h"
 #include "storage/names.h"
 
 #define PRIORITIES_HINT	"Give rows as those of syncext.source_priority: [{\"source\": \"CRM\", \"priority\": 1}, …], with \"entity\" and \"field\" where they are not \"*\"."

@@ -15,7 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "errcodes.h"
+#include "compat.h"
 #include "hub/matching.h"
 #include "hub/rematch.h"
 #include "model/json.h"
@@ -257,15 +257,13 @@ look_again(void *arg)
 	List	   *records = records_of(sweep->m, sweep->statement);
 	const Registry *registry = registry_get();
 	Looking		looking;
-	ListCell   *lc;
 
 	sweep->n = list_length(records);
 	if (records == NIL)
 		return;
 	look_begin(&looking);
-	foreach(lc, records)
+	foreach_ptr(const RecordKey, key, records)
 	{
-		const RecordKey *key = lfirst(lc);
 		const Entity *entity = registry_entity(registry, key->entity);
 
 		CHECK_FOR_INTERRUPTS();
@@ -314,23 +312,22 @@ void
 rematch_go_on(Maintenance *m)
 {
 	List	   *entities;
-	ListCell   *lc;
 
 	maintenance_begin(m);
 	entities = owner_texts("SELECT entity FROM syncext.match_build ORDER BY 1");
 	maintenance_commit(m);
-	foreach(lc, entities)
+	foreach_ptr(char, entity, entities)
 	{
 		Built		built = BUILT_PORTION;
 
-		if (lock_session(LOCK_REMATCH, lock_key(lfirst(lc)), false) != LOCK_TAKEN)
+		if (lock_session(LOCK_REMATCH, lock_key(entity), false) != LOCK_TAKEN)
 			continue;
 		for (int i = 0; i < MAINTAIN_PORTIONS && built == BUILT_PORTION; i++)
-			built = build_next(m, lfirst(lc));
-		lock_release(LOCK_REMATCH, lock_key(lfirst(lc)));
+			built = build_next(m, entity);
+		lock_release(LOCK_REMATCH, lock_key(entity));
 		if (built == BUILT_BUSY)
 			maintenance_waits(m, "match keys of entity \"%s\": a transaction that is changing records goes on",
-							  (char *) lfirst(lc));
+							  entity);
 	}
 }
 

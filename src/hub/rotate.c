@@ -17,6 +17,7 @@
 
 #include "utils/builtins.h"
 
+#include "compat.h"
 #include "hub/rotate.h"
 #include "process/owner.h"
 #include "process/subxact.h"
@@ -113,15 +114,13 @@ static bool
 restart_targets(Maintenance *m, int table)
 {
 	List	   *targets;
-	ListCell   *lc;
 	bool		all = true;
 
 	maintenance_begin(m);
 	targets = table_targets(table);
 	maintenance_commit(m);
-	foreach(lc, targets)
+	foreach_ptr(char, target, targets)
 	{
-		char	   *target = lfirst(lc);
 		bool		captured;
 
 		maintenance_begin(m);

@@ -12,7 +12,6 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "errcodes.h"
 #include "hub/resolve.h"
 #include "model/clip.h"
 #include "model/json.h"

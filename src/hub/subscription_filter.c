@@ -160,16 +160,15 @@ routing_acknowledge(const Source *target, int64 batch, const BatchFailure *failu
 {
 	RoutedTable *table;
 	List	   *gone;
-	ListCell   *lc;
 
 	if (!target->filtered)
 		return;
 	table = routed_open(true);
 	gone = routed_gone_in(table, target->name, batch);
-	foreach(lc, gone)
+	foreach_ptr(RoutedRecord, record, gone)
 	{
-		if (!has_failed(failures, nfailures, lfirst(lc)))
-			routed_forget(table, target->name, lfirst(lc), batch);
+		if (!has_failed(failures, nfailures, record))
+			routed_forget(table, target->name, record, batch);
 	}
 	mapped_close(table);
 }

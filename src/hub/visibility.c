@@ -71,11 +71,10 @@ static List *
 routes_to(const List *sources, const char *entity, const Record *record)
 {
 	List	   *routes = NIL;
-	ListCell   *lc;
 
-	foreach(lc, sources)
-		if (visibility_shows(lfirst(lc), entity, record))
-			routes = lappend(routes, (void *) source_route(lfirst(lc), entity));
+	foreach_ptr(const Source, source, sources)
+		if (visibility_shows(source, entity, record))
+			routes = lappend(routes, (void *) source_route(source, entity));
 	return routes;
 }
 
@@ -116,10 +115,9 @@ visibility_check_fields(const List *sources, const Change *change)
 {
 	Fields		named;
 	List	   *routes = NIL;
-	ListCell   *lc;
 
-	foreach(lc, sources)
-		routes = lappend(routes, (void *) source_route(lfirst(lc), change->entity));
+	foreach_ptr(const Source, source, sources)
+		routes = lappend(routes, (void *) source_route(source, change->entity));
 	named = change_named(change);
 	for (int i = 0; routes != NIL && i < named.n; i++)
 	{
@@ -161,22 +159,21 @@ visibility_withheld(const Route *route, const List *conflicts, FieldNames *withh
 	int			nmasked = route == NULL ? 0 : route->mask.n;
 	int			n = nmasked;
 	bool		whole = false;
-	ListCell   *lc;
 
 	*withheld = (FieldNames) {0};
-	foreach(lc, conflicts)
+	foreach_ptr(const Conflict, conflict, conflicts)
 	{
-		n += ((const Conflict *) lfirst(lc))->fields.n;
-		whole |= ((const Conflict *) lfirst(lc))->whole;
+		n += conflict->fields.n;
+		whole |= conflict->whole;
 	}
 	if (n == 0)
 		return !whole;
 	field_names_init(withheld, n);
 	for (int i = 0; i < nmasked; i++)
 		field_names_add(withheld, route->mask.name[i]);
-	foreach(lc, conflicts)
+	foreach_ptr(const Conflict, conflict, conflicts)
 	{
-		const FieldNames *contested = &((const Conflict *) lfirst(lc))->fields;
+		const FieldNames *contested = &conflict->fields;
 
 		for (int i = 0; i < contested->n; i++)
 			field_names_add(withheld, contested->name[i]);

@@ -162,14 +162,12 @@ take_time(Exchange *x, const Peer *peer, const char *entity)
 static void
 note_end(Exchange *x, Peer *peer, const List *entities)
 {
-	ListCell   *lc;
-
 	if (peer->resync_since != 0)
 		x->side->rebased(x->source, x->link, peer->turned != NULL && strcmp(peer->turned, "spoke") == 0);
 	/* one that was attached since is still to be */
-	foreach(lc, entities)
+	foreach_ptr(const char, entity, entities)
 		owner_execute("DELETE FROM syncext.uncompared WHERE source = %s AND entity = %s",
-					  quote_literal_cstr(x->source), quote_literal_cstr(lfirst(lc)));
+					  quote_literal_cstr(x->source), quote_literal_cstr(entity));
 	peer->resync_since = 0;
 	peer->resync_entity = peer->resync_id = NULL;
 	peer_save(x->link, peer);

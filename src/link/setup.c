@@ -169,10 +169,8 @@ check_entity(const char *source, const char *entity)
 static void
 check_entities(const char *source)
 {
-	ListCell   *lc;
-
-	foreach(lc, binding_list(source, NULL))
-		check_entity(source, ((Binding *) lfirst(lc))->entity);
+	foreach_ptr(const Binding, binding, binding_list(source, NULL))
+		check_entity(source, binding->entity);
 }
 
 /* ---------- making ---------- */

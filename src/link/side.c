@@ -29,10 +29,9 @@ static List *
 tables_entities(const char *source)
 {
 	List	   *names = NIL;
-	ListCell   *lc;
 
-	foreach(lc, binding_list(source, NULL))
-		names = lappend(names, pstrdup(((const Binding *) lfirst(lc))->entity));
+	foreach_ptr(const Binding, binding, binding_list(source, NULL))
+		names = lappend(names, pstrdup(binding->entity));
 	return names;
 }
 

@@ -342,10 +342,8 @@ upstream_close(Upstream *upstream)
 static bool
 has_entity(const Upstream *upstream, const char *entity)
 {
-	ListCell   *lc;
-
-	foreach(lc, upstream->entities)
-		if (strcmp(lfirst(lc), entity) == 0)
+	foreach_ptr(const char, known, upstream->entities)
+		if (strcmp(known, entity) == 0)
 			return true;
 	return false;
 }

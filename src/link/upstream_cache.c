@@ -18,10 +18,8 @@ static List *connections = NIL;		/* of Upstream * */
 static void
 outdate_connections(Datum arg, int cacheid, uint32 hashvalue)
 {
-	ListCell   *lc;
-
-	foreach(lc, connections)
-		((Upstream *) lfirst(lc))->outdated = true;
+	foreach_ptr(Upstream, upstream, connections)
+		upstream->outdated = true;
 }
 
 Upstream *

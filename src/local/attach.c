@@ -243,11 +243,9 @@ sync_attach(PG_FUNCTION_ARGS)
 static void
 reset_single_writer(const char *source)
 {
-	ListCell   *lc;
-
-	foreach(lc, binding_list(source, NULL))
+	foreach_ptr(const Binding, binding, binding_list(source, NULL))
 	{
-		if (binding_captures(lfirst(lc)))
+		if (binding_captures(binding))
 			return;
 	}
 	source_set_single_writer(source, false);

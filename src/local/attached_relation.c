@@ -217,9 +217,8 @@ init_columns(Attached *attached, Relation rel)
 		note_problem(attached, psprintf("relation %s: %s", attached->name, binding->problem));
 	if (binding->columns != NULL)
 	{
-		Fields		map;
+		Fields		map = fields_of(binding->columns);
 
-		fields_from_container(&binding->columns->root, &map);
 		attached->columns = palloc0(sizeof(AttachedColumn) * Max(map.n, 1));
 		for (int i = 0; i < map.n; i++)
 		{

@@ -19,6 +19,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+#include "compat.h"
 #include "local/constraints.h"
 #include "process/subxact.h"
 
@@ -162,10 +163,9 @@ static void
 say_again(void *arg)
 {
 	bool		all = false;
-	ListCell   *lc;
 
-	foreach(lc, said)
-		all |= ((Said *) lfirst(lc))->statement->constraints == NIL;
+	foreach_ptr(Said, one, said)
+		all |= one->statement->constraints == NIL;
 	if (!all)
 	{
 		List	   *names = initially_deferred();
@@ -173,8 +173,8 @@ say_again(void *arg)
 		if (names != NIL)
 			set_constraints(names, true);
 	}
-	foreach(lc, said)
-		AfterTriggerSetState(((Said *) lfirst(lc))->statement);
+	foreach_ptr(Said, one, said)
+		AfterTriggerSetState(one->statement);
 }
 
 /* A constraint that the caller has dropped meanwhile must not fail the call. */

@@ -167,9 +167,8 @@ static char *
 parent_id(const Referring *r, const BatchItem *item)
 {
 	char	  **parts = palloc(sizeof(char *) * r->nparts);
-	Fields		fields;
+	Fields		fields = fields_of(item->fields);
 
-	fields_from_container(&item->fields->root, &fields);
 	for (int i = 0; i < r->nparts; i++)
 	{
 		const Field *field;
@@ -252,13 +251,10 @@ unwind(OrderNode *nodes, int n)
 			queue[queued++] = &nodes[i];
 	for (int done = 0; done < queued; done++)
 	{
-		ListCell   *lc;
 
 		order[ordered++] = queue[done]->item;
-		foreach(lc, queue[done]->blocks)
+		foreach_ptr(OrderNode, next, queue[done]->blocks)
 		{
-			OrderNode	   *next = lfirst(lc);
-
 			if (--next->blocked_by == 0)
 				queue[queued++] = next;
 		}

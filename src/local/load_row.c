@@ -59,13 +59,9 @@ load_rows_begin(LoadRows *rows, BatchItem *items, int n)
 void
 load_rows_count(LoadRows *rows, const BatchItem *item)
 {
-	ListCell   *lc;
-
 	rows->count[item->outcome]++;
-	foreach(lc, *(List **) item->data)
+	foreach_ptr(const LoadFinding, finding, *(List **) item->data)
 	{
-		const LoadFinding *finding = lfirst(lc);
-
 		load_details_add(rows->details, finding->kind, finding->name, finding->source,
 						 item->external_id, &finding->hub, &finding->relation);
 	}

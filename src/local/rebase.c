@@ -311,9 +311,8 @@ is_deleted_since(const LostRecord *lost, int64 row_version)
 static Jsonb *
 nulls_of(Jsonb *before)
 {
-	Fields		known;
+	Fields		known = fields_of(before);
 
-	fields_from_container(&before->root, &known);
 	for (int i = 0; i < known.n; i++)
 		known.field[i].value.type = jbvNull;
 	return fields_to_jsonb(&known);

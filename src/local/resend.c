@@ -66,12 +66,9 @@ resend_relation(const Binding *binding)
 		.details = load_details_make()
 	};
 	int			n = 0;
-	ListCell   *lc;
 
-	foreach(lc, due)
+	foreach_ptr(CaptureFailure, failure, due)
 	{
-		CaptureFailure *failure = lfirst(lc);
-
 		if (failure->external_id[0] != '\0')
 			batch_item_init(&items[n++], binding, false, failure->external_id);
 		else

@@ -312,18 +312,17 @@ static List *
 runs_to_catch_up(void)
 {
 	List	   *runs = NIL;
-	ListCell   *lc;
 
-	foreach(lc, owner_texts("SELECT run FROM syncext.runs_to_catch_up(%s) run",
+	foreach_ptr(char, status, owner_texts("SELECT run FROM syncext.runs_to_catch_up(%s) run",
 							quote_literal_cstr(GetUserNameFromId(GetUserId(), false))))
 	{
 		JobRun	   *run = palloc0(sizeof(JobRun));
 		long long	micros;
 		int			length = 0;
 
-		if (sscanf(lfirst(lc), "%u %d %lld %n", &run->relation, &run->occasion.attempt, &micros, &length) < 3)
-			elog(ERROR, "unexpected job status \"%s\"", (char *) lfirst(lc));
-		run->job = (char *) lfirst(lc) + length;
+		if (sscanf(status, "%u %d %lld %n", &run->relation, &run->occasion.attempt, &micros, &length) < 3)
+			elog(ERROR, "unexpected job status \"%s\"", status);
+		run->job = status + length;
 		run->scheduled = true;
 		run->occasion.due = micros - (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
 		runs = lappend(runs, run);
@@ -338,7 +337,6 @@ syncext_catch_up(PG_FUNCTION_ARGS)
 	MemoryContext context;
 	JsonbParseState *state = NULL;
 	List	   *runs;
-	ListCell   *lc;
 	int			nfailed = 0;
 	Jsonb	   *result;
 
@@ -347,9 +345,8 @@ syncext_catch_up(PG_FUNCTION_ARGS)
 	context = CurrentMemoryContext;
 	commit(context);
 	runs = runs_to_catch_up();
-	foreach(lc, runs)
+	foreach_ptr(JobRun, run, runs)
 	{
-		JobRun	   *run = lfirst(lc);
 		Outcome		outcome;
 
 		run_one(context, run, &outcome);

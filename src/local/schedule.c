@@ -230,7 +230,6 @@ knows_seconds(void)
 		(major > 1 || (major == 1 && minor >= 5));
 }
 
-/* Without pg_cron any other scheduler will do: say what it has to call. */
 /*
  * An argument for a shell, in a line of a crontab, where cron itself takes % for
  * something else.
@@ -257,6 +256,7 @@ shell_argument(const char *argument, bool quote)
 	return quoted.data;
 }
 
+/* Without pg_cron any other scheduler will do: say what it has to call. */
 static void
 refuse_without_cron(Oid relid, const char *job, const CronSchedule *schedule)
 {

@@ -187,12 +187,11 @@ make_search_path(Oid role)
 {
 	StringInfoData path;
 	List	   *names;
-	ListCell   *lc;
 
 	initStringInfo(&path);
 	if (SplitIdentifierString(pstrdup(session_search_path(role)), ',', &names))
-		foreach(lc, names)
-			append_schema(&path, lfirst(lc), role);
+		foreach_ptr(char, name, names)
+			append_schema(&path, name, role);
 	appendStringInfoString(&path, "pg_temp");
 	return path.data;
 }

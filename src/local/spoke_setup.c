@@ -108,11 +108,9 @@ spoke_check_binding(const Binding *binding)
 static void
 forget_kept(const char *condition)
 {
-	ListCell   *lc;
-
-	foreach(lc, owner_texts("DELETE FROM syncext.detached d WHERE %s RETURNING d.relation::oid::text",
+	foreach_ptr(char, relation, owner_texts("DELETE FROM syncext.detached d WHERE %s RETURNING d.relation::oid::text",
 							condition))
-		replica_remove_all(atooid(lfirst(lc)));
+		replica_remove_all(atooid(relation));
 }
 
 bool

@@ -20,6 +20,7 @@
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "compat.h"
 #include "storage/latch.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
@@ -125,14 +126,12 @@ wake_note_launch_notifier(void)
 static void
 note_log_written(void)
 {
-	ListCell   *lc;
-
 	if (log_noted)
 		return;
 	launch_missing();
 	wake_note_process(registry_get()->notifier_pid);
-	foreach(lc, link_list())
-		wake_note_process(((const Link *) lfirst(lc))->worker_pid);
+	foreach_ptr(const Link, link, link_list())
+		wake_note_process(link->worker_pid);
 	log_noted = noted = true;
 }
 

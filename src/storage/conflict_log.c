@@ -78,16 +78,14 @@ conflict_log_open(bool write)
 static void
 take_contested(Conflict *conflict)
 {
-	ListCell   *lc;
-
 	field_names_init(&conflict->fields, list_length(conflict->contested));
 	conflict->whole = false;
-	foreach(lc, conflict->contested)
+	foreach_ptr(const char, name, conflict->contested)
 	{
-		if (strcmp(lfirst(lc), "*") == 0)
+		if (strcmp(name, "*") == 0)
 			conflict->whole = true;
 		else
-			field_names_add(&conflict->fields, field_name(lfirst(lc)));
+			field_names_add(&conflict->fields, field_name(name));
 	}
 	if (conflict->whole)
 		conflict->fields.n = 0;

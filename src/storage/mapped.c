@@ -60,10 +60,9 @@ names_datum(const List *names)
 {
 	Datum	   *elements = palloc(sizeof(Datum) * (list_length(names) + 1));
 	int			n = 0;
-	ListCell   *lc;
 
-	foreach(lc, names)
-		elements[n++] = CStringGetTextDatum(lfirst(lc));
+	foreach_ptr(const char, name, names)
+		elements[n++] = CStringGetTextDatum(name);
 	return PointerGetDatum(construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT));
 }
 

@@ -11,7 +11,6 @@
 #include "common/hashfn.h"
 #include "utils/memutils.h"
 
-#include "compat.h"
 #include "storage/record_set.h"
 
 #define SH_PREFIX record_table
