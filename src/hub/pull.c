@@ -39,6 +39,7 @@
 #include "storage/counted.h"
 #include "storage/link.h"
 #include "storage/rights.h"
+#include "storage/source_key.h"
 
 PG_FUNCTION_INFO_V1(sync_pull);
 PG_FUNCTION_INFO_V1(syncext_hub_pull);
@@ -292,6 +293,38 @@ settle_merged(Reading *reading, const BatchRecord *record, bool hidden, const ch
 }
 
 /*
+ * Of which records that have become a part of this one has the link told the key of a row?
+ * Of others it doesn't learn that they are there.
+ */
+static List *
+find_merged_from(Reading *reading, const BatchRecord *record)
+{
+	const Entity *entity = registry_entity(registry_get(), record->entity);
+	List	   *known = NIL;
+	List	   *names;
+	ListCell   *lc;
+	SourceKeys *keys;
+
+	if (!reading->to_link || reading->with_state || entity == NULL || !entity->merged)
+		return NIL;
+	if (reading->aliases == NULL)
+		reading->aliases = aliases_open();
+	names = alias_names(reading->aliases, record->entity, record->external_id);
+	if (names == NIL)
+		return NIL;
+	keys = source_keys_open(false);
+	foreach(lc, names)
+	{
+		SourceKey	key;
+
+		if (source_key_current(keys, reading->target->name, record->entity, lfirst(lc), &key))
+			known = lappend(known, lfirst(lc));
+	}
+	mapped_close(keys);
+	return known;
+}
+
+/*
  * Read a record of the batch as it stands now.  Returns false if it isn't
  * delivered: the target has a conflict over the whole of it, and will be told
  * when that is closed; it has unsubscribed, or a filter keeps the record from
@@ -349,6 +382,7 @@ read_record(Reading *reading, BatchRecord *record, DeliveryRecord *out)
 		out->state = record_state(reading, record->entity, &withheld);
 	out->counted = reading->to_link && !out->deleted ?
 		find_counted(reading, record, out->fields) : NULL;
+	out->merged_from = out->deleted ? NIL : find_merged_from(reading, record);
 	if (!out->deleted && !delivery_keys_fields(reading->keys, reading->feed, record, &out->fields))
 		return false;
 	if (put_out_fails(reading, record, out))
@@ -650,6 +684,18 @@ names_to_array(const FieldNames *names)
 										   TYPALIGN_INT));
 }
 
+static Datum
+strings_to_array(const List *strings)
+{
+	FieldNames	names;
+	ListCell   *lc;
+
+	field_names_init(&names, list_length(strings));
+	foreach(lc, strings)
+		field_names_add(&names, field_name(lfirst(lc)));
+	return names_to_array(&names);
+}
+
 static void
 fill_for_client(const Delivery *delivery, const DeliveryRecord *record, Datum *values, bool *isnull)
 {
@@ -686,6 +732,8 @@ fill_for_link(const Delivery *delivery, const DeliveryRecord *record, Datum *val
 	values[n] = JsonbPGetDatum(record->state);
 	isnull[++n] = record->counted == NULL;
 	values[n] = JsonbPGetDatum(record->counted);
+	isnull[++n] = record->merged_from == NIL;
+	values[n] = isnull[n] ? (Datum) 0 : strings_to_array(record->merged_from);
 }
 
 #define MAX_COLUMNS_OUT	15

@@ -30,6 +30,8 @@ typedef struct DeliveryRecord
 	Jsonb	   *state;			/* of a field ladder, for another hub: model/field_state; or NULL */
 	Jsonb	   *counted;		/* to a link: what its tables have added to the counters of this; or
 								 * NULL */
+	List	   *merged_from;	/* to a link: of char *, records that have become a part of this, and
+								 * of which it has a row */
 	bool		correction;		/* the target's own change lost: it has to take
 								 * this, whatever row version it has */
 	int			attempt;		/* from 1 */

@@ -18,6 +18,7 @@
 #include "hub/pull.h"
 #include "link/exchange_pull.h"
 #include "link/wire.h"
+#include "model/json_read.h"
 #include "process/durability.h"
 
 /* ---------- asking ---------- */
@@ -134,6 +135,7 @@ enum
 	PULL_UPDATED_AT,			/* in microseconds since 1970 */
 	PULL_STATE,
 	PULL_COUNTED,
+	PULL_MERGED_FROM,
 	PULL_NCOLUMNS
 };
 
@@ -173,6 +175,30 @@ read_numbers(const Reply *reply, int row, PulledRecord *record)
 		reply_violation(reply->link, pull_call, "has records of two batches");
 }
 
+/* Ids in a column; NIL, and why, if this database can't hold them. */
+static List *
+read_ids(const Reply *reply, int row, int column, const char **why)
+{
+	Jsonb	   *jsonb = reply_try_jsonb(reply, row, column, why);
+	List	   *ids = NIL;
+
+	if (jsonb == NULL)
+		return NIL;
+	*why = "08P01: the records that were merged into it are no array of ids";
+	if (!JB_ROOT_IS_ARRAY(jsonb) || JB_ROOT_IS_SCALAR(jsonb))
+		return NIL;
+	for (int i = 0; i < (int) JB_ROOT_COUNT(jsonb); i++)
+	{
+		char	   *id = json_read_string(getIthJsonbValueFromContainer(&jsonb->root, i));
+
+		if (id == NULL)
+			return NIL;
+		ids = lappend(ids, id);
+	}
+	*why = NULL;
+	return ids;
+}
+
 /* Read a row of the answer; returns why this database can't hold it, NULL if it can. */
 static const char *
 read_record(const Reply *reply, int row, PulledRecord *record)
@@ -201,6 +227,12 @@ read_record(const Reply *reply, int row, PulledRecord *record)
 	{
 		record->counted = read_object(reply, row, PULL_COUNTED, &why);
 		if (record->counted == NULL)
+			return why;
+	}
+	if (!reply_is_null(reply, row, PULL_MERGED_FROM))
+	{
+		record->merged_from = read_ids(reply, row, PULL_MERGED_FROM, &why);
+		if (why != NULL)
 			return why;
 	}
 	if (reply_is_null(reply, row, PULL_WITHHELD))
@@ -258,7 +290,25 @@ read_records(Exchange *x, const Reply *reply)
 
 /* ---------- placing ---------- */
 
-/* In one transaction. */
+/* In one transaction, as is placing them then. */
+static void
+take_rows(Exchange *x)
+{
+	MemoryContext old = MemoryContextSwitchTo(x->pull.context);
+
+	x->side->take_rows(x->source, x->pull.records, x->pull.nrecords);
+	MemoryContextSwitchTo(old);
+}
+
+static bool
+any_merged(const Pull *pull)
+{
+	for (int i = 0; i < pull->nrecords; i++)
+		if (pull->records[i].merged_from != NIL)
+			return true;
+	return false;
+}
+
 static void
 place_records(Exchange *x)
 {
@@ -296,6 +346,8 @@ take_records(Exchange *x, Reply *reply)
 	if (x->pull.nrecords + x->pull.nunread == 0)
 		return;
 	x->batches++;
+	if (x->side->take_rows != NULL && any_merged(&x->pull))
+		exchange_step(x, take_rows);
 	exchange_step(x, place_records);
 	count_records(x);
 	acknowledge(x);

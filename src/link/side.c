@@ -9,6 +9,7 @@
 #include "utils/builtins.h"
 
 #include "link/side.h"
+#include "local/spoke_merges.h"
 #include "process/owner.h"
 #include "storage/binding.h"
 #include "storage/replica.h"
@@ -81,6 +82,7 @@ const SpokeSide spoke_tables_side = {
 	.cut = outbox_cut,
 	.cut_ahead = outbox_cut_ahead,
 	.answered = spoke_tables_answered,
+	.take_rows = spoke_merges_take_rows,
 	.place = spoke_tables_place,
 	.entities = tables_entities,
 	.read_agreed = tables_read_agreed,

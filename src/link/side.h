@@ -39,6 +39,11 @@ typedef struct SpokeSide
 	 */
 	bool		(*answered) (const char *source, const OutboxBatch *batch,
 							 const PushedAnswer *answers, const OutboxBatch *next);
+	/*
+	 * Give rows of records that were merged at the hub to those that they are a part of; NULL:
+	 * there are none.
+	 */
+	void		(*take_rows) (const char *source, PulledRecord *records, int n);
 	/* Write records that were pulled; what became of each is noted in it. */
 	void		(*place) (const char *source, PulledRecord *records, int n);
 

@@ -251,7 +251,7 @@ prepare_calls(Upstream *upstream, TimestampTz deadline)
 				   "SELECT batch, entity, external_id, version, row_version, deleted, fields, correction, "
 				   "CASE WHEN withheld IS NOT NULL THEN jsonb_object(withheld, withheld) END, "
 				   /* microseconds, exactly */
-				   "CAST(extract(epoch FROM updated_at) OPERATOR(pg_catalog.*) 1000000 AS bigint), state, counted "
+				   "CAST(extract(epoch FROM updated_at) OPERATOR(pg_catalog.*) 1000000 AS bigint), state, counted, pg_catalog.to_jsonb(merged_from) "
 				   "FROM syncext.hub_pull($1::pg_catalog.text, $2::pg_catalog.int4, $3::pg_catalog.int4)");
 	remote_prepare(&upstream->remote, UPSTREAM_ACK,
 				   "SELECT syncext.hub_ack($1::pg_catalog.text, $2::pg_catalog.int8, $3::pg_catalog.jsonb)");

@@ -569,6 +569,9 @@ spoke_tables_place(const char *source, PulledRecord *records, int n)
 		if (binding == NULL || !binding->out || !binding_stands(binding) ||
 			binding_awaits_load(binding))
 			continue;
+		records[i].busy = records[i].awaits_row;
+		if (records[i].awaits_row)
+			continue;
 		batch_item_init(&items[nitems], binding, true, records[i].external_id);
 		items[nitems].data = &records[i];
 		items[nitems].deleted = records[i].deleted;

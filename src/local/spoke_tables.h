@@ -28,9 +28,12 @@ typedef struct PulledRecord
 	Fields		withheld;		/* those that it keeps back: their names */
 	Jsonb	   *state;			/* of a field ladder, what another hub has to know; or NULL */
 	Jsonb	   *counted;		/* how much of what we have added to counters it has; or NULL */
+	List	   *merged_from;	/* of char *: records that have become a part of it there, and
+								 * of which it knows a row here */
 	bool		correction;		/* our own change lost: this counts whatever row
 								 * version was seen */
 
+	bool		awaits_row;		/* one that is to become its own: local/spoke_merges */
 	bool		busy;			/* another transaction holds the row, or it has an edit that
 								 * the hub has not answered */
 	bool		waits;			/* busy, as it refers to a record that has no row here */

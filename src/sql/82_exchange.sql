@@ -173,10 +173,10 @@ COMMENT ON FUNCTION syncext.hub_hello(text, jsonb) IS
 CREATE FUNCTION syncext.hub_pull(source text, max_records integer, max_bytes integer DEFAULT 0)
 	RETURNS TABLE (batch bigint, entity text, external_id text, version bigint, row_version bigint,
 	               deleted boolean, fields jsonb, correction boolean, withheld text[], updated_at timestamptz,
-	               state jsonb, counted jsonb)
+	               state jsonb, counted jsonb, merged_from text[])
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 500 AS 'MODULE_PATHNAME', 'syncext_hub_pull';
 COMMENT ON FUNCTION syncext.hub_pull(text, integer, integer) IS
-	'what a link calls at the hub: sync_pull, that tells which fields are kept back; others that do not come the record does not have. state: of a field ladder, what another hub has to know to join the record with its own. counted: which totals of the source''s counters are in the record';
+	'what a link calls at the hub: sync_pull, that tells which fields are kept back; others that do not come the record does not have. state: of a field ladder, what another hub has to know to join the record with its own. counted: which totals of the source''s counters are in the record. merged_from: which records have become a part of it of whose rows the link has told the keys';
 
 CREATE FUNCTION syncext.hub_ack(source text, batch bigint, failed jsonb) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'syncext_hub_ack';

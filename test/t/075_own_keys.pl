@@ -601,6 +601,14 @@ sub deliver
 	{
 		my $known = $model->{key}{Branch}{customer};
 		$known->{$_}{former} = $keys->{customer}{$_} =~ / former$/ ? 1 : 0 for grep { $again{ $known->{$_}{record} } } keys %$known;
+		# a row of a record that was merged into one of which there is none is that one's, once it has come
+		for my $key (sort keys %$known)
+		{
+			my $id = $keys->{customer}{$key} // '';
+			next if $known->{$key}{record} eq $id || $model->kept('customer', $known->{$key}{record}) ne $id || defined $model->current_key($source, 'customer', $id);
+			$known->{$key} = { record => $id };
+			$done{'taken over'}++;
+		}
 	}
 	for my $entity (@entities)
 	{

@@ -220,6 +220,24 @@ is(sql($hub, q(SELECT string_agg(k.source || ' ' || k.source_id, ', ' ORDER BY k
 	join(', ', map { $_->[0] . ' ' . sql($_->[1], q(SELECT id FROM item WHERE what IN ('tea', 'toasted'))) } [ 'Bari', $bari ], [ 'Lyon', $lyon ], [ 'Oslo', $oslo ]),
 	'the hub knows it by the keys of the rows');
 
+# one that has a row of the one that goes alone goes on with it
+sql($lyon, q(INSERT INTO customer (id, name) VALUES (7000, 'Theo'); INSERT INTO item (client, what) VALUES (7000, 'thyme')));
+exchange($lyon);
+sql($hub, q(SELECT office('T2', '{"name": "Theodor", "phone": "77"}')));
+sql($hub, q(SELECT sync_merge('customer', 'T2', external_id) FROM syncext.canonical WHERE entity = 'customer' AND fields->>'name' = 'Theo'));
+# it is edited where nobody has heard of that yet
+sql($lyon, q(UPDATE customer SET phone = '78' WHERE name = 'Theo'));
+sql($hub, 'CALL sync_maintain()');
+ok(settle($lyon, $bari, $oslo), 'the links come to rest');
+like(same_everywhere('a merge of what only one has', $lyon, $bari, $oslo), qr/^Theo\w*\|7[78]\|\|thyme$/m, 'it is one record');
+is(sql($lyon, q(SELECT string_agg(c.id || ' ' || i.what, ', ') FROM customer c JOIN item i ON i.client = c.id WHERE c.name ~ '^Theo')), '7000 thyme', 'the row goes on under its key');
+is(sql($hub, q(SELECT source_id FROM syncext.source_key WHERE source = 'Lyon' AND external_id = 'T2' AND NOT duplicate)), '7000', 'by which the hub knows the record');
+knows_keys('a merge of what only one has', $lyon, 'Lyon');
+sql($lyon, q(UPDATE customer SET phone = '79' WHERE id = 7000));
+ok(settle($lyon, $bari, $oslo), 'the links come to rest');
+is(sql($hub, q(SELECT fields->>'phone' FROM syncext.canonical WHERE external_id = 'T2')), '79', 'its edits are the record\'s');
+same_everywhere('an edit of it', $lyon, $bari, $oslo);
+
 # ---------- a new database in the place of another ----------
 
 my $candidates = sql($hub, 'SELECT count(*) FROM syncext.match_candidate');

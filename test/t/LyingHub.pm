@@ -159,7 +159,7 @@ sub truth
 	if ($query =~ /hub_pull/)
 	{
 		my $n = $state->{pulls}++ ? 0 : 3;
-		return (12, [ map { [ 7, 'item', "h$_", 1, 1 + int rand 1_000_000, 'f', '{"v": "x"}', 'f', undef, '1700000000000000', undef, undef ] } 1 .. $n ]);
+		return (13, [ map { [ 7, 'item', "h$_", 1, 1 + int rand 1_000_000, 'f', '{"v": "x"}', 'f', undef, '1700000000000000', undef, undef, undef ] } 1 .. $n ]);
 	}
 	return (1, [ ['0'] ]) if $query =~ /hub_behind/;
 	return (1, [ [''] ]);
