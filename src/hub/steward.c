@@ -177,14 +177,11 @@ hold_record(Canonical *canonical, const Conflict *conflict)
 static void
 refuse_undone(const Conflict *conflict)
 {
-	Fields		detail;
-	const Field *member;
+	const Fields detail = fields_of(conflict->incoming_detail);
 	int64		merge;
 	char	   *drop_id;
 
-	fields_from_container(&conflict->incoming_detail->root, &detail);
-	member = fields_find(&detail, field_name("mergeId"));
-	if (member == NULL || !json_read_number(&member->value, 1, PG_INT64_MAX, &merge))
+	if (!json_read_number(fields_value(&detail, "mergeId"), 1, PG_INT64_MAX, &merge))
 		return;
 	drop_id = owner_text("SELECT m.drop_id FROM syncext.merge m WHERE m.id = " INT64_FORMAT " AND m.undone_at IS NOT NULL", merge);
 	if (drop_id != NULL)
