@@ -32,6 +32,7 @@
 #include "storage/change_log.h"
 #include "storage/conflict_log.h"
 #include "storage/link.h"
+#include "storage/names.h"
 #include "storage/rights.h"
 #include "storage/routed.h"
 
@@ -184,16 +185,6 @@ common_stamps(const Record *record, const FieldNames *withheld, int64 base)
 	return json_end_object(&state);
 }
 
-static Datum
-names_to_array(const FieldNames *names)
-{
-	Datum	   *elements = palloc(sizeof(Datum) * Max(names->n, 1));
-
-	for (int i = 0; i < names->n; i++)
-		elements[i] = CStringGetTextDatum(field_name_cstring(names->name[i]));
-	return PointerGetDatum(construct_array(elements, names->n, TEXTOID, -1, false, TYPALIGN_INT));
-}
-
 /*
  * A filtered source must not be able to tell a record that is kept from it from one
  * that isn't here.  Returns false if nothing is said of either: we know that it was
@@ -237,7 +228,7 @@ compare_record(Comparison *c, const Field *known, Record record)
 	values[4] = Int64GetDatum(base);
 	values[5] = JsonbPGetDatum(visible_fields(&record, &withheld));
 	values[6] = JsonbPGetDatum(common_stamps(&record, &withheld, base));
-	values[7] = names_to_array(&withheld);
+	values[7] = field_names_to_array(&withheld);
 	values[8] = BoolGetDatum(recovered > 0);
 	tuplestore_putvalues(c->out->setResult, c->out->setDesc, values, isnull);
 	c->any |= seen > base;

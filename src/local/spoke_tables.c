@@ -769,9 +769,7 @@ retry_relation(const Binding *binding)
 	int			captured = 0;
 
 	foreach_ptr(const CaptureFailure, failure, due)
-	{
 		batch_item_init(&items[n++], binding, true, failure->external_id);
-	}
 	if (n > 0)
 		item_batch_run(registry_get(), items, n, recapture, NULL);
 	for (int i = 0; i < n; i++)
@@ -789,7 +787,6 @@ spoke_tables_retry(const char *source)
 	CaptureFailures *table = capture_failures_open(false);
 	List	   *owing = NIL;	/* of const Binding * */
 	int			captured = 0;
-	ListCell   *lc;
 
 	foreach_ptr(const Binding, binding, binding_list(source, NULL))
 	{
@@ -797,7 +794,7 @@ spoke_tables_retry(const char *source)
 			owing = lappend(owing, unconstify(Binding *, binding));
 	}
 	mapped_close(table);
-	foreach(lc, owing)
-		captured += retry_relation(lfirst(lc));
+	foreach_ptr(const Binding, binding, owing)
+		captured += retry_relation(binding);
 	return captured;
 }

@@ -252,12 +252,11 @@ binding_awaits_load(const Binding *binding)
 static Datum
 key_datum(const Binding *binding)
 {
-	Datum	   *columns = palloc(sizeof(Datum) * binding->nkeys);
+	List	   *columns = NIL;
 
 	for (int i = 0; i < binding->nkeys; i++)
-		columns[i] = CStringGetTextDatum(binding->key[i]);
-	return PointerGetDatum(construct_array(columns, binding->nkeys, TEXTOID, -1, false,
-										   TYPALIGN_INT));
+		columns = lappend(columns, unconstify(char *, binding->key[i]));
+	return names_to_array(columns);
 }
 
 static void

@@ -55,17 +55,6 @@ names_list(Datum array)
 	return list;
 }
 
-static Datum
-names_datum(const List *names)
-{
-	Datum	   *elements = palloc(sizeof(Datum) * (list_length(names) + 1));
-	int			n = 0;
-
-	foreach_ptr(const char, name, names)
-		elements[n++] = CStringGetTextDatum(name);
-	return PointerGetDatum(construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT));
-}
-
 /* Set the member that is a column's; what is null has its null value. */
 static void
 read_member(const MappedColumn *column, Datum value, bool isnull, void *member)
@@ -167,7 +156,7 @@ member_datum(const MappedColumn *column, bool required, const void *member, bool
 			return error_datum(*(char *const *) member, isnull);
 		case MAP_NAMES:
 			*isnull = !required && *(List *const *) member == NIL;
-			return *isnull ? (Datum) 0 : names_datum(*(List *const *) member);
+			return *isnull ? (Datum) 0 : names_to_array(*(List *const *) member);
 		case MAP_BYTEA:
 		case MAP_JSONB:
 		case MAP_OBJECT:

@@ -2,7 +2,7 @@
  * names.c
  *	  Arrays of names, as columns and arguments hold them; a relation's name.
  *
- * The only file that takes a text[] apart: it heeds the nulls.
+ * The only file that makes a text[] or takes one apart: it heeds the nulls.
  */
 #include "postgres.h"
 
@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "compat.h"
 #include "storage/names.h"
 
 char **
@@ -35,6 +36,28 @@ names_of_array(Datum array, const char *what, int *n)
 					 errmsg("%s must not contain null", what)));
 	}
 	return names;
+}
+
+Datum
+names_to_array(const List *names)
+{
+	Datum	   *elements = palloc(sizeof(Datum) * (list_length(names) + 1));
+	int			n = 0;
+
+	foreach_ptr(const char, name, names)
+		elements[n++] = CStringGetTextDatum(name);
+	return PointerGetDatum(construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+Datum
+field_names_to_array(const FieldNames *names)
+{
+	Datum	   *elements = palloc(sizeof(Datum) * (names->n + 1));
+
+	for (int i = 0; i < names->n; i++)
+		elements[i] = PointerGetDatum(cstring_to_text_with_len(names->name[i].data,
+															   names->name[i].len));
+	return PointerGetDatum(construct_array(elements, names->n, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
 char *

@@ -5,11 +5,18 @@
 #ifndef SYNCEXT_NAMES_H
 #define SYNCEXT_NAMES_H
 
+#include "model/fields.h"
+#include "nodes/pg_list.h"
+
 /*
  * The elements of a text[], in order, however many dimensions it has.  A null is
  * no name: it is left out, or, where what says whose it is, raises 22004.
  */
 extern char **names_of_array(Datum array, const char *what, int *n);
+
+/* A text[] of them: of a list of char *, and of fields' names. */
+extern Datum names_to_array(const List *names);
+extern Datum field_names_to_array(const FieldNames *names);
 
 /* A relation's name, qualified and quoted. */
 extern char *names_of_relation(Oid relid);
