@@ -12,6 +12,8 @@ package Keys;
 use strict;
 use warnings;
 
+use List::Util qw(any);
+
 # own: {source => {entity => 1}}; parents: {entity => {field => parent entity}};
 # rank: {source => rank}; match: {entity => {field, links => [source]}}; spokes: {source => 1},
 # whose keys are at the other end of a link, for records go by external ids over it
@@ -103,7 +105,12 @@ sub write_record
 	my $record = $self->{record}{ $doc->{entity} }{$id};
 	my $lived = $record && !$record->{deleted};
 
-	return 'STALE_SKIP' if $record && $doc->{version} < $record->{version};
+	my @log = (@{ $record ? $record->{log} : [] }, { source => $doc->{source}, version => $doc->{version}, fields => $doc->{deleted} ? {} : $fields });
+	if ($record && $doc->{version} < $record->{version})
+	{
+		$record->{log} = \@log;
+		return 'STALE_SKIP';
+	}
 	# a birth brings nothing of an earlier life back
 	my %before = $record && ($lived || !$doc->{created}) ? %{ $record->{fields} } : ();
 	my %said = $doc->{deleted} ? () : %$fields;
@@ -113,7 +120,12 @@ sub write_record
 		deleted => $doc->{deleted} ? 1 : 0,
 		fields => { %before, %said },
 		# who vouches for each
-		by => { $record ? %{ $record->{by} } : (), map { $_ => $doc->{source} } keys %said }
+		by => { $record ? %{ $record->{by} } : (), map { $_ => $doc->{source} } keys %said },
+		# who has set it first to what it is
+		set => { $record ? %{ $record->{set} } : (), map { $_ => $doc->{source} } grep { !defined $before{$_} || $before{$_} ne $said{$_} } keys %said },
+		log => \@log,
+		# it has a past of which a split makes more than this tells
+		mixed => $record && $record->{mixed} || $doc->{deleted}
 	};
 	return $record ? 'VERSION_WIN' : 'NEW_RECORD';
 }
@@ -125,13 +137,15 @@ sub join_record
 	my $record = $self->record($doc->{entity}, $id);
 	my %said = %{ $doc->{fields} };
 	my @news = grep { !defined $record->{fields}{$_} || $record->{fields}{$_} ne $said{$_} } keys %said;
-	my @contested = grep { defined $record->{fields}{$_} } @news;
+	# what a split has emptied is a null that the hub has set
+	my @contested = grep { defined $record->{fields}{$_} || ($record->{set}{$_} // '') eq 'split' } @news;
 	my %lost;
 
+	$record->{mixed} = 1;
 	return 'NO_CHANGE' if !@news;
 	for my $field (@contested)
 	{
-		my ($own, $other) = map { $self->{rank}{$_} } $doc->{source}, $record->{by}{$field};
+		my ($own, $other) = map { $self->{rank}{$_} // 1_000 } $doc->{source}, $record->{by}{$field};
 		return 'MANUAL' if $own == $other;
 		$lost{$field} = 1 if $own > $other;
 	}
@@ -139,7 +153,7 @@ sub join_record
 	for my $field (@contested ? grep { !$lost{$_} } @news : keys %said)
 	{
 		$record->{fields}{$field} = $said{$field};
-		$record->{by}{$field} = $doc->{source};
+		$record->{by}{$field} = $record->{set}{$field} = $doc->{source};
 	}
 	return @contested ? 'PRIORITY_WIN' : 'VERSION_WIN';
 }
@@ -222,6 +236,7 @@ sub merge
 	my $merge = { entity => $entity, keep => $keep, drop => $drop, kept => copy_of($k), dropped => copy_of($d), keys => [], children => [], aliases => [] };
 	my $n = push @{ $self->{merges} }, $merge;
 
+	$k->{mixed} = $d->{mixed} = 1;
 	$self->merge_fields($k, $d);
 	$merge->{after} = copy_of($k);
 	$k->{version} = $d->{version} = $version;
@@ -281,13 +296,79 @@ sub unmerge
 		delete $k->{fields}{$field};
 	}
 	$k->{version} = $version;
-	$self->{record}{$entity}{$drop} = { %{ copy_of($merge->{dropped}) }, version => $version };
+	$self->{record}{$entity}{$drop} = { %{ copy_of($merge->{dropped}) }, version => $version, mixed => 1 };
 	$self->{key}{ $_->[0] }{$entity}{ $_->[1] } = $_->[2] for @{ $merge->{keys} };
 	$self->record($_->[0], $_->[1])->{fields}{ $_->[2] } = $drop for @{ $merge->{children} };
 	delete $self->{alias}{$entity}{$drop};
 	$self->{alias}{$entity}{$_} = $drop for @{ $merge->{aliases} };
 	delete $self->{went}{$entity}{$drop};
 	$self->decide_distinct($keep, $drop);
+}
+
+# ---------- split ----------
+
+# Can the key's source's part in the record be told from that of others, and have these one?
+sub can_split
+{
+	my ($self, $source, $entity, $key) = @_;
+	my $known = $self->key_of($source, $entity, $key);
+	my $record = $self->record($entity, $known->{record});
+
+	my $keys = grep { $_->{record} eq $known->{record} } values %{ $self->{key}{$source}{$entity} };
+
+	return 0 if $keys > 1 || $known->{former} || $known->{merge} || !$record || $record->{deleted} || $record->{mixed};
+	return any { $record->{by}{$_} ne $source || $record->{set}{$_} ne $source } keys %{ $record->{fields} };
+}
+
+# What was last said of each field, by the source or (not) by others: [value, who said it]
+sub words_of
+{
+	my ($record, $is_mine) = @_;
+	my %word;
+
+	for my $said (sort { $a->{version} <=> $b->{version} } grep { $is_mine->($_->{source}) } @{ $record->{log} })
+	{
+		$word{$_} = [ $said->{fields}{$_}, $said->{source} ] for keys %{ $said->{fields} };
+	}
+	return \%word;
+}
+
+# The key's record is one of its own, of what its source has said; in the old one stands what
+# others have.
+sub split_key
+{
+	my ($self, $source, $entity, $key, $id) = @_;
+	my $was = $self->key_of($source, $entity, $key)->{record};
+	my $old = $self->record($entity, $was);
+	my $mine = words_of($old, sub { $_[0] eq $source });
+	my $others = words_of($old, sub { $_[0] ne $source });
+	my %said = ((map { $_ => $old->{fields}{$_} } grep { $old->{by}{$_} eq $source || $old->{set}{$_} eq $source } keys %{ $old->{fields} }),
+		map { $_ => $mine->{$_}[0] } keys %$mine);
+	my %all = map { $_ => $source } keys %said;
+
+	$self->{record}{$entity}{$id} = { n => ++$self->{records}, version => $old->{version}, deleted => 0, fields => \%said, by => {%all}, set => {%all}, log => [], mixed => 1 };
+	for my $field (grep { $old->{by}{$_} eq $source && $old->{set}{$_} eq $source } keys %{ $old->{fields} })
+	{
+		delete $old->{fields}{$field};
+		$old->{by}{$field} = $old->{set}{$field} = 'split';
+		next if !$others->{$field};
+		($old->{fields}{$field}, $old->{by}{$field}) = @{ $others->{$field} };
+		$old->{set}{$field} = $old->{by}{$field};
+	}
+	$old->{version}++;
+	$old->{mixed} = 1;
+	$self->{key}{$source}{$entity}{$key} = { record => $id, former => 0 };
+	for my $child (sort keys %{ $self->{parents} })
+	{
+		for my $field (grep { $self->{parents}{$child}{$_} eq $entity } sort keys %{ $self->{parents}{$child} })
+		{
+			for my $r (grep { !$_->{deleted} && ($_->{fields}{$field} // '') eq $was && $_->{by}{$field} eq $source && $_->{set}{$field} eq $source } values %{ $self->{record}{$child} // {} })
+			{
+				$r->{fields}{$field} = $id;
+			}
+		}
+	}
+	$self->decide_distinct($was, $id);
 }
 
 # What was said of the one that goes is said of the one that stays.

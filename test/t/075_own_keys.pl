@@ -3,7 +3,7 @@
 #	  documents and pull, each with a copy in its own words, and of tables that draw their
 #	  keys, here and behind a link, judged by a model of doc/keys.md, with the server killed
 #	  now and then, in the middle of exchanges, too.
-#	  Stewards merge what may be one, and undo that.  Whatever was answered is what the model
+#	  Stewards merge what may be one, undo that, and split keys off.  Whatever was answered is what the model
 #	  says; in the end each source's copy, translated back, is the golden records.
 #
 # OWN_KEYS_SEED repeats a dice, OWN_KEYS_ROUNDS is how long it is thrown.
@@ -688,6 +688,29 @@ sub unmerge
 	$done{unmerged}++;
 }
 
+# One of the sources' keys turns out to be another customer's.
+sub split_key
+{
+	deliver($_) for @tables;
+	heard('Branch');
+	my @keys = map { my $source = $_; map { [ $source, $_ ] } grep { $model->can_split($source, 'customer', $_) } sort { $a cmp $b } keys %{ $model->{key}{$source}{customer} // {} } } qw(CRM ERP);
+	return if !@keys;
+	my ($source, $key) = @{ pick(@keys) };
+	my $call = 'SELECT sync_split(' . join(', ', map { quote($_) } 'customer', $source, $key) . ')';
+
+	if (rand() < 0.1)
+	{
+		$db->query("BEGIN; $call");
+		kill_server();
+	}
+	my $went = $json->decode($db->query($call));
+	push @events, "split: $source $key, " . $json->encode($went);
+	# of the old one it has no row any more
+	delete $made{$source}{customer}{ $model->key_of($source, 'customer', $key)->{record} };
+	$model->split_key($source, 'customer', $key, $went->{externalId});
+	$done{split}++;
+}
+
 sub find_distinct
 {
 	my @rows = split /\n/, $db->query('SELECT candidate, external_id, other_id FROM syncext.candidate ORDER BY candidate');
@@ -903,7 +926,7 @@ for my $source (@tables)
 my @acts = ((\&birth) x 4, (\&edit) x 4, (\&remove) x 2, (\&former) x 2, (\&odd) x 4, (\&pull) x 5, \&link_birth, \&send_late_customers);
 sub edit_and_send { my ($source) = @_; table_edit($source); deliver($source) }
 sub remove_and_send { my ($source) = @_; table_remove($source); deliver($source) }
-my @acts_of_stewards = ((\&merge) x 3, \&find_distinct);
+my @acts_of_stewards = ((\&merge) x 3, (\&split_key) x 2, \&find_distinct);
 my @acts_in_tables = (\&table_birth, \&edit_and_send, \&table_birth, \&edit_and_send, \&remove_and_send, \&deliver);
 for my $round (1 .. $rounds)
 {
