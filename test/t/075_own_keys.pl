@@ -863,6 +863,9 @@ sub judge
 	{
 		my $rows = translated($source, $keys, $golden);
 		my %expected;
+		# of what waits for a parent whose key is never said, for its row is gone, the source has more
+		my %waits = map { ("$_->{doc}{entity} $_->{id}" => 1) } grep { $_->{doc}{source} eq $source } @{ $model->{waiting} };
+		delete @$rows{ keys %waits };
 		for my $entity (@entities)
 		{
 			for my $id (keys %{ $golden->{$entity} // {} })
@@ -873,7 +876,7 @@ sub judge
 				my $held = defined $parent && $model->is_own($source, 'customer')
 				  && !grep { s/ former$//r eq $parent } values %{ $keys->{$source}{customer} // {} };
 				delete $rows->{"$entity $id"} if $held;
-				$expected{"$entity $id"} = $json->encode($r->{fields}) if !$r->{deleted} && !$held;
+				$expected{"$entity $id"} = $json->encode($r->{fields}) if !$r->{deleted} && !$held && !$waits{"$entity $id"};
 			}
 		}
 		is_deeply($rows, \%expected, "the copy of $source, translated back, is the golden records") or tell_events($rows, \%expected);
