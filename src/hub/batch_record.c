@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "compat.h"
 #include "hub/batch_record.h"
 
 /* How many records the batch serves. */

@@ -9,6 +9,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "local/job.h"
 #include "local/poll_run.h"
 #include "local/relation_lock.h"

@@ -10,6 +10,7 @@
 #include "common/hashfn.h"
 #include "fmgr.h"
 
+#include "compat.h"
 #include "storage/consumer.h"
 
 PG_FUNCTION_INFO_V1(syncext_record_slot);

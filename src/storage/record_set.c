@@ -11,6 +11,7 @@
 #include "common/hashfn.h"
 #include "utils/memutils.h"
 
+#include "compat.h"
 #include "storage/record_set.h"
 
 #define SH_PREFIX record_table
