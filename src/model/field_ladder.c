@@ -401,11 +401,11 @@ tell_what_it_lacks(Decision *d, bool visible)
 	d->reason = pstrdup("the record has all of it, and more");
 }
 
-/* Is it noted that the record lives, though it is gone?  Who said it has it still. */
+/* Is it noted that the record lives, though it is gone, or the other way round?  Who said so has it so. */
 static bool
-is_buried(const Join *join)
+is_contradicted(const Join *join)
 {
-	return join->moved && !join->change->deleted && !join->alive;
+	return join->moved && join->change->deleted == join->alive;
 }
 
 static void
@@ -434,7 +434,7 @@ answer(Join *join, bool visible)
 		d->reason = pstrdup("the record says all that already");
 	}
 	d->audience = visible ? (d->lost.n > 0 ? AUDIENCE_ALL : AUDIENCE_OTHERS) :
-		d->lost.n > 0 || is_buried(join) ? AUDIENCE_ORIGIN : AUDIENCE_NONE;
+		d->lost.n > 0 || is_contradicted(join) ? AUDIENCE_ORIGIN : AUDIENCE_NONE;
 	if (join->change->state != NULL && join->has_more)
 		tell_what_it_lacks(d, visible);
 }

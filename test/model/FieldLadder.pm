@@ -215,14 +215,14 @@ sub decide
 	my $moved = $hub->moved($before, $after);
 	my $is_new = !@{ $standing->{changes} };
 	my $visible = $is_new || $before->{there} != $after->{there} || @changed;
-	# who says that it lives has it still
-	my $buried = $moved && !$change->{deleted} && !$after->{there};
+	# who says that it lives, or is gone, has it so
+	my $contradicted = $moved && !$change->{deleted} != !!$after->{there};
 	my $resolution = $is_new ? 'NEW_RECORD'
 		: !$moved && !@lost ? 'NO_CHANGE'
 		: $moved || @stand ? 'FIELD_WIN' : 'FIELD_SKIP';
 
 	return { after => $after, status => 200, resolution => $resolution, changed => \@changed, lost => $resolution eq 'FIELD_SKIP' ? ['*'] : \@lost,
-		told => $visible ? (@lost ? 'all' : 'others') : @lost || $buried ? 'origin' : 'none', visible => $visible };
+		told => $visible ? (@lost ? 'all' : 'others') : @lost || $contradicted ? 'origin' : 'none', visible => $visible };
 }
 
 # The record as it stands, with what an answer tells of it.
