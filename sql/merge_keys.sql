@@ -163,6 +163,16 @@ SELECT * FROM keys WHERE external_id = 'M' AND source = 'ERP';
 SELECT * FROM pulled('ERP');
 SELECT count(sync_unmerge(:first));
 SELECT * FROM keys WHERE external_id = 'P1' AND source = 'ERP';
+-- likewise where the key is split off meanwhile
+SELECT sync_apply('{"source": "CRM", "entity": "customer", "sourceId": "1", "version": 103, "kind": "pub"}')->>'resolution';
+SELECT * FROM pulled('ERP', '{"P1": "K-6"}');
+SELECT sync_apply('{"source": "CRM", "entity": "customer", "sourceId": "1", "version": 104, "kind": "hid"}')->>'resolution';
+SELECT out_of('ERP') AS batch \gset
+SELECT sync_split('customer', 'ERP', 'K-6')->>'externalId' AS split \gset
+SELECT sync_ack('ERP', :batch);
+SELECT source_id, external_id = :'split' AS is_split, duplicate FROM keys WHERE source_id = 'K-6';
+SELECT sync_apply(jsonb_build_object('source', 'CRM', 'entity', 'customer', 'sourceId', '77', 'externalId', :'split', 'version', 200, 'kind', 'pub'))->>'resolution';
+SELECT source_id, deleted FROM pulled('ERP');
 
 --
 -- Forgotten, its keys are nowhere

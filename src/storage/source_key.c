@@ -223,7 +223,8 @@ source_key_give(SourceKeys *keys, const SourceKey *key)
 	SourceKey	row = row_of(key);
 
 	row.since = GetCurrentTimestamp();
-	row.gone_batch = row.merge = 0;
+	/* a batch that tells the source that it is gone does so still */
+	row.merge = 0;
 	while (mapped_seek(keys, 3, &row))
 		if (mapped_update(keys, SAVED | GIVEN, &row) == ROWS_DONE)
 			return true;
