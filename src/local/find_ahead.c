@@ -11,7 +11,8 @@
  * after the other are found ahead.
  *
  * Measured (PostgreSQL 15, callgrind): a backend that delivers 20,000 updates executes
- * 2.0 instead of 2.6 thousand million instructions.
+ * 2.0 instead of 2.6 thousand million instructions, with what needn't be asked for each row
+ * where it stands: conflicts, and settings to be set back.
  */
 #include "postgres.h"
 

@@ -9,7 +9,6 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "hub/apply_call.h"
