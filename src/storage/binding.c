@@ -25,12 +25,6 @@
 
 /* ---------- reading ---------- */
 
-static const char *
-text_or_null(Datum value, bool isnull)
-{
-	return isnull ? NULL : TextDatumGetCString(value);
-}
-
 static const char *const capture_names[] = {
 	[CAPTURE_NONE] = "none",
 	[CAPTURE_TRIGGER] = "trigger",
@@ -80,67 +74,60 @@ is_map_of_columns(Jsonb *columns)
 
 /* An object that is a help alone: without it all is new, or nothing noted yet. */
 static Jsonb *
-object_or_null(Datum value, bool isnull)
+object_or_null(const ConfigRow *row, int column)
 {
-	Jsonb	   *jsonb = isnull ? NULL : DatumGetJsonbPCopy(value);
+	Jsonb	   *jsonb = row->isnull[column] ? NULL : DatumGetJsonbPCopy(row->values[column]);
 
 	return jsonb != NULL && JB_ROOT_IS_OBJECT(jsonb) ? jsonb : NULL;
 }
 
-static Binding *
-read_binding(const Datum *values, const bool *isnull)
+static void
+read_binding(void *arg, const ConfigRow *row)
 {
+	List	  **bindings = arg;
 	Binding    *binding = palloc0(sizeof(Binding));
-	char	   *direction = TextDatumGetCString(values[COL_BINDING_DIRECTION]);
+	char	   *direction = config_text(row, COL_BINDING_DIRECTION);
 
-	binding->relation = DatumGetObjectId(values[COL_BINDING_RELATION]);
-	binding->source = TextDatumGetCString(values[COL_BINDING_SOURCE]);
-	binding->entity = TextDatumGetCString(values[COL_BINDING_ENTITY]);
-	read_key(values[COL_BINDING_KEY], binding);
-	if (!isnull[COL_BINDING_COLUMNS])
-		binding->columns = DatumGetJsonbPCopy(values[COL_BINDING_COLUMNS]);
+	binding->relation = DatumGetObjectId(row->values[COL_BINDING_RELATION]);
+	binding->source = config_text(row, COL_BINDING_SOURCE);
+	binding->entity = config_text(row, COL_BINDING_ENTITY);
+	read_key(row->values[COL_BINDING_KEY], binding);
+	if (!row->isnull[COL_BINDING_COLUMNS])
+		binding->columns = DatumGetJsonbPCopy(row->values[COL_BINDING_COLUMNS]);
 	if (binding->columns != NULL && !is_map_of_columns(binding->columns))
 	{
 		binding->problem = "its columns in syncext.binding are no object of names of fields and columns";
 		binding->columns = NULL;
 	}
-	if (!binding_capture_by_name(TextDatumGetCString(values[COL_BINDING_CAPTURE]), &binding->capture))
+	if (!binding_capture_by_name(config_text(row, COL_BINDING_CAPTURE), &binding->capture))
 		binding->capture = CAPTURE_NONE;
 	binding->in = strcmp(direction, "out") != 0;
 	binding->out = strcmp(direction, "in") != 0;
-	binding->version_column = text_or_null(values[COL_BINDING_VERSION_COLUMN],
-										   isnull[COL_BINDING_VERSION_COLUMN]);
-	binding->updated_column = text_or_null(values[COL_BINDING_UPDATED_COLUMN],
-										   isnull[COL_BINDING_UPDATED_COLUMN]);
-	binding->deleted_column = text_or_null(values[COL_BINDING_DELETED_COLUMN],
-										   isnull[COL_BINDING_DELETED_COLUMN]);
-	binding->row_type = isnull[COL_BINDING_ROW_TYPE] ? InvalidOid :
-		DatumGetObjectId(values[COL_BINDING_ROW_TYPE]);
-	binding->name = text_or_null(values[COL_BINDING_NAME], isnull[COL_BINDING_NAME]);
-	binding->attached_at = DatumGetTimestampTz(values[COL_BINDING_ATTACHED_AT]);
-	binding->attached_by = text_or_null(values[COL_BINDING_ATTACHED_BY], isnull[COL_BINDING_ATTACHED_BY]);
-	binding->attached_as = text_or_null(values[COL_BINDING_ATTACHED_AS], isnull[COL_BINDING_ATTACHED_AS]);
-	binding->loaded = object_or_null(values[COL_BINDING_LOADED], isnull[COL_BINDING_LOADED]);
-	binding->differing = object_or_null(values[COL_BINDING_DIFFERING], isnull[COL_BINDING_DIFFERING]);
-	if (!isnull[COL_BINDING_RESUMED])
-		binding->resumed = DatumGetInt64(values[COL_BINDING_RESUMED]);
-	binding->own_keys = DatumGetBool(values[COL_BINDING_OWN_KEYS]);
-	binding->external_id_column = text_or_null(values[COL_BINDING_EXTERNAL_ID_COLUMN],
-											   isnull[COL_BINDING_EXTERNAL_ID_COLUMN]);
-	return binding;
+	binding->version_column = config_text(row, COL_BINDING_VERSION_COLUMN);
+	binding->updated_column = config_text(row, COL_BINDING_UPDATED_COLUMN);
+	binding->deleted_column = config_text(row, COL_BINDING_DELETED_COLUMN);
+	binding->row_type = row->isnull[COL_BINDING_ROW_TYPE] ? InvalidOid :
+		DatumGetObjectId(row->values[COL_BINDING_ROW_TYPE]);
+	binding->name = config_text(row, COL_BINDING_NAME);
+	binding->attached_at = DatumGetTimestampTz(row->values[COL_BINDING_ATTACHED_AT]);
+	binding->attached_by = config_text(row, COL_BINDING_ATTACHED_BY);
+	binding->attached_as = config_text(row, COL_BINDING_ATTACHED_AS);
+	binding->loaded = object_or_null(row, COL_BINDING_LOADED);
+	binding->differing = object_or_null(row, COL_BINDING_DIFFERING);
+	if (!row->isnull[COL_BINDING_RESUMED])
+		binding->resumed = DatumGetInt64(row->values[COL_BINDING_RESUMED]);
+	binding->own_keys = DatumGetBool(row->values[COL_BINDING_OWN_KEYS]);
+	binding->external_id_column = config_text(row, COL_BINDING_EXTERNAL_ID_COLUMN);
+	*bindings = lappend(*bindings, binding);
 }
 
 static void *
 load_bindings(void)
 {
-	ConfigScan	scan;
-	List	   *result = NIL;
+	List	   *bindings = NIL;
 
-	config_begin(&scan, "binding");
-	while (config_next(&scan))
-		result = lappend(result, read_binding(scan.values, scan.isnull));
-	config_end(&scan);
-	return result;
+	config_read("binding", read_binding, &bindings);
+	return bindings;
 }
 
 static ConfigCache cache = {.name = "bindings", .load = load_bindings};

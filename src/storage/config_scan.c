@@ -7,33 +7,33 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/table.h"
+#include "utils/builtins.h"
 
 #include "storage/config_scan.h"
 #include "storage/relations.h"
 
 void
-config_begin(ConfigScan *scan, const char *table)
+config_read(const char *table, ConfigReader read, void *arg)
 {
-	scan->rel = registry_open(registry_relation(table), AccessShareLock);
-	scan->layout = layout_of(scan->rel);
-	scan->scan = systable_beginscan(scan->rel, InvalidOid, false, NULL, 0, NULL);
+	Relation	rel = registry_open(registry_relation(table), AccessShareLock);
+	const TableLayout *layout = layout_of(rel);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+	ConfigRow	row;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		layout_deform(layout, RelationGetDescr(rel), tuple, row.values, row.isnull);
+		read(arg, &row);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
 }
 
-bool
-config_next(ConfigScan *scan)
+char *
+config_text(const ConfigRow *row, int column)
 {
-	HeapTuple	tuple = systable_getnext(scan->scan);
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	layout_deform(scan->layout, RelationGetDescr(scan->rel), tuple, scan->values, scan->isnull);
-	return true;
-}
-
-void
-config_end(ConfigScan *scan)
-{
-	systable_endscan(scan->scan);
-	table_close(scan->rel, AccessShareLock);
+	return row->isnull[column] ? NULL : TextDatumGetCString(row->values[column]);
 }

@@ -5,21 +5,20 @@
 #ifndef SYNCEXT_CONFIG_SCAN_H
 #define SYNCEXT_CONFIG_SCAN_H
 
-#include "access/genam.h"
-
 #include "storage/layout.h"
 
-typedef struct ConfigScan
+typedef struct ConfigRow
 {
-	Relation	rel;
-	SysScanDesc scan;
-	const TableLayout *layout;
-	Datum		values[MAX_COLUMNS + 1];	/* of the row at hand, by the columns' numbers */
+	Datum		values[MAX_COLUMNS + 1];	/* by the columns' numbers */
 	bool		isnull[MAX_COLUMNS + 1];
-} ConfigScan;
+} ConfigRow;
 
-extern void config_begin(ConfigScan *scan, const char *table);
-extern bool config_next(ConfigScan *scan);
-extern void config_end(ConfigScan *scan);
+typedef void (*ConfigReader) (void *arg, const ConfigRow *row);
+
+/* Have each row of the table read. */
+extern void config_read(const char *table, ConfigReader read, void *arg);
+
+/* A column of type text; NULL where it is null. */
+extern char *config_text(const ConfigRow *row, int column);
 
 #endif							/* SYNCEXT_CONFIG_SCAN_H */

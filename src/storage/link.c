@@ -18,37 +18,34 @@
 #include "storage/link.h"
 #include "storage/role.h"
 
-static Link *
-read_link(const Datum *values, const bool *isnull)
+static void
+read_link(void *arg, const ConfigRow *row)
 {
+	List	  **links = arg;
 	Link	   *link = palloc0(sizeof(Link));
 
-	link->name = TextDatumGetCString(values[COL_LINK_NAME]);
-	link->server = TextDatumGetCString(values[COL_LINK_SERVER]);
-	link->source = TextDatumGetCString(values[COL_LINK_SOURCE]);
-	link->owner_name = TextDatumGetCString(values[COL_LINK_OWNER]);
+	link->name = config_text(row, COL_LINK_NAME);
+	link->server = config_text(row, COL_LINK_SERVER);
+	link->source = config_text(row, COL_LINK_SOURCE);
+	link->owner_name = config_text(row, COL_LINK_OWNER);
 	link->owner = role_of_name(link->owner_name);
-	link->enabled = DatumGetBool(values[COL_LINK_ENABLED]);
-	if (!isnull[COL_LINK_HUB])
-		link->hub = DatumGetCString(DirectFunctionCall1(uuid_out, values[COL_LINK_HUB]));
-	if (!isnull[COL_LINK_WORKER_PID])
-		link->worker_pid = DatumGetInt32(values[COL_LINK_WORKER_PID]);
-	link->added_at = DatumGetTimestampTz(values[COL_LINK_ADDED_AT]);
-	link->relay = DatumGetBool(values[COL_LINK_RELAY]);
-	return link;
+	link->enabled = DatumGetBool(row->values[COL_LINK_ENABLED]);
+	if (!row->isnull[COL_LINK_HUB])
+		link->hub = DatumGetCString(DirectFunctionCall1(uuid_out, row->values[COL_LINK_HUB]));
+	if (!row->isnull[COL_LINK_WORKER_PID])
+		link->worker_pid = DatumGetInt32(row->values[COL_LINK_WORKER_PID]);
+	link->added_at = DatumGetTimestampTz(row->values[COL_LINK_ADDED_AT]);
+	link->relay = DatumGetBool(row->values[COL_LINK_RELAY]);
+	*links = lappend(*links, link);
 }
 
 static void *
 load_links(void)
 {
-	ConfigScan	scan;
-	List	   *result = NIL;
+	List	   *links = NIL;
 
-	config_begin(&scan, "link");
-	while (config_next(&scan))
-		result = lappend(result, read_link(scan.values, scan.isnull));
-	config_end(&scan);
-	return result;
+	config_read("link", read_link, &links);
+	return links;
 }
 
 static ConfigCache cache = {.name = "links", .load = load_links};

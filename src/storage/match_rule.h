@@ -20,7 +20,7 @@ typedef struct MatchRule
 	const char **link_sources;	/* for these sources */
 } MatchRule;
 
-/* Read the row that the scan is at; returns the rule's entity. */
-extern const char *match_rule_read(const ConfigScan *scan, MatchRule *match);
+/* Read the row; returns the rule's entity. */
+extern const char *match_rule_read(const ConfigRow *row, MatchRule *match);
 
 #endif							/* SYNCEXT_MATCH_RULE_H */

@@ -38,6 +38,17 @@ names_of_array(Datum array, const char *what, int *n)
 	return names;
 }
 
+void
+field_names_of_array(Datum array, FieldNames *names)
+{
+	int			n;
+	char	  **elements = names_of_array(array, NULL, &n);
+
+	field_names_init(names, n);
+	for (int i = 0; i < n; i++)
+		field_names_add(names, field_name(elements[i]));
+}
+
 Datum
 names_to_array(const List *names)
 {

@@ -14,6 +14,9 @@
  */
 extern char **names_of_array(Datum array, const char *what, int *n);
 
+/* The same as fields' names; nulls are left out. */
+extern void field_names_of_array(Datum array, FieldNames *names);
+
 /* A text[] of them: of a list of char *, and of fields' names. */
 extern Datum names_to_array(const List *names);
 extern Datum field_names_to_array(const FieldNames *names);

@@ -102,34 +102,25 @@ one_more(void *array, int n, Size size)
 }
 
 static void
-load_sources(Registry *r)
+read_source(void *arg, const ConfigRow *row)
 {
-	ConfigScan	scan;
+	Registry   *r = arg;
+	Source	   *source;
 
-	/* bsearch() takes no null */
-	r->sources = palloc(sizeof(Source));
-	config_begin(&scan, "source");
-	while (config_next(&scan))
-	{
-		Source	   *source;
-
-		r->sources = one_more(r->sources, r->nsources, sizeof(Source));
-		source = &r->sources[r->nsources++];
-		MemSet(source, 0, sizeof(Source));
-		source->name = TextDatumGetCString(scan.values[COL_SOURCE_NAME]);
-		source->role_name = scan.isnull[COL_SOURCE_ROLE] ? NULL : TextDatumGetCString(scan.values[COL_SOURCE_ROLE]);
-		source->role = role_of_name(source->role_name);
-		source->single_writer = DatumGetBool(scan.values[COL_SOURCE_SINGLE_WRITER]);
-		source->nentities = -1;
-		if (!scan.isnull[COL_SOURCE_ENTITIES])
-			source->entities = (const char **) names_of_array(scan.values[COL_SOURCE_ENTITIES], NULL, &source->nentities);
-		source->retry_cap = DatumGetInt32(scan.values[COL_SOURCE_RETRY_CAP]);
-		source->relay = DatumGetBool(scan.values[COL_SOURCE_RELAY]);
-		source->armed = true;
-		source->keys_armed = true;
-	}
-	config_end(&scan);
-	qsort(r->sources, r->nsources, sizeof(Source), compare_sources);
+	r->sources = one_more(r->sources, r->nsources, sizeof(Source));
+	source = &r->sources[r->nsources++];
+	MemSet(source, 0, sizeof(Source));
+	source->name = config_text(row, COL_SOURCE_NAME);
+	source->role_name = config_text(row, COL_SOURCE_ROLE);
+	source->role = role_of_name(source->role_name);
+	source->single_writer = DatumGetBool(row->values[COL_SOURCE_SINGLE_WRITER]);
+	source->nentities = -1;
+	if (!row->isnull[COL_SOURCE_ENTITIES])
+		source->entities = (const char **) names_of_array(row->values[COL_SOURCE_ENTITIES], NULL, &source->nentities);
+	source->retry_cap = DatumGetInt32(row->values[COL_SOURCE_RETRY_CAP]);
+	source->relay = DatumGetBool(row->values[COL_SOURCE_RELAY]);
+	source->armed = true;
+	source->keys_armed = true;
 }
 
 /* The CHECK may have been dropped. */
@@ -144,34 +135,25 @@ read_deletes(Entity *entity, const char *name)
 }
 
 static void
-load_entities(Registry *r)
+read_entity(void *arg, const ConfigRow *row)
 {
-	ConfigScan	scan;
+	Registry   *r = arg;
+	Entity	   *entity;
+	int			nrungs;
+	char	  **rungs = names_of_array(row->values[COL_ENTITY_LADDER], "a ladder", &nrungs);
+	const char *why;
 
-	r->entities = palloc(sizeof(Entity));
-	config_begin(&scan, "entity");
-	while (config_next(&scan))
-	{
-		Entity	   *entity;
-		char	  **rungs;
-		int			nrungs;
-		const char *why;
-
-		r->entities = one_more(r->entities, r->nentities, sizeof(Entity));
-		entity = &r->entities[r->nentities++];
-		MemSet(entity, 0, sizeof(Entity));
-		entity->name = TextDatumGetCString(scan.values[COL_ENTITY_NAME]);
-		rungs = names_of_array(scan.values[COL_ENTITY_LADDER], "a ladder", &nrungs);
-		if (!ladder_parse(rungs, nrungs, &entity->ladder, &why))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("the ladder of entity \"%s\" is not valid: %s", entity->name, why),
-					 errhint("Mend it with UPDATE syncext.entity SET ladder = …; the default is {version,merge,priority,manual}.")));
-		read_deletes(entity, TextDatumGetCString(scan.values[COL_ENTITY_DELETES]));
-		entity->merged = DatumGetBool(scan.values[COL_ENTITY_MERGED]);
-	}
-	config_end(&scan);
-	qsort(r->entities, r->nentities, sizeof(Entity), compare_entities);
+	r->entities = one_more(r->entities, r->nentities, sizeof(Entity));
+	entity = &r->entities[r->nentities++];
+	MemSet(entity, 0, sizeof(Entity));
+	entity->name = config_text(row, COL_ENTITY_NAME);
+	if (!ladder_parse(rungs, nrungs, &entity->ladder, &why))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the ladder of entity \"%s\" is not valid: %s", entity->name, why),
+				 errhint("Mend it with UPDATE syncext.entity SET ladder = …; the default is {version,merge,priority,manual}.")));
+	read_deletes(entity, config_text(row, COL_ENTITY_DELETES));
+	entity->merged = DatumGetBool(row->values[COL_ENTITY_MERGED]);
 }
 
 void
@@ -189,25 +171,17 @@ registry_settle_ranks(Registry *r)
 }
 
 static void
-load_priorities(Registry *r)
+read_priority(void *arg, const ConfigRow *row)
 {
-	ConfigScan	scan;
+	Source	   *source = (Source *) registry_source(arg, config_text(row, COL_SOURCE_PRIORITY_SOURCE));
+	const Rank	rank = {
+		.entity = config_text(row, COL_SOURCE_PRIORITY_ENTITY),
+		.field = config_text(row, COL_SOURCE_PRIORITY_FIELD),
+		.rank = DatumGetInt32(row->values[COL_SOURCE_PRIORITY_PRIORITY])
+	};
 
-	config_begin(&scan, "source_priority");
-	while (config_next(&scan))
-	{
-		Source	   *source = (Source *) registry_source(r, TextDatumGetCString(scan.values[COL_SOURCE_PRIORITY_SOURCE]));
-		Rank		rank;
-
-		if (source == NULL)
-			continue;
-		rank.entity = TextDatumGetCString(scan.values[COL_SOURCE_PRIORITY_ENTITY]);
-		rank.field = TextDatumGetCString(scan.values[COL_SOURCE_PRIORITY_FIELD]);
-		rank.rank = DatumGetInt32(scan.values[COL_SOURCE_PRIORITY_PRIORITY]);
+	if (source != NULL)
 		registry_add_rank(source, &rank);
-	}
-	config_end(&scan);
-	registry_settle_ranks(r);
 }
 
 static FieldRuleKind
@@ -249,17 +223,17 @@ registry_add_rule(Entity *entity, bool own, const FieldRule *rule)
 
 /* Rows may have been written without their trigger. */
 static void
-read_field_rule(const ConfigScan *scan, const char *entity, FieldRule *rule)
+take_field_rule(const ConfigRow *row, const char *entity, FieldRule *rule)
 {
-	char	   *field = TextDatumGetCString(scan->values[COL_FIELD_RULE_FIELD]);
-	Jsonb	   *args = scan->isnull[COL_FIELD_RULE_ARGS] ? NULL :
-		DatumGetJsonbPCopy(scan->values[COL_FIELD_RULE_ARGS]);
+	char	   *field = config_text(row, COL_FIELD_RULE_FIELD);
+	Jsonb	   *args = row->isnull[COL_FIELD_RULE_ARGS] ? NULL :
+		DatumGetJsonbPCopy(row->values[COL_FIELD_RULE_ARGS]);
 	const char *wrong;
 
 	MemSet(rule, 0, sizeof(FieldRule));
 	rule->field = field_name(field);
-	rule->kind = rule_kind(entity, field, TextDatumGetCString(scan->values[COL_FIELD_RULE_RULE]));
-	rule->written_by = TextDatumGetCString(scan->values[COL_FIELD_RULE_WRITTEN_BY]);
+	rule->kind = rule_kind(entity, field, config_text(row, COL_FIELD_RULE_RULE));
+	rule->written_by = config_text(row, COL_FIELD_RULE_WRITTEN_BY);
 	wrong = field_rule_read_args(rule, args);
 	if (wrong != NULL)
 		ereport(ERROR,
@@ -283,24 +257,17 @@ note_empty_values(FieldRules *rules)
 }
 
 static void
-load_field_rules(Registry *r)
+read_field_rule(void *arg, const ConfigRow *row)
 {
-	ConfigScan	scan;
+	Registry   *r = arg;
+	char	   *name = config_text(row, COL_FIELD_RULE_ENTITY);
+	bool		every = strcmp(name, "*") == 0;
+	FieldRule	rule;
 
-	config_begin(&scan, "field_rule");
-	while (config_next(&scan))
-	{
-		char	   *name = TextDatumGetCString(scan.values[COL_FIELD_RULE_ENTITY]);
-		bool		every = strcmp(name, "*") == 0;
-		FieldRule	rule;
-
-		read_field_rule(&scan, name, &rule);
-		for (int i = 0; i < r->nentities; i++)
-			if (every || strcmp(r->entities[i].name, name) == 0)
-				registry_add_rule(&r->entities[i], !every, &rule);
-	}
-	config_end(&scan);
-	registry_settle_rules(r);
+	take_field_rule(row, name, &rule);
+	for (int i = 0; i < r->nentities; i++)
+		if (every || strcmp(r->entities[i].name, name) == 0)
+			registry_add_rule(&r->entities[i], !every, &rule);
 }
 
 void
@@ -320,59 +287,35 @@ registry_settle_rules(Registry *r)
 }
 
 static void
-add_route(Source *source, const ConfigScan *scan)
+read_route(void *arg, const ConfigRow *row)
 {
+	Source	   *source = (Source *) registry_source(arg, config_text(row, COL_ROUTE_SOURCE));
 	Route	   *route;
-	char	  **mask;
-	int			nmask;
 
+	if (source == NULL)
+		return;
 	source->routes = one_more(source->routes, source->nroutes, sizeof(Route));
 	route = &source->routes[source->nroutes++];
-	route->entity = TextDatumGetCString(scan->values[COL_ROUTE_ENTITY]);
-	route->filter = scan->isnull[COL_ROUTE_FILTER] ? NULL : DatumGetJsonPathPCopy(scan->values[COL_ROUTE_FILTER]);
-	mask = names_of_array(scan->values[COL_ROUTE_MASK], NULL, &nmask);
-	field_names_init(&route->mask, nmask);
-	for (int i = 0; i < nmask; i++)
-		field_names_add(&route->mask, field_name(mask[i]));
+	route->entity = config_text(row, COL_ROUTE_ENTITY);
+	route->filter = row->isnull[COL_ROUTE_FILTER] ? NULL : DatumGetJsonPathPCopy(row->values[COL_ROUTE_FILTER]);
+	field_names_of_array(row->values[COL_ROUTE_MASK], &route->mask);
 	source->filtered |= route->filter != NULL;
-	source->armed &= DatumGetBool(scan->values[COL_ROUTE_ARMED]);
+	source->armed &= DatumGetBool(row->values[COL_ROUTE_ARMED]);
 }
 
 static void
-load_routes(Registry *r)
+read_keyed_entity(void *arg, const ConfigRow *row)
 {
-	ConfigScan	scan;
+	Registry   *r = arg;
+	Source	   *source = (Source *) registry_source(r, config_text(row, COL_KEYED_ENTITY_SOURCE));
 
-	config_begin(&scan, "route");
-	while (config_next(&scan))
-	{
-		Source	   *source = (Source *) registry_source(r, TextDatumGetCString(scan.values[COL_ROUTE_SOURCE]));
-
-		if (source != NULL)
-			add_route(source, &scan);
-	}
-	config_end(&scan);
-}
-
-static void
-load_keyed_entities(Registry *r)
-{
-	ConfigScan	scan;
-
-	config_begin(&scan, "keyed_entity");
-	while (config_next(&scan))
-	{
-		Source	   *source = (Source *) registry_source(r, TextDatumGetCString(scan.values[COL_KEYED_ENTITY_SOURCE]));
-
-		/* a link speaks of records by their external ids */
-		if (source == NULL || DatumGetBool(scan.values[COL_KEYED_ENTITY_LINKED]))
-			continue;
-		source->keyed = one_more(source->keyed, source->nkeyed, sizeof(char *));
-		source->keyed[source->nkeyed++] = TextDatumGetCString(scan.values[COL_KEYED_ENTITY_ENTITY]);
-		source->keys_armed &= DatumGetBool(scan.values[COL_KEYED_ENTITY_ARMED]);
-		r->any_keyed = true;
-	}
-	config_end(&scan);
+	/* a link speaks of records by their external ids */
+	if (source == NULL || DatumGetBool(row->values[COL_KEYED_ENTITY_LINKED]))
+		return;
+	source->keyed = one_more(source->keyed, source->nkeyed, sizeof(char *));
+	source->keyed[source->nkeyed++] = config_text(row, COL_KEYED_ENTITY_ENTITY);
+	source->keys_armed &= DatumGetBool(row->values[COL_KEYED_ENTITY_ARMED]);
+	r->any_keyed = true;
 }
 
 static int
@@ -382,22 +325,20 @@ compare_matches(const void *a, const void *b)
 }
 
 static void
-load_matches(Registry *r)
+read_match(void *arg, const ConfigRow *row)
 {
-	ConfigScan	scan;
+	MatchRule	match;
+	Entity	   *entity = (Entity *) registry_entity(arg, match_rule_read(row, &match));
 
-	config_begin(&scan, "match_rule");
-	while (config_next(&scan))
-	{
-		MatchRule	match;
-		Entity	   *entity = (Entity *) registry_entity(r, match_rule_read(&scan, &match));
+	if (entity == NULL)
+		return;
+	entity->matches = one_more(entity->matches, entity->nmatches, sizeof(MatchRule));
+	entity->matches[entity->nmatches++] = match;
+}
 
-		if (entity == NULL)
-			continue;
-		entity->matches = one_more(entity->matches, entity->nmatches, sizeof(MatchRule));
-		entity->matches[entity->nmatches++] = match;
-	}
-	config_end(&scan);
+static void
+settle_matches(Registry *r)
+{
 	for (int i = 0; i < r->nentities; i++)
 		if (r->entities[i].nmatches > 1)
 			qsort(r->entities[i].matches, r->entities[i].nmatches, sizeof(MatchRule), compare_matches);
@@ -412,42 +353,26 @@ on_delete_by_name(const char *name)
 }
 
 static void
-add_reference(Entity *child, Entity *parent, const char *field, OnDelete on_delete,
-			  bool listed)
+read_reference(void *arg, const ConfigRow *row)
 {
+	Entity	   *child = (Entity *) registry_entity(arg, config_text(row, COL_REFERENCE_ENTITY));
+	Entity	   *parent = (Entity *) registry_entity(arg, config_text(row, COL_REFERENCE_PARENT));
 	Reference  *reference;
 
+	if (child == NULL || parent == NULL)
+		return;
 	child->references = one_more(child->references, child->nreferences, sizeof(Reference));
 	reference = &child->references[child->nreferences++];
-	reference->field = field;
+	reference->field = config_text(row, COL_REFERENCE_FIELD);
 	reference->parent = parent->name;
-	reference->on_delete = on_delete;
+	reference->on_delete = on_delete_by_name(config_text(row, COL_REFERENCE_ON_DELETE));
 	parent->is_parent = true;
-	if (on_delete != ON_DELETE_IGNORE)
+	if (reference->on_delete != ON_DELETE_IGNORE)
 	{
 		parent->holds_children = true;
-		parent->unlisted |= !listed;
+		parent->unlisted |= !DatumGetBool(row->values[COL_REFERENCE_LISTED]);
 		child->tracks_parents = true;
 	}
-}
-
-static void
-load_references(Registry *r)
-{
-	ConfigScan	scan;
-
-	config_begin(&scan, "reference");
-	while (config_next(&scan))
-	{
-		Entity	   *child = (Entity *) registry_entity(r, TextDatumGetCString(scan.values[COL_REFERENCE_ENTITY]));
-		Entity	   *parent = (Entity *) registry_entity(r, TextDatumGetCString(scan.values[COL_REFERENCE_PARENT]));
-
-		if (child != NULL && parent != NULL)
-			add_reference(child, parent, TextDatumGetCString(scan.values[COL_REFERENCE_FIELD]),
-						  on_delete_by_name(TextDatumGetCString(scan.values[COL_REFERENCE_ON_DELETE])),
-						  DatumGetBool(scan.values[COL_REFERENCE_LISTED]));
-	}
-	config_end(&scan);
 }
 
 /*
@@ -455,7 +380,7 @@ load_references(Registry *r)
  * there are entities settles every acyclic graph; cycles just stop there.
  */
 static void
-load_depths(Registry *r)
+settle_depths(Registry *r)
 {
 	for (int round = 0; round < r->nentities; round++)
 	{
@@ -490,54 +415,36 @@ privilege_by_name(const char *name, PrivilegeKind *kind)
 }
 
 static void
-load_privileges(Registry *r)
+read_privilege(void *arg, const ConfigRow *row)
 {
-	ConfigScan	scan;
+	Registry   *r = arg;
+	Privilege	privilege = {
+		.role = role_of_name(config_text(row, COL_PRIVILEGE_ROLE)),
+		.entity = config_text(row, COL_PRIVILEGE_ENTITY)
+	};
 
-	config_begin(&scan, "privilege");
-	while (config_next(&scan))
-	{
-		Privilege	privilege = {
-			.role = role_of_name(TextDatumGetCString(scan.values[COL_PRIVILEGE_ROLE])),
-			.entity = TextDatumGetCString(scan.values[COL_PRIVILEGE_ENTITY])
-		};
-
-		if (!privilege_by_name(TextDatumGetCString(scan.values[COL_PRIVILEGE_PRIVILEGE]), &privilege.kind))
-			continue;
-		/* grow by doubling at each power of two */
-		r->privileges = one_more(r->privileges, r->nprivileges, sizeof(Privilege));
-		r->privileges[r->nprivileges++] = privilege;
-	}
-	config_end(&scan);
+	if (!privilege_by_name(config_text(row, COL_PRIVILEGE_PRIVILEGE), &privilege.kind))
+		return;
+	r->privileges = one_more(r->privileges, r->nprivileges, sizeof(Privilege));
+	r->privileges[r->nprivileges++] = privilege;
 }
 
 static void
-load_feed_state(Registry *r)
+read_feed_state(void *arg, const ConfigRow *row)
 {
-	ConfigScan	scan;
+	Registry   *r = arg;
 
-	config_begin(&scan, "feed_state");
-	if (!config_next(&scan))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"syncext.feed_state\" is empty"),
-				 errhint("Run INSERT INTO syncext.feed_state DEFAULT VALUES.")));
-	r->current_log = DatumGetInt32(scan.values[COL_FEED_STATE_CURRENT_LOG]);
-	r->notifier_pid = scan.isnull[COL_FEED_STATE_NOTIFIER_PID] ? 0 : DatumGetInt32(scan.values[COL_FEED_STATE_NOTIFIER_PID]);
-	config_end(&scan);
+	r->current_log = DatumGetInt32(row->values[COL_FEED_STATE_CURRENT_LOG]);
+	r->notifier_pid = row->isnull[COL_FEED_STATE_NOTIFIER_PID] ? 0 : DatumGetInt32(row->values[COL_FEED_STATE_NOTIFIER_PID]);
 }
 
 /* There are several rows until a dump that was restored is noticed, and none in between. */
 static void
-load_epoch(Registry *r)
+read_epoch(void *arg, const ConfigRow *row)
 {
-	ConfigScan	scan;
+	Registry   *r = arg;
 
-	r->epoch = 1;
-	config_begin(&scan, "feed_origin");
-	while (config_next(&scan))
-		r->epoch = Max(r->epoch, DatumGetInt64(scan.values[COL_FEED_ORIGIN_EPOCH]));
-	config_end(&scan);
+	r->epoch = Max(r->epoch, DatumGetInt64(row->values[COL_FEED_ORIGIN_EPOCH]));
 }
 
 static void *
@@ -545,18 +452,33 @@ registry_load(void)
 {
 	Registry   *r = palloc0(sizeof(Registry));
 
-	load_sources(r);
-	load_entities(r);
-	load_priorities(r);
-	load_field_rules(r);
-	load_routes(r);
-	load_keyed_entities(r);
-	load_matches(r);
-	load_references(r);
-	load_depths(r);
-	load_privileges(r);
-	load_feed_state(r);
-	load_epoch(r);
+	/* bsearch() takes no null */
+	r->sources = palloc(sizeof(Source));
+	r->entities = palloc(sizeof(Entity));
+	r->current_log = -1;
+	r->epoch = 1;
+	config_read("source", read_source, r);
+	qsort(r->sources, r->nsources, sizeof(Source), compare_sources);
+	config_read("entity", read_entity, r);
+	qsort(r->entities, r->nentities, sizeof(Entity), compare_entities);
+	config_read("source_priority", read_priority, r);
+	registry_settle_ranks(r);
+	config_read("field_rule", read_field_rule, r);
+	registry_settle_rules(r);
+	config_read("route", read_route, r);
+	config_read("keyed_entity", read_keyed_entity, r);
+	config_read("match_rule", read_match, r);
+	settle_matches(r);
+	config_read("reference", read_reference, r);
+	settle_depths(r);
+	config_read("privilege", read_privilege, r);
+	config_read("feed_origin", read_epoch, r);
+	config_read("feed_state", read_feed_state, r);
+	if (r->current_log < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"syncext.feed_state\" is empty"),
+				 errhint("Run INSERT INTO syncext.feed_state DEFAULT VALUES.")));
 	return r;
 }
 
