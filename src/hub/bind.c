@@ -132,7 +132,7 @@ sync_unbind(PG_FUNCTION_ARGS)
 	(void) check_rights(&key);
 	source_keys_hold(key.source);
 	keys = source_keys_open(true);
-	removed = source_key_remove(keys, &key);
+	removed = mapped_remove(keys, &key);
 	mapped_close(keys);
 	PG_RETURN_BOOL(removed);
 }
@@ -146,7 +146,7 @@ record_of_key(const char *source, const char *entity, const char *source_id)
 
 	(void) check_rights(&key);
 	keys = source_keys_open(false);
-	found = source_key_find(keys, &key);
+	found = mapped_find(keys, &key);
 	mapped_close(keys);
 	return found ? unconstify(char *, key.external_id) : NULL;
 }

@@ -37,7 +37,7 @@ translate(SourceKeys *keys, const Change *change, const Reference *reference, co
 		.source_id = id
 	};
 
-	if (source_key_find(keys, &key))
+	if (mapped_find(keys, &key))
 		return key.external_id;
 	return find == NULL ? NULL : find(arg, &key);
 }

@@ -111,7 +111,7 @@ match_link(const ApplyItem *item, SourceKeys *keys, Canonical *records, const Ma
 	for (int i = 0; i < item->entity->nmatches && !linking.several; i++)
 		if (sees_fields(item, &item->entity->matches[i]))
 			meet_by(&linking, &item->entity->matches[i]);
-	match_keys_close(linking.match_keys);
+	mapped_close(linking.match_keys);
 	if (linking.by == NULL || linking.several ||
 		source_key_current(keys, item->source->name, item->entity->name, linking.met, &current))
 		return NULL;

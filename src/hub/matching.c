@@ -20,6 +20,7 @@
 struct Matching
 {
 	MatchKeys  *keys;
+	Rows	   *due;
 	MatchCandidates *candidates;	/* NULL until one may have to be added or removed */
 	int64		made;
 };
@@ -30,6 +31,7 @@ matching_open(void)
 	Matching   *matching = palloc0(sizeof(Matching));
 
 	matching->keys = match_keys_open(true);
+	matching->due = match_due_open();
 	return matching;
 }
 
@@ -38,7 +40,8 @@ matching_close(Matching *matching)
 {
 	if (matching->candidates != NULL)
 		mapped_close(matching->candidates);
-	match_keys_close(matching->keys);
+	rows_close(matching->due);
+	mapped_close(matching->keys);
 	pfree(matching);
 }
 
@@ -127,14 +130,14 @@ keep_key(Matching *matching, const MatchRule *rule, const MatchKey *of, const Fi
 {
 	MatchKey	kept = make_key(rule, of, fields);
 	MatchKey	found = kept;
-	bool		had = match_key_find(matching->keys, &found);
+	bool		had = mapped_find(matching->keys, &found);
 
 	if (had ? kept.key != NULL && strcmp(found.key, kept.key) == 0 : kept.key == NULL)
 		return KEY_SAME;
 	if (kept.key != NULL)
-		match_key_save(matching->keys, &kept);
+		mapped_save(matching->keys, &kept);
 	else
-		(void) match_key_remove(matching->keys, &found);
+		(void) mapped_remove(matching->keys, &found);
 	return had ? KEY_LOST : KEY_NEW;
 }
 
@@ -159,7 +162,7 @@ static void
 end_record(Matching *matching, const MatchKey *of)
 {
 	foreach_ptr(MatchKey, key, match_keys_of(matching->keys, of->entity, of->external_id))
-		(void) match_key_remove(matching->keys, key);
+		(void) mapped_remove(matching->keys, key);
 	match_candidates_end(candidates_table(matching), of->entity, of->external_id);
 }
 
@@ -205,7 +208,7 @@ bear_record(Matching *matching, const Entity *entity, const MatchKey *of, const 
 		any = true;
 	}
 	if (any)
-		match_due_add(matching->keys, of->entity, of->external_id);
+		match_due_add(matching->due, of->entity, of->external_id);
 }
 
 void
@@ -234,7 +237,7 @@ matching_track(Matching *matching, const ApplyItem *item, const Record *before,
 	if (change == KEY_LOST)
 		match_candidates_end(candidates_table(matching), of.entity, of.external_id);
 	matching_look(matching, item->entity, of.external_id);
-	match_due_add(matching->keys, of.entity, of.external_id);
+	match_due_add(matching->due, of.entity, of.external_id);
 }
 
 /* ---------- building ---------- */
@@ -329,11 +332,11 @@ portion_keep(MatchPortion *portion, const MatchKey *kept, List *had)
 	const bool	lost = old != NULL && (kept->key == NULL || strcmp(old->key, kept->key) != 0);
 
 	if (kept->key != NULL && old == NULL)
-		match_key_add_later(keys, kept);
+		mapped_insert_later(keys, kept);
 	else if (lost && kept->key != NULL)
-		match_key_save(keys, kept);
+		mapped_save(keys, kept);
 	else if (lost)
-		(void) match_key_remove(keys, kept);
+		(void) mapped_remove(keys, kept);
 	if (kept->key != NULL)
 		look_later(portion, kept);
 	return lost;
@@ -350,7 +353,7 @@ remove_unruled(MatchPortion *portion, List *had)
 		for (int i = 0; i < portion->entity->nmatches; i++)
 			ruled |= strcmp(portion->entity->matches[i].name, key->rule) == 0;
 		if (!ruled)
-			(void) match_key_remove(portion->matching->keys, key);
+			(void) mapped_remove(portion->matching->keys, key);
 	}
 }
 
@@ -364,7 +367,7 @@ remove_strays(MatchPortion *portion, List *keys)
 	{
 		canonical_find(portion->canonical, key->entity, key->external_id, &record);
 		if (!record.exists)
-			(void) match_key_remove(portion->matching->keys, key);
+			(void) mapped_remove(portion->matching->keys, key);
 	}
 }
 
@@ -407,7 +410,7 @@ matching_portion_end(MatchPortion *portion, bool last)
 	List	   *passed = match_key_walk_end(portion->walk, last);
 
 	remove_strays(portion, passed);
-	match_keys_flush(portion->matching->keys);
+	rows_flush(portion->matching->keys->rows);
 	foreach_ptr(const MatchKey, key, portion->looking)
 		look_by(portion->matching, key);
 	list_free_deep(portion->looking);

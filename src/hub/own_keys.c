@@ -188,7 +188,7 @@ bind_once(SourceKeys *keys, const SourceKey *wanted, const char *alias, bool wri
 {
 	SourceKey	found = *wanted;
 	SourceKey	current;
-	bool		is_there = source_key_find(keys, &found);
+	bool		is_there = mapped_find(keys, &found);
 
 	if (is_there && strcmp(found.external_id, wanted->external_id) != 0)
 		return BIND_CONFLICT;
@@ -219,7 +219,7 @@ unbind(const SourceKey *key)
 {
 	SourceKeys *keys = source_keys_open(true);
 
-	(void) source_key_remove(keys, key);
+	(void) mapped_remove(keys, key);
 	mapped_close(keys);
 }
 
@@ -313,7 +313,7 @@ delete_duplicate(Resolving *r, KeyedChange *keyed, const SourceKey *key)
 	if (!record.exists || record.deleted)
 		return;
 	if (r->write)
-		(void) source_key_remove(r->keys, key);
+		(void) mapped_remove(r->keys, key);
 	answer_unapplied(keyed, 200, RESOLUTION_NO_CHANGE,
 					 "the key was not the one that deliveries go to: it is unbound, and the record stays");
 	keyed->answer.hidden = !visibility_answers(&item, &record, records_table(r));
@@ -411,7 +411,7 @@ resolve_key(Resolving *r, KeyedChange *keyed, const KeyedChange *before)
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (source_key_find(r->keys, &key))
+		if (mapped_find(r->keys, &key))
 		{
 			take_found(r, keyed, &key);
 			return;
@@ -455,7 +455,7 @@ resolve_both(Resolving *r, KeyedChange *keyed)
 
 	/* a record that goes needs no delivery, but late documents are to find it */
 	key.duplicate = keyed->change->deleted;
-	if (!source_key_find(r->keys, &found))
+	if (!mapped_find(r->keys, &found))
 		keyed->added = bind_key(r->keys, &key, r->write);
 	else if (is_record_of(&found, &key))
 	{

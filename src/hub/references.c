@@ -439,6 +439,7 @@ references_track(References *references, const ApplyItem *item, const Record *be
 	{
 		const Reference *reference = &entity->references[i];
 		Child		child = {
+			.parent_entity = reference->parent,
 			.entity = entity->name,
 			.external_id = item->change->external_id,
 			.field = reference->field
@@ -449,10 +450,13 @@ references_track(References *references, const ApplyItem *item, const Record *be
 		if (reference->on_delete == ON_DELETE_IGNORE ||
 			(was == NULL && is == NULL) || (was && is && strcmp(was, is) == 0))
 			continue;
+		/* the record is held: another backend can only have listed it before */
+		child.parent_id = was;
 		if (was != NULL)
-			children_remove(children_table(references), reference->parent, was, &child);
+			(void) mapped_remove(children_table(references), &child);
+		child.parent_id = is;
 		if (is != NULL)
-			children_add(children_table(references), reference->parent, is, &child);
+			(void) mapped_insert_new(children_table(references), &child);
 	}
 }
 

@@ -143,7 +143,7 @@ build_records(Portion *portion, const Entity *entity, MatchBuilds *builds, Match
 	n = build_next_records(&looking, portion, entity, build);
 	build->candidates += matching_made(looking.matching);
 	look_end(&looking);
-	match_build_save(builds, build);
+	mapped_save(builds, build);
 	portion->built = n < PORTION ? BUILT_ALL : BUILT_PORTION;
 }
 
@@ -169,7 +169,7 @@ build_portion(void *arg)
 			build_records(portion, entity, builds, &build);
 		if (portion->built == BUILT_ALL)
 		{
-			match_build_remove(builds, &build);
+			(void) mapped_remove(builds, &build);
 		}
 	}
 	mapped_close(builds);

@@ -159,7 +159,7 @@ leave_key(const Saying *s, const SourceKey *key)
 
 	if (source_key_current(s->keys, key->source, key->entity, key->external_id, &current) &&
 		strcmp(current.source_id, key->source_id) != 0)
-		(void) source_key_remove(s->keys, &current);
+		(void) mapped_remove(s->keys, &current);
 }
 
 /* The key named a record that lives, and now it names another: a steward is to look. */
@@ -205,7 +205,7 @@ look_for_lost(const Saying *s, const SourceKey *key)
 {
 	SourceKey	found = *key;
 
-	if (source_key_find(s->keys, &found) && !found.duplicate && found.since < s->turned_at &&
+	if (mapped_find(s->keys, &found) && !found.duplicate && found.since < s->turned_at &&
 		strcmp(found.external_id, key->external_id) != 0)
 		note_drawn_twice(s, &found, key);
 }
@@ -214,20 +214,20 @@ static void
 take_key(const Saying *s, const SourceKey *key)
 {
 	SourceKey	found = *key;
-	bool		is_there = source_key_find(s->keys, &found);
+	bool		is_there = mapped_find(s->keys, &found);
 
 	/* it is known to be of the present */
 	if (is_there && !key->duplicate && found.since < s->turned_at &&
 		strcmp(found.external_id, key->external_id) == 0)
 	{
-		(void) source_key_remove(s->keys, &found);
+		(void) mapped_remove(s->keys, &found);
 		is_there = false;
 	}
 	if (is_there && strcmp(found.external_id, key->external_id) != 0)
 	{
 		if (!found.duplicate && !key->duplicate)
 			note_drawn_twice(s, &found, key);
-		(void) source_key_remove(s->keys, &found);
+		(void) mapped_remove(s->keys, &found);
 		is_there = false;
 	}
 	if (is_there && found.duplicate == key->duplicate)

@@ -116,13 +116,13 @@ hold_once(Split *split, SourceKeys *keys)
 	SourceKey	now = split->key;
 	Record	   *record = &split->before;
 
-	if (!source_key_find(keys, &split->key))
+	if (!mapped_find(keys, &split->key))
 		raise_unbound(&split->key);
 	canonical_find(split->call->canonical, split->key.entity, split->key.external_id, record);
 	if (record->exists && canonical_lock(split->call->canonical) != ROWS_DONE)
 		return false;
 	/* who gives a record's keys to another holds it */
-	if (!source_key_find(keys, &now) || strcmp(now.external_id, split->key.external_id) != 0)
+	if (!mapped_find(keys, &now) || strcmp(now.external_id, split->key.external_id) != 0)
 		return false;
 	if (!record->exists || record->deleted)
 		raise_deleted(&split->key);

@@ -42,7 +42,7 @@ tables_read_agreed(const char *source, const char *entity, const char *after, in
 {
 	const Binding *binding = binding_of_entity(source, entity);
 	Replica    *replica;
-	ReplicaScan *scan;
+	RowsScan   *scan;
 	bool		present;
 	Size		bytes = 0;
 	int			n = 0;
@@ -52,13 +52,13 @@ tables_read_agreed(const char *source, const char *entity, const char *after, in
 	replica = replica_open(false);
 	scan = replica_scan_begin(replica, binding->relation, after);
 	while (n < max && bytes < max_bytes &&
-		   replica_scan_next(scan, &versions[n].external_id, &present))
+		   replica_scan_next(replica, scan, &versions[n].external_id, &present))
 	{
-		versions[n].row_version = replica_scan_seen(scan, &versions[n].contested);
-		bytes += replica_scan_bytes(scan);
+		versions[n].row_version = replica_scan_seen(replica, &versions[n].contested);
+		bytes += replica_scan_bytes(replica);
 		n++;
 	}
-	replica_scan_end(scan);
+	rows_scan_end(scan);
 	mapped_close(replica);
 	return n;
 }

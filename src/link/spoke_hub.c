@@ -596,18 +596,18 @@ spoke_hub_read_agreed(const char *source, const char *entity, const char *after,
 					  Size max_bytes, AgreedVersion *versions)
 {
 	AgreedTable *table = agreed_open(false);
-	AgreedScan *scan = agreed_scan_begin(table, source, entity, after);
+	RowsScan   *scan = agreed_scan_begin(table, source, entity, after);
 	Size		bytes = 0;
 	int			n = 0;
 
 	while (n < max && bytes < max_bytes &&
-		   agreed_scan_next(scan, &versions[n].external_id, &versions[n].row_version,
+		   agreed_scan_next(table, scan, &versions[n].external_id, &versions[n].row_version,
 							&versions[n].contested))
 	{
-		bytes += agreed_scan_bytes(scan);
+		bytes += agreed_scan_bytes(table);
 		n++;
 	}
-	agreed_scan_end(scan);
+	rows_scan_end(scan);
 	mapped_close(table);
 	return n;
 }

@@ -355,18 +355,19 @@ static int
 find_known(const Load *load, BatchItem *items, const int64 *row_versions, int n)
 {
 	Replica    *replica = replica_open(false);
-	ReplicaSeek *seek = replica_seek_begin(replica, load->relation);
+	RowsScan   *seek = replica_seek_begin(replica);
 	int			left = 0;
 
 	for (int i = 0; i < n; i++)
 	{
 		TransactionId written_by;
 
-		items[i].known = replica_seek(seek, items[i].external_id, &written_by) >= row_versions[i];
+		items[i].known = replica_seek(replica, seek, load->relation, items[i].external_id,
+									  &written_by) >= row_versions[i];
 		if (!items[i].known || !TransactionIdFollowsOrEquals(written_by, load->first_xid))
 			items[left++] = items[i];
 	}
-	replica_seek_end(seek);
+	rows_scan_end(seek);
 	mapped_close(replica);
 	return left;
 }
@@ -409,17 +410,17 @@ make_agreed_items(const Load *load, const char **after, BatchItem *items)
 {
 	const Attached *attached = attached_as_begun(load);
 	Replica    *replica = replica_open(false);
-	ReplicaScan *scan = replica_scan_begin(replica, load->relation, *after);
+	RowsScan   *scan = replica_scan_begin(replica, load->relation, *after);
 	char	   *external_id;
 	bool		present;
 	int			n = 0;
 
-	while (n < LOAD_BATCH && replica_scan_next(scan, &external_id, &present))
+	while (n < LOAD_BATCH && replica_scan_next(replica, scan, &external_id, &present))
 	{
 		*after = external_id;
 		batch_item_init(&items[n++], attached->binding, true, external_id);
 	}
-	replica_scan_end(scan);
+	rows_scan_end(scan);
 	mapped_close(replica);
 	return n;
 }

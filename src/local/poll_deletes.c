@@ -140,11 +140,11 @@ merge(Poll *poll, Keys *keys)
 {
 	CaptureFailures *failures = capture_failures_open(true);
 	Replica    *replica = replica_open(false);
-	ReplicaScan *scan = replica_scan_begin(replica, poll->relation, NULL);
+	RowsScan   *scan = replica_scan_begin(replica, poll->relation, NULL);
 	char	   *id;
 	bool		present;
 
-	while (replica_scan_next(scan, &id, &present))
+	while (replica_scan_next(replica, scan, &id, &present))
 	{
 		CHECK_FOR_INTERRUPTS();
 		skip_keys(poll, failures, keys, id);
@@ -153,7 +153,7 @@ merge(Poll *poll, Keys *keys)
 		pfree(id);
 	}
 	skip_keys(poll, failures, keys, NULL);
-	replica_scan_end(scan);
+	rows_scan_end(scan);
 	mapped_close(replica);
 	mapped_close(failures);
 }

@@ -65,7 +65,7 @@ row_keys_find(const Binding *binding, const char *key)
 		return named_by_key(key);
 	source_keys_hold(binding->source);
 	keys = source_keys_open(false);
-	if (source_key_find(keys, &found))
+	if (mapped_find(keys, &found))
 		record = bound_to(keys, &found);
 	mapped_close(keys);
 	return record;
@@ -93,7 +93,7 @@ row_keys_take(const Binding *binding, const char *key)
 		return named_by_key(key);
 	source_keys_hold(binding->source);
 	keys = source_keys_open(true);
-	while (!source_key_find(keys, &found) && !add_record(keys, &found, &record))
+	while (!mapped_find(keys, &found) && !add_record(keys, &found, &record))
 		CHECK_FOR_INTERRUPTS();
 	if (!record.added)
 		record = bound_to(keys, &found);
@@ -136,14 +136,14 @@ note_reused(const SourceKey *key)
 static bool
 bear(SourceKeys *keys, SourceKey *key, RowRecord *record)
 {
-	if (!source_key_find(keys, key))
+	if (!mapped_find(keys, key))
 		return add_record(keys, key, record);
 	*record = bound_to(keys, key);
 	if (key->duplicate && !record_lives(keys, key))
 		return true;
 	if (!key->duplicate)
 		note_reused(key);
-	(void) source_key_remove(keys, key);
+	(void) mapped_remove(keys, key);
 	return add_record(keys, key, record);
 }
 
@@ -247,7 +247,7 @@ row_keys_unbind(const Binding *binding, const char *key)
 	const SourceKey unbound = source_key_of(binding, key);
 	SourceKeys *keys = source_keys_open(true);
 
-	(void) source_key_remove(keys, &unbound);
+	(void) mapped_remove(keys, &unbound);
 	mapped_close(keys);
 }
 
@@ -276,17 +276,17 @@ row_keys_move(const Binding *binding, const char *external_id, const char *from,
 	SourceKey	taken = moved;
 
 	moved.external_id = external_id;
-	if (source_key_find(keys, &old) && strcmp(old.external_id, external_id) == 0)
+	if (mapped_find(keys, &old) && strcmp(old.external_id, external_id) == 0)
 	{
 		moved.duplicate = old.duplicate;
 		moved.merge = old.merge;
-		(void) source_key_remove(keys, &old);
+		(void) mapped_remove(keys, &old);
 	}
-	if (source_key_find(keys, &taken))
+	if (mapped_find(keys, &taken))
 	{
 		if (!taken.duplicate)
 			note_reused(&taken);
-		(void) source_key_remove(keys, &taken);
+		(void) mapped_remove(keys, &taken);
 	}
 	(void) source_key_add(keys, &moved);
 	mapped_close(keys);
@@ -314,11 +314,11 @@ row_keys_bind(SourceKeys *keys, const Binding *binding, const char *key, const c
 	SourceKey	bound = found;
 
 	bound.external_id = external_id;
-	if (!source_key_find(keys, &found))
+	if (!mapped_find(keys, &found))
 		return source_key_add(keys, &bound);
 	/* a key that names nothing any more is free to be drawn again */
 	if (!found.duplicate)
 		return strcmp(found.external_id, external_id) == 0;
-	(void) source_key_remove(keys, &found);
+	(void) mapped_remove(keys, &found);
 	return source_key_add(keys, &bound);
 }

@@ -125,7 +125,7 @@ void
 row_name_flush(RowWriter *writer)
 {
 	if (writer->keys != NULL)
-		source_keys_flush(writer->keys);
+		rows_flush(writer->keys->rows);
 }
 
 bool

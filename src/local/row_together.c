@@ -419,7 +419,7 @@ row_together_forget(RowWriter *writer)
 	canonical_forget_ahead(writer->canonical);
 	if (writer->call != NULL)
 		canonical_forget_ahead(apply_canonical(writer->call));
-	replica_forget_ahead(writer->replica);
+	rows_forget_ahead(writer->replica->rows);
 	writer->ahead = false;
 	if (writer->nahead > 1)
 	{
@@ -457,6 +457,6 @@ row_together_end(RowWriter *writer)
 	row_together_forget(writer);
 	flush(writer);
 	close_changer(writer->together);
-	replica_flush(writer->replica);
+	rows_flush(writer->replica->rows);
 	apply_show_births(writer->call);
 }

@@ -24,7 +24,7 @@ reserve(void *arg, const SourceKey *key)
 	SourceKey	found = *key;
 	bool		added = false;
 
-	while (!source_key_find(keys, &found) && !added)
+	while (!mapped_find(keys, &found) && !added)
 	{
 		CHECK_FOR_INTERRUPTS();
 		found.external_id = own_keys_new_id();

@@ -705,7 +705,7 @@ spoke_tables_answered(const char *source, const OutboxBatch *batch, const Pushed
 			continue;
 		/* what is to be inserted with others isn't found before */
 		if (outbox_change_follows(batch, i))
-			replica_flush(table);
+			rows_flush(table->rows);
 		note_answer(table, relation, change, &answers[i]);
 		if (any_failure)
 			capture_failure_recall(failures, relation, change->external_id);

@@ -70,29 +70,21 @@ agreed_set(AgreedTable *table, const char *source, const char *entity, const cha
 	mapped_save(table, &written);
 }
 
-struct AgreedScan
-{
-	AgreedTable *table;
-	RowsScan   *scan;
-};
-
-AgreedScan *
+RowsScan *
 agreed_scan_begin(AgreedTable *table, const char *source, const char *entity, const char *after)
 {
 	const Agreed asked = {.source = source, .entity = entity, .external_id = after};
-	AgreedScan *scan = palloc(sizeof(AgreedScan));
 
-	scan->table = table;
-	scan->scan = mapped_scan(table, NULL, 2, after != NULL ? 1 : 0, &asked);
-	return scan;
+	return mapped_scan(table, NULL, 2, after != NULL ? 1 : 0, &asked);
 }
 
 bool
-agreed_scan_next(AgreedScan *scan, char **external_id, int64 *row_version, bool *contested)
+agreed_scan_next(AgreedTable *table, RowsScan *scan, char **external_id, int64 *row_version,
+				 bool *contested)
 {
-	const Rows *rows = scan->table->rows;
+	const Rows *rows = table->rows;
 
-	if (!rows_scan_next(scan->scan))
+	if (!rows_scan_next(scan))
 		return false;
 	*external_id = TextDatumGetCString(rows_datum(rows, COL_AGREED_EXTERNAL_ID));
 	*row_version = DatumGetInt64(rows_datum(rows, COL_AGREED_ROW_VERSION));
@@ -105,14 +97,7 @@ agreed_scan_next(AgreedScan *scan, char **external_id, int64 *row_version, bool 
 }
 
 Size
-agreed_scan_bytes(AgreedScan *scan)
+agreed_scan_bytes(const AgreedTable *table)
 {
-	return rows_bytes(scan->table->rows, COL_AGREED_FIELDS);
-}
-
-void
-agreed_scan_end(AgreedScan *scan)
-{
-	rows_scan_end(scan->scan);
-	pfree(scan);
+	return rows_bytes(table->rows, COL_AGREED_FIELDS);
 }

@@ -43,13 +43,11 @@ extern void agreed_set(AgreedTable *table, const char *source, const char *entit
 					   const char *external_id, const Agreed *agreed);
 
 /* Walk an entity's records of a source by id, from after one (NULL: the first). */
-typedef struct AgreedScan AgreedScan;
-extern AgreedScan *agreed_scan_begin(AgreedTable *table, const char *source, const char *entity,
-									 const char *after);
-extern bool agreed_scan_next(AgreedScan *scan, char **external_id, int64 *row_version,
-							 bool *contested);
-/* How large its fields are, without being read. */
-extern Size agreed_scan_bytes(AgreedScan *scan);
-extern void agreed_scan_end(AgreedScan *scan);
+extern RowsScan *agreed_scan_begin(AgreedTable *table, const char *source, const char *entity,
+								   const char *after);
+extern bool agreed_scan_next(AgreedTable *table, RowsScan *scan, char **external_id,
+							 int64 *row_version, bool *contested);
+/* How large the fields of the row at hand are, without being read. */
+extern Size agreed_scan_bytes(const AgreedTable *table);
 
 #endif							/* SYNCEXT_AGREED_H */

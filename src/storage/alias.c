@@ -93,13 +93,8 @@ static const MappedDef merge_def = {
 static bool
 find_merge(int64 merge, MergeImage *image)
 {
-	MappedTable *merges = mapped_open(&merge_def, false);
-	bool		found;
-
 	image->id = merge;
-	found = mapped_find(merges, image);
-	mapped_close(merges);
-	return found;
+	return mapped_find_one(&merge_def, image);
 }
 
 bool

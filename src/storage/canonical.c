@@ -11,7 +11,6 @@
 
 #include "model/change.h"
 #include "storage/canonical.h"
-#include "storage/floor.h"
 #include "storage/hints.h"
 #include "storage/registry.h"
 #include "storage/stored.h"
@@ -19,7 +18,7 @@
 struct Canonical
 {
 	Rows	   *rows;
-	Floors	   *floors;			/* NULL: none was asked for yet */
+	Rows	   *floors;			/* table syncext.entity_floor; NULL: none was asked for yet */
 	char	   *floor_of;		/* the entity that was asked for last, or NULL: */
 	int64		floor;			/* its floor then */
 	bool		found;			/* the last find found a row */
@@ -59,7 +58,7 @@ canonical_close(Canonical *canonical)
 {
 	insert_born(canonical);
 	if (canonical->floors != NULL)
-		floors_close(canonical->floors);
+		rows_close(canonical->floors);
 	rows_close(canonical->rows);
 	pfree(canonical);
 }
@@ -111,13 +110,36 @@ try_record(Rows *rows, Record *record)
 					   psprintf("has something else than a stamp for field \"%s\"", no_stamp));
 }
 
-/* The floor of an entity as of now, which a record that isn't there begins above. */
+/* For as long as the golden records, whatever subtransactions end. */
+static void
+open_floors(Canonical *canonical)
+{
+	MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(canonical));
+
+	canonical->floors = rows_open_read(registry_relation("entity_floor"));
+	/* in REPEATABLE READ, too: an insert meets what was committed since */
+	rows_see_latest(canonical->floors);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * The floor of an entity as of now, which a record that isn't there begins above.  A key that
+ * is used again must not be taken for what receivers had of it before, so its row versions go
+ * on above all that were forgotten.  sync_maintain and sync_forget, which remove golden
+ * records, raise the floor first: a backend that doesn't find the record finds the floor.
+ */
 static int64
 find_floor(Canonical *canonical, const char *entity)
 {
+	Datum		key = CStringGetTextDatum(entity);
+
 	if (canonical->floors == NULL)
-		canonical->floors = floors_open(GetMemoryChunkContext(canonical));
-	return floors_find(canonical->floors, entity);
+		open_floors(canonical);
+	if (rows_empty(canonical->floors) || !rows_find(canonical->floors, 1, &key))
+		return 0;
+	/* whatever was edited by hand: the next one has to be higher */
+	return Max(0, Min(DatumGetInt64(rows_datum(canonical->floors, COL_ENTITY_FLOOR_ROW_VERSION)),
+					  CHANGE_MAX_VERSION));
 }
 
 /* The same as of when it was first asked for: where it has risen since, an insert finds out. */

@@ -78,33 +78,3 @@ children_of(Children *children, const char *parent_entity, const char *parent_id
 	mapped_close(latest);
 	return found;
 }
-
-static Child
-child_of(const char *parent_entity, const char *parent_id, const Child *child)
-{
-	Child		row = *child;
-
-	row.parent_entity = parent_entity;
-	row.parent_id = parent_id;
-	return row;
-}
-
-void
-children_add(Children *children, const char *parent_entity, const char *parent_id,
-			 const Child *child)
-{
-	const Child row = child_of(parent_entity, parent_id, child);
-
-	/* the child's own record is held: another backend can only have listed it before */
-	(void) mapped_insert_new(children, &row);
-}
-
-void
-children_remove(Children *children, const char *parent_entity, const char *parent_id,
-				const Child *child)
-{
-	const Child row = child_of(parent_entity, parent_id, child);
-
-	if (mapped_seek(children, 5, &row))
-		(void) rows_delete(children->rows);
-}

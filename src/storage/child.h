@@ -27,9 +27,5 @@ extern Children *children_open(bool write);
 extern List *children_of(Children *children, const char *parent_entity, const char *parent_id);
 extern bool children_have(const List *children, const char *entity, const char *external_id,
 						  const char *field);
-extern void children_add(Children *children, const char *parent_entity, const char *parent_id,
-						 const Child *child);
-extern void children_remove(Children *children, const char *parent_entity, const char *parent_id,
-							const Child *child);
 
 #endif							/* SYNCEXT_CHILD_H */

@@ -44,19 +44,15 @@ counted_read(CountedTable *table, const char *source, const char *entity, const 
 Jsonb *
 counted_find(const char *source, const char *entity, const char *external_id)
 {
-	CountedTable *table = counted_open();
-	Jsonb	   *counts = counted_read(table, source, entity, external_id);
+	CountedRow	row = {source, entity, external_id, NULL};
 
-	mapped_close(table);
-	return counts;
+	return mapped_find_one(&counted_def, &row) ? row.counts : NULL;
 }
 
 void
 counted_save(const char *source, const char *entity, const char *external_id, Jsonb *counts)
 {
-	MappedTable *table = mapped_open(&counted_def, true);
 	const CountedRow row = {source, entity, external_id, counts};
 
-	mapped_save(table, &row);
-	mapped_close(table);
+	mapped_save_one(&counted_def, &row);
 }

@@ -41,9 +41,5 @@ key_problem_note(const KeyProblem *problem)
 bool
 key_problem_find(KeyProblem *problem)
 {
-	MappedTable *table = mapped_open(&key_problem_def, false);
-	bool		found = mapped_find(table, problem);
-
-	mapped_close(table);
-	return found;
+	return mapped_find_one(&key_problem_def, problem);
 }

@@ -47,11 +47,6 @@ listener_list(void)
 bool
 listener_find(int pid, Listener *listener)
 {
-	MappedTable *table = mapped_open(&listener_def, false);
-	bool		found;
-
 	listener->pid = pid;
-	found = mapped_find(table, listener);
-	mapped_close(table);
-	return found;
+	return mapped_find_one(&listener_def, listener);
 }

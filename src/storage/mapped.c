@@ -265,6 +265,16 @@ mapped_find(MappedTable *table, void *row)
 	return true;
 }
 
+bool
+mapped_find_one(const MappedDef *def, void *row)
+{
+	MappedTable *table = mapped_open(def, false);
+	bool		found = mapped_find(table, row);
+
+	mapped_close(table);
+	return found;
+}
+
 void *
 mapped_copy(const MappedTable *table, Size size)
 {
@@ -361,6 +371,15 @@ mapped_save(MappedTable *table, const void *row)
 		done = seek_whole_key(table, row) ?
 			mapped_update(table, MAP_ALL_COLUMNS, row) == ROWS_DONE :
 			mapped_insert_new(table, row);
+}
+
+void
+mapped_save_one(const MappedDef *def, const void *row)
+{
+	MappedTable *table = mapped_open(def, true);
+
+	mapped_save(table, row);
+	mapped_close(table);
 }
 
 bool

@@ -79,6 +79,8 @@ extern void mapped_read(const MappedTable *table, void *row);
 extern const char *mapped_try(const MappedTable *table, MappedColumns columns, void *row);
 /* Find the row that has the primary key of *row, and read it. */
 extern bool mapped_find(MappedTable *table, void *row);
+/* The same where it is one row alone: opens the table, and closes it. */
+extern bool mapped_find_one(const MappedDef *def, void *row);
 /* A copy of the found row, as a structure of that size. */
 extern void *mapped_copy(const MappedTable *table, Size size);
 
@@ -101,6 +103,8 @@ extern bool mapped_insert_new(MappedTable *table, const void *row);
 extern RowsOutcome mapped_update(MappedTable *table, MappedColumns columns, const void *row);
 /* Write over the row that has the primary key of *row, or insert one. */
 extern void mapped_save(MappedTable *table, const void *row);
+/* The same where it is one row alone: opens the table, and closes it. */
+extern void mapped_save_one(const MappedDef *def, const void *row);
 /* Delete the row that has the primary key of *row.  Returns whether it was there. */
 extern bool mapped_remove(MappedTable *table, const void *row);
 

@@ -48,14 +48,3 @@ match_build_add(MatchBuilds *builds, const char *entity)
 		(void) mapped_insert_new(builds, &build);
 }
 
-void
-match_build_save(MatchBuilds *builds, const MatchBuild *build)
-{
-	mapped_save(builds, build);
-}
-
-void
-match_build_remove(MatchBuilds *builds, const MatchBuild *build)
-{
-	(void) mapped_remove(builds, build);
-}

@@ -25,8 +25,5 @@ extern MatchBuilds *match_builds_open(void);
 extern bool match_build_hold(MatchBuilds *builds, const char *entity, MatchBuild *build);
 /* Have one from the beginning, unless one is due. */
 extern void match_build_add(MatchBuilds *builds, const char *entity);
-/* Say how far it has come; or that it is done. */
-extern void match_build_save(MatchBuilds *builds, const MatchBuild *build);
-extern void match_build_remove(MatchBuilds *builds, const MatchBuild *build);
 
 #endif							/* SYNCEXT_MATCH_BUILD_H */

@@ -25,59 +25,33 @@ static const MappedDef match_key_def = {
 	}
 };
 
-struct MatchKeys
-{
-	MappedTable *table;
-	Rows	   *due;			/* NULL: only to read */
-};
-
 MatchKeys *
 match_keys_open(bool write)
 {
-	MatchKeys  *keys = palloc0(sizeof(MatchKeys));
-
-	keys->table = mapped_open(&match_key_def, write);
-	if (write)
-		keys->due = rows_open_write(registry_relation("match_due"));
-	return keys;
-}
-
-void
-match_keys_close(MatchKeys *keys)
-{
-	if (keys->due != NULL)
-		rows_close(keys->due);
-	mapped_close(keys->table);
-	pfree(keys);
+	return mapped_open(&match_key_def, write);
 }
 
 /* ---------- finding ---------- */
-
-bool
-match_key_find(MatchKeys *keys, MatchKey *key)
-{
-	return mapped_find(keys->table, key);
-}
 
 List *
 match_keys_of(MatchKeys *keys, const char *entity, const char *external_id)
 {
 	const MatchKey asked = {.entity = entity, .external_id = external_id};
 
-	return mapped_list(keys->table, NULL, 2, &asked, PG_INT32_MAX, sizeof(MatchKey));
+	return mapped_list(keys, NULL, 2, &asked, PG_INT32_MAX, sizeof(MatchKey));
 }
 
 List *
 match_keys_sharing(MatchKeys *keys, const MatchKey *key, int max)
 {
-	RowsScan   *scan = mapped_scan(keys->table, SHARED_INDEX, 3, 0, key);
+	RowsScan   *scan = mapped_scan(keys, SHARED_INDEX, 3, 0, key);
 	List	   *others = NIL;
 
 	while (list_length(others) < max && rows_scan_next(scan))
 	{
 		MatchKey	found;
 
-		mapped_read(keys->table, &found);
+		mapped_read(keys, &found);
 		if (strcmp(found.external_id, key->external_id) != 0)
 			others = lappend(others, unconstify(char *, found.external_id));
 	}
@@ -102,7 +76,7 @@ walk_on(MatchKeyWalk *walk)
 	MemoryContext old = MemoryContextSwitchTo(walk->context);
 
 	MemoryContextReset(walk->context);
-	walk->at = rows_scan_next(walk->scan) ? mapped_copy(walk->keys->table, sizeof(MatchKey)) : NULL;
+	walk->at = rows_scan_next(walk->scan) ? mapped_copy(walk->keys, sizeof(MatchKey)) : NULL;
 	MemoryContextSwitchTo(old);
 }
 
@@ -118,7 +92,7 @@ match_key_walk_begin(MatchKeys *keys, const char *entity, const char *after)
 	walk->passed = NIL;
 	walk->context = AllocSetContextCreate(CurrentMemoryContext, "syncext match keys",
 										  ALLOCSET_SMALL_SIZES);
-	walk->scan = mapped_scan(keys->table, NULL, 0, 1, &asked);
+	walk->scan = mapped_scan(keys, NULL, 0, 1, &asked);
 	walk_on(walk);
 	return walk;
 }
@@ -178,43 +152,23 @@ match_key_walk_end(MatchKeyWalk *walk, bool all)
 /* ---------- writing ---------- */
 
 void
-match_key_save(MatchKeys *keys, const MatchKey *key)
-{
-	mapped_save(keys->table, key);
-}
-
-void
 match_key_add(MatchKeys *keys, const MatchKey *key)
 {
-	if (!mapped_insert_new(keys->table, key))
-		mapped_save(keys->table, key);
+	if (!mapped_insert_new(keys, key))
+		mapped_save(keys, key);
+}
+
+Rows *
+match_due_open(void)
+{
+	return rows_open_write(registry_relation("match_due"));
 }
 
 void
-match_key_add_later(MatchKeys *keys, const MatchKey *key)
+match_due_add(Rows *due, const char *entity, const char *external_id)
 {
-	mapped_insert_later(keys->table, key);
-}
+	const Datum values[2] = {CStringGetTextDatum(entity), CStringGetTextDatum(external_id)};
+	const bool	isnull[2] = {false, false};
 
-void
-match_keys_flush(MatchKeys *keys)
-{
-	rows_flush(keys->table->rows);
-}
-
-bool
-match_key_remove(MatchKeys *keys, const MatchKey *key)
-{
-	return mapped_remove(keys->table, key);
-}
-
-void
-match_due_add(MatchKeys *keys, const char *entity, const char *external_id)
-{
-	Datum		values[2];
-	bool		isnull[2] = {false, false};
-
-	values[0] = CStringGetTextDatum(entity);
-	values[1] = CStringGetTextDatum(external_id);
-	rows_insert_later(keys->due, values, isnull);
+	rows_insert_later(due, values, isnull);
 }

@@ -8,7 +8,7 @@
 
 #include "storage/mapped.h"
 
-typedef struct MatchKeys MatchKeys;
+typedef MappedTable MatchKeys;
 
 typedef struct MatchKey
 {
@@ -19,10 +19,7 @@ typedef struct MatchKey
 } MatchKey;
 
 extern MatchKeys *match_keys_open(bool write);
-extern void match_keys_close(MatchKeys *keys);
 
-/* Find the key that the record has by the rule; key->key is it then. */
-extern bool match_key_find(MatchKeys *keys, MatchKey *key);
 /* All that the record has, a list of MatchKey. */
 extern List *match_keys_of(MatchKeys *keys, const char *entity, const char *external_id);
 /* Up to max external ids of other records that share the key, a list of char *. */
@@ -40,18 +37,10 @@ extern MatchKeyWalk *match_key_walk_begin(MatchKeys *keys, const char *entity, c
 extern List *match_key_walk(MatchKeyWalk *walk, const char *external_id);
 extern List *match_key_walk_end(MatchKeyWalk *walk, bool all);
 
-/* Who writes a record's keys holds the record. */
-extern void match_key_save(MatchKeys *keys, const MatchKey *key);
-/* Like match_key_save(), for a record that most likely has none. */
+/* Like mapped_save(), for a record that most likely has none.  Who writes one's keys holds it. */
 extern void match_key_add(MatchKeys *keys, const MatchKey *key);
-/*
- * Add a key of a record that has none by that rule; it is there when the keys are flushed, or
- * closed, which raises 23505 if another was added meanwhile.
- */
-extern void match_key_add_later(MatchKeys *keys, const MatchKey *key);
-extern void match_keys_flush(MatchKeys *keys);
-extern bool match_key_remove(MatchKeys *keys, const MatchKey *key);
 /* The record's keys are to be looked at again when this transaction has ended. */
-extern void match_due_add(MatchKeys *keys, const char *entity, const char *external_id);
+extern Rows *match_due_open(void);
+extern void match_due_add(Rows *due, const char *entity, const char *external_id);
 
 #endif							/* SYNCEXT_MATCH_KEY_H */

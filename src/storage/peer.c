@@ -34,25 +34,18 @@ static const MappedDef peer_def = {
 bool
 peer_find(const char *link, Peer *peer)
 {
-	MappedTable *table = mapped_open(&peer_def, false);
-	bool		found;
-
 	MemSet(peer, 0, sizeof(Peer));
 	peer->link = link;
-	found = mapped_find(table, peer);
-	mapped_close(table);
-	return found;
+	return mapped_find_one(&peer_def, peer);
 }
 
 void
 peer_save(const char *link, const Peer *peer)
 {
-	MappedTable *table = mapped_open(&peer_def, true);
 	Peer		saved = *peer;
 
 	saved.link = link;
-	mapped_save(table, &saved);
-	mapped_close(table);
+	mapped_save_one(&peer_def, &saved);
 }
 
 void

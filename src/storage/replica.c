@@ -96,12 +96,6 @@ replica_look_ahead(Replica *replica, int n, const ReplicaKey *rows, const int *o
 	return rows_look_ahead(replica->rows, n, 2, keys, order);
 }
 
-void
-replica_forget_ahead(Replica *replica)
-{
-	rows_forget_ahead(replica->rows);
-}
-
 /* Find the row, perhaps where it was before. */
 static bool
 find_row(Replica *replica, const ReplicaRow *row, const ItemPointerData *before)
@@ -214,12 +208,6 @@ replica_insert_later(Replica *replica, Oid relation, const char *external_id, co
 }
 
 void
-replica_flush(Replica *replica)
-{
-	rows_flush(replica->rows);
-}
-
-void
 replica_note_cascade(Oid relation, const char *external_id, const Fields *fields)
 {
 	Replica    *replica = replica_open(true);
@@ -234,105 +222,67 @@ replica_note_cascade(Oid relation, const char *external_id, const Fields *fields
 	mapped_close(replica);
 }
 
-struct ReplicaSeek
+RowsScan *
+replica_seek_begin(Replica *replica)
 {
-	Replica    *replica;
-	Oid			relation;
-	RowsScan   *scan;
-};
-
-ReplicaSeek *
-replica_seek_begin(Replica *replica, Oid relation)
-{
-	ReplicaSeek *seek = palloc(sizeof(ReplicaSeek));
-
-	seek->replica = replica;
-	seek->relation = relation;
-	seek->scan = rows_seek_begin(replica->rows, NULL, 2);
-	return seek;
+	return rows_seek_begin(replica->rows, NULL, 2);
 }
 
 int64
-replica_seek(ReplicaSeek *seek, const char *external_id, TransactionId *written_by)
+replica_seek(Replica *replica, RowsScan *seek, Oid relation, const char *external_id,
+			 TransactionId *written_by)
 {
-	Datum		keys[2] = {ObjectIdGetDatum(seek->relation), CStringGetTextDatum(external_id)};
+	Datum		keys[2] = {ObjectIdGetDatum(relation), CStringGetTextDatum(external_id)};
 	int64		row_version;
 
 	*written_by = InvalidTransactionId;
-	if (!rows_seek(seek->scan, keys) ||
-		stored_version_problem(seek->replica->rows, COL_ROW_VERSION, &row_version) != NULL)
+	if (!rows_seek(seek, keys) ||
+		stored_version_problem(replica->rows, COL_ROW_VERSION, &row_version) != NULL)
 		return -1;
-	*written_by = rows_written_by(seek->replica->rows);
+	*written_by = rows_written_by(replica->rows);
 	return row_version;
 }
 
-void
-replica_seek_end(ReplicaSeek *seek)
-{
-	rows_scan_end(seek->scan);
-	pfree(seek);
-}
-
-struct ReplicaScan
-{
-	Replica    *replica;
-	RowsScan   *scan;
-};
-
-ReplicaScan *
+RowsScan *
 replica_scan_begin(Replica *replica, Oid relation, const char *after)
 {
 	const ReplicaRow asked = {.relation = relation, .external_id = after};
-	ReplicaScan *scan = palloc(sizeof(ReplicaScan));
 
-	scan->replica = replica;
-	scan->scan = mapped_scan(replica, NULL, 1, after != NULL ? 1 : 0, &asked);
-	return scan;
+	return mapped_scan(replica, NULL, 1, after != NULL ? 1 : 0, &asked);
 }
 
 bool
-replica_scan_next(ReplicaScan *scan, char **external_id, bool *present)
+replica_scan_next(Replica *replica, RowsScan *scan, char **external_id, bool *present)
 {
-	bool		isnull;
-
-	if (!rows_scan_next(scan->scan))
+	if (!rows_scan_next(scan))
 		return false;
-	*external_id = TextDatumGetCString(rows_value(scan->replica->rows, COL_EXTERNAL_ID, &isnull));
-	*present = !rows_is_null(scan->replica->rows, COL_FIELDS);
+	*external_id = TextDatumGetCString(rows_datum(replica->rows, COL_EXTERNAL_ID));
+	*present = !rows_is_null(replica->rows, COL_FIELDS);
 	return true;
 }
 
 int64
-replica_scan_seen(ReplicaScan *scan, bool *contested)
+replica_scan_seen(const Replica *replica, bool *contested)
 {
-	const Rows *rows = scan->replica->rows;
 	ReplicaRow	row = {0};
 
-	(void) mapped_try(scan->replica, PLAIN_COLUMNS, &row);
-	*contested = row.contested || !rows_is_null(rows, COL_HELD);
-	return replica_seen(row.row_version, row.answered, !rows_is_null(rows, COL_FIELDS));
+	(void) mapped_try(replica, PLAIN_COLUMNS, &row);
+	*contested = row.contested || !rows_is_null(replica->rows, COL_HELD);
+	return replica_seen(row.row_version, row.answered, !rows_is_null(replica->rows, COL_FIELDS));
 }
 
 Size
-replica_scan_bytes(ReplicaScan *scan)
+replica_scan_bytes(const Replica *replica)
 {
-	return rows_bytes(scan->replica->rows, COL_FIELDS);
-}
-
-void
-replica_scan_end(ReplicaScan *scan)
-{
-	rows_scan_end(scan->scan);
-	pfree(scan);
+	return rows_bytes(replica->rows, COL_FIELDS);
 }
 
 /* Forget a relation's rows, when it is detached. */
 void
 replica_remove_all(Oid relation)
 {
-	const ReplicaRow asked = {.relation = relation};
 	Replica    *replica = replica_open(true);
-	RowsScan   *scan = mapped_scan(replica, NULL, 1, 0, &asked);
+	RowsScan   *scan = replica_scan_begin(replica, relation, NULL);
 
 	while (rows_scan_next(scan))
 		(void) rows_delete(replica->rows);

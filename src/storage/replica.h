@@ -16,7 +16,6 @@
 #include "storage/mapped.h"
 
 typedef MappedTable Replica;
-typedef struct ReplicaScan ReplicaScan;
 
 typedef struct ReplicaRow
 {
@@ -81,15 +80,13 @@ typedef struct ReplicaKey
 /* Find n rows ahead by one snapshot; order is that of their keys, or NULL: see rows_look_ahead(). */
 extern bool replica_look_ahead(Replica *replica, int n, const ReplicaKey *rows,
 								 const int *order);
-extern void replica_forget_ahead(Replica *replica);
 /*
  * Which row versions have rows of a relation seen, one after the other, best in the order of
  * their ids?  -1: none.  *written_by is who noted that; FrozenTransactionId: long ago.
  */
-typedef struct ReplicaSeek ReplicaSeek;
-extern ReplicaSeek *replica_seek_begin(Replica *replica, Oid relation);
-extern int64 replica_seek(ReplicaSeek *seek, const char *external_id, TransactionId *written_by);
-extern void replica_seek_end(ReplicaSeek *seek);
+extern RowsScan *replica_seek_begin(Replica *replica);
+extern int64 replica_seek(Replica *replica, RowsScan *seek, Oid relation,
+						  const char *external_id, TransactionId *written_by);
 /* Write over the row that is there, or insert one. */
 extern void replica_set(Replica *replica, Oid relation, const char *external_id,
 						const ReplicaRow *row);
@@ -102,8 +99,6 @@ extern void replica_set_alone(Replica *replica, Oid relation, const char *extern
  */
 extern void replica_insert_later(Replica *replica, Oid relation, const char *external_id,
 								 const ReplicaRow *row);
-/* Insert those that wait. */
-extern void replica_flush(Replica *replica);
 /*
  * Note what a foreign key did to a row of a relation behind a link: as long as the
  * row is like that, it has no edit that would keep the record from being placed.
@@ -140,16 +135,16 @@ replica_seen(int64 row_version, int64 answered, bool told)
 }
 
 /* Walk a relation's rows in the order of their ids (bytes), by one snapshot. */
-extern ReplicaScan *replica_scan_begin(Replica *replica, Oid relation, const char *after);
+extern RowsScan *replica_scan_begin(Replica *replica, Oid relation, const char *after);
 /* The id, in the current memory context, and whether the row was there when last seen. */
-extern bool replica_scan_next(ReplicaScan *scan, char **external_id, bool *present);
+extern bool replica_scan_next(Replica *replica, RowsScan *scan, char **external_id,
+							  bool *present);
 /*
  * The newest row version of the record that the row at hand has to do with; 0: none.
  * Contested: the hub keeps something of the row back, or had not taken all of it.
  */
-extern int64 replica_scan_seen(ReplicaScan *scan, bool *contested);
+extern int64 replica_scan_seen(const Replica *replica, bool *contested);
 /* How large its fields are, without being read. */
-extern Size replica_scan_bytes(ReplicaScan *scan);
-extern void replica_scan_end(ReplicaScan *scan);
+extern Size replica_scan_bytes(const Replica *replica);
 
 #endif							/* SYNCEXT_REPLICA_H */

@@ -47,19 +47,11 @@ source_keys_hold_alone(const char *source)
 /* ---------- finding ---------- */
 
 bool
-source_key_find(SourceKeys *keys, SourceKey *key)
-{
-	return mapped_find(keys, key);
-}
-
-bool
 source_key_is_bound(const SourceKey *key)
 {
-	SourceKeys *keys = source_keys_open(false);
-	bool		found = mapped_seek(keys, 3, key);
+	SourceKey	found = *key;
 
-	mapped_close(keys);
-	return found;
+	return mapped_find_one(&source_key_def, &found);
 }
 
 /* The newest of a record's keys that an index has, which is of one kind of them. */
@@ -161,12 +153,6 @@ source_key_add_later(SourceKeys *keys, const SourceKey *key)
 	mapped_insert_later(keys, &row);
 }
 
-void
-source_keys_flush(SourceKeys *keys)
-{
-	rows_flush(keys->rows);
-}
-
 /* Is the row that was found still the binding that is meant? */
 static bool
 is_binding_of(SourceKeys *keys, const SourceKey *key)
@@ -209,12 +195,6 @@ source_key_note_said(SourceKeys *keys, const SourceKey *key)
 		return;
 	found.unsaid = false;
 	(void) mapped_update(keys, MAP_COLUMN(COL_SOURCE_KEY_UNSAID), &found);
-}
-
-bool
-source_key_remove(SourceKeys *keys, const SourceKey *key)
-{
-	return mapped_remove(keys, key);
 }
 
 bool

@@ -35,8 +35,6 @@ extern void source_keys_hold(const char *source);
 /* Wait until nobody holds them, and keep everybody out.  The caller bounds the wait. */
 extern void source_keys_hold_alone(const char *source);
 
-/* Find the row of key->source, entity and source_id, and read it. */
-extern bool source_key_find(SourceKeys *keys, SourceKey *key);
 /* Is there such a row?  Opens the table. */
 extern bool source_key_is_bound(const SourceKey *key);
 /* The key that deliveries of the record go to. */
@@ -64,7 +62,6 @@ extern void source_key_add_free(SourceKeys *keys, const SourceKey *key);
  * when the table is closed.
  */
 extern void source_key_add_later(SourceKeys *keys, const SourceKey *key);
-extern void source_keys_flush(SourceKeys *keys);
 /*
  * Say of a key if it is a duplicate, and its batch.  False: it is bound to that record no
  * more.  Raises 23505 as source_key_add does.
@@ -74,7 +71,6 @@ extern bool source_key_save(SourceKeys *keys, const SourceKey *key);
 extern void source_key_try_save(SourceKeys *keys, const SourceKey *key);
 /* The hub was told.  Does nothing where the key is another by now, or is being changed. */
 extern void source_key_note_said(SourceKeys *keys, const SourceKey *key);
-extern bool source_key_remove(SourceKeys *keys, const SourceKey *key);
 /*
  * Give a key to the record that key->external_id names, as a duplicate or not, from now on.
  * The caller holds the source's keys alone.  False: it isn't bound.  Raises 23505 as
