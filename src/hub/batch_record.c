@@ -38,3 +38,21 @@ batch_append(Feed *feed, RecordSetEntry *member)
 	member->number = feed->nrecords;
 	return record;
 }
+
+static int
+compare_records(const void *a, const void *b)
+{
+	const BatchRecord *ra = a;
+	const BatchRecord *rb = b;
+	int			cmp = ra->depth - rb->depth;
+
+	if (cmp == 0)
+		cmp = strcmp(ra->entity, rb->entity);
+	return cmp != 0 ? cmp : strcmp(ra->external_id, rb->external_id);
+}
+
+void
+batch_sort(Feed *feed)
+{
+	qsort(feed->records, feed->nrecords, sizeof(BatchRecord), compare_records);
+}

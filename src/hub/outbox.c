@@ -22,8 +22,8 @@
 #include "utils/timestamp.h"
 
 #include "errcodes.h"
-#include "hub/captured_edit.h"
 #include "hub/clock_skew.h"
+#include "hub/edit_places.h"
 #include "hub/outbox.h"
 #include "hub/outbox_flight.h"
 #include "hub/outbox_sums.h"
@@ -41,71 +41,28 @@
 
 /* ---------- where a record's edits are ---------- */
 
-typedef struct Place
-{
-	LogPosition at;
-	int			table;
-	int			next;			/* the record's next, from 1; 0: none */
-} Place;
-
-/*
- * The edits of the window under way, record by record.  They follow from the
- * log; this backend keeps them, to walk a window of many pages once.
- */
+/* The edits of the window under way, which may have many pages. */
 typedef struct WindowEdits
 {
-	MemoryContext context;		/* NULL: there are none */
+	EditPlaces	places;
 	bool		complete;		/* false: walking was broken off */
 	char		target[NAMEDATALEN];
 	Oid			ticks;			/* table that lo and hi are of: it can be made anew */
 	int64		lo;
 	int64		hi;
-	RecordSet  *records;		/* number: of the first place */
-	int			nplaces;
-	int			room;
-	Place	   *places;
 } WindowEdits;
 
 static WindowEdits window_edits;
 
 static void
-forget_window_edits(void)
-{
-	if (window_edits.context != NULL)
-		MemoryContextDelete(window_edits.context);
-	MemSet(&window_edits, 0, sizeof(window_edits));
-}
-
-static void
 start_window_edits(const Cursor *cursor)
 {
-	forget_window_edits();
-	window_edits.context = AllocSetContextCreate(CacheMemoryContext, "syncext edits of a window",
-												 ALLOCSET_DEFAULT_SIZES);
-	window_edits.records = record_set_create(window_edits.context, 64);
-	window_edits.room = 256;
-	window_edits.places = MemoryContextAlloc(window_edits.context,
-											 sizeof(Place) * window_edits.room);
+	window_edits.complete = false;
+	edit_places_begin(&window_edits.places);
 	strlcpy(window_edits.target, cursor->target, sizeof(window_edits.target));
 	window_edits.ticks = registry_relation("tick");
 	window_edits.lo = cursor->from_tick;
 	window_edits.hi = cursor->to_tick;
-}
-
-static void
-add_place(RecordSetKey key, const FeedRow *row)
-{
-	WindowEdits *w = &window_edits;
-	RecordSetEntry *entry = record_set_add(w->records, key);
-	Place	   *place;
-
-	if (w->nplaces == w->room)
-		w->places = repalloc_huge(w->places, sizeof(Place) * (w->room *= 2));
-	place = &w->places[w->nplaces++];
-	place->at = row->at;
-	place->table = row->table;
-	place->next = entry->number;
-	entry->number = w->nplaces;
 }
 
 /* Know where the edits of the cursor's window are. */
@@ -128,40 +85,13 @@ walk_window(Feed *feed)
 	{
 		/* what others did is not ours to send */
 		if (row.correction)
-			add_place(record_set_key(&feed->key, row.entity, row.external_id), &row);
+			edit_places_add(&window_edits.places,
+							record_set_add(window_edits.places.records,
+										   record_set_key(&feed->key, row.entity, row.external_id)),
+							&row);
 	}
 	feed_window_end(window);
 	window_edits.complete = true;
-}
-
-static int
-compare_places(const void *a, const void *b)
-{
-	const Place *pa = a;
-	const Place *pb = b;
-
-	return pa->at.seq < pb->at.seq ? -1 : pa->at.seq > pb->at.seq;
-}
-
-/* The record's places by seq: transactions may have committed in another order. */
-static Place *
-places_of_record(Feed *feed, const BatchRecord *record, int *n)
-{
-	RecordSetKey key = record_set_key(&feed->key, cstring_to_text(record->entity),
-									  cstring_to_text(record->external_id));
-	RecordSetEntry *entry = record_set_find(window_edits.records, key);
-	int			first = entry == NULL ? 0 : entry->number;
-	Place	   *places;
-
-	*n = 0;
-	for (int i = first; i != 0; i = window_edits.places[i - 1].next)
-		(*n)++;
-	places = palloc(sizeof(Place) * Max(*n, 1));
-	*n = 0;
-	for (int i = first; i != 0; i = window_edits.places[i - 1].next)
-		places[(*n)++] = window_edits.places[i - 1];
-	qsort(places, *n, sizeof(Place), compare_places);
-	return places;
 }
 
 /* ---------- where a record is ---------- */
@@ -428,9 +358,9 @@ cut_record(Cutting *cutting, const BatchRecord *record)
 	Oid			relation = outbox_relation(cutting->feed->target->name, record->entity);
 	ReplicaRow	replica = {0};
 	Fold		fold = {.by_time = (ladder_of(record->entity) & RUNG_FIELD) != 0};
-	bool		readable = true;
+	EditPlace  *places;
+	bool		readable;
 	int			n;
-	Place	   *places = places_of_record(cutting->feed, record, &n);
 	const char *problem = NULL;
 
 	if (OidIsValid(relation))
@@ -440,19 +370,9 @@ cut_record(Cutting *cutting, const BatchRecord *record)
 		set_aside(cutting, relation, record->external_id, true, problem);
 		return;
 	}
-	for (int i = 0; i < n; i++)
-	{
-		LogRow		row;
-
-		if (places[i].at.seq >= replica.settled &&
-			feed_seek(cutting->seek, places[i].table, places[i].at, &row) &&
-			row.resolution == RESOLUTION_CAPTURED)
-		{
-			cutting->bytes += row.fields == NULL ? 0 : VARSIZE(row.fields);
-			readable &= captured_edit_fold(&fold, &row, places[i].at.seq, replica.row_version,
-										   replica.shifts);
-		}
-	}
+	n = edit_places_of(&window_edits.places, record->entity, record->external_id, replica.settled,
+					   &places);
+	readable = edit_places_fold(cutting->seek, places, n, &replica, &fold, &cutting->bytes);
 	if (!readable && OidIsValid(relation))
 	{
 		set_aside(cutting, relation, record->external_id, false,
@@ -494,18 +414,6 @@ open_feed(const char *source, bool write)
 	return feed;
 }
 
-static int
-compare_depths(const void *a, const void *b)
-{
-	const BatchRecord *ra = a;
-	const BatchRecord *rb = b;
-	int			cmp = ra->depth - rb->depth;
-
-	if (cmp == 0)
-		cmp = strcmp(ra->entity, rb->entity);
-	return cmp != 0 ? cmp : strcmp(ra->external_id, rb->external_id);
-}
-
 /*
  * Returns 0, or how many records of the batch make it large enough: then it has to be
  * cut anew, for what is in front by the order here need not be so in the log.
@@ -526,7 +434,7 @@ cut_records(Feed *feed, Size max_bytes, OutboxBatch *out)
 	cutting.failures = capture_failures_open(true);
 	cutting.any_failure = !capture_failures_none(cutting.failures);
 	/* in this order, the places that members says don't hold any more */
-	qsort(feed->records, feed->nrecords, sizeof(BatchRecord), compare_depths);
+	batch_sort(feed);
 	for (int i = 0; i < feed->nrecords && fit == 0; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -786,7 +694,10 @@ outbox_ack(const char *source, const OutboxBatch *batch, const PushedAnswer *ans
 				 errhint("Another session exchanges over the link, too; the next exchange goes on from where it is.")));
 	batch_finish(feed, NULL, 0);
 	if (feed->cursor.to_tick == 0)
-		forget_window_edits();
+	{
+		window_edits.complete = false;
+		edit_places_forget(&window_edits.places);
+	}
 	goes_on = next != NULL && batch_take_up(feed, &next->at);
 	if (goes_on)
 		outbox_flight_take_up(next->batch);

@@ -35,16 +35,7 @@ forget(RecordSet **records)
 static bool
 has(RecordSet *records, const char *entity, const char *external_id)
 {
-	StringInfoData key;
-	bool		found;
-
-	if (records == NULL)
-		return false;
-	initStringInfo(&key);
-	found = record_set_find(records, record_set_key(&key, cstring_to_text(entity),
-													cstring_to_text(external_id))) != NULL;
-	pfree(key.data);
-	return found;
+	return records != NULL && record_set_find_named(records, entity, external_id) != NULL;
 }
 
 void

@@ -11,76 +11,26 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "hub/captured_edit.h"
+#include "hub/edit_places.h"
 #include "hub/outstanding.h"
 #include "hub/pull.h"
 #include "storage/hints.h"
 #include "storage/record_set.h"
 #include "storage/rights.h"
 
-/* Where an edit is in the log. */
-typedef struct Place
-{
-	LogPosition at;
-	int			table;
-	int			next;			/* the record's next, from 1; 0: none */
-} Place;
-
 /* What waits of a source, as of a snapshot. */
 typedef struct Outstanding
 {
-	MemoryContext context;		/* NULL: not known */
+	EditPlaces	places;			/* flag: the window under way has been answered for the record */
 	char		source[NAMEDATALEN];
 	FeedSnapshot upto;
 	bool		walked;			/* to the end, from where the cursor was: */
 	int64		from_tick;
 	int64		to_tick;
 	LogPosition position;
-	RecordSet  *records;		/* number: of its last place; flag: the window under way has
-								 * been answered for it */
-	int			n;
-	int			room;
-	Place	   *places;
 } Outstanding;
 
 static Outstanding outstanding;
-
-static void
-forget(void)
-{
-	if (outstanding.context != NULL)
-		MemoryContextDelete(outstanding.context);
-	MemSet(&outstanding, 0, sizeof(outstanding));
-}
-
-static void
-start(const char *source)
-{
-	Outstanding *o = &outstanding;
-
-	forget();
-	o->context = AllocSetContextCreate(TopMemoryContext, "syncext outstanding edits",
-									   ALLOCSET_DEFAULT_SIZES);
-	strlcpy(o->source, source, sizeof(o->source));
-	o->records = record_set_create(o->context, 64);
-	o->room = 64;
-	o->places = MemoryContextAlloc(o->context, sizeof(Place) * o->room);
-}
-
-static void
-add_place(RecordSetEntry *entry, const FeedRow *row)
-{
-	Outstanding *o = &outstanding;
-	Place	   *place;
-
-	if (o->n == o->room)
-		o->places = repalloc_huge(o->places, sizeof(Place) * (o->room *= 2));
-	place = &o->places[o->n++];
-	place->at = row->at;
-	place->table = row->table;
-	place->next = entry->number;
-	entry->number = o->n;
-}
 
 /*
  * Add a row that is due to the hub.  Of the window under way a record is served at
@@ -90,7 +40,7 @@ add_place(RecordSetEntry *entry, const FeedRow *row)
 static void
 add_row(StringInfo key, const Cursor *cursor, const Tick *hi, const FeedRow *row)
 {
-	RecordSetEntry *entry = record_set_add(outstanding.records,
+	RecordSetEntry *entry = record_set_add(outstanding.places.records,
 										   record_set_key(key, row->entity, row->external_id));
 
 	if (cursor->to_tick != 0 && feed_snapshot_sees(&hi->snapshot, row->at.xid))
@@ -100,7 +50,7 @@ add_row(StringInfo key, const Cursor *cursor, const Tick *hi, const FeedRow *row
 		if (entry->flag)
 			return;
 	}
-	add_place(entry, row);
+	edit_places_add(&outstanding.places, entry, row);
 }
 
 static void
@@ -150,10 +100,13 @@ look(const char *source, bool may_be_old)
 
 	mapped_close(cursors);
 	feed_snapshot_now(&now);
-	if (o->context != NULL && strcmp(o->source, source) == 0 &&
+	if (o->places.context != NULL && strcmp(o->source, source) == 0 &&
 		(feed_snapshot_reaches(&o->upto, &now) || (may_be_old && is_same_cursor(&cursor))))
 		return;
-	start(source);
+	edit_places_begin(&o->places);
+	MemSet(&o->upto, 0, sizeof(o->upto));
+	o->walked = false;
+	strlcpy(o->source, source, sizeof(o->source));
 	if (found)
 		walk(target, &cursor, &now);
 	o->walked = true;
@@ -161,92 +114,39 @@ look(const char *source, bool may_be_old)
 	o->to_tick = cursor.to_tick;
 	o->position = cursor.position;
 	o->upto = now;
-	o->upto.xip = MemoryContextAlloc(o->context, sizeof(uint64) * Max(now.nxip, 1));
+	o->upto.xip = MemoryContextAlloc(o->places.context, sizeof(uint64) * Max(now.nxip, 1));
 	memcpy(o->upto.xip, now.xip, sizeof(uint64) * now.nxip);
-}
-
-/* The record's last place, from 1; 0: it has none. */
-static int
-find_places(const char *entity, const char *external_id)
-{
-	StringInfoData key;
-	RecordSetEntry *entry;
-
-	initStringInfo(&key);
-	entry = record_set_find(outstanding.records,
-							record_set_key(&key, cstring_to_text(entity),
-										   cstring_to_text(external_id)));
-	pfree(key.data);
-	return entry == NULL ? 0 : entry->number;
 }
 
 bool
 outstanding_has(const char *source, const char *entity, const char *external_id, int64 settled)
 {
 	look(source, false);
-	for (int i = find_places(entity, external_id); i != 0; i = outstanding.places[i - 1].next)
-		if (outstanding.places[i - 1].at.seq >= settled)
-			return true;
-	return false;
-}
-
-static int
-compare_seqs(const void *a, const void *b)
-{
-	const Place *pa = a;
-	const Place *pb = b;
-
-	return pa->at.seq < pb->at.seq ? -1 : pa->at.seq > pb->at.seq;
-}
-
-/* The record's places by seq: transactions may have committed in another order. */
-static Place *
-places_of(const char *entity, const char *external_id, int64 settled, int *n)
-{
-	int			room = 4;
-	Place	   *places = palloc(sizeof(Place) * room);
-
-	*n = 0;
-	for (int i = find_places(entity, external_id); i != 0; i = outstanding.places[i - 1].next)
-	{
-		if (outstanding.places[i - 1].at.seq < settled)
-			continue;
-		if (*n == room)
-			places = repalloc(places, sizeof(Place) * (room *= 2));
-		places[(*n)++] = outstanding.places[i - 1];
-	}
-	qsort(places, *n, sizeof(Place), compare_seqs);
-	return places;
+	return edit_places_any(&outstanding.places, entity, external_id, settled);
 }
 
 bool
 outstanding_fold(const char *source, const char *entity, const ReplicaRow *replica, bool may_be_old,
 				 OutstandingEdits *edits)
 {
-	bool		readable = true;
+	bool		readable;
+	Size		bytes = 0;
 	FeedSeek   *seek;
 	FeedLog    *log;
-	Place	   *places;
+	EditPlace  *places;
 	int			n;
 
 	MemSet(edits, 0, sizeof(OutstandingEdits));
 	look(source, may_be_old);
-	places = places_of(entity, replica->external_id, replica->settled, &n);
+	n = edit_places_of(&outstanding.places, entity, replica->external_id, replica->settled,
+					   &places);
 	if (n == 0)
 		return true;
 	edits->first = places[0].at.seq;
 	edits->last = places[n - 1].at.seq;
 	log = feed_log_open();
 	seek = feed_seek_begin(log);
-	for (int i = 0; i < n && readable; i++)
-	{
-		LogRow		row;
-
-		if (feed_seek(seek, places[i].table, places[i].at, &row) &&
-			row.resolution == RESOLUTION_CAPTURED)
-			readable = captured_edit_fold(&edits->fold, &row, places[i].at.seq,
-										  replica->row_version, replica->shifts);
-	}
+	readable = edit_places_fold(seek, places, n, replica, &edits->fold, &bytes);
 	feed_seek_end(seek);
 	feed_log_close(log);
 	return readable;

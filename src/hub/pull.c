@@ -61,20 +61,6 @@ typedef struct Reading
 	Size		bytes;			/* of what was read; to a link, as text */
 } Reading;
 
-static int
-compare_records(const void *a, const void *b)
-{
-	const BatchRecord *ra = a;
-	const BatchRecord *rb = b;
-	int			cmp = ra->depth - rb->depth;
-
-	if (cmp == 0)
-		cmp = strcmp(ra->entity, rb->entity);
-	if (cmp == 0)
-		cmp = strcmp(ra->external_id, rb->external_id);
-	return cmp;
-}
-
 /* The fields but for those that are withheld. */
 static Jsonb *
 visible_fields(Jsonb *jsonb, const FieldNames *withheld)
@@ -478,7 +464,7 @@ read_batch(Feed *feed, bool again, Delivery *delivery, XLogRecPtr *durable)
 	reading.records = canonical_seek_begin(reading.canonical);
 	reading.any_conflict = conflict_log_any_pending(reading.conflicts);
 	/* in this order, the places that members says don't hold any more */
-	qsort(feed->records, feed->nrecords, sizeof(BatchRecord), compare_records);
+	batch_sort(feed);
 	delivery->batch = feed->cursor.batch;
 	delivery->nrecords = 0;
 	delivery->records = palloc_extended(sizeof(DeliveryRecord) * Max(feed->nrecords, 1),

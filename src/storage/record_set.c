@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "compat.h"
@@ -73,6 +74,19 @@ RecordSetEntry *
 record_set_find(RecordSet *set, RecordSetKey key)
 {
 	return record_table_lookup_hash(set->table, key, key.hash);
+}
+
+RecordSetEntry *
+record_set_find_named(RecordSet *set, const char *entity, const char *external_id)
+{
+	StringInfoData buffer;
+	RecordSetEntry *entry;
+
+	initStringInfo(&buffer);
+	entry = record_set_find(set, record_set_key(&buffer, cstring_to_text(entity),
+												cstring_to_text(external_id)));
+	pfree(buffer.data);
+	return entry;
 }
 
 RecordSetEntry *

@@ -38,6 +38,9 @@ extern RecordSetKey record_set_key(StringInfo buffer, const text *entity,
 								   const text *external_id);
 /* Find, or find or add.  An entry stays where it is until the next addition. */
 extern RecordSetEntry *record_set_find(RecordSet *set, RecordSetKey key);	/* or NULL */
+/* Find it by its names: for one lookup now and then. */
+extern RecordSetEntry *record_set_find_named(RecordSet *set, const char *entity,
+											 const char *external_id);
 extern RecordSetEntry *record_set_add(RecordSet *set, RecordSetKey key);
 
 #endif							/* SYNCEXT_RECORD_SET_H */
