@@ -79,15 +79,9 @@ check_bindable(const Source *source, const SourceKey *key)
 static bool
 source_knows_record(const Source *source, const SourceKey *key)
 {
-	Canonical  *canonical = canonical_open(false);
-	const char *kept;
 	Record		record;
 
-	canonical_find(canonical, key->entity, key->external_id, &record);
-	kept = record.exists && !record.deleted ? NULL : alias_kept(key->entity, key->external_id);
-	if (kept != NULL)
-		canonical_find(canonical, key->entity, kept, &record);
-	canonical_close(canonical);
+	(void) alias_read(key->entity, key->external_id, &record);
 	return record.exists &&
 		(role_reads_records(key->entity) || visibility_shows(source, key->entity, &record));
 }

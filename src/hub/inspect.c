@@ -87,23 +87,6 @@ record_to_jsonb(const char *entity, const char *external_id, const Record *recor
 	return json_end_object(&state);
 }
 
-/* The record of that id, or the one that it was merged into: *external_id is that then. */
-static void
-find_record(const char *entity, char **external_id, Record *record)
-{
-	Canonical  *canonical = canonical_open(false);
-	const char *kept;
-
-	canonical_find(canonical, entity, *external_id, record);
-	kept = record->exists && !record->deleted ? NULL : alias_kept(entity, *external_id);
-	if (kept != NULL)
-	{
-		*external_id = pstrdup(kept);
-		canonical_find(canonical, entity, kept, record);
-	}
-	canonical_close(canonical);
-}
-
 /* The record that is asked for, by its external id or a source's own key; NULL: none. */
 static char *
 record_argument(FunctionCallInfo fcinfo)
@@ -125,6 +108,7 @@ sync_record(PG_FUNCTION_ARGS)
 	char	   *external_id = entity == NULL ? NULL : record_argument(fcinfo);
 	const Registry *registry = registry_get();
 	List	   *sources;
+	const char *kept;
 	Record		record;
 
 	if (entity == NULL)
@@ -133,10 +117,10 @@ sync_record(PG_FUNCTION_ARGS)
 	sources = visibility_sources(registry, entity);
 	if (external_id == NULL)
 		PG_RETURN_NULL();
-	find_record(entity, &external_id, &record);
+	kept = alias_read(entity, external_id, &record);
 	if (!record.exists || (sources != NIL && !visibility_cut(sources, entity, &record)))
 		PG_RETURN_NULL();
-	PG_RETURN_JSONB_P(record_to_jsonb(entity, external_id, &record));
+	PG_RETURN_JSONB_P(record_to_jsonb(entity, kept != NULL ? kept : external_id, &record));
 }
 
 Datum

@@ -119,7 +119,6 @@ find_key_of_kept(SourceKeys *keys, const Source *target, const RecordKey *parent
 static bool
 find_key(SourceKeys *keys, const Source *target, const RecordKey *parent, SourceKey *key)
 {
-	Canonical  *canonical;
 	Record		record;
 
 	if (source_key_current(keys, target->name, parent->entity, parent->external_id, key) ||
@@ -127,9 +126,7 @@ find_key(SourceKeys *keys, const Source *target, const RecordKey *parent, Source
 		return true;
 	if (!source_key_last(keys, target->name, parent->entity, parent->external_id, key))
 		return false;
-	canonical = canonical_open(false);
-	canonical_find(canonical, parent->entity, parent->external_id, &record);
-	canonical_close(canonical);
+	canonical_read(parent->entity, parent->external_id, &record);
 	return !record.exists || record.deleted;
 }
 

@@ -242,19 +242,6 @@ matching_track(Matching *matching, const ApplyItem *item, const Record *before,
 
 /* ---------- building ---------- */
 
-static bool
-hold_record(Canonical *canonical, const MatchKey *of, Record *record)
-{
-	do
-	{
-		CHECK_FOR_INTERRUPTS();
-		canonical_find(canonical, of->entity, of->external_id, record);
-		if (!record->exists)
-			return false;
-	} while (canonical_lock(canonical) != ROWS_DONE);
-	return true;
-}
-
 bool
 matching_rebuild(Matching *matching, Canonical *canonical, const Entity *entity,
 				 const char *external_id)
@@ -262,7 +249,7 @@ matching_rebuild(Matching *matching, Canonical *canonical, const Entity *entity,
 	const MatchKey of = {.entity = entity->name, .external_id = external_id};
 	Record		record;
 
-	if (!hold_record(canonical, &of, &record))
+	if (!canonical_hold(canonical, of.entity, of.external_id, &record))
 		return false;
 	if (record.deleted)
 	{

@@ -202,33 +202,13 @@ bind_once(SourceKeys *keys, const SourceKey *wanted, const char *alias, bool wri
 	return BIND_AGAIN;
 }
 
-/* The record that the key's was merged into; NULL: none. */
-static const char *
-merged_into(const SourceKey *key)
-{
-	Canonical  *canonical = canonical_open(false);
-	Record		record;
-
-	canonical_find(canonical, key->entity, key->external_id, &record);
-	canonical_close(canonical);
-	return record.exists && !record.deleted ? NULL : alias_kept(key->entity, key->external_id);
-}
-
-static void
-unbind(const SourceKey *key)
-{
-	SourceKeys *keys = source_keys_open(true);
-
-	(void) mapped_remove(keys, key);
-	mapped_close(keys);
-}
-
 /* Bind a key to a record, or to the one that it was merged into. */
 static bool
 bind_key(SourceKeys *keys, const SourceKey *wanted, bool write)
 {
 	SourceKey	key = *wanted;
-	const char *kept = merged_into(&key);
+	Record		record;
+	const char *kept = alias_read(key.entity, key.external_id, &record);
 	/* a delete leaves nothing that a merge could be undone for */
 	const char *alias = kept == NULL || wanted->duplicate ? NULL : wanted->external_id;
 	BindOutcome outcome;
@@ -439,10 +419,11 @@ static bool
 is_record_of(const SourceKey *found, const SourceKey *named)
 {
 	const char *kept;
+	Record		record;
 
 	if (strcmp(found->external_id, named->external_id) == 0)
 		return true;
-	kept = merged_into(named);
+	kept = alias_read(named->entity, named->external_id, &record);
 	return kept != NULL && strcmp(found->external_id, kept) == 0;
 }
 
@@ -637,13 +618,11 @@ own_keys_end(const char *source, const char *entity, const char *external_id)
 static void
 unlink_record(const Change *change)
 {
-	const SourceKey key = {
-		.source = change->source,
-		.entity = change->entity,
-		.source_id = change->source_id
-	};
+	const SourceKey key = key_of(change);
+	SourceKeys *keys = source_keys_open(true);
 
-	unbind(&key);
+	(void) mapped_remove(keys, &key);
+	mapped_close(keys);
 }
 
 bool

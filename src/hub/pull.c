@@ -240,12 +240,9 @@ find_merged_into(Reading *reading, const BatchRecord *record)
 static bool
 may_tell_merged(const Reading *reading, const BatchRecord *record, const char *kept)
 {
-	/* the other one stands at the tombstone */
-	Canonical  *canonical = canonical_open(false);
 	Record		found;
 
-	canonical_find(canonical, record->entity, kept, &found);
-	canonical_close(canonical);
+	canonical_read(record->entity, kept, &found);
 	return found.exists && !found.deleted &&
 		visibility_shows(reading->target, record->entity, &found);
 }

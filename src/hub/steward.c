@@ -157,22 +157,6 @@ sync_resolve_where(PG_FUNCTION_ARGS)
 
 /* ---------- reopening, assigning ---------- */
 
-/* Hold the conflict's record, so that its conflicts stay as they are; false: there is none. */
-static bool
-hold_record(Canonical *canonical, const Conflict *conflict)
-{
-	Record		record;
-
-	do
-	{
-		CHECK_FOR_INTERRUPTS();
-		canonical_find(canonical, conflict->entity, conflict->external_id, &record);
-		if (!record.exists)
-			return false;
-	} while (canonical_lock(canonical) != ROWS_DONE);
-	return true;
-}
-
 /* What a merge has left undecided is two records' again when that is undone. */
 static void
 refuse_undone(const Conflict *conflict)
@@ -196,6 +180,7 @@ refuse_undone(const Conflict *conflict)
 static void
 check_reopen(ConflictLog *conflicts, Canonical *canonical, const Conflict *conflict)
 {
+	Record		record;
 	int64		same;
 
 	if (strcmp(conflict->status, "pending") == 0)
@@ -204,7 +189,8 @@ check_reopen(ConflictLog *conflicts, Canonical *canonical, const Conflict *confl
 				 errmsg("conflict " INT64_FORMAT " is pending", conflict->id),
 				 errhint_call("Decide it with SELECT sync_resolve(" INT64_FORMAT ", …).", conflict->id)));
 	conflict_log_require(conflicts, conflict);
-	if (!hold_record(canonical, conflict))
+	/* so that its conflicts stay as they are */
+	if (!canonical_hold(canonical, conflict->entity, conflict->external_id, &record))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the record of conflict " INT64_FORMAT " does not exist any more", conflict->id)));

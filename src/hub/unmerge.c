@@ -203,27 +203,19 @@ check_merge(Unmerging *u)
 
 /* ---------- the records ---------- */
 
-static void
-hold(const Unmerging *u, const char *id, Record *record)
-{
-	do
-	{
-		CHECK_FOR_INTERRUPTS();
-		canonical_find(u->call->canonical, u->entity->name, id, record);
-	} while (record->exists && canonical_lock(u->call->canonical) != ROWS_DONE);
-}
-
 /* In the order of their ids, as they were merged. */
 static void
 hold_both(Unmerging *u)
 {
+	Canonical  *canonical = u->call->canonical;
+	const char *entity = u->entity->name;
 	bool		keep_first = strcmp(u->keep_id, u->drop_id) < 0;
 
 	if (keep_first)
-		hold(u, u->keep_id, &u->keep);
-	hold(u, u->drop_id, &u->drop);
+		canonical_hold(canonical, entity, u->keep_id, &u->keep);
+	canonical_hold(canonical, entity, u->drop_id, &u->drop);
 	if (!keep_first)
-		hold(u, u->keep_id, &u->keep);
+		canonical_hold(canonical, entity, u->keep_id, &u->keep);
 }
 
 /* What was said since by the keys that move back, a member of values of each field. */

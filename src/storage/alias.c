@@ -7,6 +7,7 @@
 
 #include "model/json_read.h"
 #include "storage/alias.h"
+#include "storage/canonical.h"
 
 /* A merge that was committed since a REPEATABLE READ transaction began counts, too. */
 static const MappedDef alias_def = {
@@ -67,6 +68,18 @@ alias_kept(const char *entity, const char *external_id)
 
 	mapped_close(aliases);
 	return found ? alias.kept_id : NULL;
+}
+
+const char *
+alias_read(const char *entity, const char *external_id, Record *record)
+{
+	const char *kept;
+
+	canonical_read(entity, external_id, record);
+	kept = record->exists && !record->deleted ? NULL : alias_kept(entity, external_id);
+	if (kept != NULL)
+		canonical_read(entity, kept, record);
+	return kept;
 }
 
 /* ---------- what was merged ---------- */

@@ -7,6 +7,7 @@
 #define SYNCEXT_ALIAS_H
 
 #include "model/fields.h"
+#include "model/record.h"
 #include "storage/mapped.h"
 
 typedef MappedTable Aliases;
@@ -28,6 +29,11 @@ extern bool alias_find(Aliases *aliases, const char *entity, const char *externa
 extern List *alias_names(Aliases *aliases, const char *entity, const char *kept_id);
 /* With a table of its own: the id of the record that it is a part of, or NULL. */
 extern const char *alias_kept(const char *entity, const char *external_id);
+/*
+ * Read a record, or where it doesn't live the one that it was merged into; returns that one's
+ * id, NULL if it was not.
+ */
+extern const char *alias_read(const char *entity, const char *external_id, Record *record);
 
 /*
  * What the record that went by a merge held then, and the row version that the other got

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -189,6 +190,26 @@ canonical_find(Canonical *canonical, const char *entity, const char *external_id
 		stored_fail(canonical->rows, problem);
 	if (!canonical->found)
 		record->floor = known_floor(canonical, entity);
+}
+
+void
+canonical_read(const char *entity, const char *external_id, Record *record)
+{
+	Canonical  *canonical = canonical_open(false);
+
+	canonical_find(canonical, entity, external_id, record);
+	canonical_close(canonical);
+}
+
+bool
+canonical_hold(Canonical *canonical, const char *entity, const char *external_id, Record *record)
+{
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		canonical_find(canonical, entity, external_id, record);
+	} while (record->exists && canonical_lock(canonical) != ROWS_DONE);
+	return record->exists;
 }
 
 bool

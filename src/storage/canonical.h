@@ -33,6 +33,11 @@ extern void canonical_close(Canonical *canonical);
  */
 extern void canonical_find(Canonical *canonical, const char *entity,
 						   const char *external_id, Record *record);
+/* The same where it is one record alone: opens the table, and closes it. */
+extern void canonical_read(const char *entity, const char *external_id, Record *record);
+/* Find it, and lock it as it was found.  Returns whether it exists. */
+extern bool canonical_hold(Canonical *canonical, const char *entity, const char *external_id,
+						   Record *record);
 /*
  * Read n records ahead by one snapshot, each once; order is that of their keys, or NULL: see
  * rows_look_ahead().
