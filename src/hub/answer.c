@@ -10,6 +10,7 @@
 #include "utils/numeric.h"
 
 #include "hub/answer.h"
+#include "model/json.h"
 
 AnswerOutcome
 answer_outcome(const Answer *answer)
@@ -60,18 +61,8 @@ object_add(JsonbValue *object, const char *key)
 	JsonbPair  *pair = &object->val.object.pairs[object->val.object.nPairs];
 
 	pair->order = object->val.object.nPairs++;
-	pair->key.type = jbvString;
-	pair->key.val.string.val = unconstify(char *, key);
-	pair->key.val.string.len = strlen(key);
+	json_set_string(&pair->key, key, strlen(key));
 	return &pair->value;
-}
-
-static void
-set_string(JsonbValue *value, const char *string, int len)
-{
-	value->type = jbvString;
-	value->val.string.val = unconstify(char *, string);
-	value->val.string.len = len;
 }
 
 /* A string that is kept elsewhere; NULL becomes JSON null. */
@@ -83,7 +74,7 @@ add_string(JsonbValue *object, const char *key, const char *string)
 	if (string == NULL)
 		value->type = jbvNull;
 	else
-		set_string(value, string, strlen(string));
+		json_set_string(value, string, strlen(string));
 }
 
 /* The keys by which the record is known: its source's own is answered where one was sent. */
@@ -121,7 +112,7 @@ add_names(JsonbValue *object, const char *key, const FieldNames *names)
 	value->val.array.nElems = names->n;
 	value->val.array.elems = palloc(sizeof(JsonbValue) * Max(names->n, 1));
 	for (int i = 0; i < names->n; i++)
-		set_string(&value->val.array.elems[i],
+		json_set_string(&value->val.array.elems[i],
 				   pnstrdup(names->name[i].data, names->name[i].len), names->name[i].len);
 }
 

@@ -20,6 +20,7 @@
 #include "model/field_ladder.h"
 #include "model/field_stamp.h"
 #include "model/field_state.h"
+#include "model/json.h"
 #include "model/referred_id.h"
 #include "storage/alias.h"
 
@@ -92,7 +93,6 @@ by_alias_refer(ApplyCall *call, const Entity *entity, const Change *change, Chan
 		const Field *field = fields_find(&change->fields, field_name(reference->field));
 		const char *id = field == NULL ? NULL : referred_id(&field->value);
 		RecordAlias alias;
-		JsonbValue *value;
 
 		if (id == NULL || !was_merged(call, reference->parent) ||
 			!alias_find(aliases_table(call), reference->parent, id, &alias))
@@ -104,10 +104,8 @@ by_alias_refer(ApplyCall *call, const Entity *entity, const Change *change, Chan
 			memcpy(renamed->fields.field, change->fields.field, sizeof(Field) * change->fields.n);
 		}
 		*told = true;
-		value = &renamed->fields.field[field - change->fields.field].value;
-		value->type = jbvString;
-		value->val.string.val = unconstify(char *, alias.kept_id);
-		value->val.string.len = strlen(alias.kept_id);
+		json_set_string(&renamed->fields.field[field - change->fields.field].value,
+						alias.kept_id, strlen(alias.kept_id));
 	}
 	return *told ? renamed : change;
 }

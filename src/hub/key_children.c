@@ -16,6 +16,7 @@
 #include "hub/apply_state.h"
 #include "hub/key_children.h"
 #include "hub/logged_change.h"
+#include "model/json.h"
 #include "process/owner.h"
 
 /* What is moved from one record to another. */
@@ -51,9 +52,7 @@ move_child(Move *move, const Reference *reference, const char *entity, const cha
 	if (strcmp(field->stamp.source, move->source) != 0 ||
 		strcmp(field->stamp.set_by, move->source) != 0)
 		return;
-	value.value.type = jbvString;
-	value.value.val.string.val = unconstify(char *, move->to);
-	value.value.val.string.len = strlen(move->to);
+	json_set_string(&value.value, move->to, strlen(move->to));
 	change.base = record.row_version;
 	apply_own(move->call, &change, &answer);
 	move->moved++;

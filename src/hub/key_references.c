@@ -10,6 +10,7 @@
 
 #include "hub/key_references.h"
 #include "hub/references.h"
+#include "model/json.h"
 #include "model/referred_id.h"
 #include "storage/alias.h"
 #include "storage/canonical.h"
@@ -42,14 +43,6 @@ translate(SourceKeys *keys, const Change *change, const Reference *reference, co
 	return find == NULL ? NULL : find(arg, &key);
 }
 
-static void
-set_string(JsonbValue *value, const char *string)
-{
-	value->type = jbvString;
-	value->val.string.val = unconstify(char *, string);
-	value->val.string.len = strlen(string);
-}
-
 void
 key_references_read(SourceKeys *keys, const ApplyItem *item, Change *change, KeyFinder find,
 					void *arg)
@@ -78,7 +71,8 @@ key_references_read(SourceKeys *keys, const ApplyItem *item, Change *change, Key
 			translated.field = palloc(sizeof(Field) * translated.n);
 			memcpy(translated.field, change->fields.field, sizeof(Field) * translated.n);
 		}
-		set_string(&translated.field[field - change->fields.field].value, external_id);
+		json_set_string(&translated.field[field - change->fields.field].value, external_id,
+						strlen(external_id));
 	}
 	if (translated.field == NULL)
 		return;
@@ -139,7 +133,7 @@ write_reference(SourceKeys *keys, const Source *target, const RecordKey *record,
 	bool		found = find_key(keys, target, parent, &key);
 
 	if (found)
-		set_string(value, key.source_id);
+		json_set_string(value, key.source_id, strlen(key.source_id));
 	else if (strcmp(record->entity, parent->entity) == 0 &&
 			 strcmp(record->external_id, parent->external_id) == 0)
 		value->type = jbvNull;

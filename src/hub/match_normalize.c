@@ -95,11 +95,10 @@ named_fields(const MatchRule *rule, const Fields *fields)
 	{
 		FieldName	name = rule->fields.name[i];
 		const Field *field = fields_find(fields, name);
-		JsonbValue	key = {.type = jbvString};
+		JsonbValue	key;
 		JsonbValue	value = {.type = jbvNull};
 
-		key.val.string.val = unconstify(char *, name.data);
-		key.val.string.len = name.len;
+		json_set_string(&key, name.data, name.len);
 		if (!is_null(field))
 			value = field->value;
 		any |= !is_null(field);

@@ -102,7 +102,7 @@ static bool
 repoint_field(ApplyCall *call, const Entity *entity, const char *external_id,
 			  const Reference *reference)
 {
-	Field		field = {.name = field_name(reference->field), .value = {.type = jbvString}};
+	Field		field = {.name = field_name(reference->field)};
 	Change		change = {
 		.entity = entity->name,
 		.external_id = external_id,
@@ -119,8 +119,7 @@ repoint_field(ApplyCall *call, const Entity *entity, const char *external_id,
 		canonical_find(call->canonical, entity->name, external_id, &record);
 		if (!names_alias(call, reference, &record, &alias))
 			return false;
-		field.value.val.string.val = unconstify(char *, alias.kept_id);
-		field.value.val.string.len = strlen(alias.kept_id);
+		json_set_string(&field.value, alias.kept_id, strlen(alias.kept_id));
 		d.after = with_value(entity, &record, &field);
 	} while (canonical_write(call->canonical, entity->name, external_id, &d.after) != ROWS_DONE);
 	change.source = record.last_source;

@@ -367,9 +367,7 @@ refer_back(const Unmerging *u, const MovedChild *child, const Record *record, Re
 	after->fields = palloc(sizeof(RecordField) * record->nfields);
 	memcpy(after->fields, record->fields, sizeof(RecordField) * record->nfields);
 	field = record_find(after, child->field);
-	field->field.value.type = jbvString;
-	field->field.value.val.string.val = unconstify(char *, u->drop_id);
-	field->field.value.val.string.len = strlen(u->drop_id);
+	json_set_string(&field->field.value, u->drop_id, strlen(u->drop_id));
 	field->stamp.set_by = field->stamp.source;
 	if (record->deleted)
 	{

@@ -142,10 +142,9 @@ has_counters(const char *entity_name, JsonbContainer *array)
 		return false;
 	for (int i = 0; i < rules->n && array != NULL; i++)
 	{
-		JsonbValue	name = {.type = jbvString};
+		JsonbValue	name;
 
-		name.val.string.val = unconstify(char *, rules->rule[i].field.data);
-		name.val.string.len = rules->rule[i].field.len;
+		json_set_string(&name, rules->rule[i].field.data, rules->rule[i].field.len);
 		if (rules->rule[i].kind == FIELD_RULE_SUM &&
 			findJsonbValueFromContainer(array, JB_FARRAY, &name) == NULL)
 			return false;

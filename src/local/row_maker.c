@@ -42,10 +42,9 @@ row_maker_set(RowMaker *maker, const AttachedColumn *column, JsonbValue *json)
 void
 row_maker_set_text(RowMaker *maker, const AttachedColumn *column, const char *text)
 {
-	JsonbValue	json = {.type = jbvString};
+	JsonbValue	json;
 
-	json.val.string.val = unconstify(char *, text);
-	json.val.string.len = strlen(text);
+	json_set_string(&json, text, strlen(text));
 	row_maker_set(maker, column, &json);
 }
 

@@ -284,14 +284,6 @@ value_type(Oid type, int32 typmod)
 /* ---------- values to JSON ---------- */
 
 static void
-json_string(JsonbValue *json, char *text, int len)
-{
-	json->type = jbvString;
-	json->val.string.val = text;
-	json->val.string.len = len;
-}
-
-static void
 json_numeric(JsonbValue *json, Numeric number)
 {
 	json->type = jbvNumeric;
@@ -320,7 +312,7 @@ json_of_output(ValueType *type, ValueSettings *settings, Datum value, JsonbValue
 	if (type->settings_matter)
 		value_pin_gucs(settings);
 	text = OutputFunctionCall(&type->output, value);
-	json_string(json, text, strlen(text));
+	json_set_string(json, text, strlen(text));
 }
 
 bool
@@ -352,7 +344,7 @@ json_of_text(ValueType *type, Datum value, JsonbValue *json)
 
 	if (type->kind == VALUE_PADDED)
 		len = bpchartruelen(data, len);
-	json_string(json, data, len);
+	json_set_string(json, data, len);
 }
 
 /* NaN and the infinities are no JSON numbers. */
@@ -398,7 +390,7 @@ json_of_bytea(Datum value, JsonbValue *json)
 	text[0] = '\\';
 	text[1] = 'x';
 	hex_encode(VARDATA_ANY(bytes), len, text + 2);
-	json_string(json, text, len * 2 + 2);
+	json_set_string(json, text, len * 2 + 2);
 }
 
 static void
@@ -408,7 +400,7 @@ json_of_time(ValueType *type, Datum value, JsonbValue *json)
 	int			utc = 0;
 
 	JsonEncodeDateTime(text, value, type->type, type->kind == VALUE_TIMESTAMPTZ ? &utc : NULL);
-	json_string(json, text, strlen(text));
+	json_set_string(json, text, strlen(text));
 }
 
 static void
@@ -519,7 +511,7 @@ json_of_composite(ValueType *type, ValueSettings *settings, Datum value, JsonbVa
 
 		if (TupleDescAttr(desc, i)->attisdropped)
 			continue;
-		json_string(&name, pstrdup(NameStr(TupleDescAttr(desc, i)->attname)),
+		json_set_string(&name, pstrdup(NameStr(TupleDescAttr(desc, i)->attname)),
 					strlen(NameStr(TupleDescAttr(desc, i)->attname)));
 		pushJsonbValue(&state, WJB_KEY, &name);
 		push_value(&state, WJB_VALUE, type->att[i], settings, values[i], nulls[i]);

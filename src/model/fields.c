@@ -15,11 +15,7 @@ static void
 read_entry(JEntry entry, char *base, uint32 start, uint32 end, JsonbValue *value)
 {
 	if (JBE_ISSTRING(entry))
-	{
-		value->type = jbvString;
-		value->val.string.val = base + start;
-		value->val.string.len = end - start;
-	}
+		json_set_string(value, base + start, end - start);
 	else if (JBE_ISNUMERIC(entry))
 	{
 		value->type = jbvNumeric;
@@ -95,9 +91,7 @@ simple_to_jsonb(const Fields *fields)
 		const Field *field = &fields->field[i];
 		JsonbPair  *pair = &object.val.object.pairs[i];
 
-		pair->key.type = jbvString;
-		pair->key.val.string.val = unconstify(char *, field->name.data);
-		pair->key.val.string.len = field->name.len;
+		json_set_string(&pair->key, field->name.data, field->name.len);
 		pair->value = field->value;
 		pair->order = i;
 	}
@@ -118,9 +112,7 @@ fields_to_jsonb(const Fields *fields)
 		Field	   *field = &fields->field[i];
 		JsonbValue	key;
 
-		key.type = jbvString;
-		key.val.string.val = unconstify(char *, field->name.data);
-		key.val.string.len = field->name.len;
+		json_set_string(&key, field->name.data, field->name.len);
 		pushJsonbValue(&state, WJB_KEY, &key);
 		pushJsonbValue(&state, WJB_VALUE, &field->value);
 	}
@@ -381,9 +373,7 @@ field_names_push(JsonbParseState **state, const FieldNames *names)
 	{
 		JsonbValue	v;
 
-		v.type = jbvString;
-		v.val.string.val = unconstify(char *, names->name[i].data);
-		v.val.string.len = names->name[i].len;
+		json_set_string(&v, names->name[i].data, names->name[i].len);
 		pushJsonbValue(state, WJB_ELEM, &v);
 	}
 	pushJsonbValue(state, WJB_END_ARRAY, NULL);

@@ -32,11 +32,7 @@ push_string(JsonbParseState **state, JsonbIteratorToken token, const char *strin
 	JsonbValue	v = {.type = jbvNull};
 
 	if (string != NULL)
-	{
-		v.type = jbvString;
-		v.val.string.val = unconstify(char *, string);
-		v.val.string.len = strlen(string);
-	}
+		json_set_string(&v, string, strlen(string));
 	pushJsonbValue(state, token, &v);
 }
 

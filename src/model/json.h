@@ -27,6 +27,15 @@ extern void json_add_string(JsonbParseState **state, const char *value);
 extern void json_add_number(JsonbParseState **state, int64 value);
 extern void json_add_numeric(JsonbParseState **state, Numeric value);
 
+/* Make a value a string, which isn't copied. */
+static inline void
+json_set_string(JsonbValue *value, const char *string, int len)
+{
+	value->type = jbvString;
+	value->val.string.val = unconstify(char *, string);
+	value->val.string.len = len;
+}
+
 /* A value that stands alone. */
 extern Jsonb *json_of_value(const JsonbValue *value);
 

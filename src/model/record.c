@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 
+#include "model/json.h"
 #include "model/json_read.h"
 #include "model/record.h"
 
@@ -282,14 +283,6 @@ set_number(JsonbValue *value, int64 number)
 }
 
 static void
-set_string(JsonbValue *value, const char *data, int len)
-{
-	value->type = jbvString;
-	value->val.string.val = unconstify(char *, data);
-	value->val.string.len = len;
-}
-
-static void
 set_time(JsonbValue *value, const Stamp *stamp)
 {
 	if (stamp->has_updated_at)
@@ -322,7 +315,7 @@ set_source(JsonbValue *value, const char *source, bool implied)
 {
 	value->type = jbvNull;
 	if (!implied)
-		set_string(value, source, strlen(source));
+		json_set_string(value, source, strlen(source));
 }
 
 static void
@@ -336,7 +329,7 @@ set_short(JsonbValue *value, const Stamp *stamp)
 		text[len++] = '@';
 		len += pg_lltoa(stamp->updated_at, text + len);
 	}
-	set_string(value, text, len);
+	json_set_string(value, text, len);
 }
 
 static void
@@ -388,7 +381,7 @@ record_stamps_jsonb(const Record *record)
 
 		if (time_alone && same_time(&field->stamp, &implied))
 			continue;
-		set_string(&pair->key, field->field.name.data, field->field.name.len);
+		json_set_string(&pair->key, field->field.name.data, field->field.name.len);
 		if (time_alone)
 			set_time(&pair->value, &field->stamp);
 		else
