@@ -173,8 +173,10 @@ last_batch(const List *cursors)
 }
 
 void
-cursor_start(const Registry *registry, const Source *target)
+cursor_start(const char *source)
 {
+	const Registry *registry = registry_get();
+	const Source *target = registry_source_required(registry, source);
 	CursorTable *table = cursor_open(true);
 	List	   *old = cursor_lock_all(table, target->name);
 	int			slots = old == NIL ? 1 : ((Cursor *) linitial(old))->slots;
@@ -200,14 +202,13 @@ cursor_start(const Registry *registry, const Source *target)
 Datum
 syncext_cursor_start(PG_FUNCTION_ARGS)
 {
-	const Registry *registry = registry_get();
 	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	const Link *link = link_of_source(source);
 
 	/* edits that wait for another hub would be passed over */
 	if (link != NULL && !link->relay)
 		link_refuse_source(source);
-	cursor_start(registry, registry_source_required(registry, source));
+	cursor_start(source);
 	PG_RETURN_VOID();
 }
 
@@ -329,10 +330,10 @@ change_slots(CursorTable *table, const List *old, int slots)
 }
 
 void
-cursor_set_slots(const Registry *registry, const Source *target, int slots)
+cursor_set_slots(const char *target, int slots)
 {
 	CursorTable *table = cursor_open(true);
-	List	   *cursors = cursor_lock_all(table, target->name);
+	List	   *cursors = cursor_lock_all(table, target);
 	int			present = list_length(cursors);
 	bool		complete = present > 0 && ((Cursor *) linitial(cursors))->slots == present;
 
@@ -341,7 +342,7 @@ cursor_set_slots(const Registry *registry, const Source *target, int slots)
 	mapped_close(table);
 	/* the source was added by plain SQL, or a cursor deleted */
 	if (!complete)
-		cursor_start(registry, target);
+		cursor_start(target);
 }
 
 /* ---------- subscriptions, and all records again ---------- */
@@ -423,6 +424,6 @@ sync_resync(PG_FUNCTION_ARGS)
 	mapped_close(table);
 	/* a source without a cursor has all records before it anyway */
 	if (cursors == NIL)
-		cursor_start(registry, source);
+		cursor_start(source->name);
 	PG_RETURN_VOID();
 }

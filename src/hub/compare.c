@@ -276,7 +276,6 @@ begin_epoch_told_by(const char *source)
 static void
 note_loss(const Comparison *c)
 {
-	const Registry *registry = registry_get();
 	const char *since = time_text(c->since);
 
 	if (!owner_true("SELECT EXISTS (SELECT FROM syncext.feed_origin WHERE reason <> 'created' AND began_at > %s)",
@@ -284,7 +283,7 @@ note_loss(const Comparison *c)
 		begin_epoch_told_by(c->source->name);
 	if (!owner_true("SELECT EXISTS (SELECT FROM syncext.cursor WHERE target = %s AND backfill_since > %s)",
 					quote_literal_cstr(c->source->name), since))
-		cursor_start(registry, registry_source_required(registry, c->source->name));
+		cursor_start(c->source->name);
 }
 
 /*

@@ -120,7 +120,7 @@ arrange_slots(Feed *feed)
 			consumer.count = first.slots;
 		consumer_check(consumer);
 	}
-	cursor_set_slots(feed->registry, feed->target, consumer.count);
+	cursor_set_slots(feed->target->name, consumer.count);
 }
 
 void

@@ -405,15 +405,6 @@ note_refusal(const Hello *hello, IdentityCase which)
 				  quote_literal_cstr(identity_case_name(which)));
 }
 
-/* All records again: it lacks what others did, or what we had told it once. */
-static void
-restart_cursor(const char *source)
-{
-	const Registry *registry = registry_get();
-
-	cursor_start(registry, registry_source_required(registry, source));
-}
-
 /*
  * From here on both sides count from what the spoke says.  It gets all there is; of
  * what was never served nothing need be served again.
@@ -425,8 +416,9 @@ begin_counting(const Hello *hello, const Verdict *verdict, Known *known)
 				  hello->sent, verdict->spoke_behind ? "clock_timestamp()" : "turned_at",
 				  quote_literal_cstr(hello->source));
 	known->counter = hello->sent;
+	/* all records again: it lacks what others did, or what we had told it once */
 	if (known->batch > 0)
-		restart_cursor(hello->source);
+		cursor_start(hello->source);
 }
 
 /* How many epochs that are over are kept of a spoke. */

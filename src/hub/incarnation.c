@@ -176,12 +176,9 @@ start_targets(void)
 
 	foreach_ptr(char, target, targets)
 	{
-		const Registry *registry = registry_get();
-		const Source *source = registry_source(registry, target);
-
 		/* dropped by now, its cursor with it */
-		if (source != NULL)
-			cursor_start(registry, source);
+		if (registry_source(registry_get(), target) != NULL)
+			cursor_start(target);
 	}
 	owner_execute("DELETE FROM syncext.tick WHERE id <= " INT64_FORMAT, newest);
 }

@@ -272,12 +272,13 @@ run_steps(Maintenance *m)
 	rotate_truncate(m);
 	rotate_switch(m);
 	advance_idle_cursors(m);
-	retention_remove_conflicts(m);
+	m->conflicts = retention_remove(m, "remove_conflicts");
 	note_names(m);
-	retention_remove_runs(m);
-	retention_remove_change_ids(m);
+	m->runs = retention_remove(m, "remove_runs");
+	m->change_ids = retention_remove(m, "remove_change_ids");
 	retention_remove_tombstones(m);
-	retention_remove_gone(m);
+	/* behind a link there is no golden record whose tombstone tells that a key is gone */
+	m->gone = retention_remove(m, "remove_gone");
 	remove_old_ticks(m, &ticks);
 }
 

@@ -46,11 +46,8 @@ maintenance_waits(Maintenance *m, const char *format,...)
 static void
 start_anew(void *arg)
 {
-	const Registry *registry = registry_get();
-	const Source *source = registry_source(registry, arg);
-
-	if (source != NULL)
-		cursor_start(registry, source);
+	if (registry_source(registry_get(), arg) != NULL)
+		cursor_start(arg);
 }
 
 bool

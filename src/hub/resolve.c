@@ -121,6 +121,22 @@ resolve_may_decide(Oid function, const char *entity)
 }
 
 void
+resolve_check_steward(Oid function, const char *entity, const char *what)
+{
+	if (!resolve_may_decide(function, entity))
+	{
+		registry_check_stranger(registry_get(), NULL);
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to %s of entity \"%s\"", what, entity),
+				 errhint_call("Ask the owner of the extension: SELECT sync_grant(%s, 'steward', %s).",
+							  quote_literal_cstr(GetUserNameFromId(GetUserId(), false)),
+							  quote_literal_cstr(entity))));
+	}
+	(void) registry_entity_required(registry_get(), entity);
+}
+
+void
 resolve_refuse_stranger(Oid function, const char *entity, const char *what, const char *kind, int64 id)
 {
 	if (!resolve_may_decide(function, entity != NULL ? entity : "*"))

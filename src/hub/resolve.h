@@ -50,6 +50,8 @@ extern void resolve_end(Resolve *r);
  * (an OID) was granted to it by name, not to PUBLIC?
  */
 extern bool resolve_may_decide(Oid function, const char *entity);
+/* Raise 42501 unless that is so, or that there is no such entity. */
+extern void resolve_check_steward(Oid function, const char *entity, const char *what);
 /*
  * Raise 42501 if the user may not decide what is of that entity.  Who may not decide all
  * isn't told what there is: what isn't there (entity NULL) looks like what is of others.

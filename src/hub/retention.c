@@ -14,12 +14,8 @@
 /* Rows that one transaction removes. */
 #define STEP_ROWS	10000
 
-/*
- * Call one of syncext's functions, of the retention and of STEP_ROWS, in steps until
- * there is nothing left to remove; returns how many rows it has removed.
- */
-static int64
-remove_in_steps(Maintenance *m, const char *function)
+int64
+retention_remove(Maintenance *m, const char *function)
 {
 	int64		all = 0;
 	int64		removed;
@@ -32,14 +28,6 @@ remove_in_steps(Maintenance *m, const char *function)
 		all += removed;
 	} while (removed == STEP_ROWS);
 	return all;
-}
-
-/* ---------- conflicts ---------- */
-
-void
-retention_remove_conflicts(Maintenance *m)
-{
-	m->conflicts += remove_in_steps(m, "remove_conflicts");
 }
 
 /* ---------- tombstones ---------- */
@@ -108,26 +96,4 @@ retention_remove_tombstones(Maintenance *m)
 	} while (removed == STEP_ROWS);
 	if (horizon == NULL)
 		maintenance_waits(m, "tombstones: a target is walking through the golden records");
-}
-
-void
-retention_remove_gone(Maintenance *m)
-{
-	m->gone += remove_in_steps(m, "remove_gone");
-}
-
-/* ---------- runs of jobs ---------- */
-
-void
-retention_remove_runs(Maintenance *m)
-{
-	m->runs += remove_in_steps(m, "remove_runs");
-}
-
-/* ---------- answers to changes that were sent with an id ---------- */
-
-void
-retention_remove_change_ids(Maintenance *m)
-{
-	m->change_ids += remove_in_steps(m, "remove_change_ids");
 }

@@ -7,22 +7,15 @@
 
 #include "hub/maintenance.h"
 
-/* Conflicts that are closed. */
-extern void retention_remove_conflicts(Maintenance *m);
-/* Runs of jobs; the last run of each stays, however old it is. */
-extern void retention_remove_runs(Maintenance *m);
-/* Answers to changes that were sent with an id. */
-extern void retention_remove_change_ids(Maintenance *m);
+/*
+ * Call one of syncext's functions, of the retention and of how many rows one transaction
+ * removes, in steps until there is nothing left to remove; returns how many rows there were.
+ */
+extern int64 retention_remove(Maintenance *m, const char *function);
 /*
  * Tombstones.  Finding them takes a walk through all records.  They become old as log
  * tables are truncated, so it is done when one was.
  */
 extern void retention_remove_tombstones(Maintenance *m);
-/*
- * Keys that the hub behind a link doesn't have.  Behind a link there is no golden
- * record whose tombstone tells that a key is gone: what was agreed on with the hub
- * there does.
- */
-extern void retention_remove_gone(Maintenance *m);
 
 #endif							/* SYNCEXT_RETENTION_H */

@@ -73,16 +73,7 @@ typedef struct Split
 static void
 check_rights(Oid function, const SourceKey *key)
 {
-	if (!resolve_may_decide(function, key->entity))
-	{
-		registry_check_stranger(registry_get(), NULL);
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to split records of entity \"%s\"", key->entity),
-				 errhint_call("Ask the owner of the extension: SELECT sync_grant(%s, 'steward', %s).",
-							  quote_literal_cstr(GetUserNameFromId(GetUserId(), false)),
-							  quote_literal_cstr(key->entity))));
-	}
+	resolve_check_steward(function, key->entity, "split records");
 	keys_alone_check_entity(registry_entity_required(registry_get(), key->entity));
 	(void) registry_source_required(registry_get(), key->source);
 }

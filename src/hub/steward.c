@@ -41,22 +41,6 @@ decision_of_many(FunctionCallInfo fcinfo)
 	return decision;
 }
 
-static void
-check_steward(Oid function, const char *entity)
-{
-	if (!resolve_may_decide(function, entity))
-	{
-		registry_check_stranger(registry_get(), NULL);
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to decide conflicts of entity \"%s\"", entity),
-				 errhint_call("Ask the owner of the extension: SELECT sync_grant(%s, 'steward', %s).",
-							  quote_literal_cstr(GetUserNameFromId(GetUserId(), false)),
-							  quote_literal_cstr(entity))));
-	}
-	(void) registry_entity_required(registry_get(), entity);
-}
-
 /* The ids of what is to be decided, in the order of their records; one more than max if there are more. */
 static int
 find_conflicts(FunctionCallInfo fcinfo, int max, int64 **ids)
@@ -148,7 +132,7 @@ sync_resolve_where(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("max_conflicts must be at least 1, not %d", max)));
-	check_steward(fcinfo->flinfo->fn_oid, entity);
+	resolve_check_steward(fcinfo->flinfo->fn_oid, entity, "decide conflicts");
 	n = find_conflicts(fcinfo, max, &ids);
 	tally.more = n > max;
 	resolve_many(decision, arg_text_or_null(fcinfo, 7), ids, Min(n, max), &tally);

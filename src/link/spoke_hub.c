@@ -574,10 +574,8 @@ spoke_hub_rebase(const char *source, LostRecord *records, int n, bool ours, Reba
 static void
 spoke_hub_rebased(const char *source, const char *link, bool ours)
 {
-	const Registry *registry = registry_get();
-
 	if (!ours)
-		cursor_start(registry, registry_source_required(registry, source));
+		cursor_start(source);
 }
 
 static List *

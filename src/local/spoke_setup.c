@@ -166,8 +166,6 @@ hand_over_edits(const Binding *binding)
 void
 spoke_start(const char *source)
 {
-	const Registry *registry = registry_get();
-
 	foreach_ptr(const Binding, binding, binding_list(source, NULL))
 	{
 		LockRelationOid(binding->relation, ShareRowExclusiveLock);
@@ -183,7 +181,7 @@ spoke_start(const char *source)
 				  quote_literal_cstr(source));
 	spoke_forget_detached(source);
 	source_set_single_writer(source, true);
-	cursor_start(registry, registry_source_required(registry, source));
+	cursor_start(source);
 }
 
 /*

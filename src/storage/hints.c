@@ -77,15 +77,3 @@ call_text(const char *format,...)
 	va_end(args);
 	return text;
 }
-
-int
-errhint_call(const char *format,...)
-{
-	va_list		args;
-	char	   *text;
-
-	va_start(args, format);
-	text = format_va(qualify(format), args);
-	va_end(args);
-	return errhint("%s", text);
-}

@@ -10,7 +10,7 @@
  * the search_path doesn't lead to the extension's schema, the function gets it before
  * its name, so that the call can be copied.  syncext.callable() does so in SQL.
  */
-extern int	errhint_call(const char *format,...) pg_attribute_printf(1, 2);
 extern char *call_text(const char *format,...) pg_attribute_printf(1, 2);
+#define errhint_call(...)	errhint("%s", call_text(__VA_ARGS__))
 
 #endif							/* SYNCEXT_HINTS_H */
