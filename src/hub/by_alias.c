@@ -13,7 +13,7 @@
 
 #include "hub/apply_state.h"
 #include "hub/by_alias.h"
-#include "hub/merge_log.h"
+#include "hub/logged_change.h"
 #include "hub/visibility.h"
 #include "model/clip.h"
 #include "model/field_impose.h"

@@ -26,7 +26,7 @@
 #include "compat.h"
 #include "hub/called_function.h"
 #include "process/subxact.h"
-#include "storage/role.h"
+#include "storage/names.h"
 
 /* A call that is under way. */
 typedef struct FunctionCall

@@ -80,12 +80,6 @@ raise_bad_hello(const char *what)
 			 errhint("Only links call syncext.hub_hello. Install the same version of syncext on both sides.")));
 }
 
-static bool
-read_flag(const Fields *fields, const char *key)
-{
-	return json_read_true(fields_value(fields, key));
-}
-
 static int64
 read_number(const Fields *fields, const char *key)
 {
@@ -148,8 +142,8 @@ hello_read(const char *source, const Jsonb *said, Hello *hello)
 		raise_bad_hello("fields");
 	fields = fields_of(said);
 	check_protocol(&fields);
-	hello->claim = read_flag(&fields, "claim");
-	hello->relay = read_flag(&fields, "relay");
+	hello->claim = json_read_true(fields_value(&fields, "claim"));
+	hello->relay = json_read_true(fields_value(&fields, "relay"));
 	hello->tables = read_tables(&fields);
 	if (!read_identity(&fields, "identity", &hello->said))
 	{

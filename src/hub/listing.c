@@ -31,18 +31,12 @@ list(void *arg)
 							   listing->waited ? "true" : "false");
 }
 
-static bool
-try(bool waited)
+bool
+listing_try(bool waited)
 {
 	Listing		listing = {.waited = waited};
 
 	return subxact_try_lock(list, &listing) && listing.done;
-}
-
-bool
-listing_try(void)
-{
-	return try(false);
 }
 
 static bool
@@ -52,7 +46,7 @@ list_now(void)
 	bool		done;
 
 	owner_enter(&as_owner, setting_maintain_lock_timeout);
-	done = try(true);
+	done = listing_try(true);
 	owner_leave(&as_owner);
 	return done;
 }

@@ -7,9 +7,10 @@
 
 /*
  * In an OwnerContext, with SPI connected.  Returns false if a transaction that may not
- * know of a reference goes on, or lists them itself.
+ * know of a reference goes on, or lists them itself; or, where the caller has
+ * waited for all such, if that can't be told.
  */
-extern bool listing_try(void);
+extern bool listing_try(bool waited);
 
 /*
  * The children of an entity's records are to be read: are all of them listed?  If not,

@@ -16,6 +16,12 @@
  */
 extern LogEntry logged_decision(const char *entity, const char *external_id, const char *source,
 								const Record *after, const Fields *fields);
+/*
+ * Log that the record which has been named by change->alias is gone, and is a part of
+ * the change's; tell the audience, as of the change's source.
+ */
+extern void merge_log_gone(ChangeLog *log, const Change *change, const Record *gone,
+						   Audience audience);
 
 /*
  * The detail of a change that was decided upon the record before; NULL where the row's

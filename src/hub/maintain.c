@@ -65,7 +65,7 @@ list_children(Maintenance *m)
 	bool		done;
 
 	maintenance_begin(m);
-	done = listing_try();
+	done = listing_try(false);
 	maintenance_commit(m);
 	if (!done)
 		maintenance_waits(m, "references: a transaction that may not know of a new one goes on");

@@ -23,7 +23,6 @@
 #include "hub/limits.h"
 #include "hub/logged_change.h"
 #include "hub/merge.h"
-#include "hub/merge_log.h"
 #include "hub/release.h"
 #include "hub/resolve.h"
 #include "hub/rule_function.h"

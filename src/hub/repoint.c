@@ -19,7 +19,6 @@
 #include "hub/apply_change.h"
 #include "hub/apply_state.h"
 #include "hub/logged_change.h"
-#include "hub/merge_log.h"
 #include "hub/release.h"
 #include "hub/repoint.h"
 #include "model/field_impose.h"

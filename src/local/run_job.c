@@ -31,7 +31,6 @@
 #include "process/steps.h"
 #include "process/subxact.h"
 #include "storage/names.h"
-#include "storage/role.h"
 
 PG_FUNCTION_INFO_V1(syncext_run_job);
 PG_FUNCTION_INFO_V1(syncext_catch_up);

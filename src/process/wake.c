@@ -37,8 +37,8 @@
 #include "storage/layout.h"
 #include "storage/link.h"
 #include "storage/locks.h"
+#include "storage/names.h"
 #include "storage/registry.h"
-#include "storage/role.h"
 
 PG_FUNCTION_INFO_V1(syncext_link_changed);
 

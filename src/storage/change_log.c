@@ -44,10 +44,18 @@ change_log_close(ChangeLog *log)
 	pfree(log);
 }
 
-static void
-fill_row(const LogEntry *entry, int64 seq, Datum *values, bool *isnull)
+int64
+change_log_draw_seq(Oid sequence)
 {
-	MemSet(isnull, 0, sizeof(bool) * LOG_NCOLUMNS);
+	return nextval_internal(sequence, false);
+}
+
+void
+change_log_append_drawn(ChangeLog *log, const LogEntry *entry, int64 seq)
+{
+	Datum		values[LOG_NCOLUMNS];
+	bool		isnull[LOG_NCOLUMNS] = {false};
+
 	/* the top level's id: what snapshots list and cursors compare with */
 	values[LOG_XID - 1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
 	values[LOG_SEQ - 1] = Int64GetDatum(seq);
@@ -64,21 +72,6 @@ fill_row(const LogEntry *entry, int64 seq, Datum *values, bool *isnull)
 	values[LOG_DETAIL - 1] = JsonbPGetDatum(entry->detail);
 	isnull[LOG_DETAIL - 1] = entry->detail == NULL;
 	change_log_hook(entry);
-}
-
-int64
-change_log_draw_seq(Oid sequence)
-{
-	return nextval_internal(sequence, false);
-}
-
-void
-change_log_append_drawn(ChangeLog *log, const LogEntry *entry, int64 seq)
-{
-	Datum		values[LOG_NCOLUMNS];
-	bool		isnull[LOG_NCOLUMNS];
-
-	fill_row(entry, seq, values, isnull);
 	rows_insert_later(log->rows, values, isnull);
 }
 

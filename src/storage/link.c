@@ -16,7 +16,7 @@
 #include "storage/config_cache.h"
 #include "storage/config_scan.h"
 #include "storage/link.h"
-#include "storage/role.h"
+#include "storage/names.h"
 
 static void
 read_link(void *arg, const ConfigRow *row)

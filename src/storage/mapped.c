@@ -135,17 +135,11 @@ text_datum(const char *text, bool *isnull)
 	return *isnull ? (Datum) 0 : CStringGetTextDatum(text);
 }
 
-static Datum
-error_datum(const char *error, bool *isnull)
-{
-	*isnull = error == NULL;
-	return *isnull ? (Datum) 0 : CStringGetTextDatum(clip_string(error, CLIP_ERROR));
-}
-
 /* A member as its column's value; required: the column is never null. */
 static Datum
 member_datum(const MappedColumn *column, bool required, const void *member, bool *isnull)
 {
+	const char *text;
 	int64		number;
 
 	switch (column->type)
@@ -153,7 +147,8 @@ member_datum(const MappedColumn *column, bool required, const void *member, bool
 		case MAP_TEXT:
 			return text_datum(*(char *const *) member, isnull);
 		case MAP_ERROR:
-			return error_datum(*(char *const *) member, isnull);
+			text = *(char *const *) member;
+			return text_datum(text == NULL ? NULL : clip_string(text, CLIP_ERROR), isnull);
 		case MAP_NAMES:
 			*isnull = !required && *(List *const *) member == NIL;
 			return *isnull ? (Datum) 0 : names_to_array(*(List *const *) member);

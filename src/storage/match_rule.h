@@ -6,7 +6,6 @@
 #define SYNCEXT_MATCH_RULE_H
 
 #include "model/fields.h"
-#include "storage/config_scan.h"
 
 /* How records of an entity that may be one are found: by a key made of their fields. */
 typedef struct MatchRule
@@ -19,8 +18,5 @@ typedef struct MatchRule
 	int			nlink_sources;
 	const char **link_sources;	/* for these sources */
 } MatchRule;
-
-/* Read the row; returns the rule's entity. */
-extern const char *match_rule_read(const ConfigRow *row, MatchRule *match);
 
 #endif							/* SYNCEXT_MATCH_RULE_H */

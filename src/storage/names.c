@@ -1,12 +1,13 @@
 /*
  * names.c
- *	  Arrays of names, as columns and arguments hold them; a relation's name.
+ *	  Arrays of names, as columns and arguments hold them; a relation's name, and a role's.
  *
  * The only file that makes a text[] or takes one apart: it heeds the nulls.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -76,4 +77,10 @@ names_of_relation(Oid relid)
 {
 	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
 									  get_rel_name(relid));
+}
+
+Oid
+role_of_name(const char *name)
+{
+	return name != NULL ? get_role_oid(name, true) : InvalidOid;
 }

@@ -1,6 +1,6 @@
 /*
  * names.h
- *	  Arrays of names, as columns and arguments hold them; a relation's name.
+ *	  Arrays of names, as columns and arguments hold them; a relation's name, and a role's.
  */
 #ifndef SYNCEXT_NAMES_H
 #define SYNCEXT_NAMES_H
@@ -23,5 +23,12 @@ extern Datum field_names_to_array(const FieldNames *names);
 
 /* A relation's name, qualified and quoted. */
 extern char *names_of_relation(Oid relid);
+
+/*
+ * The role of that name, InvalidOid if it is NULL or there is none: it was dropped or
+ * renamed, or the dump came without it.  What keeps the answer is outdated with
+ * the configuration's caches when roles change.
+ */
+extern Oid	role_of_name(const char *name);
 
 #endif							/* SYNCEXT_NAMES_H */

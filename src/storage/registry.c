@@ -21,7 +21,6 @@
 #include "storage/names.h"
 #include "storage/registry.h"
 #include "storage/registry_load.h"
-#include "storage/role.h"
 #include "storage/rows.h"
 
 PG_FUNCTION_INFO_V1(syncext_registry_changed);
@@ -327,13 +326,19 @@ compare_matches(const void *a, const void *b)
 static void
 read_match(void *arg, const ConfigRow *row)
 {
-	MatchRule	match;
-	Entity	   *entity = (Entity *) registry_entity(arg, match_rule_read(row, &match));
+	Entity	   *entity = (Entity *) registry_entity(arg, config_text(row, COL_MATCH_RULE_ENTITY));
+	MatchRule  *match;
 
 	if (entity == NULL)
 		return;
 	entity->matches = one_more(entity->matches, entity->nmatches, sizeof(MatchRule));
-	entity->matches[entity->nmatches++] = match;
+	match = &entity->matches[entity->nmatches++];
+	match->name = config_text(row, COL_MATCH_RULE_NAME);
+	field_names_of_array(row->values[COL_MATCH_RULE_FIELDS], &match->fields);
+	match->normalize = config_text(row, COL_MATCH_RULE_NORMALIZE);
+	match->links = strcmp(config_text(row, COL_MATCH_RULE_ACTION), "link") == 0;
+	match->link_sources = (const char **) names_of_array(row->values[COL_MATCH_RULE_LINK_SOURCES], NULL, &match->nlink_sources);
+	match->written_by = config_text(row, COL_MATCH_RULE_WRITTEN_BY);
 }
 
 static void

@@ -15,8 +15,8 @@
 #include "errcodes.h"
 #include "model/clip.h"
 #include "storage/hints.h"
+#include "storage/names.h"
 #include "storage/rights.h"
-#include "storage/role.h"
 
 /* Does a role hold a privilege that sync_grant gave, for the entity (NULL: for any)? */
 static bool

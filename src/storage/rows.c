@@ -114,12 +114,6 @@ index_number(Rows *rows, const char *name)
 	return rows->nindexes - 1;
 }
 
-static Relation
-rows_index(Rows *rows, const char *name)
-{
-	return rows->indexes[index_number(rows, name)];
-}
-
 /* Equality for the types that keys of our tables have; others by catalog. */
 static RegProcedure
 equality_procedure(Relation index, int column)
@@ -292,7 +286,7 @@ rows_search(Rows *rows, int nkeys, const Datum *values)
 bool
 rows_find_at(Rows *rows, const ItemPointerData *at, int nkeys, const Datum *values)
 {
-	Relation	index = rows_index(rows, NULL);
+	Relation	index = rows->indexes[index_number(rows, NULL)];
 	Snapshot	snapshot = rows_snapshot(rows);
 	ItemPointerData tid = *at;
 	ScanKeyData keys[ROWS_MAX_KEYS];
@@ -450,7 +444,7 @@ rows_seek_begin(Rows *rows, const char *index_name, int nkeys)
 {
 	const Datum none[ROWS_MAX_KEYS] = {0};
 	RowsScan   *scan = palloc0(sizeof(RowsScan));
-	Relation	index = rows_index(rows, index_name);
+	Relation	index = rows->indexes[index_number(rows, index_name)];
 
 	StaticAssertStmt(SEEK_AHEAD_MAX_KEYS >= ROWS_MAX_KEYS, "a key has more columns than seek_ahead knows");
 	Assert(nkeys > 0 && nkeys <= ROWS_MAX_KEYS);

@@ -66,15 +66,6 @@ rows_make_result(EState *estate, Relation rel, Bitmapset *updated)
 	return result;
 }
 
-static void
-init_executor_state(Rows *rows)
-{
-	EState	   *estate = CreateExecutorState();
-
-	rows->result = rows_make_result(estate, rows->rel, updatable_columns(rows->rel));
-	rows->estate = estate;
-}
-
 /* Defaults of the columns that a DBA has added. */
 static void
 init_defaults(Rows *rows)
@@ -106,7 +97,8 @@ rows_begin_writing(Rows *rows)
 	old = MemoryContextSwitchTo(GetMemoryChunkContext(rows));
 	CurrentResourceOwner = rows->owner;
 	rows->fresh = table_slot_create(rows->rel, NULL);
-	init_executor_state(rows);
+	rows->estate = CreateExecutorState();
+	rows->result = rows_make_result(rows->estate, rows->rel, updatable_columns(rows->rel));
 	if (!rows->layout->plain)
 		init_defaults(rows);
 	CurrentResourceOwner = owner;

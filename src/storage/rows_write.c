@@ -112,12 +112,6 @@ rows_fill_slot(Rows *rows, TupleTableSlot *slot, const TupleTableSlot *old, cons
 		ExecConstraints(rows->result, slot, rows->estate);
 }
 
-static void
-fill_fresh(Rows *rows, const TupleTableSlot *old, const Datum *values, const bool *isnull)
-{
-	rows_fill_slot(rows, rows->fresh, old, values, isnull);
-}
-
 /* All or none: an expression may raise as soon as it is prepared. */
 static void
 prepare_checks(Rows *rows, const TupleConstr *constr, const char **constraint)
@@ -225,7 +219,7 @@ rows_insert(Rows *rows, const Datum *values, const bool *isnull)
 {
 	rows_begin_writing(rows);
 	rows_open_indexes(rows);
-	fill_fresh(rows, NULL, values, isnull);
+	rows_fill_slot(rows, rows->fresh, NULL, values, isnull);
 	rows_insert_slot(rows, rows->fresh);
 }
 
@@ -377,7 +371,7 @@ rows_insert_new(Rows *rows, const Datum *values, const bool *isnull)
 	rows_begin_writing(rows);
 	rows_open_indexes(rows);
 	prepare_arbiter(rows, primary_key);
-	fill_fresh(rows, NULL, values, isnull);
+	rows_fill_slot(rows, rows->fresh, NULL, values, isnull);
 	inserted = insert_speculatively(rows, arbiters);
 	/* the look-up waits */
 	if (!inserted && !ExecCheckIndexConstraints_compat(rows->result, rows->fresh, rows->estate,
@@ -428,7 +422,7 @@ rows_update(Rows *rows, const Datum *values, const bool *isnull)
 	List	   *recheck = NIL;
 
 	rows_begin_writing(rows);
-	fill_fresh(rows, rows->found, values, isnull);
+	rows_fill_slot(rows, rows->fresh, rows->found, values, isnull);
 	outcome = judge_outcome(table_tuple_update(rows->rel, &tid, rows->fresh,
 											   GetCurrentCommandId(true), InvalidSnapshot,
 											   InvalidSnapshot, true, &failure, &lockmode,
