@@ -11,6 +11,7 @@
 #include "hub/apply_state.h"
 #include "hub/parked.h"
 #include "settings.h"
+#include "model/field_ladder.h"
 #include "storage/parked_change.h"
 
 ParkedChanges *
@@ -117,12 +118,9 @@ parked_must_wait(ApplyCall *call, const ApplyItem *item, const Record *record, A
 	if (reason == NULL)
 		return false;
 	answer->refused = !park(call, item->change, &parent, &answer->error);
-	MemSet(d, 0, sizeof(Decision));
+	field_ladder_let_stand(record, false, reason, d);
 	d->status = 409;
 	d->resolution = RESOLUTION_DEPENDENCY_WAIT;
-	d->audience = AUDIENCE_NONE;
-	d->after = *record;
-	d->reason = reason;
 	return true;
 }
 

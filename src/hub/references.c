@@ -17,6 +17,8 @@
 #include "hub/listing.h"
 #include "hub/references.h"
 #include "hub/visibility.h"
+#include "model/field_impose.h"
+#include "model/field_ladder.h"
 #include "model/referred_id.h"
 #include "storage/alias.h"
 #include "storage/canonical.h"
@@ -371,16 +373,26 @@ references_restrict(References *references, const ApplyItem *item, const Record 
 	{
 		if (on_delete_of(references->registry, child) != ON_DELETE_RESTRICT)
 			continue;
-		MemSet(decision, 0, sizeof(Decision));
+		field_ladder_let_stand(before, true, restricted_reason(references, item->source, child),
+							   decision);
 		decision->status = 409;
 		decision->resolution = RESOLUTION_RESTRICTED;
-		decision->audience = AUDIENCE_ORIGIN;
-		decision->lost_all = true;
-		decision->after = *before;
-		decision->reason = restricted_reason(references, item->source, child);
 		return true;
 	}
 	return false;
+}
+
+static Cascade *
+make_cascade(const Child *child, const char *source)
+{
+	Cascade    *cascade = palloc(sizeof(Cascade));
+
+	cascade->key.entity = child->entity;
+	cascade->key.external_id = pstrdup(child->external_id);
+	cascade->field = child->field;
+	cascade->parent_id = pstrdup(child->parent_id);
+	cascade->source = pstrdup(source);
+	return cascade;
 }
 
 List *
@@ -392,17 +404,8 @@ references_cascade(References *references, const ApplyItem *item)
 		return NIL;
 	foreach_ptr(Child, child, children_of_item(references, item))
 	{
-		Cascade    *cascade;
-
-		if (on_delete_of(references->registry, child) != ON_DELETE_CASCADE)
-			continue;
-		cascade = palloc(sizeof(Cascade));
-		cascade->key.entity = child->entity;
-		cascade->key.external_id = child->external_id;
-		cascade->field = child->field;
-		cascade->parent_id = pstrdup(child->parent_id);
-		cascade->source = pstrdup(item->change->source);
-		cascades = lappend(cascades, cascade);
+		if (on_delete_of(references->registry, child) == ON_DELETE_CASCADE)
+			cascades = lappend(cascades, make_cascade(child, item->change->source));
 	}
 	return cascades;
 }
@@ -425,6 +428,28 @@ references_refers(const Record *record, const char *field, const char *parent_id
 	char	   *id = refers_to(record, field);
 
 	return id != NULL && strcmp(id, parent_id) == 0;
+}
+
+Record
+references_change(const Entity *entity, const Record *record, const Field *field,
+				  const char *set_by)
+{
+	Record		after = *record;
+	RecordField *changed;
+
+	after.fields = palloc(sizeof(RecordField) * record->nfields);
+	memcpy(after.fields, record->fields, sizeof(RecordField) * record->nfields);
+	changed = record_find(&after, field->name);
+	changed->field = *field;
+	changed->stamp.set_by = set_by;
+	if (!record->deleted)
+	{
+		changed->stamp.version = after.version = Min(record->version + 1, CHANGE_MAX_VERSION);
+		changed->stamp.row_version = after.row_version = record->row_version + 1;
+	}
+	if (entity->ladder & RUNG_FIELD)
+		field_impose(entity->ladder, entity->deletes, NULL, record, &after);
+	return after;
 }
 
 void
@@ -467,15 +492,16 @@ add_late_cascade(const References *references, const ApplyItem *item, const Refe
 				 const char *parent_id, const Record *parent, Consequences *consequences)
 {
 	const Source *deleter = registry_source(references->registry, parent->last_source);
-	Cascade    *cascade = palloc(sizeof(Cascade));
+	const Child child = {
+		.parent_id = parent_id,
+		.entity = item->entity->name,
+		.external_id = item->change->external_id,
+		.field = reference->field
+	};
 
-	cascade->key.entity = item->entity->name;
-	cascade->key.external_id = pstrdup(item->change->external_id);
-	cascade->field = reference->field;
-	cascade->parent_id = pstrdup(parent_id);
 	/* the source that deleted the parent may have been dropped since */
-	cascade->source = deleter != NULL ? deleter->name : pstrdup(item->change->source);
-	consequences->cascades = lappend(consequences->cascades, cascade);
+	consequences->cascades = lappend(consequences->cascades,
+									 make_cascade(&child, deleter != NULL ? deleter->name : item->change->source));
 }
 
 static void

@@ -70,5 +70,11 @@ extern void references_late(References *references, const ApplyItem *item, const
 							const Record *after, Consequences *consequences);
 /* Does a live record refer to another by this field? */
 extern bool references_refers(const Record *record, const char *field, const char *parent_id);
+/*
+ * The record, which has the field, with that as its value, as of its next version; a tombstone
+ * stays as it is but for that, which it would be revived with.
+ */
+extern Record references_change(const Entity *entity, const Record *record, const Field *field,
+								const char *set_by);
 
 #endif							/* SYNCEXT_REFERENCES_H */

@@ -76,27 +76,6 @@ names_alias(ApplyCall *call, const Reference *reference, const Record *record, R
 	return id != NULL && alias_find(call->aliases, reference->parent, id, alias);
 }
 
-/* The record with another value of the field, as of its next version. */
-static Record
-with_value(const Entity *entity, const Record *record, const Field *field)
-{
-	Record		after = *record;
-	RecordField *changed;
-
-	after.version = Min(record->version + 1, CHANGE_MAX_VERSION);
-	after.row_version = record->row_version + 1;
-	after.fields = palloc(sizeof(RecordField) * record->nfields);
-	memcpy(after.fields, record->fields, sizeof(RecordField) * record->nfields);
-	changed = record_find(&after, field->name);
-	changed->field = *field;
-	changed->stamp.version = after.version;
-	changed->stamp.row_version = after.row_version;
-	changed->stamp.set_by = SET_BY_MERGE;
-	if (entity->ladder & RUNG_FIELD)
-		field_impose(entity->ladder, entity->deletes, NULL, record, &after);
-	return after;
-}
-
 static bool
 repoint_field(ApplyCall *call, const Entity *entity, const char *external_id,
 			  const Reference *reference)
@@ -119,7 +98,7 @@ repoint_field(ApplyCall *call, const Entity *entity, const char *external_id,
 		if (!names_alias(call, reference, &record, &alias))
 			return false;
 		json_set_string(&field.value, alias.kept_id, strlen(alias.kept_id));
-		d.after = with_value(entity, &record, &field);
+		d.after = references_change(entity, &record, &field, SET_BY_MERGE);
 	} while (canonical_write(call->canonical, entity->name, external_id, &d.after) != ROWS_DONE);
 	change.source = record.last_source;
 	apply_note(call, &item, &record, &d);

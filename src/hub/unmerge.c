@@ -344,41 +344,18 @@ typedef struct MovedChild
 	int64		row_version;	/* that it got by that */
 } MovedChild;
 
-static void
-stamp_child(const Entity *entity, const Record *before, Record *after)
-{
-	if (entity->ladder & RUNG_FIELD)
-		field_impose(entity->ladder, entity->deletes, NULL, before, after);
-}
-
-/*
- * False: somebody else has said since what it refers to.  A tombstone stays as it is but for
- * that, which it would be revived with.
- */
+/* False: somebody else has said since what it refers to. */
 static bool
 refer_back(const Unmerging *u, const MovedChild *child, const Record *record, Record *after)
 {
-	RecordField *field = record->exists ? record_find(record, child->field) : NULL;
+	const RecordField *field = record->exists ? record_find(record, child->field) : NULL;
 	const char *id = field == NULL ? NULL : referred_id(&field->field.value);
+	Field		back = {.name = child->field};
 
 	if (id == NULL || strcmp(id, u->keep_id) != 0 || field->stamp.row_version != child->row_version)
 		return false;
-	*after = *record;
-	after->fields = palloc(sizeof(RecordField) * record->nfields);
-	memcpy(after->fields, record->fields, sizeof(RecordField) * record->nfields);
-	field = record_find(after, child->field);
-	json_set_string(&field->field.value, u->drop_id, strlen(u->drop_id));
-	field->stamp.set_by = field->stamp.source;
-	if (record->deleted)
-	{
-		stamp_child(child->entity, record, after);
-		return true;
-	}
-	after->version = Min(record->version + 1, CHANGE_MAX_VERSION);
-	after->row_version = record->row_version + 1;
-	field->stamp.version = after->version;
-	field->stamp.row_version = after->row_version;
-	stamp_child(child->entity, record, after);
+	json_set_string(&back.value, u->drop_id, strlen(u->drop_id));
+	*after = references_change(child->entity, record, &back, field->stamp.source);
 	return true;
 }
 
