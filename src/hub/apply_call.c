@@ -29,7 +29,7 @@ open_call(const Registry *registry, bool write)
 		call->registry = registry_get();
 	if (write)
 		call->log = change_log_open(call->registry->current_log);
-	call->conflicts = conflict_log_open(write);
+	call->conflicts = mapped_open(&conflict_log_def, write);
 	call->references = references_begin(call->registry, write);
 	return call;
 }

@@ -177,7 +177,7 @@ cursor_start(const char *source)
 {
 	const Registry *registry = registry_get();
 	const Source *target = registry_source_required(registry, source);
-	CursorTable *table = cursor_open(true);
+	CursorTable *table = mapped_open(&cursor_def, true);
 	List	   *old = cursor_lock_all(table, target->name);
 	int			slots = old == NIL ? 1 : ((Cursor *) linitial(old))->slots;
 	List	   *entities;
@@ -332,7 +332,7 @@ change_slots(CursorTable *table, const List *old, int slots)
 void
 cursor_set_slots(const char *target, int slots)
 {
-	CursorTable *table = cursor_open(true);
+	CursorTable *table = mapped_open(&cursor_def, true);
 	List	   *cursors = cursor_lock_all(table, target);
 	int			present = list_length(cursors);
 	bool		complete = present > 0 && ((Cursor *) linitial(cursors))->slots == present;
@@ -379,7 +379,7 @@ syncext_cursor_subscribe(PG_FUNCTION_ARGS)
 	future.nentities = -1;
 	if (!PG_ARGISNULL(1))
 		read_subscription(registry, PG_GETARG_ARRAYTYPE_P(1), &future);
-	table = cursor_open(true);
+	table = mapped_open(&cursor_def, true);
 	cursors = cursor_lock_all(table, source->name);
 	/* by what is in force now that no pull is under way */
 	registry = registry_get();
@@ -415,7 +415,7 @@ sync_resync(PG_FUNCTION_ARGS)
 	List	   *cursors;
 
 	(void) entities_to_resync(registry, source, entity);
-	table = cursor_open(true);
+	table = mapped_open(&cursor_def, true);
 	cursors = cursor_lock_all(table, source->name);
 	registry = registry_get();
 	source = registry_source_required(registry, source->name);

@@ -125,7 +125,7 @@ sync_unbind(PG_FUNCTION_ARGS)
 
 	(void) check_rights(&key);
 	source_keys_hold(key.source);
-	keys = source_keys_open(true);
+	keys = mapped_open(&source_key_def, true);
 	removed = mapped_remove(keys, &key);
 	mapped_close(keys);
 	PG_RETURN_BOOL(removed);
@@ -139,7 +139,7 @@ record_of_key(const char *source, const char *entity, const char *source_id)
 	bool		found;
 
 	(void) check_rights(&key);
-	keys = source_keys_open(false);
+	keys = mapped_open(&source_key_def, false);
 	found = mapped_find(keys, &key);
 	mapped_close(keys);
 	return found ? unconstify(char *, key.external_id) : NULL;

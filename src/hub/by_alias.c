@@ -28,12 +28,7 @@ static Aliases *
 aliases_table(ApplyCall *call)
 {
 	if (call->aliases == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(call->context);
-
-		call->aliases = aliases_open();
-		MemoryContextSwitchTo(old);
-	}
+		call->aliases = mapped_open_in(call->context, &alias_def, false);
 	return call->aliases;
 }
 

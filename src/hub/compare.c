@@ -318,9 +318,9 @@ compare(Comparison *c, Jsonb *known, bool hub_behind)
 	SPI_connect();
 	owner_enter(&as_owner, 0);
 	records = read_records(c, known);
-	routed = routed_open(false);
+	routed = mapped_open(&routed_def, false);
 	c->served = routed_seek_begin(routed);
-	c->conflicts = conflict_log_open(false);
+	c->conflicts = mapped_open(&conflict_log_def, false);
 	for (int i = 0; i < c->known.n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -48,7 +48,7 @@ delivery_keys_begin(const Source *target, int64 batch, bool to_table)
 	keys->target = target;
 	keys->batch = batch;
 	keys->to_table = to_table;
-	keys->keys = source_keys_open(false);
+	keys->keys = mapped_open(&source_key_def, false);
 	return keys;
 }
 
@@ -68,7 +68,7 @@ static void
 note_gone(DeliveryKeys *keys, SourceKey *key, bool gone)
 {
 	if (keys->writing == NULL)
-		keys->writing = source_keys_open(true);
+		keys->writing = mapped_open(&source_key_def, true);
 	key->gone_batch = gone ? keys->batch : 0;
 	source_key_try_save(keys->writing, key);
 }
@@ -184,7 +184,7 @@ delivery_keys_acknowledge(const Source *target, int64 batch, const Acknowledgeme
 
 	if (target->nkeyed == 0)
 		return;
-	keys = source_keys_open(true);
+	keys = mapped_open(&source_key_def, true);
 	gone = source_keys_gone_in(keys, target->name, batch);
 	foreach_ptr(SourceKey, key, gone)
 	{

@@ -49,7 +49,7 @@ feed_open(const char *source, Consumer consumer, bool write)
 	feed->target = registry_source_required(feed->registry, source);
 	feed->consumer = consumer;
 	feed->now = GetCurrentTimestamp();
-	feed->cursors = cursor_open(write);
+	feed->cursors = mapped_open(&cursor_def, write);
 	feed->pending = pending_open(feed->target->name, write);
 	feed->log = feed_log_open();
 	initStringInfo(&feed->key);
@@ -244,7 +244,7 @@ feed_idle(Feed *feed)
 static int
 count_slots(const char *source)
 {
-	CursorTable *cursors = cursor_open(false);
+	CursorTable *cursors = mapped_open(&cursor_def, false);
 	Cursor		first;
 	int			n = cursor_find(cursors, source, 0, &first) ? first.slots : 1;
 

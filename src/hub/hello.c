@@ -170,7 +170,7 @@ read_end(const char *source, int64 epoch, int which)
 static void
 read_known(const char *source, const Hello *hello, Known *known)
 {
-	CursorTable *cursors = cursor_open(false);
+	CursorTable *cursors = mapped_open(&cursor_def, false);
 	char	   *identity;
 	Cursor		cursor;
 

@@ -88,7 +88,7 @@ key_references_reread(const ApplyItem *item, Change *change)
 	if (!key_references_any(item->source, item->entity))
 		return;
 	source_keys_hold(item->source->name);
-	keys = source_keys_open(false);
+	keys = mapped_open(&source_key_def, false);
 	key_references_read(keys, item, change, NULL, NULL);
 	mapped_close(keys);
 }

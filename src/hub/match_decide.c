@@ -72,7 +72,7 @@ sync_match_decide(PG_FUNCTION_ARGS)
 	MatchCandidate candidate;
 
 	arg_refuse_null(fcinfo, 0, "candidate");
-	candidates = match_candidates_open(true);
+	candidates = mapped_open(&match_candidate_def, true);
 	find_candidate(candidates, fcinfo->flinfo->fn_oid, PG_GETARG_INT64(0), &candidate);
 	if (strcmp(decision, "merge") == 0)
 	{

@@ -107,7 +107,7 @@ match_link(const ApplyItem *item, SourceKeys *keys, Canonical *records, const Ma
 
 	if (!any_links(item))
 		return NULL;
-	linking.match_keys = match_keys_open(false);
+	linking.match_keys = mapped_open(&match_key_def, false);
 	for (int i = 0; i < item->entity->nmatches && !linking.several; i++)
 		if (sees_fields(item, &item->entity->matches[i]))
 			meet_by(&linking, &item->entity->matches[i]);

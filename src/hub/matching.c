@@ -30,7 +30,7 @@ matching_open(void)
 {
 	Matching   *matching = palloc0(sizeof(Matching));
 
-	matching->keys = match_keys_open(true);
+	matching->keys = mapped_open(&match_key_def, true);
 	matching->due = match_due_open();
 	return matching;
 }
@@ -55,12 +55,7 @@ static MatchCandidates *
 candidates_table(Matching *matching)
 {
 	if (matching->candidates == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(matching));
-
-		matching->candidates = match_candidates_open(true);
-		MemoryContextSwitchTo(old);
-	}
+		matching->candidates = mapped_open_in(GetMemoryChunkContext(matching), &match_candidate_def, true);
 	return matching->candidates;
 }
 

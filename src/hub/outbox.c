@@ -430,8 +430,8 @@ cut_records(Feed *feed, Size max_bytes, OutboxBatch *out)
 		return 0;
 	walk_window(feed);
 	cutting.seek = feed_seek_begin(feed->log);
-	cutting.replica = replica_open(false);
-	cutting.failures = capture_failures_open(true);
+	cutting.replica = mapped_open(&replica_def, false);
+	cutting.failures = mapped_open(&capture_failure_def, true);
 	cutting.any_failure = !capture_failures_none(cutting.failures);
 	/* in this order, the places that members says don't hold any more */
 	batch_sort(feed);
@@ -655,7 +655,7 @@ keep_failure(CaptureFailures *table, Oid relation, const OutboxChange *change,
 static void
 keep_failures(const char *source, const OutboxBatch *batch, const PushedAnswer *answers)
 {
-	CaptureFailures *table = capture_failures_open(true);
+	CaptureFailures *table = mapped_open(&capture_failure_def, true);
 
 	for (int i = 0; i < batch->nchanges; i++)
 	{

@@ -82,7 +82,7 @@ InFlight
 outbox_in_flight(const char *source)
 {
 	InFlight	out = {.source = source};
-	CursorTable *cursors = cursor_open(false);
+	CursorTable *cursors = mapped_open(&cursor_def, false);
 	Cursor		cursor;
 
 	out.any = cursor_find(cursors, source, 0, &cursor) && cursor.lease_until != 0;

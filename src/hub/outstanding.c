@@ -92,7 +92,7 @@ static void
 look(const char *source, bool may_be_old)
 {
 	const Source *target = registry_source_required(registry_get(), source);
-	CursorTable *cursors = cursor_open(false);
+	CursorTable *cursors = mapped_open(&cursor_def, false);
 	Outstanding *o = &outstanding;
 	FeedSnapshot now;
 	Cursor		cursor = {0};

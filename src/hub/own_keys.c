@@ -142,7 +142,7 @@ static void
 run_bind(void *arg)
 {
 	KeyBinding *binding = arg;
-	SourceKeys *keys = source_keys_open(true);
+	SourceKeys *keys = mapped_open(&source_key_def, true);
 
 	binding->done = binding->is_there ? source_key_save(keys, &binding->key) :
 		source_key_add(keys, &binding->key);
@@ -242,7 +242,7 @@ own_keys_bind(const char *source, const char *entity, const char *source_id,
 	bool		bound;
 
 	source_keys_hold(source);
-	keys = source_keys_open(false);
+	keys = mapped_open(&source_key_def, false);
 	bound = bind_key(keys, &wanted, true);
 	mapped_close(keys);
 	return bound;
@@ -568,7 +568,7 @@ own_keys_resolve(KeyedChange *changes, int n, bool write)
 		source_keys_hold(source);
 		own_keys_arm(source);
 	}
-	r.keys = source_keys_open(write);
+	r.keys = mapped_open(&source_key_def, write);
 	for (int i = 0; i < n; i++)
 		resolve_record(&r, &changes[i], i > 0 ? &changes[i - 1] : NULL);
 	read_references(&r, changes, n);
@@ -602,7 +602,7 @@ own_keys_note_conflicts(const KeyedChange *changes, int n)
 void
 own_keys_end(const char *source, const char *entity, const char *external_id)
 {
-	SourceKeys *keys = source_keys_open(true);
+	SourceKeys *keys = mapped_open(&source_key_def, true);
 	SourceKey	key;
 
 	if (source_key_current(keys, source, entity, external_id, &key))
@@ -619,7 +619,7 @@ static void
 unlink_record(const Change *change)
 {
 	const SourceKey key = key_of(change);
-	SourceKeys *keys = source_keys_open(true);
+	SourceKeys *keys = mapped_open(&source_key_def, true);
 
 	(void) mapped_remove(keys, &key);
 	mapped_close(keys);

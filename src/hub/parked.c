@@ -18,12 +18,7 @@ ParkedChanges *
 parked_table(ApplyCall *call)
 {
 	if (call->waiting == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(call->context);
-
-		call->waiting = parked_changes_open(call->write);
-		MemoryContextSwitchTo(old);
-	}
+		call->waiting = mapped_open_in(call->context, &parked_change_def, call->write);
 	return call->waiting;
 }
 

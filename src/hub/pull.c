@@ -205,7 +205,7 @@ find_counted(Reading *reading, const BatchRecord *record, Jsonb *fields_jsonb)
 	if (entity == NULL || entity->field_rules.nsums == 0)
 		return NULL;
 	if (reading->counted == NULL)
-		reading->counted = counted_open();
+		reading->counted = mapped_open(&counted_def, false);
 	counted = counted_read(reading->counted, reading->target->name, record->entity,
 						   record->external_id);
 	if (counted == NULL)
@@ -231,7 +231,7 @@ find_merged_into(Reading *reading, const BatchRecord *record)
 	RecordAlias alias;
 
 	if (reading->aliases == NULL)
-		reading->aliases = aliases_open();
+		reading->aliases = mapped_open(&alias_def, false);
 	return alias_find(reading->aliases, record->entity, record->external_id, &alias) ?
 		alias.kept_id : NULL;
 }
@@ -281,11 +281,11 @@ find_merged_from(Reading *reading, const BatchRecord *record)
 	if (!reading->to_link || reading->with_state || entity == NULL || !entity->merged)
 		return NIL;
 	if (reading->aliases == NULL)
-		reading->aliases = aliases_open();
+		reading->aliases = mapped_open(&alias_def, false);
 	names = alias_names(reading->aliases, record->entity, record->external_id);
 	if (names == NIL)
 		return NIL;
-	keys = source_keys_open(false);
+	keys = mapped_open(&source_key_def, false);
 	foreach(lc, names)
 	{
 		SourceKey	key;
@@ -443,7 +443,7 @@ read_batch(Feed *feed, bool again, Delivery *delivery, XLogRecPtr *durable)
 {
 	Reading		reading = {
 		.canonical = canonical_open(false),
-		.conflicts = conflict_log_open(false),
+		.conflicts = mapped_open(&conflict_log_def, false),
 		.target = feed->target,
 		.feed = feed,
 		.to_client = delivery->to_client,

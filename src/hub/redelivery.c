@@ -194,7 +194,7 @@ settle(ChangeIds *ids, Claim *claim, bool write)
 void
 redelivery_claim(Claim *claims, int n, bool write)
 {
-	ChangeIds  *ids = change_ids_open(write);
+	ChangeIds  *ids = mapped_open(&change_id_def, write);
 	const Claim *first = NULL;
 
 	qsort(claims, n, sizeof(Claim), compare_claims);
@@ -217,7 +217,7 @@ void
 redelivery_keep(const Claim *claims, int n, JsonbValue *(*answer) (void *arg, int position),
 				void *arg)
 {
-	ChangeIds  *ids = change_ids_open(true);
+	ChangeIds  *ids = mapped_open(&change_id_def, true);
 
 	for (int i = 0; i < n; i++)
 	{

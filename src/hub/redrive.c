@@ -225,7 +225,7 @@ redrive_parked(ParkedChanges *waiting, ParkedChange *parked)
 static int64
 treat_parked(const Asked *asked)
 {
-	ParkedChanges *waiting = parked_changes_open(true);
+	ParkedChanges *waiting = mapped_open(&parked_change_def, true);
 	int64		treated = 0;
 
 	foreach_ptr(ParkedChange, parked, parked_changes_of_source(waiting, asked->source, asked->entity, asked->external_id))
@@ -285,7 +285,7 @@ treat_edits_of(const Asked *asked, const Binding *binding, CaptureFailures *fail
 static int64
 treat_edits(const Asked *asked)
 {
-	CaptureFailures *failures = capture_failures_open(true);
+	CaptureFailures *failures = mapped_open(&capture_failure_def, true);
 	int64		treated = 0;
 
 	foreach_ptr(const Binding, binding, binding_list(asked->source, NULL))

@@ -81,12 +81,7 @@ static Children *
 children_table(References *references)
 {
 	if (references->children == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(references->context);
-
-		references->children = children_open(references->write);
-		MemoryContextSwitchTo(old);
-	}
+		references->children = mapped_open_in(references->context, &child_def, references->write);
 	return references->children;
 }
 
@@ -332,7 +327,7 @@ references_children(References *references, const char *parent_entity, const cha
 	if (entity == NULL || !entity->merged)
 		return children;
 	/* what was merged into it may be referred to still */
-	aliases = aliases_open();
+	aliases = mapped_open(&alias_def, false);
 	foreach_ptr(char, alias, alias_names(aliases, parent_entity, parent_id))
 		children = list_concat(children, children_by(references, parent_entity, alias));
 	mapped_close(aliases);

@@ -160,7 +160,7 @@ is_passing(int sqlerrcode)
 static void
 keep_as_dead_letter(ParkedChange *w, const char *message)
 {
-	ParkedChanges *waiting = parked_changes_open(true);
+	ParkedChanges *waiting = mapped_open(&parked_change_def, true);
 
 	attempt_kill(&w->attempt, GetCurrentTimestamp());
 	w->attempt.error = message;
@@ -233,7 +233,7 @@ static void
 portion_read(Portion *portion)
 {
 	MemoryContext old = MemoryContextSwitchTo(portion->context);
-	ParkedChanges *waiting = parked_changes_open(false);
+	ParkedChanges *waiting = mapped_open(&parked_change_def, false);
 
 	portion->parked = parked_changes_for_parent(waiting, portion->parent.entity,
 												portion->parent.external_id, portion->n);
@@ -252,7 +252,7 @@ portion_pop(Portion *portion)
 		return below;
 	if (portion->parked != NIL)
 	{
-		ParkedChanges *waiting = parked_changes_open(true);
+		ParkedChanges *waiting = mapped_open(&parked_change_def, true);
 
 		parked_change_hand_on(waiting, portion->parent.entity, portion->parent.external_id,
 							  ((ParkedChange *) llast(portion->parked))->id);
@@ -339,7 +339,7 @@ has_arrived(const ParkedChange *w)
 int
 release_due(int n)
 {
-	ParkedChanges *waiting = parked_changes_open(false);
+	ParkedChanges *waiting = mapped_open(&parked_change_def, false);
 	Portion		due = {.read = true, .parked = parked_changes_due(waiting, GetCurrentTimestamp(), n)};
 	const ParkedChange *last = NULL;
 	int			room = n - list_length(due.parked);

@@ -151,7 +151,7 @@ static void
 build_portion(void *arg)
 {
 	Portion    *portion = arg;
-	MatchBuilds *builds = match_builds_open();
+	MatchBuilds *builds = mapped_open(&match_build_def, true);
 	MatchBuild	build;
 	const Entity *entity;
 
@@ -385,7 +385,7 @@ run_portions(Maintenance *m, const char *entity)
 	/* this transaction may have another isolation level, and an old snapshot */
 	SPI_commit();
 	maintenance_begin(m);
-	builds = match_builds_open();
+	builds = mapped_open(&match_build_def, true);
 	match_build_add(builds, entity);
 	mapped_close(builds);
 	maintenance_commit(m);

@@ -179,7 +179,7 @@ walk_entity(Walk *walk, const Entity *entity)
 	MemoryContext each = AllocSetContextCreate(outer, "syncext repoint", ALLOCSET_DEFAULT_SIZES);
 	List	   *ids;
 
-	call->aliases = aliases_open();
+	call->aliases = mapped_open(&alias_def, false);
 	ids = records_to_change(call, entity, walk);
 	foreach_ptr(const char, id, ids)
 	{
@@ -201,7 +201,7 @@ settle(const Walk *walk)
 {
 	ApplyCall  *call = apply_begin(registry_get());
 	List	   *gone = owner_texts("SELECT syncext.repoint_end(%s)", quote_literal_cstr(walk->parent));
-	Aliases    *aliases = aliases_open();
+	Aliases    *aliases = mapped_open(&alias_def, false);
 
 	foreach_ptr(const char, id, gone)
 	{

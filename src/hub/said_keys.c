@@ -180,7 +180,7 @@ note_drawn_twice(const Saying *s, const SourceKey *was, const SourceKey *is)
 	key_problem_note(&problem);
 	if (!shows_living(s, is))
 		return;
-	candidates = match_candidates_open(true);
+	candidates = mapped_open(&match_candidate_def, true);
 	if (match_candidates_waiting(candidates, is->entity, is->external_id, MATCH_MAX_CANDIDATES) < MATCH_MAX_CANDIDATES)
 		(void) match_candidate_add(candidates, is->entity, RULE_OF_KEY, was->external_id, is->external_id);
 	mapped_close(candidates);
@@ -296,7 +296,7 @@ syncext_hub_keys(PG_FUNCTION_ARGS)
 
 	begin_entities(keys, n);
 	source_keys_hold(saying.source->name);
-	saying.keys = source_keys_open(true);
+	saying.keys = mapped_open(&source_key_def, true);
 	saying.records = canonical_open(false);
 	saying.turned_at = owner_number("SELECT (extract(epoch FROM turned_at - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::bigint "
 									"FROM syncext.spoke WHERE source = %s",

@@ -148,7 +148,7 @@ is_all_its_own(const Split *split)
 static void
 hold_record(Split *split)
 {
-	SourceKeys *keys = source_keys_open(false);
+	SourceKeys *keys = mapped_open(&source_key_def, false);
 
 	while (!hold_once(split, keys))
 		CHECK_FOR_INTERRUPTS();
@@ -417,7 +417,7 @@ sql_bool(bool value)
 static void
 move_key(Split *split)
 {
-	SourceKeys *keys = source_keys_open(true);
+	SourceKeys *keys = mapped_open(&source_key_def, true);
 	SourceKey	moved = split->key;
 	SourceKey	next;
 
@@ -442,7 +442,7 @@ move_key(Split *split)
 static void
 part(const Split *split)
 {
-	MatchCandidates *candidates = match_candidates_open(true);
+	MatchCandidates *candidates = mapped_open(&match_candidate_def, true);
 
 	match_candidate_part(candidates, split->key.entity, "sync_split", split->key.external_id,
 						 split->new_id, split->note);

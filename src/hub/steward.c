@@ -196,7 +196,7 @@ sync_reopen(PG_FUNCTION_ARGS)
 	Conflict	conflict;
 
 	arg_refuse_null(fcinfo, 0, "conflict_id");
-	conflicts = conflict_log_open(true);
+	conflicts = mapped_open(&conflict_log_def, true);
 	canonical = canonical_open(true);
 	resolve_find(conflicts, fcinfo->flinfo->fn_oid, PG_GETARG_INT64(0), &conflict);
 	(void) registry_entity_required(registry_get(), conflict.entity);
@@ -217,7 +217,7 @@ sync_assign(PG_FUNCTION_ARGS)
 	Conflict	conflict;
 
 	arg_refuse_null(fcinfo, 0, "conflict_id");
-	conflicts = conflict_log_open(true);
+	conflicts = mapped_open(&conflict_log_def, true);
 	resolve_find(conflicts, fcinfo->flinfo->fn_oid, PG_GETARG_INT64(0), &conflict);
 	if (!conflict_log_assign(conflicts, conflict.id, arg_text_or_null(fcinfo, 1)))
 		resolve_refuse_closed(conflict.id, strcmp(conflict.status, "pending") != 0 ? conflict.status :

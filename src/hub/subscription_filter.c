@@ -66,9 +66,9 @@ routing_begin(const Source *target, int64 batch, bool again)
 	routing->target = target;
 	routing->batch = batch;
 	routing->again = again;
-	routing->before = routed_open(false);
+	routing->before = mapped_open(&routed_def, false);
 	routing->had = routed_seek_begin(routing->before);
-	routing->table = routed_open(true);
+	routing->table = mapped_open(&routed_def, true);
 	return routing;
 }
 
@@ -130,7 +130,7 @@ routing_check(const Feed *feed, const BatchFailure *failures, int nfailures)
 
 	if (!feed->target->filtered || nfailures == 0)
 		return;
-	table = routed_open(false);
+	table = mapped_open(&routed_def, false);
 	had = routed_seek_begin(table);
 	for (int i = 0; i < nfailures; i++)
 	{
@@ -163,7 +163,7 @@ routing_acknowledge(const Source *target, int64 batch, const BatchFailure *failu
 
 	if (!target->filtered)
 		return;
-	table = routed_open(true);
+	table = mapped_open(&routed_def, true);
 	gone = routed_gone_in(table, target->name, batch);
 	foreach_ptr(RoutedRecord, record, gone)
 	{
@@ -184,18 +184,13 @@ route_note_own(const Source *source, const char *entity, const char *external_id
 			   const Record *after, RoutedTable **table, MemoryContext context)
 {
 	const Route *route = source_route(source, entity);
-	MemoryContext old;
 
 	if (route == NULL || route->filter == NULL || !after->exists || after->deleted)
 		return false;
 	if (!route_admits(route, record_fields_jsonb(after)))
 		return true;
 	if (*table == NULL)
-	{
-		old = MemoryContextSwitchTo(context);
-		*table = routed_open(true);
-		MemoryContextSwitchTo(old);
-	}
+		*table = mapped_open_in(context, &routed_def, true);
 	routed_note_own(*table, source->name, entity, external_id, after->row_version);
 	return false;
 }

@@ -431,7 +431,7 @@ move_children(Unmerging *u)
 static void
 part(const Unmerging *u)
 {
-	MatchCandidates *candidates = match_candidates_open(true);
+	MatchCandidates *candidates = mapped_open(&match_candidate_def, true);
 
 	match_candidate_part(candidates, u->entity->name, "sync_unmerge", u->keep_id, u->drop_id, u->note);
 	mapped_close(candidates);

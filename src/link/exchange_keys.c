@@ -73,7 +73,7 @@ static void
 take_unsaid(Exchange *x)
 {
 	MemoryContext old = MemoryContextSwitchTo(x->unsaid_context);
-	SourceKeys *keys = source_keys_open(false);
+	SourceKeys *keys = mapped_open(&source_key_def, false);
 	StringInfoData said;
 
 	x->unsaid = source_keys_unsaid(keys, x->source, KEYS_BATCH);
@@ -92,7 +92,7 @@ take_unsaid(Exchange *x)
 static void
 note_said(Exchange *x)
 {
-	SourceKeys *keys = source_keys_open(true);
+	SourceKeys *keys = mapped_open(&source_key_def, true);
 
 	foreach_ptr(const SourceKey, key, x->unsaid)
 	{

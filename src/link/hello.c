@@ -34,7 +34,7 @@ static const char *const hello_call = "syncext.hub_hello";
 static int64
 last_batch(const char *source)
 {
-	CursorTable *cursors = cursor_open(false);
+	CursorTable *cursors = mapped_open(&cursor_def, false);
 	Cursor		cursor;
 	int64		batch = 0;
 

@@ -49,7 +49,7 @@ tables_read_agreed(const char *source, const char *entity, const char *after, in
 
 	if (binding == NULL)
 		return 0;
-	replica = replica_open(false);
+	replica = mapped_open(&replica_def, false);
 	scan = replica_scan_begin(replica, binding->relation, after);
 	while (n < max && bytes < max_bytes &&
 		   replica_scan_next(replica, scan, &versions[n].external_id, &present))

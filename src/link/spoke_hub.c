@@ -151,7 +151,7 @@ add_state(OutboxBatch *batch, int *room, const DeliveryRecord *record)
 static void
 make_changes(const char *source, const Delivery *delivery, OutboxBatch *batch)
 {
-	AgreedTable *table = agreed_open(false);
+	AgreedTable *table = mapped_open(&agreed_def, false);
 	Canonical  *canonical = canonical_open(false);
 	int			room = delivery->nrecords;
 
@@ -255,7 +255,7 @@ static bool
 spoke_hub_answered(const char *source, const OutboxBatch *batch, const PushedAnswer *answers,
 				   const OutboxBatch *next)
 {
-	AgreedTable *table = agreed_open(true);
+	AgreedTable *table = mapped_open(&agreed_def, true);
 
 	for (int i = 0; i < batch->nchanges; i++)
 	{
@@ -409,7 +409,7 @@ static void
 place_one(const char *source, const Registry *registry, PulledRecord *record)
 {
 	Canonical  *canonical = canonical_open(false);
-	AgreedTable *table = agreed_open(true);
+	AgreedTable *table = mapped_open(&agreed_def, true);
 	Record		here;
 	Agreed		agreed;
 	Change		change;
@@ -498,7 +498,7 @@ spoke_hub_recover(const char *source, const LostRecord *lost, Recovery *recovery
 	/* there all of our records are sent again, with their stamps */
 	if (entity != NULL && (entity->ladder & RUNG_FIELD))
 		return false;
-	table = agreed_open(false);
+	table = mapped_open(&agreed_def, false);
 	agreed_find(table, source, lost->entity, lost->external_id, &agreed);
 	mapped_close(table);
 	known.fields = agreed.fields;
@@ -535,7 +535,7 @@ is_after_us(const LostRecord *lost, const Agreed *agreed)
 static bool
 spoke_hub_rebase(const char *source, LostRecord *records, int n, bool ours, Rebased *result)
 {
-	AgreedTable *table = agreed_open(true);
+	AgreedTable *table = mapped_open(&agreed_def, true);
 
 	for (int i = 0; i < n; i++)
 	{
@@ -593,7 +593,7 @@ static int
 spoke_hub_read_agreed(const char *source, const char *entity, const char *after, int max,
 					  Size max_bytes, AgreedVersion *versions)
 {
-	AgreedTable *table = agreed_open(false);
+	AgreedTable *table = mapped_open(&agreed_def, false);
 	RowsScan   *scan = agreed_scan_begin(table, source, entity, after);
 	Size		bytes = 0;
 	int			n = 0;

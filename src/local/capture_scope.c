@@ -100,7 +100,7 @@ capture_scope_get(void)
 static CaptureTables
 open_tables(const CaptureScope *scope)
 {
-	CaptureTables tables = {apply_begin(scope->registry), replica_open(false)};
+	CaptureTables tables = {apply_begin(scope->registry), mapped_open(&replica_def, false)};
 
 	return tables;
 }

@@ -46,7 +46,7 @@ is_coming(const ItemParent *parent)
 	if (binding == NULL)
 		return false;
 	canonical = canonical_open(false);
-	replica = replica_open(false);
+	replica = mapped_open(&replica_def, false);
 	table = pending_open(binding->source, false);
 	canonical_find(canonical, binding->entity, parent->external_id, &record);
 	replica_find(replica, parent->relation, parent->external_id, &row);

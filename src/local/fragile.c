@@ -107,7 +107,7 @@ fragile_is_about_value(const ErrorData *error)
 void
 fragile_keep(const Attached *attached, const char *external_id, const ErrorData *error)
 {
-	CaptureFailures *failures = capture_failures_open(true);
+	CaptureFailures *failures = mapped_open(&capture_failure_def, true);
 	TimestampTz now = GetCurrentTimestamp();
 	CaptureFailure failure = {
 		.relation = attached->binding->relation,
@@ -134,7 +134,7 @@ fragile_owes(const Attached *attached, const char *external_id)
 
 	if (!attached->fragile)
 		return false;
-	failures = capture_failures_open(false);
+	failures = mapped_open(&capture_failure_def, false);
 	owes = capture_failures_any(failures, attached->binding->relation) &&
 		capture_failure_find(failures, attached->binding->relation, external_id, &failure);
 	mapped_close(failures);
@@ -144,7 +144,7 @@ fragile_owes(const Attached *attached, const char *external_id)
 void
 fragile_settle(const Attached *attached, const char *external_id)
 {
-	CaptureFailures *failures = capture_failures_open(true);
+	CaptureFailures *failures = mapped_open(&capture_failure_def, true);
 
 	(void) capture_failure_remove(failures, attached->binding->relation, external_id);
 	mapped_close(failures);

@@ -92,8 +92,8 @@ do_run(void *arg)
 	SPI_connect();
 	MemoryContextSwitchTo(batch->context);
 	writer->canonical = canonical_open(false);
-	writer->replica = replica_open(true);
-	writer->conflicts = conflict_log_open(false);
+	writer->replica = mapped_open(&replica_def, true);
+	writer->conflicts = mapped_open(&conflict_log_def, false);
 	writer->together = NULL;
 	writer->loads = writer->polls = writer->ahead = false;
 	writer->streak = writer->quiet = writer->nahead = writer->pause = writer->next_pause = 0;

@@ -354,7 +354,7 @@ typedef int (*MakeItems) (const Load *load, const char **after, BatchItem *items
 static int
 find_known(const Load *load, BatchItem *items, const int64 *row_versions, int n)
 {
-	Replica    *replica = replica_open(false);
+	Replica    *replica = mapped_open(&replica_def, false);
 	RowsScan   *seek = replica_seek_begin(replica);
 	int			left = 0;
 
@@ -409,7 +409,7 @@ static int
 make_agreed_items(const Load *load, const char **after, BatchItem *items)
 {
 	const Attached *attached = attached_as_begun(load);
-	Replica    *replica = replica_open(false);
+	Replica    *replica = mapped_open(&replica_def, false);
 	RowsScan   *scan = replica_scan_begin(replica, load->relation, *after);
 	char	   *external_id;
 	bool		present;

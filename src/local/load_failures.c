@@ -45,7 +45,7 @@ note_row(CaptureFailures *failures, const Binding *binding, const char *external
 void
 load_failures_of_rows(const Binding *binding, const BatchItem *items, int n)
 {
-	CaptureFailures *failures = capture_failures_open(true);
+	CaptureFailures *failures = mapped_open(&capture_failure_def, true);
 	const bool	any = capture_failures_any(failures, binding->relation);
 
 	for (int i = 0; i < n; i++)
@@ -63,7 +63,7 @@ load_failures_of_rows(const Binding *binding, const BatchItem *items, int n)
 void
 load_failures_of_keys(const Binding *binding, int64 n, const char *problem)
 {
-	CaptureFailures *failures = capture_failures_open(true);
+	CaptureFailures *failures = mapped_open(&capture_failure_def, true);
 
 	if (n == 0)
 		(void) capture_failure_remove(failures, binding->relation, "");

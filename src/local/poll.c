@@ -114,7 +114,7 @@ open_scan_or_keys(Poll *poll)
 static void
 note_unusable(Poll *poll)
 {
-	CaptureFailures *failures = capture_failures_open(true);
+	CaptureFailures *failures = mapped_open(&capture_failure_def, true);
 	CaptureFailure failure = {
 		.relation = poll->relation,
 		.external_id = "",

@@ -138,8 +138,8 @@ skip_keys(Poll *poll, CaptureFailures *failures, Keys *keys, const char *id)
 static void
 merge(Poll *poll, Keys *keys)
 {
-	CaptureFailures *failures = capture_failures_open(true);
-	Replica    *replica = replica_open(false);
+	CaptureFailures *failures = mapped_open(&capture_failure_def, true);
+	Replica    *replica = mapped_open(&replica_def, false);
 	RowsScan   *scan = replica_scan_begin(replica, poll->relation, NULL);
 	char	   *id;
 	bool		present;

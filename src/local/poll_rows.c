@@ -90,7 +90,7 @@ compare_rows(const void *a, const void *b)
 static void
 make_items(Poll *poll, PollBatch *batch, const Attached *attached)
 {
-	CaptureFailures *failures = capture_failures_open(true);
+	CaptureFailures *failures = mapped_open(&capture_failure_def, true);
 	int			n = 0;
 
 	qsort(batch->rows, batch->n, sizeof(PollRow), compare_rows);
@@ -281,7 +281,7 @@ poll_retry_batch(Poll *poll)
 	List	   *due;
 
 	MemoryContextSwitchTo(poll->batch);
-	failures = capture_failures_open(false);
+	failures = mapped_open(&capture_failure_def, false);
 	poll->has_failures = capture_failures_any(failures, poll->relation);
 	/* behind '': rows without a key can't be found again */
 	due = capture_failures_of(failures, poll->relation,

@@ -158,7 +158,7 @@ poll_note_failure(Poll *poll, CaptureFailures *failures, const char *external_id
 void
 poll_settle(Poll *poll, BatchItem *items, int n)
 {
-	CaptureFailures *failures = capture_failures_open(true);
+	CaptureFailures *failures = mapped_open(&capture_failure_def, true);
 
 	for (int i = 0; i < n; i++)
 	{

@@ -86,7 +86,7 @@ rebase_recover(const char *source, const LostRecord *lost, Recovery *recovery)
 
 	if (binding == NULL || !binding->in || !binding_stands(binding))
 		return false;
-	replica = replica_open(false);
+	replica = mapped_open(&replica_def, false);
 	replica_find(replica, binding->relation, lost->external_id, &row);
 	mapped_close(replica);
 	known.fields = row.fields;
@@ -144,7 +144,7 @@ strand_row(RowWriter *writer, RowState *p)
 	p->replica.gone_at = GetCurrentTimestamp();
 	replica_set(writer->replica, p->attached->binding->relation, p->external_id, &p->replica);
 	attempt_kill(&failure.attempt, failure.since);
-	failures = capture_failures_open(true);
+	failures = mapped_open(&capture_failure_def, true);
 	capture_failure_save(failures, &failure);
 	mapped_close(failures);
 	return REBASE_STRANDED;

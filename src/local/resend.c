@@ -56,7 +56,7 @@ keep_keyless(CaptureFailures *failures, CaptureFailure *failure)
 static void
 resend_relation(const Binding *binding)
 {
-	CaptureFailures *failures = capture_failures_open(true);
+	CaptureFailures *failures = mapped_open(&capture_failure_def, true);
 	List	   *due = capture_failures_of(failures, binding->relation, NULL, GetCurrentTimestamp(),
 										  RESEND_MAX);
 	BatchItem  *items = palloc0(sizeof(BatchItem) * Max(list_length(due), 1));

@@ -64,7 +64,7 @@ row_keys_find(const Binding *binding, const char *key)
 	if (!binding->own_keys)
 		return named_by_key(key);
 	source_keys_hold(binding->source);
-	keys = source_keys_open(false);
+	keys = mapped_open(&source_key_def, false);
 	if (mapped_find(keys, &found))
 		record = bound_to(keys, &found);
 	mapped_close(keys);
@@ -92,7 +92,7 @@ row_keys_take(const Binding *binding, const char *key)
 	if (!binding->own_keys)
 		return named_by_key(key);
 	source_keys_hold(binding->source);
-	keys = source_keys_open(true);
+	keys = mapped_open(&source_key_def, true);
 	while (!mapped_find(keys, &found) && !add_record(keys, &found, &record))
 		CHECK_FOR_INTERRUPTS();
 	if (!record.added)
@@ -157,7 +157,7 @@ row_keys_birth(const Binding *binding, const char *key)
 	if (!binding->own_keys)
 		return named_by_key(key);
 	source_keys_hold(binding->source);
-	keys = source_keys_open(true);
+	keys = mapped_open(&source_key_def, true);
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -233,7 +233,7 @@ row_keys_of(const Binding *binding, const char *external_id)
 	if (!binding->own_keys)
 		return external_id;
 	source_keys_hold(binding->source);
-	keys = source_keys_open(false);
+	keys = mapped_open(&source_key_def, false);
 	found = source_key_current(keys, binding->source, binding->entity, external_id, &key);
 	mapped_close(keys);
 	return found ? key.source_id : NULL;
@@ -245,7 +245,7 @@ void
 row_keys_unbind(const Binding *binding, const char *key)
 {
 	const SourceKey unbound = source_key_of(binding, key);
-	SourceKeys *keys = source_keys_open(true);
+	SourceKeys *keys = mapped_open(&source_key_def, true);
 
 	(void) mapped_remove(keys, &unbound);
 	mapped_close(keys);
@@ -270,7 +270,7 @@ move_merged(const SourceKey *from, const SourceKey *to)
 void
 row_keys_move(const Binding *binding, const char *external_id, const char *from, const char *to)
 {
-	SourceKeys *keys = source_keys_open(true);
+	SourceKeys *keys = mapped_open(&source_key_def, true);
 	SourceKey	old = source_key_of(binding, from);
 	SourceKey	moved = source_key_of(binding, to);
 	SourceKey	taken = moved;

@@ -23,7 +23,7 @@ open_keys(RowWriter *writer)
 	{
 		MemoryContext old = MemoryContextSwitchTo(writer->context);
 
-		writer->keys = source_keys_open(true);
+		writer->keys = mapped_open(&source_key_def, true);
 		MemoryContextSwitchTo(old);
 	}
 	return writer->keys;

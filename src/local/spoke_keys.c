@@ -52,7 +52,7 @@ spoke_keys_translate(const Attached *attached, Fields *fields)
 	item = apply_item(registry, &change);
 	if (!key_references_any(item.source, item.entity))
 		return;
-	keys = source_keys_open(true);
+	keys = mapped_open(&source_key_def, true);
 	key_references_read(keys, &item, &change, reserve, keys);
 	mapped_close(keys);
 	*fields = change.fields;

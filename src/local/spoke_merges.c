@@ -65,7 +65,7 @@ find_row(const Taking *taking, const PulledRecord *record, SourceKey *key)
 static bool
 is_outstanding(const Taking *taking, const Binding *binding, const SourceKey *key, int64 settled)
 {
-	CaptureFailures *failures = capture_failures_open(false);
+	CaptureFailures *failures = mapped_open(&capture_failure_def, false);
 	CaptureFailure failure;
 	bool		owed = capture_failures_any(failures, binding->relation) &&
 		capture_failure_find(failures, binding->relation, key->external_id, &failure);
@@ -95,7 +95,7 @@ give_row(const Taking *taking, const Binding *binding, SourceKey *key, const cha
 static bool
 take_row(const Taking *taking, const Binding *binding, const PulledRecord *record)
 {
-	Replica    *replica = replica_open(false);
+	Replica    *replica = mapped_open(&replica_def, false);
 	ReplicaRow	had = {0};
 	ReplicaRow	part = {0};
 	SourceKey	key;
@@ -119,7 +119,7 @@ take_row(const Taking *taking, const Binding *binding, const PulledRecord *recor
 void
 spoke_merges_take_rows(const char *source, PulledRecord *records, int n)
 {
-	Taking		taking = {.source = source, .keys = source_keys_open(true)};
+	Taking		taking = {.source = source, .keys = mapped_open(&source_key_def, true)};
 	int			nest_level = bounded_wait_begin(setting_lock_timeout);
 	bool		tried = false;
 	bool		alone = false;

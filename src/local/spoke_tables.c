@@ -392,7 +392,7 @@ take_record(RowState *p, const PulledRecord *from)
 static bool
 is_owed(const RowState *p)
 {
-	CaptureFailures *failures = capture_failures_open(false);
+	CaptureFailures *failures = mapped_open(&capture_failure_def, false);
 	CaptureFailure failure;
 	bool		owed = capture_failures_any(failures, p->attached->binding->relation) &&
 		capture_failure_find(failures, p->attached->binding->relation, p->external_id, &failure);
@@ -689,8 +689,8 @@ bool
 spoke_tables_answered(const char *source, const OutboxBatch *batch, const PushedAnswer *answers,
 					  const OutboxBatch *next)
 {
-	Replica    *table = replica_open(true);
-	CaptureFailures *failures = capture_failures_open(true);
+	Replica    *table = mapped_open(&replica_def, true);
+	CaptureFailures *failures = mapped_open(&capture_failure_def, true);
 	MemoryContext each = AllocSetContextCreate(CurrentMemoryContext, "syncext answer", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(each);
 	const bool	any_failure = !capture_failures_none(failures);
@@ -762,7 +762,7 @@ settle_failure(CaptureFailures *table, const BatchItem *item)
 static int
 retry_relation(const Binding *binding)
 {
-	CaptureFailures *table = capture_failures_open(true);
+	CaptureFailures *table = mapped_open(&capture_failure_def, true);
 	List	   *due = capture_failures_of(table, binding->relation, NULL, GetCurrentTimestamp(), RETRY_MAX);
 	BatchItem  *items = palloc0(sizeof(BatchItem) * Max(list_length(due), 1));
 	int			n = 0;
@@ -784,7 +784,7 @@ retry_relation(const Binding *binding)
 int
 spoke_tables_retry(const char *source)
 {
-	CaptureFailures *table = capture_failures_open(false);
+	CaptureFailures *table = mapped_open(&capture_failure_def, false);
 	List	   *owing = NIL;	/* of const Binding * */
 	int			captured = 0;
 

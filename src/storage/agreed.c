@@ -15,7 +15,7 @@
 
 #include "storage/agreed.h"
 
-static const MappedDef agreed_def = {
+const MappedDef agreed_def = {
 	.relation = "agreed",
 	.column = {
 		[COL_AGREED_SOURCE] = {MAP_TEXT, offsetof(Agreed, source)},
@@ -29,12 +29,6 @@ static const MappedDef agreed_def = {
 		[COL_AGREED_ANSWERED] = {MAP_INT8, offsetof(Agreed, answered)},
 	}
 };
-
-AgreedTable *
-agreed_open(bool write)
-{
-	return mapped_open(&agreed_def, write);
-}
 
 void
 agreed_find(AgreedTable *table, const char *source, const char *entity, const char *external_id,

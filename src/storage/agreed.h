@@ -33,7 +33,7 @@ typedef struct Agreed
 								 * NULL */
 } Agreed;
 
-extern AgreedTable *agreed_open(bool write);
+extern const MappedDef agreed_def;
 
 /* Read a row in the current memory context. */
 extern void agreed_find(AgreedTable *table, const char *source, const char *entity,

@@ -10,7 +10,7 @@
 #include "storage/canonical.h"
 
 /* A merge that was committed since a REPEATABLE READ transaction began counts, too. */
-static const MappedDef alias_def = {
+const MappedDef alias_def = {
 	.relation = "alias",
 	.latest = true,
 	.column = {
@@ -20,12 +20,6 @@ static const MappedDef alias_def = {
 		[COL_ALIAS_MERGE] = {MAP_INT8, offsetof(RecordAlias, merge)},
 	}
 };
-
-Aliases *
-aliases_open(void)
-{
-	return mapped_open(&alias_def, false);
-}
 
 bool
 alias_find(Aliases *aliases, const char *entity, const char *external_id, RecordAlias *alias)
@@ -62,7 +56,7 @@ alias_names(Aliases *aliases, const char *entity, const char *kept_id)
 const char *
 alias_kept(const char *entity, const char *external_id)
 {
-	Aliases    *aliases = aliases_open();
+	Aliases    *aliases = mapped_open(&alias_def, false);
 	RecordAlias		alias;
 	bool		found = alias_find(aliases, entity, external_id, &alias);
 

@@ -20,7 +20,7 @@ typedef struct RecordAlias
 	int64		merge;			/* by which it went */
 } RecordAlias;
 
-extern Aliases *aliases_open(void);
+extern const MappedDef alias_def;
 
 /* Was the record merged into another?  Costs nothing where no record ever was. */
 extern bool alias_find(Aliases *aliases, const char *entity, const char *external_id,

@@ -9,7 +9,7 @@
 
 #include "storage/capture_failure.h"
 
-static const MappedDef capture_failure_def = {
+const MappedDef capture_failure_def = {
 	.relation = "capture_failure",
 	.column = {
 		[COL_CAPTURE_FAILURE_RELATION] = {MAP_OID, offsetof(CaptureFailure, relation)},
@@ -22,12 +22,6 @@ static const MappedDef capture_failure_def = {
 		[COL_CAPTURE_FAILURE_ERROR] = {MAP_ERROR, offsetof(CaptureFailure, attempt.error)},
 	}
 };
-
-CaptureFailures *
-capture_failures_open(bool write)
-{
-	return mapped_open(&capture_failure_def, write);
-}
 
 bool
 capture_failures_none(CaptureFailures *failures)

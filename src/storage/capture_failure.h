@@ -22,7 +22,7 @@ typedef struct CaptureFailure
 	Attempt		attempt;
 } CaptureFailure;
 
-extern CaptureFailures *capture_failures_open(bool write);
+extern const MappedDef capture_failure_def;
 
 /* Has the table never had a row?  That is cheaper to know, and once for many rows of a relation. */
 extern bool capture_failures_none(CaptureFailures *failures);

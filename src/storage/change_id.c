@@ -25,7 +25,7 @@ typedef struct ChangeIdRow
 	TimestampTz answered_at;
 } ChangeIdRow;
 
-static const MappedDef change_id_def = {
+const MappedDef change_id_def = {
 	.relation = "change_id",
 	.column = {
 		[COL_CHANGE_ID_SOURCE] = {MAP_TEXT, offsetof(ChangeIdRow, source)},
@@ -37,12 +37,6 @@ static const MappedDef change_id_def = {
 		[COL_CHANGE_ID_ANSWERED_AT] = {MAP_TIME, offsetof(ChangeIdRow, answered_at)},
 	}
 };
-
-ChangeIds *
-change_ids_open(bool write)
-{
-	return mapped_open(&change_id_def, write);
-}
 
 static bytea *
 digest_bytea(const ChangeDigest *digest)

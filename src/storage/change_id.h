@@ -28,7 +28,7 @@ typedef struct KeptChange
 	const char *problem;		/* why there is no answer to give, or NULL */
 } KeptChange;
 
-extern ChangeIds *change_ids_open(bool write);
+extern const MappedDef change_id_def;
 
 /*
  * Claim the id of a change, until the end of the (sub)transaction.  Waits for

@@ -11,7 +11,7 @@
 #include "compat.h"
 #include "storage/child.h"
 
-static const MappedDef child_def = {
+const MappedDef child_def = {
 	.relation = "child",
 	.column = {
 		[COL_CHILD_PARENT_ENTITY] = {MAP_TEXT, offsetof(Child, parent_entity)},
@@ -21,12 +21,6 @@ static const MappedDef child_def = {
 		[COL_CHILD_FIELD] = {MAP_TEXT, offsetof(Child, field)},
 	}
 };
-
-Children *
-children_open(bool write)
-{
-	return mapped_open(&child_def, write);
-}
 
 bool
 children_have(const List *children, const char *entity, const char *external_id,
@@ -72,7 +66,7 @@ children_of(Children *children, const char *parent_entity, const char *parent_id
 
 	if (!IsolationUsesXactSnapshot())
 		return found;
-	latest = children_open(false);
+	latest = mapped_open(&child_def, false);
 	rows_see_latest(latest->rows);
 	found = read_children(latest, parent_entity, parent_id, found);
 	mapped_close(latest);

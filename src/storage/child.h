@@ -21,7 +21,7 @@ typedef struct Child
 	const char *field;
 } Child;
 
-extern Children *children_open(bool write);
+extern const MappedDef child_def;
 
 /* The children of a record, a list of Child. */
 extern List *children_of(Children *children, const char *parent_entity, const char *parent_id);

@@ -16,7 +16,7 @@
 
 #define PENDING_INDEX	"conflict_log_pending"
 
-static const MappedDef conflict_log_def = {
+const MappedDef conflict_log_def = {
 	.relation = "conflict_log",
 	/*
 	 * A conflict that arose after a REPEATABLE READ transaction began leaves no
@@ -67,12 +67,6 @@ static const MappedDef conflict_log_def = {
 	 MAP_COLUMN(COL_CONFLICT_LOG_DECIDED_FIELDS) | MAP_COLUMN(COL_CONFLICT_LOG_DECIDED_BY) | \
 	 MAP_COLUMN(COL_CONFLICT_LOG_DECIDED_AT) | MAP_COLUMN(COL_CONFLICT_LOG_DECIDED_SEQ) | \
 	 MAP_COLUMN(COL_CONFLICT_LOG_NOTE))
-
-ConflictLog *
-conflict_log_open(bool write)
-{
-	return mapped_open(&conflict_log_def, write);
-}
 
 /* The contested fields are stored as names, {*} for the whole record. */
 static void

@@ -44,7 +44,7 @@ typedef struct Conflict
 	const char *assigned_to;
 } Conflict;
 
-extern ConflictLog *conflict_log_open(bool write);
+extern const MappedDef conflict_log_def;
 
 /*
  * Pending conflicts of a record (of one source, if source isn't NULL), without

@@ -16,7 +16,7 @@ typedef struct CountedRow
 	Jsonb	   *counts;
 } CountedRow;
 
-static const MappedDef counted_def = {
+const MappedDef counted_def = {
 	.relation = "counted",
 	.latest = true,
 	.column = {
@@ -26,12 +26,6 @@ static const MappedDef counted_def = {
 		[COL_COUNTED_COUNTS] = {MAP_OBJECT, offsetof(CountedRow, counts)},
 	}
 };
-
-CountedTable *
-counted_open(void)
-{
-	return mapped_open(&counted_def, false);
-}
 
 Jsonb *
 counted_read(CountedTable *table, const char *source, const char *entity, const char *external_id)

@@ -12,7 +12,7 @@
 typedef MappedTable CountedTable;
 
 /* To read many rows. */
-extern CountedTable *counted_open(void);
+extern const MappedDef counted_def;
 /* NULL: nothing.  Raises XX001 if the row was edited to what it can't be. */
 extern Jsonb *counted_read(CountedTable *table, const char *source, const char *entity,
 						   const char *external_id);

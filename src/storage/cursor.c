@@ -11,7 +11,7 @@
 
 #include "storage/cursor.h"
 
-static const MappedDef cursor_def = {
+const MappedDef cursor_def = {
 	.relation = "cursor",
 	.column = {
 		[COL_CURSOR_TARGET] = {MAP_TEXT, offsetof(Cursor, target)},
@@ -37,12 +37,6 @@ static const MappedDef cursor_def = {
 		[COL_CURSOR_ACKNOWLEDGED] = {MAP_INT8, offsetof(Cursor, acknowledged)},
 	}
 };
-
-CursorTable *
-cursor_open(bool write)
-{
-	return mapped_open(&cursor_def, write);
-}
 
 /* ---------- reading ---------- */
 

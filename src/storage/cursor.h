@@ -42,7 +42,7 @@ typedef struct Cursor
 
 typedef MappedTable CursorTable;
 
-extern CursorTable *cursor_open(bool write);
+extern const MappedDef cursor_def;
 extern bool cursor_find(CursorTable *table, const char *target, int slot, Cursor *cursor);
 /* Wait until no other transaction holds the cursor, then hold it until the end of ours. */
 extern bool cursor_lock(CursorTable *table, const char *target, int slot, Cursor *cursor);

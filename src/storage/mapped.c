@@ -34,6 +34,16 @@ mapped_open(const MappedDef *def, bool write)
 	return table;
 }
 
+MappedTable *
+mapped_open_in(MemoryContext context, const MappedDef *def, bool write)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	MappedTable *table = mapped_open(def, write);
+
+	MemoryContextSwitchTo(old);
+	return table;
+}
+
 void
 mapped_close(MappedTable *table)
 {

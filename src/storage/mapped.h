@@ -62,6 +62,8 @@ typedef uint32 MappedColumns;
 #define MAP_ALL_COLUMNS		PG_UINT32_MAX
 
 extern MappedTable *mapped_open(const MappedDef *def, bool write);
+/* For as long as the context lives. */
+extern MappedTable *mapped_open_in(MemoryContext context, const MappedDef *def, bool write);
 /* Also ends what a table's own file opens as something of a name of its own. */
 extern void mapped_close(MappedTable *table);
 

@@ -9,7 +9,7 @@
 
 #include "storage/match_build.h"
 
-static const MappedDef match_build_def = {
+const MappedDef match_build_def = {
 	.relation = "match_build",
 	.column = {
 		[COL_MATCH_BUILD_ENTITY] = {MAP_TEXT, offsetof(MatchBuild, entity)},
@@ -19,12 +19,6 @@ static const MappedDef match_build_def = {
 		[COL_MATCH_BUILD_SINCE] = {MAP_TIME, offsetof(MatchBuild, since)},
 	}
 };
-
-MatchBuilds *
-match_builds_open(void)
-{
-	return mapped_open(&match_build_def, true);
-}
 
 bool
 match_build_hold(MatchBuilds *builds, const char *entity, MatchBuild *build)

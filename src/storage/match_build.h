@@ -19,7 +19,7 @@ typedef struct MatchBuild
 	TimestampTz since;
 } MatchBuild;
 
-extern MatchBuilds *match_builds_open(void);
+extern const MappedDef match_build_def;
 
 /* Find the entity's, and hold it.  False: none is due. */
 extern bool match_build_hold(MatchBuilds *builds, const char *entity, MatchBuild *build);

@@ -19,7 +19,7 @@
 	 MAP_COLUMN(COL_MATCH_CANDIDATE_DECIDED_AT) | MAP_COLUMN(COL_MATCH_CANDIDATE_NOTE))
 
 /* A pair that a REPEATABLE READ transaction can't see is there nevertheless. */
-static const MappedDef match_candidate_def = {
+const MappedDef match_candidate_def = {
 	.relation = "match_candidate",
 	.latest = true,
 	.column = {
@@ -35,12 +35,6 @@ static const MappedDef match_candidate_def = {
 		[COL_MATCH_CANDIDATE_NOTE] = {MAP_TEXT, offsetof(MatchCandidate, note)},
 	}
 };
-
-MatchCandidates *
-match_candidates_open(bool write)
-{
-	return mapped_open(&match_candidate_def, write);
-}
 
 /* ---------- finding ---------- */
 

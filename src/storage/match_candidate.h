@@ -27,7 +27,7 @@ typedef struct MatchCandidate
 	const char *note;
 } MatchCandidate;
 
-extern MatchCandidates *match_candidates_open(bool write);
+extern const MappedDef match_candidate_def;
 
 /* How many that wait name the record, up to max. */
 extern int	match_candidates_waiting(MatchCandidates *candidates, const char *entity,

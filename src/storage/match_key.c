@@ -14,7 +14,7 @@
 #define SHARED_INDEX	"match_key_shared"
 
 /* What was committed since a REPEATABLE READ transaction began shares keys, too. */
-static const MappedDef match_key_def = {
+const MappedDef match_key_def = {
 	.relation = "match_key",
 	.latest = true,
 	.column = {
@@ -24,12 +24,6 @@ static const MappedDef match_key_def = {
 		[COL_MATCH_KEY_KEY] = {MAP_TEXT, offsetof(MatchKey, key)},
 	}
 };
-
-MatchKeys *
-match_keys_open(bool write)
-{
-	return mapped_open(&match_key_def, write);
-}
 
 /* ---------- finding ---------- */
 

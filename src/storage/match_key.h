@@ -18,7 +18,7 @@ typedef struct MatchKey
 	const char *key;
 } MatchKey;
 
-extern MatchKeys *match_keys_open(bool write);
+extern const MappedDef match_key_def;
 
 /* All that the record has, a list of MatchKey. */
 extern List *match_keys_of(MatchKeys *keys, const char *entity, const char *external_id);

@@ -12,7 +12,7 @@
 #include "storage/registry.h"
 #include "storage/parked_change.h"
 
-static const MappedDef parked_change_def = {
+const MappedDef parked_change_def = {
 	.relation = "waiting",
 	/* a change that was parked after our snapshot can be waiting for us */
 	.latest = true,
@@ -34,12 +34,6 @@ static const MappedDef parked_change_def = {
 
 /* Documents that are held in memory at a time, once they are this large together. */
 #define PORTION_BYTES	(16 * 1024 * 1024)
-
-ParkedChanges *
-parked_changes_open(bool write)
-{
-	return mapped_open(&parked_change_def, write);
-}
 
 static char *
 text_value(Rows *rows, int column)
@@ -229,7 +223,7 @@ parked_changes_due(ParkedChanges *changes, TimestampTz now, int n)
 TimestampTz
 parked_changes_next_due(void)
 {
-	ParkedChanges *changes = parked_changes_open(false);
+	ParkedChanges *changes = mapped_open(&parked_change_def, false);
 	List	   *first = parked_changes_due(changes, DT_NOEND - 1, 1);
 
 	mapped_close(changes);

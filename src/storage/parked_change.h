@@ -26,7 +26,7 @@ typedef struct ParkedChange
 	Attempt		attempt;
 } ParkedChange;
 
-extern ParkedChanges *parked_changes_open(bool write);
+extern const MappedDef parked_change_def;
 
 extern int64 parked_change_add(ParkedChanges *changes, const ParkedChange *change);
 /*

@@ -45,7 +45,7 @@ enum
 	 MAP_COLUMN(COL_ANSWERED) | MAP_COLUMN(COL_GONE_AT) | MAP_COLUMN(COL_CONTESTED) | \
 	 MAP_COLUMN(COL_SEEN_VERSION) | MAP_COLUMN(COL_SEEN_AT))
 
-static const MappedDef replica_def = {
+const MappedDef replica_def = {
 	.relation = "replica",
 	.column = {
 		[COL_REPLICA_RELATION] = {MAP_OID, offsetof(ReplicaRow, relation)},
@@ -66,12 +66,6 @@ static const MappedDef replica_def = {
 		[COL_REPLICA_SHIFTS] = {MAP_OBJECT, offsetof(ReplicaRow, shifts)},
 	}
 };
-
-Replica *
-replica_open(bool write)
-{
-	return mapped_open(&replica_def, write);
-}
 
 void
 replica_see(ReplicaRow *row, const LifeStamp *stamp)
@@ -210,7 +204,7 @@ replica_insert_later(Replica *replica, Oid relation, const char *external_id, co
 void
 replica_note_cascade(Oid relation, const char *external_id, const Fields *fields)
 {
-	Replica    *replica = replica_open(true);
+	Replica    *replica = mapped_open(&replica_def, true);
 	ReplicaRow	row;
 
 	replica_find(replica, relation, external_id, &row);
@@ -281,7 +275,7 @@ replica_scan_bytes(const Replica *replica)
 void
 replica_remove_all(Oid relation)
 {
-	Replica    *replica = replica_open(true);
+	Replica    *replica = mapped_open(&replica_def, true);
 	RowsScan   *scan = replica_scan_begin(replica, relation, NULL);
 
 	while (rows_scan_next(scan))

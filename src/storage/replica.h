@@ -57,7 +57,7 @@ typedef struct ReplicaRow
 	ItemPointerData at;			/* and found it there, if it exists */
 } ReplicaRow;
 
-extern Replica *replica_open(bool write);
+extern const MappedDef replica_def;
 
 /*
  * Read a row in the current memory context.  *row may hold the place of an earlier

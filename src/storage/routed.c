@@ -13,7 +13,7 @@
 
 #include "storage/routed.h"
 
-static const MappedDef routed_def = {
+const MappedDef routed_def = {
 	.relation = "routed",
 	.column = {
 		[COL_ROUTED_TARGET] = {MAP_TEXT, offsetof(RoutedRecord, target)},
@@ -24,12 +24,6 @@ static const MappedDef routed_def = {
 		[COL_ROUTED_GONE_BATCH] = {MAP_INT8, offsetof(RoutedRecord, gone_batch)},
 	}
 };
-
-RoutedTable *
-routed_open(bool write)
-{
-	return mapped_open(&routed_def, write);
-}
 
 /* ---------- finding ---------- */
 

@@ -26,7 +26,7 @@ typedef struct RoutedRecord
 	int64		gone_batch;		/* in which the target was told that it is gone; 0: none */
 } RoutedRecord;
 
-extern RoutedTable *routed_open(bool write);
+extern const MappedDef routed_def;
 
 /*
  * May the target have it?  Many by one snapshot, with a scan that rows_scan_end

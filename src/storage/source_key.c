@@ -11,7 +11,7 @@
 #include "storage/locks.h"
 #include "storage/source_key.h"
 
-static const MappedDef source_key_def = {
+const MappedDef source_key_def = {
 	.relation = "source_key",
 	.column = {
 		[COL_SOURCE_KEY_SOURCE] = {MAP_TEXT, offsetof(SourceKey, source)},
@@ -25,12 +25,6 @@ static const MappedDef source_key_def = {
 		[COL_SOURCE_KEY_MERGE] = {MAP_INT8, offsetof(SourceKey, merge)},
 	}
 };
-
-SourceKeys *
-source_keys_open(bool write)
-{
-	return mapped_open(&source_key_def, write);
-}
 
 void
 source_keys_hold(const char *source)

@@ -25,7 +25,7 @@ typedef struct SourceKey
 	int64		merge;			/* that has brought it to its record; 0: none */
 } SourceKey;
 
-extern SourceKeys *source_keys_open(bool write);
+extern const MappedDef source_key_def;
 
 /*
  * Keep the source's keys where they are until the transaction ends: which record a key is of
