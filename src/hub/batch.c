@@ -35,11 +35,17 @@
 /* How many records a set has room for at first, and one that may stay small. */
 #define SET_SIZE			512
 #define FEW_RECORDS			32
+/* How many records of a window are remembered: about 25 MB. */
+#define MAX_FIRST_ROWS			200000
 
 /*
  * Where a window's records stand in it first: a record is served at its first row, and one
  * whose first row an earlier page had must not come again.  That follows from the log, so that
  * any backend can find it; this one keeps it to spare itself that from page to page.
+ *
+ * Of a window that has too many records, those that were served are forgotten between two
+ * batches: the cursor says up to where, and a record may come again after that, as it stands
+ * then.
  */
 typedef struct FirstRows
 {
@@ -51,6 +57,7 @@ typedef struct FirstRows
 	Oid			ticks;			/* table that lo and hi are of: it can be made anew */
 	int64		lo;
 	int64		hi;
+	LogPosition forgotten;		/* the cursor's: what comes before isn't in the set */
 	LogPosition upto;			/* the set knows the window's rows up to here, perhaps more */
 } FirstRows;
 
@@ -74,6 +81,7 @@ first_rows_are_of(const Cursor *cursor)
 	return first_rows.set != NULL && first_rows.complete &&
 		first_rows.ticks == registry_relation("tick") &&
 		first_rows.lo == cursor->from_tick && first_rows.hi == cursor->to_tick &&
+		log_position_cmp(first_rows.forgotten, cursor->forgotten) == 0 &&
 		first_rows.slot == cursor->slot && strcmp(first_rows.target, cursor->target) == 0;
 }
 
@@ -88,7 +96,7 @@ start_first_rows(const Cursor *cursor)
 	first_rows.ticks = registry_relation("tick");
 	first_rows.lo = cursor->from_tick;
 	first_rows.hi = cursor->to_tick;
-	first_rows.upto = (LogPosition) {0, 0};
+	first_rows.forgotten = first_rows.upto = cursor->forgotten;
 }
 
 /* Note a record's row; is its first one up to a position? */
@@ -118,9 +126,19 @@ came_before(const Cursor *cursor, RecordSetKey key, const FeedRow *row)
 	return has_row_upto(first_rows.corrections, key, row->at, cursor->position) && came;
 }
 
-/* Note the rows from where the set ends to where the cursor stands. */
+static bool
+first_rows_are_many(void)
+{
+	return record_set_size(first_rows.set) +
+		(first_rows.corrections == NULL ? 0 : record_set_size(first_rows.corrections)) >= MAX_FIRST_ROWS;
+}
+
+/*
+ * Note the rows from where the set ends to where the cursor stands; with may_forget until
+ * there are too many.
+ */
 static void
-walk_first_rows(Feed *feed)
+walk_first_rows(Feed *feed, bool may_forget)
 {
 	const Cursor *cursor = &feed->cursor;
 	FeedWindow *window;
@@ -128,21 +146,35 @@ walk_first_rows(Feed *feed)
 
 	window = feed_window_begin(feed->log, feed->target, feed->consumer, &feed->lo.snapshot,
 							   &feed->hi.snapshot, first_rows.upto);
-	while (feed_window_next(window, &row) && log_position_cmp(row.at, cursor->position) <= 0)
+	while (!(may_forget && first_rows_are_many()) &&
+		   feed_window_next(window, &row) && log_position_cmp(row.at, cursor->position) <= 0)
 		(void) came_before(cursor, record_set_key(&feed->key, row.entity, row.external_id), &row);
 	feed_window_end(window);
 	first_rows.upto = cursor->position;
 }
 
-/* Know the window's rows up to where the cursor stands, and go on from there. */
+/*
+ * Know the window's rows up to where the cursor stands, and go on from there.  Where no batch
+ * is out, they may be forgotten if they are too many; but a source's captured edits of a record
+ * are sent at one go, at its first row, and never twice.
+ */
 static void
-begin_first_rows(Feed *feed)
+begin_first_rows(Feed *feed, bool between_batches)
 {
-	if (!first_rows_are_of(&feed->cursor))
-		start_first_rows(&feed->cursor);
+	Cursor	   *cursor = &feed->cursor;
+	bool		may_forget = between_batches && !feed->captured;
+
+	if (!first_rows_are_of(cursor))
+		start_first_rows(cursor);
 	first_rows.complete = false;
-	if (log_position_cmp(first_rows.upto, feed->cursor.position) < 0)
-		walk_first_rows(feed);
+	if (log_position_cmp(first_rows.upto, cursor->position) < 0)
+		walk_first_rows(feed, may_forget);
+	if (may_forget && first_rows_are_many())
+	{
+		cursor->forgotten = cursor->position;
+		start_first_rows(cursor);
+		first_rows.complete = false;
+	}
 }
 
 /* Those up to a position have been noted. */
@@ -275,9 +307,9 @@ note_rest(Feed *feed, LogPosition last)
 
 /*
  * Take the window's next records: up to room of them, or, with upto, those up
- * to where the batch ends.  A record stands once in a window, at its first
- * row; once more only where a later page finds that the target's own change
- * has lost.  Returns where the page ends.
+ * to where the batch ends.  A record stands once in what is remembered of a window, at its
+ * first row; once more only where a later page finds that the target's own change has lost.
+ * Returns where the page ends.  The first rows have been begun.
  */
 static LogPosition
 take_page(Feed *feed, int room, const LogPosition *upto)
@@ -288,7 +320,6 @@ take_page(Feed *feed, int room, const LogPosition *upto)
 	FeedRow		row;
 	bool		more;
 
-	begin_first_rows(feed);
 	for (;;)
 	{
 		RecordSetKey key;
@@ -410,7 +441,10 @@ batch_collect(Feed *feed)
 
 	start_records(feed, SET_SIZE);
 	if (cursor->to_tick != 0)
+	{
+		begin_first_rows(feed, false);
 		(void) take_page(feed, 0, &cursor->batch_end);
+	}
 	if (cursor->end_backfill_id != NULL)
 		(void) take_golden_records(feed, 0, cursor->end_backfill_id, &walked);
 	retries = pending_in_batch(feed->pending, cursor->batch, cursor->batch_retries);
@@ -451,8 +485,7 @@ pass_batch(Feed *feed)
 			cursor->from_tick = cursor->to_tick;
 			feed->lo = feed->hi;
 			cursor->to_tick = 0;
-			cursor->position.xid = 0;
-			cursor->position.seq = 0;
+			cursor->position = cursor->forgotten = (LogPosition) {0, 0};
 			forget_first_rows();
 		}
 	}
@@ -462,8 +495,7 @@ pass_batch(Feed *feed)
 		cursor->backfill_done = cursor->end_backfill_done;
 	}
 	cursor->end_backfill_id = NULL;
-	cursor->batch_end.xid = 0;
-	cursor->batch_end.seq = 0;
+	cursor->batch_end = (LogPosition) {0, 0};
 	cursor->batch_retries = 0;
 	cursor->lease_until = 0;
 }
@@ -504,7 +536,12 @@ batch_cut(Feed *feed, int max)
 		{
 			int			share = window_share(feed, max);
 
-			cursor->batch_end = share > 0 ? take_page(feed, share, NULL) : cursor->position;
+			cursor->batch_end = cursor->position;
+			if (share > 0)
+			{
+				begin_first_rows(feed, true);
+				cursor->batch_end = take_page(feed, share, NULL);
+			}
 		}
 		take_backfill(feed, max);
 		batch_raise_deferred(feed);
@@ -521,9 +558,9 @@ batch_cut(Feed *feed, int max)
 }
 
 /*
- * Pages of one window have no record in common, but for corrections.  A backfill, and what
- * is tried again, would have to be written into the cursor and syncext.pending: then the
- * batch is cut when it is its turn.
+ * Pages of one window have no record in common, but for corrections.  A backfill, what is
+ * tried again, and that records are forgotten, would have to be written into the cursor and
+ * syncext.pending: then the batch is cut when it is its turn.
  */
 bool
 batch_cut_ahead(Feed *feed, int max)
@@ -531,11 +568,13 @@ batch_cut_ahead(Feed *feed, int max)
 	Cursor	   *cursor = &feed->cursor;
 
 	if (cursor->to_tick == 0 || cursor->batch_end.xid >= feed->hi.snapshot.xmax ||
-		cursor->backfill_entity != NULL || cursor->batch_retries > 0 || pending_any(feed->pending))
+		cursor->backfill_entity != NULL || cursor->batch_retries > 0 || pending_any(feed->pending) ||
+		(first_rows_are_of(cursor) && first_rows_are_many()))
 		return false;
 	pass_batch(feed);
 	cursor->batch = next_batch(feed);
 	start_records(feed, max);
+	begin_first_rows(feed, false);
 	cursor->batch_end = take_page(feed, max, NULL);
 	return batch_size(feed) > 0;
 }

@@ -35,6 +35,8 @@ CREATE TABLE syncext.cursor (
 	backfill_done   bigint NOT NULL DEFAULT 0,
 	end_backfill_done bigint NOT NULL DEFAULT 0,
 	acknowledged    bigint NOT NULL DEFAULT 0,
+	forgotten_xid   xid8 NOT NULL DEFAULT '0',
+	forgotten_seq   bigint NOT NULL DEFAULT 0,
 	PRIMARY KEY (target, slot)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE syncext.cursor IS 'how far each target has got in the change feed; one row for each of its parallel consumers';
@@ -43,6 +45,7 @@ COMMENT ON COLUMN syncext.cursor.slots IS 'how many there are, as the last sync_
 COMMENT ON COLUMN syncext.cursor.lo IS 'the tick up to which everything was acknowledged, or handed to syncext.pending';
 COMMENT ON COLUMN syncext.cursor.hi IS 'the tick at which the window under way ends; null: none is';
 COMMENT ON COLUMN syncext.cursor.at_xid IS 'the last row of the change log that was acknowledged in the window, with at_seq';
+COMMENT ON COLUMN syncext.cursor.forgotten_xid IS 'up to which row of the window it is forgotten which records were served, with forgotten_seq: they come again at their next row';
 COMMENT ON COLUMN syncext.cursor.backfill_entity IS 'the entity whose golden records are being walked; null: no backfill';
 COMMENT ON COLUMN syncext.cursor.backfill_id IS 'the last record of it that was acknowledged';
 COMMENT ON COLUMN syncext.cursor.backfill_rest IS 'the entities that are to be walked after it';
@@ -196,6 +199,7 @@ CREATE VIEW syncext.outbound_change AS
 				AND (s.entities IS NULL OR l.entity = ANY (s.entities))
 				AND (f.slots = 1 OR syncext.record_slot(l.entity, l.external_id, f.slots) = f.slot)
 			CROSS JOIN LATERAL (SELECT coalesce(pg_catalog.pg_visible_in_snapshot(l.xid, f.hi_snapshot), false)) AS w(in_window)
+			WHERE NOT (w.in_window AND (l.xid, l.seq) <= (f.forgotten_xid, f.forgotten_seq))
 		),
 		backfill AS (
 			SELECT r.entity, r.external_id,
@@ -211,7 +215,7 @@ CREATE VIEW syncext.outbound_change AS
 		waiting AS (
 			SELECT w.entity, w.external_id, bool_or(w.delivering) AS delivering, min(w.since) AS since,
 			       max(w.row_version) AS row_version
-			FROM (-- a record stands once in a window: what was served of it there is done
+			FROM (-- a record stands once in what is remembered of a window: what was served of it there is done
 			      SELECT d.entity, d.external_id, bool_or(d.leased) AND NOT bool_or(d.served) AS delivering,
 			             min(d.recorded_at) FILTER (WHERE d.later OR NOT d.served) AS since, max(d.row_version) AS row_version
 			      FROM due d

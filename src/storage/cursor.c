@@ -35,6 +35,8 @@ const MappedDef cursor_def = {
 		[COL_CURSOR_BACKFILL_DONE] = {MAP_INT8, offsetof(Cursor, backfill_done)},
 		[COL_CURSOR_END_BACKFILL_DONE] = {MAP_INT8, offsetof(Cursor, end_backfill_done)},
 		[COL_CURSOR_ACKNOWLEDGED] = {MAP_INT8, offsetof(Cursor, acknowledged)},
+		[COL_CURSOR_FORGOTTEN_XID] = {MAP_XID8, offsetof(Cursor, forgotten.xid)},
+		[COL_CURSOR_FORGOTTEN_SEQ] = {MAP_INT8, offsetof(Cursor, forgotten.seq)},
 	}
 };
 

@@ -19,6 +19,7 @@ typedef struct Cursor
 	int64		from_tick;
 	int64		to_tick;		/* 0: no window is under way */
 	LogPosition position;
+	LogPosition forgotten;		/* records that the window's rows up to here had may come again */
 
 	/* the walk through the golden records */
 	char	   *backfill_entity;	/* NULL: none */

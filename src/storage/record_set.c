@@ -3,8 +3,8 @@
  *	  A set of records by (entity, external id), each with a number, a flag and a place
  *	  in the log.
  *
- * Used for the records of a batch and for those that a window has.  Keys are kept whole: if two records that only hash alike passed for
- * one, the other would never be delivered.
+ * Used for the records of a batch and for those that a window has.  Keys are kept whole: if
+ * two records that only hash alike passed for one, the other would never be delivered.
  */
 #include "postgres.h"
 
@@ -53,6 +53,12 @@ void
 record_set_free(RecordSet *set)
 {
 	MemoryContextDelete(set->context);
+}
+
+uint32
+record_set_size(const RecordSet *set)
+{
+	return set->table->members;
 }
 
 RecordSetKey

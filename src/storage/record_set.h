@@ -32,6 +32,7 @@ typedef struct RecordSetEntry
 /* The set lives in a memory context of its own, a child of parent, and grows. */
 extern RecordSet *record_set_create(MemoryContext parent, int expected);
 extern void record_set_free(RecordSet *set);
+extern uint32 record_set_size(const RecordSet *set);
 
 /* A record's key, held in the buffer until it is used for the next one. */
 extern RecordSetKey record_set_key(StringInfo buffer, const text *entity,
