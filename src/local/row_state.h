@@ -77,6 +77,8 @@ typedef struct RowState
 	char	   *taken_by;		/* the record whose row equals this one's key, NULL: none; then
 								 * there is no row of this record */
 	Record		record;
+	uint64		read_at;		/* writers_ended() before that was read, where the row was not there
+								 * to be held; 0: it was, or the hub is behind a link */
 	ReplicaRow	replica;
 	FieldNames	withheld;		/* a pending conflict, or a mask, keeps them back */
 	bool		withheld_all;

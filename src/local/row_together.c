@@ -29,6 +29,7 @@
 #include "local/draw_key.h"
 #include "local/row_name.h"
 #include "local/row_together.h"
+#include "local/unheld.h"
 #include "storage/rows_together.h"
 #include "storage/writers.h"
 
@@ -235,33 +236,17 @@ insert_rows(RowTogether *together, const Binding *binding)
 	relation_close(rel, NoLock);
 }
 
-/*
- * The records were read before their rows were held.  What others have made of one since
- * comes with the next delivery; what the source itself has, does not, so that the row
- * has to be made again.
- */
 static void
-check_records(RowWriter *writer, const RowTogether *together, const Binding *binding)
+check_records(const RowTogether *together, const Binding *binding)
 {
-	RowsScan   *scan;
+	Unheld	   *unheld;
 
-	/* where nobody has committed since, there is nothing to see */
-	if (IsolationUsesXactSnapshot() || writers_ended() == together->ended)
+	if (!unheld_may_have_moved(together->ended))
 		return;
-	scan = canonical_seek_begin(writer->canonical);
+	unheld = unheld_begin(binding);
 	for (int i = 0; i < together->n; i++)
-	{
-		const WaitingRow *row = &together->rows[i];
-		CanonicalState state;
-
-		if (!canonical_seek(writer->canonical, scan, binding->entity, row->external_id, &state) ||
-			(state.row_version != row->record_version &&
-			 strcmp(state.last_source, binding->source) == 0))
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("record \"%s\" was changed while its row was inserted", row->external_id)));
-	}
-	rows_scan_end(scan);
+		unheld_check(unheld, together->rows[i].external_id, together->rows[i].record_version);
+	unheld_end(unheld);
 }
 
 static void
@@ -277,7 +262,7 @@ flush(RowWriter *writer)
 	binding = together->binding;
 	row_name_flush(writer);
 	insert_rows(together, binding);
-	check_records(writer, together, binding);
+	check_records(together, binding);
 	for (int i = 0; i < together->n; i++)
 		replica_insert_later(writer->replica, binding->relation, together->rows[i].external_id,
 							 &together->rows[i].replica);

@@ -22,9 +22,11 @@
 #include "local/row_maker.h"
 #include "local/row_name.h"
 #include "local/row_together.h"
+#include "local/unheld.h"
 #include "model/field_versions.h"
 #include "model/rfc3339.h"
 #include "storage/rights.h"
+#include "storage/writers.h"
 
 /* ---------- the key ---------- */
 
@@ -172,6 +174,8 @@ read_record(RowWriter *writer, RowState *p)
 	const Binding *binding = p->attached->binding;
 	List	   *conflicts = NIL;
 
+	if (!p->present)
+		p->read_at = writer->ahead ? writer->ahead_ended : writers_ended();
 	canonical_find(row_together_records(writer), binding->entity, p->external_id, &p->record);
 	find_route(writer, p);
 	if (!writer->ahead || !writer->unconflicted)
@@ -737,7 +741,10 @@ write_live(RowState *p, AttachedRow *target)
 		}
 	}
 	else
+	{
 		insert_row(p, *target, columns, &stored);
+		unheld_check_row(p);
+	}
 	check_stored_key(p, stored);
 	p->present = true;
 	p->before = stored;

@@ -64,6 +64,12 @@ canonical_close(Canonical *canonical)
 	pfree(canonical);
 }
 
+void
+canonical_see_latest(Canonical *canonical)
+{
+	rows_see_latest(canonical->rows);
+}
+
 static const char *
 try_life(Rows *rows, Record *record)
 {

@@ -26,6 +26,8 @@ typedef struct CanonicalState
 
 extern Canonical *canonical_open(bool write);
 extern void canonical_close(Canonical *canonical);
+/* Also in a transaction whose snapshot is older, read what is committed by now. */
+extern void canonical_see_latest(Canonical *canonical);
 
 /*
  * Read a record in the current memory context; record->exists tells, and if not
