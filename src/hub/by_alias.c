@@ -148,7 +148,7 @@ by_alias_tell(const ApplyItem *item, const Record *record, Decision *d)
 {
 	const Change *change = item->change;
 
-	if (change->alias == NULL || d->resolution == RESOLUTION_DEPENDENCY_WAIT)
+	if ((change->alias == NULL && !change->takes_over) || d->resolution == RESOLUTION_DEPENDENCY_WAIT)
 		return;
 	/* one that it isn't shown it would be told by its id that it is gone */
 	if (!is_shown(item, record, &d->after))
@@ -156,8 +156,9 @@ by_alias_tell(const ApplyItem *item, const Record *record, Decision *d)
 			d->audience == AUDIENCE_ORIGIN ? AUDIENCE_NONE : d->audience;
 	else if (d->audience == AUDIENCE_OTHERS)
 		d->audience = AUDIENCE_ALL;
-	d->reason = psprintf("%s; %s was merged into this record", d->reason,
-						 clip_string(change->alias, CLIP_QUOTE));
+	if (change->alias != NULL)
+		d->reason = psprintf("%s; %s was merged into this record", d->reason,
+							 clip_string(change->alias, CLIP_QUOTE));
 }
 
 /* Of a field ladder it is gone by a later word than that by which another hub has it still. */

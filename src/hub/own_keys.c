@@ -316,8 +316,11 @@ take_merged(Resolving *r, KeyedChange *keyed, const SourceKey *key)
 		return;
 	if (change->has_base && change->base < row_version)
 		change->base = 0;
-	if (!key->duplicate || change->deleted ||
-		!source_key_current(r->keys, key->source, key->entity, key->external_id, &current))
+	if (!key->duplicate || change->deleted)
+		return;
+	/* the record is gone, and may come back by this: its source has it as it was then */
+	change->takes_over = !source_key_current(r->keys, key->source, key->entity, key->external_id, &current);
+	if (change->takes_over)
 		return;
 	keyed->merge = key->merge;
 	change->alias = key->source_id;

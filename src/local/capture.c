@@ -292,6 +292,7 @@ send_edit(Edit *edit, AttachedRow row, const bool *wanted, bool deleted)
 		.key = edit->attached->binding->own_keys ? edit->key : NULL,
 		.key_is_new = edit->record.added,
 		.duplicate = edit->record.duplicate,
+		.takes_over = edit->record.takes_over,
 		.inserted = !deleted && wanted == NULL,
 		.deleted = deleted,
 		.cascade = is_cascade(edit),

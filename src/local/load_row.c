@@ -486,7 +486,8 @@ load_row(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 {
 	int			outcome = load_one(writer, attached, item, arg);
 
-	if (!item->busy && fragile_owes(attached, item->external_id))
+	/* the caller sees to a row that isn't there */
+	if (!item->busy && outcome != LOAD_GONE && fragile_owes(attached, item->external_id))
 		fragile_settle(attached, item->external_id);
 	return outcome;
 }

@@ -16,6 +16,7 @@
 #include "compat.h"
 #include "hub/redrive.h"
 #include "local/load_row.h"
+#include "storage/alias.h"
 #include "storage/binding.h"
 #include "storage/capture_failure.h"
 #include "storage/link.h"
@@ -26,13 +27,27 @@ PG_FUNCTION_INFO_V1(sync_redrive);
 /* Rows of a relation that one call sends; the others wait for the next one. */
 #define RESEND_MAX	1000
 
+/* What keeps the row from being sent; NULL: nothing. */
+static const char *
+why_not_sent(const Binding *binding, const BatchItem *item)
+{
+	const char *kept = !binding->own_keys || item->outcome != LOAD_GONE ? NULL :
+		alias_kept(item->entity, item->external_id);
+
+	if (batch_item_error(item) != NULL || kept == NULL)
+		return batch_item_error(item);
+	return psprintf("it is a second row of record \"%s\" since a merge: what it has that the record lacks is not sent by itself",
+					kept);
+}
+
 /* A row that fails as before is given up again, with what is wrong with it now. */
 static void
-settle(CaptureFailures *failures, const BatchItem *item)
+settle(CaptureFailures *failures, const Binding *binding, const BatchItem *item)
 {
+	const char *why = why_not_sent(binding, item);
 	CaptureFailure failure;
 
-	if (batch_item_error(item) == NULL && !item->busy)
+	if (why == NULL && !item->busy)
 		(void) capture_failure_remove(failures, item->relation, item->external_id);
 	else if (!item->busy &&
 			 capture_failure_find(failures, item->relation, item->external_id, &failure))
@@ -40,7 +55,7 @@ settle(CaptureFailures *failures, const BatchItem *item)
 		failure.tried_at = GetCurrentTimestamp();
 		failure.attempt.attempts++;
 		attempt_kill(&failure.attempt, failure.tried_at);
-		failure.attempt.error = batch_item_error(item);
+		failure.attempt.error = why;
 		capture_failure_save(failures, &failure);
 	}
 }
@@ -80,7 +95,7 @@ resend_relation(const Binding *binding)
 		item_batch_run(registry_get(), items, n, load_row, &rows);
 	}
 	for (int i = 0; i < n; i++)
-		settle(failures, &items[i]);
+		settle(failures, binding, &items[i]);
 	mapped_close(failures);
 }
 

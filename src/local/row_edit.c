@@ -234,6 +234,7 @@ send_change(ApplyCall *call, const Registry *registry, const RowEdit *edit, cons
 		.source = attached->binding->source,
 		.deleted = edit->deleted,
 		.cascade = edit->cascade,
+		.takes_over = edit->takes_over,
 		.known = replica_stamp(edit->replica),
 		.fields = *fields,
 		.increments = edit->increments,

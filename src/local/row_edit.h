@@ -18,6 +18,7 @@ typedef struct RowEdit
 	const char *key;			/* its key, where that is the relation's own; or NULL */
 	bool		key_is_new;		/* the row was just born, or got it */
 	bool		duplicate;		/* deliveries go to another row of the record's */
+	bool		takes_over;		/* they did, and go to this one from now on */
 	bool		inserted;		/* the first word of the row */
 	bool		deleted;
 	bool		cascade;		/* by a foreign key, while another row was delivered */

@@ -49,8 +49,11 @@ bound_to(SourceKeys *keys, const SourceKey *key)
 	RowRecord	record = {.external_id = key->external_id, .ended = key->duplicate};
 	SourceKey	current;
 
-	record.duplicate = key->duplicate && key->merge != 0 &&
-		source_key_current(keys, key->source, key->entity, key->external_id, &current);
+	if (key->duplicate && key->merge != 0)
+	{
+		record.duplicate = source_key_current(keys, key->source, key->entity, key->external_id, &current);
+		record.takes_over = !record.duplicate;
+	}
 	return record;
 }
 

@@ -19,6 +19,7 @@ typedef struct RowRecord
 	bool		added;			/* just now, as the row was born */
 	bool		ended;			/* its record was deleted here: bind it when that lives */
 	bool		duplicate;		/* of two records that were merged: the other one's row is delivered to */
+	bool		takes_over;		/* so it was, until that row was deleted */
 } RowRecord;
 
 /* The record whose row has this key. */

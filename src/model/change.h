@@ -65,6 +65,7 @@ typedef struct Change
 	const char *alias;			/* of its record, that it came under: one that was merged into the
 								 * record, or a key that deliveries don't go to; NULL: none */
 	int64		alias_merge;	/* by which it was; 0: it is a key */
+	bool		takes_over;		/* it came under a duplicate key, which deliveries go to from now on */
 	const char *awaited_entity;	/* the change refers to a record of this by a key of its source's */
 	const char *awaited_key;	/* that isn't bound yet; NULL: none such */
 	Fields		sent_fields;	/* before keys in them were translated, if they were */

@@ -167,6 +167,11 @@ BEGIN
 	  AND EXISTS (SELECT FROM syncext.replica o WHERE o.relation = r.relation AND o.external_id = m.keep_id);
 	UPDATE syncext.replica r SET external_id = m.keep_id, row_version = 0 FROM syncext.binding b
 	WHERE b.own_keys AND b.entity = m.entity AND r.relation = b.relation AND r.external_id = m.drop_id;
+	-- and so is what it owes the hub; a second row of a source owes it still, see local/resend
+	UPDATE syncext.capture_failure f SET external_id = m.keep_id FROM syncext.binding b
+	WHERE b.own_keys AND b.entity = m.entity AND f.relation = b.relation AND f.external_id = m.drop_id
+	  AND EXISTS (SELECT FROM syncext.merge_key n WHERE n.merge = $1 AND n.source = b.source AND NOT n.duplicate AND NOT n.second)
+	  AND NOT EXISTS (SELECT FROM syncext.capture_failure o WHERE o.relation = f.relation AND o.external_id = m.keep_id);
 
 	IF EXISTS (SELECT FROM syncext.entity e WHERE e.name = m.entity AND NOT e.merged) THEN
 		UPDATE syncext.entity e SET merged = true WHERE e.name = m.entity;

@@ -180,6 +180,13 @@ BEGIN
 	  AND b.source IN (SELECT o.source FROM syncext.merge_key o WHERE o.merge = $1)
 	  AND NOT EXISTS (SELECT FROM syncext.source_key k WHERE k.source = b.source AND k.entity = m.entity AND k.external_id = m.keep_id AND NOT k.duplicate);
 
+	UPDATE syncext.capture_failure f SET external_id = m.drop_id
+	FROM syncext.binding b
+	WHERE b.relation = f.relation AND b.own_keys AND b.entity = m.entity AND f.external_id = m.keep_id
+	  AND b.source IN (SELECT o.source FROM syncext.merge_key o WHERE o.merge = $1)
+	  AND NOT EXISTS (SELECT FROM syncext.source_key k WHERE k.source = b.source AND k.entity = m.entity AND k.external_id = m.keep_id AND NOT k.duplicate)
+	  AND NOT EXISTS (SELECT FROM syncext.capture_failure o WHERE o.relation = f.relation AND o.external_id = m.drop_id);
+
 	DELETE FROM syncext.alias a WHERE a.entity = m.entity AND a.external_id = m.drop_id;
 	-- of what had been merged into it before it is the record again
 	WITH RECURSIVE part AS (
