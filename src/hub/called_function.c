@@ -25,6 +25,7 @@
 
 #include "compat.h"
 #include "hub/called_function.h"
+#include "process/for_now.h"
 #include "process/subxact.h"
 #include "storage/names.h"
 
@@ -156,8 +157,7 @@ run_call(void *arg)
 	SetUserIdAndSecContext(function.owner, security | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
 	(void) NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	set_for_now("search_path", "pg_catalog, pg_temp");
 	XactReadOnly = true;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	result = call_function(function.oid, call->args, call->called->nargs, &isnull);

@@ -11,7 +11,7 @@
 
 #include "compat.h"
 #include "hub/keys_alone.h"
-#include "process/bounded_wait.h"
+#include "process/for_now.h"
 #include "process/owner.h"
 #include "process/subxact.h"
 #include "settings.h"

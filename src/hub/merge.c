@@ -31,7 +31,7 @@
 #include "model/json.h"
 #include "model/record_merge.h"
 #include "process/args.h"
-#include "process/bounded_wait.h"
+#include "process/for_now.h"
 #include "process/owner.h"
 #include "process/subxact.h"
 #include "storage/alias.h"

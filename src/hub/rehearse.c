@@ -16,13 +16,13 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "hub/rehearse_args.h"
 #include "hub/replay.h"
 #include "model/json.h"
 #include "process/args.h"
+#include "process/for_now.h"
 #include "process/owner.h"
 #include "storage/rights.h"
 
@@ -280,8 +280,7 @@ rehearse(Rehearsal *rehearsal, const char *entity, bool has_since, TimestampTz s
 	SPI_connect();
 	owner_enter(&as_owner, 0);
 	/* the log is sorted as an index is made */
-	(void) set_config_option("work_mem", psprintf("%dkB", Max(work_mem, maintenance_work_mem)),
-							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	set_for_now("work_mem", psprintf("%dkB", Max(work_mem, maintenance_work_mem)));
 	stream_begin(&rehearsal->log, LOG_QUERY, params, has_since ? 2 : 1);
 	stream_begin(&rehearsal->records, RECORDS_QUERY, params, has_since ? 2 : 1);
 	while (!rehearsal->log.done || !rehearsal->records.done)

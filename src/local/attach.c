@@ -24,10 +24,10 @@
 #include "local/outbox_buffer.h"
 #include "local/spoke_tables.h"
 #include "local/loaded.h"
-#include "local/relation_lock.h"
 #include "process/args.h"
 #include "process/owner.h"
 #include "storage/hints.h"
+#include "storage/locks.h"
 #include "storage/names.h"
 #include "storage/registry.h"
 #include "storage/rights.h"
@@ -281,7 +281,7 @@ lock_to_detach(const Binding *binding, bool exists)
 		LockRelationOid(binding->relation, binding->capture == CAPTURE_TRIGGER ?
 						AccessExclusiveLock : ShareRowExclusiveLock);
 	if (binding->capture == CAPTURE_POLL)
-		(void) relation_lock(binding->relation, -1);
+		(void) lock_transaction(LOCK_TRANSFER, binding->relation, true);
 }
 
 Datum

@@ -11,13 +11,12 @@
 #include "postgres.h"
 
 #include "storage/lmgr.h"
-#include "utils/guc.h"
 
 #include "local/item_batch_lock.h"
-#include "local/relation_lock.h"
-#include "process/subxact.h"
+#include "process/for_now.h"
 #include "settings.h"
 #include "storage/link.h"
+#include "storage/locks.h"
 
 static LOCKMODE
 lock_mode(const Binding *binding)
@@ -36,14 +35,8 @@ static void
 wait_for_lock(void *arg)
 {
 	const Wait *wait = arg;
-	int			nest_level = NewGUCNestLevel();
-	char		timeout[16];
 
-	snprintf(timeout, sizeof(timeout), "%d", Max(setting_lock_timeout, 1));
-	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
 	LockRelationOid(wait->relid, wait->lockmode);
-	AtEOXact_GUC(false, nest_level);
 }
 
 /* False if another session keeps it for too long. */
@@ -52,7 +45,26 @@ lock_relation(Oid relid, const Binding *binding)
 {
 	Wait		wait = {relid, lock_mode(binding)};
 
-	return ConditionalLockRelationOid(relid, wait.lockmode) || subxact_try_lock(wait_for_lock, &wait);
+	return ConditionalLockRelationOid(relid, wait.lockmode) ||
+		bounded_wait_try(setting_lock_timeout, wait_for_lock, &wait);
+}
+
+static void
+wait_for_transfer(void *arg)
+{
+	(void) lock_transaction(LOCK_TRANSFER, *(const Oid *) arg, true);
+}
+
+/*
+ * A poll compares a row with what was delivered to it, and delivery a record with what was
+ * polled: neither must see the other's work half done, and a foreign table has no rows here
+ * that could be locked.
+ */
+static bool
+lock_transfer(Oid relid)
+{
+	return lock_transaction(LOCK_TRANSFER, relid, false) ||
+		bounded_wait_try(setting_lock_timeout, wait_for_transfer, &relid);
 }
 
 /* Why the relation isn't what the item was made for, NULL if it is. */
@@ -82,7 +94,7 @@ look_at_relation(BatchItem *item)
 	if (binding == NULL || item->closed != NULL)
 		return;
 	item->relation_busy = !lock_relation(item->relation, binding) ||
-		(binding->capture == CAPTURE_POLL && !relation_lock(item->relation, setting_lock_timeout));
+		(binding->capture == CAPTURE_POLL && !lock_transfer(item->relation));
 	if (item->relation_busy)
 		return;
 	/* the session that had the lock may have made something else of it */

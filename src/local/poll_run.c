@@ -12,9 +12,9 @@
 #include "compat.h"
 #include "local/job.h"
 #include "local/poll_run.h"
-#include "local/relation_lock.h"
 #include "process/steps.h"
 #include "process/subxact.h"
+#include "storage/locks.h"
 #include "storage/rights.h"
 
 /* ---------- steps ---------- */
@@ -115,7 +115,7 @@ poll_lock(const Poll *poll)
 {
 	Attached   *attached;
 
-	(void) relation_lock(poll->relation, -1);
+	(void) lock_transaction(LOCK_TRANSFER, poll->relation, true);
 	attached = attached_required(poll->relation, AccessShareLock);
 	if (attached->binding->capture != CAPTURE_POLL ||
 		strcmp(attached->binding->source, poll->source) != 0 ||

@@ -11,12 +11,11 @@
 
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 
 #include "hub/own_keys.h"
 #include "local/row_keys.h"
+#include "process/for_now.h"
 #include "process/owner.h"
-#include "process/subxact.h"
 #include "settings.h"
 #include "storage/canonical.h"
 #include "storage/key_problem.h"
@@ -182,14 +181,8 @@ static void
 take_soon(void *arg)
 {
 	Taking	   *taking = arg;
-	int			nest_level = NewGUCNestLevel();
-	char		timeout[16];
 
-	snprintf(timeout, sizeof(timeout), "%d", Max(setting_lock_timeout, 1));
-	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
 	taking->record = row_keys_take(taking->binding, taking->key);
-	AtEOXact_GUC(false, nest_level);
 }
 
 bool
@@ -200,7 +193,7 @@ row_keys_try_take(const Binding *binding, const char *key, RowRecord *record)
 	*record = row_keys_find(binding, key);
 	if (record->external_id != NULL)
 		return true;
-	if (!subxact_try_lock(take_soon, &taking))
+	if (!bounded_wait_try(setting_lock_timeout, take_soon, &taking))
 		return false;
 	*record = taking.record;
 	return true;

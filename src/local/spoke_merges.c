@@ -14,7 +14,7 @@
 #include "hub/outbox_flight.h"
 #include "hub/outstanding.h"
 #include "local/spoke_merges.h"
-#include "process/bounded_wait.h"
+#include "process/for_now.h"
 #include "process/owner.h"
 #include "process/subxact.h"
 #include "settings.h"

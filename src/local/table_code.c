@@ -35,6 +35,7 @@
 #include "local/search_path.h"
 #include "local/table_code.h"
 #include "local/value.h"
+#include "process/for_now.h"
 
 /* Of the security context, beside the server's own bits. */
 #define SECURITY_TABLE_CODE		0x10000
@@ -350,8 +351,7 @@ table_code_enter(TableCode *code, Oid owner, TableCodeMode mode)
 		SECURITY_TABLE_CODE;
 	security |= mode == TABLE_CODE_DEFERRING ? SECURITY_TABLE_DEFERS : SECURITY_RESTRICTED_OPERATION;
 	SetUserIdAndSecContext(owner, security);
-	(void) set_config_option("search_path", search_path, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	set_for_now("search_path", search_path);
 }
 
 void

@@ -33,6 +33,7 @@
 #include "local/value.h"
 #include "model/fields.h"
 #include "model/json.h"
+#include "process/for_now.h"
 
 typedef enum ValueKind
 {
@@ -140,9 +141,7 @@ pin_gucs(ValueSettings *settings, bool search_path)
 	settings->nest_level = NewGUCNestLevel();
 	for (int i = 0; i < (int) lengthof(pinned_settings); i++)
 		if (!setting_is_pinned(i) && (search_path || i != SEARCH_PATH_SETTING))
-			(void) set_config_option(pinned_settings[i][0], pinned_settings[i][1],
-									 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-									 true, 0, false);
+			set_for_now(pinned_settings[i][0], pinned_settings[i][1]);
 }
 
 /* Pin the settings until value_settings_end(); an error restores them, too. */

@@ -21,7 +21,7 @@
 
 #include "local/constraints.h"
 #include "local/writer.h"
-#include "process/subxact.h"
+#include "process/for_now.h"
 #include "storage/rows.h"
 
 typedef enum StatementKind
@@ -50,29 +50,13 @@ typedef struct Statement
 
 /* ---------- acting as the owner ---------- */
 
-static void
-set_for_now(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-							 true, 0, false);
-}
-
-static void
-set_lock_timeout(Writer *writer)
-{
-	char		timeout[16];
-
-	snprintf(timeout, sizeof(timeout), "%d", Max(writer->patience, 1));
-	set_for_now("lock_timeout", timeout);
-}
-
 void
 writer_enter(Writer *writer, Oid owner, bool deferring)
 {
 	if (deferring)
 		constraints_defer();
 	table_code_enter(&writer->code, owner, deferring ? TABLE_CODE_DEFERRING : TABLE_CODE_RESTRICTED);
-	set_lock_timeout(writer);
+	bound_waits_for_now(writer->patience);
 	writer->context = CurrentMemoryContext;
 	writer->rows = NULL;
 }
@@ -480,16 +464,12 @@ static WriterLock
 wait_for_lock(Writer *writer, Attached *attached, AttachedRow key, AttachedRow *row)
 {
 	Wanted		wanted = {attached, key, row, WRITER_BUSY};
-	int			nest_level;
 	instr_time	begin;
 	instr_time	waited;
 
-	nest_level = NewGUCNestLevel();
-	set_lock_timeout(writer);
 	INSTR_TIME_SET_CURRENT(begin);
-	if (!subxact_try_lock(lock_wanted, &wanted))
+	if (!bounded_wait_try(writer->patience, lock_wanted, &wanted))
 		wanted.result = WRITER_BUSY;
-	AtEOXact_GUC(false, nest_level);
 	INSTR_TIME_SET_CURRENT(waited);
 	INSTR_TIME_SUBTRACT(waited, begin);
 	writer->patience -= (int) INSTR_TIME_GET_MILLISEC(waited);

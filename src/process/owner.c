@@ -12,17 +12,11 @@
 #include "utils/guc.h"
 
 #include "model/format.h"
+#include "process/for_now.h"
 #include "process/owner.h"
 #include "storage/registry.h"
 
 /* ---------- the context ---------- */
-
-static void
-set_for_now(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-							 true, 0, false);
-}
 
 /*
  * In a restricted operation the server refuses what would outlive owner_leave()
@@ -35,7 +29,7 @@ owner_enter(OwnerContext *as_owner, int lock_timeout)
 	as_owner->nest_level = NewGUCNestLevel();
 	set_for_now("search_path", "pg_catalog, pg_temp");
 	if (lock_timeout > 0)
-		set_for_now("lock_timeout", psprintf("%dms", lock_timeout));
+		bound_waits_for_now(lock_timeout);
 	GetUserIdAndSecContext(&as_owner->user, &as_owner->security);
 	SetUserIdAndSecContext(registry_owner(), as_owner->security | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
