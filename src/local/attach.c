@@ -11,12 +11,10 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
 
 #include "compat.h"
 #include "local/attach_check.h"
@@ -34,20 +32,6 @@
 
 PG_FUNCTION_INFO_V1(sync_attach);
 PG_FUNCTION_INFO_V1(sync_detach);
-
-static void
-check_owner(Oid relid, const char *hint)
-{
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
-	if (!relation_ownercheck_compat(relid, GetUserId()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of relation \"%s\"", get_rel_name(relid)),
-				 errhint("%s", hint)));
-}
 
 /* ---------- bindings that are in the way ---------- */
 
@@ -197,7 +181,7 @@ sync_attach(PG_FUNCTION_ARGS)
 	read_arguments(fcinfo, &binding);
 	source_role_check(registry_source_required(registry, binding.source));
 	(void) registry_entity_required(registry, binding.entity);
-	check_owner(binding.relation, "Have its owner attach it, as a member of the source's role.");
+	relation_check_owner(binding.relation, "Have its owner attach it, as a member of the source's role.");
 
 	/* no edit of others may fall between the binding and the triggers */
 	rel = try_relation_open(binding.relation, ShareRowExclusiveLock);
@@ -206,7 +190,7 @@ sync_attach(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist any more", binding.relation)));
 	/* its owner may have given it away while we waited, or lost the source */
-	check_owner(binding.relation, "Have its owner attach it, as a member of the source's role.");
+	relation_check_owner(binding.relation, "Have its owner attach it, as a member of the source's role.");
 	source_role_check(registry_source_required(registry_get(), binding.source));
 	attach_check(rel, &binding);
 	relation_close(rel, NoLock);
@@ -260,7 +244,7 @@ owned_binding(Oid relid, bool *exists)
 
 	*exists = get_rel_name(relid) != NULL && (binding == NULL || binding_stands(binding));
 	if (*exists)
-		check_owner(relid, "Have its owner detach it.");
+		relation_check_owner(relid, "Have its owner detach it.");
 	if (binding == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

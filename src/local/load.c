@@ -12,14 +12,11 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
 #include "utils/timestamp.h"
 
-#include "compat.h"
 #include "hub/own_keys.h"
 #include "hub/visibility.h"
 #include "local/capture_trigger.h"
@@ -487,10 +484,7 @@ check_linked(const Load *load, const Link *link)
 static void
 check_rights(const Load *load, const Binding *binding)
 {
-	if (!relation_ownercheck_compat(load->relation, GetUserId()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of relation \"%s\"", get_rel_name(load->relation))));
+	relation_check_owner(load->relation, NULL);
 	source_role_check(registry_source_required(registry_get(), binding->source));
 	if ((load->rows.winner == WINNER_HUB && !binding->out) ||
 		(load->rows.winner == WINNER_TABLE && !binding->in))
@@ -538,10 +532,7 @@ read_arguments(FunctionCallInfo fcinfo, Load *load)
 	const Link *link;
 
 	load->relation = arg_relation(fcinfo, 0);
-	if (get_rel_name(load->relation) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", load->relation)));
+	relation_check_exists(load->relation);
 	load->rows.winner = parse_winner(arg_text(fcinfo, 1, "winner"));
 	load->dry_run = arg_bool(fcinfo, 2, "dry_run");
 	load->atomic = steps_is_atomic(fcinfo) || load->dry_run;

@@ -14,13 +14,11 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "compat.h"
 #include "local/job.h"
 #include "local/loaded.h"
 #include "local/poll.h"
@@ -216,10 +214,7 @@ poll_check(Oid relation)
 {
 	const Binding *binding = attached_required(relation, AccessShareLock)->binding;
 
-	if (!relation_ownercheck_compat(relation, GetUserId()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of relation \"%s\"", get_rel_name(relation))));
+	relation_check_owner(relation, NULL);
 	source_role_check(registry_source_required(registry_get(), binding->source));
 	if (binding->capture != CAPTURE_POLL)
 		ereport(ERROR,
@@ -229,18 +224,6 @@ poll_check(Oid relation)
 						   binding_capture_name(binding->capture),
 						   binding->in ? (binding->out ? "both" : "in") : "out"),
 				 errhint("Detach it, and attach it with capture => 'poll'.")));
-}
-
-static Oid
-read_relation(FunctionCallInfo fcinfo)
-{
-	Oid			relation = arg_relation(fcinfo, 0);
-
-	if (get_rel_name(relation) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relation)));
-	return relation;
 }
 
 /* One at a time: another one is refused, and leaves a row that says so. */
@@ -266,12 +249,14 @@ Datum
 sync_poll(PG_FUNCTION_ARGS)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	Oid			relation = read_relation(fcinfo);
-	bool		full = arg_bool(fcinfo, 1, "full_compare");
+	Oid			relation = arg_relation(fcinfo, 0);
+	bool		full;
 	bool		atomic = steps_is_atomic(fcinfo) || IsSubTransaction();
 	Jsonb	   *volatile result = NULL;
 	ErrorData  *volatile failure = NULL;
 
+	relation_check_exists(relation);
+	full = arg_bool(fcinfo, 1, "full_compare");
 	poll_check(relation);
 	SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC);
 	lock_or_refuse(relation, atomic);

@@ -11,7 +11,9 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
+#include "compat.h"
 #include "errcodes.h"
 #include "model/clip.h"
 #include "storage/hints.h"
@@ -200,4 +202,24 @@ rights_of_attacher(const Binding *binding)
 	/* when an administrator gave the source to another role, the relation stayed its own */
 	return OidIsValid(by_right_of) && by_right_of != source->role &&
 		has_privs_of_role(role, by_right_of);
+}
+
+void
+relation_check_exists(Oid relation)
+{
+	if (get_rel_name(relation) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relation)));
+}
+
+void
+relation_check_owner(Oid relation, const char *hint)
+{
+	relation_check_exists(relation);
+	if (!relation_ownercheck_compat(relation, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of relation \"%s\"", get_rel_name(relation)),
+				 hint != NULL ? errhint("%s", hint) : 0));
 }

@@ -23,6 +23,9 @@ extern bool role_reads_records(const char *entity);
 /* May the current user act as this source?  The second raises 42501 if not. */
 extern bool source_role_held(const Source *source);
 extern void source_role_check(const Source *source);
+/* Raise 42P01 if there is no such relation; the second, too, 42501 if the current user doesn't own it. */
+extern void relation_check_exists(Oid relation);
+extern void relation_check_owner(Oid relation, const char *hint);
 /*
  * May the role that attached the relation still act as the source?  All edits of the
  * relation are sent by that right.  A role that was dropped can't lose it.
