@@ -128,17 +128,7 @@ fragile_keep(const Attached *attached, const char *external_id, const ErrorData 
 bool
 fragile_owes(const Attached *attached, const char *external_id)
 {
-	CaptureFailures *failures;
-	CaptureFailure failure;
-	bool		owes;
-
-	if (!attached->fragile)
-		return false;
-	failures = mapped_open(&capture_failure_def, false);
-	owes = capture_failures_any(failures, attached->binding->relation) &&
-		capture_failure_find(failures, attached->binding->relation, external_id, &failure);
-	mapped_close(failures);
-	return owes;
+	return attached->fragile && capture_failure_owed(attached->binding->relation, external_id);
 }
 
 void

@@ -21,9 +21,9 @@
 #include "hub/visibility.h"
 #include "local/capture_trigger.h"
 #include "local/job.h"
-#include "local/load_failures.h"
 #include "local/load_row.h"
 #include "local/loaded.h"
+#include "local/row_failures.h"
 #include "local/row_keys.h"
 #include "model/json.h"
 #include "process/args.h"
@@ -131,7 +131,7 @@ run_batch(Load *load, BatchItem *items, int n, BatchItemFunction function)
 	(void) attached_as_begun(load);
 	failed = count_items(load, items, n);
 	if (function == load_row && !load->dry_run)
-		load_failures_of_rows(attached_as_begun(load)->binding, items, n);
+		row_failures_settle(attached_as_begun(load)->binding, items, n);
 	if (load->run != 0)
 		job_progress(load->run, load->nread);
 	if (!load->atomic)
@@ -139,7 +139,7 @@ run_batch(Load *load, BatchItem *items, int n, BatchItemFunction function)
 	/* cursors are locked before rows */
 	if (failed && function == load_record && !load->dry_run)
 	{
-		load_failures_of_records(load->source, load->entity, items, n);
+		row_failures_of_records(load->source, load->entity, items, n);
 		if (!load->atomic)
 			steps_commit();
 	}
@@ -334,7 +334,8 @@ load_rows(Load *load)
 	UnpinPortal(portal);
 	SPI_cursor_close(portal);
 	if (!load->linked && !load->dry_run)
-		load_failures_of_keys(attached_as_begun(load)->binding, load->nkeyless, load->keyless);
+		row_failures_of_keys(attached_as_begun(load)->binding, load->nkeyless, load->keyless,
+							 "; the next sync_load looks again");
 }
 
 /*

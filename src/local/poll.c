@@ -25,6 +25,7 @@
 #include "local/poll_deletes.h"
 #include "local/poll_result.h"
 #include "local/poll_rows.h"
+#include "local/row_failures.h"
 #include "model/rfc3339.h"
 #include "process/args.h"
 #include "process/owner.h"
@@ -108,34 +109,14 @@ open_scan_or_keys(Poll *poll)
 		ReThrowError(error);
 }
 
-/* Rows without a usable key, if there are any; a poll of all rows knows it if not. */
+/* A poll of all rows knows it if there are none without a usable key. */
 static void
 note_unusable(Poll *poll)
 {
-	CaptureFailures *failures = mapped_open(&capture_failure_def, true);
-	CaptureFailure failure = {
-		.relation = poll->relation,
-		.external_id = "",
-		.since = GetCurrentTimestamp(),
-	};
-
-	if (poll->nunusable > 0)
-	{
-		(void) capture_failure_find(failures, poll->relation, "", &failure);
-		failure.tried_at = GetCurrentTimestamp();
-		failure.attempt.attempts++;
-		attempt_kill(&failure.attempt, failure.tried_at);
-		if (poll->nunusable == 1)
-			failure.attempt.error = psprintf("a row has no usable key: %s", poll->unusable);
-		else
-			failure.attempt.error = psprintf(INT64_FORMAT " rows have no usable key: %s",
-											 poll->nunusable, poll->unusable);
-		capture_failure_save(failures, &failure);
-		poll->nfailed += poll->nunusable;
-	}
-	else if (!poll->window.bounded)
-		(void) capture_failure_remove(failures, poll->relation, "");
-	mapped_close(failures);
+	if (poll->nunusable > 0 || !poll->window.bounded)
+		row_failures_of_keys(attached_required(poll->relation, AccessShareLock)->binding,
+							 poll->nunusable, poll->unusable, "");
+	poll->nfailed += poll->nunusable;
 }
 
 static void

@@ -128,9 +128,7 @@ skip_keys(Poll *poll, CaptureFailures *failures, Keys *keys, const char *id)
 		for (next_key(keys); keys->next != NULL && strcmp(keys->next, last) == 0; next_key(keys))
 			twice = true;
 		if (twice)
-			poll_note_failure(poll, failures, last,
-							  psprintf("relation %s has several rows with this key",
-									   attached_required(poll->relation, AccessShareLock)->name), false);
+			poll_note_twice(poll, failures, last);
 		pfree(last);
 	}
 }

@@ -104,9 +104,7 @@ make_items(Poll *poll, PollBatch *batch, const Attached *attached)
 			next++;
 		if (next > i + 1)
 		{
-			poll_note_failure(poll, failures, row->external_id,
-							  psprintf("relation %s has several rows with this key", attached->name),
-							  false);
+			poll_note_twice(poll, failures, row->external_id);
 			continue;
 		}
 		if (poll->has_failures &&

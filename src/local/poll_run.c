@@ -7,15 +7,13 @@
 #include "miscadmin.h"
 #include "tcop/pquery.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
-#include "compat.h"
 #include "local/job.h"
 #include "local/poll_run.h"
+#include "local/row_failures.h"
 #include "process/steps.h"
 #include "process/subxact.h"
 #include "storage/locks.h"
-#include "storage/rights.h"
 
 /* ---------- steps ---------- */
 
@@ -130,48 +128,28 @@ poll_lock(const Poll *poll)
 /* ---------- failures ---------- */
 
 void
-poll_note_failure(Poll *poll, CaptureFailures *failures, const char *external_id,
-				  const char *error, bool busy)
+poll_note_twice(Poll *poll, CaptureFailures *failures, const char *external_id)
 {
-	const Binding *binding = attached_required(poll->relation, AccessShareLock)->binding;
-	const Source *source = registry_source_required(registry_get(), binding->source);
-	TimestampTz now = GetCurrentTimestamp();
-	CaptureFailure failure = {
-		.relation = poll->relation,
-		.external_id = external_id,
-		.since = now,
-		.attempt.next_attempt = now,
-	};
+	const Attached *attached = attached_required(poll->relation, AccessShareLock);
 
-	(void) capture_failure_find(failures, poll->relation, external_id, &failure);
-	failure.attempt.error = error;
-	failure.tried_at = now;
-	/* it was read again before its time: that is no attempt */
-	if (!busy && failure.attempt.next_attempt <= now)
-		attempt_failed(&failure.attempt, now, source->retry_cap);
-	capture_failure_save(failures, &failure);
+	row_failure_note(failures, attached->binding, external_id,
+					 psprintf("relation %s has several rows with this key", attached->name), false);
 	poll->nfailed++;
 	poll->has_failures = true;
 }
 
-/* Count what came of the items, and keep those that failed. */
 void
 poll_settle(Poll *poll, BatchItem *items, int n)
 {
-	CaptureFailures *failures = mapped_open(&capture_failure_def, true);
-
+	row_failures_settle(attached_required(poll->relation, AccessShareLock)->binding, items, n);
 	for (int i = 0; i < n; i++)
 	{
-		const char *error = batch_item_error(&items[i]);
-
-		if (error != NULL)
-			poll_note_failure(poll, failures, items[i].external_id, error, items[i].busy);
+		if (batch_item_error(&items[i]) == NULL)
+			poll->count[items[i].outcome]++;
 		else
 		{
-			poll->count[items[i].outcome]++;
-			if (poll->has_failures)
-				(void) capture_failure_remove(failures, poll->relation, items[i].external_id);
+			poll->nfailed++;
+			poll->has_failures = true;
 		}
 	}
-	mapped_close(failures);
 }

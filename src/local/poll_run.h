@@ -61,9 +61,8 @@ extern bool poll_step(Poll *poll, void (*step) (Poll *poll));
 extern Attached *poll_lock(const Poll *poll);
 /* Do a step in a subtransaction; returns its error, or NULL. */
 extern ErrorData *poll_try_step(Poll *poll, void (*step) (Poll *poll));
-/* Keep a row that could not be taken; busy: for a reason that passes. */
-extern void poll_note_failure(Poll *poll, CaptureFailures *failures, const char *external_id,
-							  const char *error, bool busy);
+/* Several rows have this key: keep that, as none of them is taken. */
+extern void poll_note_twice(Poll *poll, CaptureFailures *failures, const char *external_id);
 /* Count what came of the items, and keep those that failed. */
 extern void poll_settle(Poll *poll, BatchItem *items, int n);
 

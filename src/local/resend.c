@@ -16,9 +16,9 @@
 #include "compat.h"
 #include "hub/redrive.h"
 #include "local/load_row.h"
+#include "local/row_failures.h"
 #include "storage/alias.h"
 #include "storage/binding.h"
-#include "storage/capture_failure.h"
 #include "storage/link.h"
 #include "storage/registry.h"
 
@@ -47,17 +47,12 @@ settle(CaptureFailures *failures, const Binding *binding, const BatchItem *item)
 	const char *why = why_not_sent(binding, item);
 	CaptureFailure failure;
 
-	if (why == NULL && !item->busy)
+	if (item->busy)
+		return;
+	if (why == NULL)
 		(void) capture_failure_remove(failures, item->relation, item->external_id);
-	else if (!item->busy &&
-			 capture_failure_find(failures, item->relation, item->external_id, &failure))
-	{
-		failure.tried_at = GetCurrentTimestamp();
-		failure.attempt.attempts++;
-		attempt_kill(&failure.attempt, failure.tried_at);
-		failure.attempt.error = why;
-		capture_failure_save(failures, &failure);
-	}
+	else if (capture_failure_find(failures, item->relation, item->external_id, &failure))
+		row_failure_note(failures, binding, item->external_id, why, false);
 }
 
 /* Rows without a usable key can't be found: a load, which reads all, sees to them. */

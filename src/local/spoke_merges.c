@@ -11,15 +11,12 @@
 
 #include "utils/builtins.h"
 
-#include "hub/outbox_flight.h"
-#include "hub/outstanding.h"
 #include "local/spoke_merges.h"
 #include "process/for_now.h"
 #include "process/owner.h"
 #include "process/subxact.h"
 #include "settings.h"
 #include "storage/binding.h"
-#include "storage/capture_failure.h"
 #include "storage/replica.h"
 #include "storage/source_key.h"
 
@@ -61,20 +58,6 @@ find_row(const Taking *taking, const PulledRecord *record, SourceKey *key)
 	return false;
 }
 
-/* Has the row an edit that the hub has not answered, or refused?  It is under the old name. */
-static bool
-is_outstanding(const Taking *taking, const Binding *binding, const SourceKey *key, int64 settled)
-{
-	CaptureFailures *failures = mapped_open(&capture_failure_def, false);
-	CaptureFailure failure;
-	bool		owed = capture_failures_any(failures, binding->relation) &&
-		capture_failure_find(failures, binding->relation, key->external_id, &failure);
-
-	mapped_close(failures);
-	return owed || outbox_is_in_flight(&taking->flight, key->entity, key->external_id) ||
-		outstanding_has(taking->source, key->entity, key->external_id, settled);
-}
-
 /*
  * What was agreed on of the row is so still.  What it has added to counters was to the other
  * record: of this one it starts anew.
@@ -110,7 +93,8 @@ take_row(const Taking *taking, const Binding *binding, const PulledRecord *recor
 	/* one that the table had, and has deleted, comes back under another key */
 	if (!found || had.exists)
 		return true;
-	if (is_outstanding(taking, binding, &key, part.settled))
+	/* it is under the old name */
+	if (spoke_tables_outstanding(&taking->flight, binding, key.external_id, part.settled))
 		return false;
 	give_row(taking, binding, &key, record->external_id);
 	return true;

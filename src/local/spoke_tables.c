@@ -15,7 +15,6 @@
 
 #include "compat.h"
 #include "errcodes.h"
-#include "hub/outbox_flight.h"
 #include "hub/outstanding.h"
 #include "local/spoke_keys.h"
 #include "local/spoke_tables.h"
@@ -388,52 +387,26 @@ take_record(RowState *p, const PulledRecord *from)
 	record_take_fields(record, &fields);
 }
 
-/* Is there an edit of the row that the hub has refused, or could not take? */
-static bool
-is_owed(const RowState *p)
-{
-	CaptureFailures *failures = mapped_open(&capture_failure_def, false);
-	CaptureFailure failure;
-	bool		owed = capture_failures_any(failures, p->attached->binding->relation) &&
-		capture_failure_find(failures, p->attached->binding->relation, p->external_id, &failure);
-
-	mapped_close(failures);
-	return owed;
-}
-
 /* Was the row there before, unknown to the hub, and is all that the record says? */
 static bool
 is_same(RowState *p)
 {
-	bool	   *different;
-	bool	   *missing;
-
-	if (p->replica.exists || !p->present || p->record.deleted)
-		return false;
-	different = palloc(sizeof(bool) * Max(p->attached->ncolumns, 1));
-	missing = palloc(sizeof(bool) * Max(p->attached->ncolumns, 1));
-	row_write_compare(p, different, missing);
-	for (int i = 0; i < p->attached->ncolumns; i++)
-		if (different[i] || missing[i])
-			return false;
-	return true;
+	return p->present && !p->replica.exists && !p->record.deleted && !row_write_is_drifted(p);
 }
 
-/* Is an edit of the row, which the hub has not answered, in the batch that is out? */
-static bool
-is_in_flight(const InFlight *flight, const RowState *p)
+bool
+spoke_tables_outstanding(const InFlight *flight, const Binding *binding, const char *external_id,
+						 int64 settled)
 {
-	return outbox_is_in_flight(flight, p->attached->binding->entity, p->external_id);
+	return outbox_is_in_flight(flight, binding->entity, external_id) ||
+		capture_failure_owed(binding->relation, external_id) ||
+		outstanding_has(binding->source, binding->entity, external_id, settled);
 }
 
-/* Has the row an edit that was captured, and that the hub has not answered, or refused? */
 static bool
 is_outstanding(const InFlight *flight, const RowState *p)
 {
-	const Binding *binding = p->attached->binding;
-
-	return is_in_flight(flight, p) || is_owed(p) ||
-		outstanding_has(binding->source, binding->entity, p->external_id, p->replica.settled);
+	return spoke_tables_outstanding(flight, p->attached->binding, p->external_id, p->replica.settled);
 }
 
 bool
@@ -453,7 +426,8 @@ spoke_tables_unanswered(const RowState *p)
 static bool
 is_busy(const SpokeWork *work, RowState *p)
 {
-	if (is_in_flight(&work->flight, p) || p->record.row_version < p->replica.answered)
+	if (outbox_is_in_flight(&work->flight, p->attached->binding->entity, p->external_id) ||
+		p->record.row_version < p->replica.answered)
 		return true;
 	/* the record has moved on: what a foreign key did here is no edit */
 	if (p->record.row_version > p->replica.row_version && is_cascaded(p))
@@ -490,7 +464,8 @@ add_own_sums(RowState *p, const PulledRecord *from, UnansweredSums *own)
 	own->n = 0;
 	if (!from->whole || !p->present || !is_agreed_present(p) || p->record.deleted ||
 		p->record.row_version < p->replica.answered || !binding_captures(p->attached->binding) ||
-		!find_edited(p, &edited, &added) || is_owed(p))
+		!find_edited(p, &edited, &added) ||
+		capture_failure_owed(p->attached->binding->relation, p->external_id))
 		return false;
 	return own_sums_add(p, &edited, from->counted, own);
 }

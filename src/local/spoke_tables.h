@@ -10,6 +10,7 @@
 #define SYNCEXT_SPOKE_TABLES_H
 
 #include "hub/outbox.h"
+#include "hub/outbox_flight.h"
 #include "local/row_write.h"
 
 /* A record as the hub delivers it, and what came of it here. */
@@ -67,7 +68,12 @@ extern bool spoke_tables_answered(const char *source, const OutboxBatch *batch,
  * whether anything does.
  */
 extern bool spoke_tables_capture(RowState *state, bool with_added);
-/* Has it an edit that was captured, and that the hub has not answered, or refused? */
+/*
+ * Has a row an edit that was captured, and that the hub has not answered, or refused?  settled is
+ * what is remembered of the row.
+ */
+extern bool spoke_tables_outstanding(const InFlight *flight, const Binding *binding,
+									 const char *external_id, int64 settled);
 extern bool spoke_tables_unanswered(const RowState *state);
 /* Does it differ, but for what columns hold that were added since? */
 extern bool spoke_tables_differs(RowState *state);

@@ -46,6 +46,18 @@ capture_failure_find(CaptureFailures *failures, Oid relation, const char *extern
 	return mapped_find(failures, failure);
 }
 
+bool
+capture_failure_owed(Oid relation, const char *external_id)
+{
+	CaptureFailures *failures = mapped_open(&capture_failure_def, false);
+	CaptureFailure failure;
+	bool		owed = capture_failures_any(failures, relation) &&
+		capture_failure_find(failures, relation, external_id, &failure);
+
+	mapped_close(failures);
+	return owed;
+}
+
 void
 capture_failure_save(CaptureFailures *failures, const CaptureFailure *failure)
 {

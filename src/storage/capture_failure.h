@@ -30,6 +30,8 @@ extern bool capture_failures_none(CaptureFailures *failures);
 extern bool capture_failures_any(CaptureFailures *failures, Oid relation);
 extern bool capture_failure_find(CaptureFailures *failures, Oid relation,
 								 const char *external_id, CaptureFailure *failure);
+/* Is there one of the row?  Opens the table, and closes it. */
+extern bool capture_failure_owed(Oid relation, const char *external_id);
 extern void capture_failure_save(CaptureFailures *failures, const CaptureFailure *failure);
 /* Have an edit of the row that had failed, if one has, looked at again. */
 extern void capture_failure_recall(CaptureFailures *failures, Oid relation,

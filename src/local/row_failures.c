@@ -1,6 +1,6 @@
 /*
- * load_failures.c
- *	  What a load could not do, kept for the administrator who mends the cause.
+ * row_failures.c
+ *	  What a load or a poll could not do, kept until it is done.
  *
  * The WARNINGs of a load are seen by its caller alone, once.  So what failed is a row of
  * syncext.pending or syncext.capture_failure, too: it is tried again where something
@@ -11,13 +11,12 @@
 #include "utils/timestamp.h"
 
 #include "hub/undelivered.h"
-#include "local/load_failures.h"
-#include "storage/capture_failure.h"
+#include "local/row_failures.h"
 #include "storage/registry.h"
 
-static void
-note_row(CaptureFailures *failures, const Binding *binding, const char *external_id,
-		 const char *error, bool busy)
+void
+row_failure_note(CaptureFailures *failures, const Binding *binding, const char *external_id,
+				 const char *error, bool busy)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	CaptureFailure failure = {
@@ -43,7 +42,7 @@ note_row(CaptureFailures *failures, const Binding *binding, const char *external
 }
 
 void
-load_failures_of_rows(const Binding *binding, const BatchItem *items, int n)
+row_failures_settle(const Binding *binding, const BatchItem *items, int n)
 {
 	CaptureFailures *failures = mapped_open(&capture_failure_def, true);
 	const bool	any = capture_failures_any(failures, binding->relation);
@@ -53,7 +52,7 @@ load_failures_of_rows(const Binding *binding, const BatchItem *items, int n)
 		const char *error = batch_item_error(&items[i]);
 
 		if (error != NULL)
-			note_row(failures, binding, items[i].external_id, error, items[i].busy);
+			row_failure_note(failures, binding, items[i].external_id, error, items[i].busy);
 		else if (any)
 			(void) capture_failure_remove(failures, binding->relation, items[i].external_id);
 	}
@@ -61,21 +60,22 @@ load_failures_of_rows(const Binding *binding, const BatchItem *items, int n)
 }
 
 void
-load_failures_of_keys(const Binding *binding, int64 n, const char *problem)
+row_failures_of_keys(const Binding *binding, int64 n, const char *problem, const char *next)
 {
 	CaptureFailures *failures = mapped_open(&capture_failure_def, true);
 
 	if (n == 0)
 		(void) capture_failure_remove(failures, binding->relation, "");
 	else
-		note_row(failures, binding, "",
-				 psprintf("%s no usable key: %s; the next sync_load looks again",
-						  n == 1 ? "a row has" : psprintf(INT64_FORMAT " rows have", n), problem), false);
+		row_failure_note(failures, binding, "",
+						 psprintf("%s no usable key: %s%s",
+								  n == 1 ? "a row has" : psprintf(INT64_FORMAT " rows have", n), problem, next),
+						 false);
 	mapped_close(failures);
 }
 
 void
-load_failures_of_records(const char *source, const char *entity, const BatchItem *items, int n)
+row_failures_of_records(const char *source, const char *entity, const BatchItem *items, int n)
 {
 	BatchFailure *failures = palloc(sizeof(BatchFailure) * Max(n, 1));
 	int			nfailed = 0;
