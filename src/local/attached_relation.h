@@ -144,22 +144,23 @@ extern bool attached_is_deleted(const Attached *attached, AttachedRow row);
 /* "ONLY " for a table: children by plain inheritance are relations of their own. */
 extern const char *attached_only(const Attached *attached);
 
-/* NULL, and why, where a key is null, or the id empty or too long. */
+/* Raises where a key is null, or the id empty or too long. */
+extern char *attached_external_id(const Attached *attached, AttachedRow row);
+/* Like attached_external_id(), but returns NULL, and why. */
+extern char *attached_try_external_id(const Attached *attached, AttachedRow row,
+									  const char **problem);
+/* The same with settings that are pinned for many rows. */
 extern char *attached_find_external_id(const Attached *attached, ValueSettings *settings,
 									   AttachedRow row, const char **problem);
-/* Like attached_find_external_id(), but raises. */
-extern char *attached_external_id(const Attached *attached, ValueSettings *settings,
-								  AttachedRow row);
-extern bool attached_key_equal(const Attached *attached, ValueSettings *settings,
-							   AttachedRow a, AttachedRow b);
-/* The texts of the key columns; raises if there are more or fewer of them. */
+extern bool attached_key_equal(const Attached *attached, AttachedRow a, AttachedRow b);
 /* The id that these texts of key columns make, and one of those that made an id. */
 extern char *attached_join_external_id(char **parts, int n);
 extern char *attached_id_part(const char *external_id, int part);
+/* The texts of the key columns; raises if there are more or fewer of them. */
 extern char **attached_split_external_id(const Attached *attached, const char *external_id);
 
 /* The fields of a row; those for which wanted is true, all if it is NULL. */
-extern void attached_fields(const Attached *attached, ValueSettings *settings,
-							AttachedRow row, const bool *wanted, Fields *out);
+extern void attached_fields(const Attached *attached, AttachedRow row, const bool *wanted,
+							Fields *out);
 
 #endif							/* SYNCEXT_ATTACHED_RELATION_H */

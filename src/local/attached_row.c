@@ -129,10 +129,22 @@ attached_find_external_id(const Attached *attached, ValueSettings *settings, Att
 }
 
 char *
-attached_external_id(const Attached *attached, ValueSettings *settings, AttachedRow row)
+attached_try_external_id(const Attached *attached, AttachedRow row, const char **problem)
+{
+	ValueSettings settings;
+	char	   *id;
+
+	value_settings_begin(&settings);
+	id = attached_find_external_id(attached, &settings, row, problem);
+	value_settings_end(&settings);
+	return id;
+}
+
+char *
+attached_external_id(const Attached *attached, AttachedRow row)
 {
 	const char *problem;
-	char	   *id = attached_find_external_id(attached, settings, row, &problem);
+	char	   *id = attached_try_external_id(attached, row, &problem);
 
 	if (id == NULL)
 		ereport(ERROR,
@@ -144,8 +156,7 @@ attached_external_id(const Attached *attached, ValueSettings *settings, Attached
 
 /* Do two rows have the same external id? */
 bool
-attached_key_equal(const Attached *attached, ValueSettings *settings,
-				   AttachedRow a, AttachedRow b)
+attached_key_equal(const Attached *attached, AttachedRow a, AttachedRow b)
 {
 	bool		same_bytes = true;
 
@@ -157,8 +168,7 @@ attached_key_equal(const Attached *attached, ValueSettings *settings,
 			value_same_bytes(attached->keys[i].value, a.values[attno], b.values[attno]);
 	}
 	return same_bytes ||
-		strcmp(attached_external_id(attached, settings, a),
-			   attached_external_id(attached, settings, b)) == 0;
+		strcmp(attached_external_id(attached, a), attached_external_id(attached, b)) == 0;
 }
 
 static void
@@ -246,9 +256,11 @@ attached_id_part(const char *external_id, int part)
 /* ---------- fields ---------- */
 
 void
-attached_fields(const Attached *attached, ValueSettings *settings, AttachedRow row,
-				const bool *wanted, Fields *out)
+attached_fields(const Attached *attached, AttachedRow row, const bool *wanted, Fields *out)
 {
+	ValueSettings settings;
+
+	value_settings_begin(&settings);
 	out->n = 0;
 	out->field = palloc(sizeof(Field) * Max(attached->ncolumns, 1));
 	for (int i = 0; i < attached->ncolumns; i++)
@@ -261,7 +273,8 @@ attached_fields(const Attached *attached, ValueSettings *settings, AttachedRow r
 			continue;
 		value = attached_value(column, row, &isnull);
 		out->field[out->n].name = column->field;
-		value_to_json(column->value, settings, value, isnull, &out->field[out->n].value);
+		value_to_json(column->value, &settings, value, isnull, &out->field[out->n].value);
 		out->n++;
 	}
+	value_settings_end(&settings);
 }

@@ -45,7 +45,6 @@ typedef struct Edit
 	TriggerData *trigger;
 	CaptureScope *scope;
 	Attached   *attached;
-	ValueSettings settings;
 	const char *key;			/* of the row, as text: the external id, unless it is its own */
 	RowRecord	record;			/* that the row is */
 	const char *external_id;	/* of that; NULL: none is known yet */
@@ -165,7 +164,7 @@ read_current(Edit *edit, AttachedRow row, Attached **root, AttachedRow *current)
 	table_code_leave(&code);
 	SPI_finish();
 	return found &&
-		strcmp(attached_external_id(*root, &edit->settings, *current), edit->key) == 0;
+		strcmp(attached_external_id(*root, *current), edit->key) == 0;
 }
 
 /*
@@ -229,8 +228,7 @@ send_missing(Edit *edit, ApplyCall *call, AttachedRow row, const Answer *answer)
 	}
 	if (wanted == NULL)
 		return;
-	attached_fields(attached, &edit->settings, row, wanted, &fields);
-	value_settings_end(&edit->settings);
+	attached_fields(attached, row, wanted, &fields);
 	row_send_fields(call, attached, edit->external_id, &fields, ORIGIN_EDIT, record->row_version,
 					&second);
 }
@@ -269,8 +267,7 @@ note_for_hub(Edit *edit, RowEdit *sent, const bool *wanted)
 	const Attached *attached = edit->attached;
 
 	if (!sent->deleted)
-		attached_fields(attached, &edit->settings, sent->row, wanted, &sent->fields);
-	value_settings_end(&edit->settings);
+		attached_fields(attached, sent->row, wanted, &sent->fields);
 	spoke_keys_translate(attached, &sent->fields);
 	if (sent->cascade)
 		replica_note_cascade(attached->binding->relation, edit->external_id, &sent->fields);
@@ -311,8 +308,7 @@ send_edit(Edit *edit, AttachedRow row, const bool *wanted, bool deleted)
 		return;
 	}
 	if (!deleted)
-		attached_fields(edit->attached, &edit->settings, row, wanted, &sent.fields);
-	value_settings_end(&edit->settings);
+		attached_fields(edit->attached, row, wanted, &sent.fields);
 	tables = capture_scope_open(edit->scope, edit->alone);
 	call = tables.call;
 	replica_find(tables.replica, edit->attached->binding->relation, edit->external_id, &replica);
@@ -322,8 +318,7 @@ send_edit(Edit *edit, AttachedRow row, const bool *wanted, bool deleted)
 	if (!deleted && wanted != NULL && is_first_word(edit, call, &replica))
 	{
 		sent.inserted = true;
-		attached_fields(edit->attached, &edit->settings, row, NULL, &sent.fields);
-		value_settings_end(&edit->settings);
+		attached_fields(edit->attached, row, NULL, &sent.fields);
 	}
 	if (!sent.inserted)
 		row_edit_find_increments(&sent, edit->counters, &edit->before, &edit->after);
@@ -351,8 +346,7 @@ set_record(Edit *edit, RowRecord record)
 static bool
 identify(Edit *edit, AttachedRow row)
 {
-	edit->key = attached_external_id(edit->attached, &edit->settings, row);
-	value_settings_end(&edit->settings);
+	edit->key = attached_external_id(edit->attached, row);
 	if (inbound_is_row(edit->attached, edit->key))
 		return false;
 	set_record(edit, row_keys_find(edit->attached->binding, edit->key));
@@ -391,7 +385,7 @@ is_changed(Edit *edit, const AttachedColumn *column, Datum old, bool old_isnull,
 {
 	if (edit->attached->fragile && !old_isnull && fragile_suspects_value(column, old))
 		return new_isnull || !value_same_bytes(column->value, old, new);
-	return !value_equal(column->value, &edit->settings, old, old_isnull, new, new_isnull);
+	return !value_equal(column->value, old, old_isnull, new, new_isnull);
 }
 
 /*
@@ -435,9 +429,8 @@ note_counters(Edit *edit, const Attached *old_attached, AttachedRow old, Attache
 	counts = palloc(sizeof(bool) * Max(edit->attached->ncolumns, 1));
 	for (int i = 0; i < edit->attached->ncolumns; i++)
 		counts[i] = wanted[i] && field_rules_sum(rules, edit->attached->columns[i].field);
-	attached_fields(old_attached, &edit->settings, old, counts, &edit->before);
-	attached_fields(edit->attached, &edit->settings, new, counts, &edit->after);
-	value_settings_end(&edit->settings);
+	attached_fields(old_attached, old, counts, &edit->before);
+	attached_fields(edit->attached, new, counts, &edit->after);
 	edit->counters = rules;
 }
 
@@ -477,8 +470,7 @@ capture_new_key(Edit *edit, AttachedRow old, AttachedRow new, bool superseded)
 		return;
 	}
 	before = edit->key;
-	edit->key = attached_external_id(edit->attached, &edit->settings, new);
-	value_settings_end(&edit->settings);
+	edit->key = attached_external_id(edit->attached, new);
 	row_keys_move(edit->attached->binding, edit->external_id, before, edit->key);
 	capture_update(edit, edit->attached, old, new, superseded);
 }
@@ -586,7 +578,7 @@ capture_row_updated(Edit *edit, TriggerData *trigger)
 	AttachedRow new = slot_row(edit->attached, trigger->tg_newslot);
 	bool		superseded = is_superseded(trigger->tg_newslot, trigger->tg_newtuple);
 
-	if (attached_key_equal(edit->attached, &edit->settings, old, new))
+	if (attached_key_equal(edit->attached, old, new))
 	{
 		if (identify(edit, new))
 			capture_update(edit, edit->attached, old, new, superseded);
@@ -637,14 +629,12 @@ capture_fired(void *arg)
 	Edit	   *edit = ((Fired *) arg)->edit;
 	TriggerData *trigger = ((Fired *) arg)->trigger;
 
-	value_settings_begin(&edit->settings);
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 		capture_row_updated(edit, trigger);
 	else if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 		capture_row_inserted(edit, trigger);
 	else
 		capture_row_deleted(edit, trigger);
-	value_settings_end(&edit->settings);
 	if (edit->root != NULL)
 		relation_close(edit->root, NoLock);
 }
@@ -654,7 +644,6 @@ static void
 try_fired(Fired *fired, const Attached *attached, AttachedRow row)
 {
 	ErrorData  *error;
-	ValueSettings settings;
 	const char *key;
 
 	fired->edit->alone = true;
@@ -663,9 +652,7 @@ try_fired(Fired *fired, const Attached *attached, AttachedRow row)
 		return;
 	if (!fragile_is_about_value(error))
 		ReThrowError(error);
-	value_settings_begin(&settings);
-	key = attached_external_id(attached, &settings, row);
-	value_settings_end(&settings);
+	key = attached_external_id(attached, row);
 	fragile_keep(attached, row_keys_take(attached->binding, key).external_id, error);
 }
 

@@ -236,11 +236,9 @@ static int
 make_row_items(Load *load, BatchItem *items)
 {
 	Attached   *attached = attached_as_begun(load);
-	ValueSettings settings;
 	int			n = 0;
 
 	check_key_types(attached, SPI_tuptable->tupdesc);
-	value_settings_begin(&settings);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		AttachedRow row = attached_row_make(attached);
@@ -249,8 +247,7 @@ make_row_items(Load *load, BatchItem *items)
 		char	   *key;
 
 		take_fetched(attached, i, &row);
-		key = attached_find_external_id(attached, &settings, row, &problem);
-		value_settings_end(&settings);
+		key = attached_try_external_id(attached, row, &problem);
 		load->nread++;
 		if (key == NULL)
 		{
@@ -265,7 +262,6 @@ make_row_items(Load *load, BatchItem *items)
 		batch_item_init(&items[n], attached->binding, load->linked, external_id);
 		items[n++].at = fetched_place(attached, i);
 	}
-	value_settings_end(&settings);
 	return n;
 }
 

@@ -114,8 +114,7 @@ note_values(LoadRow *row, const Answer *answer)
 	if (!p->record.exists || p->record.deleted || p->hidden ||
 		(answer != NULL && answer->hidden))
 		return;
-	attached_fields(p->attached, &p->settings, p->before, NULL, &fields);
-	value_settings_end(&p->settings);
+	attached_fields(p->attached, p->before, NULL, &fields);
 	for (int i = 0; i < p->attached->ncolumns; i++)
 	{
 		const RecordField *field = record_find(&p->record, p->attached->columns[i].field);
@@ -265,8 +264,7 @@ find_edited(LoadRow *row, bool *edited)
 	bool		has_agreed = agreed_fields(p, &agreed);
 	Fields		now;
 
-	attached_fields(p->attached, &p->settings, p->before, NULL, &now);
-	value_settings_end(&p->settings);
+	attached_fields(p->attached, p->before, NULL, &now);
 	for (int i = 0; i < p->attached->ncolumns; i++)
 	{
 		edited[i] = row->different[i] &&
@@ -554,19 +552,11 @@ load_linked_row(RowWriter *writer, Attached *attached, BatchItem *item, void *ar
 static bool
 is_there(RowWriter *writer, Attached *attached, const char *external_id)
 {
-	ValueSettings settings;
-	AttachedRow key;
 	AttachedRow row;
-	bool		there;
 
-	if (!attached->has_key_index || attached->binding->own_keys)
-		return false;
-	value_settings_begin(&settings);
-	key = row_write_key(attached, &settings, external_id);
-	there = writer_peek(&writer->as_owner, attached, key, &row) &&
-		strcmp(attached_external_id(attached, &settings, row), external_id) == 0;
-	value_settings_end(&settings);
-	return there;
+	return attached->has_key_index && !attached->binding->own_keys &&
+		writer_peek(&writer->as_owner, attached, row_write_key(attached, external_id), &row) &&
+		strcmp(attached_external_id(attached, row), external_id) == 0;
 }
 
 int

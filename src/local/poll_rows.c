@@ -190,21 +190,19 @@ polled_record(const Attached *attached, AttachedRow row, const char *key)
 
 /* Add a tuple of the scan; one without a usable key is only counted. */
 static void
-add_row(Poll *poll, PollBatch *batch, ValueSettings *settings, MinimalTuple tuple)
+add_row(Poll *poll, PollBatch *batch, MinimalTuple tuple)
 {
 	const Attached *attached = attached_required(poll->relation, AccessShareLock);
 	AttachedRow row = poll_scan_row(poll->scan, attached, tuple);
 	const char *problem;
-	char	   *key = attached_find_external_id(attached, settings, row, &problem);
+	char	   *key = attached_try_external_id(attached, row, &problem);
 
 	poll->nread++;
 	note_updated(batch, attached, row);
 	if (key != NULL)
 	{
-		const char *external_id;
+		const char *external_id = polled_record(attached, row, key);
 
-		value_settings_end(settings);
-		external_id = polled_record(attached, row, key);
 		if (external_id == NULL)
 			return;
 		batch->rows[batch->n].external_id = external_id;
@@ -217,12 +215,10 @@ add_row(Poll *poll, PollBatch *batch, ValueSettings *settings, MinimalTuple tupl
 static void
 read_rows(Poll *poll, PollBatch *batch)
 {
-	ValueSettings settings;
 	Size		bytes = 0;
 	MinimalTuple tuple;
 
 	batch->rows = palloc(sizeof(PollRow) * setting_poll_batch);
-	value_settings_begin(&settings);
 	while (batch->n < setting_poll_batch && bytes < MAX_BATCH_BYTES)
 	{
 		tuple = poll_scan_next(poll->scan);
@@ -232,9 +228,8 @@ read_rows(Poll *poll, PollBatch *batch)
 			break;
 		}
 		bytes += tuple->t_len;
-		add_row(poll, batch, &settings, tuple);
+		add_row(poll, batch, tuple);
 	}
-	value_settings_end(&settings);
 }
 
 /*

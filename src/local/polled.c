@@ -19,29 +19,17 @@
 bool
 polled_read(Attached *attached, const char *external_id, AttachedRow *row)
 {
-	ValueSettings settings;
-	const char *key_text;
-	AttachedRow key;
-	bool		same;
+	const char *key_text = row_keys_of(attached->binding, external_id);
 
-	key_text = row_keys_of(attached->binding, external_id);
-	if (key_text == NULL)
-		return false;
-	value_settings_begin(&settings);
-	key = row_write_key(attached, &settings, key_text);
-	if (!writer_read(attached, key, row))
-		return false;
 	/* keys that are equal to their type may have other texts: another record */
-	same = strcmp(attached_external_id(attached, &settings, *row), key_text) == 0;
-	value_settings_end(&settings);
-	return same;
+	return key_text != NULL && writer_read(attached, row_write_key(attached, key_text), row) &&
+		strcmp(attached_external_id(attached, *row), key_text) == 0;
 }
 
 bool
 polled_compare(const Attached *attached, bool present, AttachedRow row,
 			   const ReplicaRow *replica, PolledEdit *edit)
 {
-	ValueSettings settings;
 	bool		was_there = replica->exists && replica->fields != NULL;
 
 	MemSet(edit, 0, sizeof(PolledEdit));
@@ -49,9 +37,7 @@ polled_compare(const Attached *attached, bool present, AttachedRow row,
 	edit->gone = !present || edit->marked;
 	if (edit->gone)
 		return was_there;
-	value_settings_begin(&settings);
-	attached_fields(attached, &settings, row, NULL, &edit->all);
-	value_settings_end(&settings);
+	attached_fields(attached, row, NULL, &edit->all);
 	if (!was_there)
 	{
 		edit->changed = edit->all;

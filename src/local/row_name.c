@@ -36,9 +36,8 @@ open_keys(RowWriter *writer)
 static const char *
 bind_found_key(RowState *p, AttachedRow row)
 {
-	char	   *text = attached_external_id(p->attached, &p->settings, row);
+	char	   *text = attached_external_id(p->attached, row);
 
-	value_settings_end(&p->settings);
 	if (!row_keys_bind(open_keys(p->writer), p->attached->binding, text, p->external_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
@@ -103,9 +102,8 @@ row_name_draw(RowState *p, bool later)
 	for (int i = 0; i < MAX_DRAWS; i++)
 	{
 		AttachedRow key = draw_key(p->attached);
-		char	   *text = attached_external_id(p->attached, &p->settings, key);
+		char	   *text = attached_external_id(p->attached, key);
 
-		value_settings_end(&p->settings);
 		CHECK_FOR_INTERRUPTS();
 		if (!bind_drawn(p, text, later))
 			continue;

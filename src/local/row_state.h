@@ -64,7 +64,6 @@ typedef struct RowState
 	RowWriter  *writer;
 	Attached   *attached;
 	const char *external_id;
-	ValueSettings settings;
 	AttachedRow key;
 	bool		refers_by_keys;	/* a field refers to rows of a table that draws its keys */
 	const char *key_text;		/* the row's key, by which the relation tells it; NULL: it has none

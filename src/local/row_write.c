@@ -35,7 +35,7 @@
  * again: "007" is no key of an integer column, whose row 7 is record "7".
  */
 AttachedRow
-row_write_key(Attached *attached, ValueSettings *settings, const char *key_text)
+row_write_key(Attached *attached, const char *key_text)
 {
 	char	  **parts = attached_split_external_id(attached, key_text);
 	RowMaker	maker;
@@ -46,8 +46,7 @@ row_write_key(Attached *attached, ValueSettings *settings, const char *key_text)
 	for (int i = 0; i < attached->nkeys; i++)
 		row_maker_set_text(&maker, &attached->keys[i], parts[i]);
 	key = row_maker_end(&maker);
-	back = attached_external_id(attached, settings, key);
-	value_settings_end(settings);
+	back = attached_external_id(attached, key);
 	if (strcmp(back, key_text) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
@@ -63,9 +62,8 @@ row_write_key(Attached *attached, ValueSettings *settings, const char *key_text)
 static void
 look_at_found_key(RowState *p)
 {
-	char	   *key_text = attached_external_id(p->attached, &p->settings, p->before);
+	char	   *key_text = attached_external_id(p->attached, p->before);
 
-	value_settings_end(&p->settings);
 	if (strcmp(key_text, p->key_text) == 0)
 		return;
 	p->taken_by = key_text;
@@ -126,7 +124,7 @@ find_key(RowState *p)
 		p->key_text = p->guessed ? NULL : row_name_find(p);
 	}
 	p->key = p->key_text == NULL ? attached_row_make(p->attached) :
-		row_write_key(p->attached, &p->settings, p->key_text);
+		row_write_key(p->attached, p->key_text);
 }
 
 bool
@@ -141,7 +139,6 @@ row_write_lock_row(RowWriter *writer, Attached *attached, const char *external_i
 	p->attached = attached;
 	p->external_id = external_id;
 	p->refers_by_keys = row_name_refers(p);
-	value_settings_begin(&p->settings);
 	if (first)
 		replica_find(writer->replica, attached->binding->relation, external_id, &p->replica);
 	do
@@ -335,12 +332,10 @@ find_different(RowState *p, AttachedRow target, Bitmapset *columns)
 	{
 		const AttachedColumn *column = column_of_attnum(p->attached, attnum);
 
-		if (!value_equal(column->value, &p->settings,
-						 p->before.values[attnum - 1], p->before.isnull[attnum - 1],
+		if (!value_equal(column->value, p->before.values[attnum - 1], p->before.isnull[attnum - 1],
 						 target.values[attnum - 1], target.isnull[attnum - 1]))
 			different = bms_add_member(different, attnum);
 	}
-	value_settings_end(&p->settings);
 	return different;
 }
 
@@ -374,8 +369,7 @@ row_write_compare_json(RowState *p, bool *different, bool *missing)
 	const Attached *attached = p->attached;
 	Fields		fields;
 
-	attached_fields(attached, &p->settings, p->before, NULL, &fields);
-	value_settings_end(&p->settings);
+	attached_fields(attached, p->before, NULL, &fields);
 	for (int i = 0; i < attached->ncolumns; i++)
 	{
 		const AttachedColumn *column = &attached->columns[i];
@@ -408,9 +402,8 @@ row_write_is_drifted(RowState *p)
 static void
 check_stored_key(RowState *p, AttachedRow stored)
 {
-	char	   *key_text = attached_external_id(p->attached, &p->settings, stored);
+	char	   *key_text = attached_external_id(p->attached, stored);
 
-	value_settings_end(&p->settings);
 	if (strcmp(key_text, p->key_text) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
@@ -509,8 +502,8 @@ find_adjusted(RowState *p, AttachedRow target, AttachedRow stored, bool *adjuste
 
 		/* what wasn't delivered is null in the target */
 		adjusted[i] = !field_names_has(&p->withheld, column->field) &&
-			!value_equal(column->value, &p->settings, target.values[a], target.isnull[a],
-						 stored.values[a], stored.isnull[a]);
+			!value_equal(column->value, target.values[a], target.isnull[a], stored.values[a],
+						 stored.isnull[a]);
 		any |= adjusted[i];
 	}
 	return any;
@@ -545,8 +538,7 @@ row_write_send(RowWriter *writer, RowState *p, AttachedRow row, const bool *want
 		.replica = &p->replica
 	};
 
-	attached_fields(p->attached, &p->settings, row, wanted, &edit.fields);
-	value_settings_end(&p->settings);
+	attached_fields(p->attached, row, wanted, &edit.fields);
 	row_send_row(row_write_call(writer), &edit, origin, base, answer);
 }
 
@@ -583,8 +575,7 @@ remembered_fields(RowState *p)
 	if (binding->capture == CAPTURE_TRIGGER || (binding->capture == CAPTURE_NONE && !binding->in) ||
 		!p->present)
 		return NULL;
-	attached_fields(p->attached, &p->settings, p->before, NULL, &fields);
-	value_settings_end(&p->settings);
+	attached_fields(p->attached, p->before, NULL, &fields);
 	return fields_to_jsonb(&fields);
 }
 

@@ -60,7 +60,7 @@ extern void row_write_remember(RowWriter *writer, RowState *state);
 /* The call of the hub that goes with the writer's work; made when first asked for. */
 extern ApplyCall *row_write_call(RowWriter *writer);
 /* Make the key columns' values of a key; raises if it is none of the relation's. */
-extern AttachedRow row_write_key(Attached *attached, ValueSettings *settings, const char *key_text);
+extern AttachedRow row_write_key(Attached *attached, const char *key_text);
 /* Send the row's own fields (all if wanted is NULL) to the hub. */
 extern void row_write_send(RowWriter *writer, RowState *state, AttachedRow row,
 						   const bool *wanted, ChangeOrigin origin, int64 base, Answer *answer);

@@ -42,8 +42,7 @@ find_edited(RowState *p, Fields *edited, Fields *added)
 {
 	Fields		now;
 
-	attached_fields(p->attached, &p->settings, p->before, NULL, &now);
-	value_settings_end(&p->settings);
+	attached_fields(p->attached, p->before, NULL, &now);
 	spoke_keys_translate(p->attached, &now);
 	added->n = 0;
 	*edited = now;
@@ -218,8 +217,7 @@ remember(RowWriter *writer, RowState *p, AttachedRow target, const bool *adjuste
 			agreed.values[a] = adjusted[i] ? target.values[a] : p->before.values[a];
 			agreed.isnull[a] = adjusted[i] ? target.isnull[a] : p->before.isnull[a];
 		}
-		attached_fields(p->attached, &p->settings, agreed, NULL, &fields);
-		value_settings_end(&p->settings);
+		attached_fields(p->attached, agreed, NULL, &fields);
 		spoke_keys_translate(p->attached, &fields);
 		own_sums_agree(&p->replica, own, seq, &fields);
 		p->replica.withheld = held_fields(p, withheld);
@@ -319,15 +317,14 @@ find_adjusted(RowState *p, AttachedRow before, bool present, AttachedRow target,
 			*any |= adjusted[i];
 			continue;
 		}
-		if (value_equal(column->value, &p->settings, target.values[a], target.isnull[a],
-						p->before.values[a], p->before.isnull[a]))
+		if (value_equal(column->value, target.values[a], target.isnull[a], p->before.values[a],
+						p->before.isnull[a]))
 			continue;
 		adjusted[i] = !present ||
-			!value_equal(column->value, &p->settings, before.values[a], before.isnull[a],
-						 p->before.values[a], p->before.isnull[a]);
+			!value_equal(column->value, before.values[a], before.isnull[a], p->before.values[a],
+						 p->before.isnull[a]);
 		*any |= adjusted[i];
 	}
-	value_settings_end(&p->settings);
 	if (*any && !brings_news(p, adjusted))
 		*any = drop_answers(p, adjusted);
 	return adjusted;
@@ -343,8 +340,7 @@ capture_adjusted(RowState *p, const bool *adjusted)
 		.replica = &p->replica
 	};
 
-	attached_fields(p->attached, &p->settings, p->before, adjusted, &edit.fields);
-	value_settings_end(&p->settings);
+	attached_fields(p->attached, p->before, adjusted, &edit.fields);
 	spoke_keys_translate(p->attached, &edit.fields);
 	row_edit_note(&edit, NOTE_EDIT);
 }

@@ -133,6 +133,7 @@ value_settings_begin(ValueSettings *settings)
 	settings->nest_level = 0;
 }
 
+/* Pin the settings until value_settings_end(); an error restores them, too. */
 static void
 pin_gucs(ValueSettings *settings, bool search_path)
 {
@@ -142,13 +143,6 @@ pin_gucs(ValueSettings *settings, bool search_path)
 	for (int i = 0; i < (int) lengthof(pinned_settings); i++)
 		if (!setting_is_pinned(i) && (search_path || i != SEARCH_PATH_SETTING))
 			set_for_now(pinned_settings[i][0], pinned_settings[i][1]);
-}
-
-/* Pin the settings until value_settings_end(); an error restores them, too. */
-void
-value_pin_gucs(ValueSettings *settings)
-{
-	pin_gucs(settings, true);
 }
 
 void
@@ -309,7 +303,7 @@ json_of_output(ValueType *type, ValueSettings *settings, Datum value, JsonbValue
 	char	   *text;
 
 	if (type->settings_matter)
-		value_pin_gucs(settings);
+		pin_gucs(settings, true);
 	text = OutputFunctionCall(&type->output, value);
 	json_set_string(json, text, strlen(text));
 }
@@ -728,9 +722,9 @@ value_same_bytes(const ValueType *type, Datum a, Datum b)
 }
 
 bool
-value_equal(ValueType *type, ValueSettings *settings, Datum a, bool a_isnull,
-			Datum b, bool b_isnull)
+value_equal(ValueType *type, Datum a, bool a_isnull, Datum b, bool b_isnull)
 {
+	ValueSettings settings;
 	JsonbValue	ja;
 	JsonbValue	jb;
 
@@ -743,7 +737,9 @@ value_equal(ValueType *type, ValueSettings *settings, Datum a, bool a_isnull,
 		return true;
 	if (!bytes_may_mislead(type->kind))
 		return false;
-	value_to_json(type, settings, a, a_isnull, &ja);
-	value_to_json(type, settings, b, b_isnull, &jb);
+	value_settings_begin(&settings);
+	value_to_json(type, &settings, a, a_isnull, &ja);
+	value_to_json(type, &settings, b, b_isnull, &jb);
+	value_settings_end(&settings);
 	return json_value_equal(&ja, &jb);
 }

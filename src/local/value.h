@@ -30,8 +30,7 @@ extern bool value_depends_on_gucs(const ValueType *type);
 extern bool value_is_fragile(const ValueType *type);
 /* Is it of type json itself? */
 extern bool value_is_json_text(const ValueType *type);
-extern void value_pin_gucs(ValueSettings *settings);
-/* Like value_pin_gucs(), for making values of text, whose names are qualified: leaves search_path. */
+/* Pin them for making values of text, whose names are qualified: leaves search_path. */
 extern void value_pin_input_gucs(ValueSettings *settings);
 extern void value_settings_end(ValueSettings *settings);
 
@@ -49,8 +48,7 @@ extern Datum value_copy(const ValueType *type, Datum value);
 
 extern bool value_same_bytes(const ValueType *type, Datum a, Datum b);
 /* Are two values the same to the hub, though their bytes may differ? */
-extern bool value_equal(ValueType *type, ValueSettings *settings,
-						Datum a, bool a_isnull, Datum b, bool b_isnull);
+extern bool value_equal(ValueType *type, Datum a, bool a_isnull, Datum b, bool b_isnull);
 
 /* Is it of a composite type, or an array? */
 extern bool value_has_parts(const ValueType *type);
