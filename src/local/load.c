@@ -17,7 +17,6 @@
 #include "utils/portal.h"
 #include "utils/timestamp.h"
 
-#include "hub/own_keys.h"
 #include "hub/visibility.h"
 #include "local/capture_trigger.h"
 #include "local/job.h"
@@ -205,32 +204,6 @@ fetched_place(const Attached *attached, uint64 i)
 	return at;
 }
 
-/*
- * Which record a row is.  NULL: another transaction is just deciding that, or it is a
- * second row of one.
- */
-static const char *
-record_of_row(Load *load, const Attached *attached, AttachedRow row, const char *key)
-{
-	const Binding *binding = attached->binding;
-	RowRecord	record = row_keys_find(binding, key);
-
-	if (record.external_id == NULL)
-		record = row_keys_by_column(attached, row, key);
-	if (record.external_id == NULL && !row_keys_try_take(binding, key, &record))
-	{
-		count_failure(load, psprintf("the row with key \"%s\"", key),
-					  "another transaction has it");
-		return NULL;
-	}
-	if (record.duplicate)
-		return NULL;
-	/* the row is there, whatever became of it before */
-	if (record.ended)
-		(void) own_keys_bind(binding->source, binding->entity, key, record.external_id);
-	return record.external_id;
-}
-
 /* Turn fetched keys into items; a row without a usable key has failed. */
 static int
 make_row_items(Load *load, BatchItem *items)
@@ -244,6 +217,7 @@ make_row_items(Load *load, BatchItem *items)
 		AttachedRow row = attached_row_make(attached);
 		const char *problem;
 		const char *external_id;
+		bool		busy = false;
 		char	   *key;
 
 		take_fetched(attached, i, &row);
@@ -256,7 +230,9 @@ make_row_items(Load *load, BatchItem *items)
 			load->keyless = MemoryContextStrdup(load->context, problem);
 			continue;
 		}
-		external_id = record_of_row(load, attached, row, key);
+		external_id = row_keys_of_row(attached, row, key, &busy);
+		if (busy)
+			count_failure(load, psprintf("the row with key \"%s\"", key), "another transaction has it");
 		if (external_id == NULL)
 			continue;
 		batch_item_init(&items[n], attached->binding, load->linked, external_id);

@@ -8,7 +8,6 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
-#include "hub/own_keys.h"
 #include "local/job.h"
 #include "local/poll_rows.h"
 #include "local/polled.h"
@@ -165,29 +164,6 @@ note_updated(PollBatch *batch, const Attached *attached, AttachedRow row)
 	batch->has_updated = true;
 }
 
-/*
- * Which record a row is: no other session polls the relation or delivers to it meanwhile.
- * NULL: it is a second row of one.  One that isn't known may have been delivered by a
- * transaction that the far server has committed, and we have not.
- */
-static const char *
-polled_record(const Attached *attached, AttachedRow row, const char *key)
-{
-	const Binding *binding = attached->binding;
-	RowRecord	record = row_keys_find(binding, key);
-
-	if (record.external_id == NULL)
-		record = row_keys_by_column(attached, row, key);
-	if (record.external_id == NULL)
-		record = row_keys_take(binding, key);
-	if (record.duplicate)
-		return NULL;
-	/* the row is back */
-	if (record.ended)
-		(void) own_keys_bind(binding->source, binding->entity, key, record.external_id);
-	return record.external_id;
-}
-
 /* Add a tuple of the scan; one without a usable key is only counted. */
 static void
 add_row(Poll *poll, PollBatch *batch, MinimalTuple tuple)
@@ -201,7 +177,8 @@ add_row(Poll *poll, PollBatch *batch, MinimalTuple tuple)
 	note_updated(batch, attached, row);
 	if (key != NULL)
 	{
-		const char *external_id = polled_record(attached, row, key);
+		/* no other session polls the relation or delivers to it meanwhile */
+		const char *external_id = row_keys_of_row(attached, row, key, NULL);
 
 		if (external_id == NULL)
 			return;

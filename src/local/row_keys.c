@@ -185,22 +185,13 @@ take_soon(void *arg)
 	taking->record = row_keys_take(taking->binding, taking->key);
 }
 
-bool
-row_keys_try_take(const Binding *binding, const char *key, RowRecord *record)
-{
-	Taking		taking = {.binding = binding, .key = key};
-
-	*record = row_keys_find(binding, key);
-	if (record->external_id != NULL)
-		return true;
-	if (!bounded_wait_try(setting_lock_timeout, take_soon, &taking))
-		return false;
-	*record = taking.record;
-	return true;
-}
-
-RowRecord
-row_keys_by_column(const Attached *attached, AttachedRow row, const char *key)
+/*
+ * The record whose id the row has in its external_id_column, to which its key, that isn't
+ * bound, is now: it was delivered by a transaction, perhaps, that a far server has committed,
+ * and we have not.  Without an id: there is none, or that record has a row.
+ */
+static RowRecord
+find_by_column(const Attached *attached, AttachedRow row, const char *key)
 {
 	const Binding *binding = attached->binding;
 	const RowRecord none = {0};
@@ -217,6 +208,27 @@ row_keys_by_column(const Attached *attached, AttachedRow row, const char *key)
 		return none;
 	/* of a record that was merged into another one it is that one's */
 	return row_keys_find(binding, key);
+}
+
+const char *
+row_keys_of_row(const Attached *attached, AttachedRow row, const char *key, bool *busy)
+{
+	const Binding *binding = attached->binding;
+	Taking		taking = {binding, key, row_keys_find(binding, key)};
+	RowRecord  *record = &taking.record;
+
+	if (record->external_id == NULL)
+		*record = find_by_column(attached, row, key);
+	if (record->external_id == NULL && busy == NULL)
+		*record = row_keys_take(binding, key);
+	else if (record->external_id == NULL)
+		*busy = !bounded_wait_try(setting_lock_timeout, take_soon, &taking);
+	if (record->external_id == NULL || record->duplicate)
+		return NULL;
+	/* the row is there, whatever became of it before */
+	if (record->ended)
+		(void) own_keys_bind(binding->source, binding->entity, key, record->external_id);
+	return record->external_id;
 }
 
 const char *

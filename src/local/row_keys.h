@@ -31,15 +31,13 @@ extern RowRecord row_keys_take(const Binding *binding, const char *key);
  * was drawn twice: the row is a new record all the same, and sync_check tells of it.
  */
 extern RowRecord row_keys_birth(const Binding *binding, const char *key);
-/* Like row_keys_take(), but waits for no other transaction.  False: one is binding the key. */
-extern bool row_keys_try_take(const Binding *binding, const char *key, RowRecord *record);
-
 /*
- * The record whose id the row has in its external_id_column, to which its key, that isn't
- * bound, is now.  Without an id: there is none, or that record has a row.
+ * Which record is a row that was read with this key?  A new one, if its key is bound to nothing
+ * and no column says it.  NULL: it is a second row of one; or *busy, which is false so far, for
+ * another transaction is just binding the key.  Without busy that one is waited for.
  */
-extern RowRecord row_keys_by_column(const Attached *attached, AttachedRow row, const char *key);
-
+extern const char *row_keys_of_row(const Attached *attached, AttachedRow row, const char *key,
+								   bool *busy);
 /* The key of the record's row; NULL: it has none. */
 extern const char *row_keys_of(const Binding *binding, const char *external_id);
 

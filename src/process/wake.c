@@ -73,8 +73,9 @@ static ProcessUtility_hook_type next_utility_hook = NULL;
 
 /* ---------- noting ---------- */
 
-void
-wake_note_process(int pid)
+/* Wake this process when the transaction commits. */
+static void
+note_process(int pid)
 {
 	MemoryContext old;
 
@@ -129,9 +130,9 @@ note_log_written(void)
 	if (log_noted)
 		return;
 	launch_missing();
-	wake_note_process(registry_get()->notifier_pid);
+	note_process(registry_get()->notifier_pid);
 	foreach_ptr(const Link, link, link_list())
-		wake_note_process(link->worker_pid);
+		note_process(link->worker_pid);
 	log_noted = noted = true;
 }
 
@@ -164,7 +165,7 @@ void
 wake_note_feeds(void)
 {
 	note_anything();
-	wake_note_process(registry_get()->notifier_pid);
+	note_process(registry_get()->notifier_pid);
 }
 
 static void
@@ -177,7 +178,7 @@ note_captured(const char *source)
 	launch_missing();
 	link = link_of_source(source);
 	if (link != NULL)
-		wake_note_process(link->worker_pid);
+		note_process(link->worker_pid);
 	strlcpy(captured_noted, source, sizeof(captured_noted));
 	noted = true;
 }
@@ -404,7 +405,7 @@ syncext_link_changed(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("link_changed() is a trigger of table syncext.link")));
 	read_row(trigger, trigger->tg_trigtuple, &before);
-	wake_note_process(before.worker_pid);
+	note_process(before.worker_pid);
 	/* the worker of a link of this name that was ended a moment ago may run still */
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event) && before.enabled && OidIsValid(before.owner))
 		note_launch(before.name, before.owner, launch_is_running(before.name));

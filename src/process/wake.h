@@ -9,8 +9,6 @@
 /* For _PG_init. */
 extern void wake_init(void);
 
-/* Wake this process when the transaction commits. */
-extern void wake_note_process(int pid);
 /* There is something for targets that is no row of the log: tell them when the transaction commits. */
 extern void wake_note_feeds(void);
 /* Start the notifier when the transaction commits. */
