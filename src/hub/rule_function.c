@@ -72,14 +72,7 @@ jsonb_value(Jsonb *jsonb)
 {
 	JsonbValue *value = palloc(sizeof(JsonbValue));
 
-	if (JB_ROOT_IS_SCALAR(jsonb))
-	{
-		(void) JsonbExtractScalar(&jsonb->root, value);
-		return value;
-	}
-	value->type = jbvBinary;
-	value->val.binary.data = &jsonb->root;
-	value->val.binary.len = VARSIZE(jsonb) - VARHDRSZ;
+	*value = json_to_value(jsonb);
 	return value;
 }
 

@@ -175,27 +175,25 @@ read_numbers(const Reply *reply, int row, PulledRecord *record)
 		reply_violation(reply->link, pull_call, "has records of two batches");
 }
 
-/* Ids in a column; NIL, and why, if this database can't hold them. */
+/* Like read_object(), of what need not be there; a reason that there is already stays. */
+static Jsonb *
+read_optional(const Reply *reply, int row, int column, const char **why)
+{
+	return *why != NULL || reply_is_null(reply, row, column) ? NULL :
+		read_object(reply, row, column, why);
+}
+
+/* Ids in a column, likewise. */
 static List *
 read_ids(const Reply *reply, int row, int column, const char **why)
 {
-	Jsonb	   *jsonb = reply_try_jsonb(reply, row, column, why);
+	Jsonb	   *jsonb = *why != NULL || reply_is_null(reply, row, column) ? NULL :
+		reply_try_jsonb(reply, row, column, why);
 	List	   *ids = NIL;
 
-	if (jsonb == NULL)
-		return NIL;
-	*why = "08P01: the records that were merged into it are no array of ids";
-	if (!JB_ROOT_IS_ARRAY(jsonb) || JB_ROOT_IS_SCALAR(jsonb))
-		return NIL;
-	for (int i = 0; i < (int) JB_ROOT_COUNT(jsonb); i++)
-	{
-		char	   *id = json_read_string(getIthJsonbValueFromContainer(&jsonb->root, i));
-
-		if (id == NULL)
-			return NIL;
-		ids = lappend(ids, id);
-	}
-	*why = NULL;
+	if (jsonb != NULL && (!JB_ROOT_IS_ARRAY(jsonb) || JB_ROOT_IS_SCALAR(jsonb) ||
+						  !json_read_strings(&jsonb->root, &ids)))
+		*why = "08P01: the records that were merged into it are no array of ids";
 	return ids;
 }
 
@@ -206,7 +204,7 @@ read_record(const Reply *reply, int row, PulledRecord *record)
 	const char *why = NULL;
 	const char *entity = reply_try_string(reply, row, PULL_ENTITY, &why);
 	const char *external_id = reply_try_string(reply, row, PULL_EXTERNAL_ID, &why);
-	Jsonb	   *withheld = NULL;
+	Jsonb	   *withheld;
 
 	MemSet(record, 0, sizeof(PulledRecord));
 	read_numbers(reply, row, record);
@@ -215,33 +213,13 @@ read_record(const Reply *reply, int row, PulledRecord *record)
 	record->entity = pstrdup(entity);
 	record->external_id = pstrdup(external_id);
 	record->fields = read_object(reply, row, PULL_FIELDS, &why);
-	if (record->fields == NULL)
-		return why;
-	if (!reply_is_null(reply, row, PULL_STATE))
-	{
-		record->state = read_object(reply, row, PULL_STATE, &why);
-		if (record->state == NULL)
-			return why;
-	}
-	if (!reply_is_null(reply, row, PULL_COUNTED))
-	{
-		record->counted = read_object(reply, row, PULL_COUNTED, &why);
-		if (record->counted == NULL)
-			return why;
-	}
-	if (!reply_is_null(reply, row, PULL_MERGED_FROM))
-	{
-		record->merged_from = read_ids(reply, row, PULL_MERGED_FROM, &why);
-		if (why != NULL)
-			return why;
-	}
-	if (reply_is_null(reply, row, PULL_WITHHELD))
-		return NULL;
-	withheld = read_object(reply, row, PULL_WITHHELD, &why);
-	if (withheld == NULL)
-		return why;
-	fields_from_container(&withheld->root, &record->withheld);
-	return NULL;
+	record->state = read_optional(reply, row, PULL_STATE, &why);
+	record->counted = read_optional(reply, row, PULL_COUNTED, &why);
+	record->merged_from = read_ids(reply, row, PULL_MERGED_FROM, &why);
+	withheld = read_optional(reply, row, PULL_WITHHELD, &why);
+	if (withheld != NULL)
+		fields_from_container(&withheld->root, &record->withheld);
+	return why;
 }
 
 static void

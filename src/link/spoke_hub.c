@@ -22,6 +22,7 @@
 #include "link/spoke_hub.h"
 #include "model/field_state.h"
 #include "model/field_versions.h"
+#include "model/json.h"
 #include "process/subxact.h"
 #include "storage/agreed.h"
 #include "storage/canonical.h"
@@ -134,11 +135,7 @@ static void
 add_state(OutboxBatch *batch, int *room, const DeliveryRecord *record)
 {
 	OutboxChange *change = add_change(batch, room, record, 0);
-	const JsonbValue state = {
-		.type = jbvBinary,
-		.val.binary.len = VARSIZE(record->state) - VARHDRSZ,
-		.val.binary.data = &record->state->root
-	};
+	const JsonbValue state = json_to_value(record->state);
 
 	change->fields = record->deleted ? (Fields) {0} : fields_of(record->fields);
 	change->state = field_state_read(&state, &change->fields, record->deleted);
@@ -323,11 +320,7 @@ make_write(const char *source, const PulledRecord *from, const Agreed *agreed, c
 static bool
 make_join(const char *source, PulledRecord *from, Change *change)
 {
-	const JsonbValue state = {
-		.type = jbvBinary,
-		.val.binary.len = VARSIZE(from->state) - VARHDRSZ,
-		.val.binary.data = &from->state->root
-	};
+	const JsonbValue state = json_to_value(from->state);
 
 	MemSet(change, 0, sizeof(Change));
 	change->entity = from->entity;

@@ -158,30 +158,16 @@ handshake_string(const Fields *said, const char *key)
 	return string != NULL ? string : pstrdup("");
 }
 
-static int
-handshake_number(const Fields *said, const char *key)
-{
-	int64		number;
-
-	return json_read_number(fields_value(said, key), 0, INT_MAX, &number) ? (int) number : -1;
-}
-
 static List *
 handshake_strings(const Upstream *upstream, const Fields *said, const char *key)
 {
 	JsonbContainer *array = json_read_array(fields_value(said, key));
-	List	   *strings = NIL;
+	List	   *strings;
 
 	if (array == NULL)
 		reply_violation(upstream->link, hello_call, "has no array \"%s\"", key);
-	for (uint32 i = 0; i < JsonContainerSize(array); i++)
-	{
-		char	   *string = json_read_string(getIthJsonbValueFromContainer(array, i));
-
-		if (string == NULL)
-			reply_violation(upstream->link, hello_call, "has something else than strings in \"%s\"", key);
-		strings = lappend(strings, string);
-	}
+	if (!json_read_strings(array, &strings))
+		reply_violation(upstream->link, hello_call, "has something else than strings in \"%s\"", key);
 	return strings;
 }
 
@@ -196,16 +182,16 @@ static void
 read_handshake(Upstream *upstream, const Jsonb *jsonb)
 {
 	Fields		said;
-	int			protocol;
+	int64		protocol;
 
 	if (!JB_ROOT_IS_OBJECT(jsonb))
 		reply_violation(upstream->link, hello_call, "is no object");
 	said = fields_of(jsonb);
-	protocol = handshake_number(&said, "protocol");
-	if (protocol < 0)
+	if (!json_read_number(fields_value(&said, "protocol"), 0, INT_MAX, &protocol))
 		reply_violation(upstream->link, hello_call, "has no number \"protocol\"");
 	if (protocol != LINK_PROTOCOL)
-		raise_other_version(upstream, wire_message(handshake_string(&said, "version")), protocol);
+		raise_other_version(upstream, wire_message(handshake_string(&said, "version")),
+							(int) protocol);
 	upstream->database_id = handshake_string(&said, "hub");
 	if (!is_uuid(upstream->database_id))
 		reply_violation(upstream->link, hello_call, "has no mark of the hub");

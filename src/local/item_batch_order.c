@@ -12,12 +12,12 @@
 #include "access/relation.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/rel.h"
 
 #include "compat.h"
 #include "local/attached_relation.h"
 #include "local/item_batch_order.h"
+#include "model/json_read.h"
 #include "storage/record_set.h"
 
 /* How a relation's rows name a row of another by its record's key. */
@@ -44,7 +44,7 @@ is_among(const BatchItem *items, int n, Oid relation)
 {
 	for (int i = 0; i < n; i++)
 		if (items[i].relation == relation)
-			return !items[i].relation_busy && items[i].closed == NULL;
+			return batch_item_is_open(&items[i]);
 	return false;
 }
 
@@ -52,11 +52,11 @@ is_among(const BatchItem *items, int n, Oid relation)
 static bool
 find_column(const Attached *child, AttrNumber attnum, FieldName *field, int *part)
 {
-	for (int i = 0; i < child->ncolumns; i++)
+	const AttachedColumn *column = attached_column(child, attnum);
+
+	if (column != NULL)
 	{
-		if (child->columns[i].attnum != attnum)
-			continue;
-		*field = child->columns[i].field;
+		*field = column->field;
 		return true;
 	}
 	field->data = NULL;
@@ -137,7 +137,7 @@ find_referrings(const BatchItem *items, int n)
 	ListCell   *lc;
 
 	for (int i = 0; i < n; i++)
-		if (items[i].fields != NULL && !items[i].relation_busy && items[i].closed == NULL &&
+		if (items[i].fields != NULL && batch_item_is_open(&items[i]) &&
 			(i == 0 || items[i].relation != items[i - 1].relation))
 			relations = list_append_unique_oid(relations, items[i].relation);
 	foreach(lc, relations)
@@ -146,22 +146,6 @@ find_referrings(const BatchItem *items, int n)
 }
 
 /* ---------- records ---------- */
-
-/* The text that a field's value has in an external id; NULL: it names nothing. */
-static char *
-text_of_value(const JsonbValue *value)
-{
-	switch (value->type)
-	{
-		case jbvString:
-			return pnstrdup(value->val.string.val, value->val.string.len);
-		case jbvNumeric:
-			return DatumGetCString(DirectFunctionCall1(numeric_out,
-													   NumericGetDatum(value->val.numeric)));
-		default:
-			return NULL;
-	}
-}
 
 static char *
 parent_id(const Referring *r, const BatchItem *item)
@@ -179,7 +163,7 @@ parent_id(const Referring *r, const BatchItem *item)
 			continue;
 		}
 		field = fields_find(&fields, r->fields[i]);
-		parts[i] = field == NULL ? NULL : text_of_value(&field->value);
+		parts[i] = field == NULL ? NULL : json_read_text(&field->value);
 		if (parts[i] == NULL)
 			return NULL;
 	}

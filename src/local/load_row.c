@@ -67,35 +67,18 @@ load_rows_count(LoadRows *rows, const BatchItem *item)
 	}
 }
 
-/* A copy that outlives the item. */
-static JsonbValue
-copy_value(const JsonbValue *value)
-{
-	JsonbValue	result;
-	Jsonb	   *jsonb = json_of_value(value);
-
-	if (JB_ROOT_IS_SCALAR(jsonb))
-	{
-		(void) JsonbExtractScalar(&jsonb->root, &result);
-		return result;
-	}
-	result.type = jbvBinary;
-	result.val.binary.data = &jsonb->root;
-	result.val.binary.len = VARSIZE(jsonb) - VARHDRSZ;
-	return result;
-}
-
 static void
 note(LoadRow *row, LoadDetail kind, const RecordField *field, const Field *relation)
 {
+	/* what outlives the item is copied */
 	MemoryContext old = MemoryContextSwitchTo(row->rows->context);
 	LoadFinding *finding = palloc(sizeof(LoadFinding));
 
 	finding->kind = kind;
 	finding->name = field_name(field_name_cstring(field->field.name));
 	finding->source = pstrdup(field->stamp.source);
-	finding->hub = copy_value(&field->field.value);
-	finding->relation = copy_value(&relation->value);
+	finding->hub = json_to_value(json_of_value(&field->field.value));
+	finding->relation = json_to_value(json_of_value(&relation->value));
 	*row->found = lappend(*row->found, finding);
 	MemoryContextSwitchTo(old);
 }

@@ -283,20 +283,6 @@ json_numeric(JsonbValue *json, Numeric number)
 	json->val.numeric = number;
 }
 
-/* A JSON document as the value of a field: scalars stand by themselves. */
-static void
-json_document(JsonbValue *json, Jsonb *document)
-{
-	if (JB_ROOT_IS_SCALAR(document))
-	{
-		(void) JsonbExtractScalar(&document->root, json);
-		return;
-	}
-	json->type = jbvBinary;
-	json->val.binary.data = &document->root;
-	json->val.binary.len = VARSIZE(document) - VARHDRSZ;
-}
-
 static void
 json_of_output(ValueType *type, ValueSettings *settings, Datum value, JsonbValue *json)
 {
@@ -444,7 +430,7 @@ json_of_array(ValueType *type, ValueSettings *settings, Datum value, JsonbValue 
 					  type->element->align, &elements, &nulls, &n);
 	result = push_dimension(&state, type, settings, ARR_NDIM(array), ARR_DIMS(array),
 							&elements, &nulls);
-	json_document(json, JsonbValueToJsonb(result));
+	*json = json_to_value(JsonbValueToJsonb(result));
 }
 
 /*
@@ -509,7 +495,7 @@ json_of_composite(ValueType *type, ValueSettings *settings, Datum value, JsonbVa
 		pushJsonbValue(&state, WJB_KEY, &name);
 		push_value(&state, WJB_VALUE, type->att[i], settings, values[i], nulls[i]);
 	}
-	json_document(json, json_end_object(&state));
+	*json = json_to_value(json_end_object(&state));
 	ReleaseTupleDesc(desc);
 }
 
@@ -557,10 +543,10 @@ value_to_json(ValueType *type, ValueSettings *settings, Datum value, bool isnull
 			json_of_time(type, value, json);
 			break;
 		case VALUE_JSON:
-			json_document(json, DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(TextDatumGetCString(value)))));
+			*json = json_to_value(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(TextDatumGetCString(value)))));
 			break;
 		case VALUE_JSONB:
-			json_document(json, DatumGetJsonbP(value));
+			*json = json_to_value(DatumGetJsonbP(value));
 			break;
 		case VALUE_ARRAY:
 			json_of_array(type, settings, value, json);

@@ -136,3 +136,18 @@ json_of_value(const JsonbValue *value)
 {
 	return JsonbValueToJsonb(unconstify(JsonbValue *, value));
 }
+
+JsonbValue
+json_to_value(Jsonb *jsonb)
+{
+	JsonbValue	value = {.type = jbvBinary};
+
+	if (JB_ROOT_IS_SCALAR(jsonb))
+		(void) JsonbExtractScalar(&jsonb->root, &value);
+	else
+	{
+		value.val.binary.data = &jsonb->root;
+		value.val.binary.len = VARSIZE(jsonb) - VARHDRSZ;
+	}
+	return value;
+}

@@ -38,5 +38,7 @@ json_set_string(JsonbValue *value, const char *string, int len)
 
 /* A value that stands alone. */
 extern Jsonb *json_of_value(const JsonbValue *value);
+/* The other way round, without a copy: what is a scalar stands by itself. */
+extern JsonbValue json_to_value(Jsonb *jsonb);
 
 #endif							/* SYNCEXT_JSON_H */

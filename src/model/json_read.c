@@ -74,6 +74,14 @@ json_read_string(const JsonbValue *value)
 		pnstrdup(value->val.string.val, value->val.string.len);
 }
 
+char *
+json_read_text(const JsonbValue *value)
+{
+	if (value != NULL && value->type == jbvNumeric)
+		return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+	return json_read_string(value);
+}
+
 bool
 json_read_true(const JsonbValue *value)
 {
@@ -92,6 +100,21 @@ json_read_array(const JsonbValue *value)
 {
 	return value != NULL && value->type == jbvBinary &&
 		JsonContainerIsArray(value->val.binary.data) ? value->val.binary.data : NULL;
+}
+
+bool
+json_read_strings(JsonbContainer *array, List **strings)
+{
+	*strings = NIL;
+	for (uint32 i = 0; i < JsonContainerSize(array); i++)
+	{
+		char	   *string = json_read_string(getIthJsonbValueFromContainer(array, i));
+
+		if (string == NULL)
+			return false;
+		*strings = lappend(*strings, string);
+	}
+	return true;
 }
 
 /* ---------- for messages ---------- */

@@ -6,6 +6,7 @@
 #ifndef SYNCEXT_JSON_READ_H
 #define SYNCEXT_JSON_READ_H
 
+#include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
 /* All of these take NULL for a value that isn't there. */
@@ -16,11 +17,16 @@ extern bool json_read_number(const JsonbValue *value, int64 min, int64 max, int6
 extern bool json_read_rounded(const JsonbValue *value, int64 min, int64 max, int64 *number);
 /* A string, palloc'd; NULL: it is none. */
 extern char *json_read_string(const JsonbValue *value);
+/* That, or a number's text. */
+extern char *json_read_text(const JsonbValue *value);
 /* False, too, if it is no boolean. */
 extern bool json_read_true(const JsonbValue *value);
 /* An object's or array's container; NULL: it is none. */
 extern JsonbContainer *json_read_object(const JsonbValue *value);
 extern JsonbContainer *json_read_array(const JsonbValue *value);
+
+/* The elements of an array, if all of them are strings; false: one isn't. */
+extern bool json_read_strings(JsonbContainer *array, List **strings);
 
 /* What a value is, for messages: "a string", "an array". */
 extern const char *json_type_name(const JsonbValue *value);

@@ -4,21 +4,15 @@
  */
 #include "postgres.h"
 
-#include "utils/fmgrprotos.h"
-
+#include "model/json_read.h"
 #include "model/referred_id.h"
 
 char *
 referred_id(const JsonbValue *value)
 {
-	char	   *id = NULL;
+	char	   *id = json_read_text(value);
 
-	if (value->type == jbvString && value->val.string.len > 0)
-		id = pnstrdup(value->val.string.val, value->val.string.len);
-	else if (value->type == jbvNumeric)
-		id = DatumGetCString(DirectFunctionCall1(numeric_out,
-												 NumericGetDatum(value->val.numeric)));
-	return id != NULL && strlen(id) <= CHANGE_MAX_EXTERNAL_ID ? id : NULL;
+	return id != NULL && id[0] != '\0' && strlen(id) <= CHANGE_MAX_EXTERNAL_ID ? id : NULL;
 }
 
 char *
