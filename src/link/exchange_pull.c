@@ -343,32 +343,18 @@ is_acknowledged(Exchange *x, const Reply *reply)
 	return reply->sqlstate != ERRCODE_SYNC_STALE_BATCH || x->pull.refused_acks++ >= 3;
 }
 
-/* What a hub that keeps to the protocol answers at most. */
-static void
-describe_pull(const Exchange *x, ReplyShape *shape)
-{
-	shape->call = pull_call;
-	shape->columns = PULL_NCOLUMNS;
-	shape->min_rows = 0;
-	shape->max_rows = x->pull.max;
-	shape->max_bytes = LINK_ANSWER_BYTES;
-}
-
 void
 pull_answered(Exchange *x, CallKind kind)
 {
 	static const ReplyShape acknowledged = {"syncext.hub_ack", 1, 1, 1, 100};
-	ReplyShape	records;
+	/* what a hub that keeps to the protocol answers at most */
+	const ReplyShape records = {pull_call, PULL_NCOLUMNS, 0, x->pull.max, LINK_ANSWER_BYTES};
 	const ReplyShape *shapes[2] = {&acknowledged, &records};
 	Reply	   *replies[2] = {NULL, NULL};
+	const int	first = kind == CALL_PULL ? 1 : 0;
 
-	describe_pull(x, &records);
-	if (kind == CALL_ACK)
-		remote_replies(&x->upstream->remote, 1, shapes, replies, upstream_deadline());
-	else if (kind == CALL_PULL)
-		remote_replies_of_all(&x->upstream->remote, 1, &shapes[1], &replies[1], upstream_deadline());
-	else
-		remote_replies_of_all(&x->upstream->remote, 2, shapes, replies, upstream_deadline());
+	remote_replies(&x->upstream->remote, kind == CALL_ACK_AND_PULL ? 2 : 1, kind != CALL_ACK,
+				   &shapes[first], &replies[first], upstream_deadline());
 	x->pull.asked = false;
 	if (replies[0] != NULL && !is_acknowledged(x, replies[0]))
 	{

@@ -83,8 +83,9 @@ remote_deadline(int milliseconds)
 }
 
 static void
-raise_lost(const Remote *remote)
+raise_lost(Remote *remote)
 {
+	remote->broken = true;
 	if (PQstatus(remote->conn) == CONNECTION_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
@@ -382,40 +383,32 @@ remote_take_notified(Remote *remote)
 void
 remote_send(Remote *remote, const char *command, int nparams, const char *const *params)
 {
-	remote->broken = true;
 	if (!PQsendQueryParams(remote->conn, command, nparams, NULL, params, NULL, NULL, 0))
 		raise_lost(remote);
-	remote->broken = false;
 	remote->expected++;
 }
 
 void
 remote_send_prepared(Remote *remote, const char *name, int nparams, const char *const *params)
 {
-	remote->broken = true;
 	if (!PQsendQueryPrepared(remote->conn, name, nparams, params, NULL, NULL, 0))
 		raise_lost(remote);
-	remote->broken = false;
 	remote->expected++;
 }
 
 void
 remote_prepare(Remote *remote, const char *name, const char *command)
 {
-	remote->broken = true;
 	if (!PQsendPrepare(remote->conn, name, command, 0, NULL))
 		raise_lost(remote);
-	remote->broken = false;
 	remote->expected++;
 }
 
 void
 remote_sync(Remote *remote)
 {
-	remote->broken = true;
 	if (!PQpipelineSync(remote->conn))
 		raise_lost(remote);
-	remote->broken = false;
 }
 
 bool
@@ -599,9 +592,9 @@ take_end(Remote *remote, Reply *last, TimestampTz deadline)
  * A server sends notifications between transactions only.  So those that come
  * before a transaction's first result were sent before it began.
  */
-static void
-take_replies(Remote *remote, int n, const ReplyShape *const *shapes, Reply **replies, bool sees_all,
-			 TimestampTz deadline)
+void
+remote_replies(Remote *remote, int n, bool sees_all, const ReplyShape *const *shapes,
+			   Reply **replies, TimestampTz deadline)
 {
 	remote->broken = true;
 	for (int i = 0; i < n; i++)
@@ -627,26 +620,12 @@ take_replies(Remote *remote, int n, const ReplyShape *const *shapes, Reply **rep
 	remote->broken = false;
 }
 
-void
-remote_replies(Remote *remote, int n, const ReplyShape *const *shapes, Reply **replies,
-			   TimestampTz deadline)
-{
-	take_replies(remote, n, shapes, replies, false, deadline);
-}
-
-void
-remote_replies_of_all(Remote *remote, int n, const ReplyShape *const *shapes, Reply **replies,
-					  TimestampTz deadline)
-{
-	take_replies(remote, n, shapes, replies, true, deadline);
-}
-
 Reply *
 remote_reply(Remote *remote, const ReplyShape *shape, TimestampTz deadline)
 {
 	Reply	   *reply;
 
-	remote_replies(remote, 1, &shape, &reply, deadline);
+	remote_replies(remote, 1, false, &shape, &reply, deadline);
 	return reply;
 }
 

@@ -81,16 +81,11 @@ extern bool remote_flush(Remote *remote, TimestampTz deadline);
  * Take the answers to the n calls of the next transaction in order, and its end,
  * waiting until the deadline at most.  Where one of them is an error those behind
  * it are errors, too; where the commit failed the last one is that error.  They
- * are allocated in the current memory context.
+ * are allocated in the current memory context.  Where the calls look for all that there
+ * is (sees_all), what the other side has notified us of before is forgotten.
  */
-extern void remote_replies(Remote *remote, int n, const ReplyShape *const *shapes,
+extern void remote_replies(Remote *remote, int n, bool sees_all, const ReplyShape *const *shapes,
 						   Reply **replies, TimestampTz deadline);
-/*
- * Like remote_replies(), for calls that look for all that there is: what the
- * other side has notified us of before is forgotten.
- */
-extern void remote_replies_of_all(Remote *remote, int n, const ReplyShape *const *shapes,
-								  Reply **replies, TimestampTz deadline);
 /* Of one call. */
 extern Reply *remote_reply(Remote *remote, const ReplyShape *shape, TimestampTz deadline);
 /* Send one call and take its answer, which is good. */

@@ -242,7 +242,7 @@ prepare_calls(Upstream *upstream, TimestampTz deadline)
 	remote_prepare(&upstream->remote, UPSTREAM_ACK,
 				   "SELECT syncext.hub_ack($1::pg_catalog.text, $2::pg_catalog.int8, $3::pg_catalog.jsonb)");
 	remote_sync(&upstream->remote);
-	remote_replies(&upstream->remote, lengthof(replies), shapes, replies, deadline);
+	remote_replies(&upstream->remote, lengthof(replies), false, shapes, replies, deadline);
 	for (int i = 0; i < (int) lengthof(replies); i++)
 	{
 		reply_check(replies[i]);
