@@ -327,7 +327,7 @@ look(LinkWorker *w)
 	/* if the link was ended and made anew, perhaps in one transaction, so is its worker */
 	if (link->owner != w->role || link->added_at != w->added_at)
 	{
-		(void) launch_link_worker(link->name, link->owner, true);
+		(void) launch_link_worker(link->name, link->owner, true, DEBUG1);
 		worker_exit();
 	}
 	if (w->source == NULL || strcmp(w->source, link->source) != 0)

@@ -21,6 +21,7 @@
 #include "compat.h"
 #include "process/launch.h"
 #include "process/owner.h"
+#include "storage/hints.h"
 #include "storage/link.h"
 #include "storage/locks.h"
 #include "storage/registry.h"
@@ -63,18 +64,25 @@ launch_allowed(void)
 }
 
 static bool
-launch(const char *type, const char *function, const WorkerArgs *args)
+launch(const char *type, const char *function, const WorkerArgs *args, int level)
 {
 	BackgroundWorker worker;
 
-	if (!launch_allowed())
-		return false;
 	launch_describe(&worker, type, function, args);
-	return RegisterDynamicBackgroundWorker(&worker, NULL);
+	if (launch_allowed() && RegisterDynamicBackgroundWorker(&worker, NULL))
+		return true;
+	ereport(level,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 args->link[0] != '\0' ?
+			 errmsg("the worker of link \"%s\" could not be started: there is no room for another background worker",
+					args->link) :
+			 errmsg("the notifier could not be started: there is no room for another background worker"),
+			 errhint_call("Raise \"max_worker_processes\". Until then the link is served by CALL sync_exchange().")));
+	return false;
 }
 
 bool
-launch_link_worker(const char *link, Oid role, bool wait_for_predecessor)
+launch_link_worker(const char *link, Oid role, bool wait_for_predecessor, int level)
 {
 	WorkerArgs args = {.database = MyDatabaseId, .role = role, .wait_for_predecessor = wait_for_predecessor};
 
@@ -82,15 +90,15 @@ launch_link_worker(const char *link, Oid role, bool wait_for_predecessor)
 	if (!OidIsValid(role))
 		elog(ERROR, "the role of link \"%s\" does not exist", link);
 	strlcpy(args.link, link, sizeof(args.link));
-	return launch(LINK_WORKER_TYPE, "syncext_link_worker_main", &args);
+	return launch(LINK_WORKER_TYPE, "syncext_link_worker_main", &args, level);
 }
 
 bool
-launch_notifier(void)
+launch_notifier(int level)
 {
 	WorkerArgs args = {.database = MyDatabaseId};
 
-	return launch(NOTIFIER_TYPE, "syncext_notifier_main", &args);
+	return launch(NOTIFIER_TYPE, "syncext_notifier_main", &args, level);
 }
 
 /* ---------- one of each ---------- */
@@ -131,17 +139,7 @@ start_missing(List *links, int level)
 	int			started = 0;
 
 	foreach_ptr(const Link, link, links)
-	{
-		if (!is_missing(link))
-			continue;
-		if (launch_link_worker(link->name, link->owner, false))
-			started++;
-		else
-			ereport(level,
-					(errmsg("the worker of link \"%s\" could not be started: there is no room for another background worker",
-							link->name),
-					 errhint("Raise \"max_worker_processes\".")));
-	}
+		started += is_missing(link) && launch_link_worker(link->name, link->owner, false, level);
 	return started;
 }
 
@@ -168,16 +166,9 @@ launch_missing(void)
 static bool
 start_missing_notifier(void)
 {
-	if (launch_process(registry_get()->notifier_pid) != NULL ||
-		!owner_true("SELECT EXISTS (SELECT FROM syncext.listener l, pg_stat_get_activity(l.pid) a WHERE a.datid = %u)",
-					MyDatabaseId))
-		return false;
-	if (launch_notifier())
-		return true;
-	ereport(WARNING,
-			(errmsg("the notifier could not be started: there is no room for another background worker"),
-			 errhint("Raise \"max_worker_processes\".")));
-	return false;
+	return launch_process(registry_get()->notifier_pid) == NULL &&
+		owner_true("SELECT EXISTS (SELECT FROM syncext.listener l, pg_stat_get_activity(l.pid) a WHERE a.datid = %u)",
+				   MyDatabaseId) && launch_notifier(WARNING);
 }
 
 Datum

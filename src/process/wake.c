@@ -224,19 +224,13 @@ wake_process(int pid)
 static void
 start_noted(const Launch *launch)
 {
-	const bool	is_link = !is_notifier(launch);
-
-	if (!is_link)
+	if (!is_notifier(launch))
+		(void) launch_link_worker(launch->link, launch->role, launch->wait_for_predecessor, WARNING);
+	else
+	{
 		notifier_launched = GetCurrentTimestamp();
-	if (is_link ? launch_link_worker(launch->link, launch->role, launch->wait_for_predecessor) : launch_notifier())
-		return;
-	ereport(WARNING,
-			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-			 is_link ?
-			 errmsg("the worker of link \"%s\" could not be started: there is no room for another background worker",
-					launch->link) :
-			 errmsg("the notifier could not be started: there is no room for another background worker"),
-			 errhint_call("Raise \"max_worker_processes\". Until then the link is served by CALL sync_exchange().")));
+		(void) launch_notifier(WARNING);
+	}
 }
 
 static void
