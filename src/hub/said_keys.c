@@ -298,9 +298,8 @@ syncext_hub_keys(PG_FUNCTION_ARGS)
 	source_keys_hold(saying.source->name);
 	saying.keys = mapped_open(&source_key_def, true);
 	saying.records = canonical_open(false);
-	saying.turned_at = owner_number("SELECT (extract(epoch FROM turned_at - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::bigint "
-									"FROM syncext.spoke WHERE source = %s",
-									quote_literal_cstr(saying.source->name));
+	saying.turned_at = owner_time("SELECT turned_at FROM syncext.spoke WHERE source = %s",
+								  quote_literal_cstr(saying.source->name));
 	take_keys(&saying, keys, n);
 	canonical_close(saying.records);
 	mapped_close(saying.keys);

@@ -149,8 +149,7 @@ take_time(Exchange *x, const Peer *peer, const char *entity)
 	resync->met_epoch = peer->met_epoch;
 	if (alone)
 	{
-		resync->since_time = owner_number("SELECT (extract(epoch FROM u.since - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::bigint %s",
-										  which);
+		resync->since_time = owner_time("SELECT u.since %s", which);
 		resync->met_epoch = owner_number("SELECT u.epoch %s", which);
 	}
 	resync->since = psprintf(INT64_FORMAT, resync->since_time);

@@ -210,8 +210,7 @@ recall_hub(const Link *link, Peer *hub)
 	if (let_go || (known.known && !identity_is_refused(identity_judge(&known, &said, false, true))))
 	{
 		hub->heard_at = hub->resync_since =
-			owner_number("SELECT (extract(epoch FROM coalesce(heard_at, unlinked_at) - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::bigint "
-						 "FROM syncext.unlinked WHERE source = %s", source);
+			owner_time("SELECT coalesce(heard_at, unlinked_at) FROM syncext.unlinked WHERE source = %s", source);
 		hub->met_epoch = owner_number("SELECT epoch FROM syncext.unlinked WHERE source = %s", source);
 	}
 	else

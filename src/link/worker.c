@@ -97,7 +97,6 @@ static void
 publish(LinkWorker *w)
 {
 	char	   *name = quote_literal_cstr(w->link);
-	char	   *next;
 
 	worker_begin_transaction();
 	owner_execute("UPDATE syncext.link SET worker_pid = %d WHERE name = %s", MyProcPid, name);
@@ -105,13 +104,8 @@ publish(LinkWorker *w)
 				  "WHERE name = %s ON CONFLICT DO NOTHING", name);
 	w->failures = (int) owner_number("SELECT failures FROM syncext.link_state WHERE link = %s",
 									 name);
-	next = owner_text("SELECT next_attempt FROM syncext.link_state "
-					  "WHERE link = %s AND failures > 0", name);
-	if (next != NULL)
-		w->next_attempt = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
-																   CStringGetDatum(next),
-																   ObjectIdGetDatum(InvalidOid),
-																   Int32GetDatum(-1)));
+	w->next_attempt = owner_time("SELECT next_attempt FROM syncext.link_state WHERE link = %s AND failures > 0",
+								 name);
 	worker_commit();
 }
 

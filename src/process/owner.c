@@ -130,6 +130,20 @@ owner_number(const char *format,...)
 	return text == NULL ? 0 : strtoi64(text, NULL, 10);
 }
 
+/* Its text would depend on the session's settings. */
+TimestampTz
+owner_time(const char *format,...)
+{
+	va_list		args;
+	char	   *query;
+
+	va_start(args, format);
+	query = format_va(format, args);
+	va_end(args);
+	return owner_number("SELECT (extract(epoch FROM q.t - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::bigint "
+						"FROM (%s) AS q(t) WHERE isfinite(q.t)", query);
+}
+
 bool
 owner_true(const char *format,...)
 {

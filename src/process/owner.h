@@ -5,6 +5,7 @@
 #ifndef SYNCEXT_OWNER_H
 #define SYNCEXT_OWNER_H
 
+#include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 
 /* What the session was before. */
@@ -32,6 +33,8 @@ extern uint64 owner_execute(const char *format,...) pg_attribute_printf(1, 2);
 extern char *owner_text(const char *format,...) pg_attribute_printf(1, 2);
 extern int64 owner_number(const char *format,...) pg_attribute_printf(1, 2);
 extern bool owner_true(const char *format,...) pg_attribute_printf(1, 2);
+/* Of a query that has a timestamptz for its one column; 0, too, if that is infinite. */
+extern TimestampTz owner_time(const char *format,...) pg_attribute_printf(1, 2);
 extern List *owner_texts(const char *format,...) pg_attribute_printf(1, 2);
 
 #endif							/* SYNCEXT_OWNER_H */
