@@ -115,12 +115,9 @@ forget_aborted(StatEntries *counted)
 	for (int i = 0; counted->n > 0 && i < counted->room; i++)
 	{
 		const StatEntry *entry = &counted->entry[i];
-		StatEntry  *sum = NULL;
 
 		if (entry->key.kind == 'l' || (entry->key.kind == 'c' && entry->key.what == STAT_REFUSED))
-			sum = stat_entries_get(&kept, &entry->key);
-		if (sum != NULL)
-			stat_add(sum, entry);
+			stat_entries_add(&kept, entry);
 	}
 	stat_entries_clear(counted);
 	stat_entries_move(counted, &kept);

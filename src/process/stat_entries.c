@@ -92,16 +92,19 @@ stat_entries_get(StatEntries *list, const StatKey *key)
 }
 
 void
+stat_entries_add(StatEntries *list, const StatEntry *entry)
+{
+	StatEntry  *sum = entry->key.kind == '\0' ? NULL : stat_entries_get(list, &entry->key);
+
+	if (sum != NULL)
+		stat_add(sum, entry);
+}
+
+void
 stat_entries_move(StatEntries *to, StatEntries *from)
 {
 	for (int i = 0; from->n > 0 && i < from->room; i++)
-	{
-		const StatEntry *entry = &from->entry[i];
-		StatEntry  *sum = entry->key.kind == '\0' ? NULL : stat_entries_get(to, &entry->key);
-
-		if (sum != NULL)
-			stat_add(sum, entry);
-	}
+		stat_entries_add(to, &from->entry[i]);
 	stat_entries_clear(from);
 }
 

@@ -50,6 +50,8 @@ extern void stat_add(StatEntry *to, const StatEntry *from);
  * and then it isn't counted.
  */
 extern StatEntry *stat_entries_get(StatEntries *list, const StatKey *key);
+/* Add an entry's counts to its key's, if it has one and there is memory for that. */
+extern void stat_entries_add(StatEntries *list, const StatEntry *entry);
 /* Add all that is in the one list to the other, and empty it. */
 extern void stat_entries_move(StatEntries *to, StatEntries *from);
 extern void stat_entries_clear(StatEntries *list);

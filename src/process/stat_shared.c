@@ -151,14 +151,7 @@ stat_shared_read(StatEntries *to)
 	memcpy(copy, shared->entry, sizeof(shared->entry));
 	LWLockRelease(&shared->lock);
 	for (int i = 0; i < STAT_ENTRIES; i++)
-	{
-		StatEntry  *sum;
-
-		if (copy[i].key.kind == '\0' || copy[i].key.database != MyDatabaseId)
-			continue;
-		sum = stat_entries_get(to, &copy[i].key);
-		if (sum != NULL)
-			stat_add(sum, &copy[i]);
-	}
+		if (copy[i].key.database == MyDatabaseId)
+			stat_entries_add(to, &copy[i]);
 	pfree(copy);
 }

@@ -90,15 +90,12 @@ read_row(Rows *rows, void *arg)
 	MemoryContext old = MemoryContextSwitchTo(r->context);
 	StatRow		row;
 	StatEntry	entry;
-	StatEntry  *sum;
 
 	mapped_read(r->table, &row);
 	entry.key = stat_key(row.kind[0], row.what[0], row.name, row.entity);
 	memcpy(entry.n, row.n, sizeof(entry.n));
 	entry.last_at = row.last_at;
-	sum = entry.key.kind == '\0' ? NULL : stat_entries_get(r->to, &entry.key);
-	if (sum != NULL)
-		stat_add(sum, &entry);
+	stat_entries_add(r->to, &entry);
 	r->n++;
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(r->context);

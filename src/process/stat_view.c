@@ -31,12 +31,7 @@ read_all(StatEntries *sums)
 	if (stat_attach())
 		stat_shared_read(sums);
 	for (int i = 0; i < own->room; i++)
-	{
-		StatEntry  *sum = own->entry[i].key.kind == '\0' ? NULL : stat_entries_get(sums, &own->entry[i].key);
-
-		if (sum != NULL)
-			stat_add(sum, &own->entry[i]);
-	}
+		stat_entries_add(sums, &own->entry[i]);
 	(void) stat_table_read(sums);
 }
 
