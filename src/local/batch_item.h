@@ -7,6 +7,9 @@
 
 #include "local/row_state.h"
 
+/* What came of an item whose row another transaction holds; outcomes of callers are not below 0. */
+#define BATCH_ITEM_BUSY	(-1)
+
 typedef struct BatchItem
 {
 	/* set by batch_item_init, but for external_id */

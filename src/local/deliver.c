@@ -98,10 +98,7 @@ deliver_item(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 
 	if (!row_write_lock(writer, attached, item->external_id, &state) ||
 		!take_edit(writer, &state))
-	{
-		item->busy = true;
-		return ROW_BUSY;
-	}
+		return BATCH_ITEM_BUSY;
 	/* it was unsubscribed from since the batch was cut */
 	if (state.hidden && !state.filtered)
 		return ROW_EQUAL;

@@ -60,6 +60,7 @@ do_item(ItemBatch *batch, BatchItem *item)
 	writer->attempt.attached = NULL;
 	writer->free_value = item->free_value;
 	item->outcome = batch->function(writer, attached, item, batch->arg);
+	item->busy = item->outcome == BATCH_ITEM_BUSY;
 	writer_end_record(&writer->as_owner);
 	relation_close(rel, NoLock);
 }

@@ -8,7 +8,7 @@
 
 #include "local/batch_item.h"
 
-/* Returns an outcome of its own making; sets item->busy, or raises. */
+/* Returns an outcome of its own making, or BATCH_ITEM_BUSY, or raises. */
 typedef int (*BatchItemFunction) (RowWriter *writer, Attached *attached, BatchItem *item, void *arg);
 
 /* A batch under way. */

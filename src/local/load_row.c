@@ -438,10 +438,7 @@ load_one(RowWriter *writer, Attached *attached, BatchItem *item, LoadRows *rows)
 
 	writer->loads = true;
 	if (!row_write_lock(writer, attached, item->external_id, &row.p))
-	{
-		item->busy = true;
-		return LOAD_GONE;
-	}
+		return BATCH_ITEM_BUSY;
 	if (!row.p.present || attached_is_deleted(attached, row.p.before))
 		return LOAD_GONE;
 	begin_row(&row, writer, item, rows);
@@ -468,7 +465,7 @@ load_row(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 	int			outcome = load_one(writer, attached, item, arg);
 
 	/* the caller sees to a row that isn't there */
-	if (!item->busy && outcome != LOAD_GONE && fragile_owes(attached, item->external_id))
+	if (outcome != BATCH_ITEM_BUSY && outcome != LOAD_GONE && fragile_owes(attached, item->external_id))
 		fragile_settle(attached, item->external_id);
 	return outcome;
 }
@@ -481,10 +478,7 @@ restore_row(RowWriter *writer, Attached *attached, BatchItem *item, bool missing
 	bool		present;
 
 	if (!row_write_lock_row(writer, attached, item->external_id, &state))
-	{
-		item->busy = true;
-		return LOAD_GONE;
-	}
+		return BATCH_ITEM_BUSY;
 	present = state.present;
 	if (present == missing)
 		return LOAD_GONE;
@@ -520,10 +514,7 @@ load_linked_row(RowWriter *writer, Attached *attached, BatchItem *item, void *ar
 	RowState	state;
 
 	if (!row_write_lock_row(writer, attached, item->external_id, &state))
-	{
-		item->busy = true;
-		return LOAD_GONE;
-	}
+		return BATCH_ITEM_BUSY;
 	if (!state.present)
 		return LOAD_GONE;
 	if (!spoke_tables_capture(&state, true))
@@ -550,10 +541,7 @@ load_record(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 	if (item->known && is_there(writer, attached, item->external_id))
 		return LOAD_GONE;
 	if (!row_write_lock(writer, attached, item->external_id, &state))
-	{
-		item->busy = true;
-		return LOAD_GONE;
-	}
+		return BATCH_ITEM_BUSY;
 	if (state.record.row_version <= state.replica.row_version && state.present)
 		return LOAD_GONE;
 	if (state.hidden)

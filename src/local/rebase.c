@@ -251,10 +251,7 @@ rebase_row(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 	RowState	p;
 
 	if (!row_write_lock_row(writer, attached, item->external_id, &p))
-	{
-		item->busy = true;
-		return REBASE_KNOWN;
-	}
+		return BATCH_ITEM_BUSY;
 	replica = &p.replica;
 	if (*(bool *) arg)
 		return lost->present ? REBASE_KNOWN : strand_row(writer, &p);

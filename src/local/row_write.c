@@ -579,13 +579,12 @@ remembered_fields(RowState *p)
 	return fields_to_jsonb(&fields);
 }
 
-/* In a field ladder the next edit of the row is above this. */
-static void
-see_record(RowState *p)
+void
+row_write_see(RowState *p)
 {
-	const Entity *entity = registry_entity_required(p->writer->registry, p->attached->binding->entity);
+	const Entity *entity = registry_entity(p->writer->registry, p->attached->binding->entity);
 	const LifeStamp stamp = {
-		.is_set = (entity->ladder & RUNG_FIELD) != 0,
+		.is_set = entity != NULL && (entity->ladder & RUNG_FIELD) != 0,
 		.version = p->record.version,
 		.has_updated_at = p->record.has_updated_at,
 		.updated_at = p->record.updated_at
@@ -604,7 +603,7 @@ make_remembered(RowState *p)
 	p->replica.withheld = field_versions_make(&p->withheld, p->replica.withheld, p->replica.row_version);
 	p->replica.fields = remembered_fields(p);
 	p->replica.row_version = p->record.row_version;
-	see_record(p);
+	row_write_see(p);
 }
 
 void

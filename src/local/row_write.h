@@ -57,6 +57,8 @@ extern RowWriteOutcome row_write_apply_later(RowWriter *writer, RowState *state)
 extern bool row_write_store(RowState *state, AttachedRow *target);
 /* Note that the row has seen the record as it is. */
 extern void row_write_remember(RowWriter *writer, RowState *state);
+/* The row sees the record as it is: in a field ladder its next edit is above that. */
+extern void row_write_see(RowState *state);
 /* The call of the hub that goes with the writer's work; made when first asked for. */
 extern ApplyCall *row_write_call(RowWriter *writer);
 /* Make the key columns' values of a key; raises if it is none of the relation's. */

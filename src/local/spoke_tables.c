@@ -173,21 +173,6 @@ held_fields(const RowState *p, const Fields *withheld)
 	return field_versions_make(&names, p->replica.withheld, p->replica.row_version);
 }
 
-/* In a field ladder the next edit of the row is above this. */
-static void
-see_record(RowState *p)
-{
-	const Entity *entity = registry_entity(registry_get(), p->attached->binding->entity);
-	const LifeStamp stamp = {
-		.is_set = entity != NULL && (entity->ladder & RUNG_FIELD) != 0,
-		.version = p->record.version,
-		.has_updated_at = p->record.has_updated_at,
-		.updated_at = p->record.updated_at
-	};
-
-	replica_see(&p->replica, &stamp);
-}
-
 /*
  * Remember what is agreed on now: the row as it stands, but for the fields that
  * the relation's triggers made something else of, which are as target has them, and
@@ -224,7 +209,7 @@ remember(RowWriter *writer, RowState *p, AttachedRow target, const bool *adjuste
 		p->replica.fields = fields_to_jsonb(&fields);
 		p->replica.gone_at = 0;
 	}
-	see_record(p);
+	row_write_see(p);
 	p->replica.row_version = p->record.row_version;
 	p->replica.cascaded = p->replica.answers = NULL;
 	p->replica.contested = false;
@@ -497,20 +482,14 @@ place_record(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 	RowState	p;
 
 	if (!row_write_lock_row(writer, attached, item->external_id, &p))
-	{
-		item->busy = true;
-		return ROW_BUSY;
-	}
+		return BATCH_ITEM_BUSY;
 	take_record(&p, record);
 	again = p.replica.exists && !record->correction && !item->correction &&
 		p.record.row_version <= p.replica.row_version;
 	if (again && !has_lost(work, &p))
 		return ROW_KNOWN;
 	if (!again && !add_own_sums(&p, record, &own) && is_busy(work, &p))
-	{
-		item->busy = true;
-		return ROW_BUSY;
-	}
+		return BATCH_ITEM_BUSY;
 	before = p.before;
 	present = p.present;
 	written = row_write_store(&p, &target);
@@ -700,10 +679,7 @@ recapture(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 	bool		edited;
 
 	if (!row_write_lock_row(writer, attached, item->external_id, &p))
-	{
-		item->busy = true;
-		return false;
-	}
+		return BATCH_ITEM_BUSY;
 	edited = capture_edited(&p, &added);
 	(void) capture_added(&p, &added);
 	return edited;
