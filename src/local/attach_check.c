@@ -104,15 +104,6 @@ check_writable(Relation rel, const Binding *binding)
 				 errhint("Give direction => 'in' to poll it only.")));
 }
 
-static bool
-has_own_rows(Relation rel)
-{
-	return rel->rd_rel->relkind == RELKIND_RELATION ||
-		rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
-}
-
-/* ---------- columns ---------- */
-
 /* Find a column that the argument named, or raise. */
 static Form_pg_attribute
 find_column(Relation rel, const char *argument, const char *name)
@@ -218,58 +209,43 @@ check_columns(Relation rel, const Binding *binding)
 }
 
 static void
-check_special_columns(Relation rel, const Binding *binding)
+check_special_column(Relation rel, const Binding *binding, const char *argument, const char *name,
+					 SpecialColumn which, const char *why, const char *hint)
 {
-	Form_pg_attribute att;
-
-	if (binding->version_column != NULL)
-	{
-		att = find_column(rel, "version_column", binding->version_column);
-		if (att->atttypid != INT2OID && att->atttypid != INT4OID && att->atttypid != INT8OID)
-			refuse_column("version_column", binding->version_column, "which is no integer",
-						  "It must be smallint, integer or bigint.");
-		if (is_key(binding, binding->version_column) || att->attgenerated != '\0')
-			refuse_column("version_column", binding->version_column, "which cannot be written", NULL);
-	}
-	if (binding->updated_column != NULL)
-	{
-		att = find_column(rel, "updated_column", binding->updated_column);
-		if (att->atttypid != TIMESTAMPTZOID && att->atttypid != TIMESTAMPOID)
-			refuse_column("updated_column", binding->updated_column, "which is no timestamp",
-						  "It must be timestamp with or without time zone; without is taken for UTC.");
-		if (is_key(binding, binding->updated_column) || att->attgenerated != '\0')
-			refuse_column("updated_column", binding->updated_column, "which cannot be written", NULL);
-	}
-}
-
-static void
-check_deleted_column(Relation rel, const Binding *binding)
-{
-	const char *name = binding->deleted_column;
 	Form_pg_attribute att;
 
 	if (name == NULL)
 		return;
-	att = find_column(rel, "deleted_column", name);
-	if (att->atttypid != BOOLOID && att->atttypid != TIMESTAMPTZOID && att->atttypid != TIMESTAMPOID)
-		refuse_column("deleted_column", name, "which is neither boolean nor timestamp",
-					  "It says that a row is deleted by true, or by a time.");
+	att = find_column(rel, argument, name);
+	if (!special_column_takes(which, att->atttypid))
+		refuse_column(argument, name, why, hint);
 	if (is_key(binding, name) || att->attgenerated != '\0')
-		refuse_column("deleted_column", name, "which cannot be written", NULL);
-	if (binding->capture == CAPTURE_TRIGGER)
+		refuse_column(argument, name, "which cannot be written", NULL);
+}
+
+static void
+check_special_columns(Relation rel, const Binding *binding)
+{
+	check_special_column(rel, binding, "version_column", binding->version_column, SPECIAL_VERSION,
+						 "which is no integer", "It must be smallint, integer or bigint.");
+	check_special_column(rel, binding, "updated_column", binding->updated_column, SPECIAL_UPDATED,
+						 "which is no timestamp",
+						 "It must be timestamp with or without time zone; without is taken for UTC.");
+	check_special_column(rel, binding, "deleted_column", binding->deleted_column, SPECIAL_DELETED,
+						 "which is neither boolean nor timestamp",
+						 "It says that a row is deleted by true, or by a time.");
+	if (binding->deleted_column != NULL && binding->capture == CAPTURE_TRIGGER)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("deleted_column needs a polled relation"),
 				 errhint("Give capture => 'poll', or leave it out: then it is a field like others.")));
 }
 
-/* ---------- the key ---------- */
-
 /* Take the primary key's columns, in its own order. */
 static void
 use_primary_key(Relation rel, Binding *binding)
 {
-	Oid			index_oid = has_own_rows(rel) ? RelationGetPrimaryKeyIndex_compat(rel) : InvalidOid;
+	Oid			index_oid = relkind_has_rows(rel->rd_rel->relkind) ? RelationGetPrimaryKeyIndex_compat(rel) : InvalidOid;
 	Relation	index;
 
 	if (!OidIsValid(index_oid))
@@ -358,13 +334,13 @@ check_key(Relation rel, const Binding *binding)
 			refuse_column("key", binding->key[i], "which is generated", NULL);
 		if (!OidIsValid(lookup_type_cache(att->atttypid, TYPECACHE_EQ_OPR)->eq_opr))
 			refuse_column("key", binding->key[i], "whose type has no equality operator", NULL);
-		if (has_own_rows(rel) && !att->attnotnull)
+		if (relkind_has_rows(rel->rd_rel->relkind) && !att->attnotnull)
 			refuse_column("key", binding->key[i], "which may be null",
 						  psprintf("A record must have an external id: ALTER TABLE %s ALTER %s SET NOT NULL.",
 								   quote_identifier(RelationGetRelationName(rel)),
 								   quote_identifier(binding->key[i])));
 	}
-	if (!has_own_rows(rel))
+	if (!relkind_has_rows(rel->rd_rel->relkind))
 		return;
 	unique = key_is_unique(rel, binding);
 	if (!unique && rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
@@ -397,7 +373,7 @@ check_counters(Relation rel, const Binding *binding)
 {
 	const Entity *entity = registry_entity(registry_get(), binding->entity);
 
-	if (has_own_rows(rel) || !binding->in || !binding->out || entity == NULL)
+	if (relkind_has_rows(rel->rd_rel->relkind) || !binding->in || !binding->out || entity == NULL)
 		return;
 	for (int i = 0; i < entity->field_rules.n; i++)
 	{
@@ -427,22 +403,14 @@ refuse_own_keys(Relation rel, const char *why, const char *hint)
 static void
 check_external_id_column(Relation rel, const Binding *binding)
 {
-	const char *name = binding->external_id_column;
-	Form_pg_attribute att;
-
-	if (name == NULL)
-		return;
-	if (!binding->own_keys)
+	if (binding->external_id_column != NULL && !binding->own_keys)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("external_id_column needs own_keys"),
 				 errhint("Without them the key is the record's external id.")));
-	att = find_column(rel, "external_id_column", name);
-	if (att->atttypid != TEXTOID && att->atttypid != VARCHAROID)
-		refuse_column("external_id_column", name, "which is neither text nor varchar",
-					  "A record's id may be any text.");
-	if (is_key(binding, name) || att->attgenerated != '\0')
-		refuse_column("external_id_column", name, "which cannot be written", NULL);
+	check_special_column(rel, binding, "external_id_column", binding->external_id_column,
+						 SPECIAL_EXTERNAL_ID, "which is neither text nor varchar",
+						 "A record's id may be any text.");
 }
 
 /* The first column of the key that an insert which leaves it out doesn't fill; NULL: none. */
@@ -474,7 +442,7 @@ check_own_keys(Relation rel, const Binding *binding)
 	unfilled = unfilled_key(rel, binding);
 	if (unfilled != NULL && (binding->external_id_column == NULL || binding->capture == CAPTURE_TRIGGER))
 		refuse_own_keys(rel, psprintf("nothing fills key column \"%s\" of a row that is inserted without it", unfilled),
-						has_own_rows(rel) ? "Make it GENERATED BY DEFAULT AS IDENTITY, or give it a default, as a sequence's nextval()." :
+						relkind_has_rows(rel->rd_rel->relkind) ? "Make it GENERATED BY DEFAULT AS IDENTITY, or give it a default, as a sequence's nextval()." :
 						"Give it a default here, as a sequence's nextval(); or external_id_column => 'column', by which the key is read that the server has given.");
 }
 
@@ -489,7 +457,6 @@ attach_check(Relation rel, Binding *binding)
 	check_key(rel, binding);
 	check_columns(rel, binding);
 	check_special_columns(rel, binding);
-	check_deleted_column(rel, binding);
 	check_own_keys(rel, binding);
 	check_writable(rel, binding);
 	check_counters(rel, binding);

@@ -91,18 +91,25 @@ init_column(Attached *attached, AttachedColumn *column, Relation rel, const char
 	return true;
 }
 
-static bool
-type_is_among(Oid type, const Oid *types, int n)
+bool
+special_column_takes(SpecialColumn which, Oid type)
 {
-	for (int i = 0; i < n; i++)
-		if (types[i] == type)
-			return true;
-	return false;
+	switch (which)
+	{
+		case SPECIAL_VERSION:
+			return type == INT2OID || type == INT4OID || type == INT8OID;
+		case SPECIAL_EXTERNAL_ID:
+			return type == TEXTOID || type == VARCHAROID;
+		case SPECIAL_UPDATED:
+		case SPECIAL_DELETED:
+			break;
+	}
+	return type == TIMESTAMPTZOID || type == TIMESTAMPOID ||
+		(type == BOOLOID && which == SPECIAL_DELETED);
 }
 
-/* Describe a column that says more of a row; it must be of one of these types. */
 static AttachedColumn *
-make_single_column(Attached *attached, Relation rel, const char *name, const Oid *types, int ntypes)
+make_special_column(Attached *attached, Relation rel, const char *name, SpecialColumn which)
 {
 	FieldName	none = {NULL, 0};
 	AttachedColumn *column;
@@ -112,7 +119,7 @@ make_single_column(Attached *attached, Relation rel, const char *name, const Oid
 	column = palloc0(sizeof(AttachedColumn));
 	if (!init_column(attached, column, rel, name, none))
 		return NULL;
-	if (type_is_among(column->type, types, ntypes))
+	if (special_column_takes(which, column->type))
 		return column;
 	note_problem(attached, psprintf("column \"%s\" of attached relation %s is of type %s now, which cannot serve as what it was attached as",
 									name, attached->name, format_type_be(column->type)));
@@ -120,19 +127,15 @@ make_single_column(Attached *attached, Relation rel, const char *name, const Oid
 }
 
 static void
-init_single_columns(Attached *attached, Relation rel)
+init_special_columns(Attached *attached, Relation rel)
 {
-	static const Oid integers[] = {INT2OID, INT4OID, INT8OID};
-	static const Oid times[] = {TIMESTAMPTZOID, TIMESTAMPOID, BOOLOID};
-	static const Oid texts[] = {TEXTOID, VARCHAROID};
 	const Binding *binding = attached->binding;
 
-	attached->version = make_single_column(attached, rel, binding->version_column, integers,
-										   lengthof(integers));
-	attached->updated = make_single_column(attached, rel, binding->updated_column, times, 2);
-	attached->deleted = make_single_column(attached, rel, binding->deleted_column, times, 3);
-	attached->external_id = make_single_column(attached, rel, binding->external_id_column, texts,
-											   lengthof(texts));
+	attached->version = make_special_column(attached, rel, binding->version_column, SPECIAL_VERSION);
+	attached->updated = make_special_column(attached, rel, binding->updated_column, SPECIAL_UPDATED);
+	attached->deleted = make_special_column(attached, rel, binding->deleted_column, SPECIAL_DELETED);
+	attached->external_id = make_special_column(attached, rel, binding->external_id_column,
+												SPECIAL_EXTERNAL_ID);
 }
 
 /*
@@ -156,6 +159,12 @@ is_identity(const Binding *binding, Relation rel, Form_pg_attribute att)
 	return identity;
 }
 
+static bool
+is_named(const char *name, const char *column)
+{
+	return column != NULL && strcmp(name, column) == 0;
+}
+
 /* Is the column one that is a field where no map says otherwise? */
 static bool
 column_is_plain(const Binding *binding, Relation rel, Form_pg_attribute att)
@@ -165,15 +174,9 @@ column_is_plain(const Binding *binding, Relation rel, Form_pg_attribute att)
 	if (att->attisdropped || att->attgenerated != '\0' || is_identity(binding, rel, att))
 		return false;
 	/* it would stand for the whole record; sync_check tells */
-	if (strcmp(name, WHOLE_RECORD) == 0)
-		return false;
-	if (binding->version_column != NULL && strcmp(name, binding->version_column) == 0)
-		return false;
-	if (binding->updated_column != NULL && strcmp(name, binding->updated_column) == 0)
-		return false;
-	if (binding->deleted_column != NULL && strcmp(name, binding->deleted_column) == 0)
-		return false;
-	if (binding->external_id_column != NULL && strcmp(name, binding->external_id_column) == 0)
+	if (is_named(name, WHOLE_RECORD) || is_named(name, binding->version_column) ||
+		is_named(name, binding->updated_column) || is_named(name, binding->deleted_column) ||
+		is_named(name, binding->external_id_column))
 		return false;
 	for (int i = 0; i < binding->nkeys; i++)
 		if (strcmp(name, binding->key[i]) == 0)
@@ -301,13 +304,6 @@ init_read(Attached *attached)
 	add_read(attached, attached->external_id);
 }
 
-static bool
-has_own_rows(Relation rel)
-{
-	return rel->rd_rel->relkind == RELKIND_RELATION ||
-		rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
-}
-
 /* Can what is stored differ from what a statement writes? */
 static bool
 may_change_rows(Relation rel)
@@ -360,7 +356,7 @@ may_defer(Relation rel)
 	TriggerDesc *triggers = rel->trigdesc;
 
 	/* of the tables behind a view or a rule nothing is known here */
-	if (!has_own_rows(rel) || rel->rd_rules != NULL)
+	if (!relkind_has_rows(rel->rd_rel->relkind) || rel->rd_rules != NULL)
 		return true;
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 		if (triggers->triggers[i].tgdeferrable)
@@ -515,7 +511,7 @@ attached_build(Relation rel, const Binding *binding)
 	init_key_defaults(attached, rel);
 	init_columns(attached, rel);
 	init_new(attached);
-	init_single_columns(attached, rel);
+	init_special_columns(attached, rel);
 	init_read(attached);
 	init_watched(attached);
 	init_populate(attached);

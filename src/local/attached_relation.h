@@ -95,6 +95,18 @@ typedef struct AttachedRow
 	bool	   *isnull;
 } AttachedRow;
 
+/* Columns that say more of a row than fields do. */
+typedef enum SpecialColumn
+{
+	SPECIAL_VERSION,
+	SPECIAL_UPDATED,
+	SPECIAL_DELETED,
+	SPECIAL_EXTERNAL_ID
+} SpecialColumn;
+
+/* Can one be of this type? */
+extern bool special_column_takes(SpecialColumn which, Oid type);
+
 /* No field's name: in priorities and conflicts it stands for the whole record. */
 #define WHOLE_RECORD	"*"
 
@@ -141,6 +153,8 @@ extern Datum attached_value(const AttachedColumn *column, AttachedRow row, bool 
 /* Does the row's own column mark it as deleted? */
 extern bool attached_is_deleted(const Attached *attached, AttachedRow row);
 
+/* Has such a relation rows of its own, that can be locked?  A view or foreign table hasn't. */
+extern bool relkind_has_rows(char relkind);
 /* "ONLY " for a table: children by plain inheritance are relations of their own. */
 extern const char *attached_only(const Attached *attached);
 

@@ -14,6 +14,12 @@
 
 /* ---------- rows ---------- */
 
+bool
+relkind_has_rows(char relkind)
+{
+	return relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE;
+}
+
 const char *
 attached_only(const Attached *attached)
 {

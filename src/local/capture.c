@@ -229,8 +229,7 @@ send_missing(Edit *edit, ApplyCall *call, AttachedRow row, const Answer *answer)
 	if (wanted == NULL)
 		return;
 	attached_fields(attached, row, wanted, &fields);
-	row_send_fields(call, attached, edit->external_id, &fields, ORIGIN_EDIT, record->row_version,
-					&second);
+	row_send_fields(call, attached, edit->external_id, &fields, record->row_version, &second);
 }
 
 /*

@@ -11,7 +11,6 @@
 #include "access/htup_details.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
-#include "catalog/pg_operator.h"
 #include "executor/spi.h"
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
@@ -22,7 +21,7 @@
 
 #include "compat.h"
 #include "local/cascade.h"
-#include "local/table_code.h"
+#include "local/writer.h"
 #include "storage/names.h"
 #include "storage/relations.h"
 
@@ -75,7 +74,7 @@ left_parent(const ForeignKeyCacheInfo *key, Relation rel, TupleTableSlot *old,
 	return left;
 }
 
-/* "SELECT FROM parent WHERE key = $1 AND …", with operators named in full. */
+/* "SELECT FROM parent WHERE key = $1 AND …" */
 static char *
 make_query(const ForeignKeyCacheInfo *key)
 {
@@ -83,22 +82,11 @@ make_query(const ForeignKeyCacheInfo *key)
 	bool		plain = get_rel_relkind(key->confrelid) == RELKIND_RELATION;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT FROM %s%s AS p", plain ? "ONLY " : "",
+	appendStringInfo(&sql, "SELECT FROM %s%s AS t", plain ? "ONLY " : "",
 					 names_of_relation(key->confrelid));
 	for (int i = 0; i < key->nkeys; i++)
-	{
-		HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(key->conpfeqop[i]));
-		Form_pg_operator op;
-
-		if (!HeapTupleIsValid(tuple))
-			elog(ERROR, "cache lookup failed for operator %u", key->conpfeqop[i]);
-		op = (Form_pg_operator) GETSTRUCT(tuple);
-		appendStringInfo(&sql, " %s p.%s OPERATOR(%s.%s) $%d", i == 0 ? "WHERE" : "AND",
-						 quote_identifier(get_attname(key->confrelid, key->confkey[i], false)),
-						 quote_identifier(get_namespace_name(op->oprnamespace)),
-						 NameStr(op->oprname), i + 1);
-		ReleaseSysCache(tuple);
-	}
+		writer_append_equal(&sql, i, get_attname(key->confrelid, key->confkey[i], false),
+							key->conpfeqop[i]);
 	appendStringInfoString(&sql, " LIMIT 1");
 	return sql.data;
 }

@@ -151,18 +151,25 @@ tells_places(const Attached *attached)
 	return attached->has_key_index && attached->relkind == RELKIND_RELATION;
 }
 
+/* What is read of each row: the columns of its key, then the one that has its record's id. */
+static const AttachedColumn *
+read_column(const Attached *attached, int i)
+{
+	return i < attached->nkeys ? &attached->keys[i] :
+		i == attached->nkeys ? attached->external_id : NULL;
+}
+
 /* The keys were read by a cursor, of whatever types the columns had then. */
 static void
 check_key_types(const Attached *attached, TupleDesc desc)
 {
-	bool		same = desc->natts == attached->nkeys + (attached->external_id != NULL) +
-		tells_places(attached);
+	const AttachedColumn *column;
+	bool		same = true;
+	int			n;
 
-	for (int k = 0; k < attached->nkeys && same; k++)
-		same = TupleDescAttr(desc, k)->atttypid == attached->keys[k].type;
-	if (attached->external_id != NULL && same)
-		same = TupleDescAttr(desc, attached->nkeys)->atttypid == attached->external_id->type;
-	if (!same)
+	for (n = 0; (column = read_column(attached, n)) != NULL && same; n++)
+		same = n < desc->natts && TupleDescAttr(desc, n)->atttypid == column->type;
+	if (!same || desc->natts != n + tells_places(attached))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("relation %s was altered while it was loaded", attached->name),
@@ -173,20 +180,11 @@ check_key_types(const Attached *attached, TupleDesc desc)
 static void
 take_fetched(const Attached *attached, uint64 i, AttachedRow *row)
 {
-	for (int k = 0; k < attached->nkeys; k++)
-	{
-		AttrNumber	attno = attached->keys[k].attnum - 1;
+	const AttachedColumn *column;
 
-		row->values[attno] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, k + 1,
-										   &row->isnull[attno]);
-	}
-	if (attached->external_id != NULL)
-	{
-		AttrNumber	attno = attached->external_id->attnum - 1;
-
-		row->values[attno] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
-										   attached->nkeys + 1, &row->isnull[attno]);
-	}
+	for (int n = 0; (column = read_column(attached, n)) != NULL; n++)
+		row->values[column->attnum - 1] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
+														n + 1, &row->isnull[column->attnum - 1]);
 }
 
 /* Where row number i was when its key was read. */
@@ -251,6 +249,7 @@ static Portal
 open_keys(const Load *load)
 {
 	Attached   *attached = attached_as_begun(load);
+	const AttachedColumn *column;
 	TableCode	code;
 	StringInfoData sql;
 	SPIPlanPtr	plan;
@@ -258,10 +257,8 @@ open_keys(const Load *load)
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT ");
-	for (int i = 0; i < attached->nkeys; i++)
-		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(attached->keys[i].name));
-	if (attached->external_id != NULL)
-		appendStringInfo(&sql, ", %s", quote_identifier(attached->external_id->name));
+	for (int i = 0; (column = read_column(attached, i)) != NULL; i++)
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(column->name));
 	if (tells_places(attached))
 		appendStringInfoString(&sql, ", ctid");
 	appendStringInfo(&sql, " FROM %s%s", attached_only(attached), attached->name);

@@ -83,8 +83,7 @@ send_missing(ApplyCall *call, const Attached *attached, const char *external_id,
 		return;
 	missing = record_missing(record, &edit->all);
 	if (missing.n > 0)
-		row_send_fields(call, attached, external_id, &missing, ORIGIN_EDIT, record->row_version,
-						&second);
+		row_send_fields(call, attached, external_id, &missing, record->row_version, &second);
 }
 
 /* Has the record these fields, or not: may the source see that? */

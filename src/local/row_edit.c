@@ -197,27 +197,19 @@ row_send_row(ApplyCall *call, const RowEdit *edit, ChangeOrigin origin, int64 ba
 		.fields = edit->fields,
 	};
 
-	set_own_stamp(edit, &change);
+	/* what is said of the record as it stands isn't the row's own word */
+	if (edit->replica != NULL)
+		set_own_stamp(edit, &change);
 	apply_edit(call, &change, edit->key_is_new, answer);
 }
 
 void
 row_send_fields(ApplyCall *call, const Attached *attached, const char *external_id,
-				const Fields *fields, ChangeOrigin origin, int64 base, Answer *answer)
+				const Fields *fields, int64 base, Answer *answer)
 {
-	Change		change = {
-		.origin = origin,
-		.entity = attached->binding->entity,
-		.external_id = external_id,
-		.source = attached->binding->source,
-		.has_updated_at = true,
-		.updated_at = GetCurrentStatementStartTimestamp(),
-		.has_base = true,
-		.base = base,
-		.fields = *fields,
-	};
+	const RowEdit edit = {.attached = attached, .external_id = external_id, .fields = *fields};
 
-	apply_edit(call, &change, false, answer);
+	row_send_row(call, &edit, ORIGIN_EDIT, base, answer);
 }
 
 /* The same for an edit that a user made, with the row's own version and time. */

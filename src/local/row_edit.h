@@ -80,6 +80,6 @@ extern void row_send_row(ApplyCall *call, const RowEdit *edit, ChangeOrigin orig
 						 Answer *answer);
 /* The same for what is said of the record as it stands, at row version base. */
 extern void row_send_fields(ApplyCall *call, const Attached *attached, const char *external_id,
-							const Fields *fields, ChangeOrigin origin, int64 base, Answer *answer);
+							const Fields *fields, int64 base, Answer *answer);
 
 #endif							/* SYNCEXT_ROW_EDIT_H */

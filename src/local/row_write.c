@@ -248,6 +248,16 @@ set_deleted(RowMaker *maker, const RowState *p)
 	row_maker_set(maker, column, &value);
 }
 
+/* Is there such a column, that is no field besides?  Then it is written, too. */
+static bool
+take_column(const RowState *p, const AttachedColumn *column, Bitmapset **columns)
+{
+	if (column == NULL || attached_column(p->attached, column->attnum) != NULL)
+		return false;
+	*columns = bms_add_member(*columns, column->attnum);
+	return true;
+}
+
 /*
  * The relation's own version and time of edit follow the record's, and so does
  * its mark of deletion.
@@ -255,31 +265,16 @@ set_deleted(RowMaker *maker, const RowState *p)
 static void
 set_special_columns(RowMaker *maker, const RowState *p, Bitmapset **columns)
 {
-	const AttachedColumn *version = p->attached->version;
-	const AttachedColumn *updated = p->attached->updated;
-	const AttachedColumn *deleted = p->attached->deleted;
-	const AttachedColumn *external_id = p->attached->external_id;
+	const Attached *attached = p->attached;
 
-	if (version != NULL && attached_column(p->attached, version->attnum) == NULL)
-	{
-		row_maker_set_number(maker, version, p->record.version);
-		*columns = bms_add_member(*columns, version->attnum);
-	}
-	if (updated != NULL && attached_column(p->attached, updated->attnum) == NULL && p->record.has_updated_at)
-	{
-		row_maker_set_text(maker, updated, rfc3339_format(p->record.updated_at));
-		*columns = bms_add_member(*columns, updated->attnum);
-	}
-	if (deleted != NULL && attached_column(p->attached, deleted->attnum) == NULL)
-	{
+	if (take_column(p, attached->version, columns))
+		row_maker_set_number(maker, attached->version, p->record.version);
+	if (p->record.has_updated_at && take_column(p, attached->updated, columns))
+		row_maker_set_text(maker, attached->updated, rfc3339_format(p->record.updated_at));
+	if (take_column(p, attached->deleted, columns))
 		set_deleted(maker, p);
-		*columns = bms_add_member(*columns, deleted->attnum);
-	}
-	if (external_id != NULL && attached_column(p->attached, external_id->attnum) == NULL)
-	{
-		row_maker_set_text(maker, external_id, p->external_id);
-		*columns = bms_add_member(*columns, external_id->attnum);
-	}
+	if (take_column(p, attached->external_id, columns))
+		row_maker_set_text(maker, attached->external_id, p->external_id);
 }
 
 /* Make the row that the record's fields give, and tell which columns they are. */

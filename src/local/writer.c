@@ -121,40 +121,37 @@ append_returned(StringInfo sql, const Attached *attached)
 		appendStringInfo(sql, "%st.%s", i > 0 ? ", " : "", quote_identifier(attached->read[i]->name));
 }
 
-/* "WHERE key = $1 AND …"; operators are named in full, as search_path is short. */
+void
+writer_append_equal(StringInfo sql, int i, const char *column, Oid operator)
+{
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	Form_pg_operator op;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator %u", operator);
+	op = (Form_pg_operator) GETSTRUCT(tuple);
+	appendStringInfo(sql, " %s t.%s OPERATOR(%s.%s) $%d", i == 0 ? "WHERE" : "AND",
+					 quote_identifier(column), quote_identifier(get_namespace_name(op->oprnamespace)),
+					 NameStr(op->oprname), i + 1);
+	ReleaseSysCache(tuple);
+}
+
+/* "WHERE key = $1 AND …" */
 static void
 append_where(StringInfo sql, const Attached *attached)
 {
 	for (int i = 0; i < attached->nkeys; i++)
 	{
-		TypeCacheEntry *type = lookup_type_cache(attached->keys[i].type, TYPECACHE_EQ_OPR);
-		HeapTuple	tuple;
-		Form_pg_operator op;
+		const AttachedColumn *key = &attached->keys[i];
+		TypeCacheEntry *type = lookup_type_cache(key->type, TYPECACHE_EQ_OPR);
 
 		if (!OidIsValid(type->eq_opr))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_FUNCTION),
 					 errmsg("key column \"%s\" of relation %s is of type %s, which has no equality operator",
-							attached->keys[i].name, attached->name,
-							format_type_be(attached->keys[i].type))));
-		tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(type->eq_opr));
-		if (!HeapTupleIsValid(tuple))
-			elog(ERROR, "cache lookup failed for operator %u", type->eq_opr);
-		op = (Form_pg_operator) GETSTRUCT(tuple);
-		appendStringInfo(sql, " %s t.%s OPERATOR(%s.%s) $%d", i == 0 ? "WHERE" : "AND",
-						 quote_identifier(attached->keys[i].name),
-						 quote_identifier(get_namespace_name(op->oprnamespace)),
-						 NameStr(op->oprname), i + 1);
-		ReleaseSysCache(tuple);
+							key->name, attached->name, format_type_be(key->type))));
+		writer_append_equal(sql, i, key->name, type->eq_opr);
 	}
-}
-
-/* Has the relation rows of its own, that can be locked?  A view or foreign table hasn't. */
-static bool
-is_lockable(const Attached *attached)
-{
-	return attached->relkind == RELKIND_RELATION ||
-		attached->relkind == RELKIND_PARTITIONED_TABLE;
 }
 
 static void
@@ -566,7 +563,7 @@ writer_lock(Writer *writer, Attached *attached, AttachedRow key, bool likely, At
 		return lock != WRITER_BUSY || writer->patience <= 0 ? lock :
 			wait_for_lock(writer, attached, key, row);
 	}
-	if (!is_lockable(attached))
+	if (!relkind_has_rows(attached->relkind))
 		return writer_read(attached, key, row) ? WRITER_LOCKED : WRITER_ABSENT;
 	if (!likely && !writer_read(attached, key, row))
 		return WRITER_ABSENT;

@@ -5,6 +5,7 @@
 #ifndef SYNCEXT_WRITER_H
 #define SYNCEXT_WRITER_H
 
+#include "lib/stringinfo.h"
 #include "nodes/bitmapset.h"
 
 #include "local/attached_relation.h"
@@ -34,7 +35,7 @@ typedef enum WriterLock
 /*
  * Between enter and leave statements run as the owner of the relations.  Needs an SPI
  * connection.  An error leaves by itself.  deferring: deferrable constraints are
- * checked by leave; the caller has called constraints_fire() before, and calls
+ * checked by leave; the caller has called constraints_check() before, and calls
  * constraints_restore() in the end.
  */
 extern void writer_enter(Writer *writer, Oid owner, bool deferring);
@@ -51,6 +52,12 @@ extern void writer_end_record(Writer *writer);
  * of no other, goes uncaptured.
  */
 extern void writer_begin_write(Writer *writer, const Attached *attached, const char *key_text);
+
+/*
+ * Append "WHERE t.column = $1", or for those behind the first (i > 0) "AND t.column = $i".  The
+ * operator is named in full, as search_path is short.
+ */
+extern void writer_append_equal(StringInfo sql, int i, const char *column, Oid operator);
 
 /* Rows come back in the current memory context, with the key and the fields. */
 extern bool writer_read(Attached *attached, AttachedRow key, AttachedRow *row);
