@@ -43,19 +43,8 @@ compare_depths(const ListCell *a, const ListCell *b)
 static bool
 entity_has_records(const char *entity)
 {
-	Canonical  *canonical;
-	RowsScan   *scan;
-	bool		any;
-
 	/* the transaction's snapshot is older than the tick that was taken */
-	if (IsolationUsesXactSnapshot())
-		return true;
-	canonical = canonical_open(false);
-	scan = canonical_scan_begin(canonical, entity, NULL);
-	any = rows_scan_next(scan);
-	rows_scan_end(scan);
-	canonical_close(canonical);
-	return any;
+	return IsolationUsesXactSnapshot() || canonical_any(entity);
 }
 
 /*

@@ -401,15 +401,13 @@ note_record(Agreed *agreed, const PulledRecord *record)
 static void
 place_one(const char *source, const Registry *registry, PulledRecord *record)
 {
-	Canonical  *canonical = canonical_open(false);
 	AgreedTable *table = mapped_open(&agreed_def, true);
 	Record		here;
 	Agreed		agreed;
 	Change		change;
 
-	canonical_find(canonical, record->entity, record->external_id, &here);
+	canonical_read(record->entity, record->external_id, &here);
 	agreed_find(table, source, record->entity, record->external_id, &agreed);
-	canonical_close(canonical);
 	/* joining the same again does no harm */
 	if (agreed.exists && record->row_version <= agreed.row_version && !record->correction &&
 		record->state == NULL)
@@ -511,7 +509,6 @@ spoke_hub_recover(const char *source, const LostRecord *lost, Recovery *recovery
 static bool
 is_after_us(const LostRecord *lost, const Agreed *agreed)
 {
-	Canonical  *canonical;
 	Record		here;
 
 	if (!lost->recovered || agreed->contested ||
@@ -519,9 +516,7 @@ is_after_us(const LostRecord *lost, const Agreed *agreed)
 		return false;
 	if (agreed->fields == NULL || !lost->deleted)
 		return agreed->fields == NULL;
-	canonical = canonical_open(false);
-	canonical_find(canonical, lost->entity, lost->external_id, &here);
-	canonical_close(canonical);
+	canonical_read(lost->entity, lost->external_id, &here);
 	return !has_news(&here, agreed);
 }
 

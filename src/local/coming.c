@@ -34,8 +34,6 @@ static bool
 is_coming(const ItemParent *parent)
 {
 	const Binding *binding = binding_of_relation(parent->relation);
-	Canonical  *canonical;
-	Replica    *replica;
 	PendingTable *table;
 	Record		record;
 	ReplicaRow	row;
@@ -45,18 +43,14 @@ is_coming(const ItemParent *parent)
 	/* it may have been detached since it was found */
 	if (binding == NULL)
 		return false;
-	canonical = canonical_open(false);
-	replica = mapped_open(&replica_def, false);
+	canonical_read(binding->entity, parent->external_id, &record);
+	replica_read(parent->relation, parent->external_id, &row);
 	table = pending_open(binding->source, false);
-	canonical_find(canonical, binding->entity, parent->external_id, &record);
-	replica_find(replica, parent->relation, parent->external_id, &row);
 	if (record.exists && !record.deleted)
 		coming = pending_find(table, binding->entity, parent->external_id, &pending) ?
 			!attempt_is_dead(&pending.attempt) :
 			others_spoke(&record, row.exists ? row.row_version : 0, binding->source);
 	pending_close(table);
-	mapped_close(replica);
-	canonical_close(canonical);
 	return coming;
 }
 

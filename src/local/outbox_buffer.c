@@ -217,30 +217,24 @@ make_detail(const Change *change, const char *kind, int64 run)
 	return json_end_object(&state);
 }
 
-static Jsonb *
-copy_jsonb(MemoryContext context, const Jsonb *jsonb)
-{
-	if (jsonb == NULL)
-		return NULL;
-	return memcpy(MemoryContextAlloc(context, VARSIZE(jsonb)), jsonb, VARSIZE(jsonb));
-}
-
 void
 outbox_buffer_add(const Change *change, const char *kind, int64 run)
 {
 	Jsonb	   *fields = fields_to_jsonb(&change->fields);
 	Jsonb	   *detail = make_detail(change, kind, run);
 	BufferLevel *level = level_get();
-	BufferedEdit *edit = MemoryContextAlloc(level->context, sizeof(BufferedEdit));
+	MemoryContext old = MemoryContextSwitchTo(level->context);
+	BufferedEdit *edit = palloc(sizeof(BufferedEdit));
 
 	edit->next = NULL;
 	edit->seq = change_log_draw_seq(registry_relation("change_seq"));
 	edit->entity = change->entity;
 	edit->source = change->source;
-	edit->external_id = MemoryContextStrdup(level->context, change->external_id);
+	edit->external_id = pstrdup(change->external_id);
 	edit->version = change->has_version ? change->version : 0;
-	edit->fields = copy_jsonb(level->context, fields);
-	edit->detail = copy_jsonb(level->context, detail);
+	edit->fields = json_copy(fields);
+	edit->detail = json_copy(detail);
+	MemoryContextSwitchTo(old);
 	if (level->first == NULL)
 		level->first = edit;
 	else

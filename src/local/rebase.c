@@ -81,14 +81,11 @@ rebase_recover(const char *source, const LostRecord *lost, Recovery *recovery)
 {
 	const Binding *binding = binding_of_entity(source, lost->entity);
 	ReplicaRow	row = {0};
-	Replica    *replica;
 	KnownRecord known;
 
 	if (binding == NULL || !binding->in || !binding_stands(binding))
 		return false;
-	replica = mapped_open(&replica_def, false);
-	replica_find(replica, binding->relation, lost->external_id, &row);
-	mapped_close(replica);
+	replica_read(binding->relation, lost->external_id, &row);
 	known.fields = row.fields;
 	known.row_version = row.row_version;
 	known.answered = row.answered;

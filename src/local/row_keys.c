@@ -107,16 +107,12 @@ row_keys_take(const Binding *binding, const char *key)
 static bool
 record_lives(SourceKeys *keys, const SourceKey *key)
 {
-	Canonical  *canonical;
 	Record		record;
 	SourceKey	current;
 
 	if (source_key_current(keys, key->source, key->entity, key->external_id, &current))
 		return true;
-
-	canonical = canonical_open(false);
-	canonical_find(canonical, key->entity, key->external_id, &record);
-	canonical_close(canonical);
+	canonical_read(key->entity, key->external_id, &record);
 	return record.exists && !record.deleted;
 }
 

@@ -30,6 +30,7 @@
 #include "local/row_name.h"
 #include "local/row_together.h"
 #include "local/unheld.h"
+#include "model/json.h"
 #include "storage/rows_together.h"
 #include "storage/writers.h"
 
@@ -353,11 +354,7 @@ copy_replica(const ReplicaRow *row)
 
 	Assert(row->withheld == NULL && row->cascaded == NULL && row->answers == NULL &&
 		   row->counted == NULL);
-	if (row->fields != NULL)
-	{
-		copy.fields = palloc(VARSIZE(row->fields));
-		memcpy(copy.fields, row->fields, VARSIZE(row->fields));
-	}
+	copy.fields = json_copy(row->fields);
 	return copy;
 }
 

@@ -27,18 +27,6 @@ PG_FUNCTION_INFO_V1(syncext_link_end);
 
 /* ---------- one hub an entity ---------- */
 
-static bool
-has_records(const char *entity)
-{
-	Canonical  *canonical = canonical_open(false);
-	RowsScan   *scan = canonical_scan_begin(canonical, entity, NULL);
-	bool		any = rows_scan_next(scan);
-
-	rows_scan_end(scan);
-	canonical_close(canonical);
-	return any;
-}
-
 /* Another source here that holds the entity; NULL if there is none. */
 static const char *
 other_source(const Binding *binding)
@@ -98,7 +86,7 @@ spoke_check_binding(const Binding *binding)
 	if (other != NULL)
 		raise_decided_here(binding, link,
 						   psprintf("Source \"%s\" has a relation that holds it.", other));
-	if (has_records(binding->entity))
+	if (canonical_any(binding->entity))
 		raise_decided_here(binding, link, "There are records of it.");
 }
 

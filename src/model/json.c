@@ -137,6 +137,12 @@ json_of_value(const JsonbValue *value)
 	return JsonbValueToJsonb(unconstify(JsonbValue *, value));
 }
 
+Jsonb *
+json_copy(const Jsonb *jsonb)
+{
+	return jsonb == NULL ? NULL : memcpy(palloc(VARSIZE(jsonb)), jsonb, VARSIZE(jsonb));
+}
+
 JsonbValue
 json_to_value(Jsonb *jsonb)
 {

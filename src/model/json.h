@@ -38,6 +38,8 @@ json_set_string(JsonbValue *value, const char *string, int len)
 
 /* A value that stands alone. */
 extern Jsonb *json_of_value(const JsonbValue *value);
+/* A copy in the current memory context; of NULL, NULL. */
+extern Jsonb *json_copy(const Jsonb *jsonb);
 /* The other way round, without a copy: what is a scalar stands by itself. */
 extern JsonbValue json_to_value(Jsonb *jsonb);
 

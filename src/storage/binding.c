@@ -174,12 +174,6 @@ binding_list(const char *source, const char *entity)
 	return result;
 }
 
-static Jsonb *
-copy_jsonb(const Jsonb *jsonb)
-{
-	return jsonb == NULL ? NULL : memcpy(palloc(VARSIZE(jsonb)), jsonb, VARSIZE(jsonb));
-}
-
 Binding *
 binding_copy(const Binding *binding)
 {
@@ -191,9 +185,9 @@ binding_copy(const Binding *binding)
 	copy->key = palloc(sizeof(char *) * binding->nkeys);
 	for (int i = 0; i < binding->nkeys; i++)
 		copy->key[i] = pstrdup(binding->key[i]);
-	copy->columns = copy_jsonb(binding->columns);
-	copy->loaded = copy_jsonb(binding->loaded);
-	copy->differing = copy_jsonb(binding->differing);
+	copy->columns = json_copy(binding->columns);
+	copy->loaded = json_copy(binding->loaded);
+	copy->differing = json_copy(binding->differing);
 	if (binding->version_column != NULL)
 		copy->version_column = pstrdup(binding->version_column);
 	if (binding->updated_column != NULL)

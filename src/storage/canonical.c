@@ -219,6 +219,18 @@ canonical_hold(Canonical *canonical, const char *entity, const char *external_id
 }
 
 bool
+canonical_any(const char *entity)
+{
+	Canonical  *canonical = canonical_open(false);
+	RowsScan   *scan = canonical_scan_begin(canonical, entity, NULL);
+	bool		any = rows_scan_next(scan);
+
+	rows_scan_end(scan);
+	canonical_close(canonical);
+	return any;
+}
+
+bool
 canonical_exists(Canonical *canonical, const char *entity, const char *external_id)
 {
 	Datum		keys[2] = {CStringGetTextDatum(entity), CStringGetTextDatum(external_id)};

@@ -40,6 +40,8 @@ extern void canonical_read(const char *entity, const char *external_id, Record *
 /* Find it, and lock it as it was found.  Returns whether it exists. */
 extern bool canonical_hold(Canonical *canonical, const char *entity, const char *external_id,
 						   Record *record);
+/* Has the entity a record? */
+extern bool canonical_any(const char *entity);
 /*
  * Read n records ahead by one snapshot, each once; order is that of their keys, or NULL: see
  * rows_look_ahead().

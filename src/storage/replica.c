@@ -109,6 +109,15 @@ replica_find(Replica *replica, Oid relation, const char *external_id, ReplicaRow
 }
 
 void
+replica_read(Oid relation, const char *external_id, ReplicaRow *row)
+{
+	Replica    *replica = mapped_open(&replica_def, false);
+
+	replica_find(replica, relation, external_id, row);
+	mapped_close(replica);
+}
+
+void
 replica_look_again(Replica *replica, Oid relation, const char *external_id, ReplicaRow *row)
 {
 	const char *problem = replica_try(replica, relation, external_id, row);

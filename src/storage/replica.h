@@ -71,6 +71,9 @@ extern void replica_look_again(Replica *replica, Oid relation, const char *exter
 /* Like replica_look_again(), for a *row that holds nothing yet. */
 extern void replica_find(Replica *replica, Oid relation, const char *external_id,
 						 ReplicaRow *row);
+/* Like replica_find(), but opens the table for this one. */
+extern void replica_read(Oid relation, const char *external_id, ReplicaRow *row);
+
 typedef struct ReplicaKey
 {
 	Oid			relation;
