@@ -95,7 +95,7 @@ set_constraints(List *names, bool deferred)
 }
 
 void
-constraints_fire(void)
+constraints_check(void)
 {
 	set_constraints(NIL, false);
 }
@@ -105,14 +105,6 @@ constraints_defer(void)
 {
 	set_constraints(NIL, true);
 }
-
-void
-constraints_check(void)
-{
-	set_constraints(NIL, false);
-}
-
-/* ---------- restoring ---------- */
 
 static bool
 same_name(const RangeVar *a, const FormData_pg_constraint *b, const char *schema)

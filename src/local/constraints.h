@@ -7,11 +7,12 @@
 
 #include "nodes/parsenodes.h"
 
-/* Check now what the caller has deferred, as the caller, and fail its call. */
-extern void constraints_fire(void);
 /* Defer all deferrable constraints from here on; the caller has nothing deferred. */
 extern void constraints_defer(void);
-/* Check what is deferred; from here on nothing is. */
+/*
+ * Check what is deferred; from here on nothing is.  What the caller has deferred is checked as
+ * the caller, and fails its call.
+ */
 extern void constraints_check(void);
 /* Have constraints checked as the caller had it before. */
 extern void constraints_restore(void);

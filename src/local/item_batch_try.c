@@ -203,7 +203,7 @@ describe_failure(const BatchItem *item, const ErrorData *error)
 void
 item_batch_defer(ItemBatch *batch)
 {
-	constraints_fire();
+	constraints_check();
 	batch->deferring = true;
 }
 
