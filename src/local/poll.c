@@ -23,7 +23,6 @@
 #include "local/loaded.h"
 #include "local/poll.h"
 #include "local/poll_deletes.h"
-#include "local/poll_result.h"
 #include "local/poll_rows.h"
 #include "local/row_failures.h"
 #include "model/rfc3339.h"

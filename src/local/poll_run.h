@@ -63,6 +63,8 @@ extern Attached *poll_lock(const Poll *poll);
 extern ErrorData *poll_try_step(Poll *poll, void (*step) (Poll *poll));
 /* Several rows have this key: keep that, as none of them is taken. */
 extern void poll_note_twice(Poll *poll, CaptureFailures *failures, const char *external_id);
+/* The answer of sync_poll, in the current memory context. */
+extern Jsonb *poll_result(const Poll *poll);
 /* Count what came of the items, and keep those that failed. */
 extern void poll_settle(Poll *poll, BatchItem *items, int n);
 
