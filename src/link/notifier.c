@@ -182,6 +182,7 @@ static void
 turn(Notifier *n)
 {
 	const TimestampTz now = GetCurrentTimestamp();
+	bool		was_due;
 
 	handle_interrupts();
 	if (n->due &&
@@ -195,17 +196,13 @@ turn(Notifier *n)
 		look(n);
 	if (now >= TimestampTzPlusMilliseconds(n->listened_at, STAY_MS))
 		leave_unless_needed(n);
-	if (!n->due)
+	was_due = n->due;
+	sleep_until_due(n);
+	if (!was_due && MyLatch->is_set)
 	{
-		sleep_until_due(n);
-		if (MyLatch->is_set)
-		{
-			ResetLatch(MyLatch);
-			n->due = true;
-		}
+		ResetLatch(MyLatch);
+		n->due = true;
 	}
-	else
-		sleep_until_due(n);
 }
 
 void

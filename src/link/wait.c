@@ -11,11 +11,9 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
 #include "executor/spi.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/latch.h"
@@ -204,23 +202,17 @@ sync_wait(PG_FUNCTION_ARGS)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	Wait		w = {.pause = PAUSE_MIN_MS};
-	TupleDesc	desc;
-	Datum		value;
-	bool		isnull = false;
 
 	steps_refuse_atomic(fcinfo, "sync_wait(…)", "It holds no snapshot while it waits.");
 	w.source = arg_text(fcinfo, 0, "source");
 	arg_refuse_null(fcinfo, 1, "timeout");
 	w.until = timeout_of(PG_GETARG_INTERVAL_P(1));
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
 	w.look = AllocSetContextCreate(caller, "syncext wait", ALLOCSET_SMALL_SIZES);
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	/* drop the caller's snapshot: each look takes one of its own */
 	SPI_commit();
 	wait_registered(&w);
-	value = BoolGetDatum(w.ready);
 	SPI_finish();
 	MemoryContextSwitchTo(caller);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), &value, &isnull)));
+	PG_RETURN_DATUM(steps_row(fcinfo, BoolGetDatum(w.ready)));
 }

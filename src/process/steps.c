@@ -39,8 +39,13 @@ steps_commit(void)
 Datum
 steps_result(FunctionCallInfo fcinfo, Jsonb *result)
 {
+	return steps_row(fcinfo, JsonbPGetDatum(result));
+}
+
+Datum
+steps_row(FunctionCallInfo fcinfo, Datum value)
+{
 	TupleDesc	desc;
-	Datum		value = JsonbPGetDatum(result);
 	bool		isnull = false;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)

@@ -19,7 +19,8 @@ extern void steps_refuse_atomic(FunctionCallInfo fcinfo, const char *name, const
  */
 extern void steps_commit(void);
 
-/* The procedure's INOUT argument as it returns it. */
+/* The procedure's INOUT argument as it returns it; of another type than jsonb. */
 extern Datum steps_result(FunctionCallInfo fcinfo, Jsonb *result);
+extern Datum steps_row(FunctionCallInfo fcinfo, Datum value);
 
 #endif							/* SYNCEXT_STEPS_H */
