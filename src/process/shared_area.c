@@ -33,6 +33,16 @@ request_areas(void)
 		RequestAddinShmemSpace(area->size());
 }
 
+/* One of another layout, or size, is another area. */
+static const char *
+name_of(const SharedArea *area)
+{
+	static char name[NAMEDATALEN];
+
+	snprintf(name, sizeof(name), "syncext %s %d, %zu bytes", area->what, area->layout, area->unit);
+	return name;
+}
+
 static void
 take_area(SharedArea *area, void *place)
 {
@@ -51,7 +61,7 @@ start_areas(void)
 		void	   *place;
 
 		LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-		place = ShmemInitStruct(area->name(), area->size(), &found);
+		place = ShmemInitStruct(name_of(area), area->size(), &found);
 		if (!found)
 			area->init(place);
 		LWLockRelease(AddinShmemInitLock);
@@ -100,7 +110,7 @@ shared_area_attach(void *arg)
 	SharedArea *area = arg;
 	bool		found;
 
-	take_area(area, GetNamedDSMSegment(area->name(), area->size(), area->init, &found));
+	take_area(area, GetNamedDSMSegment(name_of(area), area->size(), area->init, &found));
 #endif
 }
 

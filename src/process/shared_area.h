@@ -10,7 +10,9 @@
 /* One structure; static, as it is remembered. */
 typedef struct SharedArea
 {
-	const char *(*name) (void); /* another one wherever it is laid out in another way */
+	const char *what;			/* it is named by this, its layout and the size of a unit of it: */
+	int			layout;			/* laid out in another way it is another one */
+	Size		unit;
 	Size		(*size) (void);
 	void		(*init) (void *place);	/* once, by whoever comes first */
 	void		(*attached) (void *place);	/* in each session, when it has it at hand */

@@ -29,15 +29,6 @@ static StatShared *shared = NULL;
 
 /* ---------- getting at it ---------- */
 
-static const char *
-area_name(void)
-{
-	static char name[NAMEDATALEN];
-
-	snprintf(name, sizeof(name), "syncext counters %d, %zu bytes", STAT_LAYOUT, sizeof(StatShared));
-	return name;
-}
-
 static Size
 area_size(void)
 {
@@ -62,7 +53,9 @@ attached(void *place)
 }
 
 SharedArea	stat_shared_area = {
-	.name = area_name,
+	.what = "counters",
+	.layout = STAT_LAYOUT,
+	.unit = sizeof(StatShared),
 	.size = area_size,
 	.init = init_shared,
 	.attached = attached

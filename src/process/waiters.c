@@ -45,15 +45,6 @@ static bool entered = false;
 
 /* ---------- getting at it ---------- */
 
-static const char *
-area_name(void)
-{
-	static char name[NAMEDATALEN];
-
-	snprintf(name, sizeof(name), "syncext waiters %d, %zu bytes", WAITERS_LAYOUT, sizeof(Waiter));
-	return name;
-}
-
 static Size
 area_size(void)
 {
@@ -82,7 +73,9 @@ attached(void *place)
 }
 
 SharedArea	waiters_area = {
-	.name = area_name,
+	.what = "waiters",
+	.layout = WAITERS_LAYOUT,
+	.unit = sizeof(Waiter),
 	.size = area_size,
 	.init = init_waiters,
 	.attached = attached
