@@ -17,11 +17,11 @@
 
 #include "access/xact.h"
 #include "executor/executor.h"
-#include "tcop/utility.h"
 #include "utils/memutils.h"
 
 #include "hub/release.h"
 #include "local/capture_scope.h"
+#include "process/utility_hook.h"
 #include "storage/rows.h"
 
 /* What a call keeps of its changes must not grow with the statement. */
@@ -202,37 +202,22 @@ end_hook(QueryDesc *query)
 		standard_ExecutorEnd(query);
 }
 
-static void
-run_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
-			ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
-			DestReceiver *dest, QueryCompletion *completion)
-{
-	if (next_utility_hook != NULL)
-		next_utility_hook(pstmt, query, read_only_tree, context, params, environment, dest,
-						  completion);
-	else
-		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest,
-								completion);
-}
-
 /* COPY fires the triggers itself, in the memory that it is called in. */
 static void
-utility_hook(PlannedStmt *pstmt, const char *query, bool read_only_tree,
-			 ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
-			 DestReceiver *dest, QueryCompletion *completion)
+utility_hook(utility_hook_args)
 {
 	MemoryContext outer = ending;
 
 	just_loaded = false;
 	if (!IsA(pstmt->utilityStmt, CopyStmt))
 	{
-		run_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+		utility_hook_next(next_utility_hook, utility_hook_pass);
 		return;
 	}
 	ending = CurrentMemoryContext;
 	PG_TRY();
 	{
-		run_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+		utility_hook_next(next_utility_hook, utility_hook_pass);
 		end_statement(ending);
 	}
 	PG_FINALLY();

@@ -24,7 +24,6 @@
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/analyze.h"
-#include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -36,6 +35,7 @@
 #include "local/table_code.h"
 #include "local/value.h"
 #include "process/for_now.h"
+#include "process/utility_hook.h"
 
 /* Of the security context, beside the server's own bits. */
 #define SECURITY_TABLE_CODE		0x10000
@@ -269,9 +269,7 @@ check_temporary_types(Oid owner)
 /* ---------- hooks ---------- */
 
 static void
-utility_hook(PlannedStmt *pstmt, const char *query, bool read_only_tree,
-			 ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
-			 DestReceiver *dest, QueryCompletion *completion)
+utility_hook(utility_hook_args)
 {
 	const int	security = security_context();
 
@@ -286,12 +284,7 @@ utility_hook(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		else if (!(security & SECURITY_TABLE_DEFERS))
 			refuse_set_constraints();
 	}
-	if (next_utility_hook != NULL)
-		next_utility_hook(pstmt, query, read_only_tree, context, params, environment, dest,
-						  completion);
-	else
-		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest,
-								completion);
+	utility_hook_next(next_utility_hook, utility_hook_pass);
 }
 
 /* Before the statement is planned: that may call functions of a view already. */

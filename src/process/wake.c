@@ -22,7 +22,6 @@
 #include "nodes/parsenodes.h"
 #include "compat.h"
 #include "storage/latch.h"
-#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -30,6 +29,7 @@
 #include "utils/timestamp.h"
 
 #include "process/launch.h"
+#include "process/utility_hook.h"
 #include "process/waiters.h"
 #include "process/wake.h"
 #include "storage/change_log.h"
@@ -308,19 +308,12 @@ is_commit_prepared(const PlannedStmt *pstmt)
 }
 
 static void
-utility_hook(PlannedStmt *pstmt, const char *query, bool read_only_tree,
-			 ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
-			 DestReceiver *dest, QueryCompletion *completion)
+utility_hook(utility_hook_args)
 {
 	/* the statement may be gone afterwards */
 	const bool	wakes = is_commit_prepared(pstmt);
 
-	if (next_utility_hook != NULL)
-		next_utility_hook(pstmt, query, read_only_tree, context, params, environment, dest,
-						  completion);
-	else
-		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest,
-								completion);
+	utility_hook_next(next_utility_hook, utility_hook_pass);
 	if (!wakes || !extension_is_here())
 		return;
 	note_log_written();
