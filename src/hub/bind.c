@@ -15,7 +15,6 @@
 #include "model/clip.h"
 #include "process/args.h"
 #include "storage/alias.h"
-#include "storage/canonical.h"
 #include "storage/hints.h"
 #include "storage/source_key.h"
 

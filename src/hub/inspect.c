@@ -15,7 +15,6 @@
 #include "model/rfc3339.h"
 #include "process/args.h"
 #include "storage/alias.h"
-#include "storage/canonical.h"
 #include "storage/registry.h"
 #include "storage/rights.h"
 

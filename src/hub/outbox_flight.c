@@ -8,8 +8,6 @@
  */
 #include "postgres.h"
 
-#include "utils/builtins.h"
-
 #include "hub/outbox_flight.h"
 #include "storage/cursor.h"
 

@@ -8,9 +8,6 @@
  */
 #include "postgres.h"
 
-#include "utils/builtins.h"
-#include "utils/memutils.h"
-
 #include "hub/edit_places.h"
 #include "hub/outstanding.h"
 #include "hub/pull.h"
