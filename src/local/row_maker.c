@@ -7,7 +7,6 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "utils/numeric.h"
 
 #include "local/row_maker.h"
@@ -81,17 +80,10 @@ populate(RowMaker *maker, Jsonb *object)
 {
 	Attached   *attached = maker->attached;
 	AttachedRow row = attached_row_make(attached);
-	HeapTupleHeader header;
-	HeapTupleData tuple;
 
 	check_attributes(attached, object);
-	header = DatumGetHeapTupleHeader(FunctionCall2(&attached->populate, attached->empty_row,
-												   JsonbPGetDatum(object)));
-	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
-	ItemPointerSetInvalid(&tuple.t_self);
-	tuple.t_tableOid = InvalidOid;
-	tuple.t_data = header;
-	heap_deform_tuple(&tuple, attached->desc, row.values, row.isnull);
+	value_deform(FunctionCall2(&attached->populate, attached->empty_row, JsonbPGetDatum(object)),
+				 attached->desc, row.values, row.isnull);
 	for (int i = 0; i < attached->natts; i++)
 		if (!row.isnull[i])
 		{

@@ -469,21 +469,25 @@ composite_desc(ValueType *type)
 	return desc;
 }
 
+void
+value_deform(Datum composite, TupleDesc desc, Datum *values, bool *isnull)
+{
+	HeapTupleHeader header = DatumGetHeapTupleHeader(composite);
+	HeapTupleData tuple = {.t_len = HeapTupleHeaderGetDatumLength(header), .t_data = header};
+
+	ItemPointerSetInvalid(&tuple.t_self);
+	heap_deform_tuple(&tuple, desc, values, isnull);
+}
+
 static void
 json_of_composite(ValueType *type, ValueSettings *settings, Datum value, JsonbValue *json)
 {
-	HeapTupleHeader header = DatumGetHeapTupleHeader(value);
 	TupleDesc	desc = composite_desc(type);
 	JsonbParseState *state = json_begin_object();
 	Datum	   *values = palloc(sizeof(Datum) * Max(desc->natts, 1));
 	bool	   *nulls = palloc(sizeof(bool) * Max(desc->natts, 1));
-	HeapTupleData tuple;
 
-	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
-	ItemPointerSetInvalid(&tuple.t_self);
-	tuple.t_tableOid = InvalidOid;
-	tuple.t_data = header;
-	heap_deform_tuple(&tuple, desc, values, nulls);
+	value_deform(value, desc, values, nulls);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		JsonbValue	name;

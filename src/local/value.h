@@ -5,6 +5,7 @@
 #ifndef SYNCEXT_VALUE_H
 #define SYNCEXT_VALUE_H
 
+#include "access/tupdesc.h"
 #include "utils/jsonb.h"
 
 /* Names in text are qualified, but for the server's own. */
@@ -49,6 +50,9 @@ extern Datum value_copy(const ValueType *type, Datum value);
 extern bool value_same_bytes(const ValueType *type, Datum a, Datum b);
 /* Are two values the same to the hub, though their bytes may differ? */
 extern bool value_equal(ValueType *type, Datum a, bool a_isnull, Datum b, bool b_isnull);
+
+/* Take a composite value apart, by the attributes of its type. */
+extern void value_deform(Datum composite, TupleDesc desc, Datum *values, bool *isnull);
 
 /* Is it of a composite type, or an array? */
 extern bool value_has_parts(const ValueType *type);
