@@ -11,6 +11,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "link/link_state.h"
 #include "process/owner.h"
 #include "settings.h"
@@ -36,15 +37,11 @@ static Tally *
 find_tally(const char *link)
 {
 	MemoryContext old;
-	ListCell   *lc;
 	Tally	   *tally;
 
-	foreach(lc, tallies)
-	{
-		tally = lfirst(lc);
-		if (strcmp(tally->link, link) == 0)
-			return tally;
-	}
+	foreach_ptr(Tally, known, tallies)
+		if (strcmp(known->link, link) == 0)
+			return known;
 	old = MemoryContextSwitchTo(CacheMemoryContext);
 	tally = palloc0(sizeof(Tally));
 	tally->link = pstrdup(link);

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "compat.h"
 #include "local/coming.h"
 #include "local/item_batch_order.h"
 #include "storage/pending.h"
@@ -57,13 +58,11 @@ is_coming(const ItemParent *parent)
 bool
 coming_parent(const BatchItem *item)
 {
-	ListCell   *lc;
-
 	if (item->error == NULL || item->busy ||
 		item->sqlerrcode != ERRCODE_FOREIGN_KEY_VIOLATION || item->deleted)
 		return false;
-	foreach(lc, item_parents(item))
-		if (is_coming(lfirst(lc)))
+	foreach_ptr(const ItemParent, parent, item_parents(item))
+		if (is_coming(parent))
 			return true;
 	return false;
 }

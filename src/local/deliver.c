@@ -190,10 +190,7 @@ deliver_batch(const char *source, const Delivery *delivery)
 	Outcome		outcome;
 
 	outcome.nitems = make_items(source, delivery, items, of_record);
-	if (outcome.nitems > 0)
-	{
-		item_batch_run(registry_get(), items, outcome.nitems, deliver_item, NULL);
-	}
+	item_batch_run(items, outcome.nitems, deliver_item, NULL);
 	outcome.nfailures = make_failures(delivery, items, of_record, outcome.nitems, failures);
 	outcome.nknown = 0;
 	for (int i = 0; i < outcome.nitems; i++)

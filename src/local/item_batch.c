@@ -27,13 +27,15 @@ is_deferrable(const BatchItem *items, int n)
 }
 
 void
-item_batch_run(const Registry *registry, BatchItem *items, int n, BatchItemFunction function, void *arg)
+item_batch_run(BatchItem *items, int n, BatchItemFunction function, void *arg)
 {
 	ItemBatch	batch = {.function = function, .arg = arg};
 	BatchItem **order;
 	bool		any;
 
-	batch.writer.registry = registry;
+	if (n == 0)
+		return;
+	batch.writer.registry = registry_get();
 	batch.writer.as_owner.patience = setting_lock_timeout;
 	batch.context = AllocSetContextCreate(CurrentMemoryContext, "syncext item batch",
 										  ALLOCSET_DEFAULT_SIZES);

@@ -12,7 +12,6 @@
  * Do the work for all items.  An item that fails has error set and has changed
  * nothing; what concerns more than one item (a cancel, no space) is raised.
  */
-extern void item_batch_run(const Registry *registry, BatchItem *items, int n,
-						   BatchItemFunction function, void *arg);
+extern void item_batch_run(BatchItem *items, int n, BatchItemFunction function, void *arg);
 
 #endif							/* SYNCEXT_ITEM_BATCH_H */

@@ -125,7 +125,7 @@ run_batch(Load *load, BatchItem *items, int n, BatchItemFunction function)
 	bool		failed;
 
 	load_rows_begin(&load->rows, items, n);
-	item_batch_run(registry_get(), items, n, function, &load->rows);
+	item_batch_run(items, n, function, &load->rows);
 	/* if not, each of its items has failed by that */
 	(void) attached_as_begun(load);
 	failed = count_items(load, items, n);

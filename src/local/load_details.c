@@ -51,15 +51,13 @@ load_details_make(void)
 static Group *
 find_group(LoadDetails *details, LoadDetail kind, FieldName name, const char *source)
 {
-	ListCell   *lc;
 	Group	   *group;
 
-	foreach(lc, details->groups)
+	foreach_ptr(Group, known, details->groups)
 	{
-		group = lfirst(lc);
-		if (group->kind == kind && strcmp(group->source, source) == 0 &&
-			field_name_cmp(field_name(group->field), name) == 0)
-			return group;
+		if (known->kind == kind && strcmp(known->source, source) == 0 &&
+			field_name_cmp(field_name(known->field), name) == 0)
+			return known;
 	}
 	group = palloc0(sizeof(Group));
 	group->kind = kind;

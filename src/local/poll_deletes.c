@@ -229,7 +229,7 @@ delete_batch(Poll *poll)
 						TextDatumGetCString(slot_getattr(vanished->slot, 1, &isnull)));
 		ExecClearTuple(vanished->slot);
 	}
-	item_batch_run(registry_get(), items, n, take_vanished, NULL);
+	item_batch_run(items, n, take_vanished, NULL);
 	poll_settle(poll, items, n);
 	vanished->done += n;
 	job_progress(poll->run, vanished->done);

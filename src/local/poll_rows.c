@@ -141,7 +141,7 @@ static void
 work_batch(Poll *poll, PollBatch *batch, const Attached *attached)
 {
 	make_items(poll, batch, attached);
-	item_batch_run(registry_get(), batch->items, batch->n, take_row, batch);
+	item_batch_run(batch->items, batch->n, take_row, batch);
 	poll_settle(poll, batch->items, batch->n);
 	note_new_rows(poll, batch);
 }

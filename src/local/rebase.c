@@ -365,8 +365,7 @@ rebase_rows(const char *source, LostRecord *records, int n, bool ours, Rebased *
 		batch_item_init(&items[nitems], binding, true, records[i].external_id);
 		items[nitems++].data = &records[i];
 	}
-	if (nitems > 0)
-		item_batch_run(registry_get(), items, nitems, rebase_row, &ours);
+	item_batch_run(items, nitems, rebase_row, &ours);
 	for (int i = 0; i < nitems; i++)
 	{
 		/* what the table's own code says to it matters when it is placed */

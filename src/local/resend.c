@@ -84,11 +84,8 @@ resend_relation(const Binding *binding)
 		else
 			keep_keyless(failures, failure);
 	}
-	if (n > 0)
-	{
-		load_rows_begin(&rows, items, n);
-		item_batch_run(registry_get(), items, n, load_row, &rows);
-	}
+	load_rows_begin(&rows, items, n);
+	item_batch_run(items, n, load_row, &rows);
 	for (int i = 0; i < n; i++)
 		settle(failures, binding, &items[i]);
 	mapped_close(failures);

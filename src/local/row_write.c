@@ -11,6 +11,7 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "hub/apply_call.h"
 #include "hub/own_keys.h"
 #include "hub/visibility.h"
@@ -416,12 +417,10 @@ adjusted_elsewhere(RowWriter *writer, const RowState *p, int64 **row_versions)
 	const Binding *binding = p->attached->binding;
 	List	   *bindings = binding_list(NULL, binding->entity);
 	int			n = 0;
-	ListCell   *lc;
 
 	*row_versions = palloc(sizeof(int64) * (list_length(bindings) + 1));
-	foreach(lc, bindings)
+	foreach_ptr(const Binding, other, bindings)
 	{
-		const Binding *other = lfirst(lc);
 		ReplicaRow	replica;
 
 		if (other->relation == binding->relation)

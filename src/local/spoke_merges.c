@@ -11,6 +11,7 @@
 
 #include "utils/builtins.h"
 
+#include "compat.h"
 #include "local/spoke_merges.h"
 #include "process/for_now.h"
 #include "process/owner.h"
@@ -48,12 +49,10 @@ table_of(const char *source, const PulledRecord *record)
 static bool
 find_row(const Taking *taking, const PulledRecord *record, SourceKey *key)
 {
-	ListCell   *lc;
-
 	if (source_key_current(taking->keys, taking->source, record->entity, record->external_id, key))
 		return false;
-	foreach(lc, record->merged_from)
-		if (source_key_current(taking->keys, taking->source, record->entity, lfirst(lc), key))
+	foreach_ptr(const char, part, record->merged_from)
+		if (source_key_current(taking->keys, taking->source, record->entity, part, key))
 			return true;
 	return false;
 }

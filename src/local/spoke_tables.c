@@ -530,7 +530,7 @@ spoke_tables_place(const char *source, PulledRecord *records, int n)
 	if (nitems == 0)
 		return;
 	work.flight = outbox_in_flight(source);
-	item_batch_run(registry_get(), items, nitems, place_record, &work);
+	item_batch_run(items, nitems, place_record, &work);
 	for (int i = 0; i < nitems; i++)
 	{
 		const char *error = batch_item_error(&items[i]);
@@ -717,8 +717,7 @@ retry_relation(const Binding *binding)
 
 	foreach_ptr(const CaptureFailure, failure, due)
 		batch_item_init(&items[n++], binding, true, failure->external_id);
-	if (n > 0)
-		item_batch_run(registry_get(), items, n, recapture, NULL);
+	item_batch_run(items, n, recapture, NULL);
 	for (int i = 0; i < n; i++)
 	{
 		settle_failure(table, &items[i]);

@@ -94,11 +94,11 @@ launch_link_worker(const char *link, Oid role, bool wait_for_predecessor, int le
 }
 
 bool
-launch_notifier(int level)
+launch_notifier(void)
 {
 	WorkerArgs args = {.database = MyDatabaseId};
 
-	return launch(NOTIFIER_TYPE, "syncext_notifier_main", &args, level);
+	return launch(NOTIFIER_TYPE, "syncext_notifier_main", &args, WARNING);
 }
 
 /* ---------- one of each ---------- */
@@ -168,7 +168,7 @@ start_missing_notifier(void)
 {
 	return launch_process(registry_get()->notifier_pid) == NULL &&
 		owner_true("SELECT EXISTS (SELECT FROM syncext.listener l, pg_stat_get_activity(l.pid) a WHERE a.datid = %u)",
-				   MyDatabaseId) && launch_notifier(WARNING);
+				   MyDatabaseId) && launch_notifier();
 }
 
 Datum

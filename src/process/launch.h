@@ -31,10 +31,10 @@ extern void launch_describe(BackgroundWorker *worker, const char *type, const ch
 
 /*
  * Ask the postmaster for a process; neither needs a transaction.  They return false
- * if it has no room for one, and report that at level.
+ * if it has no room for one, and report that: at level, or as a WARNING.
  */
 extern bool launch_link_worker(const char *link, Oid role, bool wait_for_predecessor, int level);
-extern bool launch_notifier(int level);
+extern bool launch_notifier(void);
 
 /*
  * Take the lock that makes this process the link's only worker, or with link NULL the

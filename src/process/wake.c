@@ -114,10 +114,8 @@ note_launch(const char *link, Oid role, bool wait_for_predecessor)
 void
 wake_note_launch_notifier(void)
 {
-	ListCell   *lc;
-
-	foreach(lc, launches)
-		if (is_notifier(lfirst(lc)))
+	foreach_ptr(const Launch, launch, launches)
+		if (is_notifier(launch))
 			return;
 	if (TimestampDifferenceExceeds(notifier_launched, GetCurrentTimestamp(), COME_UP_MS))
 		note_launch("", InvalidOid, false);
@@ -229,7 +227,7 @@ start_noted(const Launch *launch)
 	else
 	{
 		notifier_launched = GetCurrentTimestamp();
-		(void) launch_notifier(WARNING);
+		(void) launch_notifier();
 	}
 }
 
@@ -243,8 +241,8 @@ at_commit(void)
 		waiters_tell(&news);
 	foreach(lc, processes)
 		wake_process(lfirst_int(lc));
-	foreach(lc, launches)
-		start_noted(lfirst(lc));
+	foreach_ptr(const Launch, launch, launches)
+		start_noted(launch);
 }
 
 static void
