@@ -151,7 +151,24 @@ DELETE FROM ac WHERE id = 1;
 CALL settle(1);
 SELECT * FROM rows_of;
 
-DROP TABLE ac, ao, bc, bo, ax, ay, bx, byy CASCADE;
+-- a child whose key refers to its parent has the parent's id whole, whatever is in it: it is tried once
+SELECT sync_add_entity('part'), sync_add_entity('detail');
+CREATE TABLE ap (id text PRIMARY KEY);
+CREATE TABLE ad (id text PRIMARY KEY, note text);
+CREATE TABLE bp (id text PRIMARY KEY);
+CREATE TABLE bd (id text PRIMARY KEY REFERENCES bp, note text);
+SELECT sync_attach('ap', 'A', 'part'), sync_attach('ad', 'A', 'detail'), sync_attach('bp', 'B', 'part'), sync_attach('bd', 'B', 'detail');
+CREATE SEQUENCE tried;
+CREATE FUNCTION count_tries() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('public.tried'); RETURN NEW; END $$;
+CREATE TRIGGER count_tries BEFORE INSERT ON bd FOR EACH ROW EXECUTE FUNCTION count_tries();
+INSERT INTO ad VALUES ('a|\b', 'n');
+INSERT INTO ap VALUES ('a|\b');
+SELECT sync_deliver('B');
+SELECT id, note, last_value AS tries FROM bd, tried;
+
+DROP TABLE ac, ao, bc, bo, ax, ay, bx, byy, ap, ad, bp, bd CASCADE;
+DROP FUNCTION count_tries;
+DROP SEQUENCE tried;
 DROP FUNCTION take_along;
 DROP PROCEDURE settle;
 DROP EXTENSION syncext CASCADE;

@@ -187,10 +187,25 @@ raise_parts(const Attached *attached, const char *external_id, int n)
 			 errhint("Parts are separated by |; a | or \\ inside of one is written \\| or \\\\.")));
 }
 
+/* Read a part of an id; returns what is behind it, a separator or the end. */
+static const char *
+read_part(const char *c, StringInfo part)
+{
+	resetStringInfo(part);
+	for (; *c != KEY_SEPARATOR && *c != '\0'; c++)
+	{
+		if (*c == KEY_ESCAPE && c[1] != '\0')
+			c++;
+		appendStringInfoChar(part, *c);
+	}
+	return c;
+}
+
 char **
 attached_split_external_id(const Attached *attached, const char *external_id)
 {
 	char	  **parts = palloc(sizeof(char *) * attached->nkeys);
+	const char *c = external_id;
 	StringInfoData part;
 	int			n = 0;
 
@@ -200,22 +215,13 @@ attached_split_external_id(const Attached *attached, const char *external_id)
 		return parts;
 	}
 	initStringInfo(&part);
-	for (const char *c = external_id;; c++)
+	do
 	{
-		if (*c == KEY_SEPARATOR || *c == '\0')
-		{
-			if (n < attached->nkeys)
-				parts[n] = pstrdup(part.data);
-			n++;
-			resetStringInfo(&part);
-			if (*c == '\0')
-				break;
-			continue;
-		}
-		if (*c == KEY_ESCAPE && c[1] != '\0')
-			c++;
-		appendStringInfoChar(&part, *c);
-	}
+		c = read_part(c, &part);
+		if (n < attached->nkeys)
+			parts[n] = pstrdup(part.data);
+		n++;
+	} while (*c++ != '\0');
 	if (n != attached->nkeys)
 		raise_parts(attached, external_id, n);
 	return parts;
@@ -239,27 +245,17 @@ attached_join_external_id(char **parts, int n)
 }
 
 char *
-attached_id_part(const char *external_id, int part)
+attached_id_part(const char *external_id, int part, int n)
 {
 	StringInfoData text;
 
+	if (n == 1)
+		return pstrdup(external_id);
 	initStringInfo(&text);
-	for (const char *c = external_id; *c != '\0' && part >= 0; c++)
-	{
-		if (*c == KEY_SEPARATOR)
-		{
-			part--;
-			continue;
-		}
-		if (*c == KEY_ESCAPE && c[1] != '\0')
-			c++;
-		if (part == 0)
-			appendStringInfoChar(&text, *c);
-	}
+	while (*(external_id = read_part(external_id, &text)) != '\0' && part-- > 0)
+		external_id++;
 	return text.data;
 }
-
-/* ---------- fields ---------- */
 
 void
 attached_fields(const Attached *attached, AttachedRow row, const bool *wanted, Fields *out)

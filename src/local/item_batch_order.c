@@ -25,6 +25,7 @@ typedef struct Referring
 {
 	Oid			relation;
 	Oid			parent;
+	int			nkeys;			/* columns of its own key */
 	int			nparts;			/* of the parent's external id */
 	FieldName  *fields;			/* that hold them; no data: part of the own key */
 	int		   *parts;			/* which one */
@@ -76,6 +77,7 @@ make_referring(const Attached *child, const Attached *parent, const ForeignKeyCa
 		return NULL;
 	r->relation = child->relid;
 	r->parent = parent->relid;
+	r->nkeys = child->nkeys;
 	r->nparts = parent->nkeys;
 	r->fields = palloc0(sizeof(FieldName) * r->nparts);
 	r->parts = palloc0(sizeof(int) * r->nparts);
@@ -159,7 +161,7 @@ parent_id(const Referring *r, const BatchItem *item)
 
 		if (r->fields[i].data == NULL)
 		{
-			parts[i] = attached_id_part(item->external_id, r->parts[i]);
+			parts[i] = attached_id_part(item->external_id, r->parts[i], r->nkeys);
 			continue;
 		}
 		field = fields_find(&fields, r->fields[i]);
