@@ -105,15 +105,11 @@ make_array(Element *const *elements, int n)
 {
 	JsonbParseState *state = NULL;
 	JsonbValue *value = palloc(sizeof(JsonbValue));
-	Jsonb	   *array;
 
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	for (int i = 0; i < n; i++)
 		pushJsonbValue(&state, WJB_ELEM, &elements[i]->value);
-	array = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
-	value->type = jbvBinary;
-	value->val.binary.data = &array->root;
-	value->val.binary.len = VARSIZE(array) - VARHDRSZ;
+	*value = json_to_value(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL)));
 	return value;
 }
 

@@ -9,7 +9,6 @@
 
 #include <limits.h>
 
-#include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
 #include "errcodes.h"
@@ -133,13 +132,9 @@ parse_whole_number(const char *key, const JsonbValue *value, int64 *result, Chan
 	char	   *text;
 	char	   *end;
 
-	if (is_digits(value))
-		text = pnstrdup(value->val.string.val, value->val.string.len);
-	else if (value->type != jbvNumeric)
+	if (!is_digits(value) && value->type != jbvNumeric)
 		return wrong_type(error, key, "a whole number", WHOLE_NUMBER_HINT, value);
-	else
-		text = DatumGetCString(DirectFunctionCall1(numeric_out,
-												   NumericGetDatum(value->val.numeric)));
+	text = json_read_text(value);
 	if (text[0] == '-')
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, WHOLE_NUMBER_HINT,
 							"key \"%s\" must not be negative", key);

@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "model/json.h"
 #include "model/ladder_state.h"
 
 /* ---------- the patch ---------- */
@@ -266,8 +267,6 @@ static JsonbValue
 side_of_group(const LadderState *s, const GroupState *group, bool ours)
 {
 	Fields		side = {0, palloc(sizeof(Field) * s->change->fields.n)};
-	JsonbValue	object = {.type = jbvBinary};
-	Jsonb	   *jsonb;
 
 	for (int i = 0; i < s->change->fields.n; i++)
 	{
@@ -276,10 +275,7 @@ side_of_group(const LadderState *s, const GroupState *group, bool ours)
 		if (match->group == group && (ours ? match->current != NULL : !match->implied))
 			side.field[side.n++] = ours ? match->current->field : s->change->fields.field[i];
 	}
-	jsonb = fields_to_jsonb(&side);
-	object.val.binary.data = &jsonb->root;
-	object.val.binary.len = VARSIZE(jsonb) - VARHDRSZ;
-	return object;
+	return json_to_value(fields_to_jsonb(&side));
 }
 
 /* A function has to choose one of the sides: a value of its own would be half of each. */

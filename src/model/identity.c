@@ -147,8 +147,7 @@ read_number(const Fields *fields, const char *key, enum jbvType type, int64 *num
 
 	if (value == NULL)
 		return false;
-	text = type == jbvString ? pnstrdup(value->val.string.val, value->val.string.len) :
-		DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+	text = json_read_text(value);
 	errno = 0;
 	*number = strtoi64(text, &end, 10);
 	return end != text && *end == '\0' && errno == 0;
