@@ -267,11 +267,12 @@ look_ahead(Applying *applying, int first)
 static void
 apply_counted(Applying *applying, Change *change, Answer *answer)
 {
+	const FieldRules *rules = &registry_entity_required(applying->call->registry, change->entity)->field_rules;
 	Counts		known;
 
 	MemSet(answer, 0, sizeof(Answer));
 	answer->change = change;
-	answer->refused = !counting_take(change, &known, &answer->error);
+	answer->refused = !counting_take(rules, change, &known, &answer->error);
 	if (answer->refused)
 		return;
 	apply_document(applying->call, change, answer);
@@ -562,11 +563,7 @@ explain_check_rights(const Documents *docs)
 static bool
 explain_hold(void *arg, const Change *change)
 {
-	Canonical  *canonical = ((Applying *) arg)->call->canonical;
-	Record		record;
-
-	canonical_find(canonical, change->entity, change->external_id, &record);
-	return record.exists;
+	return canonical_exists(((Applying *) arg)->call->canonical, change->entity, change->external_id);
 }
 
 /* What the pending conflicts of the record say to the decision. */

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/memutils.h"
 
 #include "hub/apply_state.h"
 #include "hub/by_alias.h"
@@ -34,19 +35,28 @@ aliases_table(ApplyCall *call)
 void
 by_alias_leave_out(int64 merge, Change *change)
 {
-	Fields		kept = {0};
+	Fields		kept = {0, palloc(sizeof(Field) * Max(change->fields.n, 1))};
+	MemoryContext scratch;
+	MemoryContext old;
 	Fields		image;
 	int64		row_version;
 
-	if (change->deleted || !merge_image(merge, &image, &row_version))
+	if (change->deleted)
 		return;
-	kept.field = palloc(sizeof(Field) * Max(change->fields.n, 1));
-	for (int i = 0; i < change->fields.n; i++)
-		if (!fields_hold(&image, &change->fields.field[i]))
-			kept.field[kept.n++] = change->fields.field[i];
-	if (kept.n < change->fields.n)
-		change->sent = NULL;
-	change->fields = kept;
+	/* a batch may come under such names alone, and the record have been large */
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "syncext merged record", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(scratch);
+	if (merge_image(merge, &image, &row_version))
+	{
+		for (int i = 0; i < change->fields.n; i++)
+			if (!fields_hold(&image, &change->fields.field[i]))
+				kept.field[kept.n++] = change->fields.field[i];
+		if (kept.n < change->fields.n)
+			change->sent = NULL;
+		change->fields = kept;
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
 }
 
 bool

@@ -11,8 +11,27 @@
 #include "hub/counting.h"
 #include "storage/counted.h"
 
+/* Or were they once?  Of what was none no totals are kept: they would be without end. */
+static bool
+are_of_counters(const FieldRules *rules, const Change *change, const Counts *known,
+				const Counts *sent, ChangeError *error)
+{
+	Change		adds = *change;
+	Field		field = {.value.type = jbvNull};
+
+	adds.increments = (Fields) {1, &field};
+	for (int i = 0; i < sent->n; i++)
+	{
+		field.name = sent->count[i].field;
+		if (!field_rules_sum(rules, field.name) && !counts_of_field(known, field.name) &&
+			!field_rules_check_increments(rules, &adds, error))
+			return false;
+	}
+	return true;
+}
+
 bool
-counting_take(Change *change, Counts *known, ChangeError *error)
+counting_take(const FieldRules *rules, Change *change, Counts *known, ChangeError *error)
 {
 	Jsonb	   *stored = counted_find(change->source, change->entity, change->external_id);
 	Counts		sent;
@@ -23,6 +42,8 @@ counting_take(Change *change, Counts *known, ChangeError *error)
 	if (!counts_read(&change->counted->root, &sent))
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, "Only links send it.",
 							"key \"counted\" is no totals of counters");
+	if (!are_of_counters(rules, change, known, &sent, error))
+		return false;
 	why = counts_take(known, &sent, &change->increments);
 	if (why != NULL)
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, NULL, "%s", why);

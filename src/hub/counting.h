@@ -7,12 +7,14 @@
 
 #include "model/counts.h"
 #include "model/change.h"
+#include "model/field_rule.h"
 
 /*
  * Give the change the increments that its totals come to, since those that were taken
  * before; *known is what is known with them.  False, and *error: that can't be.
  */
-extern bool counting_take(Change *change, Counts *known, ChangeError *error);
+extern bool counting_take(const FieldRules *rules, Change *change, Counts *known,
+						  ChangeError *error);
 /* The change was decided: its totals are known. */
 extern void counting_keep(const Change *change, const Counts *known);
 

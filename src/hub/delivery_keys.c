@@ -299,23 +299,28 @@ check_served(Feed *feed, const SaidKey *said)
 	routing_check(feed, &record, 1);
 }
 
+/* Room for a failure of each of the keys. */
 static void
-add_failure(Acknowledgement *ack, const SaidKey *said)
+make_room(Acknowledgement *ack, int nkeys)
 {
-	BatchFailure *failures = palloc_extended(sizeof(BatchFailure) * (ack->nfailures + 1),
+	BatchFailure *failures = palloc_extended(sizeof(BatchFailure) * (Size) (ack->nfailures + nkeys),
 											 MCXT_ALLOC_HUGE);
 
 	if (ack->nfailures > 0)
 		memcpy(failures, ack->failures, sizeof(BatchFailure) * ack->nfailures);
-	failures[ack->nfailures] = (BatchFailure)
+	ack->failures = failures;
+}
+
+static void
+add_failure(Acknowledgement *ack, const SaidKey *said)
+{
+	ack->failures[ack->nfailures++] = (BatchFailure)
 	{
 		.entity = said->entity,
 		.external_id = said->external_id,
 		.error = psprintf("sourceId \"%s\" cannot be bound to the record: the key is another record's, or the record has another key of the source",
 						  clip_string(said->source_id, CLIP_QUOTE))
 	};
-	ack->nfailures++;
-	ack->failures = failures;
 }
 
 void
@@ -326,6 +331,7 @@ delivery_keys_bind(Feed *feed, Acknowledgement *ack)
 
 	if (n == 0)
 		return;
+	make_room(ack, n);
 	batch_collect(feed);
 	for (int i = 0; i < n; i++)
 	{

@@ -10,6 +10,7 @@
 
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 #include "compat.h"
 #include "hub/apply_change.h"
@@ -61,6 +62,9 @@ move_child(Move *move, const Reference *reference, const char *entity, const cha
 static void
 move_children(Move *move, const Entity *entity, const char *parent)
 {
+	MemoryContext outer = CurrentMemoryContext;
+	MemoryContext each = AllocSetContextCreate(outer, "syncext child", ALLOCSET_DEFAULT_SIZES);
+
 	for (int i = 0; i < entity->nreferences; i++)
 	{
 		const Reference *reference = &entity->references[i];
@@ -75,9 +79,13 @@ move_children(Move *move, const Entity *entity, const char *parent)
 		foreach_ptr(char, id, ids)
 		{
 			CHECK_FOR_INTERRUPTS();
+			MemoryContextSwitchTo(each);
 			move_child(move, reference, entity->name, id);
+			MemoryContextSwitchTo(outer);
+			MemoryContextReset(each);
 		}
 	}
+	MemoryContextDelete(each);
 }
 
 int
@@ -153,6 +161,9 @@ tell_child(const Telling *telling, const Entity *entity, const Reference *refere
 static void
 tell_children(const Telling *telling, const Entity *entity)
 {
+	MemoryContext outer = CurrentMemoryContext;
+	MemoryContext each = AllocSetContextCreate(outer, "syncext child", ALLOCSET_DEFAULT_SIZES);
+
 	for (int i = 0; i < entity->nreferences; i++)
 	{
 		const Reference *reference = &entity->references[i];
@@ -167,8 +178,14 @@ tell_children(const Telling *telling, const Entity *entity)
 							   quote_literal_cstr(telling->id), quote_literal_cstr(telling->parent),
 							   quote_literal_cstr(telling->id));
 		foreach_ptr(char, child, children)
+		{
+			MemoryContextSwitchTo(each);
 			tell_child(telling, entity, reference, child);
+			MemoryContextSwitchTo(outer);
+			MemoryContextReset(each);
+		}
 	}
+	MemoryContextDelete(each);
 }
 
 void

@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include "utils/memutils.h"
+
 #include "hub/key_references.h"
 #include "hub/references.h"
 #include "model/json.h"
@@ -113,15 +115,18 @@ find_key_of_kept(SourceKeys *keys, const Source *target, const RecordKey *parent
 static bool
 find_key(SourceKeys *keys, const Source *target, const RecordKey *parent, SourceKey *key)
 {
-	Record		record;
+	Canonical  *canonical;
+	bool		lives;
 
 	if (source_key_current(keys, target->name, parent->entity, parent->external_id, key) ||
 		find_key_of_kept(keys, target, parent, key))
 		return true;
 	if (!source_key_last(keys, target->name, parent->entity, parent->external_id, key))
 		return false;
-	canonical_read(parent->entity, parent->external_id, &record);
-	return !record.exists || record.deleted;
+	canonical = canonical_open(false);
+	lives = canonical_lives(canonical, parent->entity, parent->external_id);
+	canonical_close(canonical);
+	return !lives;
 }
 
 /* Put the target's key in the place of what a field refers to.  False: it has none. */
@@ -189,28 +194,34 @@ key_references_write(SourceKeys *keys, const Source *target, const RecordKey *re
 	return translated.field == NULL ? fields : fields_to_jsonb(&translated);
 }
 
+/* The record is read in a memory context of its own: an acknowledgement may name thousands. */
+static bool
+refers_to_itself(const Entity *entity, const RecordKey *key)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "syncext reference",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+	Canonical  *canonical = canonical_open(false);
+	Record		record;
+	bool		itself = false;
+
+	canonical_find(canonical, key->entity, key->external_id, &record);
+	canonical_close(canonical);
+	for (int i = 0; i < entity->nreferences && !itself; i++)
+		itself = strcmp(entity->references[i].parent, key->entity) == 0 &&
+			references_refers(&record, entity->references[i].field, key->external_id);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
+	return itself;
+}
+
 bool
 key_references_itself(const Source *target, const RecordKey *key)
 {
 	const Entity *entity = registry_entity_required(registry_get(), key->entity);
-	Canonical  *canonical = NULL;
-	Record		record = {0};
-	bool		itself = false;
 
-	for (int i = 0; i < entity->nreferences && !itself; i++)
-	{
-		const Reference *reference = &entity->references[i];
-
-		if (strcmp(reference->parent, key->entity) != 0 || !source_has_own_keys(target, key->entity))
-			continue;
-		if (canonical == NULL)
-		{
-			canonical = canonical_open(false);
-			canonical_find(canonical, key->entity, key->external_id, &record);
-		}
-		itself = references_refers(&record, reference->field, key->external_id);
-	}
-	if (canonical != NULL)
-		canonical_close(canonical);
-	return itself;
+	for (int i = 0; source_has_own_keys(target, key->entity) && i < entity->nreferences; i++)
+		if (strcmp(entity->references[i].parent, key->entity) == 0)
+			return refers_to_itself(entity, key);
+	return false;
 }

@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/memutils.h"
 #include "utils/uuid.h"
 
 #include "errcodes.h"
@@ -39,6 +40,7 @@ typedef struct Resolving
 	bool		write;
 	SourceKeys *keys;
 	Canonical  *records;		/* NULL until one has to be looked at */
+	MemoryContext scratch;		/* of one document: a record may be as large as thousands of these */
 } Resolving;
 
 bool
@@ -151,6 +153,15 @@ run_bind(void *arg)
 		(void) key_by_alias(&binding->key, binding->alias, true);
 }
 
+/* Is it that?  An index of a DBA's would be violated again and again. */
+static bool
+is_taken(const ErrorData *error)
+{
+	return error->constraint_name != NULL &&
+		(strcmp(error->constraint_name, "source_key_record") == 0 ||
+		 strcmp(error->constraint_name, "source_key_pkey") == 0);
+}
+
 /*
  * Try to bind.  False: the key, or the record, has just got another binding, and both
  * are to be looked at again.
@@ -163,7 +174,7 @@ try_bind(const SourceKey *key, const char *alias, bool is_there)
 
 	if (error == NULL)
 		return binding.done;
-	if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
+	if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION || !is_taken(error))
 		ReThrowError(error);
 	/* what isn't seen now won't be seen later either */
 	if (IsolationUsesXactSnapshot())
@@ -279,6 +290,21 @@ records_table(Resolving *r)
 	return r->records;
 }
 
+/* Is the source told what becomes of a change of the key's record? */
+static bool
+answers_of_record(Resolving *r, const ApplyItem *item, const SourceKey *key)
+{
+	Canonical  *records = records_table(r);
+	MemoryContext old = MemoryContextSwitchTo(r->scratch);
+	Record		record;
+	bool		shown;
+
+	canonical_find(records, key->entity, key->external_id, &record);
+	shown = visibility_answers(item, &record, records);
+	MemoryContextSwitchTo(old);
+	return shown;
+}
+
 /*
  * A delete under a key that deliveries don't go to is of a row that the record's life
  * doesn't hang on: a second one of the source's, or one that was deleted before.
@@ -287,16 +313,17 @@ static void
 delete_duplicate(Resolving *r, KeyedChange *keyed, const SourceKey *key)
 {
 	const ApplyItem item = apply_item(registry_get(), keyed->change);
-	Record		record;
+	Canonical  *records = records_table(r);
+	bool		shown;
 
-	canonical_find(records_table(r), key->entity, key->external_id, &record);
-	if (!record.exists || record.deleted)
+	if (!canonical_lives(records, key->entity, key->external_id))
 		return;
+	shown = answers_of_record(r, &item, key);
 	if (r->write)
 		(void) mapped_remove(r->keys, key);
 	answer_unapplied(keyed, 200, RESOLUTION_NO_CHANGE,
 					 "the key was not the one that deliveries go to: it is unbound, and the record stays");
-	keyed->answer.hidden = !visibility_answers(&item, &record, records_table(r));
+	keyed->answer.hidden = !shown;
 }
 
 /*
@@ -308,11 +335,14 @@ static void
 take_merged(Resolving *r, KeyedChange *keyed, const SourceKey *key)
 {
 	Change	   *change = keyed->change;
+	MemoryContext old = MemoryContextSwitchTo(r->scratch);
 	SourceKey	current;
 	Fields		image;
 	int64		row_version;
+	bool		known = merge_image(key->merge, &image, &row_version);
 
-	if (!merge_image(key->merge, &image, &row_version))
+	MemoryContextSwitchTo(old);
+	if (!known)
 		return;
 	if (change->has_base && change->base < row_version)
 		change->base = 0;
@@ -363,13 +393,20 @@ link_record(Resolving *r, KeyedChange *keyed)
 {
 	Change	   *change = keyed->change;
 	const ApplyItem item = apply_item(registry_get(), change);
+	Canonical  *records = records_table(r);
 	const MatchRule *rule;
+	MemoryContext old;
 	SourceKey	key = key_of(change);
 
 	if (item.entity->nmatches == 0 || change->has_if_match)
 		return false;
-	key.external_id = match_link(&item, r->keys, records_table(r), &rule);
-	if (key.external_id == NULL || !bind_key(r->keys, &key, r->write))
+	old = MemoryContextSwitchTo(r->scratch);
+	key.external_id = match_link(&item, r->keys, records, &rule);
+	MemoryContextSwitchTo(old);
+	if (key.external_id == NULL)
+		return false;
+	key.external_id = pstrdup(key.external_id);
+	if (!bind_key(r->keys, &key, r->write))
 		return false;
 	keyed->linked = true;
 	keyed->added = r->write;
@@ -450,6 +487,22 @@ resolve_both(Resolving *r, KeyedChange *keyed)
 		answer_conflict(keyed);
 }
 
+/* Is the source shown the record that its change names? */
+static bool
+is_shown(Resolving *r, const Change *change)
+{
+	const Source *source = registry_source_required(registry_get(), change->source);
+	Canonical  *records = records_table(r);
+	MemoryContext old = MemoryContextSwitchTo(r->scratch);
+	Record		record;
+	bool		shown;
+
+	canonical_find(records, change->entity, change->external_id, &record);
+	shown = visibility_shows(source, change->entity, &record);
+	MemoryContextSwitchTo(old);
+	return shown;
+}
+
 /*
  * It names it by the hub's id alone.  A new record would be one that its source has no key
  * of, and would be told to make again.
@@ -458,16 +511,13 @@ static void
 resolve_external_id(Resolving *r, KeyedChange *keyed)
 {
 	const Change *change = keyed->change;
-	const Source *source = registry_source_required(registry_get(), change->source);
-	Record		record;
 	SourceKey	key;
 
 	if (change->deleted)
 		return;
 	/* of a record that the source isn't shown it learns no more than of none */
-	canonical_find(records_table(r), change->entity, change->external_id, &record);
-	if (record.exists &&
-		(visibility_shows(source, change->entity, &record) || role_reads_records(change->entity) ||
+	if (canonical_exists(records_table(r), change->entity, change->external_id) &&
+		(is_shown(r, change) || role_reads_records(change->entity) ||
 		 source_key_last(r->keys, change->source, change->entity, change->external_id, &key)))
 		return;
 	keyed->outcome = KEY_REFUSED;
@@ -572,8 +622,13 @@ own_keys_resolve(KeyedChange *changes, int n, bool write)
 		own_keys_arm(source);
 	}
 	r.keys = mapped_open(&source_key_def, write);
+	r.scratch = AllocSetContextCreate(CurrentMemoryContext, "syncext own keys", ALLOCSET_DEFAULT_SIZES);
 	for (int i = 0; i < n; i++)
+	{
 		resolve_record(&r, &changes[i], i > 0 ? &changes[i - 1] : NULL);
+		MemoryContextReset(r.scratch);
+	}
+	MemoryContextDelete(r.scratch);
 	read_references(&r, changes, n);
 	if (r.records != NULL)
 		canonical_close(r.records);

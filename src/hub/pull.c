@@ -240,11 +240,12 @@ find_merged_into(Reading *reading, const BatchRecord *record)
 static bool
 may_tell_merged(const Reading *reading, const BatchRecord *record, const char *kept)
 {
-	Record		found;
+	/* the other one stands at the tombstone */
+	Canonical  *canonical = canonical_open(false);
+	bool		shown = visibility_shows_living(reading->target, record->entity, kept, canonical);
 
-	canonical_read(record->entity, kept, &found);
-	return found.exists && !found.deleted &&
-		visibility_shows(reading->target, record->entity, &found);
+	canonical_close(canonical);
+	return shown;
 }
 
 /*

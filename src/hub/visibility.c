@@ -10,6 +10,7 @@
 
 #include "fmgr.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 #include "compat.h"
 #include "hub/subscription_filter.h"
@@ -153,6 +154,40 @@ visibility_shows(const Source *source, const char *entity, const Record *record)
 	return record->exists && route_admits(route, record_fields_jsonb(record));
 }
 
+/* Does the source see the record of that id?  It is read in a memory context of its own. */
+static bool
+shows_stored(const Source *source, const char *entity, const char *external_id, Canonical *records)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "syncext visibility",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+	Record		record;
+	bool		shown;
+
+	canonical_find(records, entity, external_id, &record);
+	shown = visibility_shows(source, entity, &record);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
+	return shown;
+}
+
+/* Does what the source sees of an entity hang on what is in a record? */
+static bool
+filters(const Source *source, const char *entity)
+{
+	const Route *route = source_route(source, entity);
+
+	return route != NULL && route->filter != NULL;
+}
+
+bool
+visibility_shows_living(const Source *source, const char *entity, const char *external_id,
+						Canonical *records)
+{
+	return canonical_lives(records, entity, external_id) && source_gets_entity(source, entity) &&
+		(!filters(source, entity) || shows_stored(source, entity, external_id, records));
+}
+
 bool
 visibility_withheld(const Route *route, const List *conflicts, FieldNames *withheld)
 {
@@ -224,14 +259,9 @@ refers_to_hidden(const ApplyItem *item, Canonical *parents)
 		const char *parent = entity->references[i].parent;
 		char	   *id = referred_id_of_change(item->change, entity->references[i].field,
 											   parent);
-		const Route *route = source_route(source, parent);
-		Record		record = {0};
 
-		if (id == NULL)
-			continue;
-		if (route != NULL && route->filter != NULL && source_gets_entity(source, parent))
-			canonical_find(parents, parent, id, &record);
-		if (!visibility_shows(source, parent, &record))
+		if (id != NULL && (!source_gets_entity(source, parent) ||
+						   (filters(source, parent) && !shows_stored(source, parent, id, parents))))
 			return true;
 	}
 	return false;

@@ -56,6 +56,12 @@ extern bool visibility_withheld(const Route *route, const List *conflicts,
 /* Does it see the record?  One that doesn't exist it sees if it saw any. */
 extern bool visibility_shows(const Source *source, const char *entity, const Record *record);
 /*
+ * Is there such a record, which lives, and does the source see it?  Nothing of it stays in
+ * memory: a call may ask that of thousands, or of a large one thousands of times.
+ */
+extern bool visibility_shows_living(const Source *source, const char *entity,
+									const char *external_id, Canonical *records);
+/*
  * May a source be told what became of its change, on a record that was as before
  * says?  It may if it sees all that the answer depends on: the record, the fields
  * that the change names, and the records that they refer to, which are read with

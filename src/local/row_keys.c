@@ -107,13 +107,16 @@ row_keys_take(const Binding *binding, const char *key)
 static bool
 record_lives(SourceKeys *keys, const SourceKey *key)
 {
-	Record		record;
+	Canonical  *canonical;
 	SourceKey	current;
+	bool		lives;
 
 	if (source_key_current(keys, key->source, key->entity, key->external_id, &current))
 		return true;
-	canonical_read(key->entity, key->external_id, &record);
-	return record.exists && !record.deleted;
+	canonical = canonical_open(false);
+	lives = canonical_lives(canonical, key->entity, key->external_id);
+	canonical_close(canonical);
+	return lives;
 }
 
 /* The key was drawn a second time: what it named so far stays a record, without this key. */

@@ -122,6 +122,26 @@ is_digits(const JsonbValue *value)
 	return true;
 }
 
+/* A number is as long with its first digits as beyond what is taken. */
+#define MAX_NUMBER_TEXT	64
+
+/*
+ * The beginning of a number, or of a string of digits.  1e131071 is short in a document, of
+ * which a batch has thousands: of each nothing stays in memory.
+ */
+static void
+number_text(const JsonbValue *value, char *text)
+{
+	char	   *whole = json_read_text(value);
+	int			digits = strcspn(whole, ".");
+
+	/* 5.000… is 5 */
+	if (whole[digits] == '.' && whole[digits + 1 + strspn(whole + digits + 1, "0")] == '\0')
+		whole[digits] = '\0';
+	strlcpy(text, whole, MAX_NUMBER_TEXT);
+	pfree(whole);
+}
+
 /*
  * A whole number from 0 to below 2^62, or a string of its digits; 5.0 is whole, as jsonb
  * has 5.0 = 5.
@@ -129,19 +149,17 @@ is_digits(const JsonbValue *value)
 static bool
 parse_whole_number(const char *key, const JsonbValue *value, int64 *result, ChangeError *error)
 {
-	char	   *text;
+	char		text[MAX_NUMBER_TEXT];
 	char	   *end;
 
 	if (!is_digits(value) && value->type != jbvNumeric)
 		return wrong_type(error, key, "a whole number", WHOLE_NUMBER_HINT, value);
-	text = json_read_text(value);
+	number_text(value, text);
 	if (text[0] == '-')
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, WHOLE_NUMBER_HINT,
 							"key \"%s\" must not be negative", key);
 	errno = 0;
 	*result = strtoi64(text, &end, 10);
-	if (*end == '.')
-		end += 1 + strspn(end + 1, "0");
 	if (*end != '\0')
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT, WHOLE_NUMBER_HINT,
 							"key \"%s\" must be a whole number, not a fraction", key);
@@ -278,6 +296,15 @@ take_key(const Field *member, Change *change, bool *known, ChangeError *error)
 	return true;
 }
 
+static bool
+check_number_of(const char *key, int n, const ChangeLimits *limits, ChangeError *error)
+{
+	return n <= limits->max_fields ||
+		change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
+					 "Raise syncext.max_fields, or split the document.",
+					 "\"%s\" has %d fields, more than %d", key, n, limits->max_fields);
+}
+
 /* Take a member that has a meaning in documents which syncext has made itself. */
 static bool
 take_own_key(const Field *member, const ChangeLimits *limits, Change *change, bool *known,
@@ -296,11 +323,14 @@ take_own_key(const Field *member, const ChangeLimits *limits, Change *change, bo
 	{
 		if (json_read_object(&member->value) == NULL)
 			return wrong_type(error, "counted", "an object", "Only links send it.", &member->value);
+		if (!check_number_of("counted", JsonContainerSize(member->value.val.binary.data), limits, error))
+			return false;
 		change->counted = JsonbValueToJsonb(unconstify(JsonbValue *, &member->value));
 		return true;
 	}
 	if (field_name_cmp(member->name, field_name("totals")) == 0)
-		return parse_increments(&member->value, &change->totals, error);
+		return parse_increments(&member->value, &change->totals, error) &&
+			check_number_of("totals", change->totals.n, limits, error);
 	*known = false;
 	return true;
 }
@@ -353,11 +383,8 @@ static bool
 check_names_of(const char *key, const Fields *fields, const ChangeLimits *limits,
 			   ChangeError *error)
 {
-	if (fields->n > limits->max_fields)
-		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
-							"Raise syncext.max_fields, or split the document.",
-							"\"%s\" has %d fields, more than %d", key, fields->n,
-							limits->max_fields);
+	if (!check_number_of(key, fields->n, limits, error))
+		return false;
 	for (int i = 0; i < fields->n; i++)
 	{
 		if (!field_name_valid(fields->field[i].name))

@@ -4,11 +4,39 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/builtins.h"
 
 #include "model/counts.h"
 #include "model/json.h"
 #include "model/json_read.h"
+
+/* The one of the same field and run, if it is among those from first on. */
+static Count *
+find_count(const Counts *counts, int first, const Count *like)
+{
+	for (int i = first; i < counts->n; i++)
+	{
+		Count	   *count = &counts->count[i];
+
+		if (count->run == like->run && count->since == like->since &&
+			field_name_cmp(count->field, like->field) == 0)
+			return count;
+	}
+	return NULL;
+}
+
+static Count *
+add_place(Counts *counts)
+{
+	if (counts->n == counts->room)
+	{
+		counts->room = Max(counts->room * 2, 4);
+		counts->count = counts->count == NULL ? palloc(sizeof(Count) * counts->room) :
+			repalloc_huge(counts->count, sizeof(Count) * counts->room);
+	}
+	return &counts->count[counts->n++];
+}
 
 /* ---------- as JSON ---------- */
 
@@ -44,11 +72,36 @@ read_count(FieldName field, const Field *member, Count *count)
 		json_read_number(getIthJsonbValueFromContainer(pair, 0), 0, PG_INT64_MAX, &count->seq);
 }
 
+/* The runs of a field, which has none yet: nobody else's have to be looked through. */
+static bool
+read_runs(const Field *field, Counts *counts)
+{
+	JsonbContainer *object = json_read_object(&field->value);
+	const int	first = counts->n;
+	Fields		runs;
+
+	if (object == NULL || JsonContainerSize(object) > COUNTS_MAX_RUNS)
+		return false;
+	fields_from_container(object, &runs);
+	for (int i = 0; i < runs.n; i++)
+	{
+		Count		count;
+		Count	   *same;
+
+		if (!read_count(field->name, &runs.field[i], &count))
+			return false;
+		/* 1/1 and 01/1 are one */
+		same = find_count(counts, first, &count);
+		*(same != NULL ? same : add_place(counts)) = count;
+	}
+	return true;
+}
+
+/* What others say is as long as they like: it takes as long to read, and can be cancelled. */
 bool
 counts_read(JsonbContainer *object, Counts *counts)
 {
 	Fields		fields;
-	Fields		runs;
 
 	MemSet(counts, 0, sizeof(Counts));
 	if (object == NULL)
@@ -56,21 +109,9 @@ counts_read(JsonbContainer *object, Counts *counts)
 	fields_from_container(object, &fields);
 	for (int i = 0; i < fields.n; i++)
 	{
-		JsonbContainer *of_field = json_read_object(&fields.field[i].value);
-
-		if (of_field == NULL)
+		CHECK_FOR_INTERRUPTS();
+		if (!read_runs(&fields.field[i], counts))
 			return false;
-		fields_from_container(of_field, &runs);
-		if (runs.n > COUNTS_MAX_RUNS)
-			return false;
-		for (int k = 0; k < runs.n; k++)
-		{
-			Count		count;
-
-			if (!read_count(fields.field[i].name, &runs.field[k], &count))
-				return false;
-			counts_set(counts, &count);
-		}
 	}
 	return true;
 }
@@ -84,50 +125,41 @@ push_count(JsonbParseState **state, const Count *count)
 	pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }
 
-/* Was the field met before the one numbered n? */
-static bool
-is_pushed(const Counts *counts, int n)
+static int
+compare_fields(const void *a, const void *b)
 {
-	for (int i = 0; i < n; i++)
-		if (field_name_cmp(counts->count[i].field, counts->count[n].field) == 0)
-			return true;
-	return false;
+	return field_name_cmp(((const Count *) a)->field, ((const Count *) b)->field);
 }
 
 Jsonb *
 counts_jsonb(const Counts *counts)
 {
 	JsonbParseState *state = json_begin_object();
+	Count	   *sorted = palloc_extended(sizeof(Count) * Max(counts->n, 1), MCXT_ALLOC_HUGE);
 
+	if (counts->n > 0)
+		memcpy(sorted, counts->count, sizeof(Count) * counts->n);
+	qsort(sorted, counts->n, sizeof(Count), compare_fields);
 	for (int i = 0; i < counts->n; i++)
 	{
-		FieldName	field = counts->count[i].field;
-
-		if (is_pushed(counts, i))
-			continue;
-		json_push_object(&state, field_name_cstring(field));
-		for (int k = i; k < counts->n; k++)
-			if (field_name_cmp(counts->count[k].field, field) == 0)
-				push_count(&state, &counts->count[k]);
-		pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+		if (i == 0 || compare_fields(&sorted[i - 1], &sorted[i]) != 0)
+			json_push_object(&state, field_name_cstring(sorted[i].field));
+		push_count(&state, &sorted[i]);
+		if (i + 1 == counts->n || compare_fields(&sorted[i], &sorted[i + 1]) != 0)
+			pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	}
 	return json_end_object(&state);
 }
 
 /* ---------- counting ---------- */
 
-static Count *
-find_count(const Counts *counts, const Count *like)
+bool
+counts_of_field(const Counts *counts, FieldName field)
 {
 	for (int i = 0; i < counts->n; i++)
-	{
-		Count	   *count = &counts->count[i];
-
-		if (count->run == like->run && count->since == like->since &&
-			field_name_cmp(count->field, like->field) == 0)
-			return count;
-	}
-	return NULL;
+		if (field_name_cmp(counts->count[i].field, field) == 0)
+			return true;
+	return false;
 }
 
 static bool
@@ -159,21 +191,11 @@ find_too_old(const Counts *counts, FieldName field)
 void
 counts_set(Counts *counts, const Count *count)
 {
-	Count	   *place = find_count(counts, count);
+	Count	   *place = find_count(counts, 0, count);
 
 	if (place == NULL)
 		place = find_too_old(counts, count->field);
-	if (place == NULL)
-	{
-		if (counts->n == counts->room)
-		{
-			counts->room = Max(counts->room * 2, 4);
-			counts->count = counts->count == NULL ? palloc(sizeof(Count) * counts->room) :
-				repalloc(counts->count, sizeof(Count) * counts->room);
-		}
-		place = &counts->count[counts->n++];
-	}
-	*place = *count;
+	*(place != NULL ? place : add_place(counts)) = *count;
 }
 
 static Numeric
@@ -200,17 +222,14 @@ counts_add(Counts *counts, const Count *difference)
 	return count;
 }
 
-/* Add an increment to those of other runs. */
+/* Add an increment to those of other runs, which have come just before. */
 static bool
 add_increment(Fields *increments, FieldName name, Numeric difference)
 {
-	Field	   *field = NULL;
+	Field	   *field = increments->n == 0 ? NULL : &increments->field[increments->n - 1];
 	bool		overflow = false;
 
-	for (int i = 0; i < increments->n && field == NULL; i++)
-		if (field_name_cmp(increments->field[i].name, name) == 0)
-			field = &increments->field[i];
-	if (field != NULL)
+	if (field != NULL && field_name_cmp(field->name, name) == 0)
 	{
 		field->value.val.numeric = numeric_add_opt_error(field->value.val.numeric, difference,
 														 &overflow);
@@ -232,7 +251,7 @@ counts_take(Counts *known, const Counts *sent, Fields *increments)
 	for (int i = 0; i < sent->n; i++)
 	{
 		const Count *count = &sent->count[i];
-		const Count *before = find_count(known, count);
+		const Count *before = find_count(known, 0, count);
 		Numeric		difference = count->total;
 		bool		overflow = false;
 
@@ -256,12 +275,12 @@ counts_lacking(const Counts *known, const Counts *before, const Counts *made, Fi
 	for (int i = 0; i < made->n; i++)
 	{
 		const Count *count = &made->count[i];
-		const Count *there = find_count(known, count);
+		const Count *there = find_count(known, 0, count);
 
 		if (field_name_cmp(count->field, field) != 0 ||
 			(there != NULL && there->seq >= count->seq))
 			continue;
-		if (there == NULL && find_count(before, count) != NULL)
+		if (there == NULL && find_count(before, 0, count) != NULL)
 			return false;
 		*lacking = sum_of(*lacking, count->total);
 		if (there != NULL)

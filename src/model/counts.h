@@ -37,6 +37,8 @@ typedef struct Counts
 /* From {field: {run/since: [seq, total]}}; false: it is none.  NULL: there are none. */
 extern bool counts_read(JsonbContainer *object, Counts *counts);
 extern Jsonb *counts_jsonb(const Counts *counts);
+/* Are there any of the field? */
+extern bool counts_of_field(const Counts *counts, FieldName field);
 /* Write a total over the one that is there.  Of too many of a field the first one goes. */
 extern void counts_set(Counts *counts, const Count *count);
 /*

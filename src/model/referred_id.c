@@ -12,7 +12,11 @@ referred_id(const JsonbValue *value)
 {
 	char	   *id = json_read_text(value);
 
-	return id != NULL && id[0] != '\0' && strlen(id) <= CHANGE_MAX_EXTERNAL_ID ? id : NULL;
+	if (id == NULL || (id[0] != '\0' && strlen(id) <= CHANGE_MAX_EXTERNAL_ID))
+		return id;
+	/* 1e131071 is short in a document, of which a batch has thousands */
+	pfree(id);
+	return NULL;
 }
 
 char *

@@ -240,6 +240,13 @@ canonical_exists(Canonical *canonical, const char *entity, const char *external_
 }
 
 bool
+canonical_lives(Canonical *canonical, const char *entity, const char *external_id)
+{
+	return canonical_exists(canonical, entity, external_id) &&
+		!DatumGetBool(rows_datum(canonical->rows, COL_CANONICAL_DELETED));
+}
+
+bool
 canonical_is_ours(Canonical *canonical)
 {
 	return canonical->found &&

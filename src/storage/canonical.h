@@ -54,6 +54,8 @@ extern void canonical_forget_ahead(Canonical *canonical);
 #define CANONICAL_AHEAD_MIN	32	/* and at least, to be worth it */
 /* Is there one?  Nothing else is looked at. */
 extern bool canonical_exists(Canonical *canonical, const char *entity, const char *external_id);
+/* And is it no tombstone?  A call that asks for many takes no memory for their fields. */
+extern bool canonical_lives(Canonical *canonical, const char *entity, const char *external_id);
 /* Read many by one snapshot, their fields unopened; rows_scan_end ends it. */
 extern RowsScan *canonical_seek_begin(Canonical *canonical);
 extern bool canonical_seek(Canonical *canonical, RowsScan *scan, const char *entity,
