@@ -63,14 +63,12 @@ sees_fields(const ApplyItem *item, const MatchRule *rule)
 
 /* Does it see the record, which lives? */
 static bool
-sees_record(const Linking *linking, const char *external_id)
+sees_record(void *arg, const char *external_id)
 {
+	const Linking *linking = arg;
 	const ApplyItem *item = linking->item;
-	Record		record;
 
-	canonical_find(linking->records, item->entity->name, external_id, &record);
-	return record.exists && !record.deleted &&
-		visibility_shows(item->source, item->entity->name, &record);
+	return visibility_shows_living(item->source, item->entity->name, external_id, linking->records);
 }
 
 static void
@@ -83,13 +81,12 @@ meet_by(Linking *linking, const MatchRule *rule)
 	key.key = match_normalize(rule, &linking->item->change->fields, &failed);
 	if (key.key == NULL)
 		return;
-	others = match_keys_sharing(linking->match_keys, &key, MATCH_MAX_SHARED + 1);
+	/* how many others share it must make no difference either */
+	others = match_keys_sharing(linking->match_keys, &key, MATCH_MAX_SHARED + 1, sees_record, linking);
 	if (list_length(others) > MATCH_MAX_SHARED)
 		return;
 	foreach_ptr(char, other, others)
 	{
-		if (!sees_record(linking, other))
-			continue;
 		if (linking->met == NULL)
 			linking->met = other;
 		else if (strcmp(linking->met, other) != 0)

@@ -63,7 +63,7 @@ candidates_table(Matching *matching)
 static void
 look_by(Matching *matching, const MatchKey *key)
 {
-	List	   *others = match_keys_sharing(matching->keys, key, MATCH_MAX_SHARED);
+	List	   *others = match_keys_sharing(matching->keys, key, MATCH_MAX_SHARED, NULL, NULL);
 	MatchCandidates *candidates;
 	int			room;
 

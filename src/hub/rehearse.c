@@ -316,13 +316,16 @@ Datum
 sync_rehearse(PG_FUNCTION_ARGS)
 {
 	const Registry *registry = registry_get();
-	const Entity *entity = registry_entity_required(registry, arg_text(fcinfo, 0, "entity"));
+	char	   *name = arg_text(fcinfo, 0, "entity");
+	const Entity *entity;
 	bool		has_since = !PG_ARGISNULL(4);
 	TimestampTz since = has_since ? PG_GETARG_TIMESTAMPTZ(4) : DT_NOBEGIN;
 	Rehearsal	rehearsal = {0};
 	Supposed	supposed;
 
-	check_rights(entity->name);
+	/* before it is told if there is such an entity */
+	check_rights(name);
+	entity = registry_entity_required(registry, name);
 	rehearse_arguments(fcinfo, registry, entity, &supposed);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	rehearsal.out = (ReturnSetInfo *) fcinfo->resultinfo;

@@ -138,7 +138,13 @@ COMMENT ON FUNCTION @extschema@.sync_rehearse(text, jsonb, jsonb, text[], timest
 
 -- A view's functions run as its reader, its tables are read as its owner.
 CREATE VIEW syncext.history WITH (security_barrier) AS
-	SELECT l.* FROM syncext.change_log l
+	SELECT l.xid, l.seq, l.recorded_at, l.entity, l.external_id, l.source, l.version, l.row_version, l.resolution, l.told, l.fields,
+	       -- what a steward has noted is no source's matter, nor is a record that it isn't shown and that another was merged into
+	       CASE WHEN NOT l.detail ?| '{note,mergedInto}'::text[] OR syncext.may_decide(l.entity)
+	              OR (SELECT pg_catalog.has_table_privilege('syncext.change_log', 'SELECT')) THEN l.detail
+	            WHEN syncext.may_see(l.source, l.entity, l.detail->>'mergedInto') THEN l.detail - 'note'::text
+	            ELSE l.detail - '{note,mergedInto}'::text[] END AS detail
+	FROM syncext.change_log l
 	WHERE (SELECT pg_catalog.has_table_privilege('syncext.change_log', 'SELECT'))
 	   OR syncext.may_see(l.source, l.entity, l.external_id,
 	                      CASE WHEN pg_catalog.jsonb_typeof(l.detail->'increments') = 'object' THEN l.fields || (l.detail->'increments') ELSE l.fields END);

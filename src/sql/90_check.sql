@@ -428,6 +428,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		       'A route or a subscription may keep the parent from the source; else let it say its keys. sync_bind does it by hand.'
 		FROM syncext.pending p
 		WHERE p.put_off AND p.since < pg_catalog.clock_timestamp() - syncext.duration('syncext.waiting_max')
+		  AND ((SELECT r.sees_all FROM reader r) OR syncext.may_see(p.target, p.entity, p.external_id))
 		GROUP BY p.target, p.entity
 		UNION ALL
 		SELECT 'warning', k.source, pg_catalog.format('entity %s', k.entity),

@@ -5,6 +5,7 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -36,20 +37,30 @@ match_keys_of(MatchKeys *keys, const char *entity, const char *external_id)
 }
 
 List *
-match_keys_sharing(MatchKeys *keys, const MatchKey *key, int max)
+match_keys_sharing(MatchKeys *keys, const MatchKey *key, int max, MatchCounts counts, void *arg)
 {
+	MemoryContext outer = CurrentMemoryContext;
+	MemoryContext each = AllocSetContextCreate(outer, "syncext match key", ALLOCSET_SMALL_SIZES);
 	RowsScan   *scan = mapped_scan(keys, SHARED_INDEX, 3, 0, key);
 	List	   *others = NIL;
 
 	while (list_length(others) < max && rows_scan_next(scan))
 	{
 		MatchKey	found;
+		bool		is_other;
 
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextSwitchTo(each);
 		mapped_read(keys, &found);
-		if (strcmp(found.external_id, key->external_id) != 0)
-			others = lappend(others, unconstify(char *, found.external_id));
+		is_other = strcmp(found.external_id, key->external_id) != 0 &&
+			(counts == NULL || counts(arg, found.external_id));
+		MemoryContextSwitchTo(outer);
+		if (is_other)
+			others = lappend(others, pstrdup(found.external_id));
+		MemoryContextReset(each);
 	}
 	rows_scan_end(scan);
+	MemoryContextDelete(each);
 	return others;
 }
 

@@ -22,8 +22,13 @@ extern const MappedDef match_key_def;
 
 /* All that the record has, a list of MatchKey. */
 extern List *match_keys_of(MatchKeys *keys, const char *entity, const char *external_id);
-/* Up to max external ids of other records that share the key, a list of char *. */
-extern List *match_keys_sharing(MatchKeys *keys, const MatchKey *key, int max);
+/*
+ * Up to max external ids of other records that share the key, a list of char *: of those that
+ * count; counts NULL: of all.
+ */
+typedef bool (*MatchCounts) (void *arg, const char *external_id);
+extern List *match_keys_sharing(MatchKeys *keys, const MatchKey *key, int max,
+								MatchCounts counts, void *arg);
 
 /*
  * Walk the keys of an entity's records behind one, by one snapshot, in the order of their
