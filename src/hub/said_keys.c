@@ -13,6 +13,7 @@
 #include "access/xact.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
@@ -143,13 +144,8 @@ begin_entities(const SourceKey *keys, int n)
 static bool
 shows_living(const Saying *s, const SourceKey *key)
 {
-	Record		record;
-
-	canonical_find(s->records, key->entity, key->external_id, &record);
-	return record.exists && !record.deleted &&
-		(visibility_unlimited(s->source) || visibility_shows(s->source, key->entity, &record));
+	return visibility_shows_living(s->source, key->entity, key->external_id, s->records);
 }
-
 
 /* The record gets no other key of the source while it has one. */
 static void
@@ -236,31 +232,44 @@ take_key(const Saying *s, const SourceKey *key)
 		raise_changing(key);
 }
 
+/* Does the call say another key of the record? */
+static bool
+is_said(const SourceKey *keys, int n, const SourceKey *key)
+{
+	CHECK_FOR_INTERRUPTS();
+	for (int i = 0; i < n; i++)
+		if (!keys[i].duplicate && strcmp(keys[i].external_id, key->external_id) == 0 &&
+			strcmp(keys[i].entity, key->entity) == 0 &&
+			strcmp(keys[i].source_id, key->source_id) != 0)
+			return true;
+	return false;
+}
+
 /*
  * The record was merged into another one here: the key is one of that, too, where that has one
- * already.
+ * already, or gets one.
  */
 static void
-follow_merge(const Saying *s, SourceKey *key)
+follow_merge(const Saying *s, SourceKey *keys, int n, int i)
 {
+	SourceKey  *key = &keys[i];
 	SourceKey	current;
-	Record		record;
-	const char *kept;
+	const char *kept = canonical_lives(s->records, key->entity, key->external_id) ? NULL :
+		alias_kept(key->entity, key->external_id);
 
-	canonical_find(s->records, key->entity, key->external_id, &record);
-	kept = record.exists && !record.deleted ? NULL : alias_kept(key->entity, key->external_id);
 	if (kept == NULL)
 		return;
 	key->external_id = kept;
-	key->duplicate |= source_key_current(s->keys, key->source, key->entity, kept, &current) &&
-		strcmp(current.source_id, key->source_id) != 0;
+	key->duplicate |= is_said(keys, n, key) ||
+		(source_key_current(s->keys, key->source, key->entity, kept, &current) &&
+		 strcmp(current.source_id, key->source_id) != 0);
 }
 
 static void
 take_keys(const Saying *s, SourceKey *keys, int n)
 {
 	for (int i = 0; i < n; i++)
-		follow_merge(s, &keys[i]);
+		follow_merge(s, keys, n, i);
 	for (int i = 0; i < n; i++)
 		if (!keys[i].duplicate)
 			look_for_lost(s, &keys[i]);

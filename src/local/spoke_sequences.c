@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type_d.h"
+#include "common/int.h"
 #include "executor/spi.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -27,22 +28,63 @@ sequence_of(const Binding *binding)
 							  quote_literal_cstr(binding->key[0]));
 }
 
+/* As the catalogs have it. */
+typedef struct Sequence
+{
+	bool		drawn_from;
+	int64		last;			/* drawn */
+	int64		start;
+	int64		increment;
+	int64		max;
+} Sequence;
+
 static int64
-number_at(int column)
+number_at(int column, bool *known)
 {
 	bool		isnull;
 	Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, &isnull);
 
+	*known = !isnull;
 	return isnull ? 0 : DatumGetInt64(value);
 }
 
-/* In steps of its increment, so that sequences which share a range stay apart. */
-static int64
-raised(int64 last, int64 increment, int64 greatest)
+static bool
+read_sequence(Oid sequence, Sequence *s)
 {
-	int64		missing = greatest - last;
+	Oid			types[1] = {OIDOID};
+	Datum		values[1] = {ObjectIdGetDatum(sequence)};
+	bool		known;
 
-	return last + (missing / increment + (missing % increment > 0)) * increment;
+	if (SPI_execute_with_args("SELECT pg_catalog.pg_sequence_last_value($1), s.seqstart, s.seqincrement, s.seqmax "
+							  "FROM pg_catalog.pg_sequence s WHERE s.seqrelid OPERATOR(pg_catalog.=) $1",
+							  1, types, values, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "sequence %u could not be read", sequence);
+	if (SPI_processed != 1)
+		return false;
+	s->last = number_at(1, &s->drawn_from);
+	s->start = number_at(2, &known);
+	s->increment = number_at(3, &known);
+	s->max = number_at(4, &known);
+	return true;
+}
+
+/*
+ * The last key to be passed over, in steps of the increment, so that sequences which share a
+ * range stay apart.  False: there is none.  Nor is the hub followed to where hardly a key is
+ * left, for no row could be added here then: what is drawn twice is a record of its own.
+ */
+static bool
+last_passed(const Sequence *s, int64 greatest, int64 *last)
+{
+	int64		from = s->last;
+	int64		missing;
+
+	if (s->increment <= 0 || greatest > s->max - s->max / 16 - s->increment ||
+		(!s->drawn_from && pg_sub_s64_overflow(s->start, s->increment, &from)) ||
+		pg_sub_s64_overflow(greatest, from, &missing) || missing <= 0)
+		return false;
+	*last = from + (missing / s->increment + (missing % s->increment > 0)) * s->increment;
+	return true;
 }
 
 /* As the table's owner, whose default draws from it, too. */
@@ -50,19 +92,16 @@ static void
 raise_sequence(Oid owner, Oid sequence, int64 greatest)
 {
 	Oid			types[2] = {OIDOID, INT8OID};
-	Datum		values[2] = {ObjectIdGetDatum(sequence), Int64GetDatum(greatest)};
+	Datum		values[2] = {ObjectIdGetDatum(sequence)};
+	Sequence	s;
 	TableCode	code;
+	int64		last;
 
 	SPI_connect();
 	table_code_enter(&code, owner, TABLE_CODE_RESTRICTED);
-	if (SPI_execute_with_args("SELECT coalesce(pg_catalog.pg_sequence_last_value($1), "
-							  "s.seqstart OPERATOR(pg_catalog.-) s.seqincrement), s.seqincrement, s.seqmax "
-							  "FROM pg_catalog.pg_sequence s WHERE s.seqrelid OPERATOR(pg_catalog.=) $1",
-							  1, types, values, NULL, true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "sequence %u could not be read", sequence);
-	if (SPI_processed == 1 && number_at(2) > 0 && number_at(1) < greatest && greatest <= number_at(3) - number_at(2))
+	if (read_sequence(sequence, &s) && last_passed(&s, greatest, &last))
 	{
-		values[1] = Int64GetDatum(raised(number_at(1), number_at(2), greatest));
+		values[1] = Int64GetDatum(last);
 		if (SPI_execute_with_args("SELECT pg_catalog.setval($1::pg_catalog.regclass, $2)", 2, types, values,
 								  NULL, false, 1) != SPI_OK_SELECT)
 			elog(ERROR, "sequence %u could not be set", sequence);

@@ -397,4 +397,14 @@ for ([ $lyon, 'Lyon' ], [ $bari, 'Bari' ])
 		"$source: each row has its key, and each key its row");
 }
 
+# ---------- a hub that says that hardly a key is left ----------
+
+$oslo->stop;
+sql($hub, q(SELECT syncext.release_spoke('Oslo');
+	INSERT INTO syncext.source_key (source, entity, source_id, external_id, duplicate) VALUES ('Oslo', 'customer', '2147483646', 'nowhere', true)));
+my $told = make_branch('told', 'Oslo');
+exchange($told);
+is(sql($told, q(INSERT INTO customer (name) VALUES ('one'), ('two'), ('three'); SELECT count(*) FROM customer WHERE name IN ('one', 'two', 'three'))), '3',
+	'rows can be added all the same');
+
 done_testing();
