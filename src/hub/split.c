@@ -291,10 +291,9 @@ static const char *
 who_said(const Split *split, FieldName name)
 {
 	const Field *source = fields_find(&split->sources, name);
+	const char *said = source == NULL ? NULL : json_read_string(&source->value);
 
-	if (field_names_has(&split->emptied, name) || source == NULL)
-		return SET_BY_SPLIT;
-	return json_read_string(&source->value);
+	return field_names_has(&split->emptied, name) || said == NULL ? SET_BY_SPLIT : said;
 }
 
 /* The last of the others whose word stands in the record. */

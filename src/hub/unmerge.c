@@ -12,6 +12,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "errcodes.h"
@@ -88,6 +89,17 @@ raise_unknown(int64 id)
 			 errhint("Table syncext.merge has all of them; where one of its records was forgotten, a merge is erased, too, and cannot be undone.")));
 }
 
+/* The row may have been edited. */
+static void
+require_name(const Unmerging *u, const char *name)
+{
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("table \"syncext.merge\" does not say of merge " INT64_FORMAT " which records it was of", u->id),
+				 errhint("Mend the row with UPDATE, or delete it.")));
+}
+
 static void
 find_merge(Unmerging *u, Oid function)
 {
@@ -97,6 +109,9 @@ find_merge(Unmerging *u, Oid function)
 	resolve_refuse_stranger(function, entity, "undo", "merge", u->id);
 	if (!found)
 		raise_unknown(u->id);
+	require_name(u, entity);
+	require_name(u, u->keep_id);
+	require_name(u, u->drop_id);
 	u->entity = registry_entity_required(registry_get(), entity);
 	keys_alone_check_entity(u->entity);
 }
@@ -171,6 +186,8 @@ check_merge(Unmerging *u)
 
 	if (!read_merge(u, true))
 		raise_unknown(u->id);
+	require_name(u, u->keep_id);
+	require_name(u, u->drop_id);
 	if (json_read_true(fields_value(&u->merge, "undone")))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -387,6 +404,25 @@ return_child(Unmerging *u, const MovedChild *child)
 						 quote_literal_cstr(field_name_cstring(child->field)), after.row_version);
 }
 
+/* False: its entity was dropped, or the row says none. */
+static bool
+read_child(const Unmerging *u, const char *text, MovedChild *child)
+{
+	Jsonb	   *row = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+	const char *entity = json_read_string(getIthJsonbValueFromContainer(&row->root, 0));
+	const char *field = json_read_string(getIthJsonbValueFromContainer(&row->root, 2));
+
+	MemSet(child, 0, sizeof(MovedChild));
+	child->external_id = json_read_string(getIthJsonbValueFromContainer(&row->root, 1));
+	if (entity == NULL || field == NULL || child->external_id == NULL)
+		return false;
+	child->entity = registry_entity(u->call->registry, entity);
+	child->field = field_name(field);
+	(void) json_read_number(getIthJsonbValueFromContainer(&row->root, 3), 0, CHANGE_MAX_VERSION,
+							&child->row_version);
+	return child->entity != NULL;
+}
+
 /* In the order of records. */
 static void
 return_children(Unmerging *u)
@@ -396,21 +432,20 @@ return_children(Unmerging *u)
 								   "ORDER BY c.entity, c.external_id, c.field",
 								   u->id, quote_literal_cstr(u->entity->name),
 								   quote_literal_cstr(u->drop_id));
+	MemoryContext outer = CurrentMemoryContext;
+	MemoryContext each = AllocSetContextCreate(outer, "syncext child", ALLOCSET_DEFAULT_SIZES);
 
 	foreach_ptr(char, text, rows)
 	{
-		Jsonb	   *row = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
-		MovedChild	child = {0};
+		MovedChild	child;
 
-		child.entity = registry_entity(u->call->registry,
-									   json_read_string(getIthJsonbValueFromContainer(&row->root, 0)));
-		child.external_id = json_read_string(getIthJsonbValueFromContainer(&row->root, 1));
-		child.field = field_name(json_read_string(getIthJsonbValueFromContainer(&row->root, 2)));
-		(void) json_read_number(getIthJsonbValueFromContainer(&row->root, 3), 0, CHANGE_MAX_VERSION,
-								&child.row_version);
-		if (child.entity != NULL)
+		MemoryContextSwitchTo(each);
+		if (read_child(u, text, &child))
 			return_child(u, &child);
+		MemoryContextSwitchTo(outer);
+		MemoryContextReset(each);
 	}
+	MemoryContextDelete(each);
 }
 
 /* What a source has said since by a key that moves back, its only one, refers to the other, too. */

@@ -35,15 +35,24 @@ is_untouched(const RecordUnmerge *u, const RecordField *now, const RecordField *
 		(of_dropped || (of_kept && strcmp(now->stamp.set_by, SET_BY_MERGE) == 0));
 }
 
+/* The source that has said it since; of a row that was edited by hand it may not be known. */
+static const char *
+who_said(const RecordUnmerge *u, FieldName name)
+{
+	const Field *by = fields_find(u->since_by, name);
+	const char *source = by == NULL ? NULL : json_read_string(&by->value);
+
+	return source != NULL ? source : SET_BY_UNMERGE;
+}
+
 /* Was it set since by a key that is the other's again? */
 static bool
 is_of_other(const RecordUnmerge *u, const RecordField *now)
 {
 	const Field *said = fields_find(u->since, now->field.name);
-	const Field *by = fields_find(u->since_by, now->field.name);
 
 	return said != NULL && json_value_equal(&said->value, &now->field.value) &&
-		by != NULL && strcmp(json_read_string(&by->value), now->stamp.set_by) == 0;
+		strcmp(who_said(u, now->field.name), now->stamp.set_by) == 0;
 }
 
 /* Is it known what it would be without what the other's key has said since? */
@@ -134,7 +143,7 @@ revive(RecordUnmerge *u)
 		{
 			.version = revived->version,
 			.row_version = revived->row_version,
-			.source = json_read_string(&fields_find(u->since_by, since->field[i].name)->value),
+			.source = who_said(u, since->field[i].name),
 			.has_updated_at = u->drop->has_updated_at,
 			.updated_at = u->drop->updated_at
 		};

@@ -90,10 +90,15 @@ owner_texts(const char *format,...)
 	va_list		args;
 	uint64		processed;
 	List	   *texts;
+	ListCell   *lc;
 
 	va_start(args, format);
 	texts = run(format, args, &processed);
 	va_end(args);
+	/* nobody asks for nulls, which rows that were edited by hand may have */
+	foreach(lc, texts)
+		if (lfirst(lc) == NULL)
+			texts = foreach_delete_current(texts, lc);
 	return texts;
 }
 

@@ -28,7 +28,7 @@ extern void owner_leave(OwnerContext *as_owner);
 extern uint64 owner_execute(const char *format,...) pg_attribute_printf(1, 2);
 /*
  * The first column of a query's first row, palloc'd: NULL, 0 or false if it is null or
- * there is no row; owner_texts: of all rows.
+ * there is no row; owner_texts: of all rows, but for nulls.
  */
 extern char *owner_text(const char *format,...) pg_attribute_printf(1, 2);
 extern int64 owner_number(const char *format,...) pg_attribute_printf(1, 2);

@@ -245,7 +245,8 @@ BEGIN
 		RETURN NULL;
 	END IF;
 	WHILE at IS NOT NULL LOOP
-		further := (SELECT a.merge FROM syncext.merge m JOIN syncext.alias a ON a.entity = m.entity AND a.external_id = m.keep_id WHERE m.id = at);
+		-- what was merged further was merged later: rows that were edited by hand lead in no circle
+		further := (SELECT a.merge FROM syncext.merge m JOIN syncext.alias a ON a.entity = m.entity AND a.external_id = m.keep_id AND a.merge > m.id WHERE m.id = at);
 		another := CASE WHEN further IS NOT NULL THEN syncext.brought_another(further, source, source_id, kept)
 		                ELSE EXISTS (SELECT FROM syncext.source_key k
 		                             WHERE k.entity = $2 AND k.external_id = kept AND k.source = $1 AND k.source_id <> $3 AND NOT k.duplicate) END;
