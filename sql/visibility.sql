@@ -304,7 +304,7 @@ BEGIN
 	RETURN 'done';
 EXCEPTION WHEN OTHERS THEN
 	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
-	RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '"(CRM|nobody)"', '"NAME"') || ' ' || hint;
+	RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '"(CRM|nobody|customer|nothing)"', '"NAME"') || ' ' || hint;
 END $$;
 CREATE TEMP TABLE mine (id text PRIMARY KEY);
 SELECT command, count(DISTINCT pg_temp.try(format(command, name))) AS answers, min(pg_temp.try(format(command, name))) AS answer
@@ -315,14 +315,18 @@ FROM unnest('{CRM,nobody}'::text[]) name, unnest(ARRAY[
 	$$SELECT sync_push('%s', 'b', '[]')$$, $$SELECT sync_pull('%s')$$, $$SELECT sync_ack('%s', 1)$$, $$SELECT sync_deliver('%s')$$,
 	$$SELECT syncext.hub_hello('%s', '{}')$$, $$SELECT syncext.hub_pull('%s', 1)$$, $$SELECT syncext.hub_ack('%s', 1, '[]')$$,
 	$$SELECT syncext.hub_listen('%s')$$, $$SELECT syncext.hub_compare('%s', 'customer', '{"seen": 9}', now(), true)$$, $$SELECT sync_attach('mine', '%s')$$, $$SELECT syncext.may_act_as('%s')$$,
-	$$SELECT syncext.may_see('%s', 'customer', 'seen')$$]) command
+	$$SELECT syncext.may_see('%s', 'customer', 'seen')$$, $$SELECT sync_bind('%s', 'customer', 'k', 'seen')$$, $$SELECT sync_unbind('%s', 'customer', 'k')$$,
+	$$SELECT syncext.record_of_key('%s', 'customer', 'k')$$, $$SELECT sync_split('customer', '%s', 'k')$$,
+	$$SELECT syncext.hub_keys('%s', '[]')$$, $$SELECT syncext.hub_greatest_keys('%s')$$, $$SELECT syncext.hub_behind('%s')$$]) command
 GROUP BY 1 ORDER BY 1;
 SELECT command, count(DISTINCT pg_temp.try(format(command, name))) AS answers, min(pg_temp.try(format(command, name))) AS answer
 FROM unnest('{customer,nothing}'::text[]) name, unnest(ARRAY[
 	$$SELECT sync_apply('{"externalId": "1", "source": "CRM", "entity": "%s", "version": 1, "a": 1}')$$,
 	$$SELECT sync_apply('{"externalId": "1", "source": "nobody", "entity": "%s", "version": 1, "a": 1}')$$,
 	$$SELECT sync_explain('{"externalId": "1", "source": "CRM", "entity": "%s", "version": 1, "a": 1}')$$,
-	$$SELECT sync_record('%s', '1')$$, $$SELECT sync_history('%s', '1')$$, $$SELECT sync_attach('mine', 'CRM', '%s')$$]) command
+	$$SELECT sync_record('%s', '1')$$, $$SELECT sync_history('%s', '1')$$, $$SELECT sync_attach('mine', 'CRM', '%s')$$,
+	$$SELECT sync_bind('CRM', '%s', 'k', 'seen')$$, $$SELECT sync_split('%s', 'CRM', 'k')$$, $$SELECT sync_merge('%s', 'a', 'b')$$,
+	$$SELECT sync_resolve_where('%s', 'dismiss')$$, $$SELECT count(*) FROM sync_rehearse('%s')$$]) command
 GROUP BY 1 ORDER BY 1;
 RESET ROLE;
 
