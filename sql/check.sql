@@ -129,18 +129,22 @@ SELECT object FROM checked;
 ALTER TABLE shop_item ENABLE ALWAYS TRIGGER _syncext_capture;
 SELECT * FROM checked;
 -- a run that failed, called by nobody's schedule
-INSERT INTO syncext.job_run (relation, job, status, started_at, ended_at, error) VALUES ('shop_item', 'deliver', 'failed', now(), now(), 'out of paper');
+CREATE FUNCTION ran(job text, status text, error text) RETURNS void LANGUAGE sql AS $$
+	SELECT syncext.begin_job_run('shop_item', $1, false, 'syncext_shop');
+	UPDATE syncext.job_run SET status = $2, ended_at = now(), error = $3 WHERE id = (SELECT max(id) FROM syncext.job_run)
+$$;
+SELECT FROM ran('deliver', 'failed', 'out of paper');
 SELECT * FROM checked;
-INSERT INTO syncext.job_run (relation, job, status, started_at, pid) VALUES ('shop_item', 'deliver', 'running', now(), 0);
+SELECT FROM syncext.begin_job_run('shop_item', 'deliver', false, 'syncext_shop');
 UPDATE syncext.source SET retry_cap = 3;
 SELECT severity, problem FROM checked;
 CALL syncext.run_job('shop_item') \gset
 SELECT :'result'::jsonb #- '{deliver,seconds}' AS result;
 SELECT * FROM checked;
 -- nor a load
-INSERT INTO syncext.job_run (relation, job, status, started_at, ended_at, error) VALUES ('shop_item', 'load', 'failed', now(), now(), 'out of paper');
+SELECT FROM ran('load', 'failed', 'out of paper');
 SELECT * FROM checked;
-DELETE FROM syncext.job_run WHERE job = 'load';
+DELETE FROM syncext.job_state WHERE job = 'load';
 -- rows that the hub doesn't get
 INSERT INTO syncext.capture_failure (relation, external_id, since, attempts, next_attempt, error) VALUES ('shop_item', 'a', now(), 1, now(), 'unreadable');
 SELECT * FROM checked;
@@ -148,7 +152,7 @@ UPDATE syncext.capture_failure SET since = since - interval '61 min';
 SELECT * FROM checked;
 DELETE FROM syncext.capture_failure;
 -- a schedule that pg_cron knows nothing of, as after a restore without it
-INSERT INTO syncext.schedule (relation, cron, job, role, name) VALUES ('shop_item', '0 0 1 1 *', 'deliver', 'syncext_shop', 'syncext: shop_item');
+SELECT FROM syncext.note_schedule('shop_item', '0 0 1 1 *', 'deliver', 'syncext_shop', 'syncext: shop_item');
 SELECT * FROM checked;
 SET ROLE syncext_shop;
 SELECT object FROM checked;
@@ -156,17 +160,15 @@ SET ROLE syncext_crm;
 SELECT object FROM checked;
 RESET ROLE;
 -- one that should have run
-UPDATE syncext.schedule SET added_at = now() - interval '2 years';
+UPDATE syncext.job_state SET next_due = next_due - interval '2 years';
 UPDATE syncext.job_run SET started_at = started_at - interval '2 years', ended_at = ended_at - interval '2 years';
 SELECT * FROM checked WHERE object NOT LIKE 'schedule%';
 -- one that fails, is tried again, and given up
-UPDATE syncext.schedule SET added_at = now();
-DELETE FROM syncext.job_run;
-INSERT INTO syncext.job_run (relation, job, status, started_at, ended_at, error) VALUES ('shop_item', 'deliver', 'failed', now(), now(), 'out of paper');
+SELECT FROM ran('deliver', 'failed', 'out of paper');
 SELECT * FROM checked WHERE object NOT LIKE 'schedule%';
-INSERT INTO syncext.job_run (relation, job, status, started_at, ended_at, error) VALUES ('shop_item', 'deliver', 'interrupted', now(), now(), 'the session that ran it ended');
+SELECT FROM ran('deliver', 'interrupted', 'the session that ran it ended');
 SELECT severity, problem FROM checked WHERE object NOT LIKE 'schedule%';
-INSERT INTO syncext.job_run (relation, job, status, started_at, ended_at, error) VALUES ('shop_item', 'deliver', 'failed', now(), now(), 'still out of paper');
+SELECT FROM ran('deliver', 'failed', 'still out of paper');
 SELECT * FROM checked WHERE object NOT LIKE 'schedule%';
 CALL syncext.run_job('shop_item') \gset
 SELECT :'result'::jsonb #- '{deliver,seconds}' AS result;
@@ -247,5 +249,6 @@ DROP SCHEMA impostor CASCADE;
 RESET client_min_messages;
 
 DROP VIEW checked;
+DROP FUNCTION ran;
 DROP EXTENSION syncext;
 DROP ROLE syncext_crm, syncext_shop, syncext_nobody;

@@ -53,7 +53,8 @@ INSERT INTO theirs.zqname_free VALUES ('zqname5', 'zqvalue');
 SELECT sync_attach('theirs.zqname_part', 'Theirs table', 'part'), sync_attach('theirs.zqname_leaf', 'Theirs table', 'leaf', capture => 'poll', updated_column => 'at') \g /dev/null
 RESET ROLE;
 INSERT INTO syncext.capture_failure (relation, external_id, error, since, dead_since, attempts) VALUES ('theirs.zqname_part', 'zqname6', 'zqnameerror', now(), now(), 1);
-INSERT INTO syncext.job_run (relation, job, status, started_at, error) VALUES ('theirs.zqname_leaf', 'poll', 'failed', now(), 'zqnameerror');
+SELECT syncext.begin_job_run('theirs.zqname_leaf', 'poll', false, 'syncext_theirs') \g /dev/null
+UPDATE syncext.job_run SET status = 'failed', error = 'zqnameerror';
 -- a spoke that is linked as one, and a link of another
 CREATE TABLE spoke AS SELECT jsonb_set(jsonb_set(syncext.identity(), '{mark}', '"11111111-1111-1111-1111-111111111111"'), '{ancestors}', '[]') AS identity;
 SELECT syncext.hub_hello('Theirs', jsonb_build_object('claim', true, 'identity', identity)) IS NOT NULL AS linked FROM spoke;

@@ -168,7 +168,7 @@ UPDATE door SET command = replace(replace(command, 'in_table($1, $2, $3', 'in_ta
 -- these say nothing of a record, or of relations that are the caller's own
 INSERT INTO door (function) VALUES ('syncext.is_own_column'), ('syncext.ladder_error'), ('syncext.resolution_name'), ('syncext.rule_function'), ('syncext.rule_function_error'), ('syncext.told_name'), ('syncext.record_slot'), ('syncext.identity_case'),
 	('syncext.filter_error'), ('syncext.callable'), ('syncext.may_act_as'), ('syncext.cron_error'),
-	('syncext.cron_last_due'), ('syncext.duration'), ('sync_schedule'), ('sync_unschedule'), ('syncext.run_job'), ('syncext.catch_up'),
+	('syncext.cron_next_due'), ('syncext.duration'), ('sync_schedule'), ('sync_unschedule'), ('syncext.run_job'), ('syncext.catch_up'),
 	('syncext.is_told'), ('sync_exchange'), ('syncext.hub_listen'), ('syncext.link_activity'), ('syncext.cron_job_active'),
 	('syncext.may_monitor'), ('syncext.stat_rows'), ('syncext.stat_place'), ('syncext.log_kinds'), ('syncext.stamp_part'), ('syncext.html'), ('syncext.html_plain'), ('syncext.report_age'), ('syncext.report_chart'), ('syncext.report_conflicts'), ('syncext.report_page'), ('syncext.report_picture'),
 	('syncext.report_section'), ('syncext.report_style'), ('sync_listen'), ('sync_wait');

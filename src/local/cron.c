@@ -1,6 +1,6 @@
 /*
  * cron.c
- *	  Cron expressions: what they mean, and when they were last due.
+ *	  Cron expressions: what they mean, and when they are due next.
  *
  * Pure: it knows neither time zones nor what the clock says.  The fields mean
  * what they mean to pg_cron, which has them from Vixie's cron: a step goes with
@@ -18,7 +18,7 @@
 #define MAX_FIELDS	8
 #define DAY_MINUTES	1440
 /* 29 February falls on a certain weekday every 40 years at least. */
-#define MAX_MONTHS	(41 * 12)
+#define MAX_DAYS	(41 * 366)
 
 typedef struct FieldKind
 {
@@ -274,47 +274,33 @@ day_matches(const CronSchedule *s, int julian, int month, int day)
 	return s->any_day || s->any_weekday ? by_day && by_weekday : by_day || by_weekday;
 }
 
-/* The last minute of a day, up to this one, that hours and minutes name; -1: none. */
+/* The first minute of a day, from this one on, that hours and minutes name; -1: none. */
 static int
-last_in_day(const CronSchedule *s, int minute)
+first_in_day(const CronSchedule *s, int minute)
 {
-	int			until = minute % 60;
-
-	for (int hour = minute / 60; hour >= 0; hour--, until = 59)
-	{
-		if (!(s->hours & (1 << hour)))
-			continue;
-		for (int m = until; m >= 0; m--)
-			if (s->minutes & (UINT64CONST(1) << m))
-				return hour * 60 + m;
-	}
+	for (; minute < DAY_MINUTES; minute++)
+		if ((s->hours & (1 << minute / 60)) && (s->minutes & (UINT64CONST(1) << minute % 60)))
+			return minute;
 	return -1;
 }
 
 int64
-cron_last_minute(const CronSchedule *s, int64 minute)
+cron_next_minute(const CronSchedule *s, int64 minute)
 {
 	int64		days = minute >= 0 ? minute / DAY_MINUTES : -((DAY_MINUTES - 1 - minute) / DAY_MINUTES);
-	int			until = (int) (minute - days * DAY_MINUTES);
-	int			julian = (int) days + POSTGRES_EPOCH_JDATE;
+	int			from = (int) (minute - days * DAY_MINUTES);
 
-	for (int months = 0; months <= MAX_MONTHS;)
+	for (int64 last = days + MAX_DAYS; days <= last; days++, from = 0)
 	{
+		int			julian = (int) days + POSTGRES_EPOCH_JDATE;
 		int			year,
 					month,
 					day,
 					found;
 
 		j2date(julian, &year, &month, &day);
-		if (day_matches(s, julian, month, day) && (found = last_in_day(s, until)) >= 0)
-			return (int64) (julian - POSTGRES_EPOCH_JDATE) * DAY_MINUTES + found;
-		until = DAY_MINUTES - 1;
-		if (day == 1)
-			months++;
-		/* a month that isn't named is passed at once */
-		julian -= s->months & (1 << month) ? 1 : day;
-		if (!(s->months & (1 << month)) && day != 1)
-			months++;
+		if (day_matches(s, julian, month, day) && (found = first_in_day(s, from)) >= 0)
+			return days * DAY_MINUTES + found;
 	}
 	elog(ERROR, "cron expression \"%s\" is never due", s->text);
 }

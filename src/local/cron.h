@@ -1,6 +1,6 @@
 /*
  * cron.h
- *	  Cron expressions: what they mean, and when they were last due.
+ *	  Cron expressions: what they mean, and when they are due next.
  */
 #ifndef SYNCEXT_CRON_H
 #define SYNCEXT_CRON_H
@@ -25,9 +25,9 @@ typedef struct CronSchedule
 extern bool cron_parse(const char *expression, CronSchedule *schedule, char **problem);
 
 /*
- * The last minute up to this one at which the fields say that it is due; both
+ * The first minute from this one on at which the fields say that it is due; both
  * count from 2000-01-01 00:00 of the schedule's time zone.
  */
-extern int64 cron_last_minute(const CronSchedule *schedule, int64 minute);
+extern int64 cron_next_minute(const CronSchedule *schedule, int64 minute);
 
 #endif							/* SYNCEXT_CRON_H */

@@ -64,43 +64,24 @@ job_unlock(Oid relation, const char *job)
 
 /* ---------- rows ---------- */
 
-static const char *
-time_literal(TimestampTz time)
-{
-	return quote_literal_cstr(rfc3339_format(time));
-}
-
-static int64
-add_row(Oid relation, const char *job, const char *status, const char *role,
-		const JobOccasion *occasion)
-{
-	return owner_number("SELECT syncext.add_job_run(%u::regclass, %s, %s, %s, %d, %s)",
-						relation, quote_literal_cstr(job), quote_literal_cstr(status),
-						occasion != NULL ? time_literal(occasion->due) : "NULL",
-						occasion != NULL ? occasion->attempt : 1, quote_literal_cstr(role));
-}
-
 int64
-job_begin(Oid relation, const char *job, const JobOccasion *occasion)
+job_begin(Oid relation, const char *job, bool scheduled)
 {
-	const char *role = GetUserNameFromId(GetUserId(), false);
-
 	owner_execute("UPDATE syncext.job_run SET status = 'interrupted', ended_at = clock_timestamp(), "
 				  "error = 'the session that ran it ended' "
 				  "WHERE relation = %u AND job = %s AND status = 'running'",
 				  relation, quote_literal_cstr(job));
-	return add_row(relation, job, "running", role, occasion);
+	return owner_number("SELECT syncext.begin_job_run(%u::regclass, %s, %s, %s)",
+						relation, quote_literal_cstr(job), scheduled ? "true" : "false",
+						quote_literal_cstr(GetUserNameFromId(GetUserId(), false)));
 }
 
 void
-job_skipped(Oid relation, const char *job, const JobOccasion *occasion, int holder)
+job_skipped(Oid relation, const char *job, bool scheduled, int holder)
 {
-	const char *role = GetUserNameFromId(GetUserId(), false);
-	int64		id = add_row(relation, job, "skipped", role, occasion);
-
-	owner_execute("UPDATE syncext.job_run SET ended_at = started_at, "
-				  "error = 'the run of session %d goes on' WHERE id = " INT64_FORMAT,
-				  holder, id);
+	owner_execute("SELECT syncext.skip_job_run(%u::regclass, %s, %s, %s, %d)",
+				  relation, quote_literal_cstr(job), scheduled ? "true" : "false",
+				  quote_literal_cstr(GetUserNameFromId(GetUserId(), false)), holder);
 }
 
 void
@@ -122,12 +103,18 @@ bool
 job_end(int64 id, Jsonb *counts, const char *error, const TimestampTz *watermark)
 {
 	const char *counts_literal = "NULL";
+	bool		is_there;
 
 	if (counts != NULL)
 		counts_literal = quote_literal_cstr(JsonbToCString(NULL, &counts->root, VARSIZE(counts)));
-	return owner_execute("UPDATE syncext.job_run SET status = %s, ended_at = clock_timestamp(), counts = %s, "
-						 "error = %s, watermark = %s WHERE id = " INT64_FORMAT,
-						 error != NULL ? "'failed'" : "'done'", counts_literal,
-						 error != NULL ? quote_literal_cstr(error) : "NULL",
-						 watermark != NULL ? time_literal(*watermark) : "NULL", id) > 0;
+	is_there = owner_execute("UPDATE syncext.job_run SET status = %s, ended_at = clock_timestamp(), counts = %s, "
+							 "error = %s, watermark = %s WHERE id = " INT64_FORMAT,
+							 error != NULL ? "'failed'" : "'done'", counts_literal,
+							 error != NULL ? quote_literal_cstr(error) : "NULL",
+							 watermark != NULL ? quote_literal_cstr(rfc3339_format(*watermark)) : "NULL", id) > 0;
+	/* it counts as a failure since it began; when it is tried again counts from its end */
+	owner_execute("UPDATE syncext.job_state s SET %s FROM syncext.job_run r "
+				  "WHERE r.id = " INT64_FORMAT " AND s.relation = r.relation AND s.job = r.job AND s.run = r.id",
+				  error != NULL ? "retry_at = s.retry_at + (r.ended_at - r.started_at)" : "failures = 0, retry_at = NULL", id);
+	return is_there;
 }

@@ -1,6 +1,7 @@
 /*
  * job.h
- *	  Runs of what works on an attached relation, a row of syncext.job_run each.
+ *	  Runs of what works on an attached relation, a row of syncext.job_run each, and
+ *	  when each job is to run next, a row of syncext.job_state.
  *
  * A job is "poll", "deliver" or "load".  The session that runs one holds its lock from
  * before job_begin until after job_end, through all its transactions; the end of the
@@ -16,25 +17,18 @@
 extern bool job_lock(Oid relation, const char *job, int *holder);
 extern void job_unlock(Oid relation, const char *job);
 
-/* What a scheduled run is for. */
-typedef struct JobOccasion
-{
-	TimestampTz due;			/* the scheduled time */
-	int			attempt;		/* from 1 */
-} JobOccasion;
-
 /*
  * Add the row of a run that begins, and say of earlier ones that never ended that
  * they were interrupted.  Each of these is part of the caller's transaction.
- * occasion is NULL for a run that isn't scheduled.
+ * 0: the relation isn't attached any more.
  */
-extern int64 job_begin(Oid relation, const char *job, const JobOccasion *occasion);
+extern int64 job_begin(Oid relation, const char *job, bool scheduled);
 /* Note what the run works on now, and how many rows that are (-1: not known). */
 extern void job_phase(int64 id, const char *phase, int64 total);
 extern void job_progress(int64 id, int64 done);
 /* Close the row; counts, error and watermark may be NULL.  False: it is gone. */
 extern bool job_end(int64 id, Jsonb *counts, const char *error, const TimestampTz *watermark);
 /* The row of a run that did not begin, as another goes on. */
-extern void job_skipped(Oid relation, const char *job, const JobOccasion *occasion, int holder);
+extern void job_skipped(Oid relation, const char *job, bool scheduled, int holder);
 
 #endif							/* SYNCEXT_JOB_H */

@@ -526,7 +526,7 @@ begin_run(Load *load)
 
 	if (!load->linked || load->atomic || !job_lock(load->relation, "load", &holder))
 		return;
-	load->run = job_begin(load->relation, "load", NULL);
+	load->run = job_begin(load->relation, "load", false);
 	job_phase(load->run, "reading", -1);
 }
 

@@ -60,7 +60,7 @@ begin_run(Poll *poll)
 {
 	const Attached *attached = attached_required(poll->relation, AccessShareLock);
 
-	poll->run = job_begin(poll->relation, POLL_JOB, poll->occasion);
+	poll->run = job_begin(poll->relation, POLL_JOB, poll->scheduled);
 	/* rows that aren't read this time are compared with what is known, too */
 	if (loaded_forget_dropped(attached))
 		loaded_note(attached);
@@ -154,7 +154,7 @@ run_steps(Poll *poll)
 }
 
 Jsonb *
-poll_run(Oid relation, bool full, bool atomic, const JobOccasion *occasion, ErrorData **error)
+poll_run(Oid relation, bool full, bool atomic, bool scheduled, ErrorData **error)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	/* not on the stack: it changes between setting a jump target and jumping there */
@@ -166,7 +166,7 @@ poll_run(Oid relation, bool full, bool atomic, const JobOccasion *occasion, Erro
 	poll->entity = pstrdup(binding->entity);
 	poll->full = full;
 	poll->atomic = atomic;
-	poll->occasion = occasion;
+	poll->scheduled = scheduled;
 	poll->begin = GetCurrentTimestamp();
 	poll->context = caller;
 	poll->batch = AllocSetContextCreate(caller, "syncext poll", ALLOCSET_DEFAULT_SIZES);
@@ -216,7 +216,7 @@ lock_or_refuse(Oid relation, bool atomic)
 		return;
 	if (!atomic)
 	{
-		job_skipped(relation, POLL_JOB, NULL, holder);
+		job_skipped(relation, POLL_JOB, false, holder);
 		steps_commit();
 	}
 	ereport(ERROR,
@@ -244,7 +244,7 @@ sync_poll(PG_FUNCTION_ARGS)
 	{
 		ErrorData  *error;
 
-		result = poll_run(relation, full, atomic, NULL, &error);
+		result = poll_run(relation, full, atomic, false, &error);
 		failure = error;
 	}
 	PG_FINALLY();

@@ -5,7 +5,7 @@
 #ifndef SYNCEXT_POLL_H
 #define SYNCEXT_POLL_H
 
-#include "local/job.h"
+#include "utils/jsonb.h"
 
 /* Raises if the relation isn't polled, or not for the current user to poll. */
 extern void poll_check(Oid relation);
@@ -14,7 +14,7 @@ extern void poll_check(Oid relation);
  * a non-atomic connection to SPI; what it fails by is then returned in *error, and
  * has been noted in job_run.  The counts, and *error, come in the current context.
  */
-extern Jsonb *poll_run(Oid relation, bool full, bool atomic, const JobOccasion *occasion,
+extern Jsonb *poll_run(Oid relation, bool full, bool atomic, bool scheduled,
 					   ErrorData **error);
 
 #endif							/* SYNCEXT_POLL_H */

@@ -41,7 +41,7 @@ fail(Poll *poll, ErrorData *error)
 	 */
 	locked = job_lock(poll->relation, POLL_JOB, &holder) || holder == MyProcPid;
 	if (!job_end(poll->run, NULL, why, watermark) && locked)
-		(void) job_end(job_begin(poll->relation, POLL_JOB, NULL), NULL, why, watermark);
+		(void) job_end(job_begin(poll->relation, POLL_JOB, poll->scheduled), NULL, why, watermark);
 	steps_commit();
 }
 

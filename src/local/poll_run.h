@@ -5,7 +5,6 @@
 #ifndef SYNCEXT_POLL_RUN_H
 #define SYNCEXT_POLL_RUN_H
 
-#include "local/job.h"
 #include "local/poll_scan.h"
 #include "local/polled.h"
 #include "local/item_batch.h"
@@ -20,7 +19,7 @@ typedef struct Poll
 	const char *entity;			/* of this */
 	bool		full;			/* compare all rows, and find what has vanished */
 	bool		atomic;			/* in a transaction of the caller's: can't commit */
-	const JobOccasion *occasion;	/* NULL: it isn't scheduled */
+	bool		scheduled;
 	MemoryContext context;		/* outlives the transactions */
 	MemoryContext batch;		/* of one step */
 	TimestampTz begin;

@@ -44,14 +44,7 @@ typedef struct JobRun
 	Oid			relation;
 	const char *job;			/* "poll" or "deliver" */
 	bool		scheduled;
-	JobOccasion occasion;		/* if it is */
 } JobRun;
-
-static const JobOccasion *
-occasion_of(const JobRun *run)
-{
-	return run->scheduled ? &run->occasion : NULL;
-}
 
 /* What came of it. */
 typedef struct Outcome
@@ -105,7 +98,7 @@ static void
 run_deliver(MemoryContext context, const JobRun *run, const char *source, Outcome *outcome)
 {
 	TimestampTz begin = GetCurrentTimestamp();
-	int64		id = job_begin(run->relation, run->job, occasion_of(run));
+	int64		id = job_begin(run->relation, run->job, run->scheduled);
 	DeliverCall call = {.source = source};
 	int64		total = 0;
 
@@ -145,7 +138,7 @@ check_run(void *arg)
 static void
 note_failure(MemoryContext context, const JobRun *run, ErrorData *error)
 {
-	(void) job_end(job_begin(run->relation, run->job, occasion_of(run)), NULL, batch_item_describe_error(error), NULL);
+	(void) job_end(job_begin(run->relation, run->job, run->scheduled), NULL, batch_item_describe_error(error), NULL);
 	commit(context);
 }
 
@@ -163,7 +156,7 @@ run_one(MemoryContext context, JobRun *run, Outcome *outcome)
 		check_run(run);
 	if (!job_lock(run->relation, run->job, &outcome->holder))
 	{
-		job_skipped(run->relation, run->job, occasion_of(run), outcome->holder);
+		job_skipped(run->relation, run->job, run->scheduled, outcome->holder);
 		commit(context);
 		return;
 	}
@@ -173,7 +166,7 @@ run_one(MemoryContext context, JobRun *run, Outcome *outcome)
 		note_failure(context, run, outcome->error);
 	else if (strcmp(run->job, "poll") == 0)
 	{
-		outcome->counts = poll_run(run->relation, false, false, occasion_of(run), &outcome->error);
+		outcome->counts = poll_run(run->relation, false, false, run->scheduled, &outcome->error);
 		commit(context);
 	}
 	else
@@ -226,20 +219,6 @@ find_schedule(int64 id, const char **job)
 	return relation;
 }
 
-/* Read what the run of a scheduled job is for; its relation and job are known. */
-static void
-read_schedule(JobRun *run)
-{
-	char	   *cron = owner_text("SELECT cron FROM syncext.schedule WHERE relation = %u AND job IN (%s, 'both')",
-								  run->relation, quote_literal_cstr(run->job));
-
-	run->scheduled = cron != NULL;
-	run->occasion.attempt = 1 + owner_number("SELECT failures FROM syncext.job_status WHERE relation = %u AND job = %s",
-											 run->relation, quote_literal_cstr(run->job));
-	if (cron != NULL)
-		run->occasion.due = schedule_last_due(cron, GetCurrentTimestamp());
-}
-
 /* Run the jobs one after another; then raise what went wrong first. */
 static Jsonb *
 run_jobs(MemoryContext context, Oid relation, const char *job, bool scheduled)
@@ -250,13 +229,11 @@ run_jobs(MemoryContext context, Oid relation, const char *job, bool scheduled)
 
 	for (size_t i = 0; i < lengthof(jobs); i++)
 	{
-		JobRun		run = {.relation = relation, .job = jobs[i]};
+		JobRun		run = {.relation = relation, .job = jobs[i], .scheduled = scheduled};
 		Outcome		outcome;
 
 		if (strcmp(job, jobs[i]) != 0 && strcmp(job, "both") != 0)
 			continue;
-		if (scheduled)
-			read_schedule(&run);
 		run_one(context, &run, &outcome);
 		push_outcome(&state, jobs[i], &outcome);
 		if (error == NULL)
@@ -306,24 +283,21 @@ relation_text(Oid relid)
 	return get_rel_name(relid) == NULL ? psprintf("%u", relid) : names_of_relation(relid);
 }
 
-/* The caller's jobs that were missed, or are to be tried again, as JobRuns. */
+/* The caller's jobs that should have run by now, as JobRuns. */
 static List *
 runs_to_catch_up(void)
 {
 	List	   *runs = NIL;
 
-	foreach_ptr(char, status, owner_texts("SELECT run FROM syncext.runs_to_catch_up(%s) run",
+	foreach_ptr(char, missed, owner_texts("SELECT run FROM syncext.runs_to_catch_up(%s) run",
 							quote_literal_cstr(GetUserNameFromId(GetUserId(), false))))
 	{
 		JobRun	   *run = palloc0(sizeof(JobRun));
-		long long	micros;
-		int			length = 0;
+		char	   *end;
 
-		if (sscanf(status, "%u %d %lld %n", &run->relation, &run->occasion.attempt, &micros, &length) < 3)
-			elog(ERROR, "unexpected job status \"%s\"", status);
-		run->job = status + length;
+		run->relation = (Oid) strtoul(missed, &end, 10);
+		run->job = end + 1;
 		run->scheduled = true;
-		run->occasion.due = micros - (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
 		runs = lappend(runs, run);
 	}
 	return runs;

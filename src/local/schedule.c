@@ -16,7 +16,6 @@
 #include "pgtime.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -33,7 +32,7 @@
 #include "storage/rights.h"
 
 PG_FUNCTION_INFO_V1(syncext_cron_error);
-PG_FUNCTION_INFO_V1(syncext_cron_last_due);
+PG_FUNCTION_INFO_V1(syncext_cron_next_due);
 PG_FUNCTION_INFO_V1(syncext_duration);
 PG_FUNCTION_INFO_V1(sync_schedule);
 PG_FUNCTION_INFO_V1(sync_unschedule);
@@ -65,32 +64,36 @@ cron_zone(void)
 	return zone != NULL ? zone : pg_tzset("GMT");
 }
 
+/*
+ * The first minute after a time at which an expression is due, as the zone's clocks
+ * show it: in an hour that comes twice both times, as pg_cron has it.  What is due in
+ * an hour that is left out is due when that is over; pg_cron leaves it to us.
+ */
 static TimestampTz
-last_due(const CronSchedule *schedule, TimestampTz at)
+next_due(const CronSchedule *schedule, TimestampTz after)
 {
+	const int64 epoch = (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
 	pg_tz	   *zone = cron_zone();
-	struct pg_tm tm;
-	fsec_t		fsec;
-	int			offset;
-	Timestamp	local;
-	TimestampTz due;
+	int64		minute = after / USECS_PER_MINUTE + (after >= 0 || after % USECS_PER_MINUTE == 0);
 
-	if (schedule->seconds > 0)
-		return at - schedule->seconds * USECS_PER_SEC;
-	if (timestamp2tm(at, &offset, &tm, &fsec, NULL, zone) != 0 ||
-		tm2timestamp(&tm, 0, NULL, &local) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("timestamp out of range")));
-	local -= tm.tm_sec * USECS_PER_SEC;
-	local = cron_last_minute(schedule, local / USECS_PER_MINUTE) * USECS_PER_MINUTE;
-	if (timestamp2tm(local, NULL, &tm, &fsec, NULL, NULL) != 0)
-		elog(ERROR, "timestamp out of range");
-	offset = DetermineTimeZoneOffset(&tm, zone);
-	if (tm2timestamp(&tm, 0, &offset, &due) != 0)
-		elog(ERROR, "timestamp out of range");
-	/* the hour that comes twice when summer ends */
-	return Min(due, at);
+	for (;;)
+	{
+		pg_time_t	from = minute * SECS_PER_MINUTE + epoch;
+		pg_time_t	set = 0;	/* when the clocks are set next */
+		long		offset = 0,
+					new_offset = 0;
+		int			is_dst;
+		bool		are_set = pg_next_dst_boundary(&from, &offset, &is_dst, &set, &new_offset, &is_dst, zone) == 1;
+		int64		due;
+
+		offset /= SECS_PER_MINUTE;
+		due = cron_next_minute(schedule, minute + offset) - offset;
+		minute = (set - epoch) / SECS_PER_MINUTE;
+		if (!are_set || due < minute)
+			return due * USECS_PER_MINUTE;
+		if (due < minute + new_offset / SECS_PER_MINUTE - offset)
+			return minute * USECS_PER_MINUTE;
+	}
 }
 
 Datum
@@ -105,24 +108,19 @@ syncext_cron_error(PG_FUNCTION_ARGS)
 }
 
 Datum
-syncext_cron_last_due(PG_FUNCTION_ARGS)
+syncext_cron_next_due(PG_FUNCTION_ARGS)
 {
-	TimestampTz at = PG_GETARG_TIMESTAMPTZ(1);
+	TimestampTz due = PG_GETARG_TIMESTAMPTZ(1);
 	CronSchedule schedule;
 
 	parse_or_raise(text_to_cstring(PG_GETARG_TEXT_PP(0)), &schedule);
-	if (TIMESTAMP_NOT_FINITE(at))
-		PG_RETURN_TIMESTAMPTZ(at);
-	PG_RETURN_TIMESTAMPTZ(last_due(&schedule, at));
-}
-
-TimestampTz
-schedule_last_due(const char *expression, TimestampTz at)
-{
-	CronSchedule schedule;
-
-	parse_or_raise(expression, &schedule);
-	return last_due(&schedule, at);
+	if (!TIMESTAMP_NOT_FINITE(due))
+		due = schedule.seconds > 0 ? due + schedule.seconds * USECS_PER_SEC : next_due(&schedule, due);
+	if (!TIMESTAMP_NOT_FINITE(due) && !IS_VALID_TIMESTAMP(due))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("timestamp out of range")));
+	PG_RETURN_TIMESTAMPTZ(due);
 }
 
 /* A setting that is a time.  Being in the library, it knows that it is loaded. */

@@ -5,7 +5,6 @@
 #ifndef SYNCEXT_SCHEDULE_H
 #define SYNCEXT_SCHEDULE_H
 
-#include "datatype/timestamp.h"
 #include "storage/binding.h"
 
 /* Raise unless the relation is attached and the user may act as its source. */
@@ -16,7 +15,5 @@ extern void schedule_check_owner(Oid relid);
 extern const char *schedule_default_job(const Binding *binding);
 /* The job, by default that one; raises if the binding has no use for it. */
 extern const char *schedule_check_job(const Binding *binding, const char *job);
-/* When a cron expression was due last, up to then. */
-extern TimestampTz schedule_last_due(const char *expression, TimestampTz at);
 
 #endif							/* SYNCEXT_SCHEDULE_H */

@@ -35,18 +35,6 @@ CREATE INDEX job_run_running ON syncext.job_run (relation, job) WHERE status = '
 SELECT pg_catalog.pg_extension_config_dump('syncext.job_run', '');
 SELECT pg_catalog.pg_extension_config_dump('syncext.job_run_id_seq', '');
 
-CREATE FUNCTION syncext.add_job_run(relation regclass, job text, status text, due timestamptz, attempt integer, role text)
-	RETURNS bigint
-	LANGUAGE sql SET search_path = pg_catalog, pg_temp
-	AS $$
-	INSERT INTO syncext.job_run (relation, job, status, started_at, progress_at, scheduled_for, attempt, pid, role)
-	VALUES ($1, $2, $3, clock_timestamp(), clock_timestamp(), $4, $5, pg_backend_pid(), $6)
-	RETURNING id
-	$$;
-COMMENT ON FUNCTION syncext.add_job_run(regclass, text, text, timestamptz, integer, text) IS
-	'note a run of a job by this session, or one that was skipped; returns its number';
-REVOKE ALL ON FUNCTION syncext.add_job_run(regclass, text, text, timestamptz, integer, text) FROM PUBLIC;
-
 -- A run that goes on holds a lock; its row alone could be that of a session which
 -- is gone.
 CREATE VIEW syncext.job_progress AS

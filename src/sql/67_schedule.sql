@@ -5,10 +5,10 @@ CREATE FUNCTION syncext.cron_error(expression text) RETURNS text
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'syncext_cron_error';
 COMMENT ON FUNCTION syncext.cron_error(text) IS 'null if it is a cron expression, else what is wrong with it';
 
-CREATE FUNCTION syncext.cron_last_due(expression text, at timestamptz DEFAULT pg_catalog.now()) RETURNS timestamptz
-	LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'syncext_cron_last_due';
-COMMENT ON FUNCTION syncext.cron_last_due(text, timestamptz) IS
-	'the last minute up to then at which a cron expression is due, in the time zone cron.timezone, or GMT';
+CREATE FUNCTION syncext.cron_next_due(expression text, after timestamptz DEFAULT pg_catalog.now()) RETURNS timestamptz
+	LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'syncext_cron_next_due';
+COMMENT ON FUNCTION syncext.cron_next_due(text, timestamptz) IS
+	'the first minute after then at which a cron expression is due, in the time zone cron.timezone, or GMT';
 
 CREATE FUNCTION syncext.duration(setting text) RETURNS interval
 	LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'syncext_duration';
@@ -30,17 +30,40 @@ COMMENT ON COLUMN syncext.schedule.name IS 'the name of pg_cron''s job';
 SELECT pg_catalog.pg_extension_config_dump('syncext.schedule', '');
 SELECT pg_catalog.pg_extension_config_dump('syncext.schedule_id_seq', '');
 
--- A table that had this name may be scheduled under it still: then a number is added.
+-- When a run begins, this says what is to be done if nobody lives to say how it ended.
+CREATE TABLE syncext.job_state (
+	relation regclass NOT NULL REFERENCES syncext.binding ON DELETE CASCADE,
+	job      text COLLATE "C" NOT NULL CHECK (job IN ('poll', 'deliver', 'load')),
+	run      bigint,
+	failures integer NOT NULL DEFAULT 0,
+	next_due timestamptz,
+	retry_at timestamptz,
+	PRIMARY KEY (relation, job)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE syncext.job_state IS 'when the jobs of attached relations are to run next, and how often they have failed';
+COMMENT ON COLUMN syncext.job_state.run IS 'the last run that was not skipped, in syncext.job_run; null: there was none';
+COMMENT ON COLUMN syncext.job_state.failures IS 'runs in a row that have not succeeded: that failed, were interrupted, or go on';
+COMMENT ON COLUMN syncext.job_state.next_due IS
+	'when its cron expression is due next after the last run began or was skipped; null: it was not scheduled then';
+COMMENT ON COLUMN syncext.job_state.retry_at IS
+	'when it is tried again out of turn, unless the run that goes on succeeds; null: it need not, or has failed too often';
+SELECT pg_catalog.pg_extension_config_dump('syncext.job_state', '');
+
+-- A schedule that stays as it is may have been missed.  A table that had this name may
+-- be scheduled under it still: then a number is added.
 CREATE FUNCTION syncext.note_schedule(relation regclass, cron text, job text, role text, name text) RETURNS bigint
 	LANGUAGE sql SET search_path = pg_catalog, pg_temp
 	AS $$
-	INSERT INTO syncext.schedule AS s (relation, cron, job, role, name)
+	INSERT INTO syncext.job_state (relation, job, next_due)
+	SELECT $1, j, syncext.cron_next_due($2, clock_timestamp())
+	FROM unnest(CASE $3 WHEN 'both' THEN '{poll,deliver}' ELSE ARRAY[$3] END) j
+	WHERE NOT EXISTS (SELECT FROM syncext.schedule s WHERE s.relation = $1 AND s.cron = $2 AND s.job = $3)
+	ON CONFLICT ON CONSTRAINT job_state_pkey DO UPDATE SET next_due = excluded.next_due;
+	INSERT INTO syncext.schedule (relation, cron, job, role, name)
 	VALUES ($1, $2, $3, $4, $5 || coalesce((SELECT ' (' || nextval('syncext.schedule_id_seq') || ')'
 	                                        FROM syncext.schedule o WHERE o.name = $5 AND o.relation <> $1), ''))
-	ON CONFLICT ON CONSTRAINT schedule_pkey DO UPDATE
-	SET cron = excluded.cron, job = excluded.job,
-	    added_at = CASE WHEN s.cron = excluded.cron AND s.job = excluded.job THEN s.added_at ELSE now() END
-	RETURNING s.id
+	ON CONFLICT ON CONSTRAINT schedule_pkey DO UPDATE SET cron = excluded.cron, job = excluded.job
+	RETURNING id
 	$$;
 COMMENT ON FUNCTION syncext.note_schedule(regclass, text, text, text, text) IS
 	'note what runs by itself, and when; returns the number of the schedule';
@@ -92,55 +115,77 @@ CREATE FUNCTION @extschema@.sync_unschedule(relation regclass) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sync_unschedule';
 COMMENT ON FUNCTION @extschema@.sync_unschedule(regclass) IS 'undo sync_schedule';
 
--- Each scheduled job, and each that was run at all, as it stands.  A run whose
--- session is gone was interrupted, even where no later run has noted that yet.
-CREATE VIEW syncext.job_status AS
-	WITH job AS (
-		SELECT b.relation, b.source, j.job, s.cron, s.role, s.id AS schedule, s.added_at, s.name
-		FROM syncext.binding b
-		CROSS JOIN (VALUES ('poll'), ('deliver'), ('load')) j (job)
-		LEFT JOIN syncext.schedule s ON s.relation = b.relation AND (s.job = j.job OR s.job = 'both' AND j.job <> 'load')
-	), run AS (
-		SELECT j.*, l.started_at AS last_started, r.id AS run, r.started_at, r.ended_at, r.error, r.watermark,
-		       CASE WHEN r.status = 'running' AND p.id IS NULL THEN 'interrupted' ELSE r.status END AS status,
-		       coalesce(f.failures, 0) AS failures
-		FROM job j
-		-- the last one, and the last one that ran
-		LEFT JOIN LATERAL (SELECT q.started_at FROM syncext.job_run q
-		                   WHERE q.relation = j.relation AND q.job = j.job
-		                   ORDER BY q.id DESC LIMIT 1) l ON true
-		LEFT JOIN LATERAL (SELECT q.* FROM syncext.job_run q
-		                   WHERE q.relation = j.relation AND q.job = j.job AND q.status <> 'skipped'
-		                   ORDER BY q.id DESC LIMIT 1) r ON true
-		LEFT JOIN syncext.job_progress p ON p.id = r.id
-		LEFT JOIN LATERAL (SELECT count(*) AS failures FROM syncext.job_run q
-		                   WHERE r.status <> 'done' AND q.relation = j.relation AND q.job = j.job
-		                     AND (q.status IN ('failed', 'interrupted') OR q.id = r.id AND p.id IS NULL)
-		                     AND q.id > coalesce((SELECT d.id FROM syncext.job_run d
-		                                          WHERE d.relation = j.relation AND d.job = j.job AND d.status = 'done'
-		                                          ORDER BY d.id DESC LIMIT 1), 0)) f ON true
-		WHERE j.schedule IS NOT NULL OR r.id IS NOT NULL
+-- The row is locked before the schedule is read: who changes that has locked it, too.
+CREATE FUNCTION syncext.begin_job_run(relation regclass, job text, scheduled boolean, role text) RETURNS bigint
+	LANGUAGE sql SET search_path = pg_catalog, pg_temp
+	AS $$
+	INSERT INTO syncext.job_state AS s (relation, job, failures)
+	SELECT b.relation, $2, 1 FROM syncext.binding b WHERE b.relation = $1
+	ON CONFLICT ON CONSTRAINT job_state_pkey DO UPDATE SET failures = s.failures + 1;
+	WITH run AS (
+		INSERT INTO syncext.job_run (relation, job, status, started_at, progress_at, scheduled_for, attempt, pid, role)
+		SELECT s.relation, s.job, 'running', n, n, CASE WHEN $3 THEN least(s.next_due, s.retry_at, n) END,
+		       CASE WHEN $3 THEN s.failures ELSE 1 END, pg_backend_pid(), $4
+		FROM syncext.job_state s
+		CROSS JOIN clock_timestamp() n
+		WHERE s.relation = $1 AND s.job = $2
+		RETURNING *
 	)
-	SELECT r.relation, r.job, r.source, r.schedule, r.name, r.cron, r.role, r.run, r.status, r.started_at, r.ended_at,
-	       r.error, r.watermark, r.failures, d.due,
-	       CASE WHEN r.schedule IS NOT NULL AND r.status IN ('failed', 'interrupted') AND r.failures < s.retry_cap
-	            THEN coalesce(r.ended_at, r.started_at)
-	                 + least(syncext.duration('syncext.retry_max'),
-	                         syncext.duration('syncext.retry_base') * (2 ^ least(r.failures - 1, 20))) END AS retry_at,
-	       -- what begins just now is pg_cron's own to begin
-	       coalesce(r.status <> 'running' OR r.status IS NULL, true)
-	       AND coalesce(d.due > greatest(r.added_at, r.last_started) AND d.due < pg_catalog.clock_timestamp() - interval '30 s', false) AS missed
+	UPDATE syncext.job_state s
+	SET run = r.id, next_due = syncext.cron_next_due(c.cron, r.started_at),
+	    retry_at = CASE WHEN s.failures < o.retry_cap
+	                    THEN r.started_at + least(syncext.duration('syncext.retry_max'),
+	                                              syncext.duration('syncext.retry_base') * (2 ^ least(s.failures - 1, 20))) END
 	FROM run r
-	JOIN syncext.source s ON s.name = r.source
-	-- what runs every few seconds begins anew when the run before it has ended
-	LEFT JOIN LATERAL (SELECT syncext.cron_last_due(r.cron, pg_catalog.clock_timestamp())
-	                          - CASE WHEN r.cron LIKE '%seconds' THEN interval '1 min' ELSE interval '0' END AS due
-	                   WHERE r.cron IS NOT NULL) d ON true;
+	JOIN syncext.binding b ON b.relation = r.relation
+	JOIN syncext.source o ON o.name = b.source
+	LEFT JOIN syncext.schedule c ON c.relation = r.relation AND (c.job = r.job OR c.job = 'both' AND r.job <> 'load')
+	WHERE s.relation = r.relation AND s.job = r.job
+	RETURNING s.run
+	$$;
+COMMENT ON FUNCTION syncext.begin_job_run(regclass, text, boolean, text) IS
+	'note a run of a job by this session, by schedule or not; returns its number, or null if the relation is not attached';
+REVOKE ALL ON FUNCTION syncext.begin_job_run(regclass, text, boolean, text) FROM PUBLIC;
+
+-- What goes on does its work, too; where that is part of a transaction, nobody waits for it.
+CREATE FUNCTION syncext.skip_job_run(relation regclass, job text, scheduled boolean, role text, holder integer) RETURNS void
+	LANGUAGE sql SET search_path = pg_catalog, pg_temp
+	AS $$
+	INSERT INTO syncext.job_run (relation, job, status, started_at, ended_at, progress_at, scheduled_for, pid, role, error)
+	SELECT $1, $2, 'skipped', n, n, n, CASE WHEN $3 THEN least(s.next_due, n) END, pg_backend_pid(), $4,
+	       format('the run of session %s goes on', $5)
+	FROM clock_timestamp() n
+	LEFT JOIN syncext.job_state s ON s.relation = $1 AND s.job = $2;
+	UPDATE syncext.job_state s SET next_due = syncext.cron_next_due(c.cron, clock_timestamp())
+	FROM syncext.schedule c
+	WHERE s.ctid = ANY (ARRAY(SELECT l.ctid FROM syncext.job_state l WHERE l.relation = $1 AND l.job = $2 FOR UPDATE SKIP LOCKED))
+	  AND c.relation = s.relation AND (c.job = s.job OR c.job = 'both' AND s.job <> 'load')
+	$$;
+COMMENT ON FUNCTION syncext.skip_job_run(regclass, text, boolean, text, integer) IS
+	'note that a run of a job did not begin, by schedule or not, as a session''s goes on';
+REVOKE ALL ON FUNCTION syncext.skip_job_run(regclass, text, boolean, text, integer) FROM PUBLIC;
+
+-- A run whose session is gone was interrupted, even where no later run has noted that yet.
+CREATE VIEW syncext.job_status AS
+	SELECT j.relation, j.job, b.source, s.id AS schedule, s.name, s.cron, s.role, j.run,
+	       CASE WHEN r.status = 'running' AND p.id IS NULL THEN 'interrupted' ELSE r.status END AS status,
+	       r.started_at, r.ended_at, r.error, r.watermark,
+	       CASE WHEN p.id IS NULL THEN j.failures ELSE j.failures - 1 END AS failures,
+	       CASE WHEN s.id IS NOT NULL THEN least(j.next_due, CASE WHEN p.id IS NULL THEN j.retry_at END) END AS next_run,
+	       -- what is due just now, or was while the last run went on, is pg_cron's own to begin
+	       s.id IS NOT NULL AND p.id IS NULL
+	       AND least(greatest(j.next_due, r.ended_at) + interval '30 s', j.retry_at) < pg_catalog.clock_timestamp() AS missed
+	FROM syncext.job_state j
+	JOIN syncext.binding b ON b.relation = j.relation
+	LEFT JOIN syncext.schedule s ON s.relation = j.relation AND (s.job = j.job OR s.job = 'both' AND j.job <> 'load')
+	LEFT JOIN syncext.job_run r ON r.id = j.run
+	LEFT JOIN syncext.job_progress p ON p.id = r.id
+	WHERE s.id IS NOT NULL OR r.id IS NOT NULL;
 COMMENT ON VIEW syncext.job_status IS 'the polls, deliveries and loads that are scheduled or were run, and how the last run of each went';
 COMMENT ON COLUMN syncext.job_status.failures IS 'runs in a row that failed or were interrupted';
-COMMENT ON COLUMN syncext.job_status.due IS 'when it was due last';
-COMMENT ON COLUMN syncext.job_status.retry_at IS 'when it is tried again out of turn; null: it need not, or has failed too often';
-COMMENT ON COLUMN syncext.job_status.missed IS 'it has not run since it was due';
+COMMENT ON COLUMN syncext.job_status.next_run IS
+	'when it is to run next, in turn or to be tried again; null: it is not scheduled';
+COMMENT ON COLUMN syncext.job_status.missed IS 'it should have run by now, and is caught up';
 
 CREATE PROCEDURE syncext.run_job(relation regclass DEFAULT NULL, job text DEFAULT NULL,
 		schedule bigint DEFAULT NULL, INOUT result jsonb DEFAULT NULL)
@@ -148,17 +193,17 @@ CREATE PROCEDURE syncext.run_job(relation regclass DEFAULT NULL, job text DEFAUL
 COMMENT ON PROCEDURE syncext.run_job(regclass, text, bigint, jsonb) IS
 	'poll an attached relation, deliver all that is due to its source, or both; what pg_cron calls, by the number of the schedule. A job that is running already is not started again';
 
--- A job that failed long ago comes before one that failed just now.
+-- What waits longest comes first.
 CREATE FUNCTION syncext.runs_to_catch_up(role text) RETURNS SETOF text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 	AS $$
-	SELECT format('%s %s %s %s', s.relation::oid, s.failures + 1, (extract(epoch FROM s.due) * 1000000)::bigint, s.job)
+	SELECT format('%s %s', s.relation::oid, s.job)
 	FROM syncext.job_status s
-	WHERE s.role = $1 AND (s.missed OR s.retry_at <= clock_timestamp())
-	ORDER BY s.started_at NULLS FIRST
+	WHERE s.role = $1 AND s.missed
+	ORDER BY s.next_run
 	$$;
 COMMENT ON FUNCTION syncext.runs_to_catch_up(text) IS
-	'the scheduled jobs of a role that were missed, or are to be tried again now: relation, attempt, microseconds since 1970 at which it was due, job';
+	'the scheduled jobs of a role that were missed, or are to be tried again now: relation, job';
 REVOKE ALL ON FUNCTION syncext.runs_to_catch_up(text) FROM PUBLIC;
 
 CREATE PROCEDURE syncext.catch_up(INOUT result jsonb DEFAULT NULL)

@@ -512,7 +512,7 @@ COMMENT ON FUNCTION syncext.remove_gone(interval, integer) IS
 	'forget what was agreed on of rows that have been gone for longer than the retention, no more than max_rows of them; how many';
 REVOKE ALL ON FUNCTION syncext.remove_gone(interval, integer) FROM PUBLIC;
 
--- The newest run of each job stays, and what was skipped after it: job_status shows them.
+-- The newest run of each job stays: job_status shows it.
 CREATE FUNCTION syncext.remove_runs(retention interval, max_rows integer) RETURNS bigint
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
 	AS $$
@@ -522,9 +522,7 @@ CREATE FUNCTION syncext.remove_runs(retention interval, max_rows integer) RETURN
 		DELETE FROM syncext.job_run d
 		WHERE d.id IN (SELECT r.id FROM syncext.job_run r
 		               WHERE r.ended_at < clock_timestamp() - retention
-		                 AND EXISTS (SELECT FROM syncext.job_run later
-		                             WHERE later.relation = r.relation AND later.job = r.job
-		                               AND later.id > r.id AND later.status <> 'skipped')
+		                 AND NOT EXISTS (SELECT FROM syncext.job_state s WHERE s.run = r.id)
 		               LIMIT max_rows);
 		GET DIAGNOSTICS removed = ROW_COUNT;
 		RETURN removed;

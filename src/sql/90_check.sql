@@ -47,15 +47,15 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		SELECT CASE WHEN j.failures >= j.retry_cap THEN 'error' WHEN j.schedule IS NULL THEN 'warning' ELSE 'info' END AS severity,
 		       j.source, j.object, j.problem,
 		       CASE WHEN j.failures < j.retry_cap AND j.schedule IS NOT NULL
-		            THEN pg_catalog.format('It is tried again at %s.', pg_catalog.date_trunc('second', j.retry_at))
+		            THEN pg_catalog.format('It is tried again at %s.', pg_catalog.date_trunc('second', j.next_run))
 		            ELSE pg_catalog.format('Mend the cause, then %s. Table syncext.job_run has its runs.', j.call) END AS hint
 		FROM failed_job j
 		UNION ALL
 		SELECT 'error', j.source, j.object,
-		       pg_catalog.format('should have run at %s, and has not since%s', j.due, ' ' || pg_catalog.date_trunc('second', j.started_at)::text),
+		       pg_catalog.format('should have run at %s, and has not since%s', pg_catalog.date_trunc('second', j.next_run), ' ' || pg_catalog.date_trunc('second', j.started_at)::text),
 		       pg_catalog.format('Does pg_cron run, and may role %s connect? Table cron.job_run_details tells. %s runs it now.', j.role, j.call)
 		FROM job j
-		WHERE j.missed AND j.due < pg_catalog.clock_timestamp() - interval '5 min'
+		WHERE j.missed AND greatest(j.next_run, j.ended_at) < pg_catalog.clock_timestamp() - interval '5 min'
 		UNION ALL
 		SELECT CASE WHEN c.active IS NULL THEN 'error' ELSE 'warning' END, b.source, pg_catalog.format('schedule of %s', s.relation),
 		       CASE WHEN c.active IS NULL THEN 'pg_cron has no such job' ELSE 'pg_cron''s job is not active' END,
@@ -149,7 +149,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		WHERE NOT t.tgisinternal AND p.pronamespace <> n.oid AND t.tgtype::integer & 28 <> 0
 		  AND (t.tgtype::integer & 3 <> 1 OR t.tgoldtable IS NOT NULL OR t.tgnewtable IS NOT NULL)
 		  -- these are written with statements alone
-		  AND c.relname <> ALL ('{entity,source_priority,field_rule,reference,route,schedule,job_run,link,link_state,feed_state,entity_floor}')
+		  AND c.relname <> ALL ('{entity,source_priority,field_rule,reference,route,schedule,job_run,job_state,link,link_state,feed_state,entity_floor}')
 		UNION ALL
 		-- the hub tries a record on canonical's alone before it writes anything
 		SELECT 'warning', NULL, pg_catalog.format('table syncext.%I', c.relname),
@@ -161,7 +161,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		WHERE k.contype = 'c' AND c.relname <> 'canonical'
 		  -- ours, and those of tables that administrators write
 		  AND pg_catalog.obj_description(k.oid, 'pg_constraint') IS DISTINCT FROM 'syncext'
-		  AND c.relname <> ALL ('{entity,source_priority,field_rule,match_rule,reference,route,schedule,job_run,link,link_state,feed_state,entity_floor,privilege,stat_reset}')
+		  AND c.relname <> ALL ('{entity,source_priority,field_rule,match_rule,reference,route,schedule,job_run,job_state,link,link_state,feed_state,entity_floor,privilege,stat_reset}')
 		UNION ALL
 		-- attached relations
 		SELECT 'error', b.source, pg_catalog.format('relation %s', coalesce(b.name, b.relation::oid::text)),

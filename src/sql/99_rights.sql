@@ -107,7 +107,7 @@ TO PUBLIC;
 GRANT EXECUTE ON FUNCTION
 	syncext.callable(text),
 	syncext.cron_error(text),
-	syncext.cron_last_due(text, timestamptz),
+	syncext.cron_next_due(text, timestamptz),
 	syncext.duration(text),
 	syncext.filter_error(jsonpath, jsonb),
 	syncext.html(text, integer),

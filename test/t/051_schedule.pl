@@ -102,7 +102,7 @@ SKIP:
 }
 # By the hour, and two hours old: the last run was missed.
 is(as_shop(q(SELECT sync_schedule('shop.branch', '@hourly'))), '0 * * * *', 'a shorthand');
-sql(q(UPDATE syncext.schedule SET added_at = added_at - interval '2 hours' WHERE relation = 'shop.branch'::regclass));
+sql(q(UPDATE syncext.job_state SET next_due = next_due - interval '2 hours' WHERE relation = 'shop.branch'::regclass));
 is(sql(q(SELECT string_agg(format('%s %s %s %s', username, jobname, schedule, command), E'\n' ORDER BY jobid) FROM cron.job)),
 	'shop syncext: shop.feed * * * * * CALL syncext.run_job(schedule => ' . schedule() . ")\n"
 	. "shop syncext: catch up * * * * * CALL syncext.catch_up()\n"
@@ -118,7 +118,7 @@ ok($node->poll_query_until('postgres',
 		q(SELECT EXISTS (SELECT FROM syncext.job_run WHERE job = 'deliver' AND status = 'done'))),
 	'and a missed delivery was caught up');
 # from here on the test is pg_cron
-as_shop(q(SELECT sync_schedule('shop.feed', '0 0 1 1 *')));
+as_shop(q(SELECT sync_schedule('shop.feed', '0 0 1 1 *'), sync_schedule('shop.branch', '0 0 1 1 *')));
 sql(q(UPDATE cron.job SET active = false WHERE jobname = 'syncext: catch up'));
 ok($node->poll_query_until('postgres',
 		q(SELECT count(*) > 1 AND bool_and(status = 'succeeded') FROM cron.job_run_details)),
@@ -148,16 +148,23 @@ my $pid = sql(q(SELECT pid FROM syncext.job_progress));
 like(as_shop("CALL syncext.run_job(schedule => $id)"), qr/"runningIn": $pid/, 'it is not started twice');
 is(sql(qq(SELECT status, error, scheduled_for IS NOT NULL $polls ORDER BY id DESC LIMIT 1)),
 	"skipped|the run of session $pid goes on|t", 'and a row says so');
-is(sql(q(SELECT status FROM syncext.job_status WHERE job = 'poll')), 'running', 'the job is running');
+sql(q(UPDATE syncext.job_state SET next_due = next_due - interval '2 years' WHERE job = 'poll'));
+is(sql(q(SELECT status, failures, missed, next_run < now() FROM syncext.job_status WHERE job = 'poll')), 'running|0|f|t',
+	'the job is running, and what goes on misses nothing');
 # the blocker sleeps, and ends with its session
 sql(q(SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted));
 $run->{handle}->finish;
 $blocker->{handle}->finish;
 like($run->{out}, qr/"poll": \{/, 'then it ends');
+is(sql(q(SELECT status, failures, missed, next_run < now() FROM syncext.job_status WHERE job = 'poll')), 'done|0|f|t',
+	'what was due meanwhile is pg_cron\'s to begin');
+sql(q(UPDATE syncext.job_state SET next_due = next_due + interval '2 years' WHERE job = 'poll'));
 is(sql(qq(SELECT count(*) $polls AND status = 'running')), 0, 'and is no longer running');
 
 # ---------- a run that is broken off
 
+# retries follow at once
+sql(q(ALTER DATABASE postgres SET syncext.retry_base = '1ms'));
 $blocker = start_as_shop('SELECT pg_advisory_lock(42); SELECT pg_sleep(1000)');
 ok($node->poll_query_until('postgres',
 		q(SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted))), 'the gate is held');
@@ -174,8 +181,6 @@ is(sql(qq(SELECT status $polls ORDER BY id DESC LIMIT 1)), 'running', 'nobody wa
 is(sql(q(SELECT status, failures FROM syncext.job_status WHERE job = 'poll')), 'interrupted|1', 'it was interrupted');
 is(sql(q(SELECT severity, problem ~ '^was interrupted at .*: its session is gone$' FROM sync_check() WHERE object = 'poll of shop.feed')),
 	'info|t', 'sync_check() says so');
-# retries follow at once
-sql(q(ALTER DATABASE postgres SET syncext.retry_base = '1ms'));
 like(as_shop('CALL syncext.catch_up()'), qr/"run": 1, "failed": 0/, 'it is caught up');
 is(sql(qq(SELECT string_agg(status || ' ' || attempt, ', ' ORDER BY id) FROM (SELECT id, status, attempt $polls ORDER BY id DESC LIMIT 2) r)),
 	'interrupted 1, done 2', 'by a second attempt');
@@ -188,6 +193,8 @@ sql(q(UPDATE syncext.source SET retry_cap = 2 WHERE name = 'Shop'));
 like(as_shop("CALL syncext.run_job(schedule => $id)"), qr/the shop is shut/, 'a poll fails');
 is(sql(q(SELECT severity, problem ~ '^failed at .*the shop is shut', hint ~ '^It is tried again' FROM sync_check() WHERE object = 'poll of shop.feed')),
 	'info|t|t', 'it is tried again');
+is(sql(q(SELECT next_run - ended_at, ended_at > started_at FROM syncext.job_status WHERE job = 'poll')), '00:00:00.001|t',
+	'after a time that counts from its end');
 like(as_shop('CALL syncext.catch_up()'), qr/"run": 1, "failed": 1/, 'it is tried again, and fails');
 is(sql(q(SELECT severity, problem ~ '^failed or was interrupted 2 times in a row' FROM sync_check() WHERE object = 'poll of shop.feed')),
 	'error|t', 'sync_check() says that it was given up');
@@ -235,6 +242,16 @@ is($node->safe_psql('restored', q(SELECT relation, cron, job, role, id FROM sync
 is($node->safe_psql('restored', q(SELECT object, problem FROM sync_check() WHERE severity = 'error' AND object LIKE 'schedule%')),
 	"schedule of shop.branch|pg_cron has no such job\nschedule of shop.feed|pg_cron has no such job",
 	'sync_check() knows that nothing runs them there');
+my $state = 'SELECT relation, job, status, failures, next_run, missed FROM syncext.job_status ORDER BY relation::text, job';
+is($node->safe_psql('restored', $state), sql($state), 'when they run next is, too');
+my $catch_up = sub { return ($node->psql('restored', 'CALL syncext.catch_up()', extra_params => [ '-U', 'shop' ]))[1] };
+like($catch_up->(), qr/"run": 0/, 'nothing begins before its time there');
+$node->safe_psql('restored', q(
+	UPDATE syncext.job_state SET next_due = next_due - interval '5 years';
+	UPDATE syncext.job_run SET ended_at = ended_at - interval '5 years';
+));
+like($catch_up->(), qr/"run": 2, "failed": 0/, 'and what was missed since the dump');
+like($catch_up->(), qr/"run": 0/, 'is caught up once');
 
 # ---------- ends
 
