@@ -96,6 +96,18 @@ RESET client_min_messages;
 SELECT source, entity, external_id, error FROM syncext.dead_letter ORDER BY 1;
 SELECT severity, object, problem LIKE '%foreign key%' AS why FROM sync_check() WHERE severity = 'error' ORDER BY 2;
 
+-- What was edited while the row waited for its parent is an edit still: a reference that was taken back is null.
+SELECT sync_add_entity('par'), sync_add_entity('kid'), sync_add_reference('kid', 'par', 'par', 'cascade');
+CREATE TABLE co (id text PRIMARY KEY, par text, note text);
+SELECT sync_attach('co', 'C', 'kid');
+INSERT INTO co VALUES ('k1', 'p1', 'early');
+UPDATE co SET par = NULL WHERE id = 'k1';
+SELECT change - '{entity,source}'::text[] AS change FROM syncext.waiting WHERE external_id = 'k1' ORDER BY id;
+SELECT resolution FROM told('{"entity": "par", "externalId": "p1", "source": "A", "version": 1, "name": "Zoe"}');
+SELECT fields FROM syncext.canonical WHERE external_id = 'k1';
+TABLE co;
+DROP TABLE co;
+
 DROP TABLE ao, ac, bo, bc CASCADE;
 DROP FUNCTION told, look, settle;
 DROP EXTENSION syncext CASCADE;

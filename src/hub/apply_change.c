@@ -187,14 +187,26 @@ tell_linked(const Change *change, Decision *d)
 		d->audience = AUDIENCE_ORIGIN;
 }
 
+/*
+ * A source that names a record by an id which is no more has to hear what that is now, also
+ * where the record says so already.
+ */
+static void
+tell_referring(Decision *d)
+{
+	if (d->audience == AUDIENCE_OTHERS)
+		d->audience = AUDIENCE_ALL;
+	else if (d->resolution == RESOLUTION_NO_CHANGE && d->audience == AUDIENCE_NONE)
+		d->audience = AUDIENCE_ORIGIN;
+}
+
 void
 apply_decide_fully(ApplyCall *call, const ApplyItem *sent, const Record *record, bool released,
 				   Counted *counted, Answer *answer)
 {
 	Decision   *d = &answer->decision;
 	const Change *bounded = clamp_updated_at(sent, &counted->clamped);
-	bool		refers_anew;
-	const Change *referring = by_alias_refer(call, sent->entity, bounded, &counted->referred, &refers_anew);
+	const Change *referring = by_alias_refer(call, sent->entity, bounded, &counted->referred);
 	const Change *taken = field_rules_tell(&sent->entity->field_rules, referring, &counted->told);
 	ApplyItem  *item = &counted->item;
 
@@ -224,8 +236,8 @@ apply_decide_fully(ApplyCall *call, const ApplyItem *sent, const Record *record,
 	if (sent->change->matched_by != NULL)
 		tell_linked(sent->change, d);
 	by_alias_tell(sent, record, d);
-	if (refers_anew && d->audience == AUDIENCE_OTHERS)
-		d->audience = AUDIENCE_ALL;
+	if (referring->refers_anew)
+		tell_referring(d);
 }
 
 /* ---------- logging ---------- */
@@ -247,11 +259,13 @@ audience_with_filter(ApplyCall *call, const ApplyItem *item, const Decision *d)
 
 /*
  * What changes nothing is logged where it moves a stamp, as later contests may go by that;
- * and where a record was linked, which its source is to be told.
+ * and where a record was linked, or it refers to another one, which its source is to be told.
  */
 static bool
 is_logged(const Change *change, const Decision *d)
 {
+	if (d->resolution == RESOLUTION_NO_CHANGE && change->refers_anew)
+		return true;
 	return change->matched_by != NULL || (d->resolution != RESOLUTION_PRECONDITION_FAILED &&
 		(d->resolution != RESOLUTION_NO_CHANGE || d->write != WRITE_NOTHING));
 }

@@ -87,10 +87,10 @@ was_merged(const ApplyCall *call, const char *entity_name)
 }
 
 const Change *
-by_alias_refer(ApplyCall *call, const Entity *entity, const Change *change, Change *renamed,
-			   bool *told)
+by_alias_refer(ApplyCall *call, const Entity *entity, const Change *change, Change *renamed)
 {
-	*told = false;
+	bool		refers = false;
+
 	for (int i = 0; i < entity->nreferences && !change->deleted; i++)
 	{
 		const Reference *reference = &entity->references[i];
@@ -101,17 +101,17 @@ by_alias_refer(ApplyCall *call, const Entity *entity, const Change *change, Chan
 		if (id == NULL || !was_merged(call, reference->parent) ||
 			!alias_find(aliases_table(call), reference->parent, id, &alias))
 			continue;
-		if (!*told)
+		if (!refers)
 		{
 			*renamed = *change;
+			renamed->refers_anew = refers = true;
 			renamed->fields.field = palloc(sizeof(Field) * change->fields.n);
 			memcpy(renamed->fields.field, change->fields.field, sizeof(Field) * change->fields.n);
 		}
-		*told = true;
 		json_set_string(&renamed->fields.field[field - change->fields.field].value,
 						alias.kept_id, strlen(alias.kept_id));
 	}
-	return *told ? renamed : change;
+	return refers ? renamed : change;
 }
 
 bool

@@ -14,10 +14,10 @@
 extern bool by_alias_follow(ApplyCall *call, const Change *change, Change *renamed);
 /*
  * A change that refers to a record which was merged into another one refers to that:
- * returns the change itself or *renamed, and *told: its source doesn't know yet.
+ * returns the change itself or *renamed, whose source doesn't know yet (refers_anew).
  */
 extern const Change *by_alias_refer(ApplyCall *call, const Entity *entity, const Change *change,
-									Change *renamed, bool *told);
+									Change *renamed);
 /* Is it of that still? */
 extern bool by_alias_stands(ApplyCall *call, const Change *renamed);
 /* Leave out of the change what the record that went by the merge held already. */

@@ -70,7 +70,7 @@ waiting_change(const Change *change, const RecordKey *parent, ParkedChange *w)
 	w->source = change->source;
 	w->parent_entity = parent->entity;
 	w->parent_id = parent->external_id;
-	w->change = change_document(change);
+	w->change = change_parked(change);
 	w->parked_at = now;
 	w->attempt.next_attempt = now + (int64) setting_waiting_retry * 1000;
 }

@@ -36,7 +36,8 @@
 static bool
 reread(const Registry *registry, const ParkedChange *w, Change *change, ChangeError *error)
 {
-	ChangeLimits limits = {.max_fields = INT_MAX, .own = true};	/* it was let in once */
+	/* it was let in once */
+	ChangeLimits limits = {.max_fields = INT_MAX, .own = true, .parked = true};
 	const Entity *entity;
 
 	/* it was edited since */

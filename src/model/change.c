@@ -335,6 +335,34 @@ take_own_key(const Field *member, const ChangeLimits *limits, Change *change, bo
 	return true;
 }
 
+/* How the change came to be, which a document of its source's doesn't say. */
+static bool
+take_parked_key(const Field *member, Change *change, bool *known, ChangeError *error)
+{
+	*known = true;
+	if (field_name_cmp(member->name, field_name("origin")) == 0)
+	{
+		const char *origin = json_read_string(&member->value);
+
+		change->origin = origin == NULL ? ORIGIN_DOCUMENT :
+			strcmp(origin, "insert") == 0 ? ORIGIN_INSERT : ORIGIN_EDIT;
+		return true;
+	}
+	if (field_name_cmp(member->name, field_name("alias")) == 0)
+	{
+		change->alias = json_read_string(&member->value);
+		return true;
+	}
+	if (field_name_cmp(member->name, field_name("aliasMerge")) == 0)
+		return parse_whole_number("aliasMerge", &member->value, &change->alias_merge, error);
+	if (field_name_cmp(member->name, field_name("takesOver")) == 0)
+		return parse_boolean("takesOver", &member->value, &change->takes_over, error);
+	if (field_name_cmp(member->name, field_name("refersAnew")) == 0)
+		return parse_boolean("refersAnew", &member->value, &change->refers_anew, error);
+	*known = false;
+	return true;
+}
+
 /* The keys of the document itself; in flat form the others are fields. */
 static bool
 take_members(const Fields *members, bool flat, const ChangeLimits *limits, Change *change,
@@ -348,6 +376,8 @@ take_members(const Fields *members, bool flat, const ChangeLimits *limits, Chang
 		bool		known = false;
 
 		if (limits->own && !take_own_key(member, limits, change, &known, error))
+			return false;
+		if (!known && limits->parked && !take_parked_key(member, change, &known, error))
 			return false;
 		if (known)
 			continue;
@@ -638,8 +668,23 @@ put_fields(JsonObject *object, const Change *change)
 		json_member_jsonb(object, "fields", change_fields_jsonb(change));
 }
 
+static void
+put_parked(JsonObject *object, const Change *change)
+{
+	if (change->origin != ORIGIN_DOCUMENT)
+		json_member_string(object, "origin", change->origin == ORIGIN_INSERT ? "insert" : "edit");
+	if (change->alias != NULL)
+		json_member_string(object, "alias", change->alias);
+	if (change->alias_merge != 0)
+		json_member_number(object, "aliasMerge", change->alias_merge);
+	if (change->takes_over)
+		json_member_bool(object, "takesOver", true);
+	if (change->refers_anew)
+		json_member_bool(object, "refersAnew", true);
+}
+
 static Jsonb *
-make_document(const Change *change, StringInfo text)
+make_document(const Change *change, StringInfo text, bool parked)
 {
 	JsonObject	object = json_object_begin(text);
 
@@ -674,6 +719,8 @@ make_document(const Change *change, StringInfo text)
 		json_member_jsonb(&object, "known", change_known_document(change));
 	if (change->state != NULL)
 		json_member_jsonb(&object, "state", field_state_jsonb(change->state));
+	if (parked)
+		put_parked(&object, change);
 	put_increments(&object, change);
 	if (change->deleted)
 		json_member_bool(&object, "deleted", true);
@@ -685,11 +732,17 @@ make_document(const Change *change, StringInfo text)
 Jsonb *
 change_document(const Change *change)
 {
-	return make_document(change, NULL);
+	return make_document(change, NULL, false);
+}
+
+Jsonb *
+change_parked(const Change *change)
+{
+	return make_document(change, NULL, true);
 }
 
 void
 change_text(const Change *change, StringInfo text)
 {
-	(void) make_document(change, text);
+	(void) make_document(change, text, false);
 }

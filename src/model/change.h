@@ -66,6 +66,7 @@ typedef struct Change
 								 * record, or a key that deliveries don't go to; NULL: none */
 	int64		alias_merge;	/* by which it was; 0: it is a key */
 	bool		takes_over;		/* it came under a duplicate key, which deliveries go to from now on */
+	bool		refers_anew;	/* it names another record than it came with, that is a part of that */
 	const char *awaited_entity;	/* the change refers to a record of this by a key of its source's */
 	const char *awaited_key;	/* that isn't bound yet; NULL: none such */
 	Fields		sent_fields;	/* before keys in them were translated, if they were */
@@ -104,6 +105,7 @@ typedef struct ChangeLimits
 	int			max_fields;
 	bool		own;			/* a document that syncext has made itself */
 	bool		recovers;		/* it may say what this hub has lost */
+	bool		parked;			/* change_parked() has made it */
 } ChangeLimits;
 
 extern bool change_parse(JsonbContainer *document, const ChangeLimits *limits,
@@ -125,7 +127,9 @@ extern bool change_only_adds(const Change *change);
 extern Jsonb *change_fields_jsonb(const Change *change);
 /* The document that says the same, in structured form. */
 extern Jsonb *change_document(const Change *change);
-/* The same as text, which is appended. */
+/* The same, with how it came to be, for when it is read again here. */
+extern Jsonb *change_parked(const Change *change);
+/* The document as text, which is appended. */
 extern void change_text(const Change *change, StringInfo text);
 /* What it says of what was known, for a log or another document. */
 extern Jsonb *change_known_document(const Change *change);

@@ -47,7 +47,7 @@ REVOKE ALL ON FUNCTION syncext.words_of(text, text[], text, text, boolean, boole
 -- What is kept of the record elsewhere, by its id, and is the key's.
 CREATE FUNCTION syncext.split_rest(entity text, was text, now text, source text, source_id text, only_key boolean, current boolean) RETURNS void
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-	UPDATE syncext.waiting w SET external_id = $3, change = jsonb_set(w.change, '{externalId}', to_jsonb($3))
+	UPDATE syncext.waiting w SET external_id = $3, change = jsonb_set(w.change - '{alias,aliasMerge,takesOver}'::text[], '{externalId}', to_jsonb($3))
 	WHERE w.entity = $1 AND w.external_id = $2 AND w.source = $4 AND jsonb_typeof(w.change) = 'object'
 	  AND ($6 OR w.change->>'sourceId' = $5);
 	UPDATE syncext.replica p SET external_id = $3
@@ -199,7 +199,7 @@ BEGIN
 	UPDATE syncext.alias a SET kept_id = m.drop_id FROM part p
 	WHERE a.entity = m.entity AND a.external_id = p.id;
 
-	UPDATE syncext.waiting w SET external_id = m.drop_id, change = jsonb_set(w.change, '{externalId}', to_jsonb(m.drop_id))
+	UPDATE syncext.waiting w SET external_id = m.drop_id, change = jsonb_set(w.change - '{alias,aliasMerge,takesOver}'::text[], '{externalId}', to_jsonb(m.drop_id))
 	FROM syncext.merge_key b
 	WHERE b.merge = $1 AND w.entity = m.entity AND w.external_id = m.keep_id AND w.source = b.source
 	  AND jsonb_typeof(w.change) = 'object' AND w.change->>'sourceId' = b.source_id;
