@@ -125,7 +125,8 @@ FROM syncext.cursor WHERE target = 'ERP';
 SELECT * FROM outbound('ERP');
 SELECT external_id, (next_attempt > now() + interval '10 s') AS later
 FROM syncext.pending ORDER BY 1;
--- not before its time, nor when it changes meanwhile
+-- not before its time, nor when it changes meanwhile; the busy one's would come in a second
+UPDATE syncext.pending SET next_attempt = now() + interval '1 hour' WHERE external_id = 'F2';
 SELECT change('CRM', 'record', 'F1', 2, '{"name": "b"}'), change('CRM', 'record', 'F4', 1, '{"name": "a"}');
 SELECT record, attempt FROM pull('ERP');
 SELECT * FROM outbound('ERP');
