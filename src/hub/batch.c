@@ -35,8 +35,10 @@
 /* How many records a set has room for at first, and one that may stay small. */
 #define SET_SIZE			512
 #define FEW_RECORDS			32
-/* How many records of a window are remembered: about 25 MB. */
-#define MAX_FIRST_ROWS			200000
+/* How many records of a window are remembered: about 12 MB. */
+#define MAX_FIRST_ROWS			100000
+/* How many of a source's captured edits are folded at one go: about 12 MB. */
+#define MAX_STRETCH				50000
 
 /*
  * Where a window's records stand in it first: a record is served at its first row, and one
@@ -45,7 +47,9 @@
  *
  * Of a window that has too many records, those that were served are forgotten between two
  * batches: the cursor says up to where, and a record may come again after that, as it stands
- * then.
+ * then.  A source's captured edits of a record are sent at one go, at its first row, and never
+ * twice: so of a window that has too many of them the cursor says in advance where the stretch
+ * ends that they are folded in, and forgets there.
  */
 typedef struct FirstRows
 {
@@ -112,14 +116,19 @@ has_row_upto(RecordSet *set, RecordSetKey key, LogPosition at, LogPosition upto)
 
 /*
  * Note a row of the window.  Has a page up to where the cursor stands had its record, and,
- * if this one is a correction, as one?
+ * if this one is a correction, as one?  Captured edits are the source's own, all of them;
+ * what others did is not its to send.
  */
 static bool
-came_before(const Cursor *cursor, RecordSetKey key, const FeedRow *row)
+came_before(const Feed *feed, RecordSetKey key, const FeedRow *row)
 {
-	bool		came = has_row_upto(first_rows.set, key, row->at, cursor->position);
+	const Cursor *cursor = &feed->cursor;
+	bool		came;
 
-	if (!row->correction)
+	if (feed->captured && !row->correction)
+		return true;
+	came = has_row_upto(first_rows.set, key, row->at, cursor->position);
+	if (!row->correction || feed->captured)
 		return came;
 	if (first_rows.corrections == NULL)
 		first_rows.corrections = record_set_create(CacheMemoryContext, FEW_RECORDS);
@@ -148,15 +157,50 @@ walk_first_rows(Feed *feed, bool may_forget)
 							   &feed->hi.snapshot, first_rows.upto);
 	while (!(may_forget && first_rows_are_many()) &&
 		   feed_window_next(window, &row) && log_position_cmp(row.at, cursor->position) <= 0)
-		(void) came_before(cursor, record_set_key(&feed->key, row.entity, row.external_id), &row);
+		(void) came_before(feed, record_set_key(&feed->key, row.entity, row.external_id), &row);
 	feed_window_end(window);
 	first_rows.upto = cursor->position;
 }
 
+/* Behind the end of a stretch another one begins. */
+static void
+leave_stretch(Cursor *cursor)
+{
+	if (cursor->stretch_end.xid == 0 || log_position_cmp(cursor->position, cursor->stretch_end) < 0)
+		return;
+	cursor->forgotten = cursor->position;
+	cursor->stretch_end = (LogPosition) {0, 0};
+}
+
+/*
+ * Find where the stretch ends whose first page has been cut: not in front of the page's end,
+ * and at the window's if that has no more edits than may be folded at one go.
+ */
+static void
+find_stretch_end(Feed *feed)
+{
+	Cursor	   *cursor = &feed->cursor;
+	FeedWindow *window;
+	FeedRow		row;
+
+	if (cursor->stretch_end.xid != 0 || cursor->batch_end.xid >= feed->hi.snapshot.xmax)
+		return;
+	cursor->stretch_end = log_position_end(&feed->hi.snapshot);
+	window = feed_window_begin(feed->log, feed->target, feed->consumer, &feed->lo.snapshot,
+							   &feed->hi.snapshot, cursor->forgotten);
+	for (int n = 1; feed_window_next(window, &row); n++)
+	{
+		if (n < MAX_STRETCH || log_position_cmp(row.at, cursor->batch_end) < 0)
+			continue;
+		cursor->stretch_end = row.at;
+		break;
+	}
+	feed_window_end(window);
+}
+
 /*
  * Know the window's rows up to where the cursor stands, and go on from there.  Where no batch
- * is out, they may be forgotten if they are too many; but a source's captured edits of a record
- * are sent at one go, at its first row, and never twice.
+ * is out, they may be forgotten if they are too many.
  */
 static void
 begin_first_rows(Feed *feed, bool between_batches)
@@ -164,6 +208,8 @@ begin_first_rows(Feed *feed, bool between_batches)
 	Cursor	   *cursor = &feed->cursor;
 	bool		may_forget = between_batches && !feed->captured;
 
+	if (between_batches)
+		leave_stretch(cursor);
 	if (!first_rows_are_of(cursor))
 		start_first_rows(cursor);
 	first_rows.complete = false;
@@ -332,9 +378,14 @@ take_page(Feed *feed, int room, const LogPosition *upto)
 		}
 		if (upto != NULL && log_position_cmp(row.at, *upto) > 0)
 			break;
+		if (!cursor_in_stretch(&feed->cursor, row.at))
+		{
+			last = feed->cursor.stretch_end;
+			break;
+		}
 		check_captured(feed, &row);
 		key = record_set_key(&feed->key, row.entity, row.external_id);
-		if (!came_before(&feed->cursor, key, &row))
+		if (!came_before(feed, key, &row))
 		{
 			BatchRecord *record = page_record(feed, key, row.correction, upto != NULL ||
 											  (batch_size(feed) < room &&
@@ -485,7 +536,7 @@ pass_batch(Feed *feed)
 			cursor->from_tick = cursor->to_tick;
 			feed->lo = feed->hi;
 			cursor->to_tick = 0;
-			cursor->position = cursor->forgotten = (LogPosition) {0, 0};
+			cursor->position = cursor->forgotten = cursor->stretch_end = (LogPosition) {0, 0};
 			forget_first_rows();
 		}
 	}
@@ -541,6 +592,8 @@ batch_cut(Feed *feed, int max)
 			{
 				begin_first_rows(feed, true);
 				cursor->batch_end = take_page(feed, share, NULL);
+				if (feed->captured)
+					find_stretch_end(feed);
 			}
 		}
 		take_backfill(feed, max);
@@ -559,8 +612,8 @@ batch_cut(Feed *feed, int max)
 
 /*
  * Pages of one window have no record in common, but for corrections.  A backfill, what is
- * tried again, and that records are forgotten, would have to be written into the cursor and
- * syncext.pending: then the batch is cut when it is its turn.
+ * tried again, that records are forgotten, and another stretch, would have to be written into
+ * the cursor and syncext.pending: then the batch is cut when it is its turn.
  */
 bool
 batch_cut_ahead(Feed *feed, int max)
@@ -569,7 +622,8 @@ batch_cut_ahead(Feed *feed, int max)
 
 	if (cursor->to_tick == 0 || cursor->batch_end.xid >= feed->hi.snapshot.xmax ||
 		cursor->backfill_entity != NULL || cursor->batch_retries > 0 || pending_any(feed->pending) ||
-		(first_rows_are_of(cursor) && first_rows_are_many()))
+		(feed->captured ? log_position_cmp(cursor->batch_end, cursor->stretch_end) >= 0 :
+		 first_rows_are_of(cursor) && first_rows_are_many()))
 		return false;
 	pass_batch(feed);
 	cursor->batch = next_batch(feed);

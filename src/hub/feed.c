@@ -288,6 +288,6 @@ feed_open_window(Feed *feed)
 		return false;
 	tick_take(&feed->hi);
 	feed->cursor.to_tick = feed->hi.id;
-	feed->cursor.position = feed->cursor.forgotten = (LogPosition) {0, 0};
+	feed->cursor.position = feed->cursor.forgotten = feed->cursor.stretch_end = (LogPosition) {0, 0};
 	return true;
 }

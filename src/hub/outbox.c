@@ -6,7 +6,8 @@
  * The edits are CAPTURED rows of the change log, told to nobody but their own source:
  * the source that stands here for the hub.  So they come in its windows, batches and
  * leases like everything else that a target is due.  A record stands once in a window,
- * and all of its edits there are folded into one change.
+ * and all of its edits there are folded into one change.  A window of very many edits is
+ * dealt with in stretches, one after the other, as if each were a window: hub/batch.c.
  *
  * What says nothing that is not agreed on with the hub already isn't sent: an
  * edit that was taken back, or one that was captured twice.
@@ -41,7 +42,7 @@
 
 /* ---------- where a record's edits are ---------- */
 
-/* The edits of the window under way, which may have many pages. */
+/* The edits of the window's stretch under way, which may have many pages. */
 typedef struct WindowEdits
 {
 	EditPlaces	places;
@@ -50,6 +51,8 @@ typedef struct WindowEdits
 	Oid			ticks;			/* table that lo and hi are of: it can be made anew */
 	int64		lo;
 	int64		hi;
+	LogPosition forgotten;		/* the cursor's: the stretch is from there */
+	LogPosition stretch_end;
 } WindowEdits;
 
 static WindowEdits window_edits;
@@ -63,25 +66,34 @@ start_window_edits(const Cursor *cursor)
 	window_edits.ticks = registry_relation("tick");
 	window_edits.lo = cursor->from_tick;
 	window_edits.hi = cursor->to_tick;
+	window_edits.forgotten = cursor->forgotten;
+	window_edits.stretch_end = cursor->stretch_end;
 }
 
-/* Know where the edits of the cursor's window are. */
+static bool
+window_edits_are_of(const Cursor *cursor)
+{
+	return window_edits.complete && window_edits.ticks == registry_relation("tick") &&
+		window_edits.lo == cursor->from_tick && window_edits.hi == cursor->to_tick &&
+		log_position_cmp(window_edits.forgotten, cursor->forgotten) == 0 &&
+		log_position_cmp(window_edits.stretch_end, cursor->stretch_end) == 0 &&
+		strcmp(window_edits.target, cursor->target) == 0;
+}
+
+/* Know where the edits of the stretch are. */
 static void
 walk_window(Feed *feed)
 {
 	const Cursor *cursor = &feed->cursor;
-	const LogPosition start = {0, 0};
 	FeedWindow *window;
 	FeedRow		row;
 
-	if (window_edits.complete && window_edits.ticks == registry_relation("tick") &&
-		window_edits.lo == cursor->from_tick && window_edits.hi == cursor->to_tick &&
-		strcmp(window_edits.target, cursor->target) == 0)
+	if (window_edits_are_of(cursor))
 		return;
 	start_window_edits(cursor);
 	window = feed_window_begin(feed->log, feed->target, feed->consumer, &feed->lo.snapshot,
-							   &feed->hi.snapshot, start);
-	while (feed_window_next(window, &row))
+							   &feed->hi.snapshot, cursor->forgotten);
+	while (feed_window_next(window, &row) && cursor_in_stretch(cursor, row.at))
 	{
 		/* what others did is not ours to send */
 		if (row.correction)

@@ -30,17 +30,22 @@ typedef struct Outstanding
 static Outstanding outstanding;
 
 /*
- * Add a row that is due to the hub.  Of the window under way a record is served at
- * one go, with its first row there; what was served up to where the cursor stands has
+ * Add a row that is due to the hub.  Of the window's stretch under way a record is served
+ * at one go, with its first row there; what was served up to where the cursor stands has
  * been answered.
  */
 static void
 add_row(StringInfo key, const Cursor *cursor, const Tick *hi, const FeedRow *row)
 {
-	RecordSetEntry *entry = record_set_add(outstanding.places.records,
-										   record_set_key(key, row->entity, row->external_id));
+	RecordSetEntry *entry;
+	bool		in_stretch = cursor->to_tick != 0 && feed_snapshot_sees(&hi->snapshot, row->at.xid) &&
+		cursor_in_stretch(cursor, row->at);
 
-	if (cursor->to_tick != 0 && feed_snapshot_sees(&hi->snapshot, row->at.xid))
+	if (in_stretch && log_position_cmp(row->at, cursor->forgotten) <= 0)
+		return;
+	entry = record_set_add(outstanding.places.records,
+						   record_set_key(key, row->entity, row->external_id));
+	if (in_stretch)
 	{
 		if (log_position_cmp(row->at, cursor->position) <= 0)
 			entry->flag = true;

@@ -37,6 +37,8 @@ CREATE TABLE syncext.cursor (
 	acknowledged    bigint NOT NULL DEFAULT 0,
 	forgotten_xid   xid8 NOT NULL DEFAULT '0',
 	forgotten_seq   bigint NOT NULL DEFAULT 0,
+	stretch_xid     xid8 NOT NULL DEFAULT '0',
+	stretch_seq     bigint NOT NULL DEFAULT 0,
 	PRIMARY KEY (target, slot)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE syncext.cursor IS 'how far each target has got in the change feed; one row for each of its parallel consumers';
@@ -46,6 +48,7 @@ COMMENT ON COLUMN syncext.cursor.lo IS 'the tick up to which everything was ackn
 COMMENT ON COLUMN syncext.cursor.hi IS 'the tick at which the window under way ends; null: none is';
 COMMENT ON COLUMN syncext.cursor.at_xid IS 'the last row of the change log that was acknowledged in the window, with at_seq';
 COMMENT ON COLUMN syncext.cursor.forgotten_xid IS 'up to which row of the window it is forgotten which records were served, with forgotten_seq: they come again at their next row';
+COMMENT ON COLUMN syncext.cursor.stretch_xid IS 'of a source that is linked: up to which row of the window its captured edits of a record are sent as one change, with stretch_seq; what it edits behind that is sent after that. 0: all of the window';
 COMMENT ON COLUMN syncext.cursor.backfill_entity IS 'the entity whose golden records are being walked; null: no backfill';
 COMMENT ON COLUMN syncext.cursor.backfill_id IS 'the last record of it that was acknowledged';
 COMMENT ON COLUMN syncext.cursor.backfill_rest IS 'the entities that are to be walked after it';
@@ -198,7 +201,8 @@ CREATE VIEW syncext.outbound_change AS
 				AND syncext.is_told(l.told, l.source = s.name)
 				AND (s.entities IS NULL OR l.entity = ANY (s.entities))
 				AND (f.slots = 1 OR syncext.record_slot(l.entity, l.external_id, f.slots) = f.slot)
-			CROSS JOIN LATERAL (SELECT coalesce(pg_catalog.pg_visible_in_snapshot(l.xid, f.hi_snapshot), false)) AS w(in_window)
+			CROSS JOIN LATERAL (SELECT coalesce(pg_catalog.pg_visible_in_snapshot(l.xid, f.hi_snapshot), false)
+			                           AND (f.stretch_xid = '0' OR (l.xid, l.seq) <= (f.stretch_xid, f.stretch_seq))) AS w(in_window)
 			WHERE NOT (w.in_window AND (l.xid, l.seq) <= (f.forgotten_xid, f.forgotten_seq))
 		),
 		backfill AS (

@@ -76,24 +76,26 @@ COMMENT ON FUNCTION syncext.begin_restored(integer) IS
 REVOKE ALL ON FUNCTION syncext.begin_restored(integer) FROM PUBLIC;
 
 -- They are to be in the next window of a cursor that starts anew in this transaction.  A
--- record of which the window under way has been served in part has been served with all
--- that the window has of it.
+-- record of which the window's stretch under way has been served in part has been served
+-- with all that the stretch has of it.
 CREATE FUNCTION syncext.unanswered_edits(source text) RETURNS TABLE (seq bigint, entity text, external_id text, deleted boolean)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 	AS $$
 	WITH feed AS (
-		SELECT c.at_xid, c.at_seq, lo.snapshot AS lo, hi.snapshot AS hi
+		SELECT c.*, lo.snapshot AS lo_snapshot, hi.snapshot AS hi_snapshot
 		FROM syncext.cursor c
 		JOIN syncext.tick lo ON lo.id = c.lo
 		LEFT JOIN syncext.tick hi ON hi.id = c.hi
 		WHERE c.target = $1
 	), due AS (
 		SELECT l.seq, l.entity, l.external_id, coalesce(l.detail ? 'deleted', false) AS deleted,
-		       coalesce(pg_visible_in_snapshot(l.xid, f.hi), false) AS in_window,
-		       (l.xid, l.seq) <= (f.at_xid, f.at_seq) AS before
+		       w.in_window, (l.xid, l.seq) <= (f.at_xid, f.at_seq) AS before
 		FROM syncext.log_row l
 		CROSS JOIN feed f
-		WHERE l.source = $1 AND l.resolution = 'c' AND NOT pg_visible_in_snapshot(l.xid, f.lo)
+		CROSS JOIN LATERAL (SELECT coalesce(pg_visible_in_snapshot(l.xid, f.hi_snapshot), false)
+		                           AND (f.stretch_xid = '0' OR (l.xid, l.seq) <= (f.stretch_xid, f.stretch_seq))) AS w(in_window)
+		WHERE l.source = $1 AND l.resolution = 'c' AND NOT pg_visible_in_snapshot(l.xid, f.lo_snapshot)
+		  AND NOT (w.in_window AND (l.xid, l.seq) <= (f.forgotten_xid, f.forgotten_seq))
 	)
 	SELECT d.seq, d.entity, d.external_id, d.deleted FROM due d
 	WHERE NOT d.in_window

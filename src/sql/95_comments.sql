@@ -84,6 +84,7 @@ BEGIN
 			('conflict_log', 'version', 'the version of the change'),
 			('cursor', 'at_seq', 'see at_xid'),
 			('cursor', 'forgotten_seq', 'see forgotten_xid'),
+			('cursor', 'stretch_seq', 'see stretch_xid'),
 			('cursor', 'end_backfill_done', 'see backfill_done'),
 			('cursor', 'end_seq', 'see end_xid'),
 			('entity', 'ladder', 'the rungs by which its conflicts are decided, in order'),

@@ -37,6 +37,8 @@ const MappedDef cursor_def = {
 		[COL_CURSOR_ACKNOWLEDGED] = {MAP_INT8, offsetof(Cursor, acknowledged)},
 		[COL_CURSOR_FORGOTTEN_XID] = {MAP_XID8, offsetof(Cursor, forgotten.xid)},
 		[COL_CURSOR_FORGOTTEN_SEQ] = {MAP_INT8, offsetof(Cursor, forgotten.seq)},
+		[COL_CURSOR_STRETCH_XID] = {MAP_XID8, offsetof(Cursor, stretch_end.xid)},
+		[COL_CURSOR_STRETCH_SEQ] = {MAP_INT8, offsetof(Cursor, stretch_end.seq)},
 	}
 };
 
@@ -48,6 +50,12 @@ cursor_find(CursorTable *table, const char *target, int slot, Cursor *cursor)
 	cursor->target = target;
 	cursor->slot = slot;
 	return mapped_find(table, cursor);
+}
+
+bool
+cursor_in_stretch(const Cursor *cursor, LogPosition at)
+{
+	return cursor->stretch_end.xid == 0 || log_position_cmp(at, cursor->stretch_end) <= 0;
 }
 
 /*

@@ -20,6 +20,8 @@ typedef struct Cursor
 	int64		to_tick;		/* 0: no window is under way */
 	LogPosition position;
 	LogPosition forgotten;		/* records that the window's rows up to here had may come again */
+	LogPosition stretch_end;	/* captured edits from there to here are folded; 0: to the
+								 * window's end */
 
 	/* the walk through the golden records */
 	char	   *backfill_entity;	/* NULL: none */
@@ -45,6 +47,8 @@ typedef MappedTable CursorTable;
 
 extern const MappedDef cursor_def;
 extern bool cursor_find(CursorTable *table, const char *target, int slot, Cursor *cursor);
+/* Is a row of the window not behind the stretch under way?  So is any where there is none. */
+extern bool cursor_in_stretch(const Cursor *cursor, LogPosition at);
 /* Wait until no other transaction holds the cursor, then hold it until the end of ours. */
 extern bool cursor_lock(CursorTable *table, const char *target, int slot, Cursor *cursor);
 /* Write the cursor that was locked last. */
