@@ -5,6 +5,10 @@
 -- counts as one that writes an entity if it is seen there, or has a table attached for
 -- it; and what two sources could contest is told where both write, and not before.
 -- What a record holds is told to nobody: names of sources, fields and ranks are.
+-- The planner takes each document for one of a hundred keys, an array for one of ten
+-- elements, and a UNION for rows that all differ.  So keys are unnested from arrays and
+-- DISTINCT is asked for: otherwise all of this seems so dear that a reader waits for the
+-- JIT compiler, for a hundred times as long as the view takes.
 CREATE VIEW syncext.surprise WITH (security_barrier) AS
 	WITH reader AS (
 		SELECT syncext.may_monitor() AS sees_all
@@ -29,30 +33,31 @@ CREATE VIEW syncext.surprise WITH (security_barrier) AS
 		FROM record r
 		GROUP BY r.entity
 	), writer AS MATERIALIZED (
-		SELECT w.entity, w.source
+		SELECT DISTINCT w.entity, w.source
 		FROM (SELECT r.entity, r.last_source FROM record r
-		      UNION
+		      UNION ALL
 		      SELECT r.entity, syncext.stamp_part(r.stamps, k.field, p.part)
 		      FROM record r
-		      CROSS JOIN LATERAL pg_catalog.jsonb_object_keys(CASE WHEN r.small AND pg_catalog.jsonb_typeof(r.stamps) = 'object' THEN r.stamps END) k(field)
+		      CROSS JOIN LATERAL unnest(ARRAY(SELECT pg_catalog.jsonb_object_keys(CASE WHEN r.small AND pg_catalog.jsonb_typeof(r.stamps) = 'object' THEN r.stamps END))) k(field)
 		      CROSS JOIN (VALUES (1), (3)) p(part)
-		      UNION
+		      UNION ALL
 		      SELECT c.entity, c.source FROM change c WHERE (SELECT r.sees_all FROM reader r)
-		      UNION
+		      UNION ALL
 		      SELECT b.entity, b.source FROM syncext.binding b
 		      WHERE b.direction <> 'out' AND b.capture <> 'none' AND (SELECT r.sees_all FROM reader r)) w(entity, source)
 		JOIN syncext.source s ON s.name = w.source
 	), field_seen AS MATERIALIZED (
-		SELECT r.entity, k.field FROM record r
-		CROSS JOIN LATERAL pg_catalog.jsonb_object_keys(CASE WHEN r.small AND pg_catalog.jsonb_typeof(r.fields) = 'object' THEN r.fields END) k(field)
-		UNION
-		SELECT c.entity, k.field FROM change c
-		CROSS JOIN LATERAL pg_catalog.jsonb_object_keys(CASE WHEN pg_catalog.jsonb_typeof(c.fields) = 'object' THEN c.fields END) k(field)
-		WHERE (SELECT r.sees_all FROM reader r)
-		UNION
-		SELECT c.entity, k.field FROM change c
-		CROSS JOIN LATERAL pg_catalog.jsonb_object_keys(CASE WHEN pg_catalog.jsonb_typeof(c.detail->'increments') = 'object' THEN c.detail->'increments' END) k(field)
-		WHERE (SELECT r.sees_all FROM reader r)
+		SELECT DISTINCT f.entity, f.field
+		FROM (SELECT r.entity, k.field FROM record r
+		      CROSS JOIN LATERAL unnest(ARRAY(SELECT pg_catalog.jsonb_object_keys(CASE WHEN r.small AND pg_catalog.jsonb_typeof(r.fields) = 'object' THEN r.fields END))) k(field)
+		      UNION ALL
+		      SELECT c.entity, k.field FROM change c
+		      CROSS JOIN LATERAL unnest(ARRAY(SELECT pg_catalog.jsonb_object_keys(CASE WHEN pg_catalog.jsonb_typeof(c.fields) = 'object' THEN c.fields END))) k(field)
+		      WHERE (SELECT r.sees_all FROM reader r)
+		      UNION ALL
+		      SELECT c.entity, k.field FROM change c
+		      CROSS JOIN LATERAL unnest(ARRAY(SELECT pg_catalog.jsonb_object_keys(CASE WHEN pg_catalog.jsonb_typeof(c.detail->'increments') = 'object' THEN c.detail->'increments' END))) k(field)
+		      WHERE (SELECT r.sees_all FROM reader r)) f
 	), contested AS MATERIALIZED (
 		-- entities that more than one source writes, and that are decided here
 		SELECT e.name AS entity, e.ladder, pg_catalog.count(*) AS writers,
