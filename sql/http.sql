@@ -62,6 +62,22 @@ SELECT * FROM post('{"source":"Web","externalId":"fresh","version":3,"ifMatch":1
 SELECT * FROM post('[{"source":"Web","externalId":"fresh","version":3,"a":1}]', '{"if-match": "\"2\""}');
 -- headers that are none
 SELECT t.headers, p.* FROM (VALUES (''), ('{'), ('[]'), ('5'), ('{"if-match": 5}'), ('{"If-Match": "\"9\""}')) t(headers), post('{"source":"Web","externalId":"fresh","version":1,"a":1}', t.headers) p;
+-- What a trigger sends on is no request: the header is of the record that was asked for.
+CREATE FUNCTION send_on() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE NOTICE 'one: %', sync_apply(jsonb_build_object('source', 'Web', 'externalId', NEW.external_id || ' copy', 'version', NEW.version, 'a', 1))->>'resolution';
+	RAISE NOTICE 'a batch: %', sync_apply(jsonb_build_array(jsonb_build_object('source', 'nobody', 'externalId', NEW.external_id)))->0->>'status';
+	IF NEW.version = 2 THEN
+		PERFORM sync_apply('{}');
+	END IF;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER send_on AFTER INSERT OR UPDATE ON syncext.canonical FOR EACH ROW WHEN (NEW.external_id = 'sent') EXECUTE FUNCTION send_on();
+SELECT * FROM post('{"source":"Web","externalId":"sent","version":1,"a":1}', '{"if-match": "0"}');
+SELECT * FROM post('{"source":"Web","externalId":"sent","version":2,"a":2}', '{"if-match": "\"1\""}');
+SELECT * FROM post('{"source":"Web","externalId":"sent","version":3,"a":3}', '{"if-match": "\"9\""}');
+DROP TRIGGER send_on ON syncext.canonical;
+DROP FUNCTION send_on;
 
 -- a lease that is lost is a conflict
 SELECT count(*) FROM sync_pull('App');

@@ -506,20 +506,45 @@ documents_argument(FunctionCallInfo fcinfo)
 	return PG_GETARG_JSONB_P(0);
 }
 
-Datum
-sync_apply(PG_FUNCTION_ARGS)
+static Jsonb *
+apply_argument(Jsonb *changes, bool is_requested)
 {
 	Documents	docs = {.make_answer = answer_make};
 	Jsonb	   *answer;
 
-	documents_read(&docs, documents_argument(fcinfo));
-	heed_if_match(&docs);
+	documents_read(&docs, changes);
+	if (is_requested)
+		heed_if_match(&docs);
 	if (docs.batch)
 		take_batch(&docs);
 	else
 		take_documents(&docs);
 	answer = documents_answer(&docs);
-	http_set_status(answer);
+	if (is_requested)
+		http_set_status(answer);
+	return answer;
+}
+
+/*
+ * A trigger on our tables may call it, too, about other records than the request that set
+ * the trigger off.
+ */
+Datum
+sync_apply(PG_FUNCTION_ARGS)
+{
+	static int	depth = 0;		/* calls that go on */
+	Jsonb	   *answer;
+
+	depth++;
+	PG_TRY();
+	{
+		answer = apply_argument(documents_argument(fcinfo), depth == 1);
+	}
+	PG_FINALLY();
+	{
+		depth--;
+	}
+	PG_END_TRY();
 	PG_RETURN_JSONB_P(answer);
 }
 
