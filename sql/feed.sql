@@ -346,6 +346,12 @@ SELECT sync_ack('CRM', :b, '[{"externalId": "B1", "busy": "yes"}]');
 SELECT sync_ack('CRM', :b, '[{"externalId": "B1", "eror": "x"}]');
 SELECT sync_ack('CRM', :b, '[{"externalId": "B1"}, {"externalId": "B2"}]');
 SELECT sync_ack('CRM', :b, '[{"entity": "order", "externalId": "B1"}]');
+-- no more than a batch may have
+SET syncext.max_records = 2;
+SELECT sync_ack('CRM', :b, '[{"externalId": "B1"}, {"externalId": "B1"}, {"externalId": "B1"}]');
+SELECT sync_ack('CRM', :b, keys => '[1, 2, 3]');
+SELECT sync_ack('CRM', :b, '[{"externalId": "B1"}, {"externalId": "B2"}]', keys => '[1, 2]');
+RESET syncext.max_records;
 SELECT count(*) FROM syncext.pending WHERE target = 'CRM';
 SELECT sync_ack('CRM', :b, ('[{"externalId": "B1", "error": "' || repeat('ä', 2000) || '"}]')::jsonb);
 SELECT octet_length(error) FROM syncext.pending WHERE target = 'CRM';

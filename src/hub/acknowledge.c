@@ -171,7 +171,8 @@ parse_failures(Jsonb *failed, BatchFailure **failures)
 	if (!JB_ROOT_IS_ARRAY(failed) || JB_ROOT_IS_SCALAR(failed))
 		raise_bad_failed("\"failed\" is not an array");
 	n = JB_ROOT_COUNT(failed);
-	*failures = palloc_extended(sizeof(BatchFailure) * Max(n, 1), MCXT_ALLOC_HUGE);
+	batch_check_named(n, "failed");
+	*failures = palloc(sizeof(BatchFailure) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 		parse_failure(getIthJsonbValueFromContainer(&failed->root, i), &(*failures)[i]);
 	return n;

@@ -662,6 +662,18 @@ batch_is_leased(const Feed *feed)
 	return feed->cursor.lease_until > feed->now;
 }
 
+/* Each of them is looked for among the others, and in what the batch took away. */
+void
+batch_check_named(int n, const char *argument)
+{
+	if (n > setting_max_records)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNC_BAD_DOCUMENT),
+				 errmsg("\"%s\" names %d records, but at most %d are served at once", argument, n,
+						setting_max_records),
+				 errhint("Name each record of the batch once. If the setting \"syncext.max_records\" was lowered since it was pulled, let its lease end and pull again.")));
+}
+
 void
 batch_refuse_failure(const Feed *feed, const BatchFailure *failure)
 {

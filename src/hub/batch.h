@@ -30,6 +30,8 @@ extern void batch_lease(Feed *feed);
 extern bool batch_is_leased(const Feed *feed);
 /* Go on behind the batch; these of its records have failed. */
 extern void batch_finish(Feed *feed, const BatchFailure *failures, int nfailures);
+/* Raise if an acknowledgement names more records, in its argument of that name, than are served. */
+extern void batch_check_named(int n, const char *argument);
 /* Raise that a failure is of a record which the batch doesn't have. */
 pg_noreturn extern void batch_refuse_failure(const Feed *feed, const BatchFailure *failure);
 

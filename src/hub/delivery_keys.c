@@ -273,7 +273,8 @@ parse_keys(Jsonb *keys, int *n)
 	if (!JB_ROOT_IS_ARRAY(keys) || JB_ROOT_IS_SCALAR(keys))
 		raise_bad_keys("\"keys\" is not an array");
 	*n = JB_ROOT_COUNT(keys);
-	said = palloc_extended(sizeof(SaidKey) * Max(*n, 1), MCXT_ALLOC_HUGE);
+	batch_check_named(*n, "keys");
+	said = palloc(sizeof(SaidKey) * Max(*n, 1));
 	for (int i = 0; i < *n; i++)
 		said[i] = parse_key(getIthJsonbValueFromContainer(&keys->root, i));
 	qsort(said, *n, sizeof(SaidKey), compare_said);
