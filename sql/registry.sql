@@ -177,6 +177,17 @@ SELECT command, s.* FROM unnest(ARRAY[
 	$$SELECT sync_drop_source(NULL)$$,
 	$$INSERT INTO syncext.source_priority (source, priority) VALUES ('nobody', 1)$$,
 	$$INSERT INTO syncext.source_priority (source, priority) VALUES ('A', NULL)$$]) command, attempt(command) s;
+-- Names that are written by hand are limited as those that functions take: a rule's name
+-- that its own table's index has room for needn't fit beside a record's id in another.
+SELECT command, s.state, substring(s.said FROM 'check constraint "[a-z_]*"') AS said FROM unnest(ARRAY[
+	$$INSERT INTO syncext.match_rule (entity, name, fields) VALUES ('record', repeat('n', 256), '{x}')$$,
+	$$INSERT INTO syncext.match_rule (entity, name, fields) VALUES ('record', repeat('n', 100000), '{x}')$$,
+	$$INSERT INTO syncext.field_rule (entity, field, rule) VALUES (repeat('e', 64), 'x', 'max')$$,
+	$$INSERT INTO syncext.field_rule (field, rule) VALUES (repeat('f', 1025), 'max')$$,
+	$$INSERT INTO syncext.source_priority (source, entity, priority) VALUES ('A', repeat('e', 64), 1)$$,
+	$$INSERT INTO syncext.source_priority (source, field, priority) VALUES ('A', repeat('f', 1025), 1)$$,
+	$$INSERT INTO syncext.privilege (role, privilege) VALUES (repeat('r', 64), 'admin')$$,
+	$$INSERT INTO syncext.privilege (role, privilege, entity) VALUES ('r', 'steward', repeat('e', 64))$$]) command, attempt(command) s;
 SELECT name, role = current_user AS mine, single_writer FROM syncext.source ORDER BY name;
 -- added and gone again with the transaction
 BEGIN;

@@ -22,8 +22,8 @@ COMMENT ON COLUMN syncext.source.relay IS
 
 CREATE TABLE syncext.source_priority (
 	source   text COLLATE "C" NOT NULL REFERENCES syncext.source ON DELETE CASCADE,
-	entity   text COLLATE "C" NOT NULL DEFAULT '*',
-	field    text COLLATE "C" NOT NULL DEFAULT '*',
+	entity   text COLLATE "C" NOT NULL DEFAULT '*' CHECK (octet_length(entity) <= 63),
+	field    text COLLATE "C" NOT NULL DEFAULT '*' CHECK (octet_length(field) <= 1024),
 	priority integer NOT NULL,
 	PRIMARY KEY (source, entity, field)
 );
@@ -47,8 +47,8 @@ COMMENT ON COLUMN syncext.entity.deletes IS
 COMMENT ON COLUMN syncext.entity.merged IS 'records of it were merged: an id that is not found, or is referred to, may be an alias; sync_merge sets it';
 
 CREATE TABLE syncext.field_rule (
-	entity text COLLATE "C" NOT NULL DEFAULT '*' CHECK (entity <> ''),
-	field  text COLLATE "C" NOT NULL CHECK (field NOT IN ('', '*')),
+	entity text COLLATE "C" NOT NULL DEFAULT '*' CHECK (entity <> '' AND octet_length(entity) <= 63),
+	field  text COLLATE "C" NOT NULL CHECK (field NOT IN ('', '*') AND octet_length(field) <= 1024),
 	rule   text NOT NULL CHECK (rule IN ('max', 'min', 'longest', 'latest', 'union', 'keep', 'manual', 'priority', 'function', 'sum')),
 	args   jsonb CHECK (jsonb_typeof(args) = 'object'),
 	written_by text COLLATE "C" NOT NULL DEFAULT CURRENT_USER,
@@ -323,9 +323,9 @@ CREATE TRIGGER entity_check BEFORE INSERT OR UPDATE ON syncext.entity
 
 -- What sync_grant gave whom, by name as all roles are kept.
 CREATE TABLE syncext.privilege (
-	role       text COLLATE "C" NOT NULL CHECK (role <> ''),
+	role       text COLLATE "C" NOT NULL CHECK (role <> '' AND octet_length(role) <= 63),
 	privilege  text NOT NULL CHECK (privilege IN ('monitor', 'steward', 'admin')),
-	entity     text COLLATE "C" NOT NULL DEFAULT '*' CHECK (entity <> '' AND (entity = '*' OR privilege = 'steward')),
+	entity     text COLLATE "C" NOT NULL DEFAULT '*' CHECK (entity <> '' AND octet_length(entity) <= 63 AND (entity = '*' OR privilege = 'steward')),
 	granted_at timestamptz NOT NULL DEFAULT now(),
 	PRIMARY KEY (role, privilege, entity)
 );

@@ -2,7 +2,7 @@
 
 CREATE TABLE syncext.match_rule (
 	entity       text COLLATE "C" NOT NULL REFERENCES syncext.entity ON DELETE CASCADE,
-	name         text COLLATE "C" NOT NULL CHECK (name <> ''),
+	name         text COLLATE "C" NOT NULL CHECK (name <> '' AND octet_length(name) <= 255),
 	fields       text[] NOT NULL CHECK (cardinality(fields) BETWEEN 1 AND 32 AND array_position(fields, NULL) IS NULL),
 	normalize    text COLLATE "C",
 	action       text NOT NULL DEFAULT 'review' CHECK (action IN ('review', 'link')),
