@@ -167,8 +167,9 @@ extern char *attached_try_external_id(const Attached *attached, AttachedRow row,
 extern char *attached_find_external_id(const Attached *attached, ValueSettings *settings,
 									   AttachedRow row, const char **problem);
 extern bool attached_key_equal(const Attached *attached, AttachedRow a, AttachedRow b);
-/* The id that these n texts of key columns make, and one of those that made an id. */
+/* The id that these n texts of key columns make. */
 extern char *attached_join_external_id(char **parts, int n);
+/* One of the n texts that made an id; NULL: they were fewer, it is of other keys. */
 extern char *attached_id_part(const char *external_id, int part, int n);
 /* The texts of the key columns; raises if there are more or fewer of them. */
 extern char **attached_split_external_id(const Attached *attached, const char *external_id);

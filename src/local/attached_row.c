@@ -252,8 +252,13 @@ attached_id_part(const char *external_id, int part, int n)
 	if (n == 1)
 		return pstrdup(external_id);
 	initStringInfo(&text);
-	while (*(external_id = read_part(external_id, &text)) != '\0' && part-- > 0)
-		external_id++;
+	external_id = read_part(external_id, &text);
+	for (; part > 0; part--)
+	{
+		if (*external_id == '\0')
+			return NULL;
+		external_id = read_part(external_id + 1, &text);
+	}
 	return text.data;
 }
 

@@ -160,12 +160,12 @@ parent_id(const Referring *r, const BatchItem *item)
 		const Field *field;
 
 		if (r->fields[i].data == NULL)
-		{
 			parts[i] = attached_id_part(item->external_id, r->parts[i], r->nkeys);
-			continue;
+		else
+		{
+			field = fields_find(&fields, r->fields[i]);
+			parts[i] = field == NULL ? NULL : json_read_text(&field->value);
 		}
-		field = fields_find(&fields, r->fields[i]);
-		parts[i] = field == NULL ? NULL : json_read_text(&field->value);
 		if (parts[i] == NULL)
 			return NULL;
 	}
