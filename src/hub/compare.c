@@ -18,6 +18,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "hub/apply.h"
@@ -93,13 +94,16 @@ time_text(TimestampTz time)
 					time);
 }
 
-/* Find what was written since the spoke last heard of us. */
+/* Find what was written since the spoke last heard of us to n of the records, from the first on. */
 static void
-find_news(Comparison *c, Jsonb *known)
+find_news(Comparison *c, int first, int n)
 {
+	const Fields some = {n, c->known.field + first};
+	Jsonb	   *known = fields_to_jsonb(&some);
 	char	   *ids = JsonbToCString(NULL, &known->root, VARSIZE(known));
 	char	   *found;
 
+	c->news.n = 0;
 	found = owner_text("SELECT syncext.news_of(%s, %s, %s, " INT64_FORMAT ", %s, '%c', %s)",
 					   quote_literal_cstr(c->entity), quote_literal_cstr(ids), time_text(c->since),
 					   c->epoch, quote_literal_cstr(writing_codes()), (char) RESOLUTION_NEW_RECORD,
@@ -286,49 +290,76 @@ note_loss(const Comparison *c)
 		cursor_start(c->source->name);
 }
 
+/* What is read of records at once, in bytes. */
+#define READ_BYTES	(32 * 1024 * 1024)
+
+/* Read records, from the first on, as many as may be held; returns how many. */
+static int
+read_records(const Comparison *c, int first, Record *records)
+{
+	Canonical  *canonical = canonical_open(false);
+	int			n = 0;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		canonical_find(canonical, c->entity, field_name_cstring(c->known.field[first + n].name),
+					   &records[n]);
+		n++;
+	} while (first + n < c->known.n &&
+			 MemoryContextMemAllocated(CurrentMemoryContext, true) < READ_BYTES);
+	canonical_close(canonical);
+	return n;
+}
+
 /*
  * Read what there is of the records, and then what has become of them: each look sees
  * what others have committed by then.  A record that is written in between has news of
  * which the row version read here knows nothing, and is told of.  The other way round, one
  * that another spoke has just sent us again would pass for one that was never lost.
+ * Returns how many were compared.
  */
-static Record *
-read_records(Comparison *c, Jsonb *known)
+static int
+compare_some(Comparison *c, int first, Record *records)
 {
-	Record	   *records = palloc(sizeof(Record) * Max(c->known.n, 1));
-	Canonical  *canonical = canonical_open(false);
-
-	for (int i = 0; i < c->known.n; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		canonical_find(canonical, c->entity, field_name_cstring(c->known.field[i].name), &records[i]);
-	}
-	canonical_close(canonical);
-	find_news(c, known);
-	return records;
-}
-
-static void
-compare(Comparison *c, Jsonb *known, bool hub_behind)
-{
+	int			n = read_records(c, first, records);
 	RoutedTable *routed;
-	OwnerContext as_owner;
-	Record	   *records;
 
-	SPI_connect();
-	owner_enter(&as_owner, 0);
-	records = read_records(c, known);
+	find_news(c, first, n);
 	routed = mapped_open(&routed_def, false);
 	c->served = routed_seek_begin(routed);
 	c->conflicts = mapped_open(&conflict_log_def, false);
-	for (int i = 0; i < c->known.n; i++)
+	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		compare_record(c, &c->known.field[i], records[i]);
+		compare_record(c, &c->known.field[first + i], records[i]);
 	}
 	mapped_close(c->conflicts);
 	rows_scan_end(c->served);
 	mapped_close(routed);
+	return n;
+}
+
+static void
+compare(Comparison *c, bool hub_behind)
+{
+	OwnerContext as_owner;
+	Record	   *records;
+	MemoryContext some;
+	MemoryContext outer;
+
+	SPI_connect();
+	owner_enter(&as_owner, 0);
+	records = palloc(sizeof(Record) * Max(c->known.n, 1));
+	some = AllocSetContextCreate(CurrentMemoryContext, "syncext compared records",
+								 ALLOCSET_DEFAULT_SIZES);
+	outer = MemoryContextSwitchTo(some);
+	for (int first = 0; first < c->known.n;)
+	{
+		first += compare_some(c, first, records);
+		MemoryContextReset(some);
+	}
+	MemoryContextSwitchTo(outer);
 	if (c->any && hub_behind)
 		note_loss(c);
 	owner_leave(&as_owner);
@@ -405,6 +436,6 @@ syncext_hub_compare(PG_FUNCTION_ARGS)
 		return (Datum) 0;
 	recover(source, c.epoch, PG_GETARG_JSONB_P(6));
 	fields_from_container(&known->root, &c.known);
-	compare(&c, known, PG_GETARG_BOOL(4));
+	compare(&c, PG_GETARG_BOOL(4));
 	return (Datum) 0;
 }

@@ -105,6 +105,18 @@ is(sql('spoke', 'SELECT pid FROM syncext.link_status'), $worker, '... by the sam
 ok($node->poll_query_until('hub', "SELECT count(*) = 0 FROM syncext.outbound_change WHERE target = 'Shop'"), '... and comes again');
 peaks_are_bounded('compared');
 
+# Another spoke may ask for as many records as a batch may have, whatever their size.
+my $compared = sql('hub', q(
+	SELECT sync_add_source('Depot');
+	SELECT FROM syncext.hub_hello('Depot', jsonb_build_object('claim', true, 'identity', syncext.identity() || '{"mark": "22222222-2222-2222-2222-222222222222"}'));
+	SELECT count(*) || ' records' FROM syncext.hub_compare('Depot', 'doc', (SELECT jsonb_object_agg(external_id, -1) FROM syncext.canonical), 'epoch', false);
+	SELECT 'memory ' || (regexp_match(pg_read_file('/proc/self/status'), 'VmHWM:\s+(\d+)'))[1]::int / 1024;
+	SELECT sync_drop_source('Depot')));
+like($compared, qr/^@{[2 * $rows]} records$/m, 'all records are compared at once');
+my ($memory) = $compared =~ /^memory (\d+)$/m;
+note("compared at once: $memory MB");
+cmp_ok($memory, '<', 100, '... in less than 100 MB');
+
 # ---------- too little memory ----------
 
 # Where batches of 8 MB just fit on both sides, those of 32 MB don't.
