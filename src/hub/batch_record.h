@@ -35,9 +35,9 @@ typedef struct BatchRecord
 
 /* How many records the batch serves. */
 extern int	batch_size(const Feed *feed);
-/* Add the record that members has got just now. */
 /* Parents first; the numbers that feed->members has of them hold no more. */
 extern void batch_sort(Feed *feed);
+/* Add the record that members has got just now. */
 extern BatchRecord *batch_append(Feed *feed, RecordSetEntry *member);
 
 #endif							/* SYNCEXT_BATCH_RECORD_H */

@@ -12,7 +12,7 @@
 /* Read what the row's detail says of the edit.  False: there is something in it that can't be. */
 extern bool captured_edit_read(const LogRow *row, FoldEdit *edit);
 /*
- * Fold the edit in; what it says of counters is moved by what deliveries have, shifts.
+ * Fold the edit in, its counters moved by what deliveries have moved the row's since: shifts.
  * False: the row was edited to what it can't be.
  */
 extern bool captured_edit_fold(Fold *fold, const LogRow *row, int64 seq, int64 base,

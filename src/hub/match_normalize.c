@@ -47,7 +47,7 @@ value_text(const JsonbValue *value)
 	}
 }
 
-/* Without the white space around it, and small; of no letters but white space it is empty. */
+/* The text in lower case, without white space around it. */
 static char *
 plain_text(const JsonbValue *value)
 {

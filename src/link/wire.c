@@ -47,8 +47,9 @@ find_conversion(int from, int to, Conversion *conversion)
 }
 
 /*
- * UTF-8 can tell everything.  What has no encoding can't be converted, and one
- * that nothing converts is the hub's server's to convert.
+ * The wire is in UTF-8, which has every character.  A database in SQL_ASCII, which can't be
+ * converted, or in an encoding that the server can't convert to UTF-8, sends its own: then
+ * the hub's server converts.
  */
 void
 wire_prepare(void)

@@ -15,7 +15,7 @@
  * does, and waits longer after each failure in a row.  If the postmaster restarted it
  * instead, attempts would come at the postmaster's pace, and each new process id would
  * have every session read the links again.  After an internal error the process itself
- * may be damaged, and where memory ran out it is in pieces: then the worker ends, and the
+ * may be damaged, and where memory ran out it may be fragmented: then the worker ends, and the
  * postmaster starts a new one.
  */
 #include "postgres.h"

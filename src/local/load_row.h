@@ -44,7 +44,7 @@ extern void load_rows_begin(LoadRows *rows, BatchItem *items, int n);
 /* Count what came of an item that was done. */
 extern void load_rows_count(LoadRows *rows, const BatchItem *item);
 
-/* WorkFunctions: a row of the relation, its hub being here or behind a link. */
+/* BatchItemFunctions: a row of the relation, its hub being here or behind a link. */
 extern int	load_row(RowWriter *writer, Attached *attached, BatchItem *item, void *arg);
 extern int	load_linked_row(RowWriter *writer, Attached *attached, BatchItem *item, void *arg);
 /* A row, or one that is missing, as agreed on with the hub behind the link, which wins. */

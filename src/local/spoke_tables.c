@@ -253,9 +253,9 @@ brings_news(const RowState *p, const bool *adjusted)
 }
 
 /*
- * Triggers of two nodes could answer one another for ever: where nothing but what
- * ours makes something else of has come, it is not sent.  Then the nodes differ in
- * that, which sync_check() tells.  Returns whether anything is left to be sent.
+ * Triggers of two nodes could answer one another for ever.  So where a record brings
+ * news only in fields that our triggers change, what they make of its fields is not sent:
+ * then the nodes differ, which sync_check() tells.  Returns whether anything is left to send.
  */
 static bool
 drop_answers(RowState *p, bool *adjusted)
@@ -279,8 +279,7 @@ drop_answers(RowState *p, bool *adjusted)
 /*
  * Tell the fields of the record that the relation's triggers made something
  * else of.  That is an edit like any other, but not if the row was just so
- * before: then the hub has heard of it, others have had the last word, and we
- * don't quarrel.
+ * before: then the hub has heard of it, and others have overwritten it since.
  */
 static bool *
 find_adjusted(RowState *p, AttachedRow before, bool present, AttachedRow target,
@@ -399,8 +398,8 @@ spoke_tables_unanswered(const RowState *p)
 }
 
 /*
- * May the record be written now?  Not while an edit of it is under way, nor if
- * it was read before our last edit came there: it will be sent again, as it is
+ * Must the record not be written yet?  That is so while an edit of it is under way, and
+ * if it was read before our last edit came to the hub: it will be sent again, as it is
  * then.  A row that is missing was deleted if that was captured, or is owed to the
  * hub; else it was lost behind our back, and that is no delete.
  */

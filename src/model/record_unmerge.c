@@ -74,7 +74,7 @@ take_off(const RecordUnmerge *u, const RecordField *now, const RecordField *kept
 	return kept != NULL || !is_set_by_merge(u, now);
 }
 
-/* The field was said by nobody, or by who had said it before the merge. */
+/* Stamp a field that is as before the merge: as it was then, or as nobody's. */
 static void
 stamp_before(RecordField *field, const RecordField *kept, const Record *after)
 {
@@ -153,7 +153,7 @@ revive(RecordUnmerge *u)
 		revived->fields[revived->nfields++] = u->drop->fields[d++];
 }
 
-/* What only the one that stayed has is nothing of the other's, in its sources' rows neither. */
+/* Fields that only the one that stayed has are null in the other, whose sources empty them then. */
 static void
 empty_others(RecordUnmerge *u)
 {

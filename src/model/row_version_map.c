@@ -1,6 +1,6 @@
 /*
  * row_version_map.c
- *	  What a row version of a record, as it went, is in a replay of its changes.
+ *	  Row versions that a record really had, and those that a replay of its changes gave it.
  *
  * As long as both make the same decisions their row versions rise together: a run of them
  * is one entry, however long.

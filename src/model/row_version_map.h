@@ -1,7 +1,7 @@
 /*
  * row_version_map.h
- *	  What a row version of a record, as it went, is in a replay of its changes that has
- *	  made other decisions.
+ *	  Row versions that a record really had, and those that a replay of its changes gave it
+ *	  in their place, as it has made other decisions.
  */
 #ifndef SYNCEXT_ROW_VERSION_MAP_H
 #define SYNCEXT_ROW_VERSION_MAP_H

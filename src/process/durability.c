@@ -8,11 +8,8 @@
  * are one.  The server runs the callbacks of a commit between letting it be seen
  * and answering the client.
  *
- * Measured once (PostgreSQL 15, test/bench/link link.latency, two runs each on a disk
- * that others used): from a spoke's commit to the hub p50 5.6 and 14.8 ms so, 6.9 and
- * 13.5 ms where a push flushes before it can be seen; to the other spoke 9.8 and 21.0,
- * 10.0 and 22.3 ms.  That is within the noise: measure again before anything is built
- * upon it.
+ * What that gains in latency was within the noise of test/bench/link (link.latency):
+ * measure it before anything is built upon it.
  */
 #include "postgres.h"
 

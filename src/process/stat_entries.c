@@ -108,7 +108,7 @@ stat_entries_move(StatEntries *to, StatEntries *from)
 	stat_entries_clear(from);
 }
 
-/* At each commit that counts: what has no key is as it should be. */
+/* Called at each commit that has counted: entries without a key are zero, and left so. */
 void
 stat_entries_clear(StatEntries *list)
 {

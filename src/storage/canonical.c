@@ -40,8 +40,8 @@ canonical_open(bool write)
 static int64 find_floor(Canonical *canonical, const char *entity);
 
 /*
- * Insert the records that wait.  What forgets records raises the floor first, as for those
- * that insert_record() inserts; but these are no longer those that were decided on then.
+ * Insert the records that wait.  Where the floor has risen since, as insert_record() tells
+ * of, their row versions are too low; but they were decided on long ago, so that it raises.
  */
 static void
 insert_born(Canonical *canonical)

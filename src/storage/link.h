@@ -27,7 +27,7 @@ typedef struct Link
 	int			worker_pid;		/* 0: none is running */
 	TimestampTz added_at;
 	bool		relay;			/* it stands for all of the hub, and holds no relation; changes
-								 * under the link's lock alone: link_hold */
+								 * under LOCK_EXCHANGE alone */
 } Link;
 
 /* These return NULL where there is none. */

@@ -10,10 +10,9 @@
  * is the key, objsubid the kind's number.  The view syncext.job_progress knows
  * the first three; test/lint compares.
  *
- * A session that needs several takes them in this order: a job, then a relation's
- * moving of rows; of several relations the lowest OID first.  A worker's own lock, the
- * notifier's, maintenance's and a job's are never waited for, so they are in no
- * deadlock; the server finds a deadlock of waits for moves and exchanges.
+ * src/README.md has the order in which a session takes several.  Those of jobs, workers,
+ * the notifier, maintenance and a rematch are never waited for, so they are in no
+ * deadlock; the server finds a deadlock of the others.
  */
 typedef enum LockKind
 {

@@ -64,7 +64,7 @@ typedef uint32 MappedColumns;
 extern MappedTable *mapped_open(const MappedDef *def, bool write);
 /* For as long as the context lives. */
 extern MappedTable *mapped_open_in(MemoryContext context, const MappedDef *def, bool write);
-/* Also ends what a table's own file opens as something of a name of its own. */
+/* Also closes what has another name for this type: Replica, ConflictLog and others. */
 extern void mapped_close(MappedTable *table);
 
 /* The first nkeys columns of the primary key as values; *row need have no others. */

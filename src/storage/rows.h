@@ -55,8 +55,8 @@ extern TupleDesc rows_desc(const Rows *rows);
 extern bool rows_empty(const Rows *rows);
 
 /*
- * Find the first row whose leading columns of the primary key equal the keys.  The row is in
- * rows_found(), with all columns deformed, until the next find.
+ * Find the first row whose leading columns of the primary key equal the keys.  Until the
+ * next find it is the found row, which rows_value() and its like read.
  */
 extern bool rows_find(Rows *rows, int nkeys, const Datum *keys);
 /*

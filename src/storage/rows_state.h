@@ -53,9 +53,9 @@ struct Rows
 extern Snapshot rows_snapshot(const Rows *rows);
 /* Make what writes need, at the first one: a call opens more tables than it writes. */
 extern void rows_begin_writing(Rows *rows);
-/* Open the indexes for writing: HOT updates don't need them. */
 /* The executor's view of a table: a range table of one entry, and what it writes to. */
 extern ResultRelInfo *rows_make_result(EState *estate, Relation rel, Bitmapset *updated);
+/* Open the indexes for writing: HOT updates don't need them. */
 extern void rows_open_indexes(Rows *rows);
 /* Make the row of a slot, old being the one that it replaces, or NULL, and check it. */
 extern void rows_fill_slot(Rows *rows, TupleTableSlot *slot, const TupleTableSlot *old,
