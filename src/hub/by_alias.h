@@ -18,7 +18,7 @@ extern bool by_alias_follow(ApplyCall *call, const Change *change, Change *renam
  */
 extern const Change *by_alias_refer(ApplyCall *call, const Entity *entity, const Change *change,
 									Change *renamed);
-/* Is it of that still? */
+/* Is the record that the change came under still a part of the one that *renamed names? */
 extern bool by_alias_stands(ApplyCall *call, const Change *renamed);
 /* Leave out of the change what the record that went by the merge held already. */
 extern void by_alias_leave_out(int64 merge, Change *change);

@@ -10,7 +10,7 @@
 typedef struct DeliveryKeys DeliveryKeys;
 
 /*
- * NULL for a target that has no keys of its own; the others take that.  to_table: the records
+ * NULL for a target that has no keys of its own; the functions below take that.  to_table: the records
  * are written to attached relations here, and are only put off where a parent has no key.
  */
 extern DeliveryKeys *delivery_keys_begin(const Source *target, int64 batch, bool to_table);

@@ -254,7 +254,7 @@ decide(const Hello *hello, const Identity *self, const Known *known, Verdict *ve
 		compare_epochs(hello, known, verdict);
 	else if (hello->hub.known)
 		compare_numbers(hello, known, verdict);
-	/* of who was let go, what was counted says nothing of who comes now */
+	/* after syncext.release_spoke() another database may come, of which nothing was counted */
 	verdict->spoke_behind |= hello->hub.known && !known->linked;
 	verdict->since = next_epoch_began(hello, self, known);
 	verdict->hub = identity_judge(&hello->hub, self, !verdict->hub_behind, true);

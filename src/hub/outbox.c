@@ -497,7 +497,7 @@ outbox_cut(const char *source, int max, Size max_bytes, OutboxBatch *out)
 		return;
 	feed = open_feed(source, true);
 	feed_lock(feed);
-	/* however old it is: what they answered to it once, they answer again */
+	/* a batch that is out comes again, however old it is: the hub repeats its answers */
 	any = feed->cursor.lease_until != 0;
 	if (any)
 		batch_collect(feed);

@@ -449,8 +449,9 @@ part(const Split *split)
 }
 
 /*
- * The source's own edits that are on the way were made on what it was delivered of the old
- * record: they are none of another's values, so these are as old here as they were there.
+ * Edits of the source's that are on the way were made on what it was delivered of the old
+ * record.  The split has set nothing that they could contest: so the new record's values get
+ * the versions and row versions that they had in the old one.
  */
 static void
 age_stamps(Split *split)

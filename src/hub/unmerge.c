@@ -521,12 +521,12 @@ sync_unmerge(PG_FUNCTION_ARGS)
 	write_record(&u, u.keep_id, &u.keep, &u.unmerge.after, &u.unmerge.returned);
 	write_record(&u, u.drop_id, &u.drop, &u.unmerge.revived, NULL);
 	return_children(&u);
-	/* what maintenance had not come to change went out in keys of the record that stayed */
+	/* records that still refer to the one that went: targets got the other one's keys for it */
 	if (!u.settled)
 		key_children_tell(u.call, u.entity->name, u.drop_id, log_detail(&u));
 	if (u.entity->is_parent)
 		move_children(&u);
-	/* what refers to that went out in keys that are the other's again */
+	/* records that refer to the one that stayed: targets got keys for it that are the other's again */
 	if (u.entity->is_parent && u.unmerge.shared)
 		key_children_tell(u.call, u.entity->name, u.keep_id, log_detail(&u));
 	apply_end(u.call);

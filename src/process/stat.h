@@ -39,9 +39,9 @@ extern void stat_target(const char *target, StatTarget what, int64 n);
 extern void stat_link(const char *link, StatLink what, int64 n);
 
 /*
- * Have the counters' memory at hand, if it can be had; true if it is.  It is else when first
- * a transaction commits that has counted something; one who takes much memory before
- * that has it while there is some.
+ * Attach to the counters' shared memory, if that can be; returns whether it is attached.
+ * Otherwise a session does so when the first of its transactions that has counted something
+ * commits.  Whoever takes much memory before that calls this first.
  */
 extern bool stat_attach(void);
 /* For those who read: what this session has yet to write. */

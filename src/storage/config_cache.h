@@ -33,7 +33,7 @@ extern void *config_cache_get(ConfigCache *cache);
  * of such a content; only in a build with assertions.
  */
 extern void config_forget_at_end(void (*forget) (void));
-/* What it is to do with a memory context: keep it for the rest of the transaction. */
+/* Let a memory context that is in use no more go with the end of the transaction. */
 extern void config_outdate(MemoryContext context);
 
 #endif							/* SYNCEXT_CONFIG_CACHE_H */

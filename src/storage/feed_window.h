@@ -65,8 +65,8 @@ typedef struct LogRow
 } LogRow;
 
 /*
- * Of the row that feed_window_next() returned last, in the current memory context.  They
- * return why it can't be used, and NULL for it, or NULL.
+ * Read a column of the row that feed_window_next() returned last, in the current memory
+ * context.  Returns NULL, or why the value can't be used: then it is set to NULL.
  */
 extern const char *feed_window_fields(const FeedWindow *window, Jsonb **fields);
 extern const char *feed_window_detail(const FeedWindow *window, Jsonb **detail);	/* or NULL */

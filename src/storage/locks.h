@@ -63,7 +63,7 @@ extern bool lock_held(LockKind kind, uint32 key);
 
 /* A lock of the transaction's.  False: another session has it. */
 extern bool lock_transaction(LockKind kind, uint32 key, bool wait);
-/* The same, shared with others that take it so. */
+/* The same, shared with others that take it shared; waits. */
 extern void lock_transaction_shared(LockKind kind, uint32 key);
 
 /* Does another session hold the database, to drop, rename, move or copy it? */

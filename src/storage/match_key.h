@@ -31,10 +31,10 @@ extern List *match_keys_sharing(MatchKeys *keys, const MatchKey *key, int max,
 								MatchCounts counts, void *arg);
 
 /*
- * Walk the keys of an entity's records behind one, by one snapshot, in the order of their
- * external ids: which has a record, that behind those that were asked for before?  A list of
- * MatchKey.  Those of records that were not asked for, up to the last or all that are left,
- * are returned in the end.
+ * Walk the keys (lists of MatchKey) of an entity's records behind one, by one snapshot.
+ * match_key_walk() returns a record's; ask for records in the order of their external ids.
+ * match_key_walk_end() returns those of records that were not asked for: up to the last one
+ * that was, or with all of all that are left, too.
  */
 typedef struct MatchKeyWalk MatchKeyWalk;
 

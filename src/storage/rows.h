@@ -67,8 +67,9 @@ extern bool rows_find_at(Rows *rows, const ItemPointerData *at, int nkeys, const
 /*
  * Find n rows ahead, by one snapshot: the next rows_find of each of these keys has what was
  * found here.  The keys, nkeys values each, are asked for in this order; they are copied.
- * order is that of the index, numbers from 0, or NULL: they come in it.  One that is absent may
- * be asked for once more, if nothing is written before.  Until then the transaction may write these rows through this Rows alone; what other
+ * order numbers them, from 0, in the order of the index; NULL: they come in it.  A key that
+ * is absent may be asked for once more, if nothing is written before.  Until the keys were
+ * asked for, the transaction may write these rows through this Rows alone; what other
  * transactions have done to them a write tells, as ever.  Returns false where the keys
  * are so far from one another that looking ahead is not worth its while.
  */
