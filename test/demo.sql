@@ -1,5 +1,6 @@
 -- demo.sql
---	  The sync hub at work, told with the seed's story.  Run by make demo.
+--	  The sync hub at work, with the five cases of the Azure demo that doc/migrating
+--	  tells of.  Run by make demo.
 \set QUIET on
 \pset footer off
 \pset null '-'
@@ -40,7 +41,7 @@ SELECT change->>'externalId' AS record, change->>'source' AS source, (change->>'
        answer->>'status' AS status, answer->>'resolution' AS resolution
 FROM story ORDER BY step;
 
-\echo 'What came out, beside what the seed expects:'
+\echo 'What came out, beside what the ladder promises:'
 SELECT e.record, e.last_source AS expected_source, c.last_source, e.resolution AS expected_resolution,
        a.answer->>'resolution' AS resolution,
        CASE WHEN c.last_source = e.last_source AND a.answer->>'resolution' = e.resolution THEN 'as expected' ELSE 'DIFFERS' END AS verdict
@@ -139,7 +140,7 @@ FROM sync_apply('{"externalId": "CUST-006", "source": "LocalDB", "version": 1, "
 \echo
 SELECT id, external_id, source, version, contested, incoming->>'email' AS incoming, canonical->>'email' AS canonical
 FROM syncext.conflict_log WHERE status = 'pending';
-\echo 'As the seed does it, CRM sends a corrected version 6, and the conflict is overtaken:'
+\echo 'CRM sends a corrected version 6, and the conflict is overtaken:'
 SELECT answer->>'resolution' AS resolution, answer->>'version' AS version, answer->>'told' AS told
 FROM sync_apply('{"externalId":"CUST-004","source":"CRM","version":6,"fullName":"David Brown","email":"david.corrected@crm.com"}') answer;
 SELECT id, status, decision FROM syncext.conflict_log;
