@@ -182,8 +182,21 @@ SELECT external_id FROM syncext.canonical WHERE entity = 'child' ORDER BY 1;
 CALL sync_load('child') \gset
 SELECT plain(:'result');
 
+-- of a table that only gets, rows that were changed behind the hub's back are the hub's to win
+CREATE TABLE sink (id int PRIMARY KEY, v int);
+SELECT sync_add_entity('sink'), sync_attach('sink', 'High', 'sink', direction => 'out');
+SELECT count(sync_apply(jsonb_build_object('entity', 'sink', 'externalId', i::text, 'source', 'CRM', 'version', 1, 'v', i))) FROM generate_series(1, 3) i;
+CALL sync_load('sink') \gset
+UPDATE sink SET v = 9 WHERE id = 1;
+DELETE FROM sink WHERE id = 3;
+CALL sync_load('sink') \gset
+SELECT plain(:'result');
+CALL sync_load('sink', 'hub') \gset
+SELECT plain(:'result');
+SELECT * FROM sink ORDER BY id;
+
 DROP VIEW problems;
 DROP FUNCTION hub, plain, failed;
 DROP PROCEDURE start;
-DROP TABLE t, big, child, parent;
+DROP TABLE t, big, child, parent, sink;
 DROP EXTENSION syncext CASCADE;

@@ -554,7 +554,12 @@ load_all(void *arg)
 	if (binding->out && !load->linked)
 		load_by_id(load, make_record_items, load_record);
 	else if (load->linked && load->rows.winner == WINNER_HUB)
+	{
+		/* where nothing is sent load_rows() was not called, and looked at no row */
+		if (!binding->in)
+			load_by_id(load, make_agreed_items, load_agreed);
 		load_by_id(load, make_agreed_items, load_missing);
+	}
 	if (binding->in && load->nfailed == 0)
 		loaded_note(attached_as_begun(load));
 }

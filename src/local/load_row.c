@@ -536,13 +536,16 @@ is_there(RowWriter *writer, Attached *attached, const char *external_id)
 int
 load_record(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 {
+	const LoadRows *rows = arg;
+	/* of a relation whose rows are never read they may be other than was delivered */
+	bool		any = rows->winner == WINNER_HUB && !attached->binding->in;
 	RowState	state;
 
-	if (item->known && is_there(writer, attached, item->external_id))
+	if (!any && item->known && is_there(writer, attached, item->external_id))
 		return LOAD_GONE;
 	if (!row_write_lock(writer, attached, item->external_id, &state))
 		return BATCH_ITEM_BUSY;
-	if (state.record.row_version <= state.replica.row_version && state.present)
+	if (!any && state.record.row_version <= state.replica.row_version && state.present)
 		return LOAD_GONE;
 	if (state.hidden)
 		return LOAD_GONE;
