@@ -46,6 +46,9 @@ FROM (VALUES
 	('"char"', ARRAY['a', '', 'Z']),
 	('jsonpath', ARRAY['$.a == 1', '$', 'strict $.x', '$.** ? (@ > 1)', '$.x.datetime() < "2020".datetime()']),
 	('xid8', ARRAY['1', '0', '18446744073709551615']),
+	('syncext.binding', ARRAY['(odd,crm,record,{id},,trigger,both,,,,2026-01-01,,,,,,,,f,,"{""columns"": {""id"": [1, ""text"", 25, -1], ""name"": 5}, ""partitions"": {""x"": 5, ""y"": null}}")',
+	                          '(0,,,,,,,,,,,,,,,,,,,,)', '(4711,,,{},"{}",,,,,,,,,,,,,,,,{})', '(odd,,,"{NULL,id}",5,poll,,id,,,,4711,,,,,,,,,"{""columns"": [], ""partitions"": 1}")',
+	                          '(syncext.canonical,,,,"{""a"": [1], ""b"": null}",,,,,,,,,,,,,,,,"{""of"": {}, ""columns"": {""fields"": [1e400, ""x"", 1e400, 1e400]}, ""partitions"": {"""": {}}}")', '(odd,,,,,,,,,,,,,,,,,,,,1)']),
 	('pg_snapshot', ARRAY['1:1:', '1:9223372036854775807:', '9223372036854775806:9223372036854775807:9223372036854775806'])) t (t, vs), unnest(vs) WITH ORDINALITY u (v, n);
 INSERT INTO odd_value SELECT DISTINCT type, false, NULL FROM odd_value;
 

@@ -220,6 +220,7 @@ sync_attach(PG_FUNCTION_ARGS)
 	}
 	else
 		loaded_columns(binding.relation);
+	loaded_note_shape(binding.relation, true, true);
 	PG_RETURN_VOID();
 }
 

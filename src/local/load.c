@@ -540,6 +540,22 @@ end_run(const Load *load)
 	job_unlock(load->relation, "load");
 }
 
+/*
+ * What DDL made of rows is told of until they were brought together with what the hub has.
+ * The ladder leaves some of it to edits to come; it takes a row for equal that rounds what
+ * its record has.
+ */
+static void
+note_shape(const Load *load, const Binding *binding)
+{
+	bool		hub = load->rows.winner == WINNER_HUB;
+	bool		rows = hub || (binding->in && (load->linked || load->rows.winner == WINNER_TABLE));
+	bool		records = binding->out && (hub || !load->linked);
+	bool		done = load->nfailed == 0;
+
+	loaded_note_shape(load->relation, done && rows, done && records);
+}
+
 static void
 load_all(void *arg)
 {
@@ -562,6 +578,7 @@ load_all(void *arg)
 	}
 	if (binding->in && load->nfailed == 0)
 		loaded_note(attached_as_begun(load));
+	note_shape(load, binding);
 }
 
 Datum

@@ -43,6 +43,14 @@ loaded_note(const Attached *attached)
 		binding_set_loaded(binding->relation, columns_of(attached));
 }
 
+void
+loaded_note_shape(Oid relid, bool columns, bool partitions)
+{
+	CommandCounterIncrement();
+	owner_execute("SELECT syncext.note_shape(%u, %s, %s)", relid, columns ? "true" : "false",
+				  partitions ? "true" : "false");
+}
+
 bool
 loaded_forget_dropped(const Attached *attached)
 {

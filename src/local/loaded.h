@@ -21,5 +21,11 @@ extern void loaded_columns(Oid relid);
 extern bool loaded_forget_dropped(const Attached *attached);
 /* All of its rows and the hub have been compared. */
 extern void loaded_note(const Attached *attached);
+/*
+ * Remember which partitions it has, and of what types its fields are, for sync_check() to
+ * compare: what was remembered before stays, but where all rows are as the hub has them
+ * (columns), or all of the hub's records have their rows (partitions).
+ */
+extern void loaded_note_shape(Oid relid, bool columns, bool partitions);
 
 #endif							/* SYNCEXT_LOADED_H */

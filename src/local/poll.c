@@ -123,6 +123,7 @@ end_run(Poll *poll)
 {
 	note_unusable(poll);
 	loaded_note(attached_required(poll->relation, AccessShareLock));
+	loaded_note_shape(poll->relation, poll->full && poll->nfailed == 0, true);
 	owner_execute("INSERT INTO syncext.poll_state (relation, polled_at) VALUES (%u, %s) "
 				  "ON CONFLICT (relation) DO UPDATE SET polled_at = excluded.polled_at",
 				  poll->relation, quote_literal_cstr(rfc3339_format(poll->begin)));

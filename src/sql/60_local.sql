@@ -22,6 +22,7 @@ CREATE TABLE syncext.binding (
 	resumed        bigint,
 	own_keys       boolean NOT NULL DEFAULT false,
 	external_id_column text COLLATE "C",
+	shape          jsonb CHECK (pg_catalog.jsonb_typeof(shape) = 'object'),
 	UNIQUE (source, entity)
 );
 COMMENT ON TABLE syncext.binding IS 'attached relations; sync_attach and sync_detach write it';
@@ -44,6 +45,8 @@ COMMENT ON COLUMN syncext.binding.resumed IS
 COMMENT ON COLUMN syncext.binding.own_keys IS
 	'its key is drawn where a row is born, and is its source''s own: syncext.source_key has which record that is';
 COMMENT ON COLUMN syncext.binding.external_id_column IS 'with own_keys, the column that holds the record''s external id';
+COMMENT ON COLUMN syncext.binding.shape IS
+	'{"of": what tells the relation from one of another database, "partitions": {name: OID}, "columns": {name: [number, type, its OID, modifier]}} as it was when the rows were last brought together with the hub, as sync_check() compares it with what is now; null: not known yet';
 SELECT pg_catalog.pg_extension_config_dump('syncext.binding', '');
 -- by row, as sync_attach writes it without a statement
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE ON syncext.binding
@@ -52,6 +55,146 @@ CREATE TRIGGER registry_truncated AFTER TRUNCATE ON syncext.binding
 	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
 ALTER TABLE syncext.binding ENABLE ALWAYS TRIGGER registry_changed;
 ALTER TABLE syncext.binding ENABLE ALWAYS TRIGGER registry_truncated;
+
+-- What DDL makes of rows fires no trigger: a partition is dropped with its rows, a column
+-- given another type with other values.  So what partitions there were, and of what types
+-- the fields, is remembered, for sync_check() to compare.  plpgsql keeps the plans, which
+-- take longer to make than all that they read.
+
+-- Numbers tell partitions and columns in the database that they are of, whatever they are
+-- renamed to; after a restore, or in a copy, names do.  Read without a lock: maintenance
+-- doesn't wait for an ALTER TABLE that goes on.
+CREATE FUNCTION syncext.shape_of(b syncext.binding) RETURNS jsonb
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+	AS $$
+	BEGIN
+		RETURN (SELECT jsonb_build_object(
+			'of', format('%s/%s/%s', (SELECT s.system_identifier FROM pg_control_system() s),
+			             (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()), r.oid),
+			'partitions', coalesce((SELECT jsonb_object_agg(format('%I.%I', s.nspname, c.relname), c.oid::bigint)
+			                        FROM (WITH RECURSIVE tree AS (
+			                                  SELECT r.oid AS relid WHERE r.relkind = 'p'
+			                                  UNION ALL
+			                                  SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relid)
+			                              SELECT t.relid FROM tree t) p
+			                        JOIN pg_class c ON c.oid = p.relid AND c.relkind <> 'p'
+			                        JOIN pg_namespace s ON s.oid = c.relnamespace), '{}'),
+			'columns', coalesce((SELECT jsonb_object_agg(a.attname, jsonb_build_array(a.attnum, format_type(t.type, t.modifier), t.type::bigint, t.modifier))
+			                     FROM pg_attribute a
+			                     CROSS JOIN LATERAL (
+			                         -- a domain holds what its type does
+			                         WITH RECURSIVE base AS (
+			                             SELECT a.atttypid AS type, a.atttypmod AS modifier, 0 AS depth
+			                             UNION ALL
+			                             SELECT d.typbasetype, d.typtypmod, o.depth + 1
+			                             FROM base o JOIN pg_type d ON d.oid = o.type AND d.typtype = 'd')
+			                         SELECT o.type, o.modifier FROM base o ORDER BY o.depth DESC LIMIT 1) t
+			                     WHERE a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+			                       AND (a.attname = ANY ($1.key)
+			                            OR CASE WHEN jsonb_typeof($1.columns) = 'object'
+			                                    THEN a.attname IN (SELECT f.value FROM jsonb_each_text($1.columns) f)
+			                                    ELSE a.attgenerated = '' AND a.attidentity = '' AND a.attname <> '*'
+			                                         AND a.attname NOT IN (SELECT n.name FROM unnest(ARRAY[$1.version_column, $1.updated_column, $1.deleted_column, $1.external_id_column]) n(name)
+			                                                               WHERE n.name IS NOT NULL) END)), '{}'))
+		FROM pg_class r
+		WHERE r.oid = $1.relation AND r.reltype = coalesce($1.row_type::oid, r.reltype));
+	END $$;
+COMMENT ON FUNCTION syncext.shape_of(syncext.binding) IS
+	'the partitions of an attached relation and the types of its fields, as they are now; null: there is none';
+
+CREATE FUNCTION syncext.known_columns(b syncext.binding) RETURNS TABLE (name text, was jsonb, now jsonb)
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+	AS $$
+	#variable_conflict use_column
+	DECLARE
+		shape_now jsonb := syncext.shape_of($1);
+		is_same   boolean := coalesce(shape_now->'of' = $1.shape->'of', false);
+	BEGIN
+		IF jsonb_typeof($1.shape->'columns') = 'object' THEN
+			RETURN QUERY
+			SELECT n.name, w.was, n.now
+			FROM jsonb_each(shape_now->'columns') n(name, now)
+			JOIN jsonb_each($1.shape->'columns') w(name, was)
+			  ON CASE WHEN is_same THEN w.was->0 = n.now->0 ELSE w.name = n.name END
+			WHERE jsonb_path_match(w.was, 'strict $.size() == 4 && $[1].type() == "string" && $[3].type() == "number"', silent => true);
+		END IF;
+	END $$;
+COMMENT ON FUNCTION syncext.known_columns(syncext.binding) IS
+	'the fields of an attached relation whose types are remembered: [number, type, its OID, modifier], as they were and are now';
+
+CREATE FUNCTION syncext.holds_as_much(was jsonb, now jsonb) RETURNS boolean
+	LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+	AS $$
+	BEGIN
+		RETURN (SELECT $1->1 = $2->1 OR ($1->2 = $2->2 OR ARRAY[$1->>2, $2->>2] <@ '{25,1043}')
+		                        AND CASE WHEN m.was = m.now OR m.now = -1 THEN true
+		                                 WHEN m.was = -1 OR m.now < m.was THEN false
+		                                 -- digits behind the point are the lower half
+		                                 WHEN $2->>2 = '1700' THEN (m.now - m.was) % 65536 = 0
+		                                 ELSE $2->>2 = ANY ('{1043,1083,1114,1184,1266}') END
+		FROM (SELECT ($1->>3)::numeric AS was, ($2->>3)::numeric AS now) m);
+	END $$;
+COMMENT ON FUNCTION syncext.holds_as_much(jsonb, jsonb) IS
+	'does a column that was given another type, both as in syncext.binding, hold the values that it had: the type is renamed, or a varchar, numeric, time or timestamp with more room?';
+
+CREATE FUNCTION syncext.left_partitions(b syncext.binding) RETURNS TABLE (name text, number jsonb, fate text)
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+	AS $$
+	#variable_conflict use_column
+	DECLARE
+		shape_now jsonb := syncext.shape_of($1);
+		is_same   boolean := coalesce(shape_now->'of' = $1.shape->'of', false);
+	BEGIN
+		IF shape_now IS NULL OR jsonb_typeof($1.shape->'partitions') IS DISTINCT FROM 'object' THEN
+			RETURN;
+		END IF;
+		RETURN QUERY
+		WITH missing AS MATERIALIZED (
+			SELECT w.name, w.number
+			FROM jsonb_each($1.shape->'partitions') w(name, number)
+			WHERE CASE WHEN is_same THEN w.number ELSE to_jsonb(w.name) END NOT IN
+			      (SELECT CASE WHEN is_same THEN p.number ELSE to_jsonb(p.name) END FROM jsonb_each(shape_now->'partitions') p(name, number)))
+		SELECT m.name, m.number,
+		       CASE WHEN c.oid IS NULL THEN 'dropped'
+		            WHEN $1.capture <> 'trigger' OR c.relispartition OR c.relkind = 'f' THEN 'left'
+		            -- of that its trigger tells
+		            WHEN EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = '_syncext_truncate') THEN 'detached'
+		            ELSE 'settled' END
+		FROM missing m
+		LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace)
+		  ON CASE WHEN is_same THEN to_jsonb(c.oid::bigint) = m.number ELSE format('%I.%I', n.nspname, c.relname) = m.name END;
+	END $$;
+COMMENT ON FUNCTION syncext.left_partitions(syncext.binding) IS
+	'partitions that an attached relation had and has no more: dropped, left (of which nothing else tells), detached, or settled';
+
+-- What is brought together is as it is now; else what differs from what was known is kept
+-- as it was, under today's names, and what is new is added.
+CREATE FUNCTION syncext.note_shape(relation regclass, columns boolean, partitions boolean) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
+	AS $$
+	#variable_conflict use_column
+	DECLARE
+		known     syncext.binding := (SELECT b FROM syncext.binding b WHERE b.relation = $1);
+		shape_now jsonb := syncext.shape_of(known);
+	BEGIN
+		IF NOT $2 THEN
+			shape_now := jsonb_set(shape_now, '{columns}', shape_now->'columns' || coalesce(
+				(SELECT jsonb_object_agg(c.name, jsonb_set(c.was, '{0}', c.now->0))
+				 FROM syncext.known_columns(known) c WHERE NOT syncext.holds_as_much(c.was, c.now)), '{}'));
+		END IF;
+		IF NOT $3 THEN
+			-- another of its name takes no place of one that was dropped
+			shape_now := jsonb_set(shape_now, '{partitions}', shape_now->'partitions' || coalesce(
+				(SELECT jsonb_object_agg(p.name, CASE WHEN shape_now->'of' = known.shape->'of' THEN p.number ELSE '0' END)
+				 FROM syncext.left_partitions(known) p WHERE p.fate <> 'settled'), '{}'));
+		END IF;
+		-- what others have noted meanwhile isn't undone
+		UPDATE syncext.binding b SET shape = shape_now
+		WHERE b.relation = $1 AND b.shape IS NOT DISTINCT FROM known.shape AND shape_now <> coalesce(b.shape, '{}');
+	END $$;
+COMMENT ON FUNCTION syncext.note_shape(regclass, boolean, boolean) IS
+	'remember the partitions of an attached relation and the types of its fields: of the columns, of the partitions, as they are now, as they are brought together with the hub; else beside what is remembered';
+REVOKE ALL ON FUNCTION syncext.note_shape(regclass, boolean, boolean) FROM PUBLIC;
 
 CREATE TABLE syncext.replica (
 	relation       regclass NOT NULL,

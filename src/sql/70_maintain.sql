@@ -571,9 +571,10 @@ CREATE FUNCTION syncext.note_names() RETURNS void
 	FROM (SELECT c.oid, c.reltype, format('%I.%I', s.nspname, c.relname) AS name
 	      FROM pg_class c
 	      JOIN pg_namespace s ON s.oid = c.relnamespace) n
-	WHERE n.oid = b.relation AND n.reltype = b.row_type AND n.name <> b.name
+	WHERE n.oid = b.relation AND n.reltype = b.row_type AND n.name <> b.name;
+	SELECT syncext.note_shape(b.relation, false, false) FROM syncext.binding b
 	$$;
-COMMENT ON FUNCTION syncext.note_names() IS 'note by what name each attached relation is known now';
+COMMENT ON FUNCTION syncext.note_names() IS 'note by what name each attached relation is known now, and which partitions and columns it has';
 REVOKE ALL ON FUNCTION syncext.note_names() FROM PUBLIC;
 
 -- Of one of the log's tables, which the caller names.

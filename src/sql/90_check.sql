@@ -262,6 +262,29 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		                  LEFT JOIN pg_catalog.pg_trigger r ON r.tgrelid = t.tgrelid AND r.tgname = '_syncext_capture'
 		                  WHERE t.tgrelid = p.relid AND t.tgname = '_syncext_truncate' AND t.oid > coalesce(r.oid, 0))
 		UNION ALL
+		SELECT 'error', b.source, pg_catalog.format('partition %s', p.name),
+		       pg_catalog.format(CASE p.fate WHEN 'dropped' THEN 'was dropped while table %s, whose it was, was attached: the hub has the records of its rows, which the table has not'
+		                              ELSE 'is no partition of attached table %s any more: the hub has the records of its rows, which the table has not' END, b.relation),
+		       CASE WHEN b.direction = 'in'
+		            THEN pg_catalog.format('Delete the records at the hub, or bring the rows back; then UPDATE syncext.binding SET shape = shape - ''partitions'' WHERE relation = %L::regclass.', b.relation)
+		            ELSE pg_catalog.format('Delete the records at the hub, or make a partition that takes the rows; then CALL sync_load(%L%s), which brings what the hub has.', b.relation,
+		                                   CASE WHEN EXISTS (SELECT FROM syncext.link l WHERE l.source = b.source) THEN ', ''hub''' END) END
+		FROM syncext.binding b
+		CROSS JOIN LATERAL syncext.left_partitions(b) p
+		-- a full compare finds what a polled relation has lost
+		WHERE b.capture <> 'poll' AND p.fate IN ('dropped', 'left')
+		UNION ALL
+		SELECT 'warning', b.source, pg_catalog.format('relation %s', b.relation),
+		       pg_catalog.format('column %s was of type %s, and is of type %s now: what became of its rows was no edit, and they may differ from what the hub has',
+		                         pg_catalog.quote_ident(c.name), c.was->>1, c.now->>1),
+		       CASE WHEN b.capture = 'poll' THEN pg_catalog.format('CALL sync_poll(%L, true) sends what is different.', b.relation)
+		            WHEN b.direction = 'out' THEN pg_catalog.format('CALL sync_load(%L, ''hub'') writes what the hub has.', b.relation)
+		            ELSE pg_catalog.format('CALL sync_load(%L%s) sends what is different.', b.relation,
+		                                   CASE WHEN NOT EXISTS (SELECT FROM syncext.link l WHERE l.source = b.source) THEN ', ''table''' END) END
+		FROM syncext.binding b
+		CROSS JOIN LATERAL syncext.known_columns(b) c
+		WHERE NOT syncext.holds_as_much(c.was, c.now)
+		UNION ALL
 		SELECT 'error', b.source, pg_catalog.format('table %s', t.tgrelid::pg_catalog.regclass), 'can be truncated, of which the hub would not learn: its trigger is disabled',
 		       pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER _syncext_truncate.', t.tgrelid::pg_catalog.regclass)
 		FROM syncext.binding b

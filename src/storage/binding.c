@@ -276,7 +276,8 @@ binding_add(const Binding *binding)
 	set_text(values, isnull, COL_BINDING_ATTACHED_AS, binding->attached_as);
 	values[COL_BINDING_OWN_KEYS - 1] = BoolGetDatum(binding->own_keys);
 	set_text(values, isnull, COL_BINDING_EXTERNAL_ID_COLUMN, binding->external_id_column);
-	isnull[COL_BINDING_LOADED - 1] = isnull[COL_BINDING_DIFFERING - 1] = isnull[COL_BINDING_RESUMED - 1] = true;
+	isnull[COL_BINDING_LOADED - 1] = isnull[COL_BINDING_DIFFERING - 1] = true;
+	isnull[COL_BINDING_RESUMED - 1] = isnull[COL_BINDING_SHAPE - 1] = true;
 	rows_insert(rows, values, isnull);
 	rows_close(rows);
 }

@@ -97,7 +97,20 @@ $old->safe_psql('hub', q(
 	CREATE TABLE customers (id text PRIMARY KEY, name text, phone text);
 	SELECT sync_attach('customers', 'Desk', 'customer');
 	INSERT INTO customers VALUES ('D1', 'Desk''s own', '1');
+	-- columns and partitions get other numbers when they are restored
+	CREATE TYPE mood AS ENUM ('good');
+	CREATE TABLE visit (gone int, id int PRIMARY KEY, mood mood, place varchar(10)) PARTITION BY RANGE (id);
+	CREATE TABLE visit_2 PARTITION OF visit FOR VALUES FROM (2) TO (3);
+	CREATE TABLE visit_1 PARTITION OF visit FOR VALUES FROM (1) TO (2);
+	ALTER TABLE visit DROP COLUMN gone;
+	SELECT sync_add_entity('visit'), sync_add_source('Door'), sync_subscribe('Door', '{visit}');
+	SELECT sync_attach('visit', 'Door', 'visit');
+	DROP TABLE visit_2;
+	ALTER TABLE visit ALTER place TYPE varchar(5);
 ));
+my $ddl = q(SELECT object || ': ' || problem FROM sync_check() WHERE object ~ 'visit' ORDER BY 1);
+my $ddl_told = $old->safe_psql('hub', $ddl);
+like($ddl_told, qr/^partition public.visit_2: was dropped .*\nrelation public.visit: column place was of type character varying\(10\)[^\n]*$/, 'what DDL made of rows is told');
 change($old, $_) for (
 	'[{"source": "CRM", "entity": "customer", "externalId": "C1", "version": 1, "fields": {"name": "Anna", "phone": "1"}},
 	  {"source": "CRM", "entity": "customer", "externalId": "C2", "version": 1, "fields": {"name": "Bob", "phone": "2"}},
@@ -164,6 +177,7 @@ sub check_restored
 	is($node->safe_psql('hub', 'SELECT listed, syncext.list_children() FROM syncext.reference'), "$listed|t", "$how: a reference's children are listed again");
 	is($node->safe_psql('hub', $contents), $expected, "$how: everything is there");
 	is($node->safe_psql('hub', $sequences), $values, "$how: sequences go on");
+	is($node->safe_psql('hub', $ddl), $ddl_told, "$how: what DDL had made of rows is told as before");
 	# a write before anybody has pulled, and the triggers of attached tables
 	change($node, '{"source": "CRM", "entity": "customer", "externalId": "N1", "version": 1, "fields": {"name": "New"}}');
 	$node->safe_psql('hub', q(UPDATE customers SET name = 'Desk edits' WHERE id = 'D1'));
@@ -202,6 +216,7 @@ sub check_restored
 	is($node->safe_psql('hub', 'SELECT incarnation FROM syncext.feed_state'), '2', "$how: once and no more");
 	$node->safe_psql('hub', q(CALL sync_maintain()));
 	is($node->safe_psql('hub', 'SELECT incarnation FROM syncext.feed_state'), '2', "$how: maintenance finds it done");
+	is($node->safe_psql('hub', $ddl), $ddl_told, "$how: and keeps what DDL had made of rows");
 	# past the transaction ids of the old log, nothing of it comes up
 	$node->safe_psql('postgres', 'DO $$ BEGIN FOR i IN 1 .. 4000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$');
 	is(pull($node, 'ERP'), '|', "$how: nothing of the old log comes up later");

@@ -1,0 +1,217 @@
+-- What DDL makes of an attached table's rows fires no trigger: sync_check() tells of it,
+-- until the call that it names has brought them together with what the hub has.
+CREATE EXTENSION syncext;
+\ir test/helpers.sql
+SET datestyle = ISO;
+SELECT sync_add_source('CRM', 1), sync_add_source('Shop', 2);
+SELECT count(sync_add_entity(name)) FROM unnest('{part,event,item,copy,polled}'::text[]) name;
+CREATE VIEW told AS SELECT severity, object, problem, hint FROM sync_check()
+	WHERE problem ~ 'was of type|dropped while|any more' ORDER BY 2, 3;
+\x
+
+--
+-- Partitions that were dropped
+--
+CREATE TABLE part (id int, x int, PRIMARY KEY (id)) PARTITION BY RANGE (id);
+CREATE TABLE part_1 PARTITION OF part FOR VALUES FROM (1) TO (10);
+CREATE TABLE part_2 PARTITION OF part FOR VALUES FROM (10) TO (20);
+CREATE TABLE part_3 PARTITION OF part FOR VALUES FROM (20) TO (40) PARTITION BY RANGE (id);
+CREATE TABLE part_31 PARTITION OF part_3 FOR VALUES FROM (20) TO (30);
+INSERT INTO part VALUES (1, 1), (11, 1), (21, 1);
+SELECT sync_attach('part', 'Shop', 'part');
+CALL sync_load('part') \gset
+SELECT * FROM told;
+DROP TABLE part_2;
+SELECT * FROM told;
+-- maintenance doesn't take it for settled, and knows partitions that came meanwhile
+CREATE TABLE part_4 PARTITION OF part FOR VALUES FROM (40) TO (50);
+CALL sync_maintain() \gset
+DROP TABLE part_4, part_3;
+ALTER TABLE part_1 RENAME TO "Part 1";
+SELECT object FROM told;
+CALL sync_maintain() \gset
+SELECT object FROM told;
+SELECT jsonb_object_keys(shape->'partitions') FROM syncext.binding;
+-- one of its name isn't the one that was dropped
+CREATE TABLE part_2 PARTITION OF part FOR VALUES FROM (10) TO (20);
+SELECT object FROM told;
+CALL sync_maintain() \gset
+SELECT object FROM told;
+-- records that no partition takes fail, and it isn't settled
+SET client_min_messages = error;
+CALL sync_load('part') \gset
+RESET client_min_messages;
+SELECT (:'result'::jsonb)->'delivered' AS delivered, (:'result'::jsonb)->'failed' AS failed;
+SELECT object FROM told;
+SELECT change('Shop', 'part', external_id, 5, NULL) FROM syncext.canonical c
+WHERE entity = 'part' AND NOT deleted AND NOT EXISTS (SELECT FROM part p WHERE p.id::text = c.external_id);
+CALL sync_load('part') \gset
+SELECT (:'result'::jsonb)->'failed' AS failed;
+SELECT * FROM part ORDER BY id;
+SELECT * FROM told;
+SELECT jsonb_object_keys(shape->'partitions') FROM syncext.binding;
+-- one that is detached is told of by its trigger; when it is dropped, by this
+ALTER TABLE part DETACH PARTITION part_2;
+SELECT object, problem FROM told;
+CALL sync_maintain() \gset
+SELECT object, problem FROM told;
+DROP TABLE part_2;
+SELECT object, problem FROM told;
+-- one that was settled as it says isn't
+CREATE TABLE part_2 PARTITION OF part FOR VALUES FROM (10) TO (20);
+CALL sync_load('part') \gset
+SELECT * FROM told;
+ALTER TABLE part DETACH PARTITION part_2;
+DROP TRIGGER _syncext_truncate ON part_2;
+SELECT change('Shop', 'part', '11', 6, NULL);
+CALL sync_maintain() \gset
+DROP TABLE part_2;
+SELECT * FROM told;
+-- a table that is partitioned by others now
+CREATE TABLE part_5 PARTITION OF part FOR VALUES FROM (50) TO (60);
+CALL sync_load('part') \gset
+CREATE TABLE other (id int, x int, PRIMARY KEY (id)) PARTITION BY RANGE (id);
+SELECT sync_attach('other', 'Shop', 'event');
+ALTER TABLE part DETACH PARTITION part_5;
+ALTER TABLE other ATTACH PARTITION part_5 FOR VALUES FROM (50) TO (60);
+SELECT object, problem FROM told WHERE problem ~ 'hub has the records';
+SELECT sync_detach('other');
+DROP TABLE other;
+CALL sync_load('part') \gset
+SELECT * FROM told;
+
+-- restored from a dump, or copied: numbers are others', names are the same
+UPDATE syncext.binding SET shape = jsonb_set(jsonb_set(shape, '{of}', '"another"'), '{columns}', '{"x": [1, "integer", 23, -1], "id": [7, "integer", 23, -1]}');
+UPDATE syncext.binding SET shape = jsonb_set(shape, '{partitions}', '{"public.\"Part 1\"": 1}');
+SELECT * FROM told;
+UPDATE syncext.binding SET shape = jsonb_set(shape, '{partitions,public.gone}', '1259');
+SELECT object, problem FROM told;
+CALL sync_maintain() \gset
+SELECT object, problem FROM told;
+SELECT (shape->'partitions'->'public."Part 1"')::text::oid::regclass, shape->'partitions'->'public.gone' AS gone, shape->'columns' AS columns, shape->>'of' <> 'another' AS here FROM syncext.binding;
+
+-- edited to what it can't be
+UPDATE syncext.binding SET shape = '{"of": [], "columns": {"x": 1, "id": [1, "text", 2, "y"]}, "partitions": {"a b.c": {}, "": null, "x": "1"}}';
+SELECT object FROM told;
+UPDATE syncext.binding SET shape = shape || '{"columns": [], "partitions": 7}';
+SELECT object FROM told;
+UPDATE syncext.binding SET shape = shape || (SELECT jsonb_build_object('of', syncext.shape_of(b)->'of', 'columns', '{"x": [2, "y", 1e400, 1e400], "id": ["1", "text", 2, 4]}'::jsonb, 'partitions', '{"a": "b", "c": 99999999999999999999}'::jsonb) FROM syncext.binding b);
+SELECT object FROM told;
+CALL sync_maintain() \gset
+\set VERBOSITY terse
+UPDATE syncext.binding SET shape = '[]';
+\set VERBOSITY default
+UPDATE syncext.binding SET shape = '{}';
+SELECT object FROM told;
+UPDATE syncext.binding SET shape = NULL;
+SELECT object FROM told;
+CALL sync_maintain() \gset
+SELECT shape = syncext.shape_of(b) AS known FROM syncext.binding b;
+SELECT sync_detach('part');
+DROP TABLE part;
+
+-- a table that only sends
+CREATE TABLE event (id int, x int, PRIMARY KEY (id)) PARTITION BY RANGE (id);
+CREATE TABLE event_1 PARTITION OF event FOR VALUES FROM (1) TO (10);
+SELECT sync_attach('event', 'Shop', 'event', direction => 'in');
+INSERT INTO event VALUES (1, 1);
+DROP TABLE event_1;
+SELECT hint FROM told;
+CALL sync_load('event') \gset
+SELECT object FROM told;
+UPDATE syncext.binding SET shape = shape - 'partitions' WHERE relation = 'event'::regclass;
+SELECT object FROM told;
+-- dropped as a whole is told once
+DROP TABLE event;
+SELECT object FROM told WHERE object ~ 'event';
+SELECT sync_detach(relation::oid) FROM syncext.binding;
+
+--
+-- Columns of another type
+--
+CREATE TYPE size AS ENUM ('s', 'm');
+CREATE DOMAIN short AS varchar(10);
+CREATE DOMAIN shorter AS short CHECK (length(VALUE) < 5);
+CREATE TABLE item (id int PRIMARY KEY, n int, v varchar(10), d shorter, p numeric(5,2), at timestamp(0), s size, renamed int, made int GENERATED ALWAYS AS (n + 1) STORED, changed timestamptz);
+SELECT sync_attach('item', 'Shop', 'item', updated_column => 'changed');
+INSERT INTO item VALUES (1, 5, 'v', 'd', 1.25, '2026-01-01', 's', 1);
+SELECT * FROM told;
+-- what holds as much, or is no field, is none
+ALTER TABLE item ALTER v TYPE varchar(20), ALTER d TYPE varchar(10), ALTER p TYPE numeric(8,2), ALTER at TYPE timestamp(3), ALTER changed TYPE timestamp;
+ALTER TYPE size RENAME TO "Size";
+SELECT * FROM told;
+ALTER TABLE item ALTER v TYPE text, ALTER d TYPE shorter, ALTER p TYPE numeric, ALTER at TYPE timestamp;
+ALTER TABLE item RENAME n TO m;
+ALTER TABLE item RENAME renamed TO n;
+ALTER TABLE item DROP COLUMN s;
+ALTER TABLE item ADD s text;
+SELECT * FROM told;
+CALL sync_maintain() \gset
+SELECT * FROM told;
+-- values that are another's, and what the hub has of them
+ALTER TABLE item ALTER n TYPE bigint USING n * 100, ALTER v TYPE varchar(30), ALTER p TYPE numeric(5,1), ALTER at TYPE timestamp(0);
+SELECT * FROM told;
+CALL sync_maintain() \gset
+SELECT count(*) FROM told;
+ALTER TABLE item RENAME n TO number;
+SELECT object, problem FROM told WHERE problem ~ 'column number';
+-- the ladder leaves some of it
+CALL sync_load('item') \gset
+SELECT count(*) FROM told;
+CALL sync_load('item', 'table', true) \gset
+SELECT count(*) FROM told;
+CALL sync_load('item', 'table') \gset
+SELECT * FROM told;
+SELECT fields('item', '1');
+-- a column that was added is known once it was seen
+ALTER TABLE item ADD late int;
+ALTER TABLE item ALTER late TYPE text;
+SELECT * FROM told;
+CALL sync_maintain() \gset
+ALTER TABLE item ALTER late TYPE int USING 5;
+SELECT problem FROM told;
+-- attached anew it is as it is
+SELECT sync_detach('item');
+SELECT sync_attach('item', 'Shop', 'item', '{id}', '{"number": "number", "total": "late"}');
+SELECT * FROM told;
+ALTER TABLE item ALTER p TYPE text, ALTER late TYPE bigint;
+SELECT problem FROM told;
+CALL sync_load('item', 'hub') \gset
+SELECT * FROM told;
+SELECT sync_detach('item');
+
+-- a table that only gets
+CREATE TABLE copy (id int PRIMARY KEY, n int);
+SELECT sync_attach('copy', 'Shop', 'copy', direction => 'out');
+SELECT change('CRM', 'copy', '1', 1, '{"n": 5}'), change('CRM', 'copy', '2', 1, '{"n": 6}');
+SELECT sync_deliver('Shop');
+ALTER TABLE copy ALTER n TYPE bigint USING CASE id WHEN 1 THEN 7 ELSE n END;
+SELECT hint FROM told;
+CALL sync_load('copy') \gset
+SELECT count(*) FROM told;
+CALL sync_load('copy', 'hub') \gset
+SELECT (:'result'::jsonb)->'delivered' AS delivered;
+SELECT * FROM copy ORDER BY id;
+SELECT * FROM told;
+SELECT sync_detach('copy');
+
+-- a polled one, whose watermark passes over what no edit has touched
+CREATE TABLE base (id int PRIMARY KEY, n int, at timestamptz);
+INSERT INTO base VALUES (1, 5, '2026-01-01');
+SELECT sync_attach('base', 'Shop', 'polled', capture => 'poll', updated_column => 'at');
+CALL sync_poll('base') \gset
+ALTER TABLE base ALTER n TYPE bigint USING n * 10;
+SELECT hint FROM told;
+INSERT INTO base VALUES (2, 5, '2027-01-01');
+CALL sync_poll('base') \gset
+SELECT count(*) FROM told;
+CALL sync_poll('base', true) \gset
+SELECT * FROM told;
+SELECT fields('polled', '1');
+SELECT sync_detach('base');
+
+DROP VIEW told;
+DROP TABLE item, copy, base;
+DROP DOMAIN shorter, short;
+DROP TYPE "Size";
+DROP EXTENSION syncext CASCADE;
