@@ -103,7 +103,7 @@ COMMENT ON FUNCTION syncext.shape_of(syncext.binding) IS
 	'the partitions of an attached relation and the types of its fields, as they are now; null: there is none';
 
 CREATE FUNCTION syncext.known_columns(b syncext.binding) RETURNS TABLE (name text, was jsonb, now jsonb)
-	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+	LANGUAGE plpgsql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp SET jit = off
 	AS $$
 	#variable_conflict use_column
 	DECLARE
@@ -138,7 +138,7 @@ COMMENT ON FUNCTION syncext.holds_as_much(jsonb, jsonb) IS
 	'does a column that was given another type, both as in syncext.binding, hold the values that it had: the type is renamed, or a varchar, numeric, time or timestamp with more room?';
 
 CREATE FUNCTION syncext.left_partitions(b syncext.binding) RETURNS TABLE (name text, number jsonb, fate text)
-	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+	LANGUAGE plpgsql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp SET jit = off
 	AS $$
 	#variable_conflict use_column
 	DECLARE
