@@ -21,17 +21,23 @@ my $shop = make_spoke('shop', $hub, 'Shop');
 $shop->append_conf('postgresql.conf', "syncext.link_batch = 1000\nautovacuum = off\n");
 $shop->reload;
 sql($shop, "INSERT INTO customer SELECT format('r%s', to_char(i, 'FM00000')), 'start', 'phone' FROM generate_series(1, $rows) i");
+# and a counter, of which edits are in the first stretch and in the last
+sql($_, "SELECT sync_add_entity('stock'); INSERT INTO syncext.field_rule VALUES ('stock', 'n', 'sum')") for $hub, $shop;
+sql($shop, "CREATE TABLE stock (id text PRIMARY KEY, n int); SELECT sync_attach('stock', 'Shop', 'stock');
+	INSERT INTO stock SELECT k, 100 FROM generate_series(1, 50) k");
 ok(settle($shop), 'the hub has the rows');
 my $log = sql($hub, 'SELECT max(seq) FROM syncext.change_log');
 
 sql($shop, q(
 	BEGIN;
+	UPDATE stock SET n = n - 3;
 	UPDATE customer SET name = 'first';
 	-- in another order, some once more, and some are gone
 	UPDATE customer SET name = 'second', phone = CASE WHEN id < 'r05000' THEN 'called' ELSE phone END WHERE id >= 'r02500';
 	UPDATE customer SET name = 'second' WHERE id < 'r02500';
 	UPDATE customer SET phone = 'last' WHERE id LIKE '%7';
 	DELETE FROM customer WHERE id LIKE '%99';
+	UPDATE stock SET n = n - 4;
 	COMMIT;
 ));
 
@@ -74,7 +80,8 @@ for my $n (10_000, 60_000, 80_000)
 	$seen{$forgotten}++;
 	push @breaks, [$waiting, sql($hub, 'SELECT max(seq) FROM syncext.change_log')];
 	# a record of which an edit waits is edited at the hub, another field of it
-	sql($hub, "SELECT office('r5999" . keys(%seen) . "', '{\"city\": \"Rome\"}')");
+	sql($hub, "SELECT office('r5999" . keys(%seen) . "', '{\"city\": \"Rome\"}'),
+		sync_apply('{\"source\": \"Office\", \"entity\": \"stock\", \"externalId\": \"1\", \"changeId\": \"$n\", \"increments\": {\"n\": 10}}')");
 }
 is(join(' ', sort keys %seen), 'f t', 'in the first one, and in another');
 
@@ -84,6 +91,9 @@ is(sql($shop, q(SELECT hi IS NULL AND stretch_xid = '0' AND forgotten_xid = '0' 
 	'no stretch is left');
 is(rows($hub), sql($shop, 'SELECT id, name, phone FROM customer ORDER BY id COLLATE "C"'), 'the hub has what the table has');
 is(sql($hub, q(SELECT count(*) FROM syncext.canonical WHERE deleted AND external_id LIKE '%99')), $rows / 100, 'what was deleted is');
+my $stock = "1|123\n" . join("\n", map { "$_|93" } 2 .. 50);
+is(sql($hub, "SELECT external_id, fields->>'n' FROM syncext.canonical WHERE entity = 'stock' ORDER BY external_id::int"), $stock, 'all was added at the hub');
+is(sql($shop, 'SELECT * FROM stock ORDER BY id::int'), $stock, 'and in the table');
 is(sql($shop, 'SELECT count(*) FROM syncext.capture_failure'), 0, 'nothing was given up');
 is(sql($hub, q(SELECT count(*) FROM syncext.conflict_log)), 0, 'nor in conflict');
 
@@ -99,12 +109,13 @@ for my $break (@breaks)
 my $changes = sql($hub, qq(
 	SELECT string_agg(n || ': ' || records, ', ' ORDER BY n) FROM (
 		SELECT n, count(*) AS records FROM (
-			SELECT external_id, count(*) AS n FROM syncext.change_log WHERE seq > $log AND source = 'Shop' GROUP BY 1) x
+			SELECT external_id, count(*) AS n FROM syncext.change_log WHERE seq > $log AND source = 'Shop'
+				AND entity = 'customer' GROUP BY 1) x
 		GROUP BY n) y));
 like($changes, qr/^(1: \d+, )?2: \d+(, 3: \d+)?$/, 'each record came once a stretch at most');
 is(sql($hub, qq(
 	SELECT count(*) FROM syncext.change_log a JOIN syncext.change_log b USING (entity, external_id)
-	WHERE a.seq > $log AND b.seq > a.seq AND a.source = 'Shop' AND b.source = 'Shop'
+	WHERE a.seq > $log AND b.seq > a.seq AND a.source = 'Shop' AND b.source = 'Shop' AND a.entity = 'customer'
 	  AND NOT (a.fields->>'name' = 'first' OR a.fields->>'name' = 'second' AND b.fields->>'name' IS DISTINCT FROM 'first'))), 0,
 	'and in the order of its edits');
 
