@@ -155,7 +155,7 @@ SELECT * FROM told;
 -- However many records and changes there are, it looks at few.
 INSERT INTO syncext.canonical (entity, external_id, version, row_version, last_source, fields, stamps)
 	SELECT 'many', n::text, 1, 1, 'CRM', '{}', '{}' FROM generate_series(1, 5000) n;
-INSERT INTO syncext.change_log_0 SELECT '3', -n, now(), 1, 1, 'M', 'n', 'many', n::text, 'CRM', '{}', NULL FROM generate_series(1, 5000) n;
+INSERT INTO syncext.change_log_0 SELECT '3', -n, now(), 1, 1, NULL, NULL, 'M', 'n', 'many', n::text, 'CRM', '{}', NULL FROM generate_series(1, 5000) n;
 ANALYZE syncext.canonical, syncext.change_log_0;
 CREATE FUNCTION rows_read() RETURNS TABLE (name text, n bigint) LANGUAGE plpgsql AS $$
 DECLARE

@@ -166,7 +166,7 @@ SELECT tables('capture => ''poll''', 'CALL sync_poll(''eu.t''); UPDATE eu.t SET 
 	'outside|tombstone|entity') AS doors;
 UPDATE door SET command = replace(replace(command, 'in_table($1, $2, $3', 'in_table(''order'', ''o1'', jsonb_build_object($1, $2)'), '$3 ? ''salary''', 'false') WHERE kinds = 'parent' AND command ~ 'in_table';
 -- these say nothing of a record, or of relations that are the caller's own
-INSERT INTO door (function) VALUES ('syncext.is_own_column'), ('syncext.ladder_error'), ('syncext.resolution_name'), ('syncext.rule_function'), ('syncext.rule_function_error'), ('syncext.told_name'), ('syncext.record_slot'), ('syncext.identity_case'),
+INSERT INTO door (function) VALUES ('syncext.is_own_column'), ('syncext.ladder_error'), ('syncext.resolution_name'), ('syncext.rule_function'), ('syncext.rule_function_error'), ('syncext.told_name'), ('syncext.log_detail'), ('syncext.record_slot'), ('syncext.identity_case'),
 	('syncext.filter_error'), ('syncext.callable'), ('syncext.may_act_as'), ('syncext.cron_error'),
 	('syncext.cron_next_due'), ('syncext.duration'), ('sync_schedule'), ('sync_unschedule'), ('syncext.run_job'), ('syncext.catch_up'),
 	('syncext.is_told'), ('sync_exchange'), ('syncext.hub_listen'), ('syncext.link_activity'), ('syncext.cron_job_active'),

@@ -282,6 +282,10 @@ log_change(ApplyCall *call, const ApplyItem *item, const Record *before, List *o
 		.source = change->source,
 		.version = d->after.version,
 		.row_version = d->after.row_version,
+		.has_base = change->has_base,
+		.base = change->base,
+		.has_updated_at = change->has_updated_at,
+		.updated_at = change->updated_at,
 		.resolution = d->resolution,
 		.audience = audience_with_filter(call, item, d)
 	};

@@ -8,7 +8,6 @@
 #include "hub/captured_edit.h"
 #include "model/change.h"
 #include "model/json_read.h"
-#include "model/rfc3339.h"
 #include "model/shifts.h"
 
 bool
@@ -16,7 +15,7 @@ captured_edit_read(const LogRow *row, FoldEdit *edit)
 {
 	Fields		detail;
 
-	edit->updated_at = row->recorded_at;
+	edit->updated_at = row->has_updated_at ? row->updated_at : row->recorded_at;
 	if (row->detail == NULL)
 		return true;
 	fields_from_container(&row->detail->root, &detail);
@@ -48,13 +47,6 @@ captured_edit_read(const LogRow *row, FoldEdit *edit)
 		{
 			edit->has_version = true;
 			if (!json_read_number(value, 0, CHANGE_MAX_VERSION, &edit->version))
-				return false;
-		}
-		else if (field_name_cmp(name, field_name("updatedAt")) == 0)
-		{
-			const char *text = json_read_string(value);
-
-			if (text == NULL || !rfc3339_parse(text, strlen(text), &edit->updated_at))
 				return false;
 		}
 	}

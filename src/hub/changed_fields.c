@@ -64,15 +64,10 @@ is_key(const Field *member, const char *key)
 
 /* Does a member of the row's detail tell that the target may lack anything? */
 static bool
-hides_changes(const Field *member, bool own)
+hides_changes(const Field *member)
 {
-	int64		base;
-
-	if (is_key(member, "deleted") || is_key(member, "created") ||
-		is_key(member, "revived") || is_key(member, "closes") || is_key(member, "conflictId"))
-		return true;
-	/* what the target made itself it has not been told of before */
-	return own && is_key(member, "base") && json_read_number(&member->value, 0, 0, &base);
+	return is_key(member, "deleted") || is_key(member, "created") ||
+		is_key(member, "revived") || is_key(member, "closes") || is_key(member, "conflictId");
 }
 
 void
@@ -86,12 +81,14 @@ changed_fields_note(ChangedFields *changed, const FeedWindow *window, const Feed
 	changed->since = changed->noted ? Min(changed->since, before) : before;
 	changed->noted = true;
 	changed->unknown |= feed_window_detail(window, &stored) != NULL;
+	/* what the target made itself it has not been told of before */
+	changed->unknown |= row->correction && feed_window_on_none(window);
 	if (changed->unknown || stored == NULL)
 		return;
 	fields_from_container(&stored->root, &detail);
 	for (int i = 0; i < detail.n; i++)
 	{
-		changed->unknown |= hides_changes(&detail.field[i], row->correction);
+		changed->unknown |= hides_changes(&detail.field[i]);
 		if (row->correction && is_key(&detail.field[i], "lost"))
 			note_lost_fields(changed, window, &detail.field[i].value);
 	}

@@ -8,7 +8,9 @@
  */
 #include "postgres.h"
 
+#include "fmgr.h"
 #include "utils/numeric.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "hub/logged_change.h"
@@ -17,6 +19,8 @@
 #include "model/json_read.h"
 #include "model/rfc3339.h"
 #include "storage/conflict_log.h"
+
+PG_FUNCTION_INFO_V1(syncext_log_detail);
 
 LogEntry
 logged_decision(const char *entity, const char *external_id, const char *source,
@@ -67,8 +71,6 @@ push_number(JsonbParseState **state, const Change *change, const Decision *d)
 {
 	const JsonbValue none = {.type = jbvNull};
 
-	if (change->has_base)
-		json_push_number(state, "base", change->base);
 	if (change->has_version && change->version != d->after.version)
 		json_push_number(state, "version", change->version);
 	if (!change->has_version && !change->has_base)
@@ -106,8 +108,6 @@ push_origin(JsonbParseState **state, const Change *change)
 		json_push_number(state, "recovered", change->recovered);
 		json_push_number(state, "recoveredEpoch", change->recovered_epoch);
 	}
-	if (change->has_updated_at)
-		json_push_string(state, "updatedAt", rfc3339_format(change->updated_at));
 	if (change->ahead > 0)
 		json_push_number(state, "ahead", change->ahead);
 	if (change->known.is_set)
@@ -177,6 +177,31 @@ logged_change_detail(const Change *change, const Record *before, const Decision 
 	push_outcome(&state, before, d, overtaken, conflict_id);
 	detail = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	return detail->val.object.nPairs == 0 ? NULL : JsonbValueToJsonb(detail);
+}
+
+/* For the view: what is stored beside the detail is shown in it. */
+Datum
+syncext_log_detail(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *detail = PG_ARGISNULL(0) ? NULL : PG_GETARG_JSONB_P(0);
+	JsonbParseState *state = json_begin_object();
+	Fields		stored;
+	Fields		beside;
+	Fields		all;
+
+	if (!PG_ARGISNULL(1))
+		json_push_number(&state, "base", PG_GETARG_INT64(1));
+	if (!PG_ARGISNULL(2))
+		json_push_string(&state, "updatedAt", rfc3339_format(PG_GETARG_TIMESTAMPTZ(2)));
+	beside = fields_of(json_end_object(&state));
+	/* rows can be edited by hand */
+	if (detail != NULL && (beside.n == 0 || !JB_ROOT_IS_OBJECT(detail)))
+		PG_RETURN_JSONB_P(detail);
+	if (beside.n == 0)
+		PG_RETURN_NULL();
+	stored = fields_of(detail);
+	all = fields_union(&stored, &beside);
+	PG_RETURN_JSONB_P(fields_to_jsonb(&all));
 }
 
 /* ---------- reading ---------- */
@@ -255,7 +280,9 @@ read_number(const LoggedRow *row, Change *change)
 {
 	const JsonbValue *version = logged_row_member(row, "version");
 
-	if (!read_whole(logged_row_member(row, "base"), &change->has_base, &change->base))
+	change->has_base = row->has_base;
+	change->base = row->base;
+	if (row->has_base && (row->base < 0 || row->base > CHANGE_MAX_VERSION))
 		return false;
 	if (version == NULL)
 	{
@@ -309,8 +336,11 @@ logged_change_read(const LoggedRow *row, const char *entity, const char *externa
 	change->if_absent = json_read_true(logged_row_member(row, "ifAbsent"));
 	if (json_read_true(logged_row_member(row, "edit")))
 		change->origin = ORIGIN_EDIT;
+	change->has_updated_at = row->has_updated_at;
+	change->updated_at = row->updated_at;
+	if (row->has_updated_at && TIMESTAMP_NOT_FINITE(row->updated_at))
+		return "has a time that is none";
 	if (!read_number(row, change) ||
-		!read_time(logged_row_member(row, "updatedAt"), &change->has_updated_at, &change->updated_at) ||
 		!read_whole(logged_row_member(row, "recovered"), &recovered, &change->recovered) ||
 		!read_object(row, "increments", &change->increments) ||
 		!read_object(row, "totals", &change->totals) ||

@@ -25,7 +25,7 @@ extern void merge_log_gone(ChangeLog *log, const Change *change, const Record *g
 
 /*
  * The detail of a change that was decided upon the record before; NULL where the row's
- * other columns say all.  overtaken are the Conflicts that it closes, conflict_id is the one
+ * other columns say all, as base and updated_at do.  overtaken are the Conflicts that it closes, conflict_id is the one
  * that it is (0: none).
  */
 extern Jsonb *logged_change_detail(const Change *change, const Record *before, const Decision *d,
@@ -39,6 +39,10 @@ typedef struct LoggedRow
 	const char *source;
 	int64		version;		/* the record's, after the change */
 	int64		row_version;
+	bool		has_base;
+	int64		base;
+	bool		has_updated_at;
+	TimestampTz updated_at;
 	Resolution	resolution;
 	Jsonb	   *fields;
 	Jsonb	   *detail;			/* or NULL */

@@ -32,7 +32,7 @@ PG_FUNCTION_INFO_V1(sync_rehearse);
 #define FETCH_ROWS	64
 
 #define LOG_QUERY \
-	"SELECT l.external_id, l.seq, l.recorded_at, l.source, l.version, l.row_version, l.resolution, l.fields, l.detail " \
+	"SELECT l.external_id, l.seq, l.recorded_at, l.source, l.version, l.row_version, l.base, l.updated_at, l.resolution, l.fields, l.detail " \
 	"FROM syncext.log_row l WHERE l.entity = $1 %s ORDER BY l.external_id, l.seq"
 #define RECORDS_QUERY \
 	"SELECT l.external_id, l.version, l.row_version, l.deleted, l.fields " \
@@ -40,7 +40,7 @@ PG_FUNCTION_INFO_V1(sync_rehearse);
 #define SINCE \
 	"AND l.external_id IN (SELECT s.external_id FROM syncext.log_row s WHERE s.entity = $1 AND s.recorded_at >= $2)"
 
-#define MAX_COLUMNS_READ	9
+#define MAX_COLUMNS_READ	11
 
 /* A query whose rows come one after the other. */
 typedef struct Stream
@@ -132,9 +132,13 @@ read_row(const Stream *log)
 		.source = TextDatumGetCString(log->values[3]),
 		.version = DatumGetInt64(log->values[4]),
 		.row_version = DatumGetInt64(log->values[5]),
-		.resolution = (Resolution) DatumGetChar(log->values[6]),
-		.fields = DatumGetJsonbPCopy(log->values[7]),
-		.detail = log->isnull[8] ? NULL : DatumGetJsonbPCopy(log->values[8])
+		.has_base = !log->isnull[6],
+		.base = DatumGetInt64(log->values[6]),
+		.has_updated_at = !log->isnull[7],
+		.updated_at = DatumGetTimestampTz(log->values[7]),
+		.resolution = (Resolution) DatumGetChar(log->values[8]),
+		.fields = DatumGetJsonbPCopy(log->values[9]),
+		.detail = log->isnull[10] ? NULL : DatumGetJsonbPCopy(log->values[10])
 	};
 
 	return row;

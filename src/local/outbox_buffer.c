@@ -20,7 +20,6 @@
 
 #include "local/outbox_buffer.h"
 #include "model/json.h"
-#include "model/rfc3339.h"
 #include "storage/change_log.h"
 #include "storage/registry.h"
 
@@ -38,6 +37,8 @@ typedef struct BufferedEdit
 	const char *source;
 	char	   *external_id;
 	int64		version;		/* the row's own; 0: it counts none */
+	bool		has_updated_at;
+	TimestampTz updated_at;
 	Jsonb	   *fields;
 	Jsonb	   *detail;			/* or NULL */
 } BufferedEdit;
@@ -147,6 +148,9 @@ make_entry(const BufferedEdit *edit, LogEntry *entry)
 	entry->version = edit->version;
 	/* which row version it was made on is known when it is sent */
 	entry->row_version = 0;
+	entry->has_base = false;
+	entry->has_updated_at = edit->has_updated_at;
+	entry->updated_at = edit->updated_at;
 	entry->resolution = RESOLUTION_CAPTURED;
 	entry->audience = AUDIENCE_ORIGIN;
 	entry->fields = edit->fields;
@@ -198,8 +202,7 @@ make_detail(const Change *change, const char *kind, int64 run)
 {
 	JsonbParseState *state = NULL;
 
-	if (kind == NULL && !change->deleted && !change->has_updated_at && !change->has_version &&
-		!change->cascade && run == 0)
+	if (kind == NULL && !change->deleted && !change->has_version && !change->cascade && run == 0)
 		return NULL;
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	if (change->deleted)
@@ -212,8 +215,6 @@ make_detail(const Change *change, const char *kind, int64 run)
 		json_push_number(&state, "run", run);
 	if (change->has_version)
 		json_push_number(&state, "version", change->version);
-	if (change->has_updated_at)
-		json_push_string(&state, "updatedAt", rfc3339_format(change->updated_at));
 	return json_end_object(&state);
 }
 
@@ -232,6 +233,8 @@ outbox_buffer_add(const Change *change, const char *kind, int64 run)
 	edit->source = change->source;
 	edit->external_id = pstrdup(change->external_id);
 	edit->version = change->has_version ? change->version : 0;
+	edit->has_updated_at = change->has_updated_at;
+	edit->updated_at = change->updated_at;
 	edit->fields = json_copy(fields);
 	edit->detail = json_copy(detail);
 	MemoryContextSwitchTo(old);

@@ -56,14 +56,17 @@ CREATE SEQUENCE syncext.change_seq CACHE 1;
 SELECT pg_catalog.pg_extension_config_dump('syncext.change_seq', '');
 
 -- Four tables, used in turn, so that old rows go by TRUNCATE.  resolution and
--- told are one-byte codes, and version is null where it is row_version: the view
--- change_log spells them out.
+-- told are one-byte codes, version is null where it is row_version, and of detail what
+-- nearly every change has are columns, base and updated_at: the view change_log spells
+-- them out.
 CREATE TABLE syncext.change_log_0 (
 	xid         xid8 NOT NULL,
 	seq         bigint NOT NULL,
 	recorded_at timestamptz NOT NULL,
 	version     bigint,
 	row_version bigint NOT NULL,
+	base        bigint,
+	updated_at  timestamptz,
 	resolution  "char" NOT NULL,
 	told        "char" NOT NULL,
 	entity      text COLLATE "C" NOT NULL,
@@ -122,15 +125,15 @@ COMMENT ON FUNCTION syncext.told_name("char") IS 'which sources were told, as a 
 -- All parts of the change log as they are stored.  A condition on (xid, seq) reaches
 -- the index of each.
 CREATE VIEW syncext.log_row AS
-	SELECT xid, seq, recorded_at, coalesce(version, row_version) AS version, row_version, resolution, told, entity, external_id, source, fields, detail
+	SELECT xid, seq, recorded_at, coalesce(version, row_version) AS version, row_version, base, updated_at, resolution, told, entity, external_id, source, fields, detail
 	FROM syncext.change_log_0
-	UNION ALL SELECT xid, seq, recorded_at, coalesce(version, row_version), row_version, resolution, told, entity, external_id, source, fields, detail
+	UNION ALL SELECT xid, seq, recorded_at, coalesce(version, row_version), row_version, base, updated_at, resolution, told, entity, external_id, source, fields, detail
 	FROM syncext.change_log_1
-	UNION ALL SELECT xid, seq, recorded_at, coalesce(version, row_version), row_version, resolution, told, entity, external_id, source, fields, detail
+	UNION ALL SELECT xid, seq, recorded_at, coalesce(version, row_version), row_version, base, updated_at, resolution, told, entity, external_id, source, fields, detail
 	FROM syncext.change_log_2
-	UNION ALL SELECT xid, seq, recorded_at, coalesce(version, row_version), row_version, resolution, told, entity, external_id, source, fields, detail
+	UNION ALL SELECT xid, seq, recorded_at, coalesce(version, row_version), row_version, base, updated_at, resolution, told, entity, external_id, source, fields, detail
 	FROM syncext.change_log_3;
-COMMENT ON VIEW syncext.log_row IS 'the change log as it is stored, resolution and told as one-byte codes; read the view syncext.change_log';
+COMMENT ON VIEW syncext.log_row IS 'the change log as it is stored, resolution and told as one-byte codes, base and updated_at beside detail; read the view syncext.change_log';
 
 CREATE FUNCTION syncext.is_told(told "char", own boolean) RETURNS boolean
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -147,10 +150,15 @@ CREATE FUNCTION syncext.log_number(value jsonb) RETURNS bigint
 COMMENT ON FUNCTION syncext.log_number(jsonb) IS 'a row version, or another whole number, of the change log''s detail; null: it is none';
 REVOKE ALL ON FUNCTION syncext.log_number(jsonb) FROM PUBLIC;
 
+CREATE FUNCTION syncext.log_detail(detail jsonb, base bigint, updated_at timestamptz) RETURNS jsonb
+	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'syncext_log_detail';
+COMMENT ON FUNCTION syncext.log_detail(jsonb, bigint, timestamptz) IS
+	'the detail of a row of the change log with what is stored beside it, base and updatedAt; null: the row has none of the three';
+
 CREATE VIEW syncext.change_log AS
 	SELECT l.xid, l.seq, l.recorded_at, l.entity, l.external_id, l.source, l.version, l.row_version,
 	       syncext.resolution_name(l.resolution) AS resolution, syncext.told_name(l.told) AS told,
-	       l.fields, l.detail
+	       l.fields, syncext.log_detail(l.detail, l.base, l.updated_at) AS detail
 	FROM syncext.log_row l;
 COMMENT ON VIEW syncext.change_log IS 'every change that was answered, but for 412, 400 and a NO_CHANGE that moves no stamp: what came in, how it was decided, which sources were told';
 

@@ -6,30 +6,30 @@ CREATE FUNCTION syncext.words_of(entity text, ids text[], source text, source_id
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	WITH logged AS (
 		SELECT l.seq, l.source, l.fields, l.resolution,
-		       CASE WHEN jsonb_typeof(l.detail) = 'object' THEN l.detail ELSE '{}' END AS detail, l.version
+		       CASE WHEN jsonb_typeof(l.detail) = 'object' THEN l.detail ELSE '{}' END AS detail, l.version, l.base, l.updated_at
 		FROM syncext.log_row l
 		WHERE l.entity = $1 AND l.external_id = ANY ($2) AND jsonb_typeof(l.fields) = 'object'
 		  AND l.resolution NOT IN ('w', 'x', 'y', '!', 'c', 'd', 'u')
 		  AND (l.resolution <> 'r' OR l.detail ? 'conflictId')
 	), attributed AS (
 		SELECT g.*, g.source = $3 AND g.resolution <> 'r' AND ($5 OR coalesce(g.detail->>'sourceId' = $4, false)) AS mine,
-		       coalesce(g.detail->'created' = 'true', g.detail->'base' = '0' AND g.detail->'edit' IS NULL, false) AND g.detail->'verbatim' IS NULL AS born
+		       coalesce(g.detail->'created' = 'true', g.base = 0 AND g.detail->'edit' IS NULL, false) AND g.detail->'verbatim' IS NULL AS born
 		FROM logged g
 	), present AS (
 		SELECT * FROM attributed a
 		WHERE NOT a.mine OR a.seq > ALL (SELECT d.seq FROM attributed d
 		                                 WHERE d.mine AND d.detail->'deleted' = 'true' AND d.resolution NOT IN ('s', 'k', 'S', '?'))
 	), named AS (
-		SELECT p.seq, p.source, p.mine, p.detail, p.version, e.key AS field, e.value, p.resolution <> 'r' AS clear
+		SELECT p.seq, p.source, p.mine, p.detail, p.version, p.updated_at, e.key AS field, e.value, p.resolution <> 'r' AS clear
 		FROM present p, jsonb_each(p.fields) e
 		WHERE NOT (p.born AND e.value = 'null')
 		UNION ALL
-		SELECT p.seq, p.source, p.mine, p.detail, p.version, e.key, 'null', false
+		SELECT p.seq, p.source, p.mine, p.detail, p.version, p.updated_at, e.key, 'null', false
 		FROM present p, jsonb_each(CASE WHEN jsonb_typeof(p.detail->'increments') = 'object' THEN p.detail->'increments' ELSE '{}' END) e
 	), newest AS (
 		SELECT DISTINCT ON (n.mine, n.field) n.mine, n.field, n.value, n.source, n.clear
 		FROM named n
-		ORDER BY n.mine, n.field, CASE WHEN $6 THEN n.detail->>'updatedAt' END COLLATE "C" DESC NULLS LAST,
+		ORDER BY n.mine, n.field, CASE WHEN $6 THEN n.updated_at END DESC NULLS LAST,
 		         coalesce(syncext.log_number(n.detail->'version'), n.version) DESC, n.seq DESC
 	)
 	SELECT jsonb_build_object(
@@ -109,7 +109,7 @@ CREATE FUNCTION syncext.said_since(merge bigint) RETURNS jsonb
 		-- in a field ladder the greatest stamp counts, that of the record that went among them
 		CROSS JOIN LATERAL (SELECT n.ladder @> '{field,version}' AS by_version, n.ladder @> '{field,latest}' AS by_time) w
 		CROSS JOIN LATERAL (SELECT CASE WHEN w.by_version THEN coalesce(syncext.log_number(l.detail->'version'), l.version) ELSE 0 END AS version,
-		                           coalesce(CASE WHEN w.by_time THEN (l.detail->>'updatedAt')::timestamptz END, '-infinity') AS at) said
+		                           coalesce(CASE WHEN w.by_time THEN l.updated_at END, '-infinity') AS at) said
 		CROSS JOIN LATERAL (SELECT CASE WHEN w.by_version THEN coalesce(syncext.stamp_part(m.drop_before->'stamps', e.key, 0)::bigint, syncext.log_number(m.drop_before->'version')) ELSE 0 END AS version,
 		                           coalesce(CASE WHEN NOT w.by_time THEN NULL WHEN m.drop_before->'stamps' ? e.key THEN timestamptz '2000-01-01 00:00:00+00' + syncext.stamp_part(m.drop_before->'stamps', e.key, 4)::bigint * interval '1 microsecond'
 		                                         ELSE (m.drop_before->>'updated_at')::timestamptz END, '-infinity') AS at) had

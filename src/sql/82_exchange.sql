@@ -230,7 +230,7 @@ CREATE FUNCTION syncext.news_of(entity text, ids jsonb, since timestamptz, epoch
 	                   OR l.source = $7 AND coalesce(l.row_version <= CASE WHEN jsonb_typeof($2->l.external_id) = 'number' THEN abs(($2->>l.external_id)::numeric) END, false)
 	                      AND EXISTS (SELECT FROM syncext.feed_origin o WHERE o.epoch = $4) AS known
 	            FROM syncext.log_row l
-	            CROSS JOIN LATERAL (SELECT syncext.log_number(l.detail->'recovered') AS recovered, syncext.log_number(l.detail->'base') AS base,
+	            CROSS JOIN LATERAL (SELECT syncext.log_number(l.detail->'recovered') AS recovered, l.base,
 	                                       syncext.log_number(l.detail->'recoveredEpoch') AS epoch) s
 	            WHERE l.entity = $1 AND l.recorded_at > $3 AND strpos($5, l.resolution::text) > 0
 	              AND l.external_id IN (SELECT jsonb_object_keys($2))) w

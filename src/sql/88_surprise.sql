@@ -13,7 +13,7 @@ CREATE VIEW syncext.surprise WITH (security_barrier) AS
 	WITH reader AS (
 		SELECT syncext.may_monitor() AS sees_all
 	), change AS MATERIALIZED (
-		SELECT l.entity, l.external_id, l.source, l.fields, l.detail
+		SELECT l.entity, l.external_id, l.source, l.updated_at, l.fields, l.detail
 		FROM syncext.log_row l
 		ORDER BY l.xid DESC, l.seq DESC LIMIT 1000
 	), record AS MATERIALIZED (
@@ -121,7 +121,7 @@ CREATE VIEW syncext.surprise WITH (security_barrier) AS
 		      JOIN syncext.source s ON s.name = c.source
 		      WHERE a.rule = 'latest'
 		      GROUP BY a.entity, a.of_entity, a.field, a.args, a.by_rank, c.source
-		      HAVING NOT bool_or(coalesce(c.detail ? 'updatedAt', false))) u
+		      HAVING NOT bool_or(c.updated_at IS NOT NULL)) u
 		GROUP BY u.entity, u.of_entity, u.field, u.args, u.by_rank
 	), named AS MATERIALIZED (
 		-- no more than three sources by name

@@ -10,6 +10,7 @@ BEGIN
 			-- a name, wherever it stands
 			('', 'added_at', 'when it was added'),
 			('', 'attempts', 'how often it was tried'),
+			('', 'base', 'the row version that the change was made on; null: it said none'),
 			('', 'batch', 'the number of the batch that it is in; null: in none'),
 			('', 'change_id', 'the changeId of the document'),
 			('', 'dead', 'dead letters'),
@@ -51,6 +52,7 @@ BEGIN
 			('', 'target', 'the source that it is for'),
 			('', 'told', 'which sources were told of it: all, others, origin or none'),
 			('', 'version', 'the version that the sources count'),
+			('', 'updated_at', 'when the change was made, as its source said; null: it said none'),
 			('', 'xid', 'the transaction that it came in'),
 			-- those of one relation
 			('backfill_progress', 'entities_left', 'the entities that come after it'),

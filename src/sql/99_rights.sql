@@ -130,5 +130,6 @@ GRANT EXECUTE ON FUNCTION
 	syncext.resolution_name("char"),
 	syncext.rule_function(text, text),
 	syncext.rule_function_error(text, text, text),
-	syncext.told_name("char")
+	syncext.told_name("char"),
+	syncext.log_detail(jsonb, bigint, timestamptz)
 TO PUBLIC;

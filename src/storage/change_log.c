@@ -63,6 +63,10 @@ change_log_append_drawn(ChangeLog *log, const LogEntry *entry, int64 seq)
 	values[LOG_VERSION - 1] = Int64GetDatum(entry->version);
 	isnull[LOG_VERSION - 1] = entry->version == entry->row_version;
 	values[LOG_ROW_VERSION - 1] = Int64GetDatum(entry->row_version);
+	values[LOG_BASE - 1] = Int64GetDatum(entry->base);
+	isnull[LOG_BASE - 1] = !entry->has_base;
+	values[LOG_UPDATED_AT - 1] = TimestampTzGetDatum(entry->updated_at);
+	isnull[LOG_UPDATED_AT - 1] = !entry->has_updated_at;
 	values[LOG_RESOLUTION - 1] = CharGetDatum((char) entry->resolution);
 	values[LOG_TOLD - 1] = CharGetDatum((char) entry->audience);
 	values[LOG_ENTITY - 1] = CStringGetTextDatum(entry->entity);

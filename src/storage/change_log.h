@@ -17,14 +17,16 @@ typedef struct ChangeLog ChangeLog;
 #define LOG_RECORDED_AT	3
 #define LOG_VERSION		4			/* null: as row_version */
 #define LOG_ROW_VERSION	5
-#define LOG_RESOLUTION	6
-#define LOG_TOLD		7
-#define LOG_ENTITY		8
-#define LOG_EXTERNAL_ID	9
-#define LOG_SOURCE		10
-#define LOG_FIELDS		11
-#define LOG_DETAIL		12
-#define LOG_NCOLUMNS	12
+#define LOG_BASE		6			/* or null, as the next */
+#define LOG_UPDATED_AT	7
+#define LOG_RESOLUTION	8
+#define LOG_TOLD		9
+#define LOG_ENTITY		10
+#define LOG_EXTERNAL_ID	11
+#define LOG_SOURCE		12
+#define LOG_FIELDS		13
+#define LOG_DETAIL		14
+#define LOG_NCOLUMNS	14
 #define LOG_NTABLES		4
 
 typedef struct LogEntry
@@ -34,10 +36,14 @@ typedef struct LogEntry
 	const char *source;
 	int64		version;		/* the record's, after the change */
 	int64		row_version;
+	bool		has_base;
+	int64		base;			/* the row version that the change was made on */
+	bool		has_updated_at;
+	TimestampTz updated_at;		/* when it was made, as its source said */
 	Resolution	resolution;
 	Audience	audience;
 	Jsonb	   *fields;			/* what came in */
-	Jsonb	   *detail;			/* or NULL */
+	Jsonb	   *detail;			/* what else counted; or NULL */
 } LogEntry;
 
 /*

@@ -352,6 +352,15 @@ feed_window_detail(const FeedWindow *window, Jsonb **detail)
 	return stored_object_problem(window->returned->table->rows, LOG_DETAIL, detail);
 }
 
+bool
+feed_window_on_none(const FeedWindow *window)
+{
+	bool		isnull;
+	Datum		base = rows_value(window->returned->table->rows, LOG_BASE, &isnull);
+
+	return !isnull && DatumGetInt64(base) == 0;
+}
+
 /* ---------- rows by their place ---------- */
 
 struct FeedSeek
@@ -379,6 +388,8 @@ read_log_row(const Rows *rows, LogRow *row)
 	row->version = DatumGetInt64(rows_value(rows, LOG_VERSION, &isnull));
 	if (isnull)
 		row->version = row->row_version;
+	row->updated_at = DatumGetTimestampTz(rows_value(rows, LOG_UPDATED_AT, &isnull));
+	row->has_updated_at = !isnull;
 	row->resolution = DatumGetChar(rows_value(rows, LOG_RESOLUTION, &isnull));
 	row->audience = DatumGetChar(rows_value(rows, LOG_TOLD, &isnull));
 	row->detail = NULL;

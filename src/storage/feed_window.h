@@ -57,6 +57,8 @@ typedef struct LogRow
 	TimestampTz recorded_at;
 	int64		version;
 	int64		row_version;
+	bool		has_updated_at;
+	TimestampTz updated_at;
 	char		resolution;
 	Audience	audience;
 	Jsonb	   *fields;
@@ -70,6 +72,8 @@ typedef struct LogRow
  */
 extern const char *feed_window_fields(const FeedWindow *window, Jsonb **fields);
 extern const char *feed_window_detail(const FeedWindow *window, Jsonb **detail);	/* or NULL */
+/* Was that row's change made on row version 0, of no record that its source had been told of? */
+extern bool feed_window_on_none(const FeedWindow *window);
 
 typedef struct FeedSeek FeedSeek;
 
