@@ -24,6 +24,7 @@ typedef struct BatchItem
 	bool		deleted;		/* the record was deleted, as far as the caller knows */
 	Jsonb	   *fields;			/* the record's fields, to order by; or NULL */
 	bool		known;			/* load.c's: the row has seen the record as it is */
+	bool		wants_alone;	/* to be done while nobody else writes the relation, if that can be */
 	void	   *data;			/* the caller's */
 	int			free_value;		/* let the row go of its unique values, for others to
 								 * get: free_value_put; 0: don't */
@@ -32,6 +33,7 @@ typedef struct BatchItem
 	const char *name;			/* qualified and quoted */
 	Oid			owner;
 	bool		deferrable;		/* constraints of it can be deferred */
+	bool		may_be_alone;	/* it wants that, and the relation is of the kind */
 	bool		relation_busy;	/* another session has it locked */
 	const char *closed;			/* why nothing can be done with it at all, or NULL */
 

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "storage/lmgr.h"
 
 #include "local/item_batch_lock.h"
@@ -115,6 +116,10 @@ look_at_relation(BatchItem *item)
 		item->name = pstrdup(attached->name);
 		item->owner = attached->owner;
 		item->deferrable = attached->deferrable;
+		/* a transaction with a snapshot of its own has to be told of what that doesn't see */
+		item->may_be_alone = item->wants_alone && attached->relkind == RELKIND_RELATION &&
+			attached->has_key_index && !IsolationUsesXactSnapshot() &&
+			lock_mode(binding) == RowExclusiveLock;
 	}
 }
 
@@ -145,6 +150,7 @@ item_batch_lock_relations(BatchItem *items, int n)
 				items[i].owner = first->owner;
 				items[i].name = first->name;
 				items[i].deferrable = first->deferrable;
+				items[i].may_be_alone = first->may_be_alone;
 			}
 			first = &items[i];
 		}

@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/memutils.h"
 
 #include "hub/release.h"
@@ -65,6 +66,26 @@ do_item(ItemBatch *batch, BatchItem *item)
 	relation_close(rel, NoLock);
 }
 
+/*
+ * Can no other session write rows of the relation until the subtransaction fails or our
+ * transaction ends?  Then none of them need be locked, which writes each of their pages,
+ * and all of these to the WAL.  It is asked for where nobody is writing, and nobody waits to;
+ * who comes meanwhile waits for this run.  So it doesn't last where the run has to wait:
+ * then it is done again, see item_batch_try().
+ */
+static Oid
+lock_alone(const ItemBatch *batch, BatchItem **items, int n)
+{
+	Oid			relid = items[0]->relation;
+
+	if (batch->not_alone)
+		return InvalidOid;
+	for (int i = 0; i < n; i++)
+		if (items[i]->relation != relid || !items[i]->may_be_alone)
+			return InvalidOid;
+	return ConditionalLockRelationOid(relid, ShareLock) ? relid : InvalidOid;
+}
+
 typedef struct Run
 {
 	ItemBatch  *batch;
@@ -107,6 +128,7 @@ do_run(void *arg)
 	writer->context = batch->context;
 	MemoryContextSwitchTo(old);
 
+	writer->as_owner.alone = lock_alone(batch, items, n);
 	writer_enter(&writer->as_owner, owner, batch->deferring);
 	for (int i = 0; i < n; i++)
 	{
@@ -221,6 +243,14 @@ item_batch_try(ItemBatch *batch, BatchItem **items, int n)
 	{
 		batch->any_done = true;
 		return true;
+	}
+	if (OidIsValid(batch->writer.as_owner.alone) && is_busy(error))
+	{
+		/* who holds what we wait for may be about to write the relation */
+		batch->not_alone = true;
+		FreeErrorData(error);
+		MemoryContextReset(batch->context);
+		return item_batch_try(batch, items, n);
 	}
 	batch->writer.careful = true;
 	if (n == 1)

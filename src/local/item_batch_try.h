@@ -20,6 +20,7 @@ typedef struct ItemBatch
 	MemoryContext context;		/* of one item */
 	bool		deferring;		/* deferrable constraints are checked with each run */
 	bool		any_done;		/* what was done holds rows */
+	bool		not_alone;		/* others may write the relations: a run had to wait for one */
 	int64		tries;			/* items that were done in a subtransaction, so far */
 } ItemBatch;
 

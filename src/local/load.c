@@ -234,6 +234,8 @@ make_row_items(Load *load, BatchItem *items)
 		if (external_id == NULL)
 			continue;
 		batch_item_init(&items[n], attached->binding, load->linked, external_id);
+		/* for a batch's time, and not for a caller's transaction */
+		items[n].wants_alone = !load->atomic && !load->dry_run;
 		items[n++].at = fetched_place(attached, i);
 	}
 	return n;

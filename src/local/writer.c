@@ -48,6 +48,9 @@ typedef struct Statement
 /* Column sets are few; who sends ever new ones gets plans made anew. */
 #define MAX_STATEMENTS	64
 
+/* What is waited for while nobody else can write the relation: others wait for us. */
+#define ALONE_MS		20
+
 /* ---------- acting as the owner ---------- */
 
 void
@@ -56,7 +59,7 @@ writer_enter(Writer *writer, Oid owner, bool deferring)
 	if (deferring)
 		constraints_defer();
 	table_code_enter(&writer->code, owner, deferring ? TABLE_CODE_DEFERRING : TABLE_CODE_RESTRICTED);
-	bound_waits_for_now(writer->patience);
+	bound_waits_for_now(OidIsValid(writer->alone) ? ALONE_MS : writer->patience);
 	writer->context = CurrentMemoryContext;
 	writer->rows = NULL;
 }
@@ -545,7 +548,13 @@ lock_by_index(Writer *writer, const Attached *attached, AttachedRow key, Attache
 		CHECK_FOR_INTERRUPTS();
 		if (!find_by_key(writer, attached, key))
 			return WRITER_ABSENT;
-	} while (rows_lock_free(writer->rows, &busy) != ROWS_DONE && !busy);
+		busy = false;
+	} while (!(writer->alone == attached->relid && rows_is_untouched(writer->rows)) &&
+			 rows_lock_free(writer->rows, &busy) != ROWS_DONE && !busy);
+	if (busy && OidIsValid(writer->alone))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("another transaction holds a row of relation %s", attached->name)));
 	if (busy)
 		return WRITER_BUSY;
 	writer->at = rows_place(writer->rows);

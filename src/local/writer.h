@@ -21,6 +21,8 @@ typedef struct Writer
 	int			nest_level;		/* of what is set while a record is placed; 0: nothing can be yet */
 	ItemPointerData at;			/* where the row is that was locked last, or where the next one may
 								 * be; not valid: not known */
+	Oid			alone;			/* set by the caller: nobody else writes this relation, its rows
+								 * need no locks, and we wait for nobody */
 	struct Rows *rows;			/* open to lock rows of a table, or NULL: */
 	Oid			relid;			/* this one */
 } Writer;

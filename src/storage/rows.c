@@ -385,6 +385,14 @@ rows_written_by(const Rows *rows)
 	return HeapTupleHeaderGetXmin(tuple->t_data);
 }
 
+bool
+rows_is_untouched(const Rows *rows)
+{
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(rows->found, false, NULL);
+
+	return (tuple->t_data->t_infomask & HEAP_XMAX_INVALID) != 0;
+}
+
 /* One key: the column compares with a bound as the strategy says. */
 static void
 init_bound_key(Relation index, int column, StrategyNumber strategy, Datum bound,

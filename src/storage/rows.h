@@ -92,6 +92,8 @@ extern const TableShape *rows_shape(const Rows *rows);
 extern int	rows_column(const Rows *rows, const char *name);
 /* Which transaction wrote the found row; FrozenTransactionId: long ago. */
 extern TransactionId rows_written_by(const Rows *rows);
+/* Has nobody locked, updated or deleted it since, nor tried to?  Else that isn't known. */
+extern bool rows_is_untouched(const Rows *rows);
 
 /* Which rows of an index a scan walks. */
 typedef struct RowsRange
