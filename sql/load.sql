@@ -195,8 +195,17 @@ CALL sync_load('sink', 'hub') \gset
 SELECT plain(:'result');
 SELECT * FROM sink ORDER BY id;
 
+-- of a table that only gives, what others have set since stays different: it is told of, and nothing is updated
+CREATE TABLE spring (id int PRIMARY KEY, v int);
+SELECT sync_add_entity('spring'), sync_attach('spring', 'Low', 'spring', direction => 'in');
+INSERT INTO spring VALUES (1, 1), (2, 2);
+SELECT sync_apply('{"entity": "spring", "externalId": "1", "source": "CRM", "version": 2, "v": 9}')->>'resolution';
+CALL sync_load('spring') \gset
+SELECT plain(:'result');
+SELECT external_id, row_version FROM syncext.replica WHERE relation = 'spring'::regclass ORDER BY 1;
+
 DROP VIEW problems;
 DROP FUNCTION hub, plain, failed;
 DROP PROCEDURE start;
-DROP TABLE t, big, child, parent, sink;
+DROP TABLE t, big, child, parent, sink, spring;
 DROP EXTENSION syncext CASCADE;

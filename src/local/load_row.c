@@ -110,7 +110,7 @@ note_values(LoadRow *row, const Answer *answer)
 				field->field.value.type != jbvNull)
 				note(row, DETAIL_REPLACED, field, &fields.field[i]);
 		}
-		else if (row->sent[i] || row->rows->winner == WINNER_HUB)
+		else if (row->sent[i] || row->rows->winner == WINNER_HUB || !p->attached->binding->out)
 		{
 			/* a birth's nulls were no word */
 			if (fields.field[i].value.type != jbvNull)
@@ -379,7 +379,8 @@ load_both(LoadRow *row)
 		row_write_remember(row->writer, p);
 	else
 		settle(row, outcome != LOAD_CONFLICT && !leaves_any(row));
-	return outcome;
+	/* nothing is written to either side: what differs is told of as kept back */
+	return send || p->attached->binding->out ? outcome : LOAD_EQUAL;
 }
 
 /*
