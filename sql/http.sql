@@ -77,6 +77,42 @@ SELECT * FROM post('{"source":"Web","externalId":"sent","version":1,"a":1}', '{"
 SELECT * FROM post('{"source":"Web","externalId":"sent","version":2,"a":2}', '{"if-match": "\"1\""}');
 SELECT * FROM post('{"source":"Web","externalId":"sent","version":3,"a":3}', '{"if-match": "\"9\""}');
 DROP TRIGGER send_on ON syncext.canonical;
+-- nor is it later: when deferred triggers are fired, at commit or before
+CREATE CONSTRAINT TRIGGER send_on AFTER INSERT OR UPDATE ON syncext.canonical DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.external_id = 'later') EXECUTE FUNCTION send_on();
+BEGIN;
+SELECT * FROM post('{"source":"Web","externalId":"later","version":1,"a":1}', '{"if-match": "0"}');
+SET LOCAL response.status = 'as it was';
+SET CONSTRAINTS ALL IMMEDIATE;
+SELECT current_setting('response.status') AS status;
+SET CONSTRAINTS ALL DEFERRED;
+-- another call of the transaction is the client's
+SELECT * FROM post('{"source":"Web","externalId":"other","version":1,"a":1}', '{"if-match": "9"}');
+SELECT * FROM post('{"source":"Web","externalId":"later","version":3,"a":3}', '{"if-match": "1"}');
+COMMIT;
+-- a request that writes to a table, for whose rows a trigger calls
+CREATE TABLE posted (id text, version int);
+CREATE FUNCTION take_posted() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE NOTICE '%: %', NEW.id, sync_apply(jsonb_build_object('source', 'Web', 'externalId', NEW.id, 'version', NEW.version, 'a', NEW.version))->>'resolution';
+	RETURN NEW;
+END $$;
+CREATE TRIGGER take_posted BEFORE INSERT ON posted FOR EACH ROW EXECUTE FUNCTION take_posted();
+BEGIN;
+SET LOCAL request.method = 'POST';
+SET LOCAL request.headers = '{"if-match": "2"}';
+INSERT INTO posted VALUES ('later', 4), ('other', 4);
+COMMIT;
+-- whose trigger is a deferred one
+DROP TRIGGER take_posted ON posted;
+CREATE CONSTRAINT TRIGGER take_posted AFTER INSERT ON posted DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION take_posted();
+BEGIN;
+SET LOCAL request.method = 'POST';
+SET LOCAL request.headers = '{"if-match": "2"}';
+INSERT INTO posted VALUES ('later', 5), ('other', 5);
+COMMIT;
+DROP TABLE posted;
+DROP FUNCTION take_posted;
+DROP TRIGGER send_on ON syncext.canonical;
 DROP FUNCTION send_on;
 
 -- a lease that is lost is a conflict

@@ -526,8 +526,8 @@ apply_argument(Jsonb *changes, bool is_requested)
 }
 
 /*
- * A trigger on our tables may call it, too, about other records than the request that set
- * the trigger off.
+ * A trigger on our tables may call it, too, within the call or at commit, about other
+ * records than the request that set the trigger off.
  */
 Datum
 sync_apply(PG_FUNCTION_ARGS)
@@ -538,7 +538,8 @@ sync_apply(PG_FUNCTION_ARGS)
 	depth++;
 	PG_TRY();
 	{
-		answer = apply_argument(documents_argument(fcinfo), depth == 1);
+		answer = apply_argument(documents_argument(fcinfo),
+								depth == 1 && http_is_requested());
 	}
 	PG_FINALLY();
 	{

@@ -9,6 +9,8 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "tcop/pquery.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/jsonb.h"
@@ -36,6 +38,55 @@ bool
 http_is_request(void)
 {
 	return setting(METHOD) != NULL;
+}
+
+/* ---------- whose call it is ---------- */
+
+/* How far from what the client has asked for. */
+typedef enum CallPlace
+{
+	CALL_OF_STATEMENT,
+	CALL_OF_TRIGGER,
+	CALL_AT_COMMIT,				/* of a deferred trigger: no portal runs any more */
+	CALL_NONE
+} CallPlace;
+
+static CallPlace first_place = CALL_NONE;	/* where this transaction's first call was made */
+
+static void
+at_end_of_transaction(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		first_place = CALL_NONE;
+}
+
+static CallPlace
+call_place(void)
+{
+	if (DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0)) == 0)
+		return CALL_OF_STATEMENT;
+	return ActivePortal != NULL ? CALL_OF_TRIGGER : CALL_AT_COMMIT;
+}
+
+/*
+ * A request may be a call, or write to a view whose trigger calls, for each row.  What
+ * triggers call later than that, deferred ones among them, is sent on.
+ */
+bool
+http_is_requested(void)
+{
+	static bool registered = false;
+	CallPlace	place;
+
+	if (!http_is_request())
+		return false;
+	if (!registered)
+		RegisterXactCallback(at_end_of_transaction, NULL);
+	registered = true;
+	place = call_place();
+	if (first_place == CALL_NONE)
+		first_place = place;
+	return place <= first_place;
 }
 
 /* ---------- If-Match ---------- */

@@ -9,6 +9,8 @@
 
 /* Did a gateway say that the statement stands for a request?  False for all others. */
 extern bool http_is_request(void);
+/* Is the outermost call of sync_apply that begins now what the request has asked for? */
+extern bool http_is_requested(void);
 /*
  * Does the request name the row version that the record has to have, in If-Match?
  * Raises 22023 if it names something else.
