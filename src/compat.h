@@ -194,4 +194,11 @@ typedef bool UpdateIndexes_compat;
 #define HAVE_NAMED_DSM_COMPAT 1
 #endif
 
+/* 17 can give a generated column another expression. */
+#if PG_VERSION_NUM >= 170000
+#define is_set_expression_compat(cmd)	((cmd)->subtype == AT_SetExpression)
+#else
+#define is_set_expression_compat(cmd)	false
+#endif
+
 #endif							/* SYNCEXT_COMPAT_H */

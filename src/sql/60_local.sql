@@ -46,7 +46,7 @@ COMMENT ON COLUMN syncext.binding.own_keys IS
 	'its key is drawn where a row is born, and is its source''s own: syncext.source_key has which record that is';
 COMMENT ON COLUMN syncext.binding.external_id_column IS 'with own_keys, the column that holds the record''s external id';
 COMMENT ON COLUMN syncext.binding.shape IS
-	'{"of": what tells the relation from one of another database, "partitions": {name: OID}, "columns": {name: [number, type, its OID, modifier]}} as it was when the rows were last brought together with the hub, as sync_check() compares it with what is now; null: not known yet';
+	'{"of": what tells the relation from one of another database, "partitions": {name: OID; [OID] of one that sync_load has yet to complete}, "columns": {name: [number, type, its OID, modifier; true if its values were written anew since]}} as it was when the rows were last brought together with the hub, as sync_check() compares it with what is now; null: not known yet';
 SELECT pg_catalog.pg_extension_config_dump('syncext.binding', '');
 -- by row, as sync_attach writes it without a statement
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE ON syncext.binding
@@ -57,9 +57,9 @@ ALTER TABLE syncext.binding ENABLE ALWAYS TRIGGER registry_changed;
 ALTER TABLE syncext.binding ENABLE ALWAYS TRIGGER registry_truncated;
 
 -- What DDL makes of rows fires no trigger: a partition is dropped with its rows, a column
--- given another type with other values.  So what partitions there were, and of what types
--- the fields, is remembered, for sync_check() to compare.  plpgsql keeps the plans, which
--- take longer to make than all that they read.
+-- given other values, with another type or without.  So what partitions there were, and of
+-- what types the fields, is remembered, for sync_check() to compare.  plpgsql keeps the
+-- plans, which take longer to make than all that they read.
 
 -- Numbers tell partitions and columns in the database that they are of, whatever they are
 -- renamed to; after a restore, or in a copy, names do.  Read without a lock: maintenance
@@ -71,7 +71,10 @@ CREATE FUNCTION syncext.shape_of(b syncext.binding) RETURNS jsonb
 		RETURN (SELECT jsonb_build_object(
 			'of', format('%s/%s/%s', (SELECT s.system_identifier FROM pg_control_system() s),
 			             (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()), r.oid),
-			'partitions', coalesce((SELECT jsonb_object_agg(format('%I.%I', s.nspname, c.relname), c.oid::bigint)
+			'partitions', coalesce((SELECT jsonb_object_agg(format('%I.%I', s.nspname, c.relname),
+			                               -- which leaves no trace on it when it is detached
+			                               CASE WHEN $1.capture = 'trigger' AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = '_syncext_truncate')
+			                                    THEN jsonb_build_array(c.oid::bigint) ELSE to_jsonb(c.oid::bigint) END)
 			                        FROM (WITH RECURSIVE tree AS (
 			                                  SELECT r.oid AS relid WHERE r.relkind = 'p'
 			                                  UNION ALL
@@ -116,26 +119,26 @@ CREATE FUNCTION syncext.known_columns(b syncext.binding) RETURNS TABLE (name tex
 			FROM jsonb_each(shape_now->'columns') n(name, now)
 			JOIN jsonb_each($1.shape->'columns') w(name, was)
 			  ON CASE WHEN is_same THEN w.was->0 = n.now->0 ELSE w.name = n.name END
-			WHERE jsonb_path_match(w.was, 'strict $.size() == 4 && $[1].type() == "string" && $[3].type() == "number"', silent => true);
+			WHERE jsonb_path_match(w.was, 'strict ($.size() == 4 || $.size() == 5) && $[1].type() == "string" && $[3].type() == "number"', silent => true);
 		END IF;
 	END $$;
 COMMENT ON FUNCTION syncext.known_columns(syncext.binding) IS
-	'the fields of an attached relation whose types are remembered: [number, type, its OID, modifier], as they were and are now';
+	'the fields of an attached relation whose types are remembered: [number, type, its OID, modifier], as they were and are now; was has true behind them if its values were written anew since';
 
 CREATE FUNCTION syncext.holds_as_much(was jsonb, now jsonb) RETURNS boolean
 	LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 	AS $$
 	BEGIN
-		RETURN (SELECT $1->1 = $2->1 OR ($1->2 = $2->2 OR ARRAY[$1->>2, $2->>2] <@ '{25,1043}')
+		RETURN (SELECT $1->4 IS NULL AND ($1->1 = $2->1 OR ($1->2 = $2->2 OR ARRAY[$1->>2, $2->>2] <@ '{25,1043}')
 		                        AND CASE WHEN m.was = m.now OR m.now = -1 THEN true
 		                                 WHEN m.was = -1 OR m.now < m.was THEN false
 		                                 -- digits behind the point are the lower half
 		                                 WHEN $2->>2 = '1700' THEN (m.now - m.was) % 65536 = 0
-		                                 ELSE $2->>2 = ANY ('{1043,1083,1114,1184,1266}') END
+		                                 ELSE $2->>2 = ANY ('{1043,1083,1114,1184,1266}') END)
 		FROM (SELECT ($1->>3)::numeric AS was, ($2->>3)::numeric AS now) m);
 	END $$;
 COMMENT ON FUNCTION syncext.holds_as_much(jsonb, jsonb) IS
-	'does a column that was given another type, both as in syncext.binding, hold the values that it had: the type is renamed, or a varchar, numeric, time or timestamp with more room?';
+	'does a column that was altered, both as in syncext.binding, hold the values that it had: they were not written anew, and the type is the same, renamed, or a varchar, numeric, time or timestamp with more room?';
 
 CREATE FUNCTION syncext.left_partitions(b syncext.binding) RETURNS TABLE (name text, number jsonb, fate text)
 	LANGUAGE plpgsql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp SET jit = off
@@ -150,19 +153,23 @@ CREATE FUNCTION syncext.left_partitions(b syncext.binding) RETURNS TABLE (name t
 		END IF;
 		RETURN QUERY
 		WITH missing AS MATERIALIZED (
-			SELECT w.name, w.number
+			SELECT w.name, jsonb_typeof(w.number) = 'array' AS incomplete, coalesce(w.number->0, w.number) AS number
 			FROM jsonb_each($1.shape->'partitions') w(name, number)
-			WHERE CASE WHEN is_same THEN w.number ELSE to_jsonb(w.name) END NOT IN
-			      (SELECT CASE WHEN is_same THEN p.number ELSE to_jsonb(p.name) END FROM jsonb_each(shape_now->'partitions') p(name, number)))
-		SELECT m.name, m.number,
+			WHERE CASE WHEN is_same THEN coalesce(w.number->0, w.number) ELSE to_jsonb(w.name) END NOT IN
+			      (SELECT CASE WHEN is_same THEN coalesce(p.number->0, p.number) ELSE to_jsonb(p.name) END FROM jsonb_each(shape_now->'partitions') p(name, number)))
+		SELECT m.name,
+		       -- by which it is known from now on; another of its name takes no place of one that was dropped
+		       CASE WHEN m.incomplete THEN jsonb_build_array(n.number) ELSE n.number END,
 		       CASE WHEN c.oid IS NULL THEN 'dropped'
 		            WHEN $1.capture <> 'trigger' OR c.relispartition OR c.relkind = 'f' THEN 'left'
 		            -- of that its trigger tells
 		            WHEN EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = '_syncext_truncate') THEN 'detached'
+		            WHEN m.incomplete THEN 'left'
 		            ELSE 'settled' END
 		FROM missing m
-		LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace)
-		  ON CASE WHEN is_same THEN to_jsonb(c.oid::bigint) = m.number ELSE format('%I.%I', n.nspname, c.relname) = m.name END;
+		LEFT JOIN (pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace)
+		  ON CASE WHEN is_same THEN to_jsonb(c.oid::bigint) = m.number ELSE format('%I.%I', s.nspname, c.relname) = m.name END
+		CROSS JOIN LATERAL (SELECT CASE WHEN is_same THEN m.number ELSE to_jsonb(coalesce(c.oid::bigint, 0)) END AS number) n;
 	END $$;
 COMMENT ON FUNCTION syncext.left_partitions(syncext.binding) IS
 	'partitions that an attached relation had and has no more: dropped, left (of which nothing else tells), detached, or settled';
@@ -183,9 +190,8 @@ CREATE FUNCTION syncext.note_shape(relation regclass, columns boolean, partition
 				 FROM syncext.known_columns(known) c WHERE NOT syncext.holds_as_much(c.was, c.now)), '{}'));
 		END IF;
 		IF NOT $3 THEN
-			-- another of its name takes no place of one that was dropped
 			shape_now := jsonb_set(shape_now, '{partitions}', shape_now->'partitions' || coalesce(
-				(SELECT jsonb_object_agg(p.name, CASE WHEN shape_now->'of' = known.shape->'of' THEN p.number ELSE '0' END)
+				(SELECT jsonb_object_agg(p.name, p.number)
 				 FROM syncext.left_partitions(known) p WHERE p.fate <> 'settled'), '{}'));
 		END IF;
 		-- what others have noted meanwhile isn't undone
@@ -195,6 +201,63 @@ CREATE FUNCTION syncext.note_shape(relation regclass, columns boolean, partition
 COMMENT ON FUNCTION syncext.note_shape(regclass, boolean, boolean) IS
 	'remember the partitions of an attached relation and the types of its fields: of the columns, of the partitions, as they are now, as they are brought together with the hub; else beside what is remembered';
 REVOKE ALL ON FUNCTION syncext.note_shape(regclass, boolean, boolean) FROM PUBLIC;
+
+-- Of a partition, what it is a partition of is attached.  A column that has no expression is
+-- told by its type: to and fro, too, but not where a domain's constraint is looked at.
+CREATE FUNCTION syncext.note_rewritten(relation regclass, by_type text[], by_expression text[]) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
+	AS $$
+	#variable_conflict use_column
+	DECLARE
+		attached regclass;
+	BEGIN
+		FOR attached IN SELECT b.relation FROM syncext.binding b
+		                WHERE b.relation = $1 OR b.relation IN (SELECT a.relid FROM pg_partition_ancestors($1) a)
+		                ORDER BY b.relation::oid
+		LOOP
+			-- columns that came since
+			PERFORM syncext.note_shape(attached, false, false);
+			UPDATE syncext.binding b SET shape = jsonb_set(b.shape, '{columns}', b.shape->'columns' || m.columns)
+			FROM (SELECT jsonb_object_agg(c.name, c.was || 'true') AS columns
+			      FROM syncext.binding o
+			      CROSS JOIN LATERAL syncext.known_columns(o) c
+			      WHERE o.relation = attached AND c.was->4 IS NULL
+			        AND (c.name = ANY ($3) OR c.name = ANY ($2) AND NOT syncext.holds_as_much(c.was, c.now))) m
+			WHERE b.relation = attached AND m.columns IS NOT NULL;
+		END LOOP;
+	END $$;
+COMMENT ON FUNCTION syncext.note_rewritten(regclass, text[], text[]) IS
+	'note that ALTER TABLE gives other values to columns of a relation: as they have another type, or by expressions';
+REVOKE ALL ON FUNCTION syncext.note_rewritten(regclass, text[], text[]) FROM PUBLIC;
+
+CREATE FUNCTION syncext.note_altered() RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
+	AS $$
+	BEGIN
+		PERFORM syncext.note_shape(b.relation, false, false)
+		FROM (SELECT DISTINCT o.relation
+		      FROM pg_event_trigger_ddl_commands() d
+		      CROSS JOIN LATERAL (SELECT d.objid UNION SELECT a.relid FROM pg_partition_ancestors(d.objid) a) r(relid)
+		      JOIN syncext.binding o ON o.relation = r.relid
+		      WHERE d.classid = 'pg_class'::regclass
+		      ORDER BY o.relation) b;
+	END $$;
+COMMENT ON FUNCTION syncext.note_altered() IS
+	'note which partitions and columns attached relations have that the statement under way was about, for an event trigger';
+REVOKE ALL ON FUNCTION syncext.note_altered() FROM PUBLIC;
+
+CREATE FUNCTION syncext.altered() RETURNS event_trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'syncext_altered';
+COMMENT ON FUNCTION syncext.altered() IS 'event trigger: notes what DDL makes of the rows of attached relations';
+REVOKE ALL ON FUNCTION syncext.altered() FROM PUBLIC;
+CREATE EVENT TRIGGER syncext_rewritten ON table_rewrite EXECUTE FUNCTION syncext.altered();
+CREATE EVENT TRIGGER syncext_altered ON ddl_command_end
+	WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA')
+	EXECUTE FUNCTION syncext.altered();
+ALTER EVENT TRIGGER syncext_rewritten ENABLE ALWAYS;
+ALTER EVENT TRIGGER syncext_altered ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER syncext_rewritten IS 'notes columns of attached relations that ALTER TABLE gives other values';
+COMMENT ON EVENT TRIGGER syncext_altered IS 'notes partitions and columns of attached relations as they come';
 
 CREATE TABLE syncext.replica (
 	relation       regclass NOT NULL,

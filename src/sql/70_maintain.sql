@@ -567,12 +567,21 @@ REVOKE ALL ON FUNCTION syncext.idle_targets(interval) FROM PUBLIC;
 CREATE FUNCTION syncext.note_names() RETURNS void
 	LANGUAGE sql SET search_path = pg_catalog, pg_temp
 	AS $$
+	-- what an ALTER TABLE that goes on has noted isn't waited for
 	UPDATE syncext.binding b SET name = n.name
-	FROM (SELECT c.oid, c.reltype, format('%I.%I', s.nspname, c.relname) AS name
-	      FROM pg_class c
-	      JOIN pg_namespace s ON s.oid = c.relnamespace) n
-	WHERE n.oid = b.relation AND n.reltype = b.row_type AND n.name <> b.name;
-	SELECT syncext.note_shape(b.relation, false, false) FROM syncext.binding b
+	FROM (SELECT o.relation, w.name
+	      FROM syncext.binding o
+	      JOIN pg_class c ON c.oid = o.relation AND c.reltype = o.row_type
+	      JOIN pg_namespace s ON s.oid = c.relnamespace
+	      CROSS JOIN LATERAL (SELECT format('%I.%I', s.nspname, c.relname) AS name) w
+	      WHERE w.name <> o.name
+	      FOR NO KEY UPDATE OF o SKIP LOCKED) n
+	WHERE b.relation = n.relation;
+	SELECT syncext.note_shape(d.relation, false, false)
+	FROM syncext.binding b
+	CROSS JOIN LATERAL (SELECT o.relation FROM syncext.binding o
+	                    WHERE o.relation = b.relation AND o.shape IS DISTINCT FROM syncext.shape_of(o)
+	                    FOR NO KEY UPDATE SKIP LOCKED) d
 	$$;
 COMMENT ON FUNCTION syncext.note_names() IS 'note by what name each attached relation is known now, and which partitions and columns it has';
 REVOKE ALL ON FUNCTION syncext.note_names() FROM PUBLIC;

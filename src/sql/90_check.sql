@@ -275,7 +275,8 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		WHERE b.capture <> 'poll' AND p.fate IN ('dropped', 'left')
 		UNION ALL
 		SELECT 'warning', b.source, pg_catalog.format('relation %s', b.relation),
-		       pg_catalog.format('column %s was of type %s, and is of type %s now: what became of its rows was no edit, and they may differ from what the hub has',
+		       pg_catalog.format(CASE WHEN c.was->1 = c.now->1 THEN 'column %s was given other values by ALTER TABLE: what became of its rows was no edit, and they may differ from what the hub has'
+		                              ELSE 'column %s was of type %s, and is of type %s now: what became of its rows was no edit, and they may differ from what the hub has' END,
 		                         pg_catalog.quote_ident(c.name), c.was->>1, c.now->>1),
 		       CASE WHEN b.capture = 'poll' THEN pg_catalog.format('CALL sync_poll(%L, true) sends what is different.', b.relation)
 		            WHEN b.direction = 'out' THEN pg_catalog.format('CALL sync_load(%L, ''hub'') writes what the hub has.', b.relation)
@@ -300,6 +301,14 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		  AND NOT EXISTS (SELECT FROM syncext.binding b WHERE b.relation = t.tgrelid)
 		  AND NOT EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(t.tgrelid) a
 		                  JOIN syncext.binding b ON b.relation = a.relid)
+		UNION ALL
+		SELECT 'error', NULL, pg_catalog.format('event trigger %s', e.name),
+		       'is missing or disabled: nobody is told of what DDL makes of the rows of attached relations',
+		       pg_catalog.format('ALTER EVENT TRIGGER %s ENABLE ALWAYS; then load the tables that were altered meanwhile.', e.name)
+		FROM (VALUES ('table_rewrite', 'syncext_rewritten'), ('ddl_command_end', 'syncext_altered')) w(event, default_name)
+		LEFT JOIN pg_catalog.pg_event_trigger t ON t.evtfoid = 'syncext.altered'::pg_catalog.regproc AND t.evtevent = w.event
+		CROSS JOIN LATERAL (SELECT pg_catalog.quote_ident(coalesce(t.evtname, w.default_name)) AS name) e
+		WHERE t.evtenabled IS DISTINCT FROM 'A'
 		UNION ALL
 		-- what was given up
 		SELECT 'error', d.source, pg_catalog.format('source %s', d.source),

@@ -154,6 +154,15 @@ extension_schema(const char *extension, const char *schema)
 	return namespace;
 }
 
+bool
+extension_is_being_made(void)
+{
+	Extension	extension;
+
+	return creating_extension && find_extension(&extension) &&
+		CurrentExtensionObject == extension.oid;
+}
+
 Oid
 extension_functions_schema(void)
 {

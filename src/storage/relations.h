@@ -12,6 +12,8 @@
 
 /* Is the extension in this database?  The library may be where it isn't. */
 extern bool extension_is_here(void);
+/* Does its install script run? */
+extern bool extension_is_being_made(void);
 
 /* A table, index or sequence of schema syncext, by name; raises if it isn't there. */
 extern Oid	registry_relation(const char *name);
