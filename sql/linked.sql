@@ -331,6 +331,20 @@ SELECT count(*) FROM syncext.captured('branch');
 SELECT change - 'updatedAt' AS change FROM syncext.captured('branch');
 SELECT count(*) FROM syncext.feed_origin;
 
+-- More edits wait than are kept in memory: of rows that are not as agreed, each is still
+-- known to have been edited, or not.
+UPDATE part SET n = -1 WHERE id IN ('P1', 'P11');
+INSERT INTO part SELECT 'P1' || i || 'Q', i FROM generate_series(1, 50000) i;
+UPDATE part SET n = -2 WHERE id IN ('P1', 'P1200');
+SET syncext.inbound = 'on';
+UPDATE part SET n = -3 WHERE id IN ('P1', 'P111', 'P12', 'P2', 'P999');
+RESET syncext.inbound;
+CALL sync_load('part', 'hub') \gset load_
+SELECT :'load_result'::jsonb - 'seconds' AS result;
+SELECT * FROM part WHERE n < 0 ORDER BY id;
+SELECT id, n FROM part WHERE id IN ('P111', 'P12', 'P2', 'P999') ORDER BY id;
+SELECT sum(total_bytes) < 1024 * 1024 AS bounded FROM pg_backend_memory_contexts WHERE name IN ('syncext places of edits', 'syncext file of places');
+
 \c regress_linked_hub
 \c :spoke
 DROP DATABASE regress_linked_hub;

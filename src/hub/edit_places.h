@@ -19,7 +19,7 @@ typedef struct EditPlace
 typedef struct EditPlaces
 {
 	MemoryContext context;		/* NULL: there are none */
-	RecordSet  *records;		/* number: of its last place; flag: the caller's */
+	RecordSet  *records;		/* number: of its last place */
 	int			n;
 	int			room;
 	EditPlace  *places;
