@@ -45,6 +45,7 @@ FROM (VALUES
 	('timestamptz', ARRAY['2020-01-01', 'infinity', '-infinity', '4714-11-24 BC UTC', '294276-12-31 UTC']),
 	('"char"', ARRAY['a', '', 'Z']),
 	('jsonpath', ARRAY['$.a == 1', '$', 'strict $.x', '$.** ? (@ > 1)', '$.x.datetime() < "2020".datetime()']),
+	('oid[]', ARRAY['{1259}', '{}', '{NULL}', '{{0},{4294967295}}']),
 	('xid8', ARRAY['1', '0', '18446744073709551615']),
 	('syncext.binding', ARRAY['(odd,crm,record,{id},,trigger,both,,,,2026-01-01,,,,,,,,f,,"{""columns"": {""id"": [1, ""text"", 25, -1], ""name"": 5}, ""partitions"": {""x"": 5, ""y"": null}}")',
 	                          '(0,,,,,,,,,,,,,,,,,,,,)', '(4711,,,{},"{}",,,,,,,,,,,,,,,,{})', '(odd,,,"{NULL,id}",5,poll,,id,,,,4711,,,,,,,,,"{""columns"": [], ""partitions"": 1}")',

@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 
 #include "compat.h"
+#include "local/emptied.h"
 #include "process/owner.h"
 #include "storage/relations.h"
 
@@ -100,6 +101,8 @@ syncext_altered(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	if (strcmp(data->event, "table_rewrite") == 0)
 		note_rewritten(data->parsetree);
+	else if (strcmp(data->event, "ddl_command_start") == 0)
+		emptied_look(data->parsetree);
 	else if (is_about_partition(data->parsetree))
 		owner_execute("SELECT syncext.note_altered()");
 	PG_RETURN_NULL();

@@ -246,6 +246,31 @@ COMMENT ON FUNCTION syncext.note_altered() IS
 	'note which partitions and columns attached relations have that the statement under way was about, for an event trigger';
 REVOKE ALL ON FUNCTION syncext.note_altered() FROM PUBLIC;
 
+-- That the rows were deleted says that the hub has heard of it if the partition was captured
+-- from when it was made, or from when it was loaded.
+CREATE FUNCTION syncext.note_emptied(relation regclass, emptied oid[]) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
+	AS $$
+	#variable_conflict use_column
+	BEGIN
+		UPDATE syncext.binding b SET shape = jsonb_set(b.shape, '{partitions}', p.others)
+		FROM pg_partition_ancestors($1) a
+		JOIN syncext.binding o ON o.relation = a.relid AND o.capture = 'trigger' AND jsonb_typeof(o.shape->'partitions') = 'object'
+		CROSS JOIN LATERAL (
+			SELECT coalesce(jsonb_object_agg(w.name, w.number), '{}') AS others
+			FROM jsonb_each(o.shape->'partitions') w(name, number)
+			WHERE coalesce(w.number->0, w.number) NOT IN (
+				SELECT to_jsonb(c.tgrelid::bigint)
+				FROM pg_trigger c
+				WHERE c.tgrelid = ANY ($2) AND c.tgname = '_syncext_capture' AND c.tgenabled = 'A'
+				  AND (c.xmin = (SELECT made.xmin FROM pg_attribute made WHERE made.attrelid = c.tgrelid AND made.attnum = -1)
+				       OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.tgrelid AND t.tgname = '_syncext_truncate' AND t.oid > c.oid)))) p
+		WHERE b.relation = o.relation AND p.others <> b.shape->'partitions';
+	END $$;
+COMMENT ON FUNCTION syncext.note_emptied(regclass, oid[]) IS
+	'a partition is about to be dropped: these leaves of it, which have no rows, are none that attached relations had';
+REVOKE ALL ON FUNCTION syncext.note_emptied(regclass, oid[]) FROM PUBLIC;
+
 CREATE FUNCTION syncext.altered() RETURNS event_trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'syncext_altered';
 COMMENT ON FUNCTION syncext.altered() IS 'event trigger: notes what DDL makes of the rows of attached relations';
@@ -254,9 +279,12 @@ CREATE EVENT TRIGGER syncext_rewritten ON table_rewrite EXECUTE FUNCTION syncext
 CREATE EVENT TRIGGER syncext_altered ON ddl_command_end
 	WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA')
 	EXECUTE FUNCTION syncext.altered();
+CREATE EVENT TRIGGER syncext_dropping ON ddl_command_start WHEN TAG IN ('DROP TABLE') EXECUTE FUNCTION syncext.altered();
 ALTER EVENT TRIGGER syncext_rewritten ENABLE ALWAYS;
+ALTER EVENT TRIGGER syncext_dropping ENABLE ALWAYS;
 ALTER EVENT TRIGGER syncext_altered ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER syncext_rewritten IS 'notes columns of attached relations that ALTER TABLE gives other values';
+COMMENT ON EVENT TRIGGER syncext_dropping IS 'notes partitions of attached relations that are dropped when they have no rows any more, of which nothing is to be told';
 COMMENT ON EVENT TRIGGER syncext_altered IS 'notes partitions and columns of attached relations as they come';
 
 CREATE TABLE syncext.replica (
