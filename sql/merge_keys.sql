@@ -173,6 +173,15 @@ SELECT sync_ack('ERP', :batch);
 SELECT source_id, external_id = :'split' AS is_split, duplicate FROM keys WHERE source_id = 'K-6';
 SELECT sync_apply(jsonb_build_object('source', 'CRM', 'entity', 'customer', 'sourceId', '77', 'externalId', :'split', 'version', 200, 'kind', 'pub'))->>'resolution';
 SELECT source_id, deleted FROM pulled('ERP');
+-- told so, the source didn't get the answer: in the one that it gets of the same batch nothing is gone by that key any more
+SELECT born('P8', '88', '{"kind": "pub"}');
+SELECT * FROM pulled('ERP', '{"P8": "K-7"}');
+SELECT sync_apply('{"source": "CRM", "entity": "customer", "sourceId": "88", "version": 2, "kind": "hid"}')->>'resolution';
+SELECT born('P9', '99', '{"kind": "pub"}');
+SELECT source_id, deleted FROM sync_pull('ERP') ORDER BY deleted;
+SELECT sync_split('customer', 'ERP', 'K-7')->>'externalId' AS split \gset
+SELECT external_id, source_id, deleted FROM pulled('ERP');
+SELECT source_id, external_id = :'split' AS is_split, duplicate FROM keys WHERE source_id = 'K-7';
 
 --
 -- Forgotten, its keys are nowhere

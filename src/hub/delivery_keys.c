@@ -23,6 +23,7 @@
 #include "storage/alias.h"
 #include "storage/hints.h"
 #include "storage/key_problem.h"
+#include "storage/record_set.h"
 #include "storage/source_key.h"
 
 struct DeliveryKeys
@@ -33,12 +34,23 @@ struct DeliveryKeys
 	SourceKeys *writing;		/* NULL until one is to be changed */
 	bool		to_table;		/* which sees to its keys itself when it is written to */
 	List	   *unsaid;			/* of char *: entities, a record of which was noted */
+	RecordSet  *served;			/* of a batch that is served again, the records whose key it names */
 };
 
 /* ---------- serving ---------- */
 
+/* A key that another transaction is changing stays as that leaves it. */
+static void
+note_gone(DeliveryKeys *keys, SourceKey *key, bool gone)
+{
+	if (keys->writing == NULL)
+		keys->writing = mapped_open(&source_key_def, true);
+	key->gone_batch = gone ? keys->batch : 0;
+	source_key_try_save(keys->writing, key);
+}
+
 DeliveryKeys *
-delivery_keys_begin(const Source *target, int64 batch, bool to_table)
+delivery_keys_begin(const Source *target, int64 batch, bool again, bool to_table)
 {
 	DeliveryKeys *keys;
 
@@ -49,7 +61,26 @@ delivery_keys_begin(const Source *target, int64 batch, bool to_table)
 	keys->batch = batch;
 	keys->to_table = to_table;
 	keys->keys = mapped_open(&source_key_def, false);
+	if (again && !to_table)
+		keys->served = record_set_create(CurrentMemoryContext, 64);
 	return keys;
+}
+
+/*
+ * A key may be another record's since an earlier answer to the same pull told that what it
+ * names is gone.  This answer doesn't: so its acknowledgement doesn't say so, either.
+ */
+static void
+unmark_unserved(DeliveryKeys *keys)
+{
+	List	   *marked = source_keys_gone_in(keys->keys, keys->target->name, keys->batch);
+
+	foreach_ptr(SourceKey, key, marked)
+	{
+		if (record_set_find_named(keys->served, key->entity, key->external_id) == NULL)
+			note_gone(keys, key, false);
+	}
+	record_set_free(keys->served);
 }
 
 void
@@ -57,20 +88,12 @@ delivery_keys_end(DeliveryKeys *keys)
 {
 	if (keys == NULL)
 		return;
+	if (keys->served != NULL)
+		unmark_unserved(keys);
 	if (keys->writing != NULL)
 		mapped_close(keys->writing);
 	mapped_close(keys->keys);
 	pfree(keys);
-}
-
-/* A key that another transaction is changing stays as that leaves it. */
-static void
-note_gone(DeliveryKeys *keys, SourceKey *key, bool gone)
-{
-	if (keys->writing == NULL)
-		keys->writing = mapped_open(&source_key_def, true);
-	key->gone_batch = gone ? keys->batch : 0;
-	source_key_try_save(keys->writing, key);
 }
 
 /*
@@ -115,6 +138,8 @@ delivery_keys_find(DeliveryKeys *keys, const char *entity, const char *external_
 		note_unsaid(keys, entity, external_id);
 	if (!found)
 		return NULL;
+	if (keys->served != NULL)
+		(void) record_set_add_named(keys->served, entity, external_id);
 	if (!key.duplicate && (gone ? key.gone_batch != keys->batch : key.gone_batch != 0))
 		note_gone(keys, &key, gone);
 	return key.source_id;

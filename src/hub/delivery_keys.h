@@ -10,10 +10,11 @@
 typedef struct DeliveryKeys DeliveryKeys;
 
 /*
- * NULL for a target that has no keys of its own; the functions below take that.  to_table: the records
+ * NULL for a target that has no keys of its own; the functions below take that.  again: the batch
+ * was served before, and what this answer says of keys takes the place of that.  to_table: the records
  * are written to attached relations here, and are only put off where a parent has no key.
  */
-extern DeliveryKeys *delivery_keys_begin(const Source *target, int64 batch, bool to_table);
+extern DeliveryKeys *delivery_keys_begin(const Source *target, int64 batch, bool again, bool to_table);
 extern void delivery_keys_end(DeliveryKeys *keys);
 /*
  * The target's own key of a record that is being served, or NULL.  Where the target is told

@@ -451,7 +451,7 @@ read_batch(Feed *feed, bool again, Delivery *delivery, XLogRecPtr *durable)
 		.to_link = delivery->to_link,
 		.with_state = delivery->with_state,
 		.routing = routing_begin(feed->target, feed->cursor.batch, again),
-		.keys = delivery_keys_begin(feed->target, feed->cursor.batch, !delivery->to_client)
+		.keys = delivery_keys_begin(feed->target, feed->cursor.batch, again, !delivery->to_client)
 	};
 	Size		max_bytes = reading.to_link ? LINK_BATCH_BYTES : BATCH_BYTES;
 	int			fit = 0;

@@ -113,3 +113,16 @@ record_set_add(RecordSet *set, RecordSetKey key)
 	}
 	return entry;
 }
+
+RecordSetEntry *
+record_set_add_named(RecordSet *set, const char *entity, const char *external_id)
+{
+	StringInfoData buffer;
+	RecordSetEntry *entry;
+
+	initStringInfo(&buffer);
+	entry = record_set_add(set, record_set_key(&buffer, cstring_to_text(entity),
+											   cstring_to_text(external_id)));
+	pfree(buffer.data);
+	return entry;
+}

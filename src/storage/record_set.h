@@ -43,5 +43,7 @@ extern RecordSetEntry *record_set_find(RecordSet *set, RecordSetKey key);	/* or 
 extern RecordSetEntry *record_set_find_named(RecordSet *set, const char *entity,
 											 const char *external_id);
 extern RecordSetEntry *record_set_add(RecordSet *set, RecordSetKey key);
+extern RecordSetEntry *record_set_add_named(RecordSet *set, const char *entity,
+											const char *external_id);
 
 #endif							/* SYNCEXT_RECORD_SET_H */
