@@ -205,6 +205,15 @@ SELECT sync_forget('customer', :'split') IS NOT NULL AS forgotten;
 SELECT * FROM traces('KEY-2');
 SELECT sync_forget('customer', 'F1') IS NOT NULL AS forgotten;
 SELECT * FROM traces('KEY-2');
+-- one that was merged further takes those along that were merged into it before: of the record that stays they aren't known to be a part
+SELECT born('G1', 'KEY-4', '{"name": "Gil"}'), born('G2', 'KEY-5', '{"name": "Gill"}'), born('G3', 'KEY-6', '{"name": "Gilly"}'), born('G4', 'KEY-7', '{"name": "Gillian"}');
+SELECT count(sync_merge('customer', 'G2', 'G1')) + count(sync_merge('customer', 'G3', 'G2'));
+SELECT sync_forget('customer', 'G2') @> '{"alias": 2, "merge": 2, "canonical": 2}' AS forgotten;
+SELECT external_id FROM syncext.alias WHERE kept_id ~ '^G';
+SELECT answered('{"source": "ERP", "entity": "customer", "sourceId": "E-4", "externalId": "G1", "version": 1, "name": "another"}')->>'resolution';
+SELECT sync_merge('customer', 'G4', 'G3') AS merge \gset
+SELECT count(sync_unmerge(:merge));
+SELECT answered('{"source": "Web", "entity": "customer", "externalId": "G1", "version": 9, "name": "new"}')->>'externalId' AS of;
 
 DROP TABLE shop;
 DROP FUNCTION born, pulled, out_of, say, traces;

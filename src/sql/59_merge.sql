@@ -73,7 +73,7 @@ CREATE TABLE syncext.alias (
 	entity      text COLLATE "C" NOT NULL,
 	external_id text COLLATE "C" NOT NULL,
 	kept_id     text COLLATE "C" NOT NULL CHECK (kept_id <> external_id),
-	merge       bigint NOT NULL,
+	merge       bigint NOT NULL REFERENCES syncext.merge,
 	PRIMARY KEY (entity, external_id)
 );
 COMMENT ON TABLE syncext.alias IS
@@ -82,6 +82,7 @@ COMMENT ON COLUMN syncext.alias.external_id IS 'the external id of a record that
 COMMENT ON COLUMN syncext.alias.kept_id IS 'that of the record which it is a part of by now, however many merges it took';
 COMMENT ON COLUMN syncext.alias.merge IS 'the merge by which it went';
 CREATE INDEX alias_kept ON syncext.alias (entity, kept_id);
+CREATE INDEX alias_merge ON syncext.alias (merge);
 
 CREATE TABLE syncext.repoint (
 	entity       text COLLATE "C" PRIMARY KEY,

@@ -174,8 +174,13 @@ BEGIN
 	-- and what was merged into it, whatever refers to that
 	UPDATE syncext.merge m SET settled_at = now() FROM syncext.alias a
 	WHERE a.entity = $1 AND a.kept_id = $2 AND m.id = a.merge AND m.settled_at IS NULL;
-	FOR part IN SELECT a.external_id FROM syncext.alias a WHERE a.entity = $1 AND a.kept_id = $2 ORDER BY 1 LOOP
-		parts := parts || @extschema@.sync_forget($1, part);
+	-- of one that was itself merged later, too: the merges that made them parts of it go with it
+	FOR part IN SELECT a.external_id FROM syncext.alias a JOIN syncext.merge m ON m.id = a.merge
+	            WHERE a.entity = $1 AND $2 IN (a.kept_id, m.keep_id) ORDER BY 1 LOOP
+		-- that may have gone with another part
+		IF EXISTS (SELECT FROM syncext.alias a WHERE a.entity = $1 AND a.external_id = part) THEN
+			parts := parts || @extschema@.sync_forget($1, part);
+		END IF;
 	END LOOP;
 
 	DELETE FROM syncext.canonical r WHERE r.entity = $1 AND r.external_id = $2 RETURNING r.row_version INTO was;
@@ -258,12 +263,12 @@ BEGIN
 	DELETE FROM syncext.match_candidate c WHERE c.entity = $1 AND $2 IN (c.external_id, c.other_id);
 	GET DIAGNOSTICS n = ROW_COUNT;
 	counts[15] := n;
-	DELETE FROM syncext.merge m WHERE m.entity = $1 AND $2 IN (m.keep_id, m.drop_id);
-	GET DIAGNOSTICS n = ROW_COUNT;
-	counts[16] := n;
 	DELETE FROM syncext.alias a WHERE a.entity = $1 AND $2 IN (a.external_id, a.kept_id);
 	GET DIAGNOSTICS n = ROW_COUNT;
 	counts[17] := n;
+	DELETE FROM syncext.merge m WHERE m.entity = $1 AND $2 IN (m.keep_id, m.drop_id);
+	GET DIAGNOSTICS n = ROW_COUNT;
+	counts[16] := n;
 	DELETE FROM syncext.merge_child c WHERE c.entity = $1 AND c.external_id = $2;
 	UPDATE syncext.repoint p SET after_id = '' WHERE p.child_entity = $1 AND p.after_id = $2;
 	DELETE FROM syncext.match_due d WHERE d.entity = $1 AND d.external_id = $2;

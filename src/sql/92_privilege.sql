@@ -103,9 +103,9 @@ BEGIN
 	DELETE FROM syncext.privilege p WHERE p.entity = OLD.name;
 	DELETE FROM syncext.source_key k WHERE k.entity = OLD.name;
 	DELETE FROM syncext.match_candidate c WHERE c.entity = OLD.name;
-	DELETE FROM syncext.merge m WHERE m.entity = OLD.name;
 	DELETE FROM syncext.merge_child m WHERE m.entity = OLD.name;
 	DELETE FROM syncext.alias a WHERE a.entity = OLD.name;
+	DELETE FROM syncext.merge m WHERE m.entity = OLD.name;
 	DELETE FROM syncext.repoint p WHERE p.entity = OLD.name;
 	UPDATE syncext.repoint p SET child_entity = NULL, after_id = NULL, upto = NULL WHERE p.child_entity = OLD.name;
 	RETURN NULL;
