@@ -10,6 +10,9 @@
 /* In the current memory context; incarnation_check() comes before it. */
 extern void self_identity(Identity *self);
 
+/* What is done here in one run isn't forgotten later in the same: a number of its own. */
+extern int64 self_run(void);
+
 /* The timeline that is written, or on a standby read. */
 extern uint32 self_timeline(void);
 

@@ -8,6 +8,7 @@
 #include "utils/timestamp.h"
 
 #include "hub/key_references.h"
+#include "hub/self.h"
 #include "local/outbox_buffer.h"
 #include "local/row_edit.h"
 #include "model/field_versions.h"
@@ -371,5 +372,5 @@ row_edit_note(const RowEdit *edit, NoteKind kind)
 	if (attached->updated != NULL)
 		set_updated_at(registry, edit, &change);
 	(void) set_version(registry, edit, &change);
-	outbox_buffer_add(&change, note_key(kind), edits_counter(registry, edit) ? PgStartTime : 0);
+	outbox_buffer_add(&change, note_key(kind), edits_counter(registry, edit) ? self_run() : 0);
 }

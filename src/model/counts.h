@@ -3,9 +3,9 @@
  *	  How much a table behind a link has added to the counters of a record, in all.
  *
  * By that an increment which is sent again adds once.  A total is of a run of the
- * spoke's server, so that what was edited before a backup, and is known to the hub, is
- * told from what is edited after the backup was restored; and it has the seq of the
- * edit that it was reached with, by which an older total is known.
+ * spoke (hub/self.c:self_run), so that what was edited before a backup, and is known to
+ * the hub, is told from what is edited after the backup was restored; and it has the seq
+ * of the edit that it was reached with, by which an older total is known.
  */
 #ifndef SYNCEXT_COUNTS_H
 #define SYNCEXT_COUNTS_H
@@ -17,7 +17,7 @@
 typedef struct Count
 {
 	FieldName	field;
-	int64		run;			/* when the server was started */
+	int64		run;			/* when it began */
 	int64		since;			/* the seq of the first edit in it: what was counted before may
 								 * have been forgotten */
 	int64		seq;			/* of the last edit */

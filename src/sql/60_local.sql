@@ -331,7 +331,7 @@ COMMENT ON COLUMN syncext.replica.seen_version IS
 	'of a field ladder: the version of the record as last delivered, or of an edit that was sent over a link since; the next edit''s is above it';
 COMMENT ON COLUMN syncext.replica.seen_at IS 'and its time';
 COMMENT ON COLUMN syncext.replica.counted IS
-	'of a relation behind a link: what its edits have added to counters in all, as far as the hub has answered: {field: {run/first seq: [last seq, total]}}; a run is that of the server, by when it was started';
+	'of a relation behind a link: what its edits have added to counters in all, as far as the hub has answered: {field: {run/first seq: [last seq, total]}}; a run is that of the server, by when it was started, as this database';
 COMMENT ON COLUMN syncext.replica.shifts IS
 	'of a relation behind a link: by how much deliveries have moved counters since edits that wait for the hub were captured: {field: [[seq, difference]]}, of what was captured with a lower seq';
 SELECT pg_catalog.pg_extension_config_dump('syncext.replica', '');

@@ -1,6 +1,7 @@
 # 076_counters.pl
 #	  A counter over links: what each of three nodes adds, offline, while servers crash and
-#	  answers are lost, is added once; also where a spoke or the hub goes back in time.
+#	  answers are lost, is added once; also where a spoke or the hub goes back in time,
+#	  or a copy takes a spoke's place.
 #
 # What was added is counted here, sale by sale, and compared with what each node has.
 # COUNTER_SEED repeats the dice.
@@ -132,5 +133,36 @@ office_sells('a', 32);
 all_have('the hub is restored, and went on');
 sell($_, 'c', 1) for $shop, $till;
 all_have('and all go on');
+
+# ---------- another database of the same server, which goes on, takes a spoke's place ----------
+
+# The one that is left sells some that the other one never hears of.
+sub replaced
+{
+	my ($how, $make) = @_;
+
+	sell($shop, 'b', 1);
+	$make->();
+	sell($shop, 'b', 7);
+	all_have("before the shop is replaced by $how");
+	$shop->safe_psql('postgres', 'ALTER DATABASE shop RENAME TO left_by_' . $how . '; ALTER DATABASE other RENAME TO shop');
+	sell($shop, 'b', 2);
+	like(exchange_error($shop), qr/another database is linked/, "$how: it is refused");
+	sql($hub, q(SELECT syncext.release_spoke('Shop')));
+	sell($shop, 'b', 4);
+	all_have("the shop is replaced by $how");
+	sell($shop, 'b', 3);
+	sell($till, 'b', 1);
+	all_have("$how, and goes on");
+}
+
+replaced('template', sub { $shop->safe_psql('postgres', 'CREATE DATABASE other TEMPLATE shop') });
+replaced('dump', sub {
+	my $file = $shop->basedir . '/shop.dump';
+
+	$shop->command_ok([ 'pg_dump', '-Fc', '-f', $file, '-d', $shop->connstr('shop') ], 'dumped');
+	$shop->safe_psql('postgres', 'CREATE DATABASE other');
+	$shop->command_ok([ 'pg_restore', '-d', $shop->connstr('other'), $file ], 'restored');
+});
 
 done_testing();
