@@ -11,6 +11,8 @@
  *	- one row, of this cluster, with another timeline: a standby was promoted,
  *	  or the files were recovered to a point in time.  What the feed stores is exact; but what came
  *	  after that point may have been told to others.  It goes on in a new epoch.
+ *	- one row, of this cluster, with another database: a copy by CREATE DATABASE …
+ *	  TEMPLATE, of a database that may have gone on since.  A new epoch, too.
  *	- one row, of another cluster: CREATE EXTENSION never ran here, so the
  *	  files themselves came, by pg_upgrade, or with a copy of the whole cluster
  *	  whose system identifier was changed.  Both keep transaction ids: the feed
@@ -27,6 +29,7 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 
@@ -46,6 +49,7 @@ typedef enum Origin
 	ORIGIN_HERE,
 	ORIGIN_MOVED,				/* the same transaction ids, another cluster */
 	ORIGIN_PROMOTED,			/* a time of ours may be lost */
+	ORIGIN_COPIED,				/* of the database that we are a copy of, too */
 	ORIGIN_RESTORED
 } Origin;
 
@@ -79,6 +83,7 @@ find_origin(void)
 	Rows	   *rows = rows_open_read(registry_relation("feed_origin"));
 	int			n = 0;
 	int			elsewhere = 0;
+	int			copied = 0;
 	int			promoted = 0;
 	RowsScan   *scan;
 
@@ -86,11 +91,12 @@ find_origin(void)
 	scan = rows_scan_begin(rows, NULL, 0, NULL, 0, NULL);
 	while (rows_scan_next(scan))
 	{
-		int64		system = DatumGetInt64(rows_datum(rows, 2));
+		int64		system = DatumGetInt64(rows_datum(rows, COL_FEED_ORIGIN_SYSTEM_IDENTIFIER));
 
 		n++;
 		elsewhere += (uint64) system != GetSystemIdentifier();
-		promoted += DatumGetInt64(rows_datum(rows, 4)) != self_timeline();
+		copied += DatumGetObjectId(rows_datum(rows, COL_FEED_ORIGIN_DATABASE)) != MyDatabaseId;
+		promoted += DatumGetInt64(rows_datum(rows, COL_FEED_ORIGIN_TIMELINE)) != self_timeline();
 	}
 	rows_scan_end(scan);
 	rows_close(rows);
@@ -99,7 +105,9 @@ find_origin(void)
 	if (elsewhere > 0)
 		return ORIGIN_MOVED;
 	/* a standby notes nothing */
-	return promoted > 0 && !RecoveryInProgress() ? ORIGIN_PROMOTED : ORIGIN_HERE;
+	if (RecoveryInProgress())
+		return ORIGIN_HERE;
+	return copied > 0 ? ORIGIN_COPIED : promoted > 0 ? ORIGIN_PROMOTED : ORIGIN_HERE;
 }
 
 /* Like find_origin(), but looks only once. */
@@ -127,7 +135,7 @@ known_origin(void)
 void
 incarnation_begin_epoch(const char *reason)
 {
-	owner_execute("UPDATE syncext.feed_origin SET timeline = syncext.this_timeline(), began_at = clock_timestamp(), reason = %s, "
+	owner_execute("UPDATE syncext.feed_origin SET database = syncext.this_database(), timeline = syncext.this_timeline(), began_at = clock_timestamp(), reason = %s, "
 				  "epoch = (SELECT syncext.next_epoch())", quote_literal_cstr(reason));
 	ereport(LOG,
 			(errmsg("syncext begins a new epoch, as the database may have gone back in time"),
@@ -142,6 +150,8 @@ note_origin(Origin origin)
 					  "timeline = syncext.this_timeline()");
 	else if (origin == ORIGIN_PROMOTED)
 		incarnation_begin_epoch("promoted");
+	else if (origin == ORIGIN_COPIED)
+		incarnation_begin_epoch("copied");
 	else if (origin == ORIGIN_RESTORED)
 		owner_execute("SELECT syncext.begin_restored(%d)", IDENTITY_MAX_ANCESTORS);
 }
@@ -183,12 +193,19 @@ start_targets(void)
 	owner_execute("DELETE FROM syncext.tick WHERE id <= " INT64_FORMAT, newest);
 }
 
+/* Does the feed go on as it is, in a new epoch? */
+static bool
+begins_epoch(Origin origin)
+{
+	return origin == ORIGIN_PROMOTED || origin == ORIGIN_COPIED;
+}
+
 static bool
 begin_incarnation(void)
 {
 	Origin		origin;
 
-	if (IsolationUsesXactSnapshot() && known_origin() == ORIGIN_PROMOTED)
+	if (IsolationUsesXactSnapshot() && begins_epoch(known_origin()))
 		return false;
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,

@@ -33,14 +33,14 @@ CREATE TABLE syncext.feed_origin (
 COMMENT ON TABLE syncext.feed_origin IS
 	'the identity of this database, and the cluster that the feed''s transaction ids belong to; several rows: the database was restored from a dump, and the next pull begins the feed anew';
 COMMENT ON COLUMN syncext.feed_origin.mark IS 'tells this database from others; a dump that is restored begins a new one';
-COMMENT ON COLUMN syncext.feed_origin.database IS 'where it was made: a copy by CREATE DATABASE … TEMPLATE has another OID than this';
+COMMENT ON COLUMN syncext.feed_origin.database IS 'its OID: a copy by CREATE DATABASE … TEMPLATE has another one, and begins a new epoch';
 COMMENT ON COLUMN syncext.feed_origin.timeline IS 'the cluster''s when last seen: a higher one tells of a promotion, or of a recovery to a point in time';
 COMMENT ON COLUMN syncext.feed_origin.epoch IS
 	'grows whenever the database may have gone back in time; row versions are compared within one. After the first it is the time at which it began, in milliseconds since 1970';
 COMMENT ON COLUMN syncext.feed_origin.ancestors IS 'the marks of the databases whose dumps were restored';
 COMMENT ON COLUMN syncext.feed_origin.began_at IS 'when the epoch began';
 COMMENT ON COLUMN syncext.feed_origin.reason IS
-	'why it began: created; restored (a dump); promoted (a standby, or a recovery to a point in time); behind (the other end of a link knows of more than is here: files were restored)';
+	'why it began: created; restored (a dump); promoted (a standby, or a recovery to a point in time); copied (by CREATE DATABASE … TEMPLATE); behind (the other end of a link knows of more than is here: files were restored)';
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON syncext.feed_origin
 	FOR EACH STATEMENT EXECUTE FUNCTION syncext.registry_changed();
 ALTER TABLE syncext.feed_origin ENABLE ALWAYS TRIGGER registry_changed;

@@ -636,6 +636,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		       pg_catalog.format('began epoch %s at %s: %s', f.epoch, pg_catalog.date_trunc('second', f.began_at),
 		                         CASE f.reason WHEN 'promoted' THEN 'a standby was promoted, or the database recovered to a point in time'
 		                                       WHEN 'restored' THEN 'a dump was restored'
+		                                       WHEN 'copied' THEN 'it is a copy by CREATE DATABASE … TEMPLATE'
 		                                       ELSE 'its files were restored, as a link has told that knew of more'
 		                                            || coalesce((SELECT ': source ' || pg_catalog.min(s.source) FROM syncext.spoke s WHERE s.behind_at = f.began_at), '') END),
 		       'Links see to themselves. Who pulls compares row versions within one epoch: where something may be lost that it has got, SELECT sync_resync(…) for its source gives it all records.'

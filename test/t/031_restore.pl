@@ -293,6 +293,18 @@ is(pull($old, 'ERP'), 'C1, E2, E4|2', 'the original goes on');
 ack($old, 'ERP', 2);
 $old->safe_psql('postgres', 'DROP DATABASE copy');
 
+# the original goes on meanwhile, so row versions of the two aren't to be compared
+my $epoch = $old->safe_psql('hub', 'SELECT epoch FROM syncext.feed_origin');
+$old->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE hub');
+my $served = $old->safe_psql('copy', q(SELECT external_id, batch, epoch FROM sync_pull('CRM')));
+like($served, qr/^D1\|1\|\d+$/, 'a copy by TEMPLATE goes on where it was');
+cmp_ok((split /\|/, $served)[2], '>', $epoch, 'in an epoch of its own');
+is($old->safe_psql('copy', q(SELECT regexp_replace(problem, '^.*?: ', '') FROM sync_check() WHERE object = 'change feed')),
+	"it is a copy by CREATE DATABASE \xe2\x80\xa6 TEMPLATE", 'and tells why');
+is($old->safe_psql('copy', q(SELECT DISTINCT epoch FROM sync_pull('CRM'))), (split /\|/, $served)[2], 'it begins once');
+is($old->safe_psql('hub', q(SELECT DISTINCT epoch FROM sync_pull('CRM'))), $epoch, q(the original's is what it was));
+$old->safe_psql('postgres', 'DROP DATABASE copy');
+
 # ---------- pg_upgrade ----------
 
 my $upgraded = PostgreSQL::Test::Cluster->new('upgraded');
