@@ -55,6 +55,7 @@ SELECT * FROM attempt($$SELECT sync_apply(state(2, '2026-02-01') || '{"source": 
 SELECT * FROM attempt($$SELECT sync_add_source('Mine', relay => true)$$);
 SELECT * FROM attempt($$UPDATE syncext.source SET relay = true WHERE name = 'Spoke'$$);
 -- nor is it told by what stamps others have said what they have
+SELECT count(syncext.hub_ack('Spoke', batch, '[]')) FROM (SELECT DISTINCT batch FROM syncext.hub_pull('Spoke', 100) WHERE entity <> 'field') p;
 SELECT external_id, state FROM syncext.hub_pull('Spoke', 100) WHERE entity = 'field';
 RESET ROLE;
 SELECT external_id, fields, sync_record(entity, external_id)->'stamps'->'limit'->>'source' AS source FROM syncext.canonical WHERE entity = 'field';

@@ -400,8 +400,8 @@ note_refusal(const Hello *hello, IdentityCase which)
 }
 
 /*
- * From here on both sides count from what the spoke says.  It gets all there is; of
- * what was never served nothing need be served again.
+ * From here on both sides count from what the spoke says.  It gets all there is, also where
+ * it was never served: what it has sent itself is told to others alone.
  */
 static void
 begin_counting(const Hello *hello, const Verdict *verdict, Known *known)
@@ -410,9 +410,7 @@ begin_counting(const Hello *hello, const Verdict *verdict, Known *known)
 				  hello->sent, verdict->spoke_behind ? "clock_timestamp()" : "turned_at",
 				  quote_literal_cstr(hello->source));
 	known->counter = hello->sent;
-	/* all records again: it lacks what others did, or what we had told it once */
-	if (known->batch > 0)
-		cursor_start(hello->source);
+	cursor_start(hello->source);
 }
 
 /* How many epochs that are over are kept of a spoke. */

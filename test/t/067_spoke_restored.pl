@@ -60,6 +60,18 @@ sub meanwhile
 	sql($node, "UPDATE customer SET phone = '6' WHERE id = '${p}6'");
 }
 
+# ---------- one that was never served anything, as nobody else has written yet ----------
+
+before('L');
+$shop->backup('alone');
+sql($shop, "UPDATE customer SET phone = '1' WHERE id = 'L1'; DELETE FROM customer WHERE id = 'L2'; INSERT INTO customer VALUES ('Lnew', 'New', '9')");
+settle($shop, $till);
+is(sql($hub, q(SELECT batch FROM syncext.cursor WHERE target = 'Shop')), '0', 'the hub has served it nothing');
+restore_in_place($shop, 'alone');
+settle($shop, $till);
+is(all_equal('restored, where nobody else has written', $hub, $shop, $till),
+	join("\n", 'L1|Name 1|1', (map { "L$_|Name $_|0" } 3 .. 6), 'Lnew|New|9'), 'what it had sent itself is back');
+
 # ---------- files restored, in the same place ----------
 
 before('A');
