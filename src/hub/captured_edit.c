@@ -8,6 +8,7 @@
 #include "hub/captured_edit.h"
 #include "model/change.h"
 #include "model/json_read.h"
+#include "model/rfc3339.h"
 #include "model/shifts.h"
 
 bool
@@ -16,6 +17,8 @@ captured_edit_read(const LogRow *row, FoldEdit *edit)
 	Fields		detail;
 
 	edit->updated_at = row->has_updated_at ? row->updated_at : row->recorded_at;
+	if (!rfc3339_can_be(edit->updated_at))
+		return false;
 	if (row->detail == NULL)
 		return true;
 	fields_from_container(&row->detail->root, &detail);

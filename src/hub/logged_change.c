@@ -338,7 +338,7 @@ logged_change_read(const LoggedRow *row, const char *entity, const char *externa
 		change->origin = ORIGIN_EDIT;
 	change->has_updated_at = row->has_updated_at;
 	change->updated_at = row->updated_at;
-	if (row->has_updated_at && TIMESTAMP_NOT_FINITE(row->updated_at))
+	if (row->has_updated_at && !rfc3339_can_be(row->updated_at))
 		return "has a time that is none";
 	if (!read_number(row, change) ||
 		!read_whole(logged_row_member(row, "recovered"), &recovered, &change->recovered) ||

@@ -157,7 +157,7 @@ note_updated(PollBatch *batch, const Attached *attached, AttachedRow row)
 	if (attached->updated == NULL)
 		return;
 	updated = DatumGetTimestampTz(attached_value(attached->updated, row, &isnull));
-	if (isnull || TIMESTAMP_NOT_FINITE(updated))
+	if (isnull || !rfc3339_can_be(updated))
 		return;
 	if (!batch->has_updated || updated > batch->updated)
 		batch->updated = updated;

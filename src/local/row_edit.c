@@ -12,6 +12,7 @@
 #include "local/outbox_buffer.h"
 #include "local/row_edit.h"
 #include "model/field_versions.h"
+#include "model/rfc3339.h"
 #include "model/increment.h"
 #include "storage/rights.h"
 
@@ -98,7 +99,7 @@ set_updated_at(const Registry *registry, const RowEdit *edit, Change *change)
 		return;
 	value = attached_value(attached->updated, edit->row, &isnull);
 	/* a timestamp without a zone is taken for UTC, and has the same bits */
-	if (isnull || TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(value)))
+	if (isnull || !rfc3339_can_be(DatumGetTimestampTz(value)))
 		return;
 	change->updated_at = DatumGetTimestampTz(value);
 	change->has_updated_at = true;

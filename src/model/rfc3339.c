@@ -79,6 +79,13 @@ zone(const char **p, const char *end, int *offset)
 	return hours <= 23 && minutes <= 59;
 }
 
+bool
+rfc3339_can_be(TimestampTz time)
+{
+	return time >= (int64) (date2j(0, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY &&
+		time < (int64) (date2j(10000, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
+}
+
 /*
  * Read an RFC 3339 time with its zone.  The server's own input function takes
  * much else ("tomorrow", a zone by name, none at all) that would depend on the
@@ -115,9 +122,8 @@ rfc3339_parse(const char *text, int len, TimestampTz *result)
 		return false;
 	*result = (int64) (date2j(year, month, day) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY +
 		((hour * 60 + minute) * 60 + second - offset) * USECS_PER_SEC + usec;
-	/* its zone may take it beyond the years that can be written in UTC */
-	return *result >= (int64) (date2j(0, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY &&
-		*result < (int64) (date2j(10000, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
+	/* its zone may take it beyond these years */
+	return rfc3339_can_be(*result);
 }
 
 static char *

@@ -7,6 +7,8 @@
 
 #include "datatype/timestamp.h"
 
+/* Is it of the years 0 to 9999, which can be written and read? */
+extern bool rfc3339_can_be(TimestampTz time);
 extern bool rfc3339_parse(const char *text, int len, TimestampTz *result);
 extern char *rfc3339_format(TimestampTz time);
 
