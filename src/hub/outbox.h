@@ -77,6 +77,7 @@ typedef struct PushedAnswer
 {
 	bool		written;		/* as it was sent, nothing of it lost */
 	bool		unchallenged;	/* and others have set nothing since its base */
+	bool		made;			/* the hub had no record: it has what was sent, and no more */
 	int64		row_version;	/* of the hub's record then; 0: it has none, or it isn't known */
 	bool		refused;		/* for good */
 	const char *error;			/* why it was refused, or failed; NULL: it was decided */

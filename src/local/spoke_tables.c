@@ -585,6 +585,31 @@ see_sent(ReplicaRow *replica, const OutboxChange *change)
 	replica_see(replica, &stamp);
 }
 
+/*
+ * The hub has made a record of what was an edit of one: the record that we knew was erased
+ * there.  All of the row is sent to it, and until then nothing is placed in the row.
+ */
+static void
+owe_all(Replica *table, CaptureFailures *failures, Oid relation, const OutboxChange *change)
+{
+	ReplicaRow	replica = {.at = change->replica_at};
+	CaptureFailure failure = {
+		.relation = relation,
+		.external_id = change->external_id,
+		.since = GetCurrentTimestamp()
+	};
+
+	replica_look_again(table, relation, change->external_id, &replica);
+	replica.fields = replica.withheld = replica.answers = replica.counted = NULL;
+	replica.row_version = 0;
+	replica.gone_at = failure.since;
+	replica_set_alone(table, relation, change->external_id, &replica);
+	(void) capture_failure_find(failures, relation, change->external_id, &failure);
+	attempt_recall(&failure.attempt, failure.since);
+	failure.attempt.error = "the hub has no record of the row any more, and is sent all of it";
+	capture_failure_save(failures, &failure);
+}
+
 /* Whatever the hub decided, it has spoken on what was sent. */
 static void
 note_answer(Replica *table, Oid relation, const OutboxChange *change,
@@ -643,6 +668,7 @@ spoke_tables_answered(const char *source, const OutboxBatch *batch, const Pushed
 	MemoryContext each = AllocSetContextCreate(CurrentMemoryContext, "syncext answer", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(each);
 	const bool	any_failure = !capture_failures_none(failures);
+	bool		remade = false;
 
 	for (int i = 0; i < batch->nchanges; i++)
 	{
@@ -650,6 +676,8 @@ spoke_tables_answered(const char *source, const OutboxBatch *batch, const Pushed
 		Oid			relation = answers[i].error != NULL ? InvalidOid :
 			outbox_relation(source, change->entity);
 
+		remade = (answers[i].made && change->base > 0 && !change->deleted) ||
+			(remade && outbox_change_follows(batch, i));
 		if (!OidIsValid(relation))
 			continue;
 		/* what is to be inserted with others isn't found before */
@@ -658,6 +686,8 @@ spoke_tables_answered(const char *source, const OutboxBatch *batch, const Pushed
 		note_answer(table, relation, change, &answers[i]);
 		if (any_failure)
 			capture_failure_recall(failures, relation, change->external_id);
+		if (remade)
+			owe_all(table, failures, relation, change);
 		MemoryContextReset(each);	/* records may be large */
 	}
 	MemoryContextSwitchTo(old);

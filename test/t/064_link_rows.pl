@@ -220,6 +220,18 @@ is(record('item', 'owed too'), '{"v": "v", "w": "w2", "since": "now", "state": "
 is(sql('spoke', 'SELECT count(*) FROM syncext.capture_failure'), 0, 'and nothing is owed any more');
 cmp_ok(sql('spoke', "SELECT count(*) FROM syncext.change_log WHERE entity = 'item' AND external_id = 'owed'"), '<', 10, 'nor noted again and again');
 
+# ---------- the hub has erased the record of a row that is still here ----------
+
+sql('spoke', "INSERT INTO item VALUES ('erased', 'v', 'w')");
+settle();
+sql('hub', q(SELECT sync_forget('item', 'erased')));
+sql('spoke', "UPDATE item SET v = 'v2' WHERE id = 'erased'");
+exchange();
+exchange() while sql('spoke', 'SELECT count(*) FROM syncext.capture_failure') ne '0';
+settle();
+is(record('item', 'erased'), '{"v": "v2", "w": "w", "since": "now", "state": "new"}', 'an edit of it makes a record of all that the row has');
+is(sql('spoke', "SELECT v, w FROM item WHERE id = 'erased'"), 'v2|w', 'which keeps that');
+
 # ---------- triggers on both sides ----------
 
 sql('spoke', "INSERT INTO stamped SELECT n, 'v' FROM generate_series(1, 5) n");
