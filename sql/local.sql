@@ -198,6 +198,7 @@ SET ROLE regress_local_clerk;
 UPDATE owned.item SET name = name || '!';
 SET syncext.inbound = 'on';
 TABLE syncext.binding;
+-- everybody may make such triggers, which capture nothing: see hostile_trigger
 CREATE TEMP TABLE mine (id int PRIMARY KEY);
 CREATE TRIGGER mine AFTER INSERT ON mine FOR EACH ROW EXECUTE FUNCTION syncext.capture();
 DROP TABLE mine;

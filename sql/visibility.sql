@@ -171,7 +171,7 @@ INSERT INTO door (function) VALUES ('syncext.is_own_column'), ('syncext.ladder_e
 	('syncext.cron_next_due'), ('syncext.duration'), ('sync_schedule'), ('sync_unschedule'), ('syncext.run_job'), ('syncext.catch_up'),
 	('syncext.is_told'), ('sync_exchange'), ('syncext.hub_listen'), ('syncext.link_activity'), ('syncext.cron_job_active'),
 	('syncext.may_monitor'), ('syncext.stat_rows'), ('syncext.stat_place'), ('syncext.log_kinds'), ('syncext.stamp_part'), ('syncext.html'), ('syncext.html_plain'), ('syncext.report_age'), ('syncext.report_chart'), ('syncext.report_conflicts'), ('syncext.report_page'), ('syncext.report_picture'),
-	('syncext.report_section'), ('syncext.report_style'), ('sync_listen'), ('sync_wait'), ('syncext.shape_of'), ('syncext.known_columns'), ('syncext.holds_as_much'), ('syncext.left_partitions');
+	('syncext.report_section'), ('syncext.report_style'), ('sync_listen'), ('sync_wait'), ('syncext.shape_of'), ('syncext.known_columns'), ('syncext.holds_as_much'), ('syncext.left_partitions'), ('syncext.capture');
 
 -- Every function that the role may call has its row: a new one needs one, too.
 SELECT p.oid::regprocedure AS without_a_row

@@ -35,6 +35,7 @@
 
 #include "compat.h"
 #include "local/attached_relation.h"
+#include "local/own_trigger.h"
 #include "local/table_code.h"
 #include "model/json_read.h"
 
@@ -316,7 +317,7 @@ may_change_rows(Relation rel)
 	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rules != NULL)
 		return true;
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-		if (!triggers->triggers[i].tgisinternal && triggers->triggers[i].tgfoid != capture)
+		if (!triggers->triggers[i].tgisinternal && !own_trigger_is(&triggers->triggers[i], capture))
 			return true;
 	return false;
 }
@@ -343,7 +344,7 @@ runs_code(Relation rel)
 
 		if (TRIGGER_FOR_ROW(trigger->tgtype) &&
 			(trigger->tgtype & TRIGGER_TYPE_TIMING_MASK) == TRIGGER_TYPE_AFTER &&
-			trigger->tgfoid != capture && (!trigger->tgisinternal || is_action(trigger)))
+			!own_trigger_is(trigger, capture) && (!trigger->tgisinternal || is_action(trigger)))
 			return true;
 	}
 	return false;

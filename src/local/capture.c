@@ -21,6 +21,7 @@
 #include "local/capture_scope.h"
 #include "local/cascade.h"
 #include "local/fragile.h"
+#include "local/own_trigger.h"
 #include "local/row_edit.h"
 #include "local/row_keys.h"
 #include "local/spoke_keys.h"
@@ -104,6 +105,32 @@ is_cascade(const Edit *edit)
 		return false;
 	return cascade_made(trigger->tg_relation, trigger->tg_trigslot,
 						TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newslot : NULL);
+}
+
+/* ---------- whose trigger it is ---------- */
+
+/*
+ * Whoever made the trigger: an edit is captured by ours, and once.  One that has our name
+ * and another shape doesn't fire for all edits, or late.
+ */
+static void
+check_trigger(const TriggerData *trigger)
+{
+	if (own_trigger_is(trigger->tg_trigger, trigger->tg_trigger->tgfoid))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+			 errmsg("trigger \"%s\" of table \"%s\" is not as sync_attach creates it",
+					trigger->tg_trigger->tgname, RelationGetRelationName(trigger->tg_relation)),
+			 errhint("Drop it. The one that captures is called \"" CAPTURE_TRIGGER_NAME
+					 "\"; where it is gone, call sync_detach and sync_attach.")));
+}
+
+/* What is polled would be captured twice. */
+static bool
+is_captured(const Binding *binding)
+{
+	return binding->capture == CAPTURE_TRIGGER && binding_captures(binding);
 }
 
 /* ---------- rows as they stand now ---------- */
@@ -596,7 +623,7 @@ refuse_truncate(Relation rel)
 {
 	Attached   *attached = attached_of(rel);
 
-	if (attached == NULL || !binding_captures(attached->binding) || inbound_is_all())
+	if (attached == NULL || !is_captured(attached->binding) || inbound_is_all())
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -666,7 +693,8 @@ capture_row(TriggerData *trigger)
 
 	if (attached == NULL)
 		raise_not_attached(trigger->tg_relation);
-	if (!binding_captures(attached->binding) || inbound_is_all())
+	check_trigger(trigger);
+	if (!is_captured(attached->binding) || inbound_is_all())
 		return;
 	check_captures(attached, trigger);
 	edit.attached = attached;

@@ -4,21 +4,20 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 #include "local/attached_relation.h"
 #include "local/capture_trigger.h"
+#include "local/own_trigger.h"
 #include "storage/names.h"
 #include "storage/relations.h"
-
-/* The names sort before the lower-case names that users give: first come, first captured. */
-#define CAPTURE_TRIGGER_NAME	"_syncext_capture"
-#define TRUNCATE_TRIGGER_NAME	"_syncext_truncate"
 
 static void
 run_utility(const char *sql)
@@ -72,9 +71,24 @@ create_truncate_triggers(Oid relid, LOCKMODE lockmode)
 	}
 }
 
+static bool
+has_capture_trigger(Oid relid)
+{
+	Oid			capture = attached_capture_function();
+	Relation	rel = relation_open(relid, AccessShareLock);
+	const TriggerDesc *triggers = rel->trigdesc;
+	bool		has = false;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+		has |= triggers->triggers[i].tgfoid == capture &&
+			strcmp(triggers->triggers[i].tgname, CAPTURE_TRIGGER_NAME) == 0;
+	relation_close(rel, NoLock);
+	return has;
+}
+
 /*
- * Put the triggers on the table.  Nobody may execute their function, so its
- * owner creates them.  They fire always, as a row that logical replication
+ * Put the triggers on the table.  Our owner creates them, who needs no right on it.
+ * They fire always, as a row that logical replication
  * writes is a row of the source's copy like any other.
  */
 static void
@@ -82,6 +96,9 @@ create_triggers(Oid relid)
 {
 	char	   *name = names_of_relation(relid);
 
+	/* of a table that was restored alone, say */
+	if (has_capture_trigger(relid))
+		run_utility(psprintf("DROP TRIGGER " CAPTURE_TRIGGER_NAME " ON %s", name));
 	run_utility(psprintf("CREATE TRIGGER " CAPTURE_TRIGGER_NAME
 						 " AFTER INSERT OR UPDATE OR DELETE ON %s"
 						 " FOR EACH ROW EXECUTE FUNCTION syncext.capture()",

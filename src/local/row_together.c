@@ -27,6 +27,7 @@
 
 #include "hub/apply_call.h"
 #include "local/draw_key.h"
+#include "local/own_trigger.h"
 #include "local/row_name.h"
 #include "local/row_together.h"
 #include "local/unheld.h"
@@ -81,7 +82,7 @@ row_together_note_reading(RowWriter *writer)
 
 /* ---------- which tables ---------- */
 
-/* Are there triggers but those of constraints and our own? */
+/* Are there triggers but those of constraints and our own, which are passed over? */
 static bool
 has_other_triggers(Relation rel)
 {
@@ -89,7 +90,7 @@ has_other_triggers(Relation rel)
 	const TriggerDesc *triggers = rel->trigdesc;
 
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-		if (!triggers->triggers[i].tgisinternal && triggers->triggers[i].tgfoid != capture)
+		if (!triggers->triggers[i].tgisinternal && !own_trigger_is(&triggers->triggers[i], capture))
 			return true;
 	return false;
 }

@@ -292,6 +292,19 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		JOIN pg_catalog.pg_trigger t ON t.tgrelid = b.relation OR t.tgrelid IN (SELECT p.relid FROM pg_catalog.pg_partition_tree(b.relation) p)
 		WHERE b.capture = 'trigger' AND t.tgname = '_syncext_truncate' AND t.tgenabled <> 'A'
 		UNION ALL
+		-- the shapes are local/own_trigger's
+		SELECT 'error', b.source, pg_catalog.format('table %s', t.tgrelid::pg_catalog.regclass),
+		       pg_catalog.format('has a trigger %I that is not as sync_attach creates it: edits that it fires for fail, and others are perhaps not captured', t.tgname),
+		       CASE t.tgname WHEN '_syncext_capture'
+		            THEN pg_catalog.format('SELECT sync_detach(%L) and sync_attach again; then CALL sync_load(%L).', b.relation, b.relation)
+		            ELSE pg_catalog.format('DROP TRIGGER %I ON %s.', t.tgname, t.tgrelid::pg_catalog.regclass) END
+		FROM syncext.binding b
+		JOIN pg_catalog.pg_trigger t ON t.tgrelid = b.relation OR t.tgrelid IN (SELECT p.relid FROM pg_catalog.pg_partition_tree(b.relation) p)
+		WHERE (t.tgfoid = 'syncext.capture'::pg_catalog.regproc OR t.tgname = '_syncext_capture' AND b.capture = 'trigger')
+		  AND (t.tgfoid <> 'syncext.capture'::pg_catalog.regproc OR (t.tgname, t.tgtype) NOT IN (('_syncext_capture', 29), ('_syncext_truncate', 34))
+		       OR t.tgqual IS NOT NULL OR t.tgattr::pg_catalog.text <> '' OR t.tgnargs <> 0
+		       OR t.tgoldtable IS NOT NULL OR t.tgnewtable IS NOT NULL OR t.tgconstraint <> 0)
+		UNION ALL
 		SELECT 'error', NULL, pg_catalog.format('table %s', t.tgrelid::pg_catalog.regclass),
 		       'is not attached any more, but was, or was a partition of a table that is: its rows stand at the hub, and edits of it are not captured',
 		       pg_catalog.format('Make it a partition again, or SELECT sync_attach(%L, ...), then CALL sync_load; or DROP TRIGGER %I ON %s, and delete the records.',
