@@ -44,7 +44,9 @@ CREATE TABLE own.ware_4_1 PARTITION OF own.ware_4 FOR VALUES FROM (30) TO (40);
 INSERT INTO own.ware VALUES (1, 1), (11, 1), (21, 1), (31, 1);
 UPDATE own.ware SET n = n + 1;
 UPDATE own.ware SET id = 12 WHERE id = 21;
+CALL sync_load('own.ware') \g /dev/null
 ALTER TABLE own.ware DETACH PARTITION own.ware_3;
+SELECT object, problem FROM sync_check();
 INSERT INTO own.ware_3 VALUES (22, 1);
 DROP TABLE own.ware_3;
 RESET ROLE;

@@ -305,7 +305,11 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		       OR t.tgqual IS NOT NULL OR t.tgattr::pg_catalog.text <> '' OR t.tgnargs <> 0
 		       OR t.tgoldtable IS NOT NULL OR t.tgnewtable IS NOT NULL OR t.tgconstraint <> 0)
 		UNION ALL
-		SELECT 'error', NULL, pg_catalog.format('table %s', t.tgrelid::pg_catalog.regclass),
+		-- of a partition it is known whose it was
+		SELECT 'error', (SELECT pg_catalog.min(b.source) FROM syncext.binding b
+		                 WHERE EXISTS (SELECT FROM pg_catalog.jsonb_each(CASE WHEN pg_catalog.jsonb_typeof(b.shape->'partitions') = 'object' THEN b.shape->'partitions' END) w
+		                               WHERE coalesce(w.value->0, w.value) = pg_catalog.to_jsonb(t.tgrelid::pg_catalog.int8))),
+		       pg_catalog.format('table %s', t.tgrelid::pg_catalog.regclass),
 		       'is not attached any more, but was, or was a partition of a table that is: its rows stand at the hub, and edits of it are not captured',
 		       pg_catalog.format('Make it a partition again, or SELECT sync_attach(%L, ...), then CALL sync_load; or DROP TRIGGER %I ON %s, and delete the records.',
 		                         t.tgrelid::pg_catalog.regclass, t.tgname, t.tgrelid::pg_catalog.regclass)
