@@ -138,6 +138,11 @@ ALTER TABLE own.thing ENABLE ALWAYS TRIGGER _syncext_capture;
 CREATE TRIGGER x AFTER DELETE ON own.ware FOR EACH ROW EXECUTE FUNCTION syncext.capture();
 SELECT object, problem, hint FROM sync_check() WHERE problem ~ 'as sync_attach creates' ORDER BY 1;
 DROP TRIGGER x ON own.ware;
+ALTER TRIGGER _syncext_capture ON own.ware RENAME TO renamed;
+SELECT failing('DELETE FROM own.ware WHERE id = 31');
+SELECT object, problem, hint FROM sync_check() WHERE problem ~ 'renamed';
+ALTER TRIGGER renamed ON own.ware RENAME TO _syncext_capture;
+SELECT failing('DELETE FROM own.ware WHERE id = 31');
 -- as ours was
 DROP TRIGGER _syncext_capture ON own.thing;
 CREATE TRIGGER _syncext_capture AFTER INSERT OR UPDATE OR DELETE ON own.thing FOR EACH ROW EXECUTE FUNCTION syncext.capture();

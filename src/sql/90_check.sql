@@ -304,6 +304,9 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		  AND (t.tgfoid <> 'syncext.capture'::pg_catalog.regproc OR (t.tgname, t.tgtype) NOT IN (('_syncext_capture', 29), ('_syncext_truncate', 34))
 		       OR t.tgqual IS NOT NULL OR t.tgattr::pg_catalog.text <> '' OR t.tgnargs <> 0
 		       OR t.tgoldtable IS NOT NULL OR t.tgnewtable IS NOT NULL OR t.tgconstraint <> 0)
+		  -- it goes with its table's
+		  AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger o
+		                  WHERE o.oid = t.tgparentid AND (o.tgrelid = b.relation OR o.tgrelid IN (SELECT p.relid FROM pg_catalog.pg_partition_tree(b.relation) p)))
 		UNION ALL
 		-- of a partition it is known whose it was
 		SELECT 'error', (SELECT pg_catalog.min(b.source) FROM syncext.binding b
