@@ -205,6 +205,7 @@ SELECT object FROM told;
 -- but of one that lost them otherwise, or may have
 CREATE TABLE brief_4 PARTITION OF brief FOR VALUES FROM (40) TO (50);
 INSERT INTO brief VALUES (41, 2);
+ALTER TABLE brief_4 DISABLE TRIGGER _syncext_truncate;
 TRUNCATE brief_4;
 DROP TABLE brief_4;
 CREATE TABLE brief_8 PARTITION OF brief FOR VALUES FROM (90) TO (99);
@@ -228,7 +229,8 @@ SELECT shape->'partitions' ? 'public.brief_7' AS known FROM syncext.binding;
 DROP TABLE brief_7 CASCADE;
 SELECT object FROM told WHERE object ~ 'brief_7';
 -- restored, or copied, before it was loaded
-CREATE TABLE brief_33 PARTITION OF brief_3 FOR VALUES FROM (30) TO (40);
+CREATE TABLE brief_33 (id int NOT NULL, x int);
+ALTER TABLE brief_3 ATTACH PARTITION brief_33 FOR VALUES FROM (30) TO (40);
 ALTER TABLE brief_3 DETACH PARTITION brief_33;
 UPDATE syncext.binding SET shape = jsonb_set(shape, '{of}', '"another"');
 SELECT object, problem FROM told;
@@ -237,6 +239,117 @@ SELECT object, problem FROM told;
 SELECT jsonb_typeof(shape->'partitions'->'public.brief_33') AS left, shape->'partitions'->'brief.part' AS dropped FROM syncext.binding;
 SELECT sync_detach('brief');
 DROP TABLE brief, brief_33, "Brief 2";
+
+--
+-- Partitions that CREATE TABLE makes need no load
+--
+SELECT sync_add_entity('day');
+CREATE TABLE day (id int, x int, PRIMARY KEY (id)) PARTITION BY RANGE (id);
+SELECT sync_attach('day', 'Shop', 'day');
+CREATE VIEW of_day AS SELECT object, problem FROM sync_check() WHERE object ~ 'day|loose' ORDER BY 1, 2;
+-- by the table's owner, also of one that is partitioned itself
+CREATE ROLE regress_ddl;
+ALTER TABLE day OWNER TO regress_ddl;
+CREATE SCHEMA jobs AUTHORIZATION regress_ddl;
+-- event triggers of others hear of what the owner does, as the owner, and of nothing else
+CREATE FUNCTION heard() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE '% by %', tg_tag, current_user; END $$;
+CREATE EVENT TRIGGER heard ON ddl_command_end EXECUTE FUNCTION heard();
+SET ROLE regress_ddl;
+CREATE TABLE jobs.day_1 PARTITION OF day FOR VALUES FROM (10) TO (20);
+CREATE TABLE jobs.day_2 PARTITION OF day FOR VALUES FROM (20) TO (30) PARTITION BY RANGE (id);
+CREATE TABLE jobs.day_21 PARTITION OF jobs.day_2 FOR VALUES FROM (20) TO (25);
+RESET ROLE;
+DROP EVENT TRIGGER heard;
+DROP FUNCTION heard();
+SET ROLE regress_ddl;
+-- by a job
+CREATE FUNCTION jobs.run() RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = jobs, pg_temp AS $$
+	BEGIN
+		CREATE TABLE day_3 PARTITION OF public.day FOR VALUES FROM (30) TO (40);
+		INSERT INTO public.day VALUES (31, 1);
+	END $$;
+RESET ROLE;
+SELECT jobs.run();
+-- in the transaction that fills it, and with a schema
+BEGIN;
+CREATE TABLE jobs.day_4 PARTITION OF day FOR VALUES FROM (40) TO (50);
+INSERT INTO day VALUES (41, 1);
+COMMIT;
+CREATE SCHEMA later CREATE TABLE day_5 PARTITION OF public.day FOR VALUES FROM (50) TO (60);
+INSERT INTO day VALUES (11, 1), (21, 1), (51, 1);
+SELECT * FROM of_day;
+\x
+SELECT tgrelid::regclass, tgenabled, tgfoid::regproc FROM pg_trigger WHERE tgname = '_syncext_truncate' ORDER BY tgrelid::regclass::text;
+SELECT p.name, p.number = to_jsonb(p.name::regclass::oid::bigint) AS complete FROM syncext.binding, jsonb_each(shape->'partitions') p(name, number) ORDER BY 1;
+SELECT external_id FROM syncext.canonical WHERE entity = 'day' ORDER BY 1;
+\x
+TRUNCATE jobs.day_1;
+TRUNCATE jobs.day_2;
+TRUNCATE jobs.day_4;
+-- dropped with rows, or when they were deleted
+DELETE FROM day WHERE id IN (11, 21);
+DROP TABLE jobs.day_1, jobs.day_2, jobs.day_3;
+SELECT * FROM of_day;
+CALL sync_maintain() \gset
+SELECT object FROM of_day;
+-- it left and came back in the transaction that made it
+BEGIN;
+CREATE TABLE jobs.day_6 PARTITION OF day FOR VALUES FROM (60) TO (70);
+INSERT INTO day VALUES (61, 1);
+ALTER TABLE day DETACH PARTITION jobs.day_6;
+DELETE FROM jobs.day_6;
+ALTER TABLE day ATTACH PARTITION jobs.day_6 FOR VALUES FROM (60) TO (70);
+COMMIT;
+SELECT * FROM of_day;
+DROP TABLE jobs.day_6;
+SELECT object FROM of_day;
+-- what is attached may have rows, whatever makes it
+CREATE TABLE loose (LIKE day INCLUDING ALL);
+INSERT INTO loose VALUES (71, 1);
+ALTER TABLE day ATTACH PARTITION loose FOR VALUES FROM (70) TO (80);
+\set VERBOSITY terse
+CREATE TABLE IF NOT EXISTS loose PARTITION OF day FOR VALUES FROM (70) TO (80);
+\set VERBOSITY default
+CREATE FUNCTION attach_loose() RETURNS event_trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO loosely.loose VALUES (81, 1);
+		ALTER TABLE public.day ATTACH PARTITION loosely.loose FOR VALUES FROM (80) TO (90);
+	END $$;
+CREATE EVENT TRIGGER a_first ON ddl_command_end WHEN TAG IN ('CREATE SCHEMA') EXECUTE FUNCTION attach_loose();
+CREATE SCHEMA loosely CREATE TABLE loose (id int PRIMARY KEY, x int);
+DROP EVENT TRIGGER a_first;
+DROP FUNCTION attach_loose();
+SELECT object, problem FROM of_day WHERE object ~ 'loose';
+CALL sync_load('day') \gset
+SELECT object FROM of_day WHERE object ~ 'loose';
+-- one that isn't captured, or of which the event trigger doesn't hear
+ALTER TABLE ONLY day DISABLE TRIGGER _syncext_capture;
+CREATE TABLE jobs.day_7 PARTITION OF day FOR VALUES FROM (90) TO (100);
+ALTER TABLE ONLY day ENABLE ALWAYS TRIGGER _syncext_capture;
+ALTER TABLE jobs.day_7 ENABLE ALWAYS TRIGGER _syncext_capture;
+ALTER EVENT TRIGGER syncext_altered DISABLE;
+CREATE TABLE jobs.day_8 PARTITION OF day FOR VALUES FROM (100) TO (110);
+ALTER EVENT TRIGGER syncext_altered ENABLE ALWAYS;
+SELECT object, problem FROM of_day WHERE object ~ 'day_[78]';
+CALL sync_load('day') \gset
+SELECT object FROM of_day WHERE object ~ 'day_[78]';
+SELECT sync_detach('day');
+SELECT count(*) FROM pg_trigger WHERE tgname ~ '^_syncext';
+-- where nothing is captured by a trigger there is none
+SELECT sync_attach('day', 'Shop', 'day', direction => 'out');
+CREATE TABLE jobs.day_9 PARTITION OF day FOR VALUES FROM (110) TO (120);
+SELECT sync_detach('day');
+SELECT sync_attach('day', 'Shop', 'day', capture => 'poll');
+CREATE TABLE jobs.day_10 PARTITION OF day FOR VALUES FROM (120) TO (130);
+SELECT object, problem FROM of_day WHERE object ~ 'day_(9|10)';
+SELECT count(*) FROM pg_trigger WHERE tgname ~ '^_syncext';
+SELECT sync_detach('day');
+DROP VIEW of_day;
+DROP TABLE day;
+SET client_min_messages = warning;
+DROP SCHEMA jobs, later, loosely CASCADE;
+RESET client_min_messages;
+DROP ROLE regress_ddl;
 
 --
 -- Columns that keep their type, and get other values

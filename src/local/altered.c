@@ -10,12 +10,15 @@
 #include "postgres.h"
 
 #include "commands/event_trigger.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "nodes/parsenodes.h"
+#include "tcop/deparse_utility.h"
 #include "utils/builtins.h"
 
 #include "compat.h"
+#include "local/capture_trigger.h"
 #include "local/emptied.h"
 #include "process/owner.h"
 #include "storage/relations.h"
@@ -87,6 +90,62 @@ is_about_partition(const Node *statement)
 	return !IsA(statement, CreateStmt) || ((const CreateStmt *) statement)->partbound != NULL;
 }
 
+/* Does the command make a table as a partition?  It has no rows, and its parent's triggers. */
+static bool
+makes_partition(const CollectedCommand *command)
+{
+	return command->type == SCT_Simple && command->parsetree != NULL &&
+		IsA(command->parsetree, CreateStmt) &&
+		((const CreateStmt *) command->parsetree)->partbound != NULL;
+}
+
+/* What the statement has made so; what is attached may have rows. */
+static List *
+list_made(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	OwnerContext as_owner;
+	List	   *made = NIL;
+
+	SPI_connect();
+	owner_enter(&as_owner, 0);
+	if (SPI_execute("SELECT d.objid, d.command FROM pg_catalog.pg_event_trigger_ddl_commands() d",
+					false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "the commands of a statement could not be read");
+	MemoryContextSwitchTo(caller);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		Datum		relid = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+		Datum		command = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull);
+
+		if (makes_partition((const CollectedCommand *) DatumGetPointer(command)))
+			made = lappend_oid(made, DatumGetObjectId(relid));
+	}
+	owner_leave(&as_owner);
+	SPI_finish();
+	return made;
+}
+
+/*
+ * A partition that comes into being captured has no row that the hub hasn't heard of: with
+ * the trigger against TRUNCATE it is complete, and needs no load.
+ */
+static void
+complete_made(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, list_made())
+	{
+		if (capture_triggers_is_captured(lfirst_oid(lc)) &&
+			owner_true("SELECT true FROM pg_catalog.pg_partition_ancestors(%u) a "
+					   "JOIN syncext.binding b ON b.relation = a.relid AND b.capture = 'trigger' LIMIT 1",
+					   lfirst_oid(lc)))
+			capture_triggers_complete_made(lfirst_oid(lc));
+	}
+}
+
 Datum
 syncext_altered(PG_FUNCTION_ARGS)
 {
@@ -104,6 +163,10 @@ syncext_altered(PG_FUNCTION_ARGS)
 	else if (strcmp(data->event, "ddl_command_start") == 0)
 		emptied_look(data->parsetree);
 	else if (is_about_partition(data->parsetree))
+	{
+		if (!IsA(data->parsetree, AlterTableStmt))
+			complete_made();
 		owner_execute("SELECT syncext.note_altered()");
+	}
 	PG_RETURN_NULL();
 }

@@ -5,8 +5,10 @@
 #include "postgres.h"
 
 #include "access/relation.h"
+#include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -48,27 +50,46 @@ truncatable(Oid relid, LOCKMODE lockmode)
 	return result;
 }
 
+/*
+ * Without a statement: event triggers of others would run as our owner, by the names that
+ * the user's search_path finds, in whoever's CREATE TABLE it is that makes a partition.
+ */
+static void
+make_truncate_trigger(Oid relid)
+{
+	CreateTrigStmt *trigger = makeNode(CreateTrigStmt);
+
+	trigger->trigname = TRUNCATE_TRIGGER_NAME;
+	trigger->timing = TRIGGER_TYPE_BEFORE;
+	trigger->events = TRIGGER_TYPE_TRUNCATE;
+	CreateTriggerFiringOn(trigger, NULL, relid, InvalidOid, InvalidOid, InvalidOid,
+						  attached_capture_function(), InvalidOid, NULL, false, false,
+						  TRIGGER_FIRES_ALWAYS);
+	CommandCounterIncrement();
+}
+
+static void
+create_truncate_trigger(Oid relid)
+{
+	Oid			capture = get_trigger_oid(relid, CAPTURE_TRIGGER_NAME, true);
+	Oid			truncate = get_trigger_oid(relid, TRUNCATE_TRIGGER_NAME, true);
+
+	if (OidIsValid(truncate) && truncate > capture)
+		return;
+	/* it is older than the row trigger: the table left, and is back */
+	if (OidIsValid(truncate))
+		run_utility(psprintf("DROP TRIGGER " TRUNCATE_TRIGGER_NAME " ON %s",
+							 names_of_relation(relid)));
+	make_truncate_trigger(relid);
+}
+
 static void
 create_truncate_triggers(Oid relid, LOCKMODE lockmode)
 {
 	ListCell   *lc;
 
 	foreach(lc, truncatable(relid, lockmode))
-	{
-		char	   *name = names_of_relation(lfirst_oid(lc));
-		Oid			capture = get_trigger_oid(lfirst_oid(lc), CAPTURE_TRIGGER_NAME, true);
-		Oid			truncate = get_trigger_oid(lfirst_oid(lc), TRUNCATE_TRIGGER_NAME, true);
-
-		if (OidIsValid(truncate) && truncate > capture)
-			continue;
-		/* it is older than the row trigger: the table left, and is back */
-		if (OidIsValid(truncate))
-			run_utility(psprintf("DROP TRIGGER " TRUNCATE_TRIGGER_NAME " ON %s", name));
-		run_utility(psprintf("CREATE TRIGGER " TRUNCATE_TRIGGER_NAME " BEFORE TRUNCATE ON %s"
-							 " FOR EACH STATEMENT EXECUTE FUNCTION syncext.capture()",
-							 name));
-		run_utility(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER " TRUNCATE_TRIGGER_NAME, name));
-	}
+		create_truncate_trigger(lfirst_oid(lc));
 }
 
 static bool
@@ -84,6 +105,23 @@ has_capture_trigger(Oid relid)
 			strcmp(triggers->triggers[i].tgname, CAPTURE_TRIGGER_NAME) == 0;
 	relation_close(rel, NoLock);
 	return has;
+}
+
+bool
+capture_triggers_is_captured(Oid relid)
+{
+	Oid			capture = attached_capture_function();
+	Relation	rel = try_relation_open(relid, AccessShareLock);
+	const TriggerDesc *triggers = rel == NULL ? NULL : rel->trigdesc;
+	bool		captured = false;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+		captured |= own_trigger_is(&triggers->triggers[i], capture) &&
+			strcmp(triggers->triggers[i].tgname, CAPTURE_TRIGGER_NAME) == 0 &&
+			triggers->triggers[i].tgenabled == TRIGGER_FIRES_ALWAYS;
+	if (rel != NULL)
+		relation_close(rel, NoLock);
+	return captured;
 }
 
 /*
@@ -135,6 +173,13 @@ void
 capture_triggers_complete(Oid relid)
 {
 	as_owner(complete_triggers, relid);
+}
+
+/* Who made it in this transaction holds it alone: there is no lock to wait for. */
+void
+capture_triggers_complete_made(Oid relid)
+{
+	as_owner(create_truncate_trigger, relid);
 }
 
 void

@@ -263,8 +263,9 @@ CREATE FUNCTION syncext.note_emptied(relation regclass, emptied oid[]) RETURNS v
 				SELECT to_jsonb(c.tgrelid::bigint)
 				FROM pg_trigger c
 				WHERE c.tgrelid = ANY ($2) AND c.tgname = '_syncext_capture' AND c.tgenabled = 'A'
-				  AND (c.xmin = (SELECT made.xmin FROM pg_attribute made WHERE made.attrelid = c.tgrelid AND made.attnum = -1)
-				       OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.tgrelid AND t.tgname = '_syncext_truncate' AND t.oid > c.oid)))) p
+				  -- with the other trigger that is known, also of one that left and came back in the transaction that made it
+				  AND coalesce((SELECT t.oid > c.oid FROM pg_trigger t WHERE t.tgrelid = c.tgrelid AND t.tgname = '_syncext_truncate'),
+				               c.xmin = (SELECT made.xmin FROM pg_attribute made WHERE made.attrelid = c.tgrelid AND made.attnum = -1)))) p
 		WHERE b.relation = o.relation AND p.others <> b.shape->'partitions';
 	END $$;
 COMMENT ON FUNCTION syncext.note_emptied(regclass, oid[]) IS
@@ -285,7 +286,7 @@ ALTER EVENT TRIGGER syncext_dropping ENABLE ALWAYS;
 ALTER EVENT TRIGGER syncext_altered ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER syncext_rewritten IS 'notes columns of attached relations that ALTER TABLE gives other values';
 COMMENT ON EVENT TRIGGER syncext_dropping IS 'notes partitions of attached relations that are dropped when they have no rows any more, of which nothing is to be told';
-COMMENT ON EVENT TRIGGER syncext_altered IS 'notes partitions and columns of attached relations as they come';
+COMMENT ON EVENT TRIGGER syncext_altered IS 'notes partitions and columns of attached relations as they come, and puts on partitions that are made the trigger that sync_attach would have';
 
 CREATE TABLE syncext.replica (
 	relation       regclass NOT NULL,

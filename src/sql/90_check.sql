@@ -257,7 +257,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		CROSS JOIN LATERAL pg_catalog.pg_partition_tree(b.relation) p
 		JOIN pg_catalog.pg_class c ON c.oid = p.relid AND c.relkind <> 'f'
 		WHERE b.capture = 'trigger' AND p.relid <> b.relation
-		  -- its own trigger is put on it by sync_attach or sync_load, after the one that being a partition gives it
+		  -- its own trigger is put on it by sync_attach or sync_load, or as it is made, after the one that being a partition gives it
 		  AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t
 		                  LEFT JOIN pg_catalog.pg_trigger r ON r.tgrelid = t.tgrelid AND r.tgname = '_syncext_capture'
 		                  WHERE t.tgrelid = p.relid AND t.tgname = '_syncext_truncate' AND t.oid > coalesce(r.oid, 0))
