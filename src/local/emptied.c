@@ -89,6 +89,8 @@ note_emptied(Oid relid)
 
 	initStringInfo(&emptied);
 	LockRelationOid(parent, AccessExclusiveLock);
+	LockRelationOid(relid, AccessExclusiveLock);
+	/* which locks the others alone */
 	foreach(lc, find_all_inheritors(relid, AccessExclusiveLock, NULL))
 	{
 		if (is_emptied(lfirst_oid(lc)))
