@@ -70,8 +70,8 @@ do_item(ItemBatch *batch, BatchItem *item)
  * Can no other session write rows of the relation until the subtransaction fails or our
  * transaction ends?  Then none of them need be locked, which writes each of their pages,
  * and all of these to the WAL.  It is asked for where nobody is writing, and nobody waits to;
- * who comes meanwhile waits for this run.  So it doesn't last where the run has to wait:
- * then it is done again, see item_batch_try().
+ * who comes meanwhile waits for this run.  So it doesn't last where the run has to wait for
+ * more than a moment: then it is done again, see item_batch_try().
  */
 static Oid
 lock_alone(const ItemBatch *batch, BatchItem **items, int n)

@@ -82,15 +82,20 @@ record_set_find(RecordSet *set, RecordSetKey key)
 	return record_table_lookup_hash(set->table, key, key.hash);
 }
 
+/* In a buffer that is made for it. */
+static RecordSetKey
+make_key(StringInfo buffer, const char *entity, const char *external_id)
+{
+	initStringInfo(buffer);
+	return record_set_key(buffer, cstring_to_text(entity), cstring_to_text(external_id));
+}
+
 RecordSetEntry *
 record_set_find_named(RecordSet *set, const char *entity, const char *external_id)
 {
 	StringInfoData buffer;
-	RecordSetEntry *entry;
+	RecordSetEntry *entry = record_set_find(set, make_key(&buffer, entity, external_id));
 
-	initStringInfo(&buffer);
-	entry = record_set_find(set, record_set_key(&buffer, cstring_to_text(entity),
-												cstring_to_text(external_id)));
 	pfree(buffer.data);
 	return entry;
 }
@@ -118,11 +123,8 @@ RecordSetEntry *
 record_set_add_named(RecordSet *set, const char *entity, const char *external_id)
 {
 	StringInfoData buffer;
-	RecordSetEntry *entry;
+	RecordSetEntry *entry = record_set_add(set, make_key(&buffer, entity, external_id));
 
-	initStringInfo(&buffer);
-	entry = record_set_add(set, record_set_key(&buffer, cstring_to_text(entity),
-											   cstring_to_text(external_id)));
 	pfree(buffer.data);
 	return entry;
 }
