@@ -245,7 +245,32 @@ SELECT sync_forget('wide', '10')->'replica' AS forgotten;
 CALL sync_poll('wide') \gset
 SELECT counts(:'result');
 
-DROP TABLE soft, timed, mail, person, versioned, loop_there, child, held, wide CASCADE;
+-- New rows of a view are brought to the hub together.  What its code makes of these records
+-- meanwhile is neither lost nor in the way.
+CREATE TABLE base (id int PRIMARY KEY, name text);
+INSERT INTO base SELECT n, 'n' || n FROM generate_series(1, 100) n;
+CREATE FUNCTION touch(id int, name text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	IF id % 10 = 0 THEN
+		PERFORM sync_apply(jsonb_build_object('entity', 'touched', 'externalId', id::text, 'source', 'CRM', 'version', 1,
+			'created', true, 'fields', jsonb_build_object('other', id)));
+	END IF;
+	RETURN name;
+END $$;
+SELECT sync_add_entity('touched');
+CREATE VIEW touching AS SELECT id, touch(id, name) AS name FROM base;
+SELECT sync_attach('touching', 'Far', 'touched', key => '{id}', capture => 'poll');
+CALL sync_poll('touching') \gset
+SELECT counts(:'result');
+SELECT count(*), count(*) FILTER (WHERE fields->>'name' = 'n' || id) AS named, count(*) FILTER (WHERE (fields->>'other') = id) AS touched FROM hub('touched');
+SELECT sync_forget('touched', n::text) IS NOT NULL AS forgotten FROM generate_series(30, 40, 10) n;
+CALL sync_load('touching') \gset
+SELECT (:'result')::jsonb - 'seconds' - 'details' AS loaded;
+SELECT count(*), count(*) FILTER (WHERE fields->>'name' = 'n' || id) AS named, count(*) FILTER (WHERE (fields->>'other') = id) AS touched FROM hub('touched');
+DROP VIEW touching;
+DROP FUNCTION touch;
+
+DROP TABLE base, soft, timed, mail, person, versioned, loop_there, child, held, wide CASCADE;
 DROP FUNCTION hub, v_write;
 SET client_min_messages = warning;
 DROP EXTENSION syncext, postgres_fdw, file_fdw CASCADE;

@@ -72,6 +72,15 @@ found_ahead_stands(const RowWriter *writer)
 	return IsolationUsesXactSnapshot() || writers_ended() == writer->ahead_ended;
 }
 
+/* Will the next rows, too, be new to the hub, or be delivered without code of others? */
+static bool
+is_expected(const RowWriter *writer)
+{
+	if (writer->loads)
+		return writer->streak >= ROWS_EXPECTED;
+	return !writer->deferring && writer->quiet >= ROWS_EXPECTED;
+}
+
 void
 find_ahead(RowWriter *writer, BatchItem **items, int n)
 {
@@ -85,7 +94,6 @@ find_ahead(RowWriter *writer, BatchItem **items, int n)
 	if (writer->nahead > 0 || writer->pause > 0)
 		return;
 	n = Min(n, ROWS_AHEAD);
-	if (writer->together != NULL && n >= MIN_AHEAD && !items[0]->linked &&
-		(writer->loads ? writer->streak : writer->quiet) >= ROWS_EXPECTED)
+	if (writer->together != NULL && n >= MIN_AHEAD && !items[0]->linked && is_expected(writer))
 		look_ahead(writer, items, n);
 }

@@ -120,7 +120,8 @@ do_run(void *arg)
 	writer->loads = writer->polls = writer->ahead = false;
 	writer->streak = writer->quiet = writer->nahead = writer->pause = writer->next_pause = 0;
 	/* what is alone tells by itself what is wrong with it */
-	if (n > 1 && !batch->deferring)
+	writer->deferring = batch->deferring;
+	if (n > 1)
 		row_together_begin(writer, batch->context);
 	writer->call = NULL;
 	writer->keys = NULL;

@@ -42,6 +42,7 @@ typedef struct RowWriter
 	MemoryContext context;		/* of all these */
 	RowWriteAttempt attempt;
 	RowTogether *together;		/* NULL: no row may wait */
+	bool		deferring;		/* constraints are: rows of the relation don't wait, ours may */
 	bool		loads;			/* rows are brought to the hub, */
 	bool		polls;			/* by a poll: each is decided there, and not read here */
 	int			streak;			/* rows that were new to the other side, one after the other */

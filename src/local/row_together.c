@@ -201,7 +201,7 @@ row_together_may(const RowState *p)
 {
 	const RowWriter *writer = p->writer;
 
-	return writer->together != NULL && writer->free_value == 0 &&
+	return writer->together != NULL && !writer->deferring && writer->free_value == 0 &&
 		!p->present && p->taken_by == NULL && !p->refers_by_keys && has_key(p) && p->record.exists && !p->record.deleted &&
 		!p->hidden && !p->withheld_all && p->withheld.n == 0 &&
 		p->replica.sought && !p->replica.exists &&
@@ -316,7 +316,7 @@ may_change(const RowState *p, const Bitmapset *columns)
 	for (int i = 0; i < attached->nkeys; i++)
 		if (bms_is_member(attached->keys[i].attnum, columns))
 			return false;
-	return p->writer->together != NULL && p->writer->free_value == 0 &&
+	return p->writer->together != NULL && !p->writer->deferring && p->writer->free_value == 0 &&
 		ItemPointerIsValid(&p->at) && !attached->runs_code &&
 		attached->relid == attached->binding->relation && is_plain_cached(p->attached);
 }
