@@ -15,7 +15,8 @@ extern ApplyCall *apply_begin(const Registry *registry);
 extern ApplyCall *apply_begin_explaining(const Registry *registry);
 /*
  * Let new records that nobody asks for meanwhile be inserted together, as canonical_insert_later()
- * does: for a caller that undoes the call if that raises, and tries again without.
+ * does: for a caller that brings records of one entity, undoes the call if that raises, and tries
+ * again without.
  */
 extern void apply_let_births_wait(ApplyCall *call);
 /* Insert those that wait: from here on anybody finds them.  call may be NULL. */

@@ -397,14 +397,27 @@ find_record(ApplyCall *call, const Change *change, int tries, Record *record)
 		record->floor = Max(record->floor, change->recovered - 1);
 }
 
-/* Does nobody ask for the new record before the call ends, but by its own id? */
+/* Is a record of the entity asked for when another one of it is written? */
+static bool
+refers_to_itself(const Entity *entity)
+{
+	for (int i = 0; i < entity->nreferences; i++)
+		if (strcmp(entity->references[i].parent, entity->name) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Does nobody ask for the new record before the call ends, but by its own id?  Changes that wait
+ * for it are looked for after that, and parents are records of other entities.
+ */
 static bool
 may_wait(ApplyCall *call, const Change *change, const Record *record)
 {
 	const Entity *entity = registry_entity_required(call->registry, change->entity);
 
 	return !record->exists && change->source_id == NULL && change->alias == NULL &&
-		!entity->is_parent && !entity->tracks_parents && !entity->merged && entity->nmatches == 0 &&
+		!refers_to_itself(entity) && !entity->merged && entity->nmatches == 0 &&
 		entity->field_rules.n == 0 && !canonical_guarded(call->canonical);
 }
 

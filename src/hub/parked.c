@@ -37,7 +37,7 @@ parked_behind(ApplyCall *call, const ApplyItem *item, int64 id, RecordKey *paren
 	const Change *change = item->change;
 
 	/* a version says itself which is the newer, and may overtake */
-	return ordered_by_arrival(item) &&
+	return ordered_by_arrival(item) && parked_changes_any(parked_table(call)) &&
 		parked_change_ahead(parked_table(call), change->entity, change->external_id, change->source,
 							id, &parent->entity, &parent->external_id);
 }

@@ -303,12 +303,23 @@ portions_release(Portion *top)
 	return released;
 }
 
+/* A first load has many that arrive, and nothing that waits. */
+static bool
+any_parked(void)
+{
+	ParkedChanges *waiting = mapped_open(&parked_change_def, false);
+	bool		any = parked_changes_any(waiting);
+
+	mapped_close(waiting);
+	return any;
+}
+
 void
 apply_end(ApplyCall *call)
 {
 	List	   *arrived = apply_finish(call);
 
-	if (arrived != NIL)
+	if (arrived != NIL && any_parked())
 		(void) portions_release(portion_push_arrived(NULL, arrived));
 }
 

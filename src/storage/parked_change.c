@@ -60,6 +60,12 @@ parked_change_add(ParkedChanges *changes, const ParkedChange *change)
 	return w.id;
 }
 
+bool
+parked_changes_any(const ParkedChanges *changes)
+{
+	return !rows_empty(changes->rows);
+}
+
 /* Walk those of a record, or for a parent, in the order in which they were parked. */
 static RowsScan *
 scan_by(ParkedChanges *changes, const char *index, const char *entity, const char *external_id,

@@ -29,6 +29,8 @@ typedef struct ParkedChange
 extern const MappedDef parked_change_def;
 
 extern int64 parked_change_add(ParkedChanges *changes, const ParkedChange *change);
+/* Is anything parked?  True, too, where it was not long ago. */
+extern bool parked_changes_any(const ParkedChanges *changes);
 /*
  * The first that wait for a record, in the order in which they were parked: a list of
  * ParkedChange, n at most, and fewer if they are large.
