@@ -66,6 +66,19 @@ SELECT external_id FROM sync_pull('CRM') WHERE external_id = 'C3';
 -- it may come back as a new one
 SELECT sync_apply('{"source": "CRM", "entity": "customer", "externalId": "C1", "version": 1, "fields": {"name": "New"}}')->>'resolution';
 
+-- an edit of a row that is still there makes all of it, also one that waits for its parent, or came after its first word was erased as it waited
+CREATE TABLE orders (id text PRIMARY KEY, what text, state text, "clientId" text);
+SELECT sync_attach('orders', 'Desk', 'order');
+INSERT INTO orders VALUES ('O2', 'pen', 'open', NULL), ('O3', 'ink', 'open', 'C4');
+SELECT sync_forget('order', 'O2')->'canonical' AS erased, sync_forget('order', 'O3')->'waiting' AS erased_waiting;
+UPDATE orders SET "clientId" = 'C5';
+UPDATE orders SET state = 'sent';
+INSERT INTO orders VALUES ('O4', 'nib', 'open', 'C5');
+UPDATE orders SET state = 'sent' WHERE id = 'O4';
+SELECT external_id, count(*) AS changes FROM syncext.waiting GROUP BY 1 ORDER BY 1;
+SELECT sync_apply('{"source": "CRM", "entity": "customer", "externalId": "C5", "version": 1, "fields": {"name": "Late"}}')->>'resolution';
+SELECT external_id, fields FROM syncext.canonical WHERE external_id ~ 'O[234]' ORDER BY 1;
+
 -- what isn't there, and bad input
 SELECT sync_forget('customer', 'nobody');
 SELECT sync_forget('nothing', 'nobody');
@@ -80,6 +93,6 @@ RESET ROLE;
 DROP ROLE regress_forgetter;
 
 RESET syncext.retention;
-DROP TABLE customers;
+DROP TABLE customers, orders;
 DROP EXTENSION syncext;
 DROP FUNCTION traces;

@@ -77,6 +77,19 @@ add_string(JsonbValue *object, const char *key, const char *string)
 		json_set_string(value, string, strlen(string));
 }
 
+/* A spoke has the rest of what it says, and sends that, too. */
+static void
+add_unheard(JsonbValue *object, const Answer *answer)
+{
+	JsonbValue *value;
+
+	if (!answer->unheard || !answer->change->from_link)
+		return;
+	value = object_add(object, "unheardOf");
+	value->type = jbvBool;
+	value->val.boolean = true;
+}
+
 /* The keys by which the record is known: its source's own is answered where one was sent. */
 static void
 add_source_id(JsonbValue *object, const Change *change)
@@ -152,7 +165,7 @@ answer_make(const Answer *answer)
 {
 	const Decision *d = &answer->decision;
 	const Record *standing = &d->after;
-	JsonbValue *object = object_make(13);
+	JsonbValue *object = object_make(14);
 	FieldName	all = {"*", 1};
 	FieldNames	whole = {.n = 1, .name = &all};
 
@@ -166,6 +179,7 @@ answer_make(const Answer *answer)
 	add_names(object, "changed", &d->changed);
 	add_number(object, "version", standing->exists, standing->version);
 	add_source_id(object, answer->change);
+	add_unheard(object, answer);
 	add_number(object, "conflictId", answer->conflict_id != 0, answer->conflict_id);
 	add_external_id(object, answer->change);
 	add_string(object, "lastSource", standing->exists ? pstrdup(standing->last_source) : NULL);

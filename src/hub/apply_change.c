@@ -539,6 +539,7 @@ apply_one(ApplyCall *call, const Change *change, Origin origin, Answer *answer)
 
 	answer->change = change;
 	answer->conflict_id = 0;
+	answer->unheard = false;
 	/* what had been decided before this hub went back in time waits for no parent */
 	released = origin != ORIGIN_SENT || change->recovered > 0;
 	before = decide_and_write(call, &sent, released, &counted, &review, answer);

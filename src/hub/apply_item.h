@@ -35,6 +35,8 @@ typedef struct Answer
 	Decision	decision;		/* decision.after is the record as it stands */
 	int64		conflict_id;	/* 0: none */
 	bool		born;			/* the record didn't live before */
+	bool		unheard;		/* it waits, an edit of a record that isn't there and of which
+								 * its source has nothing else that waits */
 	bool		hidden;			/* its source may not be told what became of it */
 	bool		refused;		/* it goes beyond a limit: error; nothing was written */
 	ChangeError error;

@@ -116,8 +116,8 @@ is_remade(const Answer *answer)
 {
 	const Change *change = answer->change;
 
-	return answer->decision.resolution == RESOLUTION_NEW_RECORD && change->has_base &&
-		change->base > 0 && !change->deleted;
+	return answer->decision.resolution == RESOLUTION_NEW_RECORD && !change->deleted &&
+		change->state == NULL && !change_is_birth(change);
 }
 
 /*

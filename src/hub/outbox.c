@@ -680,6 +680,12 @@ keep_failures(const char *source, const OutboxBatch *batch, const PushedAnswer *
 	mapped_close(table);
 }
 
+bool
+outbox_is_remade(const OutboxChange *change, const PushedAnswer *answer)
+{
+	return answer->made && !change->born && !change->deleted && change->state == NULL;
+}
+
 void
 pushed_answer_take(PushedAnswer *answer, int status, bool lost_any, int64 row_version,
 				   const char *reason)

@@ -77,11 +77,15 @@ typedef struct PushedAnswer
 {
 	bool		written;		/* as it was sent, nothing of it lost */
 	bool		unchallenged;	/* and others have set nothing since its base */
-	bool		made;			/* the hub had no record: it has what was sent, and no more */
+	bool		made;			/* the hub had no record: it has what was sent, or will have once
+								 * a parent has come, and no more */
 	int64		row_version;	/* of the hub's record then; 0: it has none, or it isn't known */
 	bool		refused;		/* for good */
 	const char *error;			/* why it was refused, or failed; NULL: it was decided */
 } PushedAnswer;
+
+/* Was the change an edit of a record that the hub hasn't got?  It needs all of it. */
+extern bool outbox_is_remade(const OutboxChange *change, const PushedAnswer *answer);
 
 /* Take what an answer in full says.  Of one that refuses or fails, reason is kept as the error. */
 extern void pushed_answer_take(PushedAnswer *answer, int status, bool lost_any,

@@ -103,6 +103,20 @@ park(ApplyCall *call, const Change *change, const RecordKey *parent, ChangeError
 	return true;
 }
 
+/*
+ * Is the change an edit of a record that isn't there, and won't be by what is parked already?
+ * It was erased, or what was to make it given up: what the edit makes would be a part of it.
+ */
+static bool
+is_unheard(ApplyCall *call, const Change *change, const Record *record)
+{
+	RecordKey	parent;
+
+	return !record->exists && !change->deleted && change->state == NULL && !change_is_birth(change) &&
+		!parked_change_ahead(parked_table(call), change->entity, change->external_id, change->source,
+							 PG_INT64_MAX, &parent.entity, &parent.external_id);
+}
+
 bool
 parked_must_wait(ApplyCall *call, const ApplyItem *item, const Record *record, Answer *answer)
 {
@@ -110,6 +124,7 @@ parked_must_wait(ApplyCall *call, const ApplyItem *item, const Record *record, A
 	RecordKey	parent;
 	char	   *reason = why_waiting(call, item, &parent);
 
+	answer->unheard = reason != NULL && is_unheard(call, item->change, record);
 	if (reason == NULL)
 		return false;
 	answer->refused = !park(call, item->change, &parent, &answer->error);

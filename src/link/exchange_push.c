@@ -347,7 +347,8 @@ take_full_answer(Exchange *x, const JsonbValue *answer, PushedAnswer *taken)
 		return;
 	}
 	x->result->pushed++;
-	taken->made = strcmp(member_string(answer, "resolution"), "NEW_RECORD") == 0;
+	taken->made = json_read_true(member(answer, "unheardOf")) ||
+		strcmp(member_string(answer, "resolution"), "NEW_RECORD") == 0;
 	if (strcmp(member_string(answer, "resolution"), "DEPENDENCY_WAIT") == 0)
 		x->result->waiting++;
 	else if (taken->written)

@@ -230,7 +230,32 @@ note_answer(Agreed *agreed, const OutboxChange *change, const PushedAnswer *answ
 		agreed->withheld = field_versions_without(agreed->withheld, &change->fields);
 }
 
-/* Those that failed are due again later, those that were refused are dead. */
+/*
+ * The other hub has no record of what was an edit of one: it was erased there, and is sent
+ * whole.  Nothing that comes from there is placed meanwhile.
+ */
+static void
+forget_agreed(Agreed *agreed)
+{
+	agreed->fields = agreed->withheld = agreed->answers = NULL;
+	agreed->row_version = 0;
+	agreed->contested = false;
+}
+
+/* Is the change, or one before it of the same record, an edit of what the other hub hasn't got? */
+static bool
+is_remade(const OutboxBatch *batch, const PushedAnswer *answers, int i)
+{
+	while (!outbox_is_remade(&batch->changes[i], &answers[i]))
+		if (!outbox_change_follows(batch, i--))
+			return false;
+	return true;
+}
+
+/*
+ * Those that failed are due again later, and so are those of which the hub lacks the rest;
+ * those that were refused are dead.
+ */
 static void
 acknowledge(const char *source, const OutboxBatch *batch, const PushedAnswer *answers)
 {
@@ -239,11 +264,15 @@ acknowledge(const char *source, const OutboxBatch *batch, const PushedAnswer *an
 
 	for (int i = 0; i < batch->nchanges; i++)
 	{
-		if (answers[i].error == NULL)
+		const bool	remade = answers[i].error == NULL && is_remade(batch, answers, i);
+
+		if (answers[i].error == NULL && !remade)
 			continue;
+		failures[n].busy = remade;
 		failures[n].entity = batch->changes[i].entity;
 		failures[n].external_id = batch->changes[i].external_id;
-		failures[n++].error = answers[i].error;
+		failures[n++].error = remade ?
+			"the hub has no record of it any more, and is sent all of it" : answers[i].error;
 	}
 	acknowledge_batch(source, 0, batch->batch, failures, n, false);
 }
@@ -262,7 +291,10 @@ spoke_hub_answered(const char *source, const OutboxBatch *batch, const PushedAns
 		if (answers[i].error != NULL)
 			continue;
 		agreed_find(table, source, change->entity, change->external_id, &agreed);
-		note_answer(&agreed, change, &answers[i]);
+		if (is_remade(batch, answers, i))
+			forget_agreed(&agreed);
+		else
+			note_answer(&agreed, change, &answers[i]);
 		agreed_set(table, source, change->entity, change->external_id, &agreed);
 	}
 	mapped_close(table);

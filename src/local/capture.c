@@ -229,8 +229,8 @@ slot_row(const Attached *attached, TupleTableSlot *slot)
 
 /*
  * The hub may know less of a record than the row holds: the table was not
- * loaded, or the record came from elsewhere with fewer fields, or was deleted
- * and came back with this edit.  Send what it lacks.
+ * loaded, or the record came from elsewhere with fewer fields, or was erased, or deleted
+ * and came back with this edit.  Send what it lacks, after the edit if that waits.
  */
 static void
 send_missing(Edit *edit, ApplyCall *call, AttachedRow row, const Answer *answer)
@@ -241,7 +241,7 @@ send_missing(Edit *edit, ApplyCall *call, AttachedRow row, const Answer *answer)
 	Fields		fields;
 	Answer		second;
 
-	if (answer->decision.write != WRITE_WHOLE || record->deleted)
+	if ((answer->decision.write != WRITE_WHOLE && !answer->unheard) || record->deleted)
 		return;
 	for (int i = 0; i < attached->ncolumns; i++)
 	{

@@ -67,9 +67,9 @@ judge_answer(const Answer *answer, bool gone)
 }
 
 /*
- * The hub may know less of a record than the row holds: the record was deleted
- * there and came back with this edit, or came from elsewhere with fewer fields.
- * Send what it lacks.
+ * The hub may know less of a record than the row holds: the record was erased, or
+ * deleted and came back with this edit, or came from elsewhere with fewer fields.
+ * Send what it lacks, after the edit if that waits.
  */
 static void
 send_missing(ApplyCall *call, const Attached *attached, const char *external_id,
@@ -79,7 +79,7 @@ send_missing(ApplyCall *call, const Attached *attached, const char *external_id,
 	Fields		missing;
 	Answer		second;
 
-	if (answer->decision.write != WRITE_WHOLE || record->deleted)
+	if ((answer->decision.write != WRITE_WHOLE && !answer->unheard) || record->deleted)
 		return;
 	missing = record_missing(record, &edit->all);
 	if (missing.n > 0)

@@ -586,8 +586,9 @@ see_sent(ReplicaRow *replica, const OutboxChange *change)
 }
 
 /*
- * The hub has made a record of what was an edit of one: the record that we knew was erased
- * there.  All of the row is sent to it, and until then nothing is placed in the row.
+ * The hub has made a record of what was an edit of one, or will when a parent has come: the
+ * record that we knew was erased there, or what was to make it was given up.  All of the row
+ * is sent to it, and until then nothing is placed in the row.
  */
 static void
 owe_all(Replica *table, CaptureFailures *failures, Oid relation, const OutboxChange *change)
@@ -676,7 +677,7 @@ spoke_tables_answered(const char *source, const OutboxBatch *batch, const Pushed
 		Oid			relation = answers[i].error != NULL ? InvalidOid :
 			outbox_relation(source, change->entity);
 
-		remade = (answers[i].made && change->base > 0 && !change->deleted) ||
+		remade = outbox_is_remade(change, &answers[i]) ||
 			(remade && outbox_change_follows(batch, i));
 		if (!OidIsValid(relation))
 			continue;

@@ -475,6 +475,16 @@ cmp_ok(sql('top', $tombstone), '>', $was, 'made again, its row versions go on');
 settle();
 agree('the key made again after its tombstone', 'again|newer|||', "id = 'again'");
 
+# ---------- a record that the top has erased ----------
+
+sql('middle', q(INSERT INTO customer VALUES ('erased', 'name', 'phone', 'city', 'note')));
+settle();
+sql('top', q(SELECT sync_forget('customer', 'erased'); SET syncext.inbound = 'on'; DELETE FROM customer WHERE id = 'erased'));
+sql('leaf', q(UPDATE customer SET phone = 'another' WHERE id = 'erased'));
+settle();
+settle() while sql('middle', 'SELECT count(*) FROM syncext.pending') ne '0';
+agree('an edit of a record that the top had erased', 'erased|name|another|city|note', "id = 'erased'");
+
 # ---------- at rest ----------
 
 for my $name (qw(top middle leaf))

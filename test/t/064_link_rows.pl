@@ -232,6 +232,46 @@ settle();
 is(record('item', 'erased'), '{"v": "v2", "w": "w", "since": "now", "state": "new"}', 'an edit of it makes a record of all that the row has');
 is(sql('spoke', "SELECT v, w FROM item WHERE id = 'erased'"), 'v2|w', 'which keeps that');
 
+# Also where the edit doesn't say on what it was made, or waits for a parent
+for my $database (qw(hub spoke))
+{
+	sql($database, q(SELECT sync_add_entity('numbered'), sync_add_entity('timed', '{field,latest}'), sync_add_entity('parent'), sync_add_entity('child');
+		SELECT sync_add_reference('child', 'p', 'parent');
+		CREATE TABLE numbered (id text PRIMARY KEY, v text, w text, n int);
+		CREATE TABLE timed (id text PRIMARY KEY, v text, w text);
+		CREATE TABLE child (id text PRIMARY KEY, v text, w text, p text)));
+}
+sql('spoke', q(SELECT sync_attach('numbered', 'East', 'numbered', version_column => 'n'), sync_attach('timed', 'East', 'timed'), sync_attach('child', 'East', 'child');
+	INSERT INTO numbered VALUES ('e', 'v', 'w', 1);
+	INSERT INTO timed VALUES ('e', 'v', 'w');
+	INSERT INTO child VALUES ('e', 'v', 'w', NULL), ('never', 'v', 'w', 'P'), ('moved', 'v', 'w', 'P')));
+settle();
+sql('hub', q(SELECT sync_forget(e, 'e') FROM unnest('{numbered,timed,child}'::text[]) e;
+	SELECT sync_forget('child', 'never'), sync_forget('child', 'moved')));
+sql('spoke', q(UPDATE numbered SET v = 'v2', n = 2; UPDATE timed SET v = 'v2';
+	UPDATE child SET v = 'v2', p = 'Q' WHERE id <> 'never';
+	UPDATE child SET v = 'v2' WHERE id = 'never'));
+exchange();
+exchange() while sql('spoke', 'SELECT count(*) FROM syncext.capture_failure') ne '0';
+is(record('numbered', 'e'), '{"v": "v2", "w": "w"}', 'so does an edit that a version of its own has');
+is(record('timed', 'e'), '{"v": "v2", "w": "w"}', '... or a time, in a field ladder');
+api('parent', 'Q', 0, '{"a": 1}');
+api('parent', 'P', 0, '{"a": 1}');
+is(record('child', 'e'), '{"p": "Q", "v": "v2", "w": "w"}', '... one that waits for its parent when the record is gone');
+is(record('child', 'never'), '{"p": "P", "v": "v2", "w": "w"}', '... and of a row that was erased before its parent had come');
+is(record('child', 'moved'), '{"p": "Q", "v": "v2", "w": "w"}', '... and waits for another parent now');
+settle();
+is(sql('spoke', "SELECT string_agg(concat_ws(' ', id, v, w, p), ', ' ORDER BY id) FROM child"), 'e v2 w Q, moved v2 w Q, never v2 w P', 'the rows stay as they were');
+is(sql('hub', 'SELECT count(*) FROM syncext.waiting'), 0, 'and nothing waits for ever');
+sql('spoke', "INSERT INTO child VALUES ('slow', 'v', 'w', 'R'); UPDATE numbered SET v = 'v3', n = 3");
+exchange();
+sql('spoke', "UPDATE child SET v = 'v2' WHERE id = 'slow'");
+exchange();
+is(sql('spoke', 'SELECT count(*) FROM syncext.capture_failure'), 0, 'a row whose first word waits still isn\'t sent whole once more');
+api('parent', 'R', 0, '{"a": 1}');
+is(record('child', 'slow'), '{"p": "R", "v": "v2", "w": "w"}', 'but is all there when the parent is');
+settle();
+
 # ---------- triggers on both sides ----------
 
 sql('spoke', "INSERT INTO stamped SELECT n, 'v' FROM generate_series(1, 5) n");
