@@ -122,11 +122,18 @@ parked_must_wait(ApplyCall *call, const ApplyItem *item, const Record *record, A
 {
 	Decision   *d = &answer->decision;
 	RecordKey	parent;
+	Record		held;
 	char	   *reason = why_waiting(call, item, &parent);
 
-	answer->unheard = reason != NULL && is_unheard(call, item->change, record);
 	if (reason == NULL)
 		return false;
+	/* who erases the record meanwhile comes before us, or waits and erases what we park, too */
+	if (call->write && record->exists)
+	{
+		(void) canonical_hold(call->canonical, item->change->entity, item->change->external_id, &held);
+		record = &held;
+	}
+	answer->unheard = is_unheard(call, item->change, record);
 	answer->refused = !park(call, item->change, &parent, &answer->error);
 	field_ladder_let_stand(record, false, reason, d);
 	d->status = 409;
