@@ -77,7 +77,7 @@ add_string(JsonbValue *object, const char *key, const char *string)
 		json_set_string(value, string, strlen(string));
 }
 
-/* A spoke has the rest of what it says, and sends that, too. */
+/* A spoke has all of the record that it sent a part of, and sends that. */
 static void
 add_unheard(JsonbValue *object, const Answer *answer)
 {

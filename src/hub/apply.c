@@ -276,7 +276,7 @@ apply_counted(Applying *applying, Change *change, Answer *answer)
 	if (answer->refused)
 		return;
 	apply_document(applying->call, change, answer);
-	if (!answer->refused)
+	if (!answer->refused && !answer->unheard)
 		counting_keep(change, &known);
 }
 

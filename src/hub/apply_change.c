@@ -78,6 +78,21 @@ is_own_grave(ApplyCall *call, const Change *change, const Record *record)
 		strcmp(record->last_source, change->source) == 0 && canonical_is_ours(call->canonical);
 }
 
+/*
+ * What a link brings back of a record that was erased nobody has set since the spoke knew it:
+ * an edit that others have made on the same is no contest of that.
+ */
+static void
+date_back(const Change *change, Decision *d)
+{
+	for (int i = 0; i < d->after.nfields; i++)
+	{
+		Stamp	   *stamp = &d->after.fields[i].stamp;
+
+		stamp->row_version = Min(stamp->row_version, change->base);
+	}
+}
+
 /* Decide the change as it counts upon the record. */
 static void
 decide_upon(ApplyCall *call, const Change *change, const Record *record, Counted *counted,
@@ -102,6 +117,9 @@ decide_upon(ApplyCall *call, const Change *change, const Record *record, Counted
 		field_ladder_let_stand(record, false, "the record has these fields", d);
 	else
 		apply_decide_by_rules(call, &counted->item, record, d);
+	if (change->created && change->if_absent && change->has_base && change->base > 0 &&
+		d->resolution == RESOLUTION_NEW_RECORD)
+		date_back(change, d);
 	row_change_tell(&left_out, d);
 }
 
@@ -200,6 +218,18 @@ tell_referring(Decision *d)
 		d->audience = AUDIENCE_ORIGIN;
 }
 
+/*
+ * Would a link's edit make a record of its own few fields, which others would get?  The spoke
+ * has all of the record, and is asked for it; but not one that isn't shown the record, for it
+ * would learn that there is none.
+ */
+static bool
+is_part_of_nothing(ApplyCall *call, const ApplyItem *sent, const Record *record)
+{
+	return sent->change->from_link && parked_is_unheard(call, sent->change, record) &&
+		visibility_answers(sent, record, call->canonical);
+}
+
 void
 apply_decide_fully(ApplyCall *call, const ApplyItem *sent, const Record *record, bool released,
 				   Counted *counted, Answer *answer)
@@ -224,6 +254,14 @@ apply_decide_fully(ApplyCall *call, const ApplyItem *sent, const Record *record,
 	}
 	if (by_alias_decide(item->change, record, d))
 		return;
+	answer->unheard = !released && is_part_of_nothing(call, sent, record);
+	if (answer->unheard)
+	{
+		field_ladder_let_stand(record, false, "there is no such record any more: all of it is needed", d);
+		d->status = 412;
+		d->resolution = RESOLUTION_PRECONDITION_FAILED;
+		return;
+	}
 	/* ifMatch comes before references: what it refuses isn't parked */
 	if (released || ladder_precondition_fails(item->change, record) != NULL ||
 		!parked_must_wait(call, item, record, answer))

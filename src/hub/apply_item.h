@@ -35,8 +35,9 @@ typedef struct Answer
 	Decision	decision;		/* decision.after is the record as it stands */
 	int64		conflict_id;	/* 0: none */
 	bool		born;			/* the record didn't live before */
-	bool		unheard;		/* it waits, an edit of a record that isn't there and of which
-								 * its source has nothing else that waits */
+	bool		unheard;		/* an edit of a record that isn't there, nor waits to be made by
+								 * its source: a link's is not applied, one of a table here
+								 * waits, too */
 	bool		hidden;			/* its source may not be told what became of it */
 	bool		refused;		/* it goes beyond a limit: error; nothing was written */
 	ChangeError error;

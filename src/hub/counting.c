@@ -37,6 +37,8 @@ counting_take(const FieldRules *rules, Change *change, Counts *known, ChangeErro
 	Counts		sent;
 	char	   *why;
 
+	if (stored == NULL)
+		stored = counted_find_erased(change->source, change->entity, change->external_id);
 	if (!counts_read(stored == NULL ? NULL : &stored->root, known))
 		MemSet(known, 0, sizeof(Counts));
 	if (!counts_read(&change->counted->root, &sent))

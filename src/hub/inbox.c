@@ -110,16 +110,6 @@ holds_more_than_birth(const Answer *answer)
 	return false;
 }
 
-/* Has a record been made of an edit, by a spoke that takes it to be there? */
-static bool
-is_remade(const Answer *answer)
-{
-	const Change *change = answer->change;
-
-	return answer->decision.resolution == RESOLUTION_NEW_RECORD && !change->deleted &&
-		change->state == NULL && !change_is_birth(change);
-}
-
 /*
  * Nothing but the row version, where the record now holds what the spoke knew
  * of it and has sent, as nearly always; else the whole answer.
@@ -131,7 +121,7 @@ short_answer(const Answer *answer)
 	JsonbValue *number;
 
 	if (answer->hidden || d->status != 200 || d->lost_all || d->lost.n > 0 || d->combined || !d->after.exists ||
-		holds_more_than_birth(answer) || beside_others(answer) || is_remade(answer))
+		holds_more_than_birth(answer) || beside_others(answer))
 		return answer_make(answer);
 	number = palloc(sizeof(JsonbValue));
 	number->type = jbvNumeric;

@@ -214,6 +214,30 @@ stamp_change(OutboxChange *change, const ReplicaRow *replica)
 	change->known.has_updated_at &= (ladder & RUNG_LATEST) != 0;
 }
 
+/*
+ * The hub has lost the record: what was agreed on of it comes back before the edit, where
+ * nobody has made it meanwhile, and is older than that.
+ */
+static void
+add_lost(Cutting *cutting, const BatchRecord *record, const ReplicaRow *replica,
+		 const Fold *fold, const Fields *agreed)
+{
+	OutboxChange *change = add_change(cutting, record, replica, fold, replica->row_version);
+	const LifeStamp known = replica_stamp(replica);
+
+	change->cascade = false;
+	change->anew = true;
+	change->fields = *agreed;
+	change->version = Max(fold->version - 1, 0);
+	change->updated_at = known.is_set && known.has_updated_at ? known.updated_at :
+		fold->updated_at - 1;
+	change->stamped = (ladder_of(record->entity) & RUNG_FIELD) != 0;
+	if (!change->stamped)
+		return;
+	change->has_version = (ladder_of(record->entity) & RUNG_VERSION) != 0;
+	change->version = known.version;
+}
+
 /* No row is agreed on: there was none, or it was deleted. */
 static void
 add_birth(Cutting *cutting, const BatchRecord *record, const ReplicaRow *replica, Fold *fold)
@@ -291,6 +315,8 @@ add_changes(Cutting *cutting, const BatchRecord *record, const ReplicaRow *repli
 	agreed = fields_of(replica->fields);
 	summed = take_sums(record, replica, &agreed, fold, &sums);
 	fold_drop(fold, &agreed);
+	if (replica->gone_at != 0 && (fold->n > 0 || summed))
+		add_lost(cutting, record, replica, fold, &agreed);
 	add_recount(cutting, record, replica, fold);
 	while (fold_take(fold, &part))
 	{
@@ -602,9 +628,9 @@ change_of(const char *source, const OutboxChange *captured)
 		.base = captured->base,
 		.known = captured->known,
 		.state = captured->state,
-		.if_absent = captured->added,
-		.created = captured->born && (captured->has_version || captured->stamped),
-		.not_created = !captured->stamped && captured->state == NULL && !captured->born && !captured->deleted && !captured->has_version &&
+		.if_absent = captured->added || captured->anew,
+		.created = captured->anew || (captured->born && (captured->has_version || captured->stamped)),
+		.not_created = !captured->stamped && captured->state == NULL && !captured->born && !captured->anew && !captured->deleted && !captured->has_version &&
 			captured->base == 0,
 		.has_updated_at = captured->has_updated_at,
 		.updated_at = captured->updated_at,
@@ -678,12 +704,6 @@ keep_failures(const char *source, const OutboxBatch *batch, const PushedAnswer *
 			keep_failure(table, relation, &batch->changes[i], &answers[i]);
 	}
 	mapped_close(table);
-}
-
-bool
-outbox_is_remade(const OutboxChange *change, const PushedAnswer *answer)
-{
-	return answer->made && !change->born && !change->deleted && change->state == NULL;
 }
 
 void

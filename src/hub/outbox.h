@@ -25,6 +25,7 @@ typedef struct OutboxChange
 	bool		born;			/* no row of it is agreed on: base is 0 */
 	bool		added;			/* columns that were added hold this: news where the record
 								 * hasn't the fields */
+	bool		anew;			/* the hub had this, but has lost the record: the same */
 	int64		base;			/* the row version that it was made on, as agreed now */
 	bool		stamped;		/* in a field ladder: version and time are its stamp, and it */
 	LifeStamp	known;			/* says what was known, if it is a delete or born */
@@ -77,15 +78,12 @@ typedef struct PushedAnswer
 {
 	bool		written;		/* as it was sent, nothing of it lost */
 	bool		unchallenged;	/* and others have set nothing since its base */
-	bool		made;			/* the hub had no record: it has what was sent, or will have once
-								 * a parent has come, and no more */
+	bool		unheard;		/* the hub has no record of what it takes for an edit, and has
+								 * made none: it needs all of it */
 	int64		row_version;	/* of the hub's record then; 0: it has none, or it isn't known */
 	bool		refused;		/* for good */
 	const char *error;			/* why it was refused, or failed; NULL: it was decided */
 } PushedAnswer;
-
-/* Was the change an edit of a record that the hub hasn't got?  It needs all of it. */
-extern bool outbox_is_remade(const OutboxChange *change, const PushedAnswer *answer);
 
 /* Take what an answer in full says.  Of one that refuses or fails, reason is kept as the error. */
 extern void pushed_answer_take(PushedAnswer *answer, int status, bool lost_any,

@@ -42,9 +42,21 @@ parked_behind(ApplyCall *call, const ApplyItem *item, int64 id, RecordKey *paren
 							id, &parent->entity, &parent->external_id);
 }
 
+/* What makes a row's record is older by its version, and would lose to a part of the row. */
+static bool
+overtakes_birth(ApplyCall *call, const ApplyItem *item, const Record *record, RecordKey *parent)
+{
+	const Change *change = item->change;
+
+	return change->from_link && !record->exists && !change->deleted && !change_is_birth(change) &&
+		(item->entity->ladder & RUNG_FIELD) == 0 &&
+		parked_change_ahead(parked_table(call), change->entity, change->external_id, change->source,
+							PG_INT64_MAX, &parent->entity, &parent->external_id);
+}
+
 /* Why the change has to wait, and for which parent; NULL: it hasn't. */
 static char *
-why_waiting(ApplyCall *call, const ApplyItem *item, RecordKey *parent)
+why_waiting(ApplyCall *call, const ApplyItem *item, const Record *record, RecordKey *parent)
 {
 	if (item->entity->nreferences == 0)
 		return NULL;
@@ -53,7 +65,7 @@ why_waiting(ApplyCall *call, const ApplyItem *item, RecordKey *parent)
 						"waits for %s with key %s, which its source has not sent yet" :
 						"waits for %s %s, which has not arrived", parent->entity,
 						parent->external_id);
-	if (parked_behind(call, item, PG_INT64_MAX, parent))
+	if (parked_behind(call, item, PG_INT64_MAX, parent) || overtakes_birth(call, item, record, parent))
 		return psprintf("waits behind an earlier change of the record, and that for %s %s",
 						parent->entity, parent->external_id);
 	return NULL;
@@ -103,16 +115,13 @@ park(ApplyCall *call, const Change *change, const RecordKey *parent, ChangeError
 	return true;
 }
 
-/*
- * Is the change an edit of a record that isn't there, and won't be by what is parked already?
- * It was erased, or what was to make it given up: what the edit makes would be a part of it.
- */
-static bool
-is_unheard(ApplyCall *call, const Change *change, const Record *record)
+bool
+parked_is_unheard(ApplyCall *call, const Change *change, const Record *record)
 {
 	RecordKey	parent;
 
-	return !record->exists && !change->deleted && change->state == NULL && !change_is_birth(change) &&
+	return !record->exists && !change->deleted && change->state == NULL && change->recovered == 0 &&
+		!change_is_birth(change) &&
 		!parked_change_ahead(parked_table(call), change->entity, change->external_id, change->source,
 							 PG_INT64_MAX, &parent.entity, &parent.external_id);
 }
@@ -123,7 +132,7 @@ parked_must_wait(ApplyCall *call, const ApplyItem *item, const Record *record, A
 	Decision   *d = &answer->decision;
 	RecordKey	parent;
 	Record		held;
-	char	   *reason = why_waiting(call, item, &parent);
+	char	   *reason = why_waiting(call, item, record, &parent);
 
 	if (reason == NULL)
 		return false;
@@ -133,7 +142,7 @@ parked_must_wait(ApplyCall *call, const ApplyItem *item, const Record *record, A
 		(void) canonical_hold(call->canonical, item->change->entity, item->change->external_id, &held);
 		record = &held;
 	}
-	answer->unheard = is_unheard(call, item->change, record);
+	answer->unheard = parked_is_unheard(call, item->change, record);
 	answer->refused = !park(call, item->change, &parent, &answer->error);
 	field_ladder_let_stand(record, false, reason, d);
 	d->status = 409;

@@ -13,6 +13,11 @@
 extern ParkedChanges *parked_table(ApplyCall *call);
 
 /*
+ * Is the change an edit of a record that isn't there, and won't be by what is parked already?
+ * It was erased, or what was to make it given up: what the edit makes would be a part of it.
+ */
+extern bool parked_is_unheard(ApplyCall *call, const Change *change, const Record *record);
+/*
  * Must the change wait for a parent, or behind an earlier change of its record?  Then
  * it is parked (where the call explains, nothing is written), and answer says so; or
  * refused, as its source has parked too many already.

@@ -337,6 +337,12 @@ take_full_answer(Exchange *x, const JsonbValue *answer, PushedAnswer *taken)
 
 	if (!json_read_number(member(answer, "status"), 200, 599, &status))
 		reply_violation(x->link, push_call, "has no status of a change");
+	taken->unheard = json_read_true(member(answer, "unheardOf"));
+	if (taken->unheard)
+	{
+		x->result->failed++;
+		return;
+	}
 	pushed_answer_take(taken, status, lost_any(answer),
 					   read_row_version(x, member(answer, "rowVersion")),
 					   describe_answer(answer, (int) status));
@@ -347,8 +353,6 @@ take_full_answer(Exchange *x, const JsonbValue *answer, PushedAnswer *taken)
 		return;
 	}
 	x->result->pushed++;
-	taken->made = json_read_true(member(answer, "unheardOf")) ||
-		strcmp(member_string(answer, "resolution"), "NEW_RECORD") == 0;
 	if (strcmp(member_string(answer, "resolution"), "DEPENDENCY_WAIT") == 0)
 		x->result->waiting++;
 	else if (taken->written)

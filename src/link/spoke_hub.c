@@ -231,7 +231,7 @@ note_answer(Agreed *agreed, const OutboxChange *change, const PushedAnswer *answ
 }
 
 /*
- * The other hub has no record of what was an edit of one: it was erased there, and is sent
+ * The other hub has no record of what we sent an edit of: it was erased there, and is sent
  * whole.  Nothing that comes from there is placed meanwhile.
  */
 static void
@@ -242,18 +242,8 @@ forget_agreed(Agreed *agreed)
 	agreed->contested = false;
 }
 
-/* Is the change, or one before it of the same record, an edit of what the other hub hasn't got? */
-static bool
-is_remade(const OutboxBatch *batch, const PushedAnswer *answers, int i)
-{
-	while (!outbox_is_remade(&batch->changes[i], &answers[i]))
-		if (!outbox_change_follows(batch, i--))
-			return false;
-	return true;
-}
-
 /*
- * Those that failed are due again later, and so are those of which the hub lacks the rest;
+ * Those that failed are due again later, and so are those of which the hub lacks the record;
  * those that were refused are dead.
  */
 static void
@@ -264,14 +254,12 @@ acknowledge(const char *source, const OutboxBatch *batch, const PushedAnswer *an
 
 	for (int i = 0; i < batch->nchanges; i++)
 	{
-		const bool	remade = answers[i].error == NULL && is_remade(batch, answers, i);
-
-		if (answers[i].error == NULL && !remade)
+		if (answers[i].error == NULL && !answers[i].unheard)
 			continue;
-		failures[n].busy = remade;
+		failures[n].busy = answers[i].unheard;
 		failures[n].entity = batch->changes[i].entity;
 		failures[n].external_id = batch->changes[i].external_id;
-		failures[n++].error = remade ?
+		failures[n++].error = answers[i].unheard ?
 			"the hub has no record of it any more, and is sent all of it" : answers[i].error;
 	}
 	acknowledge_batch(source, 0, batch->batch, failures, n, false);
@@ -291,7 +279,7 @@ spoke_hub_answered(const char *source, const OutboxBatch *batch, const PushedAns
 		if (answers[i].error != NULL)
 			continue;
 		agreed_find(table, source, change->entity, change->external_id, &agreed);
-		if (is_remade(batch, answers, i))
+		if (answers[i].unheard)
 			forget_agreed(&agreed);
 		else
 			note_answer(&agreed, change, &answers[i]);

@@ -586,12 +586,11 @@ see_sent(ReplicaRow *replica, const OutboxChange *change)
 }
 
 /*
- * The hub has made a record of what was an edit of one, or will when a parent has come: the
- * record that we knew was erased there, or what was to make it was given up.  All of the row
- * is sent to it, and until then nothing is placed in the row.
+ * The hub has no record of the row: the one that we knew was erased there, or what was to make
+ * it was given up.  What was agreed on is sent before the edit comes once more.
  */
 static void
-owe_all(Replica *table, CaptureFailures *failures, Oid relation, const OutboxChange *change)
+bring_back(Replica *table, CaptureFailures *failures, Oid relation, const OutboxChange *change)
 {
 	ReplicaRow	replica = {.at = change->replica_at};
 	CaptureFailure failure = {
@@ -601,8 +600,6 @@ owe_all(Replica *table, CaptureFailures *failures, Oid relation, const OutboxCha
 	};
 
 	replica_look_again(table, relation, change->external_id, &replica);
-	replica.fields = replica.withheld = replica.answers = replica.counted = NULL;
-	replica.row_version = 0;
 	replica.gone_at = failure.since;
 	replica_set_alone(table, relation, change->external_id, &replica);
 	(void) capture_failure_find(failures, relation, change->external_id, &failure);
@@ -618,8 +615,10 @@ note_answer(Replica *table, Oid relation, const OutboxChange *change,
 {
 	ReplicaRow	replica = {.at = change->replica_at};
 	Fields		said;
+	bool		made_anew;
 
 	replica_look_again(table, relation, change->external_id, &replica);
+	made_anew = replica.row_version == 0 || change->anew;
 	said = own_sums_answered(change, &replica);
 	if (change->deleted)
 		replica.fields = NULL;
@@ -641,7 +640,7 @@ note_answer(Replica *table, Oid relation, const OutboxChange *change,
 	 */
 	if (answer->written && change->counted == NULL &&
 		(answer->row_version == replica.row_version + 1 ||
-							(answer->unchallenged && replica.row_version == 0)))
+							(answer->unchallenged && made_anew)))
 	{
 		replica.row_version = answer->row_version;
 		replica.answers = NULL;
@@ -669,7 +668,6 @@ spoke_tables_answered(const char *source, const OutboxBatch *batch, const Pushed
 	MemoryContext each = AllocSetContextCreate(CurrentMemoryContext, "syncext answer", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(each);
 	const bool	any_failure = !capture_failures_none(failures);
-	bool		remade = false;
 
 	for (int i = 0; i < batch->nchanges; i++)
 	{
@@ -677,18 +675,17 @@ spoke_tables_answered(const char *source, const OutboxBatch *batch, const Pushed
 		Oid			relation = answers[i].error != NULL ? InvalidOid :
 			outbox_relation(source, change->entity);
 
-		remade = outbox_is_remade(change, &answers[i]) ||
-			(remade && outbox_change_follows(batch, i));
 		if (!OidIsValid(relation))
 			continue;
 		/* what is to be inserted with others isn't found before */
 		if (outbox_change_follows(batch, i))
 			rows_flush(table->rows);
-		note_answer(table, relation, change, &answers[i]);
+		if (answers[i].unheard)
+			bring_back(table, failures, relation, change);
+		else
+			note_answer(table, relation, change, &answers[i]);
 		if (any_failure)
 			capture_failure_recall(failures, relation, change->external_id);
-		if (remade)
-			owe_all(table, failures, relation, change);
 		MemoryContextReset(each);	/* records may be large */
 	}
 	MemoryContextSwitchTo(old);

@@ -477,7 +477,8 @@ check_birth(const Change *change, ChangeError *error)
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
 							"Send the record with \"created\", and the delete as a document of its own.",
 							"the document has both \"created\" and \"deleted\"");
-	if (change->created && change->has_base && change->base > 0)
+	/* a link brings back what was erased here, as it was */
+	if (change->created && change->has_base && change->base > 0 && !change->if_absent)
 		return change_error(error, ERRCODE_SYNC_BAD_DOCUMENT,
 							"What was made on a row version is an edit; a record that was just made has \"base\" 0 or none.",
 							"the document has \"created\" and \"base\" " INT64_FORMAT, change->base);

@@ -323,7 +323,7 @@ COMMENT ON COLUMN syncext.replica.answered IS
 COMMENT ON COLUMN syncext.replica.cascaded IS
 	'of a relation behind a link: the fields that a foreign key set when another row was delivered, {} where it deleted the row; null: it did nothing, or that was answered';
 COMMENT ON COLUMN syncext.replica.gone_at IS
-	'of a relation behind a link: when it was agreed on with the hub there that there is no row; it goes with the retention';
+	'of a relation behind a link: when it was agreed on with the hub there that there is no row; it goes with the retention. With fields: when the hub had lost the record, which is sent before the next edit';
 COMMENT ON COLUMN syncext.replica.answers IS
 	'of a relation behind a link: field: the row version of the hub''s record when it answered our edit of the field, of edits since the record last came; null: there were none, or no other source had changed the record';
 COMMENT ON COLUMN syncext.replica.contested IS

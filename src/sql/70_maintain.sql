@@ -253,6 +253,11 @@ BEGIN
 	DELETE FROM syncext.source_key k WHERE k.entity = $1 AND k.external_id = $2;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	counts[12] := n;
+	-- spokes go on counting: what they have counted is known by a hash, so that it isn't added again
+	INSERT INTO syncext.counted AS t
+	SELECT c.source, c.entity, syncext.erased_id(c.external_id), c.counts FROM syncext.counted c
+	WHERE c.entity = $1 AND c.external_id = $2
+	ON CONFLICT ON CONSTRAINT counted_pkey DO UPDATE SET counts = EXCLUDED.counts;
 	DELETE FROM syncext.counted t WHERE t.entity = $1 AND t.external_id = $2;
 	DELETE FROM syncext.unsent u WHERE u.entity = $1 AND u.external_id = $2;
 	GET DIAGNOSTICS n = ROW_COUNT;
@@ -502,7 +507,7 @@ CREATE FUNCTION syncext.remove_gone(retention interval, max_rows integer) RETURN
 		WITH gone AS (
 			DELETE FROM syncext.replica d
 			WHERE d.ctid = ANY (ARRAY(SELECT r.ctid FROM syncext.replica r
-			                          WHERE r.gone_at < clock_timestamp() - retention
+			                          WHERE r.gone_at < clock_timestamp() - retention AND r.fields IS NULL
 			                          LIMIT max_rows FOR UPDATE SKIP LOCKED))
 			RETURNING d.relation, d.external_id
 		), unbound AS (

@@ -119,6 +119,12 @@ COMMENT ON COLUMN syncext.counted.counts IS
 	'{field: {run/first seq: [last seq, total]}}, as the spoke''s syncext.replica.counted';
 SELECT pg_catalog.pg_extension_config_dump('syncext.counted', '');
 
+CREATE FUNCTION syncext.erased_id(external_id text) RETURNS text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'syncext_erased_id';
+COMMENT ON FUNCTION syncext.erased_id(text) IS
+	'under what name syncext.counted keeps the totals of a record that was erased: a hash of its id, after a character that begins no other';
+REVOKE ALL ON FUNCTION syncext.erased_id(text) FROM PUBLIC;
+
 -- Every push writes these over; vacuum comes before they are much larger.
 ALTER TABLE syncext.spoke SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 ALTER TABLE syncext.push SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);

@@ -18,6 +18,8 @@ extern Jsonb *counted_read(CountedTable *table, const char *source, const char *
 						   const char *external_id);
 /* The same of one. */
 extern Jsonb *counted_find(const char *source, const char *entity, const char *external_id);
+/* The same of a record that was erased, as it was then. */
+extern Jsonb *counted_find_erased(const char *source, const char *entity, const char *external_id);
 extern void counted_save(const char *source, const char *entity, const char *external_id,
 						 Jsonb *counts);
 

@@ -134,6 +134,26 @@ all_have('the hub is restored, and went on');
 sell($_, 'c', 1) for $shop, $till;
 all_have('and all go on');
 
+# ---------- the hub erases the record of rows that are still there ----------
+
+for my $round (1 .. 2)
+{
+	sql($hub, q(SELECT sync_forget('customer', 'c')));
+	sell($shop, 'c', 3);
+	all_have("a record was erased, one branch sells, $round");
+	sell($till, 'c', 5);
+	all_have("the other one, $round");
+	sql($hub, q(SELECT sync_forget('customer', 'c')));
+	sell($shop, 'c', 7);
+	sell($till, 'c', 9);
+	all_have("both, $round");
+}
+sql($hub, q(SELECT sync_forget('customer', 'c')));
+sell($shop, 'c', 11);
+sql($till, "UPDATE customer SET name = 'Cap' WHERE id = 'c'");
+all_have('a branch edits another field meanwhile');
+is(sql($_, q(SELECT name FROM customer WHERE id = 'c')), 'Cap', 'which ' . $_->name . ' has, too') for $shop, $till;
+
 # ---------- another database of the same server, which goes on, takes a spoke's place ----------
 
 # The one that is left sells some that the other one never hears of.
