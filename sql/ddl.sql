@@ -330,6 +330,13 @@ ALTER TABLE jobs.day_7 ENABLE ALWAYS TRIGGER _syncext_capture;
 ALTER EVENT TRIGGER syncext_altered DISABLE;
 CREATE TABLE jobs.day_8 PARTITION OF day FOR VALUES FROM (100) TO (110);
 ALTER EVENT TRIGGER syncext_altered ENABLE ALWAYS;
+-- a setting of servers from 17 on, as ALTER DATABASE and ALTER ROLE keep it there
+BEGIN;
+UPDATE pg_db_role_setting s SET setconfig = setconfig || '{event_triggers=False}' FROM pg_database d
+WHERE d.datname = current_database() AND s.setdatabase = d.oid AND s.setrole = 0;
+INSERT INTO pg_db_role_setting VALUES (0, 'regress_ddl'::regrole, '{work_mem=4MB,event_triggers=off}'), (0, 'pg_monitor'::regrole, '{event_triggers=on}');
+SELECT problem, replace(hint, quote_ident(current_database()), '…') AS hint FROM sync_check() WHERE object = 'setting event_triggers';
+ROLLBACK;
 SELECT object, problem FROM of_day WHERE object ~ 'day_[78]';
 CALL sync_load('day') \gset
 SELECT object FROM of_day WHERE object ~ 'day_[78]';

@@ -14,6 +14,34 @@ END $$;
 COMMENT ON FUNCTION syncext.cron_job_active(text, text) IS
 	'is pg_cron''s job that sync_schedule has added for a role active? Null: there is none';
 
+-- For whom event triggers are off by what outlasts a session: servers from 17 on have the
+-- setting, and of what a session sets for itself nobody else can know.
+CREATE VIEW syncext.event_triggers_off AS
+	WITH kept AS (
+		SELECT d.datname, r.rolname, s.setdatabase, s.setrole
+		FROM pg_catalog.pg_db_role_setting s
+		LEFT JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
+		LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole
+		WHERE (s.setdatabase = 0 OR d.datname = pg_catalog.current_database())
+		  AND EXISTS (SELECT FROM pg_catalog.unnest(s.setconfig) c
+		              WHERE c ~* '^event_triggers=(of|off|f|fa|fal|fals|false|n|no|0)$')
+	)
+	SELECT CASE WHEN k.setrole = 0 AND k.setdatabase = 0 THEN 'for all roles'
+	            WHEN k.setrole = 0 THEN 'in this database'
+	            ELSE pg_catalog.format('for role %I', k.rolname) END AS whose,
+	       CASE WHEN k.setrole = 0 AND k.setdatabase = 0 THEN 'ALTER ROLE ALL RESET event_triggers'
+	            WHEN k.setrole = 0 THEN pg_catalog.format('ALTER DATABASE %I RESET event_triggers', k.datname)
+	            ELSE pg_catalog.format('ALTER ROLE %I%s RESET event_triggers', k.rolname, ' IN DATABASE ' || pg_catalog.quote_ident(k.datname)) END AS mend
+	FROM kept k
+	UNION ALL
+	SELECT 'in the server''s configuration', 'Set it on in postgresql.conf, or ALTER SYSTEM RESET event_triggers, then SELECT pg_reload_conf()'
+	FROM pg_catalog.pg_settings s
+	WHERE s.name = 'event_triggers' AND s.reset_val = 'off' AND NOT EXISTS (SELECT FROM kept);
+COMMENT ON VIEW syncext.event_triggers_off IS
+	'for whom event triggers are off by a setting that outlasts a session (PostgreSQL 17 and later)';
+COMMENT ON COLUMN syncext.event_triggers_off.whose IS 'for a role, in this database, or by the configuration';
+COMMENT ON COLUMN syncext.event_triggers_off.mend IS 'what sets them on';
+
 -- Each part looks at few rows: at the exceptions, at configuration, and at the
 -- change log as far as the first row that a source should have got long ago.
 CREATE VIEW syncext.problem WITH (security_barrier) AS
@@ -329,6 +357,11 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		LEFT JOIN pg_catalog.pg_event_trigger t ON t.evtfoid = 'syncext.altered'::pg_catalog.regproc AND t.evtevent = w.event
 		CROSS JOIN LATERAL (SELECT pg_catalog.quote_ident(coalesce(t.evtname, w.default_name)) AS name) e
 		WHERE t.evtenabled IS DISTINCT FROM 'A'
+		UNION ALL
+		SELECT 'error', NULL, 'setting event_triggers',
+		       pg_catalog.format('is off %s: nobody is told of what DDL makes of the rows of attached relations', o.whose),
+		       pg_catalog.format('%s; then load the tables that were altered meanwhile.', o.mend)
+		FROM syncext.event_triggers_off o
 		UNION ALL
 		-- what was given up
 		SELECT 'error', d.source, pg_catalog.format('source %s', d.source),
