@@ -6,6 +6,8 @@
 
 #include "access/relation.h"
 #include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
@@ -52,19 +54,31 @@ truncatable(Oid relid, LOCKMODE lockmode)
 
 /*
  * Without a statement: event triggers of others would run as our owner, by the names that
- * the user's search_path finds, in whoever's CREATE TABLE it is that makes a partition.
+ * the user's search_path finds, in sync_attach and in whoever's CREATE TABLE it is that makes
+ * a partition.
  */
 static void
-make_truncate_trigger(Oid relid)
+make_trigger(Oid relid, char *name, int16 timing, int16 events, bool row)
 {
 	CreateTrigStmt *trigger = makeNode(CreateTrigStmt);
 
-	trigger->trigname = TRUNCATE_TRIGGER_NAME;
-	trigger->timing = TRIGGER_TYPE_BEFORE;
-	trigger->events = TRIGGER_TYPE_TRUNCATE;
+	trigger->trigname = name;
+	trigger->row = row;
+	trigger->timing = timing;
+	trigger->events = events;
 	CreateTriggerFiringOn(trigger, NULL, relid, InvalidOid, InvalidOid, InvalidOid,
 						  attached_capture_function(), InvalidOid, NULL, false, false,
 						  TRIGGER_FIRES_ALWAYS);
+	CommandCounterIncrement();
+}
+
+/* Without a statement, for the same reason. */
+static void
+remove_trigger(Oid trigger)
+{
+	const ObjectAddress object = {.classId = TriggerRelationId, .objectId = trigger};
+
+	performDeletion(&object, DROP_RESTRICT, 0);
 	CommandCounterIncrement();
 }
 
@@ -78,9 +92,8 @@ create_truncate_trigger(Oid relid)
 		return;
 	/* it is older than the row trigger: the table left, and is back */
 	if (OidIsValid(truncate))
-		run_utility(psprintf("DROP TRIGGER " TRUNCATE_TRIGGER_NAME " ON %s",
-							 names_of_relation(relid)));
-	make_truncate_trigger(relid);
+		remove_trigger(truncate);
+	make_trigger(relid, TRUNCATE_TRIGGER_NAME, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_TRUNCATE, false);
 }
 
 static void
@@ -132,16 +145,11 @@ capture_triggers_is_captured(Oid relid)
 static void
 create_triggers(Oid relid)
 {
-	char	   *name = names_of_relation(relid);
-
 	/* of a table that was restored alone, say */
 	if (has_capture_trigger(relid))
-		run_utility(psprintf("DROP TRIGGER " CAPTURE_TRIGGER_NAME " ON %s", name));
-	run_utility(psprintf("CREATE TRIGGER " CAPTURE_TRIGGER_NAME
-						 " AFTER INSERT OR UPDATE OR DELETE ON %s"
-						 " FOR EACH ROW EXECUTE FUNCTION syncext.capture()",
-						 name));
-	run_utility(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER " CAPTURE_TRIGGER_NAME, name));
+		remove_trigger(get_trigger_oid(relid, CAPTURE_TRIGGER_NAME, false));
+	make_trigger(relid, CAPTURE_TRIGGER_NAME, TRIGGER_TYPE_AFTER,
+				 TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE, true);
 	create_truncate_triggers(relid, ShareRowExclusiveLock);
 }
 
@@ -153,13 +161,9 @@ as_owner(void (*act) (Oid relid), Oid relid)
 	int			security;
 
 	GetUserIdAndSecContext(&user, &security);
-	/* by name in the statements: it has to be ours */
-	(void) attached_capture_function();
 	SetUserIdAndSecContext(registry_owner(), security | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
-	SPI_connect();
 	act(relid);
-	SPI_finish();
 	SetUserIdAndSecContext(user, security);
 }
 
