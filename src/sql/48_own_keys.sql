@@ -73,7 +73,7 @@ COMMENT ON COLUMN syncext.key_problem.kind IS
 	'conflict: the two keys of a document were not of one record; unsaid: a record was served that the source has no key of, and it is to say one; reused: a table has drawn a key that named another record so far, which has lost it';
 COMMENT ON COLUMN syncext.key_problem.source_id IS 'the source''s own key; null: none is known';
 COMMENT ON COLUMN syncext.key_problem.noted_at IS 'when that was noted';
--- It isn't dumped: what goes on is noted again.
+SELECT pg_catalog.pg_extension_config_dump('syncext.key_problem', '');
 
 -- What a source has of an entity: all that it was ever served or could have been, if it was
 -- served at all, and what it has sent itself.

@@ -434,6 +434,24 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		GROUP BY b.source, f.relation
 		HAVING pg_catalog.min(f.since) >= pg_catalog.clock_timestamp() - interval '1 hour'
 		UNION ALL
+		-- a dump that was restored in parts: keys and foreign keys of ours would not let it be
+		SELECT 'error', s.name, pg_catalog.format('source %s', s.name),
+		       'has no cursor, as where pg_restore -j has left out tables of which it said that they violate a foreign key: routes, references, attached tables, links and schedules may be missing, too',
+		       'Restore the dump anew, the tables of schema syncext without -j.'
+		-- as many as tell that there are some: a plan for all looks dear
+		FROM (SELECT o.name FROM syncext.source o
+		      WHERE NOT EXISTS (SELECT FROM syncext.cursor c WHERE c.target = o.name AND c.slot = 0) ORDER BY o.name LIMIT 20) s
+		UNION ALL
+		SELECT 'error', n.source, n.object,
+		       pg_catalog.format('names entity %s, which is missing, as where pg_restore --disable-triggers could not restore syncext.entity', n.entity),
+		       pg_catalog.format('Restore the dump anew, without --disable-triggers; or SELECT sync_add_entity(%L, …), with its ladder.', n.entity)
+		FROM (SELECT m.source, m.object, m.entity
+		      FROM (SELECT b.source, pg_catalog.format('relation %s', b.relation) AS object, b.entity FROM syncext.binding b
+		            UNION ALL SELECT r.source, pg_catalog.format('route of source %s', r.source), r.entity FROM syncext.route r
+		            UNION ALL SELECT NULL, pg_catalog.format('reference %s of entity %s', f.field, f.entity), f.entity FROM syncext.reference f
+		            UNION ALL SELECT NULL, pg_catalog.format('reference %s of entity %s', f.field, f.entity), f.parent FROM syncext.reference f WHERE f.parent <> f.entity) m
+		      WHERE NOT EXISTS (SELECT FROM syncext.entity e WHERE e.name = m.entity) LIMIT 20) n
+		UNION ALL
 		-- the feed
 		SELECT CASE WHEN l.recorded_at < pg_catalog.clock_timestamp() - syncext.duration('syncext.retention') / 2 THEN 'error' ELSE 'warning' END,
 		       c.target, pg_catalog.format('source %s', c.target) || CASE WHEN c.slots > 1 THEN pg_catalog.format(', slot %s', c.slot) ELSE '' END,

@@ -167,7 +167,7 @@ $old->safe_psql('hub', q(DELETE FROM syncext.field_rule; DELETE FROM syncext.mat
 # every table of the extension is in the dump, but those that begin anew
 my $dump = slurp_file("$dumps/plain.sql");
 is(join(' ', grep { $dump !~ /^COPY syncext\.\Q$_\E /m } split / /, $old->safe_psql('hub', $tables)),
-	'child feed_state key_problem listener match_build match_due match_key match_problem route_failure stat_reset stat_row', 'all tables are dumped but those that are made anew');
+	'child feed_state listener match_build match_due match_key match_problem route_failure stat_reset stat_row', 'all tables are dumped but those that are made anew');
 
 # the original goes on for a while
 is(pull($old, 'Shop'), 'C1|2', 'the original hands out a batch that the dump does not know of');
@@ -240,6 +240,26 @@ $new->command_ok([ 'pg_restore', '-e', '-d', $new->connstr('hub'), "$dumps/dir" 
 like($new->safe_psql('hub', 'CALL sync_maintain()'), qr/"incarnation": true/, 'maintenance notices it, too');
 # which has listed them
 check_restored($new, 'pg_restore', 't');
+
+# in sections, our tables first, the others in parallel
+$new->safe_psql('postgres', 'DROP DATABASE hub');
+$new->safe_psql('postgres', 'CREATE DATABASE hub');
+$new->command_ok([ 'pg_restore', '-e', @$_, '-d', $new->connstr('hub'), "$dumps/dir" ], "pg_restore @$_")
+	for ([ '--section=pre-data' ], [ '--section=data', '-n', 'syncext' ], [ '-j', '2', '--section=data', '-N', 'syncext' ], [ '-j', '2', '--section=post-data' ]);
+check_restored($new, 'in sections', 'f');
+
+# what was left out is told: here without the cursors, and with triggers disabled
+$new->safe_psql('postgres', 'CREATE DATABASE part');
+$new->safe_psql('postgres', 'CREATE DATABASE disabled');
+my @list = split /\n/, `pg_restore -l $dumps/dir`;
+append_to_file("$dumps/list", join("\n", grep { !/TABLE DATA syncext cursor/ } @list) . "\n");
+$new->command_ok([ 'pg_restore', '-e', '-L', "$dumps/list", '-d', $new->connstr('part'), "$dumps/dir" ], 'restore without a table');
+is($new->safe_psql('part', q(SELECT count(*) FROM sync_check() WHERE problem ~ 'has no cursor')), $new->safe_psql('hub', 'SELECT count(*) FROM syncext.source'), 'that it is missing is told');
+$new->command_ok([ 'pg_restore', '-e', '-s', '-d', $new->connstr('disabled'), "$dumps/dir" ], 'restore of the schema');
+$new->command_fails([ 'pg_restore', '-a', '--disable-triggers', '-d', $new->connstr('disabled'), "$dumps/dir" ], 'and of the data, without triggers');
+is($new->safe_psql('disabled', q(SELECT string_agg(object, ', ' ORDER BY object) FROM sync_check() WHERE problem ~ 'names entity .* missing')),
+	'reference clientId of entity order, reference clientId of entity order, relation public.customers, relation public.visit, route of source Web', 'that entities are missing is told');
+$new->safe_psql('postgres', "DROP DATABASE $_") for qw(part disabled);
 
 # ---------- rules of fields, by a role that may not call their functions ----------
 
