@@ -35,6 +35,17 @@ CALL sync_maintain();
 SELECT count(*) FROM syncext.feed_origin;
 
 SELECT sync_detach('customers');
+
+-- where another hub's come in their place
+SET client_min_messages = error;
+BEGIN;
+CREATE SUBSCRIPTION regress_everything CONNECTION 'dbname=nowhere' PUBLICATION everything WITH (connect = false);
+INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate)
+SELECT s.oid, r, 'i' FROM pg_subscription s, unnest('{customers,syncext.source,syncext.canonical}'::regclass[]) r WHERE s.subname = 'regress_everything';
+SELECT severity, problem, hint FROM sync_check() WHERE object = 'subscription regress_everything';
+ROLLBACK;
+RESET client_min_messages;
+
 DROP TABLE customers;
 DROP PUBLICATION everything;
 DROP EXTENSION syncext;

@@ -434,6 +434,16 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		GROUP BY b.source, f.relation
 		HAVING pg_catalog.min(f.since) >= pg_catalog.clock_timestamp() - interval '1 hour'
 		UNION ALL
+		SELECT 'error', NULL, pg_catalog.format('subscription %s', s.subname),
+		       pg_catalog.format('writes %s of syncext''s tables, the first of them %s: they are a hub''s own, and nothing here goes by what another has in its', pg_catalog.count(*),
+		                         pg_catalog.min(r.srrelid::pg_catalog.regclass::pg_catalog.text)),
+		       pg_catalog.format('At the publisher let the publication be of other tables alone; then ALTER SUBSCRIPTION %I REFRESH PUBLICATION, DROP EXTENSION syncext CASCADE, and make it anew.', s.subname)
+		FROM pg_catalog.pg_subscription s
+		JOIN pg_catalog.pg_subscription_rel r ON r.srsubid = s.oid
+		JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = r.srrelid AND d.deptype = 'e'
+		JOIN pg_catalog.pg_extension x ON d.refclassid = 'pg_catalog.pg_extension'::regclass AND x.oid = d.refobjid AND x.extname = 'syncext'
+		GROUP BY s.subname
+		UNION ALL
 		-- a dump that was restored in parts: keys and foreign keys of ours would not let it be
 		SELECT 'error', s.name, pg_catalog.format('source %s', s.name),
 		       'has no cursor, as where pg_restore -j has left out tables of which it said that they violate a foreign key: routes, references, attached tables, links and schedules may be missing, too',
