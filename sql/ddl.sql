@@ -4,7 +4,7 @@ CREATE EXTENSION syncext;
 \ir test/helpers.sql
 SET datestyle = ISO;
 SELECT sync_add_source('CRM', 1), sync_add_source('Shop', 2);
-SELECT count(sync_add_entity(name)) FROM unnest('{part,event,item,copy,polled,brief,rewritten}'::text[]) name;
+SELECT count(sync_add_entity(name)) FROM unnest('{part,event,item,copy,polled,viewed,brief,rewritten}'::text[]) name;
 CREATE VIEW told AS SELECT severity, object, problem, hint FROM sync_check()
 	WHERE problem ~ 'was of type|other values|dropped while|any more|event trigger' ORDER BY 2, 3;
 \x
@@ -548,6 +548,28 @@ CALL sync_poll('base', true) \gset
 SELECT * FROM told;
 SELECT fields('polled', '1');
 SELECT sync_detach('base');
+
+-- and a view, that has another definition, or has one below
+CREATE VIEW below AS SELECT id, n, at FROM base;
+CREATE VIEW above AS SELECT id, n, at FROM below;
+SELECT sync_attach('above', 'Shop', 'viewed', '{id}', capture => 'poll', updated_column => 'at');
+CALL sync_poll('above') \gset
+CREATE OR REPLACE VIEW above AS SELECT id, n + 1 AS n, at FROM below;
+CREATE VIEW beside AS SELECT id FROM base;
+CREATE OR REPLACE VIEW beside AS SELECT id + 1 AS id FROM base;
+SELECT object, problem, hint FROM told;
+CALL sync_poll('above') \gset
+SELECT fields('viewed', '1');
+CALL sync_poll('above', true) \gset
+SELECT fields('viewed', '1');
+SELECT count(*) FROM told;
+CREATE OR REPLACE VIEW below AS SELECT id, n * 2 AS n, at FROM base;
+SELECT object FROM told;
+CALL sync_poll('above', true) \gset
+SELECT fields('viewed', '1');
+SELECT count(*) FROM told;
+SELECT sync_detach('above');
+DROP VIEW above, below, beside;
 
 DROP VIEW told;
 DROP TABLE item, copy, base;

@@ -164,7 +164,7 @@ syncext_altered(PG_FUNCTION_ARGS)
 		emptied_look(data->parsetree);
 	else if (is_about_partition(data->parsetree))
 	{
-		if (!IsA(data->parsetree, AlterTableStmt))
+		if (!IsA(data->parsetree, AlterTableStmt) && !IsA(data->parsetree, ViewStmt))
 			complete_made();
 		owner_execute("SELECT syncext.note_altered()");
 	}

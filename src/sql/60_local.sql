@@ -230,6 +230,30 @@ COMMENT ON FUNCTION syncext.note_rewritten(regclass, text[], text[]) IS
 	'note that ALTER TABLE gives other values to columns of a relation: as they have another type, or by expressions';
 REVOKE ALL ON FUNCTION syncext.note_rewritten(regclass, text[], text[]) FROM PUBLIC;
 
+-- Rows of a view have other values by another definition of it, or of a view below: polls that
+-- go by a watermark read those alone that were edited since.
+CREATE FUNCTION syncext.note_replaced(view regclass) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
+	AS $$
+	#variable_conflict use_column
+	BEGIN
+		PERFORM syncext.note_rewritten(b.relation, '{}', ARRAY(SELECT jsonb_object_keys(b.shape->'columns')))
+		FROM syncext.binding b
+		WHERE b.capture = 'poll' AND b.updated_column IS NOT NULL AND b.loaded IS NOT NULL AND jsonb_typeof(b.shape->'columns') = 'object'
+		  AND b.relation IN (WITH RECURSIVE above AS (
+			SELECT $1::oid AS relid
+			UNION
+			SELECT w.ev_class
+			FROM above a
+			JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = a.relid AND d.classid = 'pg_rewrite'::regclass
+			JOIN pg_rewrite w ON w.oid = d.objid)
+		                     SELECT relid FROM above)
+		ORDER BY b.relation;
+	END $$;
+COMMENT ON FUNCTION syncext.note_replaced(regclass) IS
+	'note that CREATE OR REPLACE VIEW gives other values to polled relations: the view, and views above it';
+REVOKE ALL ON FUNCTION syncext.note_replaced(regclass) FROM PUBLIC;
+
 CREATE FUNCTION syncext.note_altered() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
 	AS $$
@@ -241,6 +265,9 @@ CREATE FUNCTION syncext.note_altered() RETURNS void
 		      JOIN syncext.binding o ON o.relation = r.relid
 		      WHERE d.classid = 'pg_class'::regclass
 		      ORDER BY o.relation) b;
+		PERFORM syncext.note_replaced(d.objid)
+		FROM pg_event_trigger_ddl_commands() d
+		WHERE d.classid = 'pg_class'::regclass AND d.command_tag = 'CREATE VIEW';
 	END $$;
 COMMENT ON FUNCTION syncext.note_altered() IS
 	'note which partitions and columns attached relations have that the statement under way was about, for an event trigger';
@@ -278,7 +305,7 @@ COMMENT ON FUNCTION syncext.altered() IS 'event trigger: notes what DDL makes of
 REVOKE ALL ON FUNCTION syncext.altered() FROM PUBLIC;
 CREATE EVENT TRIGGER syncext_rewritten ON table_rewrite EXECUTE FUNCTION syncext.altered();
 CREATE EVENT TRIGGER syncext_altered ON ddl_command_end
-	WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA')
+	WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'CREATE VIEW')
 	EXECUTE FUNCTION syncext.altered();
 CREATE EVENT TRIGGER syncext_dropping ON ddl_command_start WHEN TAG IN ('DROP TABLE') EXECUTE FUNCTION syncext.altered();
 ALTER EVENT TRIGGER syncext_rewritten ENABLE ALWAYS;

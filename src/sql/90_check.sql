@@ -303,7 +303,9 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		WHERE b.capture <> 'poll' AND p.fate IN ('dropped', 'left')
 		UNION ALL
 		SELECT 'warning', b.source, pg_catalog.format('relation %s', b.relation),
-		       pg_catalog.format(CASE WHEN c.was->1 = c.now->1 THEN 'column %s was given other values by ALTER TABLE: what became of its rows was no edit, and they may differ from what the hub has'
+		       pg_catalog.format(CASE WHEN c.was->1 = c.now->1 AND r.relkind = 'v'
+		                              THEN 'column %s may have other values, as CREATE OR REPLACE VIEW says how they are made: that was no edit, and they may differ from what the hub has'
+		                              WHEN c.was->1 = c.now->1 THEN 'column %s was given other values by ALTER TABLE: what became of its rows was no edit, and they may differ from what the hub has'
 		                              ELSE 'column %s was of type %s, and is of type %s now: what became of its rows was no edit, and they may differ from what the hub has' END,
 		                         pg_catalog.quote_ident(c.name), c.was->>1, c.now->>1),
 		       CASE WHEN b.capture = 'poll' THEN pg_catalog.format('CALL sync_poll(%L, true) sends what is different.', b.relation)
@@ -311,6 +313,7 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		            ELSE pg_catalog.format('CALL sync_load(%L%s) sends what is different.', b.relation,
 		                                   CASE WHEN NOT EXISTS (SELECT FROM syncext.link l WHERE l.source = b.source) THEN ', ''table''' END) END
 		FROM syncext.binding b
+		JOIN pg_catalog.pg_class r ON r.oid = b.relation
 		CROSS JOIN LATERAL syncext.known_columns(b) c
 		WHERE NOT syncext.holds_as_much(c.was, c.now)
 		UNION ALL
