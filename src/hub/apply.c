@@ -210,6 +210,7 @@ typedef struct Applying
 	ApplyCall  *call;
 	MemoryContext item;			/* reset after each of them */
 	int			ahead;			/* the records of those before were looked at ahead */
+	bool		far;			/* they are far from one another: reading them ahead gains nothing */
 } Applying;
 
 static bool
@@ -234,7 +235,7 @@ refuse(const Documents *docs, Answer *answer)
 	return answer_refused(&answer->error);
 }
 
-/* Read the records of the next documents, from the one numbered first on. */
+/* Read the records of the next documents, from the one numbered first on, and their conflicts. */
 static void
 look_ahead(Applying *applying, int first)
 {
@@ -254,11 +255,14 @@ look_ahead(Applying *applying, int first)
 		records[n].entity = change->entity;
 		records[n++].external_id = change->external_id;
 	}
+	applying->ahead = i;
 	/* of few there is nothing to be gained */
-	if (n >= CANONICAL_AHEAD_MIN && canonical_look_ahead(applying->call->canonical, n, records, NULL))
-		applying->ahead = i;
-	else
-		applying->ahead = docs->ngood;
+	if (n >= CANONICAL_AHEAD_MIN)
+	{
+		apply_look_for_conflicts(applying->call, n, records);
+		applying->far = applying->far ||
+			!canonical_look_ahead(applying->call->canonical, n, records, NULL);
+	}
 	MemoryContextSwitchTo(outer);
 	MemoryContextReset(applying->item);
 }

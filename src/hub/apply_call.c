@@ -65,6 +65,14 @@ apply_canonical(ApplyCall *call)
 	return call->canonical;
 }
 
+void
+apply_look_for_conflicts(ApplyCall *call, int n, const RecordKey *records)
+{
+	if (call->pending == NULL)
+		call->pending = pending_ahead_begin(call->conflicts);
+	pending_ahead_look(call->pending, n, records);
+}
+
 bool
 apply_is_quiet(const ApplyCall *call)
 {
@@ -84,6 +92,8 @@ apply_close(ApplyCall *call)
 		mapped_close(call->aliases);
 	if (call->matching != NULL)
 		matching_close(call->matching);
+	if (call->pending != NULL)
+		pending_ahead_end(call->pending);
 	mapped_close(call->conflicts);
 	if (call->log != NULL)
 		change_log_close(call->log);

@@ -23,6 +23,8 @@ extern void apply_let_births_wait(ApplyCall *call);
 extern void apply_show_births(ApplyCall *call);
 /* The call's own: what it has written is found there. */
 extern Canonical *apply_canonical(ApplyCall *call);
+/* Look for the pending conflicts of the records that the next changes are of, in the order of the index. */
+extern void apply_look_for_conflicts(ApplyCall *call, int n, const RecordKey *records);
 /* Have the call's changes set off nothing so far? */
 extern bool apply_is_quiet(const ApplyCall *call);
 /*

@@ -413,7 +413,11 @@ log_and_close(ApplyCall *call, const ApplyItem *item, const Record *before,
 
 	answer->conflict_id = review->same;
 	if (d->resolution == RESOLUTION_MANUAL && answer->conflict_id == 0)
+	{
 		answer->conflict_id = conflict_add(call->conflicts, item->change, before, d);
+		if (call->pending != NULL)
+			pending_ahead_added(call->pending, item->change->external_id);
+	}
 	seq = log_change(call, item, before, review->overtaken, d, answer->conflict_id);
 	conflict_supersede(call->conflicts, call->log, review->overtaken, item->change, d, seq);
 }
@@ -468,6 +472,20 @@ write_decided(ApplyCall *call, const Change *change, const Record *record, const
 	return canonical_write(call->canonical, change->entity, change->external_id, &d->after);
 }
 
+/* conflict_review(), but where it is known already that there are none. */
+static bool
+review_conflicts(ApplyCall *call, const Change *change, const Record *record, const Decision *d,
+				 ConflictReview *review, ChangeError *error)
+{
+	if (call->pending != NULL && record->exists &&
+		pending_ahead_none(call->pending, change->entity, change->external_id))
+	{
+		MemSet(review, 0, sizeof(ConflictReview));
+		return true;
+	}
+	return conflict_review(call->conflicts, change, record, d, review, error);
+}
+
 /*
  * Carry the decision out on the golden record.  A change that adds or closes a conflict
  * holds its record, though nothing may be written to it: a write that overtakes a
@@ -484,15 +502,14 @@ write_record(ApplyCall *call, const Change *change, const Record *record,
 
 	if (d->write == WRITE_NOTHING && d->resolution != RESOLUTION_MANUAL)
 	{
-		(void) conflict_review(call->conflicts, change, record, d, review, &answer->error);
+		(void) review_conflicts(call, change, record, d, review, &answer->error);
 		if (review->overtaken == NIL)
 			return ROWS_DONE;
 	}
 	outcome = d->write == WRITE_NOTHING ? canonical_lock(call->canonical) :
 		write_decided(call, change, record, d);
 	if (outcome == ROWS_DONE)
-		answer->refused = !conflict_review(call->conflicts, change, record, d, review,
-										   &answer->error);
+		answer->refused = !review_conflicts(call, change, record, d, review, &answer->error);
 	return outcome;
 }
 

@@ -16,6 +16,7 @@
 #include "storage/change_log.h"
 #include "storage/conflict_log.h"
 #include "storage/parked_change.h"
+#include "storage/pending_ahead.h"
 
 struct ApplyCall
 {
@@ -26,6 +27,7 @@ struct ApplyCall
 	Canonical  *canonical;
 	ChangeLog  *log;			/* NULL where it explains */
 	ConflictLog *conflicts;
+	PendingAhead *pending;		/* of them, NULL until a batch looks ahead */
 	References *references;
 	ParkedChanges *waiting;		/* NULL until something may have to wait */
 	RoutedTable *routed;		/* NULL until a filtered source sends something */

@@ -16,6 +16,9 @@
 
 #define PENDING_INDEX	"conflict_log_pending"
 
+/* How often a conflict was made pending, by this backend. */
+static uint64 nmade = 0;
+
 const MappedDef conflict_log_def = {
 	.relation = "conflict_log",
 	/*
@@ -174,6 +177,21 @@ conflict_log_pending(ConflictLog *log, const char *entity, const char *external_
 }
 
 bool
+conflict_log_note_pending(ConflictLog *log, const char *entity, const char *first, const char *last,
+						  int max, void (*note) (void *arg, const text *external_id), void *arg)
+{
+	const Datum keys[2] = {CStringGetTextDatum(entity), CStringGetTextDatum(first)};
+
+	return rows_note_entries(log->rows, PENDING_INDEX, 2, keys, CStringGetTextDatum(last), max, note, arg);
+}
+
+uint64
+conflict_log_made(void)
+{
+	return nmade;
+}
+
+bool
 conflict_log_any_pending(ConflictLog *log)
 {
 	RowsScan   *scan = mapped_scan(log, PENDING_INDEX, 0, 0, NULL);
@@ -211,6 +229,7 @@ conflict_log_add(ConflictLog *log, const Conflict *conflict)
 	added.recorded_at = GetCurrentTimestamp();
 	added.contested = contested_names(conflict);
 	mapped_insert(log, &added);
+	nmade++;
 	return added.id;
 }
 
@@ -244,6 +263,7 @@ conflict_log_reopen(ConflictLog *log, const Conflict *conflict)
 
 	while (mapped_seek(log, 1, &reopened) && !is_pending(log->rows, NULL))
 	{
+		nmade++;
 		if (mapped_update(log, DECIDED, &reopened) == ROWS_DONE)
 			return true;
 	}

@@ -52,6 +52,15 @@ extern const MappedDef conflict_log_def;
  */
 extern List *conflict_log_pending(ConflictLog *log, const char *entity,
 								  const char *external_id, const char *source);
+/*
+ * Tell of all records of the entity from first to last that may have pending conflicts, in the
+ * order of their ids, some more than once.  Returns false if there are more than max.
+ */
+extern bool conflict_log_note_pending(ConflictLog *log, const char *entity, const char *first,
+									  const char *last, int max,
+									  void (*note) (void *arg, const text *external_id), void *arg);
+/* How many conflicts this backend has made pending so far, by these functions. */
+extern uint64 conflict_log_made(void);
 /* The pending one of the wanted one's source, record's version and patch; 0: none. */
 extern int64 conflict_log_find_same(ConflictLog *log, const Conflict *wanted);
 /* Is any conflict pending at all? */

@@ -500,6 +500,36 @@ rows_scan_end(RowsScan *scan)
 	scan_release(scan);
 }
 
+bool
+rows_note_entries(Rows *rows, const char *index_name, int nkeys, const Datum *first, Datum last,
+				  int max, void (*note) (void *arg, const text *value), void *arg)
+{
+	Relation	index = rows->indexes[index_number(rows, index_name)];
+	Snapshot	snapshot = rows_snapshot(rows);
+	ScanKeyData keys[ROWS_MAX_KEYS + 1];
+	IndexScanDesc scan;
+	int			n = 0;
+
+	Assert(nkeys <= ROWS_MAX_KEYS && index->rd_opcintype[nkeys - 1] == TEXTOID);
+	init_equal_keys(index, nkeys - 1, first, keys);
+	init_bound_key(index, nkeys - 1, BTGreaterEqualStrategyNumber, first[nkeys - 1], &keys[nkeys - 1]);
+	init_bound_key(index, nkeys - 1, BTLessEqualStrategyNumber, last, &keys[nkeys]);
+	scan = index_beginscan_compat(rows->rel, index, snapshot, nkeys + 1);
+	scan->xs_want_itup = true;
+	index_rescan(scan, keys, nkeys + 1, NULL, 0);
+	while (n <= max && index_getnext_tid(scan, ForwardScanDirection) != NULL)
+	{
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		if (n++ < max)
+			note(arg, DatumGetTextPP(index_getattr(scan->xs_itup, nkeys, scan->xs_itupdesc, &isnull)));
+	}
+	index_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	return n <= max;
+}
+
 void
 rows_walk(Rows *rows, void (*function) (Rows *rows, void *arg), void *arg)
 {

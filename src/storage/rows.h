@@ -119,6 +119,14 @@ extern RowsScan *rows_scan_begin(Rows *rows, const char *index, int nkeys, const
 extern bool rows_scan_next(RowsScan *scan);	/* the row is the found one then */
 extern void rows_scan_end(RowsScan *scan);
 
+/*
+ * Tell of each entry of the index from first to last, all of whose columns but the last, which
+ * is text, are like first's: what can't be seen has one, too, and so has each version of a row.
+ * Returns false if there are more than max.
+ */
+extern bool rows_note_entries(Rows *rows, const char *index, int nkeys, const Datum *first, Datum last,
+							  int max, void (*note) (void *arg, const text *value), void *arg);
+
 /* Walk all rows in the order of their places: each is the found one when function is called. */
 extern void rows_walk(Rows *rows, void (*function) (Rows *rows, void *arg), void *arg);
 
@@ -160,6 +168,19 @@ extern void rows_show_waiting(Rows *rows);
 extern void rows_flush(Rows *rows);
 extern RowsOutcome rows_update(Rows *rows, const Datum *values, const bool *isnull);
 extern RowsOutcome rows_delete(Rows *rows);
+/*
+ * A moment, as far as concerns what the latest snapshot shows of a table: it lasts until another
+ * transaction that has written something ends, or ours writes by other means than those
+ * of this header.
+ */
+typedef struct RowsMoment
+{
+	uint64		completed;		/* transactions, as the server counts them */
+	CommandId	foreign;		/* commands of ours that weren't rows' own */
+} RowsMoment;
+
+extern RowsMoment rows_moment(void);
+extern bool rows_moment_lasts(const RowsMoment *moment);
 /* Lock the found row as SELECT … FOR NO KEY UPDATE does. */
 extern RowsOutcome rows_lock(Rows *rows);
 /* Like rows_lock(), but without waiting; false: another transaction has it. */

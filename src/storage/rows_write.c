@@ -188,11 +188,40 @@ rows_violated(Rows *rows, bool insert, const Datum *values, const bool *isnull,
 	return violated;
 }
 
+/* Commands of the transaction that were rows' own, so that one can tell if others came between. */
+static CommandId own_commands = 0;
+
 void
 rows_finish_write(Rows *rows)
 {
+	const CommandId before = GetCurrentCommandId(false);
+
 	ResetPerTupleExprContext(rows->estate);
 	CommandCounterIncrement();
+	own_commands += GetCurrentCommandId(false) - before;
+}
+
+/*
+ * The server counts transactions as they end, for the sake of its own snapshots, at once with
+ * their becoming visible: while the count stays, so does what can be seen.
+ */
+RowsMoment
+rows_moment(void)
+{
+	RowsMoment	moment = {
+		.completed = GetLatestSnapshot()->snapXactCompletionCount,
+		.foreign = GetCurrentCommandId(false) - own_commands
+	};
+
+	return moment;
+}
+
+bool
+rows_moment_lasts(const RowsMoment *moment)
+{
+	const RowsMoment now = rows_moment();
+
+	return now.completed == moment->completed && now.foreign == moment->foreign;
 }
 
 void
