@@ -267,6 +267,31 @@ SELECT sync_record('record', 'batch')->'fields' AS fields;
 SELECT count(sync_record(entity, external_id)) > 5 AS all_of_them FROM syncext.canonical;
 RESET :parallel_mode;
 
+-- However many fields there are, of whatever kinds, what is stored and answered is as the
+-- server itself would lay it out: each member is found by its key or place.
+CREATE FUNCTION many(n int) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT coalesce(jsonb_object_agg('f' || i, CASE i % 6
+		WHEN 0 THEN to_jsonb(repeat('x', i)) WHEN 1 THEN to_jsonb(i * 1234.5) WHEN 2 THEN to_jsonb(i % 4 = 2)
+		WHEN 3 THEN jsonb_build_object('k', i, 'list', jsonb_build_array(i, 'é', NULL, jsonb_build_object('deep', i / 7.0)))
+		WHEN 4 THEN jsonb_build_array() ELSE to_jsonb(10 ^ i) END), '{}')
+	FROM generate_series(1, n) i
+$$;
+CREATE TABLE answered_many AS
+	SELECT n, sync_apply(jsonb_build_array(
+		jsonb_build_object('externalId', 'many' || n, 'source', 'CRM', 'version', 1, 'fields', many(n)),
+		jsonb_build_object('externalId', 'many' || n, 'source', 'CRM', 'version', 2, 'fields', many(n) || '{"f1": "new"}'))) AS answers
+	FROM unnest(ARRAY[1, 2, 5, 15, 16, 17, 18, 31, 32, 33, 34, 48, 64, 65, 100]) n;
+SELECT n, c.fields = many(n) || '{"f1": "new"}' AS equal,
+	(SELECT count(*) FROM generate_series(2, n) i WHERE c.fields -> ('f' || i) IS DISTINCT FROM many(n) -> ('f' || i)) AS differing,
+	(SELECT count(DISTINCT answers -> 0 -> 'changed' ->> i) FROM generate_series(0, n) i WHERE many(n) ? (answers -> 0 -> 'changed' ->> i)) AS named,
+	(SELECT string_agg(key || '=' || value, ' ') FROM jsonb_each_text(answers -> 1) WHERE answers -> 1 ->> key = value AND key <> 'reason') AS second
+FROM answered_many JOIN syncext.canonical c ON external_id = 'many' || n ORDER BY n;
+SELECT count(*) AS answers, count(*) FILTER (WHERE answers -> (i - 1) ->> 'externalId' = 'list' || i) AS in_place
+FROM generate_series(1, 150) i, (SELECT sync_apply(jsonb_agg(jsonb_build_object('externalId', 'list' || i, 'source', 'CRM', 'version', 1, 'fields', jsonb_build_object('a', i)) ORDER BY i)) AS answers
+	FROM generate_series(1, 150) i) a;
+
+DROP TABLE answered_many;
+DROP FUNCTION many;
 DROP TABLE time;
 DROP FUNCTION try;
 DROP EXTENSION syncext;

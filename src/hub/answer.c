@@ -6,11 +6,11 @@
  */
 #include "postgres.h"
 
-#include "lib/stringinfo.h"
 #include "utils/numeric.h"
 
 #include "hub/answer.h"
 #include "model/json.h"
+#include "model/json_pack.h"
 
 AnswerOutcome
 answer_outcome(const Answer *answer)
@@ -114,7 +114,6 @@ add_number(JsonbValue *object, const char *key, bool present, int64 number)
 		value->val.numeric = int64_to_numeric(number);
 }
 
-/* Names, copied: the decision's own memory goes before the answer is sent. */
 static void
 add_names(JsonbValue *object, const char *key, const FieldNames *names)
 {
@@ -125,8 +124,7 @@ add_names(JsonbValue *object, const char *key, const FieldNames *names)
 	value->val.array.nElems = names->n;
 	value->val.array.elems = palloc(sizeof(JsonbValue) * Max(names->n, 1));
 	for (int i = 0; i < names->n; i++)
-		json_set_string(&value->val.array.elems[i],
-				   pnstrdup(names->name[i].data, names->name[i].len), names->name[i].len);
+		json_set_string(&value->val.array.elems[i], names->name[i].data, names->name[i].len);
 }
 
 /*
@@ -159,22 +157,23 @@ answer_hidden(const Change *change)
 	return object;
 }
 
-/* Make an answer, all of it in the current context but what the change holds. */
-JsonbValue *
-answer_make(const Answer *answer)
+/* An answer that points to the decision's own memory, which goes before the answer is sent. */
+static JsonbValue *
+answer_outline(const Answer *answer)
 {
 	const Decision *d = &answer->decision;
 	const Record *standing = &d->after;
-	JsonbValue *object = object_make(14);
 	FieldName	all = {"*", 1};
 	FieldNames	whole = {.n = 1, .name = &all};
+	JsonbValue *object;
 
 	if (answer->hidden)
 		return answer_hidden(answer->change);
+	object = object_make(14);
 	add_names(object, "lost", d->lost_all ? &whole : &d->lost);
 	add_string(object, "told", audience_name(d->audience));
 	add_string(object, "entity", answer->change->entity);
-	add_string(object, "reason", pstrdup(d->reason));
+	add_string(object, "reason", d->reason);
 	add_number(object, "status", true, d->status);
 	add_names(object, "changed", &d->changed);
 	add_number(object, "version", standing->exists, standing->version);
@@ -182,10 +181,20 @@ answer_make(const Answer *answer)
 	add_unheard(object, answer);
 	add_number(object, "conflictId", answer->conflict_id != 0, answer->conflict_id);
 	add_external_id(object, answer->change);
-	add_string(object, "lastSource", standing->exists ? pstrdup(standing->last_source) : NULL);
+	add_string(object, "lastSource", standing->exists ? standing->last_source : NULL);
 	add_string(object, "resolution", resolution_name(d->resolution));
 	add_number(object, "rowVersion", standing->exists, standing->row_version);
 	return object;
+}
+
+/*
+ * In one piece: a batch has thousands of answers, which are kept until all are given, and as
+ * trees they would take four times as much memory.
+ */
+JsonbValue *
+answer_make(const Answer *answer, MemoryContext context)
+{
+	return json_pack_value(answer_outline(answer), context);
 }
 
 /* Leave what was decided, and nothing of the record. */
@@ -223,71 +232,27 @@ answer_failed(const ErrorData *error)
 
 /* ---------- many of them ---------- */
 
-/*
- * A batch has thousands of answers, which are kept until all are given: as trees they
- * would take four times as much memory.
- */
-JsonbValue *
-answer_pack(const JsonbValue *answer, MemoryContext context)
-{
-	Jsonb	   *jsonb = JsonbValueToJsonb(unconstify(JsonbValue *, answer));
-	const int	len = VARSIZE(jsonb) - VARHDRSZ;
-	JsonbValue *packed = MemoryContextAlloc(context, MAXALIGN(sizeof(JsonbValue)) + len);
-
-	packed->type = jbvBinary;
-	packed->val.binary.len = len;
-	packed->val.binary.data = (JsonbContainer *) ((char *) packed + MAXALIGN(sizeof(JsonbValue)));
-	memcpy(packed->val.binary.data, &jsonb->root, len);
-	return packed;
-}
-
-/* Append an element's data to those of an array.  Returns its entry, without a length. */
-static JEntry
-append_element(StringInfo data, const JsonbValue *element)
-{
-	const bool	scalar = IsAJsonbScalar(element);
-	Jsonb	   *jsonb = element->type == jbvBinary ? NULL : JsonbValueToJsonb(unconstify(JsonbValue *, element));
-	const JsonbContainer *container = jsonb == NULL ? element->val.binary.data : &jsonb->root;
-	const int	len = jsonb == NULL ? element->val.binary.len : (int) (VARSIZE(jsonb) - VARHDRSZ);
-	/* a scalar alone is an array of one element */
-	const int	header = scalar ? offsetof(JsonbContainer, children) + sizeof(JEntry) : 0;
-
-	if (!scalar || element->type == jbvNumeric)
-		appendBinaryStringInfo(data, "\0\0\0", INTALIGN(data->len) - data->len);
-	appendBinaryStringInfo(data, (const char *) container + header, len - header);
-	return scalar ? container->children[0] & JENTRY_TYPEMASK : JENTRY_ISCONTAINER;
-}
-
-/*
- * The answers of a batch.  The array is put together by hand: pushing each
- * answer into it would take it apart and build it again.
- */
 Jsonb *
 answer_array(JsonbValue **answers, int n)
 {
-	const int	header = offsetof(Jsonb, root) + offsetof(JsonbContainer, children) + sizeof(JEntry) * n;
-	StringInfoData data;
-	Jsonb	   *array;
-	JEntry	   *entries = palloc(sizeof(JEntry) * Max(n, 1));
+	JsonbValue	array = {.type = jbvArray};
+	JsonbValue *elements = palloc(sizeof(JsonbValue) * Max(n, 1));
+	Size		bytes = 0;
+	Jsonb	   *packed;
 
-	initStringInfo(&data);
-	for (int i = 0, before = 0; i < n; before = data.len, i++)
+	for (int i = 0; i < n; i++)
 	{
-		JEntry		entry = append_element(&data, answers[i]);
-
-		if (data.len > JENTRY_OFFLENMASK)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-					 errmsg("the answers take more than %u bytes", JENTRY_OFFLENMASK),
-					 errhint("Send smaller batches.")));
-		entries[i] = entry | (uint32) (i % JB_OFFSET_STRIDE == 0 ? data.len : data.len - before);
-		if (i % JB_OFFSET_STRIDE == 0)
-			entries[i] |= JENTRY_HAS_OFF;
+		elements[i] = *answers[i];
+		bytes += elements[i].type == jbvBinary ? elements[i].val.binary.len : 0;
 	}
-	array = palloc(header + data.len);
-	SET_VARSIZE(array, header + data.len);
-	array->root.header = n | JB_FARRAY;
-	memcpy(array->root.children, entries, sizeof(JEntry) * n);
-	memcpy((char *) array + header, data.data, data.len);
-	return array;
+	if (bytes > JENTRY_OFFLENMASK)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the answers take more than %u bytes", JENTRY_OFFLENMASK),
+				 errhint("Send smaller batches.")));
+	array.val.array.nElems = n;
+	array.val.array.elems = elements;
+	packed = json_pack(&array);
+	pfree(elements);
+	return packed;
 }

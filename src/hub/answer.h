@@ -19,18 +19,16 @@ typedef enum AnswerOutcome
 	OUTCOME_WRITTEN
 } AnswerOutcome;
 
-/* Makes the answer to a change, in the current memory context. */
-typedef JsonbValue *(*AnswerMaker) (const Answer *answer);
+/* Makes the answer to a change, in that memory context, of what may go before it is sent. */
+typedef JsonbValue *(*AnswerMaker) (const Answer *answer, MemoryContext context);
 
 extern AnswerOutcome answer_outcome(const Answer *answer);
-extern JsonbValue *answer_make(const Answer *answer);
+extern JsonbValue *answer_make(const Answer *answer, MemoryContext context);
 extern JsonbValue *answer_refused(const ChangeError *error);
 extern JsonbValue *answer_failed(const ErrorData *error);
 /* Leave of an answer what was decided, for who may not see the record. */
 extern void answer_cut(Answer *answer);
-/* The same answer, or another object, in one piece. */
-extern JsonbValue *answer_pack(const JsonbValue *answer, MemoryContext context);
-/* An array of answers, packed or not, in the order given. */
+/* An array of answers, in the order given. */
 extern Jsonb *answer_array(JsonbValue **answers, int n);
 
 #endif							/* SYNCEXT_ANSWER_H */

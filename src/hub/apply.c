@@ -175,7 +175,7 @@ settle_keyed(Documents *docs, const KeyedChange *keyed)
 		change_raise(&keyed->error);
 	document->refused = keyed->outcome == KEY_REFUSED;
 	document->answer = document->refused ? answer_refused(&keyed->error) :
-		answer_make(&keyed->answer);
+		answer_make(&keyed->answer, CurrentMemoryContext);
 	document->good = false;
 }
 
@@ -284,20 +284,19 @@ apply_counted(Applying *applying, Change *change, Answer *answer)
 		counting_keep(change, &known);
 }
 
-/* The answer to a document, which may be one of many: packed then, in that memory context. */
 static JsonbValue *
 make_answer_of(const Documents *docs, const Document *document, Answer *answer, MemoryContext context)
 {
-	/* an answer that is kept is given to every sender of the same change id */
-	const bool	kept = document->change.change_id != NULL;
 	MemoryContext old;
 	JsonbValue *made;
 
-	if (docs->batch && !document->refused && !kept && docs->make_answer == answer_make)
-		return answer_pack(answer_make(answer), context);
+	/* an answer that is kept is given to every sender of the same change id */
+	if (!document->refused && document->change.change_id != NULL)
+		return answer_make(answer, context);
+	if (!document->refused)
+		return docs->make_answer(answer, context);
 	old = MemoryContextSwitchTo(context);
-	made = document->refused ? refuse(docs, answer) : kept ? answer_make(answer) :
-		docs->make_answer(answer);
+	made = refuse(docs, answer);
 	MemoryContextSwitchTo(old);
 	return made;
 }
@@ -340,14 +339,18 @@ changes_in_order(const Documents *docs)
 	return changes;
 }
 
+/* What a change of a few fields takes, which is kept from one to the next. */
+#define ITEM_BYTES		(32 * 1024)
+
 static void
 run_documents(Documents *docs, DocumentOrder *order, ApplyCall *call)
 {
 	Applying	applying = {
 		.docs = docs,
 		.call = call,
-		.item = AllocSetContextCreate(CurrentMemoryContext, "syncext change",
-									  ALLOCSET_DEFAULT_SIZES)
+		.item = AllocSetContextCreate(CurrentMemoryContext, "syncext change", 0,
+									  docs->batch ? ITEM_BYTES : ALLOCSET_DEFAULT_INITSIZE,
+									  ALLOCSET_DEFAULT_MAXSIZE)
 	};
 
 	order->registry = call->registry;
@@ -657,7 +660,7 @@ explain_some(void *arg, int first, int n)
 		apply_decide_fully(call, &sent, &record, false, &counted, &answer);
 		explain_review(call, &counted, &record, &answer);
 		document->answer = answer.refused && !answer.hidden ? refuse(docs, &answer) :
-			answer_make(as_answered(document, &answer));
+			answer_make(as_answered(document, &answer), CurrentMemoryContext);
 		if (answer.refused)
 			continue;
 		if (answer.decision.write != WRITE_NOTHING)

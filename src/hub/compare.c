@@ -370,7 +370,7 @@ compare(Comparison *c, bool hub_behind)
 
 /* Nobody asks what became of it: the comparison tells. */
 static JsonbValue *
-no_answer(const Answer *answer)
+no_answer(const Answer *answer, MemoryContext context)
 {
 	return NULL;
 }

@@ -115,17 +115,20 @@ holds_more_than_birth(const Answer *answer)
  * of it and has sent, as nearly always; else the whole answer.
  */
 static JsonbValue *
-short_answer(const Answer *answer)
+short_answer(const Answer *answer, MemoryContext context)
 {
 	const Decision *d = &answer->decision;
+	MemoryContext old;
 	JsonbValue *number;
 
 	if (answer->hidden || d->status != 200 || d->lost_all || d->lost.n > 0 || d->combined || !d->after.exists ||
 		holds_more_than_birth(answer) || beside_others(answer))
-		return answer_make(answer);
+		return answer_make(answer, context);
+	old = MemoryContextSwitchTo(context);
 	number = palloc(sizeof(JsonbValue));
 	number->type = jbvNumeric;
 	number->val.numeric = int64_to_numeric(d->after.row_version);
+	MemoryContextSwitchTo(old);
 	return number;
 }
 

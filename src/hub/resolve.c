@@ -666,5 +666,5 @@ sync_resolve(PG_FUNCTION_ARGS)
 	resolve_end(r);
 	if (!r->shown)
 		answer_cut(&answer);
-	PG_RETURN_JSONB_P(JsonbValueToJsonb(answer_make(&answer)));
+	PG_RETURN_JSONB_P(json_of_value(answer_make(&answer, CurrentMemoryContext)));
 }

@@ -9,6 +9,7 @@
 
 #include "model/fields.h"
 #include "model/json.h"
+#include "model/json_pack.h"
 
 /* The value of an entry whose data are from start to end behind base. */
 static void
@@ -64,22 +65,19 @@ fields_from_container(JsonbContainer *object, Fields *out)
 	}
 }
 
-/* Are there no nested values, and the names in order, as they should be? */
+/* Are the names in order, as they should be? */
 static bool
-are_simple(const Fields *fields)
+are_ordered(const Fields *fields)
 {
-	for (int i = 0; i < fields->n; i++)
-	{
-		if (!IsAJsonbScalar(&fields->field[i].value) ||
-			(i > 0 && field_name_cmp(fields->field[i - 1].name, fields->field[i].name) >= 0))
+	for (int i = 1; i < fields->n; i++)
+		if (field_name_cmp(fields->field[i - 1].name, fields->field[i].name) >= 0)
 			return false;
-	}
 	return true;
 }
 
-/* Where nothing has to be taken apart the object is put together by hand. */
+/* Where nothing has to be sorted the object is put together by hand. */
 static Jsonb *
-simple_to_jsonb(const Fields *fields)
+ordered_to_jsonb(const Fields *fields)
 {
 	JsonbValue	object;
 
@@ -95,7 +93,7 @@ simple_to_jsonb(const Fields *fields)
 		pair->value = field->value;
 		pair->order = i;
 	}
-	return JsonbValueToJsonb(&object);
+	return json_pack(&object);
 }
 
 Jsonb *
@@ -104,8 +102,8 @@ fields_to_jsonb(const Fields *fields)
 	JsonbParseState *state = NULL;
 	JsonbValue *result;
 
-	if (are_simple(fields))
-		return simple_to_jsonb(fields);
+	if (are_ordered(fields))
+		return ordered_to_jsonb(fields);
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < fields->n; i++)
 	{

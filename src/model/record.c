@@ -18,6 +18,7 @@
 #include "utils/numeric.h"
 
 #include "model/json.h"
+#include "model/json_pack.h"
 #include "model/json_read.h"
 #include "model/record.h"
 
@@ -389,7 +390,7 @@ record_stamps_jsonb(const Record *record)
 		pair->order = n++;
 	}
 	object.val.object.nPairs = n;
-	return JsonbValueToJsonb(&object);
+	return json_pack(&object);
 }
 
 /* ---------- the life of a record in a field ladder ---------- */
