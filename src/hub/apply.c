@@ -452,6 +452,20 @@ is_about_all(const ErrorData *error, int n)
 		(error->sqlerrcode != ERRCODE_OUT_OF_MEMORY || n == 1);
 }
 
+/*
+ * The first block for a batch, of which only what is used takes memory.  It is larger than what
+ * a batch takes, for the sake of all that: glibc's free() leaves the process twice
+ * the largest block that was ever freed, and gives the rest back to the system, which would have to
+ * clear the pages for each batch anew. That was a tenth of a batch's time.
+ */
+#define DOCUMENT_BYTES	(8 * 1024)
+
+static Size
+first_block(int n)
+{
+	return Max(Min((Size) n * DOCUMENT_BYTES, ALLOCSET_DEFAULT_MAXSIZE), ALLOCSET_DEFAULT_INITSIZE);
+}
+
 static void
 take_in_halves(Documents *all, Document **some, int n, bool as_read)
 {
@@ -460,8 +474,8 @@ take_in_halves(Documents *all, Document **some, int n, bool as_read)
 		.some = some,
 		.n = n,
 		.as_read = as_read,
-		.context = AllocSetContextCreate(CurrentMemoryContext, "syncext documents",
-										 ALLOCSET_DEFAULT_SIZES)
+		.context = AllocSetContextCreate(CurrentMemoryContext, "syncext documents", 0,
+										 first_block(n), ALLOCSET_DEFAULT_MAXSIZE)
 	};
 	ErrorData  *error = try_some_times(&t);
 
