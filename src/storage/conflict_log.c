@@ -156,11 +156,14 @@ conflict_log_pending(ConflictLog *log, const char *entity, const char *external_
 					 const char *source)
 {
 	const Conflict asked = {.entity = entity, .external_id = external_id};
+	static bool had_rows = false;
 	RowsScan   *scan;
 	List	   *conflicts = NIL;
 
-	if (rows_empty(log->rows))
+	/* to ask costs a system call */
+	if (!had_rows && rows_empty(log->rows))
 		return NIL;
+	had_rows = true;
 	scan = mapped_scan(log, PENDING_INDEX, 2, 0, &asked);
 	while (rows_scan_next(scan))
 	{

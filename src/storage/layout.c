@@ -9,12 +9,14 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/sysattr.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_index.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
+#include "utils/memutils.h"
 
 #include "storage/layout.h"
 #include "storage/relations.h"
@@ -62,7 +64,10 @@ get_entry(Oid relid)
 	}
 	entry = hash_search(layouts, &relid, HASH_ENTER, &found);
 	if (!found)
+	{
 		entry->valid = false;
+		entry->layout.updatable = NULL;
+	}
 	return entry;
 }
 
@@ -96,6 +101,25 @@ find_column(Relation rel, const ColumnShape *column)
 	return InvalidAttrNumber;	/* keep the compiler quiet */
 }
 
+/* For as long as the layout: a change of the table's indexes makes that invalid, too. */
+static Bitmapset *
+find_updatable(Relation rel)
+{
+	Bitmapset  *key = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY);
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	Bitmapset  *columns = NULL;
+
+	for (int attno = 1; attno <= RelationGetNumberOfAttributes(rel); attno++)
+	{
+		int			member = attno - FirstLowInvalidHeapAttributeNumber;
+
+		if (!bms_is_member(member, key))
+			columns = bms_add_member(columns, member);
+	}
+	MemoryContextSwitchTo(old);
+	return columns;
+}
+
 static void
 fill_layout(TableLayout *layout, Relation rel)
 {
@@ -116,6 +140,9 @@ fill_layout(TableLayout *layout, Relation rel)
 		layout->attnum[i] = find_column(rel, &shape->column[i]);
 		layout->plain &= layout->attnum[i] == i + 1;
 	}
+	bms_free(layout->updatable);
+	layout->updatable = NULL;
+	layout->updatable = find_updatable(rel);
 }
 
 const TableLayout *

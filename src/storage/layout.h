@@ -14,6 +14,7 @@ typedef struct TableLayout
 	const TableShape *shape;
 	bool		plain;			/* nothing was added, and all stand where they were made */
 	AttrNumber	attnum[MAX_COLUMNS];
+	Bitmapset  *updatable;		/* all columns but those of the primary key, as the executor numbers them */
 } TableLayout;
 
 /*

@@ -59,6 +59,11 @@ typedef struct Extension
 
 /* Entries stay where they are: the callback walks the list, uses walk the hash. */
 static HTAB *relation_cache = NULL;
+
+/* Those that were used last, by where the caller has the name: the same few are asked for in each call. */
+#define RECENT_ENTRIES	64
+
+static RelationEntry *recent[RECENT_ENTRIES];
 static RelationEntry *entries[MAX_RELATIONS];
 static int	nentries = 0;
 
@@ -214,16 +219,19 @@ make_relation_cache(void)
 static RelationEntry *
 get_entry(const char *name)
 {
-	RelationEntry *entry;
+	RelationEntry **place = &recent[((uintptr_t) name >> 3) % RECENT_ENTRIES];
+	RelationEntry *entry = *place;
 	NameData	key;
 	bool		found;
 
+	if (entry != NULL && strcmp(NameStr(entry->name), name) == 0)
+		return entry;
 	if (relation_cache == NULL)
 		make_relation_cache();
 	namestrcpy(&key, name);
 	entry = hash_search(relation_cache, NameStr(key), HASH_FIND, NULL);
 	if (entry != NULL)
-		return entry;
+		return *place = entry;
 	if (nentries == MAX_RELATIONS)
 		elog(ERROR, "too many relations of schema \"%s\"", SYNCEXT_NAME);
 	entry = hash_search(relation_cache, NameStr(key), HASH_ENTER, &found);

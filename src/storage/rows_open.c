@@ -26,23 +26,6 @@
 
 /* ---------- for writes ---------- */
 
-/* Columns that an update may change: all but those of the primary key. */
-static Bitmapset *
-updatable_columns(Relation rel)
-{
-	Bitmapset  *key = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY);
-	Bitmapset  *columns = NULL;
-
-	for (int attno = 1; attno <= RelationGetNumberOfAttributes(rel); attno++)
-	{
-		int			member = attno - FirstLowInvalidHeapAttributeNumber;
-
-		if (!bms_is_member(member, key))
-			columns = bms_add_member(columns, member);
-	}
-	return columns;
-}
-
 ResultRelInfo *
 rows_make_result(EState *estate, Relation rel, Bitmapset *updated)
 {
@@ -98,7 +81,7 @@ rows_begin_writing(Rows *rows)
 	CurrentResourceOwner = rows->owner;
 	rows->fresh = table_slot_create(rows->rel, NULL);
 	rows->estate = CreateExecutorState();
-	rows->result = rows_make_result(rows->estate, rows->rel, updatable_columns(rows->rel));
+	rows->result = rows_make_result(rows->estate, rows->rel, bms_copy(rows->layout->updatable));
 	if (!rows->layout->plain)
 		init_defaults(rows);
 	CurrentResourceOwner = owner;
