@@ -185,7 +185,8 @@ conflict_log_note_pending(ConflictLog *log, const char *entity, const char *firs
 {
 	const Datum keys[2] = {CStringGetTextDatum(entity), CStringGetTextDatum(first)};
 
-	return rows_note_entries(log->rows, PENDING_INDEX, 2, keys, CStringGetTextDatum(last), max, note, arg);
+	return rows_empty(log->rows) ||
+		rows_note_entries(log->rows, PENDING_INDEX, 2, keys, CStringGetTextDatum(last), max, note, arg);
 }
 
 uint64
