@@ -70,6 +70,18 @@ typedef bool UpdateIndexes_compat;
 #define UPDATE_INDEXES_ALL_COMPAT	true
 #endif
 
+/* 17: BRIN's map of ranges takes no snapshot. */
+#if PG_VERSION_NUM >= 170000
+#define brinRevmapInitialize_compat(index, pages_per_range) brinRevmapInitialize(index, pages_per_range)
+#define brinGetTupleForHeapBlock_compat(revmap, page, buffer, offset, size) \
+	brinGetTupleForHeapBlock(revmap, page, buffer, offset, size, BUFFER_LOCK_SHARE)
+#else
+#define brinRevmapInitialize_compat(index, pages_per_range) \
+	brinRevmapInitialize(index, pages_per_range, NULL)
+#define brinGetTupleForHeapBlock_compat(revmap, page, buffer, offset, size) \
+	brinGetTupleForHeapBlock(revmap, page, buffer, offset, size, BUFFER_LOCK_SHARE, NULL)
+#endif
+
 /* 18 asks for the tid of a tuple that doesn't count. */
 #if PG_VERSION_NUM >= 180000
 #define ExecCheckIndexConstraints_compat(rri, slot, estate, conflict, arbiters) \

@@ -16,6 +16,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "storage/rows_entries.h"
 #include "storage/rows_state.h"
 
 /* ---------- slots ---------- */
@@ -55,8 +56,7 @@ rows_flush(Rows *rows)
 	{
 		table_multi_insert(rows->rel, waiting->slots, waiting->n, GetCurrentCommandId(true),
 						   rows->insert_options, NULL);
-		for (int i = 0; i < waiting->n; i++)
-			rows_follow_insert(rows, waiting->slots[i]);
+		rows_insert_entries(rows->result, rows->estate, waiting->slots, waiting->n);
 		rows_finish_write(rows);
 	}
 	for (int i = 0; i < waiting->n; i++)

@@ -61,8 +61,6 @@ extern void rows_open_indexes(Rows *rows);
 extern void rows_fill_slot(Rows *rows, TupleTableSlot *slot, const TupleTableSlot *old,
 						   const Datum *values, const bool *isnull);
 extern void rows_insert_slot(Rows *rows, TupleTableSlot *slot);
-/* Insert the index entries of a row that is in the table, and queue its triggers. */
-extern void rows_follow_insert(Rows *rows, TupleTableSlot *slot);
 /* What every write ends with: the command's work is visible. */
 extern void rows_finish_write(Rows *rows);
 

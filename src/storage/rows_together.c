@@ -16,6 +16,7 @@
 #include "utils/snapmgr.h"
 
 #include "compat.h"
+#include "storage/rows_entries.h"
 #include "storage/rows_state.h"
 #include "storage/rows_together.h"
 
@@ -66,17 +67,7 @@ insert_slots(EState *estate, ResultRelInfo *result, TupleTableSlot **slots, int 
 		ResetPerTupleExprContext(estate);
 	}
 	table_multi_insert(rel, slots, n, estate->es_output_cid, 0, NULL);
-	for (int i = 0; i < n; i++)
-	{
-		List	   *recheck = NIL;
-
-		if (result->ri_NumIndices > 0)
-			recheck = ExecInsertIndexTuples_compat(result, slots[i], estate, false, false, NULL, NIL,
-												   UPDATE_INDEXES_ALL_COMPAT);
-		ExecARInsertTriggers(estate, result, slots[i], recheck, NULL);
-		list_free(recheck);
-		ResetPerTupleExprContext(estate);
-	}
+	rows_insert_entries(result, estate, slots, n);
 }
 
 void

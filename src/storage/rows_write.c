@@ -19,6 +19,7 @@
 #include "utils/snapmgr.h"
 
 #include "compat.h"
+#include "storage/rows_entries.h"
 #include "storage/rows_state.h"
 
 /* ---------- insert, update, delete ---------- */
@@ -228,19 +229,8 @@ void
 rows_insert_slot(Rows *rows, TupleTableSlot *slot)
 {
 	table_tuple_insert(rows->rel, slot, GetCurrentCommandId(true), rows->insert_options, NULL);
-	rows_follow_insert(rows, slot);
+	rows_insert_entries(rows->result, rows->estate, &slot, 1);
 	rows_finish_write(rows);
-}
-
-void
-rows_follow_insert(Rows *rows, TupleTableSlot *slot)
-{
-	List	   *recheck = ExecInsertIndexTuples_compat(rows->result, slot, rows->estate, false, false,
-													   NULL, NIL, UPDATE_INDEXES_ALL_COMPAT);
-
-	ExecARInsertTriggers(rows->estate, rows->result, slot, recheck, NULL);
-	list_free(recheck);
-	ResetPerTupleExprContext(rows->estate);
 }
 
 void
