@@ -217,6 +217,27 @@ SELECT sync_detach('talk');
 DROP TABLE talk;
 DROP FUNCTION hear;
 
+-- Rows are taken to be new where those before were: of two records whose keys are equal to the
+-- table one has the row, and the other is told so
+CREATE TABLE till6 (id numeric PRIMARY KEY, name text);
+SELECT sync_add_entity('size'), sync_add_source('Sizes', 4);
+SELECT sync_attach('till6', 'Sizes', 'size');
+SELECT count(sync_apply(jsonb_build_object('entity', 'size', 'source', 'Shop', 'externalId', id, 'version', 1,
+	'fields', jsonb_build_object('name', 'Size ' || id))))
+FROM unnest('{1,2,3,4,5,6,6.0,6.00,7,7.5,8,9}'::text[]) id;
+SELECT sync_deliver('Sizes');
+SELECT * FROM till6 ORDER BY id;
+SELECT external_id, error FROM syncext.outbound_change WHERE target = 'Sizes' AND error IS NOT NULL ORDER BY external_id;
+-- and rows that are there between new ones are found
+INSERT INTO till6 VALUES (6.5, 'Mine'), (8.5, 'Mine');
+SELECT count(sync_apply(jsonb_build_object('entity', 'size', 'source', 'Shop', 'externalId', id, 'version', 3,
+	'fields', jsonb_build_object('name', 'New ' || id))))
+FROM unnest('{5.1,5.2,5.3,5.4,5.5,5.6,5.7,5.8,6.1,6.2,6.5,6.6,8.4,8.5,8.6}'::text[]) id;
+SELECT sync_deliver('Sizes');
+SELECT * FROM till6 WHERE id > 5 ORDER BY id;
+SELECT sync_detach('till6');
+DROP TABLE till6;
+
 DROP EXTENSION syncext CASCADE;
 DROP TABLE shown, till, till2, till3, seen, part, whole;
 DROP FUNCTION shop_sends, see_till, load_shown;

@@ -128,6 +128,19 @@ find_key(RowState *p)
 		row_write_key(p->attached, p->key_text);
 }
 
+/*
+ * Where the rows before were all new this one isn't there either, as a rule: then it is looked
+ * for by walking on from them.  A row that comes meanwhile makes the run fail, as one does that
+ * comes a moment later.
+ */
+static bool
+is_absent(RowWriter *writer, const Attached *attached, AttachedRow key)
+{
+	return writer->ahead && writer->streak >= ROWS_EXPECTED && !writer->careful && !writer->loads &&
+		!writer->polls && attached->has_key_index && found_ahead_stands(writer) &&
+		writer_lacks(&writer->as_owner, attached, key, writer->ahead_ended);
+}
+
 bool
 row_write_lock_row(RowWriter *writer, Attached *attached, const char *external_id, RowState *p)
 {
@@ -146,7 +159,7 @@ row_write_lock_row(RowWriter *writer, Attached *attached, const char *external_i
 	{
 		CHECK_FOR_INTERRUPTS();
 		find_key(p);
-		lock = p->key_text == NULL ? WRITER_ABSENT :
+		lock = p->key_text == NULL || is_absent(writer, attached, p->key) ? WRITER_ABSENT :
 			writer_lock(&writer->as_owner, attached, p->key, p->replica.exists, &p->before);
 		if (lock == WRITER_BUSY)
 			return false;

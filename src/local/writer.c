@@ -62,11 +62,21 @@ writer_enter(Writer *writer, Oid owner, bool deferring)
 	bound_waits_for_now(OidIsValid(writer->alone) ? ALONE_MS : writer->patience);
 	writer->context = CurrentMemoryContext;
 	writer->rows = NULL;
+	writer->seek = NULL;
+}
+
+static void
+end_seek(Writer *writer)
+{
+	if (writer->seek != NULL)
+		rows_scan_end(writer->seek);
+	writer->seek = NULL;
 }
 
 static void
 close_rows(Writer *writer)
 {
+	end_seek(writer);
 	if (writer->rows != NULL)
 		rows_close(writer->rows);
 	writer->rows = NULL;
@@ -509,6 +519,36 @@ copy_found(const Writer *writer, const Attached *attached, AttachedRow *row)
 	}
 }
 
+static void
+key_datums(const Attached *attached, AttachedRow key, Datum *keys)
+{
+	for (int i = 0; i < attached->nkeys; i++)
+		keys[i] = key.values[attached->keys[i].attnum - 1];
+}
+
+bool
+writer_lacks(Writer *writer, const Attached *attached, AttachedRow key, uint64 ended)
+{
+	Datum		keys[ROWS_MAX_KEYS];
+	MemoryContext old;
+	bool		found;
+
+	open_rows(writer, attached);
+	/* what the scan makes lives as long as that */
+	old = MemoryContextSwitchTo(writer->context);
+	if (writer->seek_ended != ended)
+		end_seek(writer);
+	if (writer->seek == NULL)
+		writer->seek = rows_seek_begin(writer->rows, NULL, attached->nkeys);
+	writer->seek_ended = ended;
+	key_datums(attached, key, keys);
+	found = rows_seek(writer->seek, keys);
+	MemoryContextSwitchTo(old);
+	if (!found)
+		ItemPointerSetInvalid(&writer->at);
+	return !found;
+}
+
 /* Find the row: where it may be, if that is known, or by the index. */
 static bool
 find_by_key(Writer *writer, const Attached *attached, AttachedRow key)
@@ -516,8 +556,7 @@ find_by_key(Writer *writer, const Attached *attached, AttachedRow key)
 	Datum		keys[ROWS_MAX_KEYS];
 	ItemPointerData at = writer->at;
 
-	for (int i = 0; i < attached->nkeys; i++)
-		keys[i] = key.values[attached->keys[i].attnum - 1];
+	key_datums(attached, key, keys);
 	ItemPointerSetInvalid(&writer->at);
 	return (ItemPointerIsValid(&at) && rows_find_at(writer->rows, &at, attached->nkeys, keys)) ||
 		rows_find(writer->rows, attached->nkeys, keys);

@@ -25,6 +25,8 @@ typedef struct Writer
 								 * need no locks, and we wait for nobody */
 	struct Rows *rows;			/* open to lock rows of a table, or NULL: */
 	Oid			relid;			/* this one */
+	struct RowsScan *seek;		/* for keys that aren't in it, or NULL: */
+	uint64		seek_ended;		/* as of this number of writers_ended() */
 } Writer;
 
 typedef enum WriterLock
@@ -67,6 +69,11 @@ extern bool writer_read(Attached *attached, AttachedRow key, AttachedRow *row);
 extern bool writer_read_by_id(Attached *attached, const char *external_id, AttachedRow *row);
 /* Find a row of a table with has_key_index, and let others write it. */
 extern bool writer_peek(Writer *writer, const Attached *attached, AttachedRow key, AttachedRow *row);
+/*
+ * Is there no such row in a table with has_key_index?  Cheapest where keys come in index order.
+ * What was found for the same number of writers_ended() is relied upon.
+ */
+extern bool writer_lacks(Writer *writer, const Attached *attached, AttachedRow key, uint64 ended);
 /* likely: the row is expected to be there */
 extern WriterLock writer_lock(Writer *writer, Attached *attached, AttachedRow key, bool likely,
 							  AttachedRow *row);
