@@ -261,7 +261,7 @@ look_ahead(Applying *applying, int first)
 	{
 		apply_look_for_conflicts(applying->call, n, records);
 		applying->far = applying->far ||
-			!canonical_look_ahead(applying->call->canonical, n, records, NULL);
+			!canonical_look_ahead(applying->call->canonical, n, records, NULL, NULL);
 	}
 	MemoryContextSwitchTo(outer);
 	MemoryContextReset(applying->item);

@@ -340,6 +340,7 @@ read_record(Reading *reading, BatchRecord *record, DeliveryRecord *out)
 	out->external_id = record->external_id;
 	out->version = state.version;
 	out->row_version = state.row_version;
+	out->at = state.at;
 	/* whether it was deleted, or doesn't meet the filter any more, isn't told */
 	hidden = out->deleted && route != NULL && route->filter != NULL;
 	out->last_source = hidden ? NULL : state.last_source;

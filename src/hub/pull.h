@@ -32,6 +32,7 @@ typedef struct DeliveryRecord
 								 * NULL */
 	List	   *merged_from;	/* to a link: of char *, records that have become a part of this, and
 								 * of which it has a row */
+	ItemPointerData at;			/* where the record was read, for who reads it again */
 	bool		correction;		/* the target's own change lost: it has to take
 								 * this, whatever row version it has */
 	int			attempt;		/* from 1 */

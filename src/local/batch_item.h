@@ -20,6 +20,8 @@ typedef struct BatchItem
 	const char *external_id;
 
 	ItemPointerData at;			/* where its row was read, a hint; or not valid */
+	ItemPointerData record_at;	/* where its record was read in this transaction, a hint; or not
+								 * valid */
 	bool		correction;		/* to be written whatever row version was seen */
 	bool		deleted;		/* the record was deleted, as far as the caller knows */
 	Jsonb	   *fields;			/* the record's fields, to order by; or NULL */

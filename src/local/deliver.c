@@ -141,6 +141,7 @@ make_items(const char *source, const Delivery *delivery, BatchItem *items, int *
 			continue;
 		of_record[n] = i;
 		batch_item_init(&items[n], binding, false, record->external_id);
+		items[n].record_at = record->at;
 		items[n].correction = record->correction;
 		items[n].deleted = record->deleted;
 		items[n].fields = record->deleted ? record->last_fields : record->fields;

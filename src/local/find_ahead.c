@@ -43,6 +43,7 @@ look_ahead(RowWriter *writer, BatchItem **items, int n)
 {
 	RecordKey  *records = palloc(sizeof(RecordKey) * n);
 	ReplicaKey *rows = palloc(sizeof(ReplicaKey) * n);
+	ItemPointerData *places = palloc(sizeof(ItemPointerData) * n);
 	int		   *order = palloc(sizeof(int) * n);
 	bool		worth;
 
@@ -53,11 +54,13 @@ look_ahead(RowWriter *writer, BatchItem **items, int n)
 		records[i].entity = items[i]->entity;
 		rows[i].relation = items[i]->relation;
 		records[i].external_id = rows[i].external_id = items[i]->external_id;
+		places[i] = items[i]->record_at;
 		order[i] = i;
 	}
 	qsort_arg(order, n, sizeof(int), compare_items, items);
 	worth = replica_look_ahead(writer->replica, n, rows, order);
-	worth &= canonical_look_ahead(row_together_records(writer), n, records, order);
+	worth &= canonical_look_ahead(row_together_records(writer), n, records, order,
+								  places);
 	/* one that arises later is none of the records that were found */
 	writer->unconflicted = !writer->loads && !conflict_log_any_pending(writer->conflicts);
 	if (!worth)

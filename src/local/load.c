@@ -365,7 +365,8 @@ make_record_items(const Load *load, const char **after, BatchItem *items)
 			/* of a record that can't be read its row was told, if there was a look at that */
 			row_versions[n] = attached->binding->in || canonical_scan_try(canonical, &record) == NULL ?
 				canonical_scan_row_version(canonical) : PG_INT64_MAX;
-			batch_item_init(&items[n++], attached->binding, false, external_id);
+			batch_item_init(&items[n], attached->binding, false, external_id);
+			items[n++].record_at = canonical_scan_place(canonical);
 		}
 	}
 	rows_scan_end(scan);

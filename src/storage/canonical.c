@@ -164,7 +164,8 @@ known_floor(Canonical *canonical, const char *entity)
 }
 
 bool
-canonical_look_ahead(Canonical *canonical, int n, const RecordKey *records, const int *order)
+canonical_look_ahead(Canonical *canonical, int n, const RecordKey *records, const int *order,
+					 const ItemPointerData *places)
 {
 	Datum	   *keys = palloc(sizeof(Datum) * 2 * n);
 
@@ -173,7 +174,7 @@ canonical_look_ahead(Canonical *canonical, int n, const RecordKey *records, cons
 		keys[2 * i] = CStringGetTextDatum(records[i].entity);
 		keys[2 * i + 1] = CStringGetTextDatum(records[i].external_id);
 	}
-	return rows_look_ahead(canonical->rows, n, 2, keys, order);
+	return rows_look_ahead(canonical->rows, n, 2, keys, order, places);
 }
 
 void
@@ -287,6 +288,7 @@ canonical_seek(Canonical *canonical, RowsScan *scan, const char *entity,
 	state->updated_at = DatumGetTimestampTz(rows_value(rows, COL_CANONICAL_UPDATED_AT, &isnull));
 	state->has_updated_at = !isnull;
 	state->written_by = rows_written_by(rows);
+	state->at = rows_place(rows);
 	return true;
 }
 
@@ -464,6 +466,12 @@ canonical_scan_next(Canonical *canonical, RowsScan *scan, char **external_id)
 		return false;
 	*external_id = TextDatumGetCString(rows_datum(canonical->rows, COL_CANONICAL_EXTERNAL_ID));
 	return true;
+}
+
+ItemPointerData
+canonical_scan_place(const Canonical *canonical)
+{
+	return rows_place(canonical->rows);
 }
 
 int64

@@ -21,6 +21,7 @@ typedef struct CanonicalState
 	TimestampTz updated_at;
 	Jsonb	   *fields;
 	TransactionId written_by;
+	ItemPointerData at;			/* where it was read */
 	const char *problem;		/* why it can't be sent, and has no fields here; or NULL */
 } CanonicalState;
 
@@ -43,11 +44,11 @@ extern bool canonical_hold(Canonical *canonical, const char *entity, const char 
 /* Has the entity a record? */
 extern bool canonical_any(const char *entity);
 /*
- * Read n records ahead by one snapshot, each once; order is that of their keys, or NULL: see
- * rows_look_ahead().
+ * Read n records ahead by one snapshot, each once; order is that of their keys, or NULL, and so
+ * are places: see rows_look_ahead().
  */
 extern bool canonical_look_ahead(Canonical *canonical, int n, const RecordKey *records,
-								 const int *order);
+								 const int *order, const ItemPointerData *places);
 /* What was found ahead doesn't hold any more. */
 extern void canonical_forget_ahead(Canonical *canonical);
 #define CANONICAL_AHEAD		ROWS_AHEAD	/* records at most */
@@ -100,6 +101,8 @@ extern RowsScan *canonical_scan_begin(Canonical *canonical, const char *entity,
 									  const char *after_external_id);
 extern bool canonical_scan_next(Canonical *canonical, RowsScan *scan,
 								char **external_id);
+/* Where the record is that the walk is at. */
+extern ItemPointerData canonical_scan_place(const Canonical *canonical);
 /* The row version of the record that the walk is at; above all where it is none. */
 extern int64 canonical_scan_row_version(const Canonical *canonical);
 /*

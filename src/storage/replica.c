@@ -87,7 +87,7 @@ replica_look_ahead(Replica *replica, int n, const ReplicaKey *rows, const int *o
 		keys[2 * i] = ObjectIdGetDatum(rows[i].relation);
 		keys[2 * i + 1] = CStringGetTextDatum(rows[i].external_id);
 	}
-	return rows_look_ahead(replica->rows, n, 2, keys, order);
+	return rows_look_ahead(replica->rows, n, 2, keys, order, NULL);
 }
 
 /* Find the row, perhaps where it was before. */

@@ -67,13 +67,15 @@ extern bool rows_find_at(Rows *rows, const ItemPointerData *at, int nkeys, const
 /*
  * Find n rows ahead, by one snapshot: the next rows_find of each of these keys has what was
  * found here.  The keys, nkeys values each, are asked for in this order; they are copied.
- * order numbers them, from 0, in the order of the index; NULL: they come in it.  A key that
+ * order numbers them, from 0, in the order of the index; NULL: they come in it.  places are
+ * hints, or not valid, where this transaction has read their rows before; NULL: nowhere.  A key that
  * is absent may be asked for once more, if nothing is written before.  Until the keys were
  * asked for, the transaction may write these rows through this Rows alone; what other
  * transactions have done to them a write tells, as ever.  Returns false where the keys
  * are so far from one another that looking ahead is not worth its while.
  */
-extern bool rows_look_ahead(Rows *rows, int n, int nkeys, const Datum *keys, const int *order);
+extern bool rows_look_ahead(Rows *rows, int n, int nkeys, const Datum *keys, const int *order,
+							const ItemPointerData *places);
 /* What was found ahead and not asked for is searched for again. */
 extern void rows_forget_ahead(Rows *rows);
 #define ROWS_AHEAD		128		/* rows at most */

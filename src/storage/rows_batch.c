@@ -15,6 +15,7 @@
 #include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "storage/rows_entries.h"
 #include "storage/rows_state.h"
@@ -172,16 +173,44 @@ swap_slot(Rows *rows, TupleTableSlot **slot)
 	*slot = found;
 }
 
+/* Is the row of the keys still at that place?  It is the found row then. */
+static bool
+stands_at(Rows *rows, Snapshot snapshot, const ItemPointerData *place, int nkeys, const Datum *keys)
+{
+	const KeyShape *key = &rows->layout->shape->primary_key;
+	ItemPointerData tid = *place;
+
+	if (!ItemPointerIsValid(place) ||
+		!table_tuple_fetch_row_version(rows->rel, &tid, snapshot, rows->found))
+		return false;
+	slot_getallattrs(rows->found);
+	for (int i = 0; i < nkeys; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rows->rel),
+											  rows->layout->attnum[key->column[i] - 1] - 1);
+		bool		isnull;
+		Datum		value = rows_value(rows, key->column[i], &isnull);
+
+		/* another row may have taken the place by now */
+		if (isnull || !datum_image_eq(value, keys[i], att->attbyval, att->attlen))
+			return false;
+	}
+	return true;
+}
+
 bool
-rows_look_ahead(Rows *rows, int n, int nkeys, const Datum *keys, const int *order)
+rows_look_ahead(Rows *rows, int n, int nkeys, const Datum *keys, const int *order,
+				const ItemPointerData *places)
 {
 	RowsAhead  *ahead = start_ahead(rows, nkeys);
 	RowsScan   *scan;
+	Snapshot	snapshot;
 
 	Assert(n <= ROWS_AHEAD);
 	if (rows->shows_waiting)
 		rows_flush(rows);
 	scan = rows_seek_begin(rows, NULL, nkeys);
+	snapshot = rows_snapshot(rows);
 	while (ahead->nslots < n)
 		ahead->slots[ahead->nslots++] = rows_make_slot(rows);
 	for (int k = 0; k < n; k++)
@@ -190,13 +219,16 @@ rows_look_ahead(Rows *rows, int n, int nkeys, const Datum *keys, const int *orde
 
 		copy_keys(rows, ahead, i, &keys[i * nkeys]);
 		swap_slot(rows, &ahead->slots[i]);
-		ahead->found[i] = rows_seek(scan, ahead->keys[i]);
+		ahead->found[i] =
+			(places != NULL && stands_at(rows, snapshot, &places[i], nkeys, ahead->keys[i])) ||
+			rows_seek(scan, ahead->keys[i]);
 		/* the scan goes on to other pages */
 		if (ahead->found[i])
 			ExecMaterializeSlot(rows->found);
 		swap_slot(rows, &ahead->slots[i]);
 	}
 	rows_scan_end(scan);
+	UnregisterSnapshot(snapshot);
 	ahead->n = n;
 	return rows->lesson <= MAX_LESSON;
 }
