@@ -48,6 +48,13 @@ row_maker_set_text(RowMaker *maker, const AttachedColumn *column, const char *te
 }
 
 void
+row_maker_copy(RowMaker *maker, const AttachedColumn *column, AttachedRow from)
+{
+	maker->row.values[column->attnum - 1] = from.values[column->attnum - 1];
+	maker->row.isnull[column->attnum - 1] = from.isnull[column->attnum - 1];
+}
+
+void
 row_maker_set_number(RowMaker *maker, const AttachedColumn *column, int64 number)
 {
 	JsonbValue	json = {.type = jbvNumeric};

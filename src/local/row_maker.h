@@ -20,6 +20,8 @@ extern void row_maker_begin(RowMaker *maker, Attached *attached);
 /* Set a column; what none is set to is null. */
 extern void row_maker_set(RowMaker *maker, const AttachedColumn *column, JsonbValue *json);
 extern void row_maker_set_text(RowMaker *maker, const AttachedColumn *column, const char *text);
+/* Set it to what it is in another row. */
+extern void row_maker_copy(RowMaker *maker, const AttachedColumn *column, AttachedRow from);
 extern void row_maker_set_number(RowMaker *maker, const AttachedColumn *column, int64 number);
 extern AttachedRow row_maker_end(RowMaker *maker);
 

@@ -63,11 +63,9 @@ row_write_key(Attached *attached, const char *key_text)
 static void
 look_at_found_key(RowState *p)
 {
-	char	   *key_text = attached_external_id(p->attached, p->before);
-
-	if (strcmp(key_text, p->key_text) == 0)
+	if (attached_key_equal(p->attached, p->before, p->key))
 		return;
-	p->taken_by = key_text;
+	p->taken_by = attached_external_id(p->attached, p->before);
 	p->present = false;
 }
 
@@ -296,15 +294,12 @@ static AttachedRow
 make_target(RowState *p, Bitmapset **columns)
 {
 	const Attached *attached = p->attached;
-	char	  **parts = NULL;
 	RowMaker	maker;
 
 	*columns = NULL;
-	if (p->key_text != NULL)
-		parts = attached_split_external_id(attached, p->key_text);
 	row_maker_begin(&maker, p->attached);
-	for (int i = 0; parts != NULL && i < attached->nkeys; i++)
-		row_maker_set_text(&maker, &attached->keys[i], parts[i]);
+	for (int i = 0; p->key_text != NULL && i < attached->nkeys; i++)
+		row_maker_copy(&maker, &attached->keys[i], p->key);
 	for (int i = 0; i < attached->ncolumns; i++)
 	{
 		const AttachedColumn *column = attached->in_table_order[i];
@@ -411,13 +406,12 @@ row_write_is_drifted(RowState *p)
 static void
 check_stored_key(RowState *p, AttachedRow stored)
 {
-	char	   *key_text = attached_external_id(p->attached, stored);
-
-	if (strcmp(key_text, p->key_text) != 0)
+	if (!attached_key_equal(p->attached, stored, p->key))
 		ereport(ERROR,
 				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 				 errmsg("a trigger of relation %s changed the key of record \"%s\" to \"%s\"",
-						p->attached->name, p->external_id, key_text)));
+						p->attached->name, p->external_id,
+						attached_external_id(p->attached, stored))));
 }
 
 /*
