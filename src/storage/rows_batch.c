@@ -122,9 +122,10 @@ struct RowsAhead
 	int			nkeys;
 	MemoryContext context;		/* of the keys */
 	Datum		keys[ROWS_AHEAD][ROWS_MAX_KEYS];
-	bool		found[ROWS_AHEAD];
-	int			nslots;			/* that there are */
+	int			nslots;			/* that there are, */
+	int			nfound;			/* and of them the first hold rows that were found */
 	TupleTableSlot *slots[ROWS_AHEAD];
+	TupleTableSlot **found[ROWS_AHEAD];	/* by key; NULL: there is none */
 };
 
 static RowsAhead *
@@ -142,6 +143,7 @@ start_ahead(Rows *rows, int nkeys)
 	MemoryContextReset(ahead->context);
 	rows->absent_again = false;
 	ahead->n = 0;
+	ahead->nfound = 0;
 	ahead->next = 0;
 	ahead->nkeys = nkeys;
 	return ahead;
@@ -171,6 +173,18 @@ swap_slot(Rows *rows, TupleTableSlot **slot)
 
 	rows->found = *slot;
 	*slot = found;
+}
+
+/* Keep the found row, as the one of that key. */
+static void
+keep_found(Rows *rows, RowsAhead *ahead, int number)
+{
+	if (ahead->nfound == ahead->nslots)
+		ahead->slots[ahead->nslots++] = rows_make_slot(rows);
+	/* the scan goes on to other pages */
+	ExecMaterializeSlot(rows->found);
+	ahead->found[number] = &ahead->slots[ahead->nfound++];
+	swap_slot(rows, ahead->found[number]);
 }
 
 /* Is the row of the keys still at that place?  It is the found row then. */
@@ -211,21 +225,15 @@ rows_look_ahead(Rows *rows, int n, int nkeys, const Datum *keys, const int *orde
 		rows_flush(rows);
 	scan = rows_seek_begin(rows, NULL, nkeys);
 	snapshot = rows_snapshot(rows);
-	while (ahead->nslots < n)
-		ahead->slots[ahead->nslots++] = rows_make_slot(rows);
 	for (int k = 0; k < n; k++)
 	{
 		int			i = order == NULL ? k : order[k];
 
 		copy_keys(rows, ahead, i, &keys[i * nkeys]);
-		swap_slot(rows, &ahead->slots[i]);
-		ahead->found[i] =
-			(places != NULL && stands_at(rows, snapshot, &places[i], nkeys, ahead->keys[i])) ||
-			rows_seek(scan, ahead->keys[i]);
-		/* the scan goes on to other pages */
-		if (ahead->found[i])
-			ExecMaterializeSlot(rows->found);
-		swap_slot(rows, &ahead->slots[i]);
+		ahead->found[i] = NULL;
+		if ((places != NULL && stands_at(rows, snapshot, &places[i], nkeys, ahead->keys[i])) ||
+			rows_seek(scan, ahead->keys[i]))
+			keep_found(rows, ahead, i);
 	}
 	rows_scan_end(scan);
 	UnregisterSnapshot(snapshot);
@@ -277,11 +285,13 @@ take_ahead(Rows *rows, int nkeys, const Datum *keys, bool *found)
 		if (!same_keys(rows, ahead->keys[i], keys))
 			continue;
 		ahead->next = i + 1;
-		*found = ahead->found[i];
+		*found = ahead->found[i] != NULL;
 		rows->absent_again = !*found;
-		swap_slot(rows, &ahead->slots[i]);
 		if (*found)
+		{
+			swap_slot(rows, ahead->found[i]);
 			slot_getallattrs(rows->found);
+		}
 		else
 			ExecClearTuple(rows->found);
 		return true;
