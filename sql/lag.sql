@@ -108,6 +108,15 @@ SELECT log_rows_read() AS before \gset
 SELECT count(DISTINCT target) > 5 AS any FROM syncext.outbound_change;
 SELECT log_rows_read() - :before > :log_size AS costs_more;
 COMMIT;
+-- whether anything has come, which the notifier asks every second, is answered by the log's end
+SELECT pg_current_snapshot() AS since \gset
+SELECT change_rows('Desk', 'item', '{22}', 1);
+SELECT pg_current_snapshot() AS until \gset
+BEGIN;
+SELECT log_rows_read() AS before \gset
+SELECT syncext.log_grown(:'since') AS by_the_change, syncext.log_grown(:'until') AS by_nothing;
+SELECT log_rows_read() - :before AS rows_read;
+COMMIT;
 
 -- what it lists is what comes: each source is served until nothing does
 UPDATE syncext.pending SET next_attempt = now(), attempts = 0;

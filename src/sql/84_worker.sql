@@ -39,9 +39,10 @@ COMMENT ON PROCEDURE @extschema@.sync_wait(text, interval, boolean) IS
 	'wait until there is something for the source to pull; ready: there is. It holds no transaction, snapshot or lock while it waits, and cannot be called in a transaction block';
 
 -- The notifier's look: what was committed since the snapshot began to be after
--- it, or was going on then.
+-- it, or was going on then.  What is looked for stands at the log's end, which the planner
+-- doesn't know: it would read all of the log for it.
 CREATE FUNCTION syncext.log_grown(since pg_snapshot) RETURNS boolean
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
 	SELECT EXISTS (SELECT FROM syncext.change_log_0 WHERE xid >= pg_snapshot_xmax($1) AND told <> 'n')
 	    OR EXISTS (SELECT FROM syncext.change_log_1 WHERE xid >= pg_snapshot_xmax($1) AND told <> 'n')
 	    OR EXISTS (SELECT FROM syncext.change_log_2 WHERE xid >= pg_snapshot_xmax($1) AND told <> 'n')
