@@ -770,20 +770,26 @@ row_write_apply(RowWriter *writer, RowState *p)
 	return written ? ROW_WRITTEN : ROW_EQUAL;
 }
 
-RowWriteOutcome
-row_write_apply_later(RowWriter *writer, RowState *p)
+bool
+row_write_make_later(RowState *p)
 {
-	AttachedRow target;
 	Bitmapset  *columns;
 
 	if (!row_together_may(p))
-		return row_write_apply(writer, p);
+		return false;
 	if (p->key_text == NULL)
 		row_name_draw(p, true);
-	target = make_target(p, &columns);
+	p->before = make_target(p, &columns);
 	p->present = true;
-	p->before = target;
+	return true;
+}
+
+RowWriteOutcome
+row_write_apply_later(RowWriter *writer, RowState *p)
+{
+	if (!row_write_make_later(p))
+		return row_write_apply(writer, p);
 	make_remembered(p);
-	row_together_add(p, target);
+	row_together_add(p, p->before);
 	return ROW_WRITTEN;
 }

@@ -51,6 +51,11 @@ extern RowWriteOutcome row_write_apply(RowWriter *writer, RowState *state);
  */
 extern RowWriteOutcome row_write_apply_later(RowWriter *writer, RowState *state);
 /*
+ * Make a new row, in before, that may be inserted later; false: it has to be stored at once.  The
+ * caller has it inserted by row_together_add().
+ */
+extern bool row_write_make_later(RowState *state);
+/*
  * No more than that: returns whether the row changed.  A record that isn't
  * deleted leaves in before what was stored, and in target what should have been.
  */

@@ -20,6 +20,7 @@
 #include "local/spoke_tables.h"
 #include "local/own_sums.h"
 #include "local/row_edit.h"
+#include "local/row_together.h"
 #include "local/item_batch.h"
 #include "model/field_versions.h"
 #include "storage/capture_failure.h"
@@ -174,16 +175,14 @@ held_fields(const RowState *p, const Fields *withheld)
 }
 
 /*
- * Remember what is agreed on now: the row as it stands, but for the fields that
+ * Note what is agreed on now, as of a seq: the row as it stands, but for the fields that
  * the relation's triggers made something else of, which are as target has them, and
  * for what it has added of its own.
  */
 static void
-remember(RowWriter *writer, RowState *p, AttachedRow target, const bool *adjusted,
-		 const Fields *withheld, const UnansweredSums *own)
+agree(RowState *p, AttachedRow target, const bool *adjusted, const Fields *withheld,
+	  const UnansweredSums *own, int64 seq)
 {
-	const int64 seq = change_log_draw_seq(registry_relation("change_seq"));
-
 	if (p->record.deleted)
 	{
 		p->replica.fields = NULL;
@@ -216,6 +215,13 @@ remember(RowWriter *writer, RowState *p, AttachedRow target, const bool *adjuste
 	/* other edits of before are answered, or were taken back */
 	if (own->n == 0)
 		p->replica.settled = seq;
+}
+
+static void
+remember(RowWriter *writer, RowState *p, AttachedRow target, const bool *adjusted,
+		 const Fields *withheld, const UnansweredSums *own)
+{
+	agree(p, target, adjusted, withheld, own, change_log_draw_seq(registry_relation("change_seq")));
 	replica_set_alone(writer->replica, p->attached->binding->relation, p->external_id, &p->replica);
 }
 
@@ -464,6 +470,24 @@ has_lost(const SpokeWork *work, RowState *p)
 	return !is_outstanding(&work->flight, p) && !was_edited_detached(p);
 }
 
+/*
+ * May the new row be inserted together with others?  It is as the record has it then, and what
+ * it is agreed on as of is told when it is inserted.
+ */
+static bool
+place_later(RowState *p, const Fields *withheld)
+{
+	const UnansweredSums none = {0};
+	bool	   *unadjusted;
+
+	if (p->present || p->attached->binding->own_keys || !row_write_make_later(p))
+		return false;
+	unadjusted = palloc0(sizeof(bool) * Max(p->attached->ncolumns, 1));
+	agree(p, p->before, unadjusted, withheld, &none, 0);
+	row_together_add(p, p->before);
+	return true;
+}
+
 static int
 place_record(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 {
@@ -489,6 +513,8 @@ place_record(RowWriter *writer, Attached *attached, BatchItem *item, void *arg)
 		return ROW_KNOWN;
 	if (!again && !add_own_sums(&p, record, &own) && is_busy(work, &p))
 		return BATCH_ITEM_BUSY;
+	if (own.n == 0 && place_later(&p, withheld))
+		return ROW_WRITTEN;
 	before = p.before;
 	present = p.present;
 	written = row_write_store(&p, &target);
