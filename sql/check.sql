@@ -31,6 +31,12 @@ DROP FUNCTION plan_cost;
 
 -- all is well
 SELECT * FROM checked;
+-- a source that was inserted by hand lacks what sync_add_source makes
+INSERT INTO syncext.source (name) VALUES ('ByHand');
+SELECT * FROM checked;
+SELECT sync_resync('ByHand');
+SELECT * FROM checked;
+SELECT sync_drop_source('ByHand');
 SELECT count(sync_apply(jsonb_build_object('externalId', n::text, 'source', 'CRM', 'version', 1, 'x', n))) FROM generate_series(1, 3) n;
 SELECT * FROM checked;
 

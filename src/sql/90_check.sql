@@ -449,8 +449,8 @@ CREATE VIEW syncext.problem WITH (security_barrier) AS
 		UNION ALL
 		-- a dump that was restored in parts: keys and foreign keys of ours would not let it be
 		SELECT 'error', s.name, pg_catalog.format('source %s', s.name),
-		       'has no cursor, as where pg_restore -j has left out tables of which it said that they violate a foreign key: routes, references, attached tables, links and schedules may be missing, too',
-		       'Restore the dump anew, the tables of schema syncext without -j.'
+		       'has no cursor: it was inserted by hand, or pg_restore -j has left out tables of which it said that they violate a foreign key; then routes, references, attached tables, links and schedules may be missing, too',
+		       pg_catalog.format('SELECT sync_resync(%L) of one that was inserted; else restore the dump anew, the tables of schema syncext without -j.', s.name)
 		-- as many as tell that there are some: a plan for all looks dear
 		FROM (SELECT o.name FROM syncext.source o
 		      WHERE NOT EXISTS (SELECT FROM syncext.cursor c WHERE c.target = o.name AND c.slot = 0) ORDER BY o.name LIMIT 20) s
